@@ -1,0 +1,1 @@
+"""Baseline roundings, one file each."""

@@ -1,0 +1,1 @@
+"""Baseline searchers, one file each."""

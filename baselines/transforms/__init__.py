@@ -1,0 +1,1 @@
+"""Baseline transforms, one file each."""

@@ -1,0 +1,26 @@
+"""What goes wrong, in one sentence for a person; nothing here carries a traceback to the user."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class BenchError(Exception):
+    """A mistake in the input: what was wrong, where, what would be right. Exit code 2."""
+
+
+class Infeasible(BenchError):
+    """No allocation meets the budget; the message names the cheapest achievable cost."""
+
+
+class Diverged(BenchError):
+    """Numbers stopped being finite; the message names where."""
+
+
+def unknown(what: str, name: str, valid: Iterable[str]) -> BenchError:
+    """The error for an unknown name: the nearest valid one, and the whole list."""
+    names = sorted(valid)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"; did you mean '{near[0]}'?" if near else ""
+    return BenchError(f"unknown {what} '{name}'{hint} (valid: {', '.join(names)})")

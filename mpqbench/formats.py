@@ -1,0 +1,50 @@
+"""Number formats of weights and activations: frozen values of a recipe, not plugins."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class _Format(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    granularity: str
+    group: int | None = Field(default=None, gt=0)
+    symmetric: bool = True
+
+    @model_validator(mode="after")
+    def _group_belongs_to_groups(self) -> _Format:
+        grouped = self.granularity.endswith("group")
+        if grouped and self.group is None:
+            raise ValueError(f"granularity '{self.granularity}' needs 'group', e.g. group: 64")
+        if not grouped and self.group is not None:
+            raise ValueError(f"granularity '{self.granularity}' takes no 'group'")
+        return self
+
+
+class WeightFormat(_Format):
+    """Grid of a weight matrix (out, in).
+
+    ``tensor``: one scale; ``channel``: one per output row; ``group``: one per row and ``group``
+    consecutive input columns.
+    """
+
+    granularity: Literal["tensor", "channel", "group"] = "channel"
+
+
+class ActivationFormat(_Format):
+    """Grid of a layer's input (..., tokens, in).
+
+    ``tensor``: one static scale from calibration; ``token``: one per token, measured on the fly;
+    ``token-group``: one per token and ``group`` consecutive channels, measured on the fly.
+    """
+
+    granularity: Literal["tensor", "token", "token-group"] = "token"
+    symmetric: bool = False
+
+    @property
+    def is_static(self) -> bool:
+        """Whether the range comes from calibration."""
+        return self.granularity == "tensor"

@@ -1,0 +1,171 @@
+"""The Diffusion Transformer: DiT-XL/2's architecture with 12 blocks of width 128."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+from diffusers import DiTTransformer2DModel
+from torch import nn
+
+from .loop import Stage
+
+BATCH = 128
+STEPS = 1000
+CLASSES = 10
+LABEL_DROPOUT = 0.1
+VARIANCE_WEIGHT = 1e-3
+
+
+def build_transformer() -> DiTTransformer2DModel:
+    """Blocks, heads and embeddings as ``DiTTransformer2DModel``, weights as the DiT paper starts.
+
+    diffusers leaves the initialisation to the conversion of trained weights, so adaLN-zero is
+    set here: modulation and output layers start at zero (arXiv 2212.09748, section 3.2).
+    """
+    model = DiTTransformer2DModel(
+        num_attention_heads=4,
+        attention_head_dim=32,
+        in_channels=4,
+        out_channels=8,
+        num_layers=12,
+        sample_size=8,
+        patch_size=2,
+        num_embeds_ada_norm=CLASSES,
+        norm_type="ada_norm_zero",
+        norm_elementwise_affine=False,
+        activation_fn="gelu-approximate",
+        attention_bias=True,
+    )
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+            nn.init.zeros_(module.bias)
+    projection = model.pos_embed.proj
+    nn.init.xavier_uniform_(projection.weight.view(projection.weight.shape[0], -1))
+    nn.init.zeros_(projection.bias)
+    embedding = model.transformer_blocks[0].norm1.emb
+    for weight in (
+        embedding.timestep_embedder.linear_1.weight,
+        embedding.timestep_embedder.linear_2.weight,
+        embedding.class_embedder.embedding_table.weight,
+    ):
+        nn.init.normal_(weight, std=0.02)
+    for block in model.transformer_blocks:
+        nn.init.zeros_(block.norm1.linear.weight)
+    nn.init.zeros_(model.proj_out_1.weight)
+    nn.init.zeros_(model.proj_out_2.weight)
+    _follow_original(model)
+    return model
+
+
+def _follow_original(model: DiTTransformer2DModel) -> None:
+    """The original DiT's time frequencies and norm epsilon, which diffusers' class differs from.
+
+    The published DiT-XL/2 weights were trained so; training ours the same way makes one protocol
+    switch right for both.
+    """
+    for block in model.transformer_blocks:
+        block.norm1.emb.time_proj.downscale_freq_shift = 0
+        block.norm1.emb.class_embedder.dropout_prob = 0.0  # labels are dropped by the loop
+        block.norm3.eps = 1e-6
+
+
+class _Once(nn.Module):
+    """One embedder for all blocks, evaluated once per forward: the copies would be equal."""
+
+    def __init__(self, embedder: nn.Module) -> None:
+        super().__init__()
+        self.embedder = embedder
+        self.value: torch.Tensor | None = None
+
+    def forward(self, timestep, class_labels, hidden_dtype=None):
+        if self.value is None:
+            self.value = self.embedder(timestep, class_labels, hidden_dtype=hidden_dtype)
+        return self.value
+
+
+class Denoiser(nn.Module):
+    """The transformer with its conditioning computed once; ``untie`` gives the plain model back."""
+
+    def __init__(self, transformer: DiTTransformer2DModel) -> None:
+        super().__init__()
+        self.shared = _Once(transformer.transformer_blocks[0].norm1.emb)
+        for block in transformer.transformer_blocks:
+            block.norm1.emb = self.shared
+        self.transformer = transformer
+
+    def forward(self, latents, timesteps, labels):
+        self.shared.value = None
+        return self.transformer(latents, timesteps, labels).sample
+
+    def untie(self) -> DiTTransformer2DModel:
+        """A new transformer with one copy of the embedder in every block."""
+        plain = build_transformer()
+        state = {}
+        for name, value in self.transformer.state_dict().items():
+            state[name.replace("norm1.emb.embedder.", "norm1.emb.")] = value
+        plain.load_state_dict(state)
+        return plain.eval()
+
+
+class Diffusion:
+    """Linear betas over 1,000 steps, epsilon target, learned variance range (arXiv 2102.09672)."""
+
+    def __init__(self) -> None:
+        betas = torch.linspace(1e-4, 2e-2, STEPS, dtype=torch.float64)
+        alphas = (1 - betas).cumprod(0)
+        before = torch.cat([torch.ones(1, dtype=torch.float64), alphas[:-1]])
+        posterior = betas * (1 - before) / (1 - alphas)
+        posterior[0] = posterior[1]  # the log at step 0 would be -inf
+        self.signal = alphas.sqrt().float()
+        self.noise = (1 - alphas).sqrt().float()
+        self.log_beta = betas.log().float()
+        self.log_posterior = posterior.log().float()
+        self.from_start = (betas * before.sqrt() / (1 - alphas)).float()
+
+    def losses(self, model, clean, steps, labels, noise) -> dict[str, torch.Tensor]:
+        """Squared error of epsilon, and the variance's bound with the mean held fixed."""
+        at = lambda table: table[steps].view(-1, 1, 1, 1)  # noqa: E731
+        noisy = at(self.signal) * clean + at(self.noise) * noise
+        epsilon, range_ = model(noisy, steps, labels).chunk(2, dim=1)
+        error = (epsilon - noise).square().mean()
+        share = (range_ + 1) / 2
+        log_variance = share * at(self.log_beta) + (1 - share) * at(self.log_posterior)
+        # The posterior means differ only through the estimate of the clean latent.
+        estimate = (noisy - at(self.noise) * epsilon.detach()) / at(self.signal)
+        gap = at(self.from_start) * (estimate - clean)
+        true = at(self.log_posterior)
+        divergence = log_variance - true + (true - log_variance).exp() - 1
+        divergence = 0.5 * (divergence + gap.square() * (-log_variance).exp())
+        bound = divergence.mean() / math.log(2.0)
+        # STEPS x bound is the full variational bound; x 1e-3 is its weight in the original.
+        total = error + VARIANCE_WEIGHT * STEPS * bound
+        return {"total": total, "mse": error, "bound": bound}
+
+
+def train_transformer(
+    means: torch.Tensor, deviations: torch.Tensor, labels: torch.Tensor, scaling: float, *,
+    steps: int, rate: float, seed: int, folder: Path, compiled: bool,
+) -> DiTTransformer2DModel:  # fmt: skip
+    """Train on cached latents (N, 4, 8, 8) and keep the averaged weights."""
+    torch.manual_seed(seed)
+    denoiser = Denoiser(build_transformer())
+    diffusion = Diffusion()
+    forward = torch.compile(denoiser) if compiled else denoiser
+
+    def losses(generator: torch.Generator) -> dict[str, torch.Tensor]:
+        chosen = torch.randint(len(means), (BATCH,), generator=generator)
+        shape = means[chosen].shape
+        clean = means[chosen] + deviations[chosen] * torch.randn(shape, generator=generator)
+        noise = torch.randn(shape, generator=generator)
+        times = torch.randint(STEPS, (BATCH,), generator=generator)
+        dropped = torch.rand(BATCH, generator=generator) < LABEL_DROPOUT
+        classes = torch.where(dropped, CLASSES, labels[chosen])
+        return diffusion.losses(forward, clean * scaling, times, classes, noise)
+
+    stage = Stage("transformer", steps, rate, denoiser, losses, seed=seed, ema_decay=0.9995)
+    stage.run(folder)
+    stage.use_ema()
+    return denoiser.untie()

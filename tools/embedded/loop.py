@@ -1,0 +1,128 @@
+"""A training loop that can be stopped anywhere and resumed to the same result."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import nn
+
+SAVE_EVERY_SECONDS = 90
+LOG_EVERY_STEPS = 50
+
+
+def step_generator(seed: int, stage: str, step: int) -> torch.Generator:
+    """The random numbers of one step depend on nothing but (seed, stage, step)."""
+    digest = hashlib.sha256(f"{seed}/{stage}/{step}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+
+
+def warm_then_decay(step: int, steps: int, warmup: int = 200, decay: float = 0.25) -> float:
+    """Factor on the learning rate: linear warm-up, constant, linear decay over the last part."""
+    tail = max(1, int(decay * steps))
+    return min(1.0, (step + 1) / warmup, max(0.0, (steps - step) / tail))
+
+
+@dataclass
+class Stage:
+    """One network to train: ``losses(step, generator)`` gives named losses, ``total`` among them."""
+
+    name: str
+    steps: int
+    rate: float
+    trained: nn.Module
+    losses: Callable[[torch.Generator], dict[str, torch.Tensor]]
+    seed: int = 0
+    ema_decay: float = 0.0
+    weight_decay: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.99)
+    ema: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    def run(self, folder: Path) -> None:
+        """Train to the end, from the checkpoint in ``folder`` where there is one."""
+        parameters = [p for p in self.trained.parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(
+            parameters, self.rate, self.betas, weight_decay=self.weight_decay, fused=True
+        )
+        checkpoint, log = folder / f"{self.name}.pt", folder / f"{self.name}.csv"
+        start, spent = self._resume(checkpoint, optimizer)
+        saved = began = time.monotonic()
+        self.trained.train()
+        try:
+            for step in range(start, self.steps):
+                for group in optimizer.param_groups:
+                    group["lr"] = self.rate * warm_then_decay(step, self.steps)
+                losses = self.losses(step_generator(self.seed, self.name, step))
+                optimizer.zero_grad(set_to_none=True)
+                losses["total"].backward()
+                nn.utils.clip_grad_norm_(parameters, 1.0)
+                optimizer.step()
+                self._update_ema()
+                start = step + 1
+                now = time.monotonic()
+                if start % LOG_EVERY_STEPS == 0:
+                    self._log(log, start, spent + now - began, losses)
+                if now - saved > SAVE_EVERY_SECONDS:
+                    self._save(checkpoint, optimizer, start, spent + now - began)
+                    saved = now
+        finally:
+            self._save(checkpoint, optimizer, start, spent + time.monotonic() - began)
+        self.trained.eval()
+
+    def use_ema(self) -> None:
+        """Put the averaged weights into the trained module."""
+        self.trained.load_state_dict(self.ema)
+
+    def _update_ema(self) -> None:
+        if not self.ema_decay:
+            return
+        state = self.trained.state_dict()
+        if not self.ema:
+            self.ema = {name: value.clone() for name, value in state.items()}
+        names = [name for name, value in state.items() if value.is_floating_point()]
+        torch._foreach_lerp_(
+            [self.ema[name] for name in names],
+            [state[name] for name in names],
+            1.0 - self.ema_decay,
+        )
+
+    def _resume(self, checkpoint: Path, optimizer: torch.optim.Optimizer) -> tuple[int, float]:
+        if not checkpoint.exists():
+            return 0, 0.0
+        state = torch.load(checkpoint, weights_only=True)
+        self.trained.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        self.ema = state["ema"]
+        print(f"{self.name}: resumed at step {state['step']}", flush=True)
+        return state["step"], state["seconds"]
+
+    def _save(self, path: Path, optimizer: torch.optim.Optimizer, step: int, secs: float) -> None:
+        partial = path.with_suffix(".partial")
+        torch.save(
+            {
+                "model": self.trained.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "ema": self.ema,
+                "step": step,
+                "seconds": secs,
+            },
+            partial,
+        )
+        os.replace(partial, path)
+
+    def _log(self, path: Path, step: int, seconds: float, losses: dict[str, torch.Tensor]) -> None:
+        values = {name: round(float(value.detach()), 5) for name, value in losses.items()}
+        fresh = not path.exists()
+        with path.open("a", newline="") as stream:
+            writer = csv.writer(stream)
+            if fresh:
+                writer.writerow(["step", "seconds", *values])
+            writer.writerow([step, round(seconds, 1), *values.values()])
+        shown = " ".join(f"{name} {value}" for name, value in values.items())
+        print(f"{self.name} {step}/{self.steps} {seconds:.0f}s {shown}", flush=True)
