@@ -62,7 +62,8 @@ class PluginChoice(Frozen):
         if isinstance(value, str):
             return {"name": value}
         if isinstance(value, dict) and "params" not in value:
-            return {"name": value.get("name"), "params": {k: v for k, v in value.items() if k != "name"}}
+            params = {key: item for key, item in value.items() if key != "name"}
+            return {"name": value.get("name"), "params": params}
         return value
 
 
@@ -155,8 +156,8 @@ def validate(cls: type[_Model], data: Any, where: str) -> _Model:
         path = [part for part in first["loc"] if not (isinstance(part, str) and "[" in part)]
         place = ".".join(str(part) for part in path)
         if first["type"] == "extra_forbidden":
-            key = str(path[-1])
-            raise BenchError(f"{where}: {unknown('key', key, _fields_at(cls, path[:-1]))}") from None
+            mistake = unknown("key", str(path[-1]), _fields_at(cls, path[:-1]))
+            raise BenchError(f"{where}: {mistake}") from None
         message = first["msg"].removeprefix("Value error, ")
         raise BenchError(f"{where}: {place + ': ' if place else ''}{message}") from None
 

@@ -25,7 +25,7 @@ from .embedded.classifier import accuracy, train_classifier
 from .embedded.data import DEBIAN_FOLDER, load_split
 from .embedded.diffusion import Denoiser, build_transformer, train_transformer
 
-STAGES = ("classifier", "critic", "autoencoder", "transformer", "decoder", "export")
+STAGES = ("classifier", "critic", "autoencoder", "transformer", "export")
 JUDGE_WIDTH, CRITIC_WIDTH = 32, 16
 
 
@@ -47,14 +47,13 @@ JUDGE_WIDTH, CRITIC_WIDTH = 32, 16
 @click.option("--autoencoder-steps", default=4500, show_default=True)
 @click.option("--transformer-steps", default=9000, show_default=True)
 @click.option("--transformer-rate", default=1e-3, show_default=True, help="Peak learning rate.")
-@click.option("--decoder-steps", default=1500, show_default=True)
 def main(data, work, assets, stages, seed, threads, compiled, transformer_rate, **steps) -> None:
     torch.set_num_threads(threads)
     work.mkdir(parents=True, exist_ok=True)
     images, labels = load_split(data, "train")
     if "classifier" in stages:
-        judge = train_classifier("classifier", images, labels, width=JUDGE_WIDTH,
-                                 steps=steps["classifier_steps"], seed=seed, folder=work)  # fmt: skip
+        judge = train_classifier("classifier", images, labels, width=JUDGE_WIDTH, seed=seed,
+                                 steps=steps["classifier_steps"], folder=work)  # fmt: skip
         test_accuracy = accuracy(judge, *load_split(data, "t10k"))
         click.echo(f"classifier: test accuracy {test_accuracy:.4f}")
         (work / "accuracy.json").write_text(json.dumps(test_accuracy))
@@ -70,11 +69,6 @@ def main(data, work, assets, stages, seed, threads, compiled, transformer_rate, 
         train_transformer(means, deviations, labels, _scaling(means, deviations),
                           steps=steps["transformer_steps"], rate=transformer_rate, seed=seed,
                           folder=work, compiled=compiled)  # fmt: skip
-    if "decoder" in stages:
-        critic = _load(FashionNet(CRITIC_WIDTH), work / "critic.pt")
-        vae = _load(build_autoencoder(), work / "autoencoder.pt")
-        train_autoencoder(images, critic, steps=steps["decoder_steps"], seed=seed + 1, folder=work,
-                          decoder_only=True, start=vae)  # fmt: skip
     if "export" in stages:
         _export(images, work, assets, seed)
 
@@ -82,16 +76,12 @@ def main(data, work, assets, stages, seed, threads, compiled, transformer_rate, 
 def _export(images: torch.Tensor, work: Path, assets: Path, seed: int) -> None:
     judge = _load(FashionNet(JUDGE_WIDTH), work / "classifier.pt")
     vae = _load(build_autoencoder(), work / "autoencoder.pt")
-    # The encoder is that of the first stage, so the latents' scale is taken before the decoder's
-    # second training is put in.
     scaling = _scaling(*encode_all(vae, images))
-    if (work / "decoder.pt").exists():
-        vae = _load(build_autoencoder(), work / "decoder.pt")
     transformer = _load(Denoiser(build_transformer()), work / "transformer.pt").untie()
     assets.mkdir(parents=True, exist_ok=True)
     export.save_pipeline(transformer, vae, scaling, assets / "fashion-dit")
     export.save_network(judge, assets / "features")
-    export.save_reference(judge, images, assets / "features", seed)
+    export.make_reference(images, assets / "features", seed)
     facts = {"curves": _curves(work), "scaling_factor": scaling}
     facts["classifier_test_accuracy"] = json.loads((work / "accuracy.json").read_text())
     export.save_manifest(assets, facts)

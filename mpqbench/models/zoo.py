@@ -1,10 +1,16 @@
-"""Models by name: the embedded one, and configurations that cost can be counted on without weights."""
+"""Models by name: the embedded one, and configurations to count cost on without weights."""
 
 from __future__ import annotations
 
 from typing import Any
 
 EMBEDDED = "fashion-dit"
+RANDOM_PREFIX = "random:"  # a configuration with seeded random weights, for speed and memory
+
+HUB_NAMES = {
+    "dit-xl-2-256": "facebook/DiT-XL-2-256",
+    "dit-xl-2-512": "facebook/DiT-XL-2-512",
+}
 
 _DIT = {
     "num_attention_heads": 16,

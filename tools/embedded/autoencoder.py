@@ -36,42 +36,33 @@ def build_autoencoder(channels: tuple[int, ...] = (16, 32, 64)) -> AutoencoderKL
 
 
 def train_autoencoder(
-    images: torch.Tensor, critic: FashionNet, *, steps: int, seed: int, folder: Path,
-    decoder_only: bool = False, start: AutoencoderKL | None = None,
-) -> AutoencoderKL:  # fmt: skip
+    images: torch.Tensor, critic: FashionNet, *, steps: int, seed: int, folder: Path
+) -> AutoencoderKL:
     """L1 + perceptual distance + a trace of KL.
 
     A squared error blurs, and blur dominated the Frechet distance of a first attempt; L1 and the
-    feature maps of ``critic`` (which never judges) keep seams and prints. With ``decoder_only``
-    the encoder stays, so latents made from it stay valid.
+    feature maps of ``critic`` (which never judges) keep seams and prints.
     """
     torch.manual_seed(seed)
-    vae = start if start is not None else build_autoencoder()
-    vae = vae.to(memory_format=torch.channels_last)
+    vae = build_autoencoder().to(memory_format=torch.channels_last)
     critic.requires_grad_(False)
-    if decoder_only:
-        vae.encoder.requires_grad_(False)
-        vae.quant_conv.requires_grad_(False)
 
     def losses(generator: torch.Generator) -> dict[str, torch.Tensor]:
         chosen = torch.randint(len(images), (BATCH,), generator=generator)
         target = to_unit(images[chosen]).to(memory_format=torch.channels_last)
-        with torch.set_grad_enabled(not decoder_only):
-            posterior = vae.encode(target).latent_dist
-            noise = torch.randn(posterior.mean.shape, generator=generator)
-            latents = posterior.mean + posterior.std * noise
-        output = vae.decode(latents).sample
+        posterior = vae.encode(target).latent_dist
+        noise = torch.randn(posterior.mean.shape, generator=generator)
+        output = vae.decode(posterior.mean + posterior.std * noise).sample
         pixel = F.l1_loss(output, target)
         perceptual = _perceptual(critic, output, target)
         divergence = posterior.kl().mean()
         total = pixel + PERCEPTUAL_WEIGHT * perceptual + KL_WEIGHT * divergence
         return {"total": total, "l1": pixel, "perceptual": perceptual, "kl": divergence}
 
-    name = "decoder" if decoder_only else "autoencoder"
-    stage = Stage(name, steps, 1e-3, vae, losses, seed=seed, ema_decay=0.998)
+    stage = Stage("autoencoder", steps, 1e-3, vae, losses, seed=seed, ema_decay=0.998)
     stage.run(folder)
     stage.use_ema()
-    return vae.requires_grad_(True).eval()
+    return vae.eval()
 
 
 def _perceptual(critic: FashionNet, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,14 @@ from diffusers import AutoencoderKL, DDIMScheduler, DiTPipeline, DiTTransformer2
 from safetensors.torch import save_file
 
 from mpqbench.metrics.fashion_net import FashionNet
+from mpqbench.metrics.features import load_extractor
+from mpqbench.metrics.images import open_images
+from mpqbench.metrics.reference import reference_of, save_reference
 
-from .data import CLASSES, to_unit
+from .data import CLASSES
 
 SUBSET = 5000
+WEIGHTS = "fashion-net.safetensors"
 
 
 def save_pipeline(
@@ -39,29 +44,18 @@ def save_network(network: FashionNet, folder: Path) -> None:
     """The judge's weights, float32."""
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: value.contiguous() for name, value in network.state_dict().items()}
-    save_file(state, folder / "fashion-net.safetensors")
+    save_file(state, folder / WEIGHTS)
 
 
-@torch.inference_mode()
-def save_reference(network: FashionNet, images: torch.Tensor, folder: Path, seed: int) -> None:
+def make_reference(images: torch.Tensor, folder: Path, seed: int) -> None:
     """Float64 mean and covariance over all images, and the features of a fixed subset."""
-    network.eval()
-    pooled, spatial = [], []
-    for start in range(0, len(images), 500):
-        features = network(to_unit(images[start : start + 500]))
-        pooled.append(features.pooled.double().numpy())
-        spatial.append(features.spatial.double().numpy())
-    all_pooled, all_spatial = np.concatenate(pooled), np.concatenate(spatial)
-    order = np.random.default_rng(seed).permutation(len(images))[:SUBSET]
-    np.savez_compressed(
-        folder / "reference.npz",
-        mu=all_pooled.mean(0),
-        sigma=np.cov(all_pooled, rowvar=False),
-        mu_s=all_spatial.mean(0),
-        sigma_s=np.cov(all_spatial, rowvar=False),
-        count=len(images),
-        features=all_pooled[np.sort(order)].astype(np.float32),
-    )
+    judge = load_extractor("fashion", str(folder / WEIGHTS))
+    source = open_images(images.permute(0, 2, 3, 1).contiguous().numpy())
+    everything = reference_of(judge.extract(source), "embedded", source.digest())
+    order = np.random.default_rng(seed).permutation(source.count)[:SUBSET]
+    assert everything.features is not None
+    kept = everything.features[np.sort(order)]
+    save_reference(replace(everything, features=kept), folder / "reference.npz", judge)
 
 
 def save_manifest(folder: Path, facts: dict) -> None:

@@ -31,7 +31,7 @@ def warm_then_decay(step: int, steps: int, warmup: int = 200, decay: float = 0.2
 
 @dataclass
 class Stage:
-    """One network to train: ``losses(step, generator)`` gives named losses, ``total`` among them."""
+    """One network to train: ``losses(generator)`` gives named losses, ``total`` among them."""
 
     name: str
     steps: int

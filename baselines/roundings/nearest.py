@@ -1,0 +1,27 @@
+"""Round to nearest on the min-max grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mpqbench.quant.affine import quantize_weight
+
+if TYPE_CHECKING:
+    import torch
+
+    from mpqbench.contracts import LayerData, QuantizedWeight
+    from mpqbench.formats import WeightFormat
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """Every weight to the nearest number of its grid; halves to even (arXiv 1806.08342)."""
+
+    needs_inputs = False
+
+    def round(
+        self, weight: torch.Tensor, layer: LayerData, fmt: WeightFormat, bits: int
+    ) -> QuantizedWeight:
+        """Integers for weight (out, in). Raises BenchError where a group does not divide ``in``."""
+        return quantize_weight(weight, fmt, bits, layer.name)

@@ -1,0 +1,50 @@
+"""The same precision everywhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mpqbench.errors import BenchError, Infeasible
+from mpqbench.precision import Allocation, Precision
+
+if TYPE_CHECKING:
+    from mpqbench.contracts import SearchProblem
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """The budget's own precision where every group offers it, or else the costliest common one.
+
+    At equal cost more activation bits win: activations lose more to few bits (our choice).
+    """
+
+    def search(self, problem: SearchProblem) -> Allocation:
+        """One precision for all groups.
+
+        Raises Infeasible where the cheapest common precision exceeds the budget, BenchError where
+        the groups have no precision in common.
+        """
+        common = set.intersection(*(set(problem.choices(group)) for group in problem.groups))
+        if not common:
+            raise BenchError("the groups have no precision in common: 'uniform' needs one")
+        if problem.budget.precision in common:
+            return _everywhere(problem, problem.budget.precision)
+        ranked = sorted(common, key=lambda precision: _rank(problem, precision))
+        feasible = [p for p in ranked if problem.cost(_everywhere(problem, p)) <= problem.limit()]
+        if not feasible:
+            cheapest = _everywhere(problem, ranked[0])
+            raise Infeasible(
+                f"no uniform precision meets budget {problem.budget} "
+                f"({problem.limit():.4g} BitOPs): the cheapest choice is {ranked[0]} "
+                f"at {problem.cost(cheapest):.4g}"
+            )
+        return _everywhere(problem, feasible[-1])
+
+
+def _everywhere(problem: SearchProblem, precision: Precision) -> Allocation:
+    return Allocation(dict.fromkeys(problem.groups, precision))
+
+
+def _rank(problem: SearchProblem, precision: Precision) -> tuple[float, int]:
+    return problem.cost(_everywhere(problem, precision)), precision.activation_bits

@@ -1,0 +1,136 @@
+"""``mpqbench cost``: MACs, BitOPs and bytes of a model at a precision, without its weights."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from ..cost import CostReport
+
+
+@click.command("cost")
+@click.option("--model", required=True, metavar="NAME",
+              help="Known configuration, embedded model or local DiTPipeline folder.")  # fmt: skip
+@click.option("--precision", required=True, metavar="WxAy", help="Of the searchable layers.")
+@click.option("--adaln", metavar="WxAy",
+              help="Of the adaLN layers.  [default: W8A8; FP with --precision FP]")  # fmt: skip
+@click.option("--attention-bits", type=click.IntRange(2, 16), default=16, show_default=True,
+              help="Of both operands of QK^T and AV.")  # fmt: skip
+@click.option("--weight-granularity", type=click.Choice(["tensor", "channel", "group"]),
+              default="channel", show_default=True)  # fmt: skip
+@click.option("--weight-group", type=click.IntRange(min=1), metavar="N",
+              help="Columns that share a scale, for granularity 'group'.")  # fmt: skip
+@click.option("--asymmetric", is_flag=True, help="Weights have zero points.")
+@click.option("--steps", type=click.IntRange(min=1), default=250, show_default=True)
+@click.option("--guidance-passes", type=click.IntRange(1, 2), default=2, show_default=True,
+              help="Forwards per step: 2 with classifier-free guidance.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+def command(model: str, precision: str, adaln: str | None, as_json: bool, **options: Any) -> None:
+    """Count a model at a uniform precision. Nothing is downloaded for a known configuration.
+
+    \b
+    Examples:
+      mpqbench cost --model dit-xl-2-256 --precision W4A4
+      mpqbench cost --model fashion-dit --precision W3A6 --adaln FP --json
+    """
+    import json
+
+    from ..precision import Precision
+
+    bits = Precision.parse(precision)
+    fixed = Precision.parse(adaln or ("FP" if bits.is_full else "W8A8"))
+    report, totals, policy = _count(model, bits, fixed, **options)
+    if as_json:
+        content = policy | {"conventions": totals} | report.to_json()
+        click.echo(json.dumps(content, indent=1))
+        return
+    from rich.console import Console
+
+    console = Console()
+    console.print(_table(report, title=f"{model} at {bits}, adaLN {fixed}"))
+    for line in _summary(report, totals):
+        console.print(line, highlight=False)
+
+
+def _count(
+    model: str,
+    precision: Any,
+    adaln: Any,
+    *,
+    attention_bits: int,
+    weight_granularity: str,
+    weight_group: int | None,
+    asymmetric: bool,
+    steps: int,
+    guidance_passes: int,
+) -> tuple[CostReport, dict[str, int], dict[str, Any]]:
+    """The report, the totals by convention, and the policy that was counted."""
+    from ..cost import conventions, count
+    from ..formats import ActivationFormat, WeightFormat
+    from ..models.groups import layer_groups, uniform_allocation
+    from ..models.loading import meta_transformer
+    from ..recipe import validate
+
+    fields = {"granularity": weight_granularity, "group": weight_group, "symmetric": not asymmetric}
+    weight_format = validate(WeightFormat, fields, "weight format")
+    transformer = meta_transformer(model)
+    groups = layer_groups(transformer)
+    report = count(
+        transformer,
+        groups,
+        uniform_allocation(groups, precision, adaln),
+        weight_format=weight_format,
+        activation_format=ActivationFormat(),
+        attention_bits=None if attention_bits == 16 else attention_bits,
+        steps=steps,
+        guidance_passes=guidance_passes,
+    )
+    policy = {
+        "model": model,
+        "precision": str(precision),
+        "adaln": str(adaln),
+        "attention_bits": attention_bits,
+        "weight_granularity": weight_granularity,
+        "weight_group": weight_group,
+        "weight_symmetric": not asymmetric,
+    }
+    return report, conventions(transformer, precision), policy
+
+
+def _table(report: CostReport, title: str) -> Table:
+    """One row per operator kind, in network order, with its share of BitOPs and bytes."""
+    from rich.table import Table
+
+    table = Table("kind", title=title)
+    for name in ("GMACs", "bits", "GBitOPs", "share", "MB", "share"):
+        table.add_column(name, justify="right")
+    for kind in dict.fromkeys(op.kind for op in report.operators):
+        rows = [op for op in report.operators if op.kind == kind]
+        bitops, size = sum(op.bitops for op in rows), sum(op.bytes for op in rows)
+        bits = sorted({f"{op.weight_bits}x{op.activation_bits}" for op in rows})
+        table.add_row(
+            kind,
+            f"{sum(op.macs for op in rows) / 1e9:.4f}",
+            ", ".join(bits),
+            f"{bitops / 1e9:.3f}",
+            f"{bitops / report.bitops:.2%}",
+            f"{size / 1e6:.3f}",
+            f"{size / report.bytes:.2%}",
+        )
+    return table
+
+
+def _summary(report: CostReport, totals: dict[str, int]) -> list[str]:
+    return [
+        f"MACs {report.macs:,}  parameters {report.parameters:,}",
+        f"BitOPs {report.bitops:,}  of searchable linear layers {report.bitops_linear:,}",
+        f"BitOPs per image {report.bitops_per_image:,} "
+        f"({report.guidance_passes} passes x {report.steps} steps)",
+        f"bytes {report.bytes:,}  effective bits {report.effective_bits:.3f}",
+        "TBitOPs by convention: "
+        + "  ".join(f"{name} {value / 1e12:.3f}" for name, value in totals.items()),
+    ]

@@ -1,0 +1,39 @@
+"""``mpqbench info``: one plugin from inside."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.command("info")
+@click.argument("name")
+@click.option("--plugins", multiple=True, type=click.Path(path_type=Path), metavar="PATH",
+              help="Python file or folder with a PLUGINS table; repeatable.")  # fmt: skip
+def info(name: str, plugins: tuple[Path, ...]) -> None:
+    """Show the plugin or method NAME: what it does, its parameters, where it comes from."""
+    from ..registry import discover
+
+    for entry in discover(plugins).find(name):
+        plugin = entry.load()
+        click.echo(f"{entry.kind} '{entry.name}' of {entry.origin}")
+        for line in _describe(plugin):
+            click.echo(f"  {line}")
+
+
+def _describe(plugin: Any) -> list[str]:
+    from ..recipe import Recipe
+    from ..registry import parameters
+
+    if isinstance(plugin, Recipe):
+        fields = plugin.model_dump(mode="json")
+        return [f"{key}: {value}" for key, value in fields.items() if value not in ("", [])]
+    lines = (inspect.getdoc(plugin) or "").splitlines()
+    lines.append("parameters:" if parameters(plugin) else "no parameters")
+    for key, default in parameters(plugin).items():
+        lines.append(f"  {key} = {'(required)' if default is ... else repr(default)}")
+    lines.append(f"file: {inspect.getsourcefile(plugin)}")
+    return lines

@@ -1,0 +1,69 @@
+"""The command ``mpqbench``: verbs are imported only when they are called."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from .. import __version__
+from ..errors import BenchError
+
+# verb -> (module:command, one line for --help)
+VERBS = {
+    "run": ("run:run", "Run a suite and make its leaderboard."),
+    "list": ("list_plugins:list_plugins", "List plugins, suites, protocols and models."),
+    "info": ("info:info", "Show one plugin: parameters, source, origin."),
+    "cost": ("cost:cost", "Count MACs, BitOPs and bytes of a model."),
+    "score": ("score:score", "Judge a folder or .npz of images."),
+    "report": ("report:report", "Render tables and figures from a run."),
+    "doctor": ("doctor:doctor", "Tell versions, devices and what is missing."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that knows its verbs by name and imports one when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        module, _, name = VERBS[cmd_name][0].partition(":")
+        return getattr(importlib.import_module(f"mpqbench.cli.{module}"), name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in VERBS and not args[0].startswith("-"):
+            from ..errors import unknown
+
+            raise unknown("command", args[0], VERBS)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(verb, line) for verb, (_, line) in VERBS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="mpqbench")
+def group() -> None:
+    """The benchmark of mixed-precision quantization for Diffusion Transformers."""
+
+
+def main() -> None:
+    """Entry point: a mistake in the input is one sentence and exit code 2, never a traceback."""
+    try:
+        sys.exit(group.main(standalone_mode=False) or 0)
+    except BenchError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("stopped; the same command goes on from here", err=True)
+        sys.exit(130)

@@ -1,0 +1,138 @@
+"""``mpqbench run``: a suite to its leaderboard."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..errors import BenchError
+
+
+@click.command("run")
+@click.argument("suite", default="quick", metavar="[SUITE]")
+@click.option(
+    "--model", multiple=True, metavar="NAME", help="Model instead of the suite's; repeatable."
+)
+@click.option(
+    "--method", multiple=True, metavar="NAME", help="Method instead of the suite's; repeatable."
+)
+@click.option(
+    "--budget", multiple=True, metavar="W4A4", help="Budget instead of the suite's; repeatable."
+)
+@click.option("--seeds", metavar="0,1,2", help="Seeds instead of the suite's, separated by commas.")
+@click.option("--images", type=click.IntRange(min=1), help="Number of images.")
+@click.option("--steps", type=click.IntRange(min=1, max=1000), help="Sampling steps.")
+@click.option("--sampler", type=click.Choice(["ddim", "ddpm"]), help="Sampler.")
+@click.option(
+    "--convention", type=click.Choice(["original", "diffusers"]), help="Whose arithmetic."
+)
+@click.option(
+    "--dtype", type=click.Choice(["float32", "bfloat16", "float16"]), help="Of the transformer."
+)
+@click.option(
+    "--features", metavar="NAME", help="Feature network; 'none' for fidelity and cost alone."
+)
+@click.option(
+    "--feature-weights", type=click.Path(), metavar="PATH", help="Weights of the feature network."
+)
+@click.option("--reference", metavar="REF", help="Reference statistics or images.")
+@click.option(
+    "--device", default="cpu", show_default=True, metavar="DEVICE", help="cpu, cuda, cuda:1, ..."
+)
+@click.option(
+    "--plugins",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Python file or folder with a PLUGINS table; repeatable.",
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder instead of runs/SUITE."
+)
+@click.option("--fresh", is_flag=True, help="Run again what is already done.")
+@click.option(
+    "-n", "--dry-run", is_flag=True, help="Print the resolved suite and its jobs; run nothing."
+)
+def run(
+    suite: str,
+    model: tuple[str, ...],
+    method: tuple[str, ...],
+    budget: tuple[str, ...],
+    seeds: str | None,
+    device: str,
+    plugins: tuple[Path, ...],
+    out: Path | None,
+    fresh: bool,
+    dry_run: bool,
+    **protocol: Any,
+) -> None:
+    """Run SUITE (quick, smoke, full, or a YAML file) and make its leaderboard.
+
+    A job that is done under the same fingerprint is not run again, so the same command goes on
+    after an interruption.
+
+    \b
+    Examples:
+      mpqbench run
+      mpqbench run smoke --budget W4A4
+      mpqbench run quick --model path/to/DiTPipeline --features none
+      mpqbench run my-suite.yaml --seeds 0,1,2 --device cuda
+    """
+    from ..progress import reporter
+    from ..records.store import RecordStore
+    from ..registry import discover
+    from ..resources import Resources
+    from ..suite import plan, run_suite
+    from ..suites import load_suite
+    from .report import show
+
+    registry = discover(plugins)
+    overrides = _overrides(model, method, budget, seeds, protocol)
+    resolved = load_suite(suite, overrides)
+    jobs = plan(resolved, registry, device)
+    resources = Resources(registry, device)
+    store = RecordStore(out or Path("runs") / resolved.name)
+    if dry_run:
+        _show_plan(resolved, jobs, resources, store)
+        return
+    records = run_suite(jobs, resources, store, reporter(), fresh=fresh)
+    show(store.folder)
+    if any(record.status == "failed" for record in records):
+        sys.exit(1)  # a diverged or infeasible row is a result, a failed one is not
+
+
+def _overrides(
+    models: tuple[str, ...], methods: tuple[str, ...], budgets: tuple[str, ...],
+    seeds: str | None, protocol: dict[str, Any],
+) -> dict[str, Any]:  # fmt: skip
+    """Only what was given on the command line."""
+    given: dict[str, Any] = {
+        "models": models,
+        "methods": methods,
+        "budgets": budgets,
+        "seeds": _seeds(seeds) if seeds else (),
+        "protocol": {key: value for key, value in protocol.items() if value is not None},
+    }
+    return {key: value for key, value in given.items() if value}
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise BenchError(f"--seeds '{text}' is not a list like 0,1,2") from None
+
+
+def _show_plan(suite: Any, jobs: list[Any], resources: Any, store: Any) -> None:
+    import yaml
+
+    from ..suite import look_up
+
+    click.echo(yaml.safe_dump(suite.model_dump(mode="json"), sort_keys=False).rstrip())
+    click.echo(f"\n{len(jobs)} jobs into {store.folder}:")
+    for planned in look_up(jobs, resources, store):
+        state = "done before" if planned.cached else "to run"
+        click.echo(f"  {planned.job.id:60s} {planned.fingerprint}  {state}")

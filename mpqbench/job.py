@@ -1,0 +1,227 @@
+"""One job, top to bottom: load, search, count, calibrate, quantize, sample, score, record."""
+
+from __future__ import annotations
+
+import re
+import traceback
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from . import __version__
+from .errors import Diverged, Infeasible
+from .measure import Meter
+from .metrics.score import metric_fingerprint
+from .models.groups import layer_groups
+from .models.sampling import Sampler
+from .precision import FULL, Budget
+from .progress import Reporter
+from .recipe import FULL_PRECISION, Protocol, Recipe, digest_of
+from .records.provenance import collect
+from .records.schema import AllocationSummary, Costs, JobRecord, Score, Status
+from .records.store import RecordStore, write_atomic
+from .resources import Resources
+from .samples import SampleStore
+from .stages import (
+    calibrate,
+    costs_of,
+    count_cost,
+    distribution,
+    fidelity,
+    find_allocation,
+    quantize,
+    summary_of,
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One cell of a suite: a method on a model at a budget with a seed under a protocol."""
+
+    model: str
+    recipe: Recipe
+    budget: Budget
+    seed: int
+    protocol: Protocol
+    device: str = "cpu"
+
+    @property
+    def id(self) -> str:
+        """File-name-safe name, unique within a suite."""
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", self.model).strip("-.")
+        if name != self.model:
+            name = f"{Path(self.model).name[:40]}-{digest_of(self.model)[:6]}"
+            name = re.sub(r"[^A-Za-z0-9._-]+", "-", name)
+        return f"{name}__{self.recipe.name}__{self.budget}__s{self.seed}"
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether this is the full-precision model, which every other job is paired with."""
+        return self.recipe.name == FULL_PRECISION.name
+
+    @property
+    def reference(self) -> Job:
+        """The full-precision job of the same model, seed and protocol."""
+        return replace(self, recipe=FULL_PRECISION, budget=Budget(FULL))
+
+
+@dataclass
+class Findings:
+    """What a job has found so far; a job that ends early keeps what it has."""
+
+    allocation: AllocationSummary | None = None
+    costs: Costs | None = None
+    search_evals: float = 0.0
+    scores: dict[str, Score] = field(default_factory=dict)
+
+
+def run_job(
+    job: Job,
+    mark: str,
+    resources: Resources,
+    store: RecordStore,
+    reporter: Reporter,
+    *,
+    fresh: bool,
+) -> JobRecord:
+    """Run ``job`` and write its record, whatever way it ends.
+
+    A plugin may raise anything; that ends this job as ``failed`` and keeps its traceback in
+    ``logs/``, while the suite goes on.
+    """
+    started, found = datetime.now(UTC), Findings()
+    meter = Meter(job.device)
+    status: Status = "done"
+    reason = ""
+    try:
+        with meter:
+            _run(job, resources, store, reporter, meter, found, fresh)
+    except Infeasible as error:
+        status, reason = "infeasible", str(error)
+    except Diverged as error:
+        status, reason = "diverged", str(error)
+    except Exception as error:
+        status, reason = "failed", f"{type(error).__name__}: {error}"
+        log = store.folder / "logs" / f"{job.id}.log"
+        write_atomic(log, traceback.format_exc().encode())
+    record = _record(job, mark, started, status, reason, found, meter, resources)
+    store.write(record)
+    return record
+
+
+def unfinished(job: Job, mark: str, status: Status, reason: str) -> JobRecord:
+    """The record of a job that was not run, so that its row is never missing."""
+    now, meter = datetime.now(UTC), Meter(job.device)
+    return _record(job, mark, now, status, reason, Findings(), meter, None)
+
+
+def _run(
+    job: Job,
+    resources: Resources,
+    store: RecordStore,
+    reporter: Reporter,
+    meter: Meter,
+    found: Findings,
+    fresh: bool,
+) -> None:
+    protocol, images = job.protocol, job.protocol.images
+    with meter.stage("load"):
+        model = resources.model(job.model, protocol)
+        groups = layer_groups(model.transformer)
+    with meter.stage("search"):
+        allocation, found.search_evals = find_allocation(job, model, groups, resources)
+        store.write_allocation(job.id, allocation.to_json())
+    with meter.stage("calibrate"):
+        layer_data, ranges = calibrate(job, model, resources)
+    with meter.stage("quantize"):
+        quantized = quantize(job, model, groups, allocation, layer_data, ranges, resources)
+    samples = open_samples(job, store, resources)
+    if fresh:
+        samples.clear()
+    with quantized:
+        sampler = Sampler(model, protocol, job.seed, job.device)
+        report = count_cost(job, model, groups, allocation, quantized, sampler.guidance_passes)
+        found.costs, found.allocation = costs_of(report, job.budget), summary_of(allocation, report)
+        title = f"sampling {job.recipe.name} {job.budget}"
+        with meter.stage("sample"), reporter.stage(title, images) as advance:
+            samples.fill(sampler, images, advance)
+    with meter.stage("score"):
+        if not job.is_reference:
+            found.scores |= fidelity(samples, open_samples(job.reference, store, resources), images)
+        judge = resources.judge(protocol)
+        if judge is not None:
+            with reporter.stage(f"scoring {job.recipe.name} {job.budget}", images) as advance:
+                found.scores |= distribution(samples, judge, images, advance)
+
+
+def fingerprint(job: Job, resources: Resources) -> str:
+    """Digest of everything that can change a job's record."""
+    return digest_of([_samples_fingerprint(job, resources), _metric_fingerprint(job, resources)])
+
+
+def open_samples(job: Job, store: RecordStore, resources: Resources) -> SampleStore:
+    """The samples of ``job``; they do not depend on how many there are or who judges them."""
+    return SampleStore(store.samples_path(job.id), _samples_fingerprint(job, resources))
+
+
+def _samples_fingerprint(job: Job, resources: Resources) -> str:
+    """Digest of what decides the pixels of image i: code version, model, recipe, sampling."""
+    judging = {"name", "images", "features", "feature_weights", "reference"}
+    return digest_of(
+        {
+            "version": __version__,
+            "model": resources.model(job.model, job.protocol).digest,
+            "recipe": job.recipe.model_dump(mode="json", exclude={"summary", "source"}),
+            "plugins": resources.registry.source_digest(job.recipe),
+            "budget": str(job.budget),
+            "seed": job.seed,
+            "sampling": job.protocol.model_dump(mode="json", exclude=judging),
+            "device": job.device.partition(":")[0],
+        }
+    )
+
+
+def _metric_fingerprint(job: Job, resources: Resources) -> str:
+    """Digest of what scores depend on beside the method: rows that differ are never ranked."""
+    judge, protocol = resources.judge(job.protocol), job.protocol
+    network = "none" if judge is None else metric_fingerprint(
+        judge.network, protocol.images, judge.reference
+    )  # fmt: skip
+    sampling = protocol.model_dump(
+        mode="json", exclude={"name", "features", "feature_weights", "reference", "micro_batch"}
+    )
+    return digest_of([network, sampling])
+
+
+def _record(
+    job: Job,
+    mark: str,
+    started: datetime,
+    status: Status,
+    reason: str,
+    found: Findings,
+    meter: Meter,
+    resources: Resources | None,
+) -> JobRecord:
+    return JobRecord(
+        job=job.id,
+        fingerprint=mark,
+        metric_fingerprint=None if resources is None else _metric_fingerprint(job, resources),
+        status=status,
+        reason=reason,
+        model=job.model,
+        method=job.recipe.name,
+        budget=str(job.budget),
+        seed=job.seed,
+        recipe=job.recipe.model_dump(mode="json"),
+        protocol=job.protocol.model_dump(mode="json"),
+        allocation=found.allocation,
+        extractor=job.protocol.features,
+        n_images=job.protocol.images if status == "done" else 0,
+        scores=found.scores,
+        costs=found.costs,
+        search_evals=found.search_evals,
+        seconds=meter.seconds,
+        peak_mb=meter.peak_mb,
+        provenance=collect(started),
+    )

@@ -1,0 +1,170 @@
+"""Images to be judged, from memory or disk, in one order and one form: uint8 NHWC."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import BenchError
+from . import npz
+
+_CHUNK = 64  # rows read at once: 12 MB of 256x256 RGB
+SHARDS = "shard-*.npz"
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSource:
+    """``count`` images of one ``shape`` (H, W, C), C 1 or 3, uint8, in a fixed order.
+
+    ``classes`` is int64 (N,) where the source knows them (sample shards), else None.
+    """
+
+    name: str
+    count: int
+    shape: tuple[int, int, int]
+    chunks: Callable[[], Iterable[np.ndarray]]
+    classes: np.ndarray | None = None
+
+    def batches(self, size: int) -> Iterator[np.ndarray]:
+        """The images in order as (size, H, W, C); the last batch may be shorter.
+
+        Raises BenchError where a file turns out to be damaged or of another size.
+        """
+        held: list[np.ndarray] = []
+        ready = 0
+        for chunk in self.chunks():
+            held.append(chunk)
+            ready += len(chunk)
+            while ready >= size:
+                joined = np.concatenate(held) if len(held) > 1 else held[0]
+                yield joined[:size]
+                held, ready = [joined[size:]], ready - size
+        if ready:
+            yield np.concatenate(held)
+
+    def digest(self) -> str:
+        """16 hex digits of the SHA-256 of shape and pixels: the same however they are stored."""
+        state = hashlib.sha256(repr((self.count, *self.shape)).encode())
+        for batch in self.batches(_CHUNK):
+            state.update(np.ascontiguousarray(batch).tobytes())
+        return state.hexdigest()[:16]
+
+
+def open_images(source: np.ndarray | str | Path) -> ImageSource:
+    """Images from an array, a folder or a file.
+
+    ``source`` is one of: a uint8 array (N, H, W, C); an ADM-style ``.npz`` with the key ``arr_0``;
+    a folder of sample shards ``shard-*.npz``, each with ``arr_0`` and ``classes``; a folder of PNG
+    files, grey or RGB, taken in the order of their names. A folder that holds shards is read as
+    shards, whatever else lies in it.
+
+    Raises BenchError for a missing path, an empty folder, a damaged file, and a wrong dtype, rank
+    or size. What only reading the pixels can show is raised by ``batches``.
+    """
+    if isinstance(source, np.ndarray):
+        shape = _checked("the image array", source.shape, source.dtype)
+        return ImageSource("array", len(source), shape, lambda: [source])
+    path = Path(source)
+    if not path.exists():
+        raise BenchError(f"{path} does not exist: give a folder of PNG files or an .npz file")
+    if path.is_file():
+        return _open_files(path, [path])
+    if shards := sorted(path.glob(SHARDS)):
+        return _open_files(path, shards, _shard_classes(shards))
+    if files := sorted(p for p in path.iterdir() if p.suffix.lower() == ".png"):
+        return _open_pngs(path, files)
+    raise BenchError(f"{path} holds neither PNG files nor sample shards ({SHARDS})")
+
+
+def shard_arrays(folder: Path, key: str) -> np.ndarray:
+    """One array per shard of ``folder``, such as ``latents``, joined in the order of the images."""
+    shards = sorted(Path(folder).glob(SHARDS))
+    if not shards:
+        raise BenchError(f"{folder} holds no sample shards ({SHARDS})")
+    parts = [_required(shard, key) for shard in shards]
+    return np.concatenate(parts)
+
+
+def _required(path: Path, key: str) -> np.ndarray:
+    found = npz.load(path, [key])
+    if key not in found:
+        raise BenchError(f"{path} has no array '{key}' (it has {', '.join(npz.keys(path))})")
+    return found[key]
+
+
+def _shard_classes(shards: list[Path]) -> np.ndarray:
+    return np.concatenate([_required(shard, "classes") for shard in shards]).astype(np.int64)
+
+
+def _checked(where: str, shape: tuple[int, ...], dtype: np.dtype) -> tuple[int, int, int]:
+    """(H, W, C) of a stack of images, once it is known to be one."""
+    if dtype != np.uint8:
+        raise BenchError(f"{where} has dtype {dtype}: images are uint8 from 0 to 255")
+    if len(shape) != 4 or shape[3] not in (1, 3):
+        raise BenchError(f"{where} has shape {tuple(shape)}: images are (N, H, W, C), C 1 or 3")
+    if 0 in shape:
+        raise BenchError(f"{where} has shape {tuple(shape)}: there is no image in it")
+    return (shape[1], shape[2], shape[3])
+
+
+def _open_files(name: Path, files: list[Path], classes: np.ndarray | None = None) -> ImageSource:
+    count, first = 0, None
+    for file in files:
+        if "arr_0" not in npz.keys(file):
+            raise BenchError(f"{file} has no array 'arr_0': images are stored under that key")
+        head = npz.header(file, "arr_0")
+        shape = _checked(str(file), head.shape, head.dtype)
+        if head.fortran:
+            raise BenchError(f"{file} is in Fortran order: save np.ascontiguousarray of it")
+        first = first or shape
+        if shape != first:
+            raise BenchError(f"{file} has images of {_size(shape)}, those before {_size(first)}")
+        count += head.shape[0]
+    if classes is not None and classes.shape != (count,):
+        raise BenchError(f"{name} has {count} images but classes of shape {classes.shape}")
+    assert first is not None
+
+    def chunks() -> Iterator[np.ndarray]:
+        for file in files:
+            yield from npz.rows(file, "arr_0", _CHUNK)
+
+    return ImageSource(str(name), count, first, chunks, classes)
+
+
+def _open_pngs(name: Path, files: list[Path]) -> ImageSource:
+    first = _read_png(files[0])
+
+    def chunks() -> Iterator[np.ndarray]:
+        for file in files:
+            image = _read_png(file)
+            if image.shape != first.shape:
+                raise BenchError(
+                    f"{file} is {_size(image.shape)}, but {files[0].name} is {_size(first.shape)}: "
+                    "all images need one size"
+                )
+            yield image[None]
+
+    height, width, channels = first.shape
+    return ImageSource(str(name), len(files), (height, width, channels), chunks)
+
+
+def _read_png(path: Path) -> np.ndarray:
+    """One PNG as uint8 (H, W, C). Palettes, transparency and 16 bits are refused."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            mode, pixels = image.mode, np.asarray(image)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise BenchError(f"{path} is not a readable PNG file, perhaps truncated: {error}") from None
+    if mode not in ("L", "RGB"):
+        raise BenchError(f"{path} has mode {mode}: only 8-bit grey (L) and RGB are read")
+    return pixels[:, :, None] if mode == "L" else pixels
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return "x".join(str(side) for side in shape)

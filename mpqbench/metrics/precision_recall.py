@@ -1,0 +1,64 @@
+"""Precision and recall of a manifold of k-nearest-neighbour balls (Kynkaanniemi et al. 2019)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from ..errors import BenchError
+
+NEIGHBOURS = 3
+_BLOCK = 1000
+
+
+class PrecisionRecall(NamedTuple):
+    """Share of samples inside the reference manifold, and of references inside the samples'."""
+
+    precision: float
+    recall: float
+
+
+class Manifold:
+    """Points (N, d), each with the squared distance to its ``k``-th neighbour, itself excluded.
+
+    Distances are float64, where the ADM evaluator uses float16.
+    Raises BenchError where there are not more than ``k`` points.
+    """
+
+    def __init__(self, points: np.ndarray, k: int = NEIGHBOURS) -> None:
+        if len(points) <= k:
+            raise BenchError(f"precision and recall with k={k} need over {k} images")
+        self.points = np.asarray(points, dtype=np.float64)
+        # Rank 0 is the point itself, at distance zero.
+        radii = [
+            np.partition(block, k, axis=1)[:, k] for block in _squared(self.points, self.points)
+        ]
+        self.radii = np.concatenate(radii)
+
+    def share_inside(self, points: np.ndarray) -> float:
+        """Share of ``points`` (n, d) that lie inside at least one ball, its surface included."""
+        points = np.asarray(points, dtype=np.float64)
+        inside = (
+            (block <= self.radii).any(axis=1).sum() for block in _squared(points, self.points)
+        )
+        return float(sum(inside)) / len(points)
+
+
+def precision_recall(samples: Manifold, reference: Manifold) -> PrecisionRecall:
+    """Both shares (ADM evaluator: k = 3, all samples against the reference's own images)."""
+    return PrecisionRecall(
+        precision=reference.share_inside(samples.points),
+        recall=samples.share_inside(reference.points),
+    )
+
+
+def _squared(points: np.ndarray, others: np.ndarray) -> Iterator[np.ndarray]:
+    """Squared distances in blocks (b, len(others)); never N x N at once."""
+    norms = np.einsum("nd,nd->n", others, others)
+    for start in range(0, len(points), _BLOCK):
+        block = points[start : start + _BLOCK]
+        own = np.einsum("nd,nd->n", block, block)
+        distances = own[:, None] + norms - 2.0 * (block @ others.T)
+        yield np.clip(distances, 0.0, None, out=distances)

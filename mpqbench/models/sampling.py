@@ -1,0 +1,142 @@
+"""The sampling loop: per-image noise, balanced classes, fixed micro-batches, guidance.
+
+Image i is bit-identical whatever the number of images, their order or the worker: it always sits
+at slot ``i % m`` of micro-batch ``i // m``, and every micro-batch is run at its full size m.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..errors import BenchError, Diverged
+from ..recipe import Protocol
+from .convention import ARITHMETIC, apply_convention
+from .loading import DiTModel
+from .schedule import build_schedule
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+# Called before every model evaluation with (first index, step position, latents, time, classes).
+Observer = Callable[[int, int, torch.Tensor, int, torch.Tensor], None]
+
+
+@dataclass(frozen=True)
+class SampleBatch:
+    """Images ``first`` to ``first + n``.
+
+    images: uint8 (n, H, W, C). latents: final, float32 (n, c, h, w). classes: (n,).
+    """
+
+    first: int
+    images: np.ndarray
+    latents: np.ndarray
+    classes: np.ndarray
+
+
+def image_seed(seed: int, axis: str, index: int) -> int:
+    """Seed of one image on one axis (``noise``, ``calibration``): 56 bits of a SHA-256."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{axis}/{index}".encode()).digest()[:7], "big")
+
+
+class Sampler:
+    """Samples from a model under a protocol; the transformer may be quantized in between."""
+
+    def __init__(
+        self, model: DiTModel, protocol: Protocol, seed: int, device: str, axis: str = "noise"
+    ) -> None:
+        self.model, self.protocol, self.seed, self.device = model, protocol, seed, device
+        self.axis = axis
+        config = model.transformer.config
+        self.channels = int(config.in_channels)
+        outputs = int(config.out_channels or config.in_channels)
+        if outputs not in (self.channels, 2 * self.channels):
+            raise BenchError(
+                f"model '{model.name}' gives {outputs} channels for {self.channels}: expected as "
+                "many, or twice as many with learned variance"
+            )
+        self.schedule = build_schedule(
+            model.scheduler,
+            protocol.sampler,
+            protocol.steps,
+            protocol.convention,
+            outputs > self.channels,
+        )
+        guided = ARITHMETIC[protocol.convention].guided_channels
+        self.guided = self.channels if guided is None else min(guided, self.channels)
+        apply_convention(model.transformer, protocol.convention)
+
+    @property
+    def guidance_passes(self) -> int:
+        """Model evaluations per step: two with guidance, one without."""
+        return 2 if self.protocol.guidance > 1.0 else 1
+
+    def batches(
+        self, start: int, stop: int, observe: Observer | None = None
+    ) -> Iterator[SampleBatch]:
+        """Images ``start`` to ``stop``; ``start`` must begin a micro-batch.
+
+        Raises Diverged where a latent is not finite.
+        """
+        size = self.protocol.micro_batch
+        if start % size:
+            raise BenchError(f"sampling must start at a multiple of {size}, not {start}")
+        for first in range(start, stop, size):
+            latents, classes = self._denoise(first, observe)
+            keep = min(size, stop - first)
+            yield SampleBatch(
+                first,
+                self._decode(latents)[:keep],
+                latents[:keep].float().cpu().numpy(),
+                classes[:keep].cpu().numpy(),
+            )
+
+    @torch.inference_mode()
+    def _denoise(self, first: int, observe: Observer | None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Final latents and classes of one full micro-batch."""
+        indices = range(first, first + self.protocol.micro_batch)
+        generators = [
+            torch.Generator().manual_seed(image_seed(self.seed, self.axis, i)) for i in indices
+        ]
+        shape = self.model.latent_shape
+        latents = torch.stack([torch.randn(shape, generator=g) for g in generators]).to(self.device)
+        classes = torch.tensor([i % self.model.classes for i in indices], device=self.device)
+        for position, time in enumerate(self.schedule.model_times):
+            if observe is not None:
+                observe(first, position, latents, time, classes)
+            output = self._predict(latents, time, classes)
+            latents = self.schedule.step(output, position, latents, generators)
+        broken = (~torch.isfinite(latents)).flatten(1).any(1)
+        if broken.any():
+            index = first + int(broken.nonzero()[0])
+            steps = self.protocol.steps
+            raise Diverged(f"the latent of image {index} is not finite after {steps} steps")
+        return latents, classes
+
+    def _predict(self, latents: torch.Tensor, time: int, classes: torch.Tensor) -> torch.Tensor:
+        """Guided output float32 (n, channels or twice as many, h, w) (arXiv 2207.12598)."""
+        dtype = DTYPES[self.protocol.dtype]
+        double = self.guidance_passes == 2
+        if double:
+            null = torch.full_like(classes, self.model.classes)
+            latents, classes = torch.cat([latents, latents]), torch.cat([classes, null])
+        times = torch.full((len(latents),), time, device=self.device)
+        output = self.model.transformer(latents.to(dtype), times, classes).sample.float()
+        if not double:
+            return output
+        with_class, without = output.chunk(2)
+        g = self.guided
+        guided = without[:, :g] + self.protocol.guidance * (with_class[:, :g] - without[:, :g])
+        return torch.cat([guided, with_class[:, g:]], dim=1)
+
+    @torch.inference_mode()
+    def _decode(self, latents: torch.Tensor) -> np.ndarray:
+        """uint8 images (n, H, W, C), rounded as the diffusers pipeline does."""
+        vae = self.model.vae
+        pixels = vae.decode(latents.float() / vae.config.scaling_factor).sample
+        pixels = ((pixels / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
+        return pixels.permute(0, 2, 3, 1).cpu().numpy()

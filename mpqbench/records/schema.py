@@ -1,0 +1,166 @@
+"""One typed, flat result row per job: what is kept, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from ..recipe import FULL_PRECISION, PrecisionText
+
+SCHEMA_VERSION: Literal[1] = 1
+FULL_METHOD = FULL_PRECISION.name  # the unquantized model: the reference of every pair
+JOB_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9+._-]*$"
+
+Status = Literal["done", "diverged", "infeasible", "failed", "skipped", "not-run"]
+Metric = Literal[
+    "fd", "sfd", "is", "precision", "recall", "kid", "psnr", "ssim", "latent_mse"
+]  # fmt: skip
+METRICS: tuple[str, ...] = get_args(Metric)
+
+
+def _zoned(text: str) -> str:
+    if datetime.fromisoformat(text).tzinfo is None:
+        raise ValueError(f"'{text}' has no time zone: write UTC, e.g. 2026-01-31T12:00:00+00:00")
+    return text
+
+
+Time = Annotated[str, AfterValidator(_zoned)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class Entry(BaseModel):
+    """Base of everything in a record: immutable, no unknown key, no NaN and no infinity."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Score(Entry):
+    """One metric of one job.
+
+    ``ci`` is the half-width of its 95 % interval in the unit of ``value``; ``replicates`` are the
+    leave-one-group-out values of the delete-group jackknife, in group order, so that two jobs over
+    the same images can be compared pairwise. Both are absent where they were not computed.
+    """
+
+    value: float
+    ci: float | None = Field(default=None, ge=0)
+    replicates: tuple[float, ...] = ()
+
+
+class AllocationSummary(Entry):
+    """An allocation in short: MAC-weighted mean bits, and how many groups have each precision."""
+
+    mean_weight_bits: float = Field(gt=0)
+    mean_activation_bits: float = Field(gt=0)
+    counts: dict[str, int]
+
+
+class Costs(Entry):
+    """Achieved cost as the harness counted it.
+
+    ``macs`` and the BitOPs are per forward of one image, except ``bitops_per_image`` (times
+    guidance passes times steps); ``bytes`` is the packed model, ``effective_bits`` is
+    8 bytes / parameters; ``satisfied`` says whether the budget was kept.
+    """
+
+    macs: Count
+    parameters: Count
+    bitops: Count
+    bitops_linear: Count
+    bitops_per_image: Count
+    bytes: Count
+    effective_bits: float = Field(ge=0)
+    satisfied: bool
+
+
+class Provenance(Entry):
+    """Where a number comes from. ``None`` means that it could not be found out.
+
+    ``git`` is a commit, with ``-dirty`` behind it where tracked files had changes; ``cores`` are
+    those the process may use; ``ram_gb`` is 10^9 bytes; times are ISO 8601 with their zone.
+    """
+
+    mpqbench: str
+    python: str
+    torch: str | None = None
+    diffusers: str | None = None
+    numpy: str | None = None
+    torch_fidelity: str | None = None
+    git: str | None = None
+    platform: str
+    cpu: str | None = None
+    cores: int | None = None
+    ram_gb: float | None = None
+    gpu: str | None = None
+    threads: int | None = None
+    started: Time
+    finished: Time
+
+
+class JobRecord(Entry):
+    """The result row of one job.
+
+    ``fingerprint`` identifies everything that changes the result, ``metric_fingerprint`` what the
+    scores can be compared with (extractor, N, reference, protocol). ``seconds`` is wall time per
+    stage, ``search_evals`` is in full forwards of the calibration set. Anything but ``done`` has a
+    ``reason``; a ``done`` job has costs and a metric fingerprint.
+    """
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    job: str = Field(pattern=JOB_PATTERN)
+    fingerprint: str = Field(min_length=1)
+    metric_fingerprint: str | None = None
+    status: Status
+    reason: str = ""
+    model: str = Field(min_length=1)
+    method: str = Field(min_length=1)
+    budget: PrecisionText
+    seed: int
+    recipe: dict[str, Any]
+    protocol: dict[str, Any]
+    allocation: AllocationSummary | None = None
+    extractor: str | None = None
+    n_images: Count = 0
+    scores: dict[Metric, Score] = Field(default_factory=dict)
+    costs: Costs | None = None
+    search_evals: float = Field(default=0.0, ge=0)
+    seconds: dict[str, float] = Field(default_factory=dict)
+    peak_mb: float = Field(default=0.0, ge=0)
+    provenance: Provenance
+
+    @property
+    def is_full_precision(self) -> bool:
+        """Whether this is the unquantized model: the reference of every pair."""
+        return self.method == FULL_METHOD
+
+    @model_validator(mode="after")
+    def _tells_the_whole_story(self) -> JobRecord:
+        if self.status != "done":
+            if not self.reason.strip():
+                raise ValueError(f"status '{self.status}' needs a reason")
+            return self
+        missing = [
+            name for name in ("costs", "metric_fingerprint", "n_images")
+            if not getattr(self, name)
+        ]  # fmt: skip
+        if missing:
+            raise ValueError(f"status 'done' needs {', '.join(missing)}")
+        return self
+
+    @model_validator(mode="after")
+    def _is_plain_json(self) -> JobRecord:
+        # recipe and protocol are free dictionaries: pydantic does not look for NaN inside them.
+        for name in ("recipe", "protocol"):
+            try:
+                json.dumps(getattr(self, name), allow_nan=False)
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"{name} is not plain JSON: {error}") from None
+        return self
+
+    def to_json(self) -> str:
+        """Indented JSON in field order, ending in a newline; the same record, the same bytes."""
+        content = self.model_dump(mode="json")
+        return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

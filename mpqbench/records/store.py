@@ -1,0 +1,184 @@
+"""The folder of one run: ``records/``, ``allocations/`` and ``samples/``, written atomically."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from ..errors import BenchError
+from ..recipe import validate
+from .schema import JOB_PATTERN, SCHEMA_VERSION, JobRecord
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_REMEDY = "delete the file and run the job again"
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Puts ``content`` at ``path`` in one step: a reader sees the old file or the new one.
+
+    The temporary file lies in the same folder, because a rename is atomic only within one file
+    system, and it reaches the disk before the rename does. Creates the folder.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)  # mkstemp makes it private to the user; results are for sharing
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+class RecordStore:
+    """Records, allocations and samples of one run under ``folder`` (``runs/SUITE``).
+
+    Making a store touches nothing; folders appear with the first file.
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
+
+    def record_path(self, job: str) -> Path:
+        """``records/JOB.json``. Raises BenchError where ``job`` is no safe file name."""
+        return self.folder / "records" / f"{_safe(job)}.json"
+
+    def allocation_path(self, job: str) -> Path:
+        """``allocations/JOB.json``."""
+        return self.folder / "allocations" / f"{_safe(job)}.json"
+
+    def samples_path(self, job: str) -> Path:
+        """The folder ``samples/JOB``."""
+        return self.folder / "samples" / _safe(job)
+
+    def write(self, record: JobRecord) -> Path:
+        """Writes the record over an older one of the same job; returns its path."""
+        path = self.record_path(record.job)
+        write_atomic(path, record.to_json().encode())
+        return path
+
+    def read(self, job: str) -> JobRecord:
+        """The record of ``job``. Raises BenchError where it is missing, corrupt or foreign."""
+        path = self.record_path(job)
+        if not path.is_file():
+            raise BenchError(f"no record of job '{job}' in {path.parent}: run the job first")
+        return _read_record(path)
+
+    def read_all(self) -> list[JobRecord]:
+        """All records sorted by job; empty where nothing was written yet.
+
+        Raises BenchError at the first corrupt or foreign file: a report never leaves out a row.
+        """
+        paths = sorted((self.folder / "records").glob("*.json"), key=lambda path: path.stem)
+        return [_read_record(path) for path in paths]
+
+    def done(self, job: str, fingerprint: str) -> bool:
+        """Whether ``job`` succeeded under the same fingerprint, so that it need not run again."""
+        if not self.record_path(job).is_file():
+            return False
+        record = self.read(job)
+        return record.status == "done" and record.fingerprint == fingerprint
+
+    def write_allocation(self, job: str, allocation: Mapping[str, Any]) -> Path:
+        """Writes ``{group: "W4A4"}`` in network order; returns its path."""
+        path = self.allocation_path(job)
+        text = json.dumps(dict(allocation), indent=2, allow_nan=False) + "\n"
+        write_atomic(path, text.encode())
+        return path
+
+    def read_allocation(self, job: str) -> dict[str, str]:
+        """Inverse of ``write_allocation``. Raises BenchError where it is missing or corrupt."""
+        path = self.allocation_path(job)
+        if not path.is_file():
+            raise BenchError(f"no allocation of job '{job}' in {path.parent}: run the job first")
+        return dict(_read_object(path))
+
+    def read_samples(self, job: str, count: int) -> np.ndarray:
+        """The first ``count`` images of ``job``, uint8 (count, height, width, 1 or 3).
+
+        Shards are ``shard-START.npz`` with the images as ``arr_0``, START being the index of the
+        first one. Raises BenchError where images are missing or a shard is unreadable.
+        """
+        import numpy as np
+
+        parts: list[np.ndarray] = []
+        for path in sorted(self.samples_path(job).glob("shard-*.npz")):
+            have = sum(map(len, parts))
+            if have >= count:
+                break
+            if path.stem != f"shard-{have:08d}":
+                raise BenchError(f"{path} does not follow the shard before it: sample again")
+            parts.append(_read_images(path))
+        have = sum(map(len, parts))
+        if have < max(count, 1):
+            raise BenchError(
+                f"job '{job}' kept {have} images, {count} are needed: sample more, or ask for fewer"
+            )
+        return np.concatenate(parts)[:count]
+
+    def has_samples(self, job: str) -> bool:
+        """Whether any image of ``job`` was kept."""
+        return any(self.samples_path(job).glob("shard-*.npz"))
+
+
+def _safe(job: str) -> str:
+    if not re.fullmatch(JOB_PATTERN, job):
+        raise BenchError(f"job '{job}' is no safe file name: use letters, digits and + . _ -")
+    return job
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    def refuse(constant: str) -> NoReturn:
+        raise ValueError(f"{constant} is not a number of JSON")
+
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
+    except (ValueError, OSError) as error:
+        raise BenchError(f"{path} is corrupt ({error}): {_REMEDY}") from None
+    if not isinstance(data, dict):
+        raise BenchError(f"{path} is corrupt (no JSON object): {_REMEDY}")
+    return data
+
+
+def _read_images(path: Path) -> np.ndarray:
+    import numpy as np
+
+    try:
+        with np.load(path) as shard:
+            images = np.asarray(shard["arr_0"])
+    except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
+        raise BenchError(f"{path} is not a shard of images ({error}): {_REMEDY}") from None
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
+        raise BenchError(
+            f"{path} holds {images.dtype} {images.shape}, not images uint8 (n, height, width, "
+            f"1 or 3): {_REMEDY}"
+        )
+    return images
+
+
+def _read_record(path: Path) -> JobRecord:
+    data = _read_object(path)
+    version = data.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise BenchError(
+            f"{path} has schema version {version}, this mpqbench reads {SCHEMA_VERSION}: "
+            "read it with the mpqbench that wrote it, or " + _REMEDY
+        )
+    try:
+        record = validate(JobRecord, data, str(path))
+    except BenchError as error:
+        raise BenchError(f"{error}; {_REMEDY}") from None
+    if record.job != path.stem:
+        raise BenchError(f"{path} holds job '{record.job}': rename or delete the file")
+    return record

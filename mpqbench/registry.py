@@ -1,0 +1,190 @@
+"""Names to plugins: entry points of installed packages, and files given with ``--plugins``.
+
+A plugin module has a table ``PLUGINS = {kind: {name: target}}`` whose targets are objects or
+``"module:attribute"`` strings; strings keep listing cheap. Ours arrive the same way.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from .errors import BenchError, unknown
+from .recipe import PluginChoice, Recipe, digest_of, validate
+
+ENTRY_POINTS = "mpqbench.plugins"
+KINDS = ("transform", "rounding", "searcher", "method")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One registered plugin; ``origin`` says where it came from."""
+
+    kind: str
+    name: str
+    target: Any
+    origin: str
+
+    def load(self) -> Any:
+        """The object itself. Raises BenchError naming the plugin where its import fails."""
+        if not isinstance(self.target, str):
+            return self.target
+        module, _, attribute = self.target.partition(":")
+        try:
+            return getattr(importlib.import_module(module), attribute)
+        except Exception as error:  # whatever a third party's module raises
+            raise BenchError(
+                f"{self.kind} '{self.name}' of {self.origin} cannot be imported: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+
+
+class Registry:
+    """All known plugins by kind and name."""
+
+    def __init__(self) -> None:
+        self._entries: dict[str, dict[str, Entry]] = {kind: {} for kind in KINDS}
+        self.broken: dict[str, str] = {}  # origin -> why nothing of it could be registered
+
+    def add(self, kind: str, name: str, target: Any, origin: str) -> None:
+        """Register one plugin. Raises BenchError for an unknown kind or a taken name."""
+        if kind not in self._entries:
+            raise unknown("plugin kind", kind, KINDS)
+        taken = self._entries[kind].get(name)
+        if taken is not None:
+            raise BenchError(
+                f"two plugins are called {kind} '{name}': one of {taken.origin}, one of {origin}"
+            )
+        self._entries[kind][name] = Entry(kind, name, target, origin)
+
+    def add_table(self, table: Any, origin: str) -> None:
+        """Register a whole ``PLUGINS`` table."""
+        if not isinstance(table, Mapping):
+            raise BenchError(f"{origin} has no table PLUGINS = {{kind: {{name: target}}}}")
+        for kind, names in table.items():
+            for name, target in names.items():
+                self.add(kind, name, target, origin)
+
+    def entries(self, kind: str) -> list[Entry]:
+        """Entries of a kind, sorted by name. Raises BenchError for an unknown kind."""
+        if kind not in self._entries:
+            raise unknown("plugin kind", kind, KINDS)
+        return [self._entries[kind][name] for name in sorted(self._entries[kind])]
+
+    def entry(self, kind: str, name: str) -> Entry:
+        """One entry. Raises BenchError with the nearest valid name."""
+        if name not in self._entries[kind]:
+            raise unknown(kind, name, self._entries[kind])
+        return self._entries[kind][name]
+
+    def find(self, name: str) -> list[Entry]:
+        """Entries of that name over all kinds. Raises BenchError where there is none."""
+        found = [names[name] for names in self._entries.values() if name in names]
+        if not found:
+            raise unknown("plugin", name, {n for names in self._entries.values() for n in names})
+        return found
+
+    def create(self, kind: str, choice: PluginChoice) -> Any:
+        """The plugin of ``choice`` with its parameters, each of which must be known to it."""
+        entry = self.entry(kind, choice.name)
+        cls = entry.load()
+        valid = parameters(cls)
+        for key in choice.params:
+            if key not in valid:
+                raise unknown(f"parameter of {kind} '{choice.name}'", key, valid)
+        try:
+            return cls(**choice.params)
+        except (TypeError, ValueError) as error:
+            raise BenchError(f"{kind} '{choice.name}': {error}") from error
+
+    def method(self, spec: str | Mapping[str, Any]) -> Recipe:
+        """A recipe from a method's name, or from ``{base: name, ...}``, or from all its slots."""
+        if isinstance(spec, str):
+            recipe = self.entry("method", spec).load()
+            if not isinstance(recipe, Recipe):
+                raise BenchError(f"method '{spec}' is not a Recipe but {type(recipe).__name__}")
+            return recipe
+        data = dict(spec)
+        where = f"method '{data.get('name', '?')}'"
+        if "base" in data:
+            base = self.method(str(data.pop("base")))
+            if "name" not in data:
+                raise BenchError(f"a method based on '{base.name}' needs a name of its own")
+            data = base.model_dump() | data
+        return validate(Recipe, data, where)
+
+    def source_digest(self, recipe: Recipe) -> str:
+        """Digest of the source files of a recipe's plugins: editing one invalidates its results."""
+        digests = []
+        for kind in ("transform", "rounding", "searcher"):
+            cls = self.entry(kind, getattr(recipe, kind).name).load()
+            path = getattr(sys.modules.get(cls.__module__), "__file__", None)
+            if path is None:
+                raise BenchError(f"{kind} '{getattr(recipe, kind).name}' has no source file")
+            digests.append(hashlib.sha256(Path(path).read_bytes()).hexdigest())
+        return digest_of(digests)
+
+
+def parameters(cls: Any) -> dict[str, Any]:
+    """Parameters of a plugin class and their defaults (``...`` where there is none)."""
+    if not dataclasses.is_dataclass(cls):
+        raise BenchError(f"plugin {getattr(cls, '__name__', cls)} must be a dataclass")
+    return {
+        f.name: ... if f.default is dataclasses.MISSING else f.default
+        for f in dataclasses.fields(cls)
+        if f.init
+    }
+
+
+def discover(paths: Iterable[Path] = ()) -> Registry:
+    """Everything installed, then the files of ``paths``.
+
+    An installed package that cannot be imported is kept in ``broken`` with its reason, because a
+    stranger's mistake must not stop this run; a file the user named must work.
+    """
+    registry = Registry()
+    for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda p: (p.value, p.name)):
+        origin = f"package {point.dist.name if point.dist else '?'} ({point.value})"
+        try:
+            module = point.load()
+        except Exception as error:  # whatever a third party's module raises
+            registry.broken[origin] = f"{type(error).__name__}: {error}"
+            continue
+        registry.add_table(getattr(module, "PLUGINS", None), origin)
+    for path in paths:
+        for file in _plugin_files(path):
+            registry.add_table(getattr(_import_file(file), "PLUGINS", None), f"file {file}")
+    return registry
+
+
+def _plugin_files(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    found = sorted(path.glob("*.py")) if path.is_dir() else []
+    if not found:
+        raise BenchError(f"--plugins {path}: no such Python file, or a folder without one")
+    return found
+
+
+def _import_file(path: Path) -> ModuleType:
+    name = "mpqbench_plugin_" + hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise BenchError(f"--plugins {path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up there
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # whatever the user's file raises
+        del sys.modules[name]
+        raise BenchError(f"plugin file {path}: {type(error).__name__}: {error}") from error
+    return module

@@ -1,0 +1,106 @@
+"""Figure: same-seed samples, full precision above every method and budget."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import BenchError
+from ..records.schema import FULL_METHOD
+from .columns import Row
+from .style import new_figure, style
+from .table import Block
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+LoadSamples = Callable[[str, int], np.ndarray]
+
+_WIDTH, _LABEL = 6.8, 1.5  # inches: the figure, the room for row labels
+_GAP = 0.06  # space between images, in image sides
+_ROWS = 12  # quantized rows that fit on a page
+
+
+def sample_rows(block: Block, kept: Callable[[str], bool]) -> list[list[Row]]:
+    """Rows of each page of the grid: full precision first, then at most 12 others.
+
+    Only the first seed, only jobs that are done and whose images were ``kept``.
+    """
+    rows = [row for row in block.rows if row["status"] == "done" and kept(str(row["job"]))]
+    first = min((int(row["seed"] or 0) for row in rows), default=0)
+    rows = [row for row in rows if row["seed"] == first]
+    full = [row for row in rows if row["method"] == FULL_METHOD]
+    others = [row for row in rows if row["method"] != FULL_METHOD]
+    return [full + others[i : i + _ROWS] for i in range(0, len(others), _ROWS)]
+
+
+def sample_grid(
+    block: Block, rows: Sequence[Row], load_samples: LoadSamples, columns: int = 10
+) -> Figure:
+    """The first ``columns`` images of every row's job; a row is labelled method, budget, FD.
+
+    ``load_samples(job, count)`` gives uint8 (count, height, width, 1 or 3). Column i is image i
+    of every job: the same noise and class; jobs of fewer images give fewer columns. Raises
+    BenchError where the shapes differ.
+    """
+    columns = min(columns, *(int(row["n_images"] or 0) for row in rows))
+    images = [load_samples(str(row["job"]), columns) for row in rows]
+    pixels = grid_pixels(images)
+    room = _WIDTH - _LABEL - 0.05
+    height = room * pixels.shape[0] / pixels.shape[1]
+    total = height + 0.1
+    with style():
+        figure = new_figure(_WIDTH, total)
+        axes = figure.add_axes(
+            (_LABEL / _WIDTH, 0.05 / total, room / _WIDTH, height / total), frameon=False
+        )
+        axes.imshow(pixels, interpolation="none", aspect="auto")
+        axes.set_axis_off()
+        pitch = pixels.shape[0] / len(rows)
+        for i, row in enumerate(rows):
+            axes.annotate(
+                _label(block, row), (0, (i + 0.5) * pitch), xytext=(-4, 0),
+                textcoords="offset points", ha="right", va="center", fontsize=6.5,
+                annotation_clip=False,
+            )  # fmt: skip
+    return figure
+
+
+def grid_pixels(images: Sequence[np.ndarray]) -> np.ndarray:
+    """One RGB picture of rows of images on white, uint8 (height, width, 3).
+
+    ``images``: per row uint8 (columns, h, w, 1 or 3), all of one shape but for the channels. The
+    gap between images is ``gap_of(w)`` pixels.
+    """
+    sizes = {part.shape[:3] for part in images}
+    if len(sizes) != 1 or any(p.dtype != np.uint8 or p.shape[3] not in (1, 3) for p in images):
+        shapes = ", ".join(f"{part.dtype} {part.shape}" for part in images)
+        raise BenchError(
+            f"rows of a grid must be uint8 (columns, h, w, 1 or 3) alike, not {shapes}"
+        )
+    columns, height, width = next(iter(sizes))
+    gap = gap_of(width)
+    shape = (len(images) * (height + gap), columns * (width + gap) - gap, 3)
+    canvas = np.full(shape, 255, dtype=np.uint8)
+    for i, row in enumerate(images):
+        for j, image in enumerate(row):
+            top, left = i * (height + gap) + gap // 2, j * (width + gap)
+            canvas[top : top + height, left : left + width] = image
+    return canvas
+
+
+def gap_of(width: int) -> int:
+    """Pixels between images of ``width`` pixels."""
+    return max(1, round(_GAP * width))
+
+
+def _label(block: Block, row: Row) -> str:
+    fd = block.column("fd")
+    name = "\n".join(textwrap.wrap(str(row["method"]), 26))
+    facts = [] if row["method"] == FULL_METHOD else [str(row["budget"])]
+    if row["fd"] is not None:
+        facts.append(f"{fd.header} {format(float(row['fd']), fd.form)}")
+    return f"{name}\n{'   '.join(facts)}"

@@ -1,0 +1,42 @@
+"""Everything that can be read off a run's records, written beside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import BenchError
+from ..records.store import RecordStore, write_atomic
+from .render import to_csv, to_markdown
+from .summary import has_several_seeds, summary
+from .table import leaderboard
+
+
+def write_report(run_dir: Path | str, out: Path | str | None = None) -> list[Path]:
+    """Writes ``leaderboard.csv``, ``leaderboard.md``, with several seeds ``summary.csv`` and
+    ``summary.md``, and ``figures/*.png`` and ``*.pdf`` into ``out`` (default: the run's folder).
+
+    Returns the paths in that order. Raises BenchError where the run has no records, or where one
+    of them is unreadable.
+    """
+    from .figures import write_figures
+
+    run_dir = Path(run_dir)
+    folder = run_dir if out is None else Path(out)
+    store = RecordStore(run_dir)
+    records = store.read_all()
+    if not records:
+        raise BenchError(
+            f"{run_dir} has no records: give the folder of a run, the one that holds records/"
+        )
+    name = run_dir.resolve().name
+    tables = {"leaderboard": (leaderboard(records), f"Leaderboard of {name}")}
+    if has_several_seeds(records):
+        tables["summary"] = (summary(records), f"{name}: mean over seeds")
+    paths = []
+    for stem, (table, title) in tables.items():
+        for kind, text in (("csv", to_csv(table)), ("md", to_markdown(table, title))):
+            path = folder / f"{stem}.{kind}"
+            write_atomic(path, text.encode())
+            paths.append(path)
+    table = tables["leaderboard"][0]
+    return paths + write_figures(table, folder / "figures", store.read_samples, store.has_samples)

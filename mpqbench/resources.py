@@ -1,0 +1,85 @@
+"""What jobs of one process share: loaded models, the feature network, references, calibration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from .errors import BenchError
+from .metrics.features import FeatureNetwork, load_extractor
+from .metrics.reference import Reference, load_reference
+from .models.calibration import CalibrationSet, LayerInputs, layer_inputs, record_calibration
+from .models.groups import layer_groups
+from .models.loading import DiTModel, load_model
+from .models.sampling import DTYPES
+from .recipe import Protocol
+from .registry import Registry
+
+NO_FEATURES = "none"  # a run that measures fidelity and cost alone
+
+
+@dataclass(frozen=True)
+class Judge:
+    """The feature network and the reference of a protocol."""
+
+    network: FeatureNetwork
+    reference: Reference
+
+
+@dataclass
+class Resources:
+    """Loads each thing once. A quantized model is restored after its job, so it can be shared."""
+
+    registry: Registry
+    device: str = "cpu"
+    _kept: dict[Any, Any] = field(default_factory=dict)
+
+    def check_device(self) -> None:
+        """Raises BenchError where the device is not there."""
+        import torch
+
+        try:
+            torch.empty(1, device=self.device)
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).splitlines()[0]
+            raise BenchError(f"device '{self.device}' cannot be used: {reason}") from None
+
+    def model(self, name: str, protocol: Protocol) -> DiTModel:
+        """The model on the device in the protocol's type; one at a time is kept."""
+        key = ("model", name)
+        if key not in self._kept:
+            for other in [k for k in self._kept if k[0] in ("model", "calibration", "inputs")]:
+                del self._kept[other]
+            self._kept[key] = load_model(name)
+        return self._kept[key].to(self.device, DTYPES[protocol.dtype])
+
+    def judge(self, protocol: Protocol) -> Judge | None:
+        """Network and reference, or ``None`` where the protocol asks for no features."""
+        if protocol.features == NO_FEATURES:
+            return None
+        key = ("judge", protocol.features, protocol.feature_weights, protocol.reference)
+        if key not in self._kept:
+            network = load_extractor(protocol.features, protocol.feature_weights, self.device)
+            reference = load_reference(protocol.reference, network, self.device)
+            self._kept[key] = Judge(network, reference)
+        return self._kept[key]
+
+    def calibration(self, model: DiTModel, protocol: Protocol, seed: int) -> CalibrationSet:
+        """Recorded once per model, protocol and seed."""
+        key = ("calibration", model.name, protocol, seed)
+        if key not in self._kept:
+            self._kept[key] = record_calibration(model, protocol, seed, self.device)
+        return self._kept[key]
+
+    def layer_inputs(
+        self, model: DiTModel, protocol: Protocol, seed: int, *, keep_rows: bool
+    ) -> dict[str, LayerInputs]:
+        """Ranges (and rows) at every quantizable layer, gathered once for all methods."""
+        key = ("inputs", model.name, protocol, seed, keep_rows)
+        if key not in self._kept:
+            layers = [layer for g in layer_groups(model.transformer) for layer in g.layers]
+            calibration = self.calibration(model, protocol, seed)
+            self._kept[key] = dict(
+                layer_inputs(model, protocol, calibration, layers, self.device, keep_rows=keep_rows)
+            )
+        return self._kept[key]

@@ -1,0 +1,98 @@
+"""Samples on disk: shards in the ADM ``.npz`` layout, so that any evaluator can read them.
+
+A shard is written in one step and never changed, so a run that was killed goes on after its last
+whole shard, and a run with more images only adds shards.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from .errors import BenchError
+from .models.sampling import Observer, SampleBatch, Sampler
+from .progress import Advance
+from .records.store import write_atomic
+
+SHARD_IMAGES = 500  # about; a shard holds whole micro-batches
+
+
+class SampleStore:
+    """The samples of one job: ``shard-START.npz`` with ``arr_0`` (n, H, W, C) uint8, ``latents``
+    (n, c, h, w) float32 and ``classes`` (n,), valid under one fingerprint."""
+
+    def __init__(self, folder: Path, fingerprint: str) -> None:
+        self.folder, self.fingerprint = folder, fingerprint
+
+    def fill(
+        self, sampler: Sampler, count: int, advance: Advance, observe: Observer | None = None
+    ) -> None:
+        """Sample until images 0 to ``count`` are there. Raises Diverged from the sampler."""
+        self._claim()
+        size = sampler.protocol.micro_batch
+        per_shard = size * max(1, SHARD_IMAGES // size)
+        for start in range(0, count, per_shard):
+            stop = min(start + per_shard, count)
+            if self._length(start) >= stop - start:
+                advance(stop - start)
+                continue
+            batches = []
+            for batch in sampler.batches(start, stop, observe):
+                batches.append(batch)
+                advance(len(batch.images))
+            self._write(start, batches)
+
+    def shards(self, count: int) -> Iterator[SampleBatch]:
+        """Images 0 to ``count``, shard by shard. Raises BenchError where some are missing."""
+        done = 0
+        while done < count:
+            try:
+                with np.load(self._path(done)) as shard:
+                    images, latents, classes = (shard[k] for k in ("arr_0", "latents", "classes"))
+            except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+                raise BenchError(
+                    f"samples {self._path(done)} cannot be read ({error}): run again with --fresh"
+                ) from None
+            keep = min(len(images), count - done)
+            yield SampleBatch(done, images[:keep], latents[:keep], classes[:keep])
+            done += len(images)
+
+    def clear(self) -> None:
+        """Forget what was sampled."""
+        if self.folder.exists():
+            shutil.rmtree(self.folder)
+
+    def _claim(self) -> None:
+        """Make the folder ours; samples under another fingerprint are of another job."""
+        mark = self.folder / "fingerprint.json"
+        if mark.exists() and json.loads(mark.read_text()) == self.fingerprint:
+            return
+        self.clear()
+        write_atomic(mark, json.dumps(self.fingerprint).encode())
+
+    def _path(self, start: int) -> Path:
+        return self.folder / f"shard-{start:08d}.npz"
+
+    def _length(self, start: int) -> int:
+        """Images in the shard, 0 where there is none; a damaged one counts as none."""
+        try:
+            with np.load(self._path(start)) as shard:
+                return len(shard["classes"])
+        except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+            return 0
+
+    def _write(self, start: int, batches: list[SampleBatch]) -> None:
+        content = io.BytesIO()
+        np.savez(
+            content,
+            arr_0=np.concatenate([b.images for b in batches]),
+            latents=np.concatenate([b.latents for b in batches]),
+            classes=np.concatenate([b.classes for b in batches]),
+        )
+        write_atomic(self._path(start), content.getvalue())

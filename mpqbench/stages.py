@@ -1,0 +1,172 @@
+"""The stages of a job: what each takes from the job, and what it gives to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .contracts import LayerData
+from .cost import CostReport, count
+from .metrics.fidelity import Fidelity
+from .metrics.images import ImageSource
+from .metrics.score import score
+from .models.groups import Group
+from .models.loading import DiTModel, skeleton
+from .models.sampling import image_seed
+from .precision import FULL, Allocation, Budget, Precision
+from .progress import Advance
+from .quant.apply import QuantizedModel, quantize_model
+from .records.schema import AllocationSummary, Costs, Score
+from .resources import Judge, Resources
+from .samples import SampleStore
+from .search.problem import CountedProblem
+
+if TYPE_CHECKING:
+    from .job import Job
+
+Ranges = dict[str, tuple[float, float]]
+
+
+def find_allocation(
+    job: Job, model: DiTModel, groups: list[Group], resources: Resources
+) -> tuple[Allocation, float]:
+    """The searcher's allocation of the searchable groups, the recipe's policy for the others.
+
+    Also the evaluations spent, in full forwards of the calibration set. Raises Infeasible.
+    """
+    if job.budget.precision.is_full:
+        return Allocation({group.name: FULL for group in groups}), 0.0
+    choices = [Precision.parse(text) for text in job.recipe.choices]
+    seed = image_seed(job.seed, "search", 0)
+    problem = CountedProblem(model.transformer, groups, job.budget, choices, seed=seed)
+    searcher = resources.registry.create("searcher", job.recipe.searcher)
+    found = problem.checked(searcher.search(problem))
+    fixed = Precision.parse(job.recipe.adaln)
+    return Allocation({g.name: found.get(g.name, fixed) for g in groups}), problem.spent
+
+
+def calibrate(
+    job: Job, model: DiTModel, resources: Resources
+) -> tuple[Callable[[str], LayerData], Ranges | None]:
+    """What plugins may know of each layer, and static ranges; gathered only where needed."""
+    recipe, create = job.recipe, resources.registry.create
+    plugins = [create(kind, getattr(recipe, kind)) for kind in ("transform", "rounding")]
+    rows = any(getattr(plugin, "needs_inputs", False) for plugin in plugins)
+    static = recipe.activation_format.is_static
+    seen = {}
+    if (rows or static) and not job.budget.precision.is_full:
+        seen = resources.layer_inputs(model, job.protocol, job.seed, keep_rows=rows)
+
+    def layer_data(name: str) -> LayerData:
+        layer: Any = model.transformer.get_submodule(name)
+        inputs = seen[name].sample() if rows and seen else None
+        seed = image_seed(job.seed, name, 0)
+        return LayerData(name, layer.in_features, layer.out_features, inputs, seed)
+
+    ranges = {name: entry.range for name, entry in seen.items()} if static and seen else None
+    return layer_data, ranges
+
+
+def quantize(
+    job: Job,
+    model: DiTModel,
+    groups: list[Group],
+    allocation: Allocation,
+    layer_data: Callable[[str], LayerData],
+    ranges: Ranges | None,
+    resources: Resources,
+) -> QuantizedModel:
+    """The model with the allocation in it, until the handle is left. Raises Diverged."""
+    recipe, create = job.recipe, resources.registry.create
+    return quantize_model(
+        model.transformer,
+        groups,
+        allocation,
+        transform=create("transform", recipe.transform),
+        rounding=create("rounding", recipe.rounding),
+        weight_format=recipe.weight_format,
+        activation_format=recipe.activation_format,
+        layer_data=layer_data,
+        static_ranges=ranges,
+    )
+
+
+def count_cost(
+    job: Job,
+    model: DiTModel,
+    groups: list[Group],
+    allocation: Allocation,
+    quantized: QuantizedModel,
+    guidance_passes: int,
+) -> CostReport:
+    """BitOPs and bytes of what is really in the model, counted on its bare skeleton."""
+    return count(
+        skeleton(model.transformer.config),
+        groups,
+        allocation,
+        weight_format=job.recipe.weight_format,
+        activation_format=job.recipe.activation_format,
+        storage=quantized.storage,
+        extra=quantized.operators,
+        guidance_passes=guidance_passes,
+        steps=job.protocol.steps,
+    )
+
+
+def costs_of(report: CostReport, budget: Budget) -> Costs:
+    """The totals of a report as a record keeps them."""
+    return Costs(
+        macs=report.macs,
+        parameters=report.parameters,
+        bitops=report.bitops,
+        bitops_linear=report.bitops_linear,
+        bitops_per_image=report.bitops_per_image,
+        bytes=report.bytes,
+        effective_bits=report.effective_bits,
+        satisfied=report.satisfied(budget),
+    )
+
+
+def summary_of(allocation: Allocation, report: CostReport) -> AllocationSummary:
+    """MAC-weighted mean bits of the searchable layers, and how many groups have each precision."""
+    rows = [op for op in report.operators if op.searchable]
+    macs = sum(op.macs for op in rows)
+    searchable = {op.group for op in rows}
+    counts: dict[str, int] = {}
+    for group, precision in allocation.items():
+        if group in searchable:
+            counts[str(precision)] = counts.get(str(precision), 0) + 1
+    return AllocationSummary(
+        mean_weight_bits=sum(op.macs * op.weight_bits for op in rows) / macs,
+        mean_activation_bits=sum(op.macs * op.activation_bits for op in rows) / macs,
+        counts=counts,
+    )
+
+
+def fidelity(samples: SampleStore, reference: SampleStore, images: int) -> dict[str, Score]:
+    """Paired fidelity to the full-precision samples of the same noise and class."""
+    pairs = Fidelity()
+    for own, full in zip(samples.shards(images), reference.shards(images), strict=True):
+        pairs.add(own.images, full.images, own.latents, full.latents)
+    summary = pairs.summary()
+    scores = {"psnr": Score(value=summary.psnr), "ssim": Score(value=summary.ssim)}
+    if summary.latent_mse is not None:
+        scores["latent_mse"] = Score(value=summary.latent_mse)
+    return scores
+
+
+def distribution(
+    samples: SampleStore, judge: Judge, images: int, advance: Advance
+) -> dict[str, Score]:
+    """Frechet distances, inception score, precision, recall and KID against the reference."""
+    shape = next(samples.shards(1)).images.shape[1:]
+    source = ImageSource(
+        str(samples.folder), images, shape, lambda: (b.images for b in samples.shards(images))
+    )
+    features = judge.network.extract(source, advance=advance)
+    classes = np.concatenate([batch.classes for batch in samples.shards(images)])
+    scores = score(features, judge.reference, classes)
+    return {name: Score(**asdict(value)) for name, value in scores.items()}

@@ -1,0 +1,96 @@
+"""Many jobs: plan, resume, run, collect."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from .errors import BenchError
+from .job import Job, fingerprint, run_job, unfinished
+from .precision import FULL, Budget
+from .progress import Reporter
+from .recipe import FULL_PRECISION, Recipe, Suite
+from .records.schema import JobRecord
+from .records.store import RecordStore
+from .registry import Registry
+from .resources import Resources
+
+
+def plan(suite: Suite, registry: Registry, device: str) -> list[Job]:
+    """All jobs in order: per model and seed first full precision, then methods x budgets.
+
+    Plugins are built here once, so that a mistake in a recipe shows before anything is run.
+    """
+    recipes = [registry.method(spec) for spec in suite.methods]
+    names = [recipe.name for recipe in recipes]
+    for recipe in recipes:
+        if names.count(recipe.name) > 1:
+            raise BenchError(f"suite '{suite.name}' names two methods '{recipe.name}'")
+        _check(recipe, registry)
+    budgets = [Budget.parse(text) for text in suite.budgets]
+    jobs = []
+    for model in suite.models:
+        for seed in suite.seeds:
+            jobs.append(Job(model, FULL_PRECISION, Budget(FULL), seed, suite.protocol, device))
+            jobs += [
+                Job(model, recipe, budget, seed, suite.protocol, device)
+                for recipe in recipes
+                if recipe.name != FULL_PRECISION.name
+                for budget in budgets
+            ]
+    return jobs
+
+
+def _check(recipe: Recipe, registry: Registry) -> None:
+    for kind in ("transform", "rounding", "searcher"):
+        registry.create(kind, getattr(recipe, kind))
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A job with its fingerprint and whether its record is already there."""
+
+    job: Job
+    fingerprint: str
+    cached: bool
+
+
+def look_up(jobs: list[Job], resources: Resources, store: RecordStore) -> Iterator[Planned]:
+    """Each job with its state in the store."""
+    for job in jobs:
+        print_ = fingerprint(job, resources)
+        yield Planned(job, print_, store.done(job.id, print_))
+
+
+def run_suite(
+    jobs: list[Job], resources: Resources, store: RecordStore, reporter: Reporter, *, fresh: bool
+) -> list[JobRecord]:
+    """Run what is not done yet; one failed job does not stop the others."""
+    resources.check_device()
+    records = []
+    for number, job in enumerate(jobs, 1):
+        title = f"[{number}/{len(jobs)}] {job.model} {job.recipe.name} {job.budget} seed {job.seed}"
+        mark = fingerprint(job, resources)
+        if not fresh and store.done(job.id, mark):
+            reporter.say(f"{title}: done before")
+            records.append(store.read(job.id))
+            continue
+        reporter.say(title)
+        reference = _reference_of(job, records)
+        if reference is not None and reference.status != "done":
+            record = unfinished(job, mark, "skipped", f"full precision is {reference.status}")
+            store.write(record)
+        else:
+            record = run_job(job, mark, resources, store, reporter, fresh=fresh)
+        if record.status != "done":
+            reporter.say(f"{title}: {record.status}: {record.reason}")
+        records.append(record)
+    return records
+
+
+def _reference_of(job: Job, records: list[JobRecord]) -> JobRecord | None:
+    """The full-precision record that ``job`` is paired with."""
+    if job.is_reference:
+        return None
+    wanted = job.reference.id
+    return next((record for record in records if record.job == wanted), None)

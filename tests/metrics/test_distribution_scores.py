@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch_fidelity import calculate_metrics
+
+from mpqbench.errors import BenchError, Diverged
+from mpqbench.metrics.features import Features, load_extractor
+from mpqbench.metrics.images import open_images
+from mpqbench.metrics.jackknife import deal_groups
+from mpqbench.metrics.reference import reference_of
+from mpqbench.metrics.score import metric_fingerprint, score
+from mpqbench.metrics.torch_fidelity_extractors import FASHION, register_extractors
+
+
+class Tensors(torch.utils.data.Dataset):
+    """Images as torch-fidelity wants them: uint8 (C, H, W)."""
+
+    def __init__(self, images):
+        self.images = torch.from_numpy(images).permute(0, 3, 1, 2)
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        return self.images[index]
+
+
+@pytest.fixture
+def extractor(fashion_weights):
+    return load_extractor("fashion", fashion_weights)
+
+
+@pytest.fixture
+def sides(make_images):
+    return make_images(60, seed=1, brightness=110), make_images(60, seed=2)
+
+
+@pytest.fixture
+def features(extractor, sides):
+    return extractor.extract(open_images(sides[0]))
+
+
+@pytest.fixture
+def reference(extractor, sides):
+    return reference_of(extractor.extract(open_images(sides[1])), "test", "0" * 16)
+
+
+def test_every_metric_matches_torch_fidelity_from_images_on(
+    sides, features, reference, fashion_weights
+):
+    register_extractors()
+    options = {
+        "input1": Tensors(sides[0]),
+        "input2": Tensors(sides[1]),
+        "feature_extractor": FASHION,
+        "feature_extractor_weights_path": str(fashion_weights),
+        "cuda": False,
+        "verbose": False,
+        "save_cpu_ram": True,
+        "samples_shuffle": False,
+        "isc_splits": 1,
+        "kid_subsets": 1,
+        "kid_subset_size": 60,
+    }
+    theirs = calculate_metrics(fid=True, isc=True, kid=True, prc=True, **options)
+    spatial = calculate_metrics(fid=True, feature_layer_fid="spatial", **options)
+    ours = score(features, reference)
+    expected = {
+        "fd": theirs["frechet_inception_distance"],
+        "is": theirs["inception_score_mean"],
+        "kid": theirs["kernel_inception_distance_mean"],
+        "precision": theirs["precision"],
+        "recall": theirs["recall"],
+        "sfd": spatial["frechet_inception_distance"],
+    }
+    assert ours.keys() == expected.keys()
+    for key, value in expected.items():
+        assert ours[key].value == pytest.approx(value, rel=2e-4), key
+
+
+def test_replicates_are_the_metrics_of_the_rest(features, reference):
+    classes = np.arange(60) % 3
+    scores = score(features, reference, classes)
+    groups = deal_groups(60, classes)
+    for group in (0, 7, 19):
+        rest = Features(*(part[groups != group] for part in features))
+        expected = score(rest, reference)
+        for key in ("fd", "sfd", "is", "kid"):
+            replicate = scores[key].replicates[group]
+            assert replicate == pytest.approx(expected[key].value, rel=1e-6), key
+    spread = np.array(scores["fd"].replicates) - np.mean(scores["fd"].replicates)
+    assert scores["fd"].ci == pytest.approx(1.96 * np.sqrt(19 / 20 * np.sum(spread**2)))
+    assert (scores["recall"].ci, scores["recall"].replicates) == (None, ())
+
+
+def test_no_interval_for_very_few_images(features, reference):
+    few = Features(*(part[:12] for part in features))
+    assert {item.ci for item in score(few, reference).values()} == {None}
+
+
+def test_metrics_whose_input_is_absent_are_missing(features, reference):
+    assert score(Features(features.pooled), reference).keys() == {
+        "fd",
+        "precision",
+        "recall",
+        "kid",
+    }
+    bare = reference_of(Features(features.pooled), "bare", "0" * 16)
+    assert "sfd" not in score(features, bare)
+    statistics_only = type(bare)("bare", bare.digest, bare.pooled)
+    assert score(features, statistics_only).keys() == {"fd", "is"}
+
+
+@pytest.mark.parametrize("part", ["pooled", "spatial", "logits"])
+def test_features_that_are_not_finite_are_divergence(features, reference, part):
+    broken = getattr(features, part).copy()
+    broken[17, 3] = np.inf
+    with pytest.raises(Diverged, match=f"{part} features of image 17 are not finite"):
+        score(features._replace(**{part: broken}), reference)
+
+
+def test_one_image_is_too_few(features, reference):
+    with pytest.raises(BenchError, match="at least 2 images, not 1"):
+        score(Features(features.pooled[:1]), reference)
+
+
+def test_fingerprint_sees_everything_a_value_depends_on(extractor, features, reference):
+    base = metric_fingerprint(extractor, 60, reference)
+    assert metric_fingerprint(extractor, 60, reference) == base
+    others = {metric_fingerprint(extractor, 61, reference)}
+    others.add(metric_fingerprint(extractor, 60, reference_of(features, "test", "1" * 16)))
+    for attribute in ("name", "digest"):
+        held = getattr(extractor, attribute)
+        setattr(extractor, attribute, "else")
+        others.add(metric_fingerprint(extractor, 60, reference))
+        setattr(extractor, attribute, held)
+    assert len(others | {base}) == 5
+    assert metric_fingerprint(extractor, 60, reference_of(features, "renamed", "0" * 16)) == base

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from mpqbench.errors import BenchError, Diverged
+from mpqbench.metrics.fidelity import Fidelity, latent_mse, psnr, ssim
+
+
+def pairs(channels, seed=0, noise=25.0):
+    rng = np.random.default_rng(seed)
+    images = np.kron(rng.integers(0, 256, (4, 5, 6, channels)), np.ones((1, 4, 4, 1)))
+    other = images + rng.normal(0, noise, images.shape)
+    return images.astype(np.uint8), other.clip(0, 255).astype(np.uint8)
+
+
+def slow_ssim(image, other):
+    """One channel with scipy's Gaussian filter, cut to the same 11x11 window."""
+
+    def blur(plane):
+        return gaussian_filter(plane, sigma=1.5, truncate=3.5)[5:-5, 5:-5]
+
+    x, y = image.astype(np.float64), other.astype(np.float64)
+    mx, my = blur(x), blur(y)
+    vx, vy, cov = blur(x * x) - mx * mx, blur(y * y) - my * my, blur(x * y) - mx * my
+    c1, c2 = 2.55**2, 7.65**2
+    return np.mean((2 * mx * my + c1) * (2 * cov + c2) / ((mx**2 + my**2 + c1) * (vx + vy + c2)))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_ssim_matches_an_independent_computation(channels):
+    images, other = pairs(channels)
+    expected = [
+        np.mean([slow_ssim(a[:, :, c], b[:, :, c]) for c in range(channels)])
+        for a, b in zip(images, other, strict=True)
+    ]
+    np.testing.assert_allclose(ssim(images, other), expected, rtol=1e-9)
+    assert 0.1 < min(expected) < max(expected) < 0.99
+
+
+def test_ssim_of_equal_and_of_inverted_images():
+    images, _ = pairs(1)
+    np.testing.assert_allclose(ssim(images, images), 1.0)
+    assert (ssim(images, 255 - images) < 0).all()
+
+
+def test_ssim_of_too_small_images():
+    small = np.zeros((1, 10, 32, 1), dtype=np.uint8)
+    with pytest.raises(BenchError, match="at least 11x11 pixels, not 10x32"):
+        ssim(small, small)
+
+
+def test_psnr_of_a_constant_difference():
+    images = np.full((2, 12, 12, 3), 100, dtype=np.uint8)
+    np.testing.assert_allclose(psnr(images, images + 10), 20 * np.log10(25.5))
+
+
+def test_psnr_wraps_around_nowhere():
+    dark, bright = np.zeros((1, 4, 4, 1), np.uint8), np.full((1, 4, 4, 1), 255, np.uint8)
+    assert psnr(dark, bright)[0] == pytest.approx(0.0)
+    assert psnr(bright, dark)[0] == pytest.approx(0.0)
+
+
+def test_psnr_of_identical_images_is_that_of_the_smallest_difference():
+    images = np.zeros((1, 32, 32, 1), dtype=np.uint8)
+    touched = images.copy()
+    touched[0, 0, 0, 0] = 1
+    assert psnr(images, images)[0] == psnr(images, touched)[0]
+    assert psnr(images, images)[0] == pytest.approx(78.23, abs=0.01)
+
+
+def test_batches_do_not_change_the_summary():
+    images, other = pairs(3)
+    rng = np.random.default_rng(5)
+    latents, moved = rng.normal(size=(2, 4, 2, 3, 3)).astype(np.float32)
+    other[1] = images[1]
+    whole, parts = Fidelity(), Fidelity()
+    whole.add(images, other, latents, moved)
+    parts.add(images[:3], other[:3], latents[:3], moved[:3])
+    parts.add(images[3:], other[3:], latents[3:], moved[3:])
+    summary = whole.summary()
+    assert parts.summary().psnr == pytest.approx(summary.psnr, rel=1e-12)
+    assert parts.summary().ssim == pytest.approx(summary.ssim, rel=1e-12)
+    assert summary.latent_mse == pytest.approx(np.mean((latents - moved) ** 2), rel=1e-5)
+    assert (summary.count, summary.identical) == (4, 1)
+    assert parts.summary().identical == 1
+    assert whole.per_image()["psnr"].shape == (4,)
+
+
+def test_without_latents():
+    fidelity = Fidelity()
+    fidelity.add(*pairs(1))
+    assert fidelity.summary().latent_mse is None
+    assert "latent_mse" not in fidelity.per_image()
+
+
+def test_mistakes_are_named():
+    images, other = pairs(1)
+    latents = np.zeros((4, 2), dtype=np.float32)
+    fidelity = Fidelity()
+    with pytest.raises(BenchError, match="at least one pair"):
+        fidelity.summary()
+    with pytest.raises(BenchError, match="cannot be paired"):
+        fidelity.add(images, other[:3])
+    with pytest.raises(BenchError, match="both sides or of none"):
+        fidelity.add(images, other, latents)
+    with pytest.raises(BenchError, match="float32"):
+        fidelity.add(images, other.astype(np.float32))
+    with pytest.raises(BenchError, match="latents"):
+        fidelity.add(images, other, latents, latents[:3])
+    fidelity.add(images, other)
+    with pytest.raises(BenchError, match="every batch"):
+        fidelity.add(images, other, latents, latents)
+    assert fidelity.summary().count == 4  # refused batches left nothing behind
+
+
+def test_a_latent_that_is_not_finite_is_divergence():
+    latents = np.zeros((3, 2), dtype=np.float32)
+    broken = latents.copy()
+    broken[1, 0] = np.nan
+    with pytest.raises(Diverged, match="image 1"):
+        latent_mse(broken, latents)

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from mpqbench.baselines.transforms.none import Identity
+from torch import nn
+
+from mpqbench.errors import BenchError, Diverged
+from mpqbench.formats import ActivationFormat
+from mpqbench.precision import Precision
+from mpqbench.quant.activation import ActivationQuantizer, static_grid
+from mpqbench.quant.affine import grid_from_range, round_trip
+from mpqbench.quant.linear import QuantizedLinear
+
+TOKEN = ActivationFormat()
+
+
+def _one(row: torch.Tensor, bits: int, symmetric: bool) -> torch.Tensor:
+    return round_trip(row, grid_from_range(row.min(), row.max(), bits, symmetric))
+
+
+def _inputs() -> torch.Tensor:
+    return (
+        torch.randn(2, 5, 12, generator=torch.Generator().manual_seed(3))
+        * torch.logspace(-2, 2, 5)[:, None]
+    )
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_every_token_has_its_own_range(symmetric):
+    x = _inputs()
+    out = ActivationQuantizer(4, ActivationFormat(symmetric=symmetric))(x)
+    for image in range(2):
+        for token in range(5):
+            assert torch.equal(out[image, token], _one(x[image, token], 4, symmetric))
+
+
+def test_every_token_group_has_its_own_range():
+    x = _inputs()
+    out = ActivationQuantizer(3, ActivationFormat(granularity="token-group", group=4))(x)
+    assert out.shape == x.shape
+    for start in (0, 4, 8):
+        assert torch.equal(out[1, 2, start : start + 4], _one(x[1, 2, start : start + 4], 3, False))
+
+
+def test_a_row_does_not_depend_on_the_batch():
+    x = _inputs()
+    quantizer = ActivationQuantizer(4, TOKEN)
+    assert torch.equal(quantizer(x)[1], quantizer(x[1:])[0])
+
+
+def test_static_saturates_outside_its_range():
+    grid = static_grid("layer", -1.0, 2.0, 2, symmetric=False)
+    out = ActivationQuantizer(2, ActivationFormat(granularity="tensor"), grid)(
+        torch.tensor([-9.0, -1.0, 0.2, 1.9, 50.0])
+    )
+    assert out.tolist() == [-1.0, -1.0, 0.0, 2.0, 2.0]
+
+
+@pytest.mark.parametrize("fmt", [TOKEN, ActivationFormat(granularity="tensor")])
+def test_nan_and_infinity_reach_the_output(fmt):
+    grid = static_grid("layer", -1.0, 2.0, 4, symmetric=False) if fmt.is_static else None
+    x = torch.tensor([[1.0, float("inf")], [float("nan"), 1.0], [1.0, 0.5]])
+    finite = torch.isfinite(ActivationQuantizer(4, fmt, grid)(x)).all(dim=1)
+    assert finite.tolist() == [False, False, True]
+
+
+def test_the_input_is_not_modified():
+    x = _inputs()
+    before = x.clone()
+    ActivationQuantizer(4, TOKEN)(x)
+    ActivationQuantizer(4, TOKEN, static_grid("layer", -1.0, 1.0, 4, False))(x)
+    assert torch.equal(x, before)
+
+
+def test_bad_static_ranges_name_the_layer():
+    with pytest.raises(Diverged, match="layer up"):
+        static_grid("up", 0.0, float("inf"), 4, False)
+    with pytest.raises(BenchError, match=r"layer up.*reversed"):
+        static_grid("up", 1.0, 0.0, 4, False)
+
+
+def _layer(dtype: torch.dtype) -> tuple[nn.Linear, QuantizedLinear]:
+    torch.manual_seed(0)
+    layer = nn.Linear(12, 3).to(dtype)
+    quantizer = ActivationQuantizer(8, TOKEN)
+    new = QuantizedLinear(layer, layer.weight.float(), Precision(8, 8), Identity(), quantizer)
+    return layer, new
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_linear_keeps_type_and_multiplies_quantized_inputs(dtype):
+    layer, new = _layer(dtype)
+    x = _inputs().to(dtype)
+    out = new(x)
+    assert out.dtype == new.weight.dtype == dtype
+    expected = layer(ActivationQuantizer(8, TOKEN)(x.float()).to(dtype))
+    assert torch.equal(out, expected)
+    assert not torch.equal(out, layer(x))
+
+
+def test_the_linear_owns_its_tensors():
+    layer, new = _layer(torch.float32)
+    new.weight.add_(1.0)
+    assert new.bias is not None
+    new.bias.add_(1.0)
+    fresh, _ = _layer(torch.float32)
+    assert torch.equal(layer.weight, fresh.weight)
+    assert torch.equal(layer.bias, fresh.bias)
+
+
+def test_gradients_pass_straight_through():
+    _, new = _layer(torch.float32)
+    x = _inputs().requires_grad_()
+    new(x).sum().backward()
+    assert x.grad is not None
+    assert torch.allclose(x.grad, new.weight.sum(0).expand_as(x))

@@ -1,0 +1,214 @@
+"""Order, pairs, ranks and ties of the leaderboard; mean and spread over seeds."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+
+from mpqbench.errors import BenchError
+from mpqbench.records.schema import Score
+from mpqbench.report.columns import frechet_names, unit_of
+from mpqbench.report.summary import has_several_seeds, summary
+from mpqbench.report.table import is_tie, leaderboard, paired_difference
+
+REQUIRED = """
+model method budget seed status reason fd fd_ci fd_delta fd_delta_ci sfd sfd_ci is is_ci precision
+recall kid kid_ci psnr ssim latent_mse bitops bitops_linear bitops_per_image bytes effective_bits
+satisfied search_evals seconds peak_mb extractor n_images fingerprint metric_fingerprint
+"""
+
+
+def keys(table):
+    return [(row["method"], row["budget"], row["seed"]) for row in table.rows]
+
+
+def test_columns_begin_with_the_published_ones():
+    names = [column.name for column in leaderboard([]).columns]
+    assert " ".join(names).startswith(" ".join(REQUIRED.split()) + " ")
+    assert leaderboard([]).rows == ()
+
+
+def test_paired_difference_is_the_jackknife_of_the_differences():
+    rng = np.random.default_rng(0)
+    common = rng.normal(size=20)
+    a, b = 7 + common + 0.1 * rng.normal(size=20), 5 + common
+    delta, half = paired_difference(
+        Score(value=7.0, replicates=tuple(a)), Score(value=5.0, replicates=tuple(b))
+    )
+    d = a - b
+    expected = 1.96 * np.sqrt(19 / 20 * np.sum((d - d.mean()) ** 2))
+    assert delta == 2.0
+    assert half == pytest.approx(expected, rel=1e-12)
+    unpaired = 1.96 * np.sqrt(19 * (a.var() + b.var()))
+    assert half < unpaired / 5  # what pairing is for
+
+
+@pytest.mark.parametrize("other", [(), (1.0,), (1.0, 2.0, 3.0)])
+def test_no_interval_without_matching_replicates(other):
+    score = Score(value=2.0, replicates=(1.0, 2.0))
+    assert paired_difference(score, Score(value=1.5, replicates=other)) == (0.5, None)
+    assert paired_difference(Score(value=1.0), Score(value=1.0)) == (0.0, None)
+    assert not is_tie((0.0, None))
+
+
+def test_delta_pairs_same_model_seed_and_metric_fingerprint(record):
+    table = leaderboard(
+        [
+            record("full-precision", "FP", 5.0, seed=0),
+            record("full-precision", "FP", 6.0, seed=1),
+            record("full-precision", "FP", 1.0, seed=0, metric="m2"),
+            record("full-precision", "FP", 2.0, seed=0, model="other"),
+            record("rtn", "W4A4", 9.0, seed=0),
+            record("rtn", "W4A4", 9.0, seed=1),
+            record("rtn", "W4A4", 9.0, seed=2),
+        ]
+    )
+    deltas = {row["seed"]: row["fd_delta"] for row in table.rows if row["method"] == "rtn"}
+    assert deltas == {0: 4.0, 1: 3.0, 2: None}
+    assert all(row["fd_delta"] is None for row in table.rows if row["budget"] == "FP")
+
+
+def test_order_is_full_precision_then_budgets_then_what_is_not_done(record):
+    records = [
+        record("rtn", "W2A2", status="failed", reason="out of memory", metric=None),
+        record("rtn", "W4A4", 20.0),
+        record("gptq", "W4A4", 15.0),
+        record("rtn", "W8A8", 6.0),
+        record("awq", "W4A8", status="skipped", reason="needs a GPU"),
+        record("full-precision", "FP", 5.0),
+        record("rtn", "W4A8", 8.0),
+    ]
+    expected = [
+        ("full-precision", "FP", 0),
+        ("rtn", "W8A8", 0),
+        ("rtn", "W4A8", 0),
+        ("gptq", "W4A4", 0),
+        ("rtn", "W4A4", 0),
+        ("awq", "W4A8", 0),
+        ("rtn", "W2A2", 0),
+    ]
+    table = leaderboard(records)
+    assert keys(table) == expected
+    assert len(table.blocks) == 1
+    assert table.rows[-1]["reason"] == "out of memory"
+    random.Random(1).shuffle(records)
+    assert leaderboard(records).rows == table.rows
+
+
+def test_ranks_stay_inside_a_metric_fingerprint_a_model_a_budget_and_a_seed(record):
+    table = leaderboard(
+        [
+            record("rtn", "W4A4", 20.0),
+            record("gptq", "W4A4", 15.0),
+            record("cheat", "W4A4", 1.0, metric="m2"),
+            record("other", "W4A4", 2.0, model="other-dit"),
+            record("lucky", "W4A4", 3.0, seed=1),
+            record("easy", "W8A8", 4.0),
+            record("greedy", "W4A4", 5.0, satisfied=False),
+            record("full-precision", "FP", 1.5),
+        ]
+    )
+    ranks = {row["method"]: row["rank"] for row in table.rows}
+    assert ranks == {
+        "full-precision": None, "easy": 1, "gptq": 1, "rtn": 2, "greedy": None, "lucky": 1,
+        "cheat": 1, "other": 1,
+    }  # fmt: skip
+    assert [(b.model, b.metric_fingerprint) for b in table.blocks] == [
+        ("fashion-dit", "m1"), ("fashion-dit", "m2"), ("other-dit", "m1"),
+    ]  # fmt: skip
+
+
+def test_equal_values_share_a_rank(record):
+    rows = leaderboard([record(m, "W4A4", f) for m, f in (("a", 2), ("b", 2), ("c", 3))]).rows
+    assert [row["rank"] for row in rows] == [1, 1, 3]
+
+
+def test_ties_are_marked_only_where_the_paired_interval_contains_zero(record):
+    noise = (1.0, -2.0, 1.0)
+    table = leaderboard(
+        [
+            record("full-precision", "FP", 5.0, wobble=noise),
+            record("parallel", "W8A8", 5.1, wobble=noise),  # differs by exactly 0.1 in each group
+            record("noisy", "W8A8", 5.2, wobble=(-1.0, 2.0, -1.0)),
+        ]
+    )
+    assert {row["method"]: row["ties"] for row in table.rows} == {
+        "full-precision": "",
+        "parallel": "",
+        "noisy": "≈FP ≈best",
+    }
+
+
+def test_jobs_that_never_got_a_metric_fingerprint_keep_a_block_of_their_own(record):
+    records = [
+        record("rtn", "W4A4", 2.0, metric="m1"),
+        record("rtn", "W4A4", 2.0, metric="m2"),
+        record("rtn", "W2A2", status="failed", reason="no disk", metric=None),
+    ]
+    blocks = leaderboard(records).blocks
+    assert [block.metric_fingerprint for block in blocks] == ["", "m1", "m2"]
+    assert blocks[0].rows[0]["reason"] == "no disk"
+
+
+def test_contradictions_are_refused(record):
+    with pytest.raises(BenchError, match="two records of job"):
+        leaderboard([record("rtn", "W4A4", 2.0), record("rtn", "W4A4", 3.0)])
+    two = [
+        record("a", "W4A4", 2.0, extractor="fashion"),
+        record("b", "W4A4", 2.0, extractor="clip"),
+    ]
+    with pytest.raises(BenchError, match="clip, fashion"):
+        leaderboard(two)
+
+
+@pytest.mark.parametrize(
+    ("extractor", "names"),
+    [
+        ("inception-adm", ("FID", "sFID")),
+        ("clean-fid", ("FID-clean", "sFID-clean")),
+        ("fashion", ("FD", "sFD")),
+        ("inception", ("FD", "sFD")),
+        (None, ("FD", "sFD")),
+    ],
+)
+def test_the_name_fid_belongs_to_its_network(record, extractor, names):
+    assert frechet_names(extractor) == names
+    if extractor:
+        block = leaderboard([record("rtn", "W4A4", 2.0, extractor=extractor)]).blocks[0]
+        assert (block.column("fd").header, block.column("sfd").header) == names
+        assert block.column("fd_delta").header == f"Δ{names[0]}"
+
+
+def test_unit_of_bitops():
+    assert unit_of([3e13, 4e11]) == (1e12, "T")
+    assert unit_of([3e10, 4e8]) == (1e9, "G")
+    assert unit_of([]) == (1.0, "")
+
+
+def test_summary_is_mean_and_sample_spread_over_seeds(record):
+    values = [10.0, 11.0, 15.0]
+    records = [record("rtn", "W4A4", v, seed=s) for s, v in enumerate(values)]
+    records += [record("full-precision", "FP", 5.0 + s, seed=s) for s in range(3)]
+    records += [record("gptq", "W4A4", 9.0, seed=0)]
+    records += [record("gptq", "W4A4", seed=1, status="diverged", reason="NaN at step 3")]
+    assert has_several_seeds(records)
+    assert not has_several_seeds(records[:1])
+    rows = {row["method"]: row for row in summary(records).rows}
+    rtn = rows["rtn"]
+    assert rtn["fd"] == pytest.approx(np.mean(values))
+    assert rtn["fd_std"] == pytest.approx(np.std(values, ddof=1))
+    deltas = np.array(values) - [5.0, 6.0, 7.0]
+    assert rtn["fd_delta"] == pytest.approx(deltas.mean())
+    assert rtn["fd_delta_std"] == pytest.approx(deltas.std(ddof=1))
+    assert (rtn["seeds"], rtn["seeds_done"], rtn["rank"], rtn["status"]) == (3, 3, 1, "done")
+    gptq = rows["gptq"]
+    assert (gptq["seeds"], gptq["seeds_done"], gptq["rank"]) == (2, 1, None)
+    assert (gptq["fd"], gptq["fd_std"]) == (9.0, None)
+    assert (gptq["status"], gptq["reason"]) == ("diverged", "seed 1: NaN at step 3")
+
+
+def test_summary_never_mixes_metric_fingerprints(record):
+    records = [record("rtn", "W4A4", 1.0, metric="m1"), record("rtn", "W4A4", 3.0, metric="m2")]
+    assert [row["fd"] for row in summary(records).rows] == [1.0, 3.0]

@@ -1,0 +1,211 @@
+"""Figures and the files of a report."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from mpqbench.cli.report import report
+from mpqbench.errors import BenchError
+from mpqbench.records.store import RecordStore
+from mpqbench.report.samples import gap_of, grid_pixels, sample_grid, sample_rows
+from mpqbench.report.style import save
+from mpqbench.report.table import leaderboard
+from mpqbench.report.tradeoff import points, tradeoff
+from mpqbench.report.write import write_report
+
+
+@pytest.fixture
+def records(record):
+    return [
+        record("full-precision", "FP", 5.0),
+        record("rtn", "W8A8", 6.0),
+        record("rtn", "W4A4", 8.0),
+        record("gptq", "W4A4", 7.0),
+        record("gptq", "W2A2", status="diverged", reason="NaN"),
+    ]
+
+
+def flat_images(job, count, channels=1):
+    """Image i of a job: one grey value that tells job and i."""
+    base = {"full-precision": 10, "rtn": 90, "gptq": 170}[job.split("__")[1]]
+    values = (base + np.arange(count)).astype(np.uint8)
+    return np.broadcast_to(values[:, None, None, None], (count, 8, 8, channels)).copy()
+
+
+def texts(figure):
+    return [t.get_text() for axes in figure.axes for t in axes.texts]
+
+
+def test_points_are_ordered_by_cost_and_average_over_seeds(record):
+    rows = [record("rtn", b, f, seed=s) for s, f in ((0, 6.0), (1, 8.0)) for b in ("W8A8", "W4A4")]
+    line = points(leaderboard(rows).blocks[0])["rtn"]
+    assert [p.budget for p in line] == ["W4A4", "W8A8"]
+    assert line[0].value == 7.0
+    assert line[0].half == pytest.approx(np.std([6, 8], ddof=1))
+    single = points(leaderboard(rows[:1]).blocks[0])["rtn"]
+    assert (single[0].value, single[0].half) == (6.0, 0.5)
+
+
+def test_tradeoff_names_methods_budgets_reference_and_what_is_missing(records):
+    figure = tradeoff(leaderboard(records).blocks[0])
+    axes = figure.axes[0]
+    assert axes.get_xscale() == "log"
+    assert axes.get_xlabel().startswith("GBitOPs")
+    assert axes.get_ylabel() == "FD (95 % interval)"
+    assert [t.get_text() for t in axes.get_legend().get_texts()] == ["gptq", "rtn"]
+    assert sorted(texts(figure)) == ["W4A4", "W8A8", "full precision 5.00 ±0.50"]
+    assert any("gptq W2A2 (diverged)" in t.get_text() for t in figure.texts)
+
+
+def test_tradeoff_of_one_method_has_no_legend_but_its_name(records):
+    figure = tradeoff(leaderboard(records[:3]).blocks[0])
+    assert figure.axes[0].get_legend() is None
+    assert figure.texts[0].get_text() == "fashion-dit, rtn, N = 1000"
+
+
+def test_no_tradeoff_without_a_quantized_row(records):
+    assert tradeoff(leaderboard([records[0], records[-1]]).blocks[0]) is None
+
+
+def test_labels_do_not_overlap(record):
+    rng = np.random.default_rng(3)
+    budgets = {"W8A8": 6.0, "W8A4": 8.0, "W4A8": 8.2, "W4A4": 13.0, "W3A3": 25.0}
+    rows = [record("full-precision", "FP", 5.0)]
+    rows += [
+        record(m, b, fd + rng.normal(0, 0.4)) for m in ("a", "b", "c") for b, fd in budgets.items()
+    ]
+    figure = tradeoff(leaderboard(rows).blocks[0])
+    renderer = figure.canvas.get_renderer()
+    boxes = [t.get_window_extent(renderer) for t in figure.axes[0].texts]
+    assert len(boxes) == len(budgets) + 1
+    for i, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[:i])
+    frame = figure.axes[0].get_window_extent(renderer)
+    assert all(frame.x0 <= b.x0 and b.x1 <= frame.x1 for b in boxes)
+
+
+def test_same_figure_same_bytes(records, tmp_path):
+    block = leaderboard(records).blocks[0]
+    first = save(tradeoff(block), tmp_path / "a.b")
+    again = save(tradeoff(block), tmp_path / "c")
+    assert [p.name for p in first] == ["a.b.png", "a.b.pdf"]
+    for one, two in zip(first, again, strict=True):
+        assert one.read_bytes() == two.read_bytes()
+        assert one.stat().st_size > 3000
+    assert b"CreationDate" not in first[1].read_bytes()
+
+
+def test_grid_puts_every_image_in_its_row_and_column():
+    rng = np.random.default_rng(0)
+    colour = rng.integers(0, 255, (3, 8, 6, 3), dtype=np.uint8)
+    grey = rng.integers(0, 255, (3, 8, 6, 1), dtype=np.uint8)
+    canvas = grid_pixels([colour, grey])
+    gap = gap_of(6)
+    for j in range(3):
+        left, top = j * (6 + gap), gap // 2
+        assert np.array_equal(canvas[top : top + 8, left : left + 6], colour[j])
+        top += 8 + gap
+        assert np.array_equal(canvas[top : top + 8, left : left + 6], np.repeat(grey[j], 3, 2))
+    assert np.all(canvas[:, 6 : 6 + gap] == 255)
+    with pytest.raises(BenchError, match="alike"):
+        grid_pixels([colour, grey[:2]])
+    with pytest.raises(BenchError, match="float64"):
+        grid_pixels([colour.astype(float)])
+
+
+def test_grid_rows_are_full_precision_then_the_leaderboard(records):
+    block = leaderboard(records).blocks[0]
+    pages = sample_rows(block, lambda job: True)
+    assert [[(r["method"], r["budget"]) for r in rows] for rows in pages] == [
+        [("full-precision", "FP"), ("rtn", "W8A8"), ("gptq", "W4A4"), ("rtn", "W4A4")]
+    ]
+    figure = sample_grid(block, pages[0], flat_images, columns=4)
+    assert texts(figure) == [
+        "full-precision\nFD 5.00", "rtn\nW8A8   FD 6.00", "gptq\nW4A4   FD 7.00",
+        "rtn\nW4A4   FD 8.00",
+    ]  # fmt: skip
+    shown = figure.axes[0].get_images()[0].get_array()
+    gap = gap_of(8)
+    centres = [
+        [int(shown[4 + i * (8 + gap), 4 + j * (8 + gap), 0]) for j in range(4)] for i in range(4)
+    ]
+    assert centres == [[b, b + 1, b + 2, b + 3] for b in (10, 90, 170, 90)]
+
+
+def test_grid_pages_repeat_full_precision(record):
+    rows = [record("full-precision", "FP", 5.0)]
+    rows += [record(f"m{i:02d}", "W4A4", 6.0 + i) for i in range(14)]
+    pages = sample_rows(leaderboard(rows).blocks[0], lambda job: "m03" not in job)
+    assert [len(page) for page in pages] == [13, 2]
+    assert all(page[0]["method"] == "full-precision" for page in pages)
+    assert "m03" not in {row["method"] for page in pages for row in page}
+
+
+def test_write_report_writes_tables_and_figures(records, tmp_path):
+    run, out = tmp_path / "demo", tmp_path / "out"
+    store = RecordStore(run)
+    for entry in records:
+        store.write(entry)
+        if entry.status == "done":
+            path = store.samples_path(entry.job) / "shard-00000000.npz"
+            path.parent.mkdir(parents=True)
+            np.savez(path, arr_0=flat_images(entry.job, 12, channels=3))
+    paths = write_report(run, out)
+    assert [str(path.relative_to(out)) for path in paths] == [
+        "leaderboard.csv", "leaderboard.md",
+        "figures/fd-bitops-fashion-dit.png", "figures/fd-bitops-fashion-dit.pdf",
+        "figures/samples-fashion-dit.png", "figures/samples-fashion-dit.pdf",
+    ]  # fmt: skip
+    assert all(path.stat().st_size > 0 for path in paths)
+    with Image.open(out / "figures" / "samples-fashion-dit.png") as picture:
+        assert picture.width == 2040
+        column = np.asarray(picture.convert("L"))[:, 460]  # through the first images
+    values = [int(v) for v in column[np.flatnonzero(np.diff(column.astype(int), prepend=-1))]]
+    assert [v for v in values if v in (10, 90, 170)] == [10, 90, 170, 90]
+    before = {path: path.read_bytes() for path in paths}
+    assert write_report(run, out) == paths
+    assert {path: path.read_bytes() for path in paths} == before
+
+
+def test_write_report_adds_a_summary_for_several_seeds_and_splits_blocks(record, tmp_path):
+    store = RecordStore(tmp_path)
+    for metric in ("m1", "m2"):
+        for seed in (0, 1):
+            store.write(record("rtn", "W4A4", 6.0 + seed, seed=seed, metric=metric))
+    names = {str(path.relative_to(tmp_path)) for path in write_report(tmp_path)}
+    assert {"summary.csv", "summary.md"} <= names
+    assert "figures/fd-bitops-fashion-dit-m1.png" in names
+    assert "figures/fd-bitops-fashion-dit-m2.pdf" in names
+    assert not any("samples" in name for name in names)
+
+
+def test_a_folder_without_records_is_one_sentence(tmp_path):
+    with pytest.raises(BenchError, match="has no records: give the folder of a run"):
+        write_report(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_command_prints_table_and_paths(records, tmp_path):
+    store = RecordStore(tmp_path)
+    for entry in records:
+        store.write(entry)
+    result = CliRunner().invoke(report, [str(tmp_path)], env={"COLUMNS": "120"})
+    assert result.exit_code == 0, result.output
+    assert "gptq W2A2 seed 0: diverged: NaN" in result.output
+    assert str(tmp_path / "leaderboard.csv") in result.output
+
+
+def test_figures_leave_the_state_of_matplotlib_alone(records, tmp_path):
+    import matplotlib
+
+    before = dict(matplotlib.rcParams)
+    save(tradeoff(leaderboard(records).blocks[0]), tmp_path / "a")
+    assert dict(matplotlib.rcParams) == before
+    assert (
+        "matplotlib.pyplot" not in sys.modules or not sys.modules["matplotlib.pyplot"].get_fignums()
+    )

@@ -1,0 +1,161 @@
+"""CSV, Markdown and terminal text, byte for byte where files are written."""
+
+# ruff: noqa: E501  (golden rows are as long as they are)
+
+from __future__ import annotations
+
+import csv
+import io
+import textwrap
+
+import pytest
+from rich.console import Console
+
+from mpqbench.report.render import best_cells, print_table, to_csv, to_markdown
+from mpqbench.report.summary import summary
+from mpqbench.report.table import leaderboard
+
+
+@pytest.fixture
+def small(record):
+    """Full precision, two methods at one budget, one failure with a nasty reason."""
+    return [
+        record("full-precision", "FP", 5.0),
+        record("rtn", "W4A4", 8.0, wobble=(0.3, -0.1, -0.1)),
+        record("gptq", "W4A4", 6.5, wobble=(0.2, -0.1, -0.1)),
+        record("rtn", "W2A2", status="diverged", reason="NaN in a|b,\nblock 3"),
+    ]
+
+
+GOLDEN_CSV = """\
+model,method,budget,seed,status,reason,fd,fd_ci,fd_delta,fd_delta_ci,sfd,sfd_ci,is,is_ci,precision,recall,kid,kid_ci,psnr,ssim,latent_mse,bitops,bitops_linear,bitops_per_image,bytes,effective_bits,satisfied,search_evals,seconds,peak_mb,extractor,n_images,fingerprint,metric_fingerprint,rank,ties,mean_weight_bits,mean_activation_bits,job
+fashion-dit,full-precision,FP,0,done,,5,0.5,,,,,9.45,0.1,0.75,,0.005,0.0005,,,,25600000000,25600000000,1024000000000,4000000,16,true,0,1.75,0,fashion,1000,f-full-precision,m1,,,,,fashion-dit__full-precision__FP__s0__m1
+fashion-dit,gptq,W4A4,0,done,,6.5,0.5,1.5,0.2263213055,,,9.435,0.1,0.75,,0.0065,0.0005,33.5,,,1600000000,1600000000,64000000000,4000000,16,true,0,1.75,0,fashion,1000,f-gptq,m1,1,,,,fashion-dit__gptq__W4A4__s0__m1
+fashion-dit,rtn,W4A4,0,done,,8,0.5,3,0.1306666667,,,9.42,0.1,0.75,,0.008,0.0005,32,,,1600000000,1600000000,64000000000,4000000,16,true,0,1.75,0,fashion,1000,f-rtn,m1,2,,,,fashion-dit__rtn__W4A4__s0__m1
+fashion-dit,rtn,W2A2,0,diverged,"NaN in a|b, block 3",,,,,,,,,,,,,,,,,,,,,,0,1.75,0,,0,f-rtn,m1,,,,,fashion-dit__rtn__W2A2__s0__m1
+"""
+
+GOLDEN_MARKDOWN = """\
+# Leaderboard of demo
+
+## fashion-dit (metric m1)
+
+| method | budget | seed | FD | ΔFD | IS | precision | KID (10⁻³) | PSNR (dB) | GBitOPs | MB | eff. bits | search evals | seconds | rank | note |
+| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |
+| full-precision | FP | 0 | 5.00 ±0.50 |  | 9.45 ±0.10 | 0.750 | 5.000 ±0.500 |  | 25.600 | 4.00 | 16.00 | 0 | 1.8 |  |  |
+| gptq | W4A4 | 0 | **6.50 ±0.50** | **+1.50 ±0.23** | **9.44 ±0.10** | 0.750 | **6.500 ±0.500** | **33.50** | 1.600 | 4.00 | 16.00 | 0 | 1.8 | 1 |  |
+| rtn | W4A4 | 0 | 8.00 ±0.50 | +3.00 ±0.13 | 9.42 ±0.10 | 0.750 | 8.000 ±0.500 | 32.00 | 1.600 | 4.00 | 16.00 | 0 | 1.8 | 2 |  |
+| rtn | W2A2 | 0 |  |  |  |  |  |  |  |  |  | 0 | 1.8 |  | diverged: NaN in a\\|b, block 3 |
+
+- N = 1000 images per row; features: fashion; reference: embedded; protocol: quick (DDIM 20 steps, guidance 1.5).
+- FD is a Fréchet distance in these features: it is not FID, and published FID values cannot be compared with it.
+- ±: half-width of the 95 % interval, 1.96 standard errors of the delete-group jackknife over the generated images. ΔFD: paired difference to full precision over the same noise and classes, with its own jackknife interval.
+- ≈FP / ≈best: the paired 95 % interval of the difference to full precision / to the best method of that budget contains 0.
+- Rank: by FD among the methods of one budget and seed that keep it; best values in bold.
+"""
+
+
+def test_csv_is_byte_stable(small):
+    assert to_csv(leaderboard(small)) == GOLDEN_CSV
+    assert to_csv(leaderboard(small[::-1])) == GOLDEN_CSV
+
+
+def test_markdown_is_byte_stable(small):
+    assert to_markdown(leaderboard(small), "Leaderboard of demo") == GOLDEN_MARKDOWN
+    assert to_markdown(leaderboard(small[::-1]), "Leaderboard of demo") == GOLDEN_MARKDOWN
+
+
+def test_csv_reads_back(small):
+    rows = list(csv.DictReader(io.StringIO(to_csv(leaderboard(small)))))
+    assert [row["method"] for row in rows] == ["full-precision", "gptq", "rtn", "rtn"]
+    assert float(rows[2]["fd_delta"]) == 3.0
+    assert rows[0]["fd_delta"] == ""
+    assert rows[3]["status"] == "diverged"
+    assert rows[3]["reason"] == "NaN in a|b, block 3"
+
+
+def test_a_failed_row_stays_visible_with_its_reason_everywhere(small):
+    table = leaderboard(small)
+    for text in (to_csv(table), terminal(table)):
+        assert "diverged" in text
+        assert "NaN in a|b, block 3" in text
+    assert "diverged: NaN in a\\|b, block 3" in to_markdown(table, "t")
+    only = leaderboard(small[-1:])
+    assert "NaN in a|b, block 3" in terminal(only)
+    assert "No job of this block is done." in to_markdown(only, "t")
+
+
+def test_best_is_sought_only_where_methods_compete(record):
+    table = leaderboard(
+        [
+            record("full-precision", "FP", 1.0),
+            record("rtn", "W8A8", 3.0),
+            record("rtn", "W4A4", 8.0),
+            record("gptq", "W4A4", 6.0),
+            record("greedy", "W4A4", 2.0, satisfied=False),
+        ]
+    )
+    block = table.blocks[0]
+    cells = {(block.rows[i]["method"], name) for i, name in best_cells(block)}
+    # fd and kid are better when low, is and psnr when high; all precisions are equal.
+    names = ("fd", "fd_delta", "kid", "is", "psnr")
+    assert cells == {("gptq", name) for name in names}
+    assert "over budget" in to_markdown(table, "t")
+
+
+def terminal(table, width=120):
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    print_table(table, console)
+    return console.file.getvalue()
+
+
+def test_terminal_fits_120_columns_without_cutting_numbers(record):
+    seeds = range(3)
+    long = "a-method-with-quite-a-long-name"
+    records = [record("full-precision", "FP", 105.25, seed=s) for s in seeds]
+    records += [record(long, "W4A4", 512.75, seed=s, macs=10**11) for s in seeds]
+    records += [record("greedy", "W4A4", 412.5, seed=s, satisfied=False) for s in seeds]
+    for table in (leaderboard(records), summary(records)):
+        text = terminal(table)
+        assert max(map(len, text.splitlines())) <= 120
+        assert "512.75 ±0" in text
+        assert "over budget" in text
+        assert "greedy" in text
+
+
+def test_terminal_marks_the_best_in_bold(small):
+    console = Console(file=io.StringIO(), width=120, force_terminal=True, color_system="standard")
+    print_table(leaderboard(small), console)
+    text = console.file.getvalue()
+    assert "\x1b[1m6.50 ±0.50\x1b[0m" in text
+    assert "\x1b[1m8.00 ±0.50\x1b[0m" not in text
+
+
+def test_without_a_feature_network_fidelity_is_compared_and_nothing_ranked(record):
+    rows = [record("rtn", "W4A4", 8.0), record("gptq", "W4A4", 6.0)]
+    kept = [r.model_copy(update={"scores": {"psnr": r.scores["psnr"]}}) for r in rows]
+    text = to_markdown(leaderboard(kept), "t")
+    assert "FD" not in text
+    assert "**34.00**" in text
+    assert "nothing is ranked" in text
+
+
+def test_headers_follow_the_extractor(record):
+    for extractor, header, other in (
+        ("inception-adm", "FID", "is not FID"),
+        ("clean-fid", "FID-clean", "is not FID"),
+    ):
+        text = to_markdown(leaderboard([record("a", "W4A4", 2.0, extractor=extractor)]), "t")
+        assert f"| {header} |" in text
+        assert other not in text
+    text = to_markdown(leaderboard([record("a", "W4A4", 2.0)]), "t")
+    assert "| FD |" in text
+    assert "| FID |" not in text
+    assert "is not FID" in text
+
+
+def test_numbers_keep_ten_digits_and_no_locale(record):
+    text = to_csv(leaderboard([record("a", "W4A4", 1 / 3)]))
+    assert ",0.3333333333," in text
+    assert textwrap.dedent(text) == text
+    assert "\r" not in text

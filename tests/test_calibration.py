@@ -1,0 +1,69 @@
+"""Calibration inputs lie on the full-precision model's own trajectories."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+import torch
+
+from mpqbench.models.calibration import layer_inputs, record_calibration
+from mpqbench.models.loading import load_model
+from mpqbench.models.sampling import Sampler
+from mpqbench.recipe import Protocol
+
+PROTOCOL = Protocol(name="test", images=8, steps=4, micro_batch=4, calibration=24)
+
+
+@pytest.fixture(scope="module")
+def model(tiny_folder):
+    return load_model(str(tiny_folder))
+
+
+@pytest.fixture(scope="module")
+def calibration(model):
+    return record_calibration(model, PROTOCOL, seed=0, device="cpu")
+
+
+def test_steps_and_null_classes_have_equal_shares(calibration):
+    assert Counter(calibration.times.tolist()) == {0: 6, 333: 6, 666: 6, 999: 6}
+    assert int((calibration.classes == 3).sum()) == 12
+
+
+def test_inputs_are_on_the_trajectories_of_the_calibration_axis(model, calibration):
+    found = set()
+
+    def keep(first, position, latents, time, classes):
+        found.update((time, tuple(x.flatten()[:4].tolist())) for x in latents)
+
+    sampler = Sampler(model, PROTOCOL, 0, "cpu", axis="calibration")
+    list(sampler.batches(0, 24, observe=keep))
+    for x, t in zip(calibration.latents, calibration.times.tolist(), strict=True):
+        assert (t, tuple(x.flatten()[:4].tolist())) in found
+
+
+def test_no_calibration_image_is_evaluated(model, calibration):
+    noise = [b.latents for b in Sampler(model, PROTOCOL, 0, "cpu").batches(0, 24)]
+    assert not any((calibration.latents[i].numpy() == noise[0]).all() for i in range(24))
+
+
+def test_the_same_seed_gives_the_same_inputs_and_another_seed_others(model, calibration):
+    again = record_calibration(model, PROTOCOL, seed=0, device="cpu")
+    other = record_calibration(model, PROTOCOL, seed=1, device="cpu")
+    assert torch.equal(again.latents, calibration.latents)
+    assert not torch.equal(other.latents, calibration.latents)
+
+
+def test_layer_inputs_are_what_the_layer_saw(model, calibration):
+    name = "transformer_blocks.1.ff.net.2"
+    seen = layer_inputs(model, PROTOCOL, calibration, [name], "cpu", keep_rows=True)[name]
+    rows = []
+    layer = model.transformer.get_submodule(name)
+    handle = layer.register_forward_pre_hook(lambda _m, args: rows.append(args[0].flatten(0, -2)))
+    with torch.inference_mode():
+        for x, t, y in calibration.batches(PROTOCOL.micro_batch):
+            model.transformer(x, t, y)
+    handle.remove()
+    everything = torch.cat(rows)
+    assert seen.range == (float(everything.min()), float(everything.max()))
+    assert torch.equal(seen.sample(), everything)  # 24 x 16 rows are fewer than the limit

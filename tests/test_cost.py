@@ -1,0 +1,282 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from click.testing import CliRunner
+from diffusers import DiTTransformer2DModel
+from torch.utils.flop_counter import FlopCounterMode
+
+from mpqbench.cli.cost import command
+from mpqbench.cost import CostReport, Operator, conventions, count, group_macs
+from mpqbench.errors import BenchError
+from mpqbench.formats import ActivationFormat, WeightFormat
+from mpqbench.models.groups import layer_groups, uniform_allocation
+from mpqbench.models.zoo import CONFIGURATIONS
+from mpqbench.precision import FULL, Budget, Precision
+from mpqbench.quant.storage import GridBytes
+
+W4A4 = Precision(4, 4)
+W8A8 = Precision(8, 8)
+SMALL = {"num_attention_heads": 2, "attention_head_dim": 8, "num_layers": 3, "sample_size": 8}
+
+
+def _meta(name: str = "dit-xl-2-256", **changes) -> DiTTransformer2DModel:
+    with torch.device("meta"):
+        return DiTTransformer2DModel.from_config(CONFIGURATIONS[name] | changes)
+
+
+@pytest.fixture(scope="module")
+def xl() -> DiTTransformer2DModel:
+    return _meta()
+
+
+def _count(model, precision=W4A4, adaln=W8A8, **options) -> CostReport:
+    groups = layer_groups(model)
+    formats = {"weight_format": WeightFormat(), "activation_format": ActivationFormat()}
+    allocation = uniform_allocation(groups, precision, adaln)
+    return count(model, groups, allocation, **(formats | options))
+
+
+def _part(report: CostReport, *kinds: str) -> tuple[int, int]:
+    rows = [op for op in report.operators if op.kind in kinds]
+    return sum(op.macs for op in rows), sum(op.weights for op in rows)
+
+
+def test_fixed_points_of_dit_xl_2(xl):
+    report = _count(xl, FULL, FULL)
+    assert report.macs == 118_621_421_568
+    assert report.parameters == 674_834_720
+    assert sum(op.weights for op in report.operators) == 674_345_088
+    assert sum(op.biases for op in report.operators) == 489_632
+    assert report.bitops == report.macs * 256
+    assert report.bytes == report.parameters * 2
+    assert report.effective_bits == 16
+
+
+@pytest.mark.parametrize(
+    ("kinds", "gmacs", "millions"),
+    [
+        (("attn.qkv",), "28.5380", "111.48"),
+        (("attn.out",), "9.5127", "37.16"),
+        (("mlp.up",), "38.0507", "148.64"),
+        (("mlp.down",), "38.0507", "148.64"),
+        (("attn.qk",), "2.1139", "0.00"),
+        (("attn.av",), "2.1139", "0.00"),
+        (("adaln",), "0.2230", "222.95"),
+        (("final.linear",), "0.0094", "0.04"),
+        (("embed.patch",), "0.0047", "0.02"),
+        (("final.adaln",), "0.0027", "2.65"),
+        (("embed.time",), "0.0016", "1.62"),
+        (("embed.label",), "0.0000", "1.15"),
+    ],
+)
+def test_parts_of_dit_xl_2(xl, kinds, gmacs, millions):
+    macs, weights = _part(_count(xl), *kinds)
+    assert f"{macs / 1e9:.4f}" == gmacs
+    assert f"{weights / 1e6:.2f}" == millions
+
+
+NAMES = ("uniform", "linear", "recommended", "attention_full", "adaln_quantized", "softmax_8")
+TERA_BITOPS = {
+    "FP": "30.367 29.223 30.367",
+    "W8A8": "7.592 7.306 7.638 8.450 7.595 7.638",
+    "W4A8": "3.796 3.653 3.985 4.797 3.935 3.985",
+    "W6A6": "4.270 4.109 4.323 5.254 4.274 4.349",
+    "W4A4": "1.898 1.826 1.956 2.971 1.902 1.990",
+    "W3A3": "1.068 1.027 1.127 2.171 1.072 1.159",
+}
+
+
+@pytest.mark.parametrize("precision", TERA_BITOPS)
+def test_every_convention_of_the_literature(xl, precision):
+    totals = conventions(xl, Precision.parse(precision))
+    assert tuple(totals) == NAMES
+    printed = TERA_BITOPS[precision].split()
+    assert [f"{totals[name] / 1e12:.3f}" for name in NAMES[: len(printed)]] == printed
+
+
+def test_floating_point_at_32_bits(xl):
+    totals = conventions(xl, FULL, full_bits=32)
+    shown = [f"{totals[name] / 1e12:.3f}" for name in NAMES[:3]]
+    assert shown == ["121.468", "116.892", "121.468"]
+    w3a3 = conventions(xl, Precision(3, 3), full_bits=32)
+    assert f"{w3a3['recommended'] / 1e12:.3f}" == "1.313"
+
+
+def test_floating_point_is_the_same_under_every_convention_but_linear(xl):
+    totals = conventions(xl, FULL)
+    assert len({value for name, value in totals.items() if name != "linear"}) == 1
+
+
+def test_a_run_counts_adaln_at_its_bits_and_attention_at_16(xl):
+    report = _count(xl, Precision(3, 3))
+    totals = conventions(xl, Precision(3, 3))
+    adaln, _ = _part(report, "adaln")
+    assert report.bitops_linear == totals["linear"]
+    assert report.bitops == totals["attention_full"] - adaln * (256 - 64)
+    quantized = _count(xl, Precision(3, 3), Precision(3, 3), attention_bits=3)
+    assert quantized.bitops == totals["adaln_quantized"]
+
+
+G128 = {"granularity": "group", "group": 128, "symmetric": False}
+
+
+@pytest.mark.parametrize(
+    ("adaln", "fmt", "megabytes"),
+    [
+        (True, {}, {8: "681.8", 4: "347.3", 3: "263.7"}),
+        (True, G128, {8: "696.5", 4: "359.4", 3: "275.2"}),
+        (False, {}, {8: "904.3", 4: "681.4", 3: "625.7"}),
+        (False, G128, {8: "914.2", 4: "689.5", 3: "633.3"}),
+    ],
+)
+def test_sizes_of_dit_xl_2(xl, adaln, fmt, megabytes):
+    for bits, printed in megabytes.items():
+        precision = Precision(bits, bits)
+        options = {"weight_format": WeightFormat(**fmt)}
+        report = _count(xl, precision, precision if adaln else FULL, **options)
+        assert f"{report.bytes / 1e6:.1f}" == printed
+
+
+def test_effective_bits_of_four_bit_models(xl):
+    group = {"weight_format": WeightFormat(**G128)}
+    shown = [
+        f"{_count(xl, W4A4, adaln, **options).effective_bits:.2f}"
+        for adaln, options in ((W4A4, {}), (W4A4, group), (FULL, {}))
+    ]
+    assert shown == ["4.12", "4.26", "8.08"]
+
+
+def test_dit_xl_2_512_against_a_formula_by_hand():
+    d, tokens, blocks = 1152, 1024, 28
+    block = tokens * 12 * d * d + 2 * tokens * tokens * d + 6 * d * d
+    ends = tokens * (4 * 4 * d + d * 4 * 8) + 2 * d * d + 256 * d + d * d
+    report = _count(_meta("dit-xl-2-512"))
+    assert report.macs == blocks * block + ends
+    assert report.parameters == 674_834_720
+    assert report.bitops_linear == blocks * tokens * 12 * d * d * 16
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_small_models_against_the_flop_counter_of_torch(device):
+    with torch.device(device):
+        model = DiTTransformer2DModel.from_config(CONFIGURATIONS["dit-xl-2-256"] | SMALL)
+        inputs = torch.zeros(1, 4, 8, 8), torch.zeros(1, dtype=torch.long)
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            model.eval()(inputs[0], timestep=inputs[1], class_labels=inputs[1])
+    # diffusers evaluates the time embedder in every block and once more: all but one are surplus.
+    repeated = 3 * (256 * 16 + 16 * 16)
+    assert counter.get_total_flops() // 2 == _count(model).macs + repeated
+
+
+def test_parameters_are_those_of_the_model_without_duplicates():
+    model = _meta(**SMALL, norm_elementwise_affine=True)
+    duplicates = [
+        p.numel()
+        for name, p in model.named_parameters()
+        if ".norm1.emb." in name and "blocks.0." not in name
+    ]
+    everything = sum(p.numel() for p in model.parameters())
+    report = _count(model)
+    assert sum(duplicates) == 2 * (256 * 16 + 16 + 16 * 16 + 16 + 1001 * 16)
+    assert report.parameters == everything - sum(duplicates)
+    assert _part(report, "norm")[0] == 0
+
+
+def test_the_budget_is_met_to_the_last_bitop():
+    model = _meta(**SMALL)
+    budget = Budget.parse("W4A4")
+    report = _count(model)
+    assert report.bitops_linear == report.limit(budget)
+    assert report.satisfied(budget)
+    assert not report.satisfied(Budget.parse("W3A5"))
+    assert _count(model, FULL, FULL).satisfied(Budget.parse("FP"))
+    one = next(i for i, op in enumerate(report.operators) if op.searchable)
+    rows = list(report.operators)
+    rows[one] = replace(rows[one], weight_bits=5)
+    assert not replace(report, operators=tuple(rows)).satisfied(budget)
+
+
+def test_per_image_counts_passes_and_steps():
+    report = _count(_meta(**SMALL), guidance_passes=2, steps=250)
+    assert report.bitops_per_image == report.bitops * 500
+
+
+def test_extra_operators_count_at_their_own_bits_but_not_towards_the_budget():
+    model = _meta(**SMALL)
+    branch = Operator("branch", "branch", 1000, 16, 8, weights=30, scale_bytes=4)
+    report, bare = _count(model, extra=(branch,)), _count(model)
+    assert report.bitops - bare.bitops == 1000 * 128
+    assert report.bytes - bare.bytes == 60 + 4
+    assert report.bitops_linear == bare.bitops_linear
+    assert report.parameters == bare.parameters
+    assert report.effective_bits > bare.effective_bits
+    with pytest.raises(BenchError, match="branch cannot be searchable"):
+        _count(model, extra=(replace(branch, searchable=True),))
+
+
+def test_packed_sizes_are_rounded_up_per_layer():
+    odd = Operator("x", "x", 0, weight_bits=3, weights=3, biases=1, scale_bytes=2, zero_bytes=1)
+    assert odd.bytes == 2 + 2 + 2 + 1
+
+
+def test_measured_grids_replace_the_derived_ones():
+    model = _meta(**SMALL)
+    path = "transformer_blocks.0.ff.net.2"
+    report, bare = _count(model, storage={path: GridBytes(100, 7)}), _count(model)
+    assert report.bytes - bare.bytes == 107 - 16 * 2
+    with pytest.raises(BenchError, match=r"proj_out_1, which is in no group"):
+        _count(model, storage={"proj_out_1": GridBytes(1, 1)})
+
+
+@pytest.mark.parametrize("side", ["weight_format", "activation_format"])
+def test_group_sizes_that_do_not_divide_are_refused(side):
+    granularity = {"weight_format": "group", "activation_format": "token-group"}[side]
+    cls = {"weight_format": WeightFormat, "activation_format": ActivationFormat}[side]
+    with pytest.raises(BenchError, match=r"norm1.linear: group 5 .* width 16; valid: 1, 2, 4, 8"):
+        _count(_meta(**SMALL), **{side: cls(granularity=granularity, group=5)})
+
+
+def test_layers_the_count_does_not_know_are_refused():
+    model = _meta(**SMALL)
+    model.adapter = torch.nn.Linear(2, 2, device="meta")
+    with pytest.raises(BenchError, match=r"adapter \(Linear\)"):
+        _count(model)
+
+
+def test_group_macs_add_up(xl):
+    macs = group_macs(xl, layer_groups(xl))
+    assert len(macs) == 112
+    assert sum(macs.values()) * 16 == conventions(xl, W4A4)["linear"]
+    assert macs["blocks.3.attn.qkv"] == 3 * 256 * 1152 * 1152
+
+
+def _run(*arguments: str) -> str:
+    result = CliRunner().invoke(command, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_the_command_prints_everything_as_json():
+    content = json.loads(_run("--model", "dit-xl-2-256", "--precision", "W4A4", "--json"))
+    assert content["macs"] == 118_621_421_568
+    assert f"{content['conventions']['recommended'] / 1e12:.3f}" == "1.956"
+    assert content["adaln"] == "W8A8"
+    assert content["bitops_per_image"] == content["bitops"] * 500
+    assert content["bitops"] == sum(row["bitops"] for row in content["operators"])
+    assert content["bytes"] == sum(row["bytes"] for row in content["operators"])
+
+
+def test_the_command_shows_shares_of_a_local_pipeline(tiny_folder):
+    text = _run("--model", str(tiny_folder), "--precision", "FP")
+    assert "adaLN FP" in text
+    assert "mlp.down" in text
+    assert "effective bits 16.000" in text
+
+
+def test_the_command_refuses_a_group_without_its_granularity():
+    with pytest.raises(BenchError, match="takes no 'group'"):
+        _run("--model", "dit-xl-2-256", "--precision", "W4A4", "--weight-group", "64")

@@ -1,0 +1,121 @@
+"""Names to plugins, from packages and from files."""
+
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint
+
+import pytest
+
+from mpqbench import registry as registry_module
+from mpqbench.errors import BenchError
+from mpqbench.recipe import PluginChoice, Recipe
+from mpqbench.registry import KINDS, Registry, discover
+
+PLUGIN_FILE = '''
+"""A stranger's plugin."""
+from dataclasses import dataclass
+
+from mpqbench.precision import Allocation
+
+
+@dataclass(frozen=True)
+class Lowest:
+    """Every group at its cheapest choice."""
+
+    floor: int = 2
+
+    def search(self, problem):
+        return Allocation({g: problem.choices(g)[0] for g in problem.groups})
+
+
+PLUGINS = {"searcher": {"lowest": Lowest}}
+'''
+
+
+@pytest.fixture
+def plugin_file(tmp_path):
+    path = tmp_path / "stranger.py"
+    path.write_text(PLUGIN_FILE)
+    return path
+
+
+def test_our_own_plugins_arrive_through_the_entry_point_group():
+    found = discover()
+    assert not found.broken
+    for kind in KINDS:
+        assert found.entries(kind)
+    assert "mpqbench.baselines" in found.entry("rounding", "nearest").origin
+
+
+def test_a_file_and_a_folder_of_files(plugin_file):
+    for path in (plugin_file, plugin_file.parent):
+        found = discover([path])
+        lowest = found.create("searcher", PluginChoice(name="lowest", params={"floor": 3}))
+        assert lowest.floor == 3
+
+
+def test_the_same_file_twice_is_a_duplicate(plugin_file):
+    with pytest.raises(BenchError, match="two plugins are called searcher 'lowest'"):
+        discover([plugin_file, plugin_file])
+
+
+def test_unknown_names_and_parameters_come_with_the_nearest(plugin_file):
+    found = discover([plugin_file])
+    with pytest.raises(BenchError, match="unknown rounding 'nearst'; did you mean 'nearest'"):
+        found.create("rounding", PluginChoice(name="nearst"))
+    with pytest.raises(BenchError, match="parameter of searcher 'lowest' 'flor'; did you mean 'fl"):
+        found.create("searcher", PluginChoice(name="lowest", params={"flor": 3}))
+    with pytest.raises(BenchError, match="unknown plugin kind 'roundin'"):
+        found.entries("roundin")
+    with pytest.raises(BenchError, match="unknown plugin 'rntn'; did you mean 'rtn'"):
+        found.find("rntn")
+
+
+def test_a_named_file_must_work(tmp_path):
+    broken = tmp_path / "broken.py"
+    broken.write_text("import nothing_like_this\n")
+    with pytest.raises(BenchError, match=r"broken.py: ModuleNotFoundError: No module named"):
+        discover([broken])
+    broken.write_text("x = 1\n")
+    with pytest.raises(BenchError, match="has no table PLUGINS"):
+        discover([broken])
+    with pytest.raises(BenchError, match="no such Python file"):
+        discover([tmp_path / "absent.py"])
+
+
+def test_a_broken_package_is_named_and_stops_nothing(monkeypatch):
+    real = list(registry_module.entry_points(group="mpqbench.plugins"))
+    stranger = EntryPoint("x", "nothing_like_this", "mpqbench.plugins")
+    monkeypatch.setattr(registry_module, "entry_points", lambda group: [*real, stranger])
+    found = discover()
+    assert [*found.broken.values()] == ["ModuleNotFoundError: No module named 'nothing_like_this'"]
+    assert found.entry("rounding", "nearest")
+
+
+def test_a_lazy_target_that_cannot_be_imported_is_named():
+    registry = Registry()
+    registry.add("rounding", "lost", "mpqbench.nowhere:Lost", "package x")
+    with pytest.raises(BenchError, match="rounding 'lost' of package x cannot be imported"):
+        registry.create("rounding", PluginChoice(name="lost"))
+
+
+def test_methods_by_name_and_by_base():
+    found = discover()
+    rtn = found.method("rtn")
+    assert isinstance(rtn, Recipe)
+    grouped = found.method(
+        {"base": "rtn", "name": "rtn-g32", "weight_format": {"granularity": "group", "group": 32}}
+    )
+    assert (grouped.rounding, grouped.weight_format.group) == (rtn.rounding, 32)
+    with pytest.raises(BenchError, match="needs a name of its own"):
+        found.method({"base": "rtn"})
+    with pytest.raises(BenchError, match="method 'x': unknown key 'roundig'; did you mean 'roun"):
+        found.method({"name": "x", "roundig": "nearest"})
+
+
+def test_editing_a_plugin_changes_the_source_digest(plugin_file):
+    recipe = Recipe(name="low", searcher=PluginChoice(name="lowest"))
+    before = discover([plugin_file]).source_digest(recipe)
+    assert discover([plugin_file]).source_digest(recipe) == before
+    plugin_file.write_text(PLUGIN_FILE + "\n# a second thought\n")
+    assert discover([plugin_file]).source_digest(recipe) != before

@@ -1,0 +1,271 @@
+"""``mpqbench run`` as a user meets it: resume, mistakes, jobs that end badly."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mpqbench.cli.main import main
+
+BAD_PLUGINS = '''
+from dataclasses import dataclass
+
+import torch
+from mpqbench.contracts import QuantizedWeight
+from mpqbench.errors import Infeasible
+from mpqbench.precision import Allocation, Precision
+
+
+@dataclass(frozen=True)
+class Broken:
+    """Not a number anywhere."""
+
+    def round(self, weight, layer, fmt, bits):
+        scale = torch.full((len(weight), 1), float("nan"))
+        return QuantizedWeight(torch.zeros_like(weight, dtype=torch.int16), scale, scale, bits)
+
+
+@dataclass(frozen=True)
+class Crash:
+    """A mistake of its author."""
+
+    def round(self, weight, layer, fmt, bits):
+        return weight.no_such_method()
+
+
+@dataclass(frozen=True)
+class Hopeless:
+    """Finds nothing."""
+
+    def search(self, problem):
+        raise Infeasible("the cheapest allocation costs 5 of 4")
+
+
+@dataclass(frozen=True)
+class Greedy:
+    """Ignores the budget."""
+
+    def search(self, problem):
+        return Allocation({g: problem.choices(g)[-1] for g in problem.groups})
+
+
+PLUGINS = {
+    "rounding": {"broken": Broken, "crash": Crash},
+    "searcher": {"hopeless": Hopeless, "greedy": Greedy},
+}
+'''
+
+
+@pytest.fixture
+def mpqbench(monkeypatch, capsys):
+    """Calls the command line; gives (exit code, stdout, stderr)."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["mpqbench", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        return end.value.code, *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def run(mpqbench, tiny_folder, tmp_path):
+    """Runs the smoke suite on the tiny model without features, into ``tmp_path/out``."""
+
+    def call(*arguments, suite="smoke"):
+        fixed = ["--model", tiny_folder, "--features", "none", "--out", tmp_path / "out"]
+        return mpqbench("run", suite, *fixed, *arguments)
+
+    return call
+
+
+def table(tmp_path):
+    return pd.read_csv(tmp_path / "out" / "leaderboard.csv").set_index("budget")
+
+
+def samples(tmp_path):
+    """{job: images} of a run."""
+    folders = sorted((tmp_path / "out" / "samples").iterdir())
+    return {
+        folder.name: np.concatenate([np.load(f)["arr_0"] for f in sorted(folder.glob("*.npz"))])
+        for folder in folders
+    }
+
+
+def test_a_suite_becomes_records_a_leaderboard_and_figures(run, tmp_path):
+    code, out, _ = run()
+    assert code == 0
+    assert out.count("seed 0") == 3
+    rows = table(tmp_path)
+    assert list(rows.index) == ["FP", "W8A8", "W4A4"]
+    assert set(rows.status) == {"done"}
+    assert rows.satisfied.all()
+    assert rows.latent_mse["W4A4"] > rows.latent_mse["W8A8"] > 0
+    assert rows.bitops["FP"] > rows.bitops["W8A8"] > rows.bitops["W4A4"]
+    assert (tmp_path / "out" / "leaderboard.md").exists()
+    assert list((tmp_path / "out" / "figures").glob("*.pdf"))
+    allocation = json.loads(next((tmp_path / "out/allocations").glob("*W4A4*")).read_text())
+    assert allocation["blocks.0.attn.qkv"] == "W4A4"
+    assert allocation["blocks.0.adaln"] == "W8A8"
+
+
+def test_the_same_command_again_runs_nothing_and_fresh_runs_all(run, tmp_path):
+    run()
+    record = next((tmp_path / "out/records").glob("*W4A4*"))
+    before = record.stat().st_mtime_ns
+    code, out, _ = run()
+    assert code == 0
+    assert out.count("done before") == 3
+    assert record.stat().st_mtime_ns == before
+    images = samples(tmp_path)
+    _, out, _ = run("--fresh")
+    assert "done before" not in out
+    assert record.stat().st_mtime_ns > before
+    for job, array in samples(tmp_path).items():
+        assert np.array_equal(array, images[job])
+
+
+def test_more_images_keep_the_first_ones(run, tmp_path):
+    run("--images", 40, "--budget", "W4A4")
+    few = samples(tmp_path)
+    run("--images", 80, "--budget", "W4A4")
+    for job, array in samples(tmp_path).items():
+        assert len(array) == 80
+        assert np.array_equal(array[:40], few[job])
+
+
+def test_an_interrupted_run_goes_on_after_its_last_whole_shard(run, tmp_path, monkeypatch):
+    from mpqbench import samples as samples_module
+    from mpqbench.models.sampling import Sampler
+
+    monkeypatch.setattr(samples_module, "SHARD_IMAGES", 32)
+    real, firsts = Sampler._denoise, []
+
+    def stop_at_32(self, first, observe):
+        firsts.append(first)
+        if first == 32 and len(firsts) == 2:
+            raise KeyboardInterrupt
+        return real(self, first, observe)
+
+    monkeypatch.setattr(Sampler, "_denoise", stop_at_32)
+    code, _, err = run("--budget", "W4A4")
+    assert code == 130
+    assert "the same command goes on from here" in err
+    assert not list((tmp_path / "out").glob("records/*"))
+    code, _, _ = run("--budget", "W4A4")
+    assert code == 0
+    assert firsts == [0, 32, 32, 0, 32]  # the first shard of full precision was not made again
+
+
+@pytest.fixture
+def bad_plugins(tmp_path):
+    path = tmp_path / "bad.py"
+    path.write_text(BAD_PLUGINS)
+    return path
+
+
+def bad_suite(tmp_path, *methods):
+    path = tmp_path / "bad.yaml"
+    lines = "".join(f"  - {{name: bad-{k}-{v}, {k}: {v}}}\n" for k, v in methods)
+    path.write_text(f"protocol: smoke\nbudgets: [W4A4]\nmethods:\n{lines}")
+    return path
+
+
+def test_jobs_that_end_badly_are_rows_with_a_reason(run, tmp_path, bad_plugins):
+    methods = [
+        ("rounding", "broken"),
+        ("rounding", "crash"),
+        ("searcher", "hopeless"),
+        ("searcher", "greedy"),
+    ]
+    code, _, _ = run("--plugins", bad_plugins, suite=bad_suite(tmp_path, *methods))
+    assert code == 1
+    rows = table(tmp_path).reset_index().set_index("method")
+    assert rows.status.to_dict() == {
+        "full-precision": "done",
+        "bad-rounding-broken": "diverged",
+        "bad-rounding-crash": "failed",
+        "bad-searcher-hopeless": "infeasible",
+        "bad-searcher-greedy": "done",
+    }
+    assert "transformer_blocks.0" in rows.reason["bad-rounding-broken"]
+    assert "no_such_method" in rows.reason["bad-rounding-crash"]
+    assert "5 of 4" in rows.reason["bad-searcher-hopeless"]
+    assert not rows.satisfied["bad-searcher-greedy"]  # counted by the harness, not by the plugin
+    log = next((tmp_path / "out" / "logs").glob("*crash*")).read_text()
+    assert "Traceback" in log
+
+
+def test_a_failed_job_is_run_again(run, tmp_path, bad_plugins):
+    suite = bad_suite(tmp_path, ("rounding", "crash"))
+    run("--plugins", bad_plugins, suite=suite)
+    bad_plugins.write_text(BAD_PLUGINS.replace("weight.no_such_method()", "None"))
+    _, out, _ = run("--plugins", bad_plugins, suite=suite)
+    assert out.count("done before") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["run", "quik"], "unknown suite 'quik'; did you mean 'quick'"),
+        (["run", "--method", "rntn"], "unknown method 'rntn'; did you mean 'rtn'"),
+        (["run", "--budget", "W44"], "'W44' is not a precision"),
+        (["run", "--seeds", "a"], "--seeds 'a' is not a list"),
+        (["run", "--model", "/no/such/folder"], "model folder /no/such/folder does not exist"),
+        (["run", "--device", "cuda:7"], "device 'cuda:7'"),
+        (["run", "--features", "inceptoin-adm"], "did you mean 'inception-adm'"),
+        (["run", "--reference", "nowhere.npz"], "nowhere.npz"),
+        (["rnu"], "unknown command 'rnu'; did you mean 'run'"),
+        (["list", "roundings"], "unknown plugin kind 'roundings'; did you mean 'rounding'"),
+        (["info", "nearst"], "unknown plugin 'nearst'; did you mean 'nearest'"),
+        (["report", "/no/such/run"], "has no records"),
+    ],
+)
+def test_mistakes_are_one_sentence_and_exit_code_2(
+    mpqbench, tiny_folder, tmp_path, monkeypatch, arguments, sentence
+):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = mpqbench(*arguments)
+    assert code == 2
+    assert sentence in err
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+    assert not list(tmp_path.iterdir())  # nothing half-written
+
+
+def test_dry_run_shows_the_resolved_suite_and_writes_nothing(run, tmp_path):
+    code, out, _ = run("--dry-run", "--images", 10)
+    assert code == 0
+    assert "images: 10" in out
+    assert out.count("to run") == 3
+    assert not (tmp_path / "out").exists()
+
+
+def test_list_and_info(mpqbench):
+    code, out, _ = mpqbench("list")
+    assert code == 0
+    for name in ("nearest", "uniform", "none", "rtn", "quick", "dit-50k", "fashion-dit"):
+        assert name in out
+    code, out, _ = mpqbench("info", "nearest")
+    assert code == 0
+    assert "rounding 'nearest'" in out
+
+
+def test_help_imports_nothing_heavy():
+    import subprocess
+
+    code = (
+        "import sys; from mpqbench.cli.main import group\n"
+        "try: group.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'diffusers', 'pandas', 'matplotlib', 'pydantic', 'scipy'}\n"
+        "print('HEAVY', sorted(heavy & set(sys.modules)))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "HEAVY []" in out.stdout
+    assert "leaderboard" in out.stdout

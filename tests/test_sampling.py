@@ -1,0 +1,174 @@
+"""The sampling loop against the original DiT's formulas, written here independently."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from mpqbench.errors import BenchError, Diverged
+from mpqbench.models.loading import load_model
+from mpqbench.models.sampling import Sampler, image_seed
+from mpqbench.recipe import Protocol
+
+STEPS, GUIDANCE, SEED = 5, 1.5, 3
+
+
+def protocol(**changes):
+    fields = {"name": "test", "images": 12, "steps": STEPS, "micro_batch": 4, "guidance": GUIDANCE}
+    return Protocol(**(fields | changes))
+
+
+@pytest.fixture(scope="module")
+def model(tiny_folder):
+    return load_model(str(tiny_folder))
+
+
+def collect(model, count, start=0, **changes):
+    sampler = Sampler(model, protocol(**changes), SEED, "cpu")
+    batches = list(sampler.batches(start, count))
+    latents = np.concatenate([b.latents for b in batches])
+    return np.concatenate([b.images for b in batches]), latents
+
+
+def test_image_i_does_not_depend_on_how_many_are_made_or_where_one_starts(model):
+    images, latents = collect(model, 12)
+    few_images, few_latents = collect(model, 6)  # ends within a micro-batch
+    late_images, late_latents = collect(model, 12, start=8)  # as another worker would
+    assert np.array_equal(images[:6], few_images)
+    assert np.array_equal(latents[:6], few_latents)
+    assert np.array_equal(images[8:], late_images)
+    assert np.array_equal(latents[8:], late_latents)
+    assert not np.array_equal(latents[0], latents[3])  # same class, other noise
+
+
+def test_a_run_cannot_start_within_a_micro_batch(model):
+    with pytest.raises(BenchError, match="multiple of 4"):
+        next(Sampler(model, protocol(), SEED, "cpu").batches(2, 8))
+
+
+def test_classes_are_balanced(model):
+    batch = np.concatenate([b.classes for b in Sampler(model, protocol(), 0, "cpu").batches(0, 12)])
+    assert np.bincount(batch).tolist() == [4, 4, 4]
+
+
+def original_chain():
+    """Respaced betas and kept times as in the original's SpacedDiffusion, in float64."""
+    betas = np.linspace(1e-4, 2e-2, 1000)
+    bars = np.cumprod(1 - betas)
+    kept = [round(i * 999 / (STEPS - 1)) for i in range(STEPS)]
+    short, last = [], 1.0
+    for t in kept:
+        short.append(1 - bars[t] / last)
+        last = bars[t]
+    return kept, np.array(short)
+
+
+def guided_output(model, x, t, classes, channels):
+    """Original forward_with_cfg: ``channels`` guided, the rest from the conditional half."""
+    times = torch.full((len(x),), t)
+    null = torch.full_like(classes, 3)
+    with torch.no_grad():
+        given = model.transformer(x.float(), times, classes).sample.double()
+        without = model.transformer(x.float(), times, null).sample.double()
+    out = given.clone()
+    out[:, :channels] = without[:, :channels] + GUIDANCE * (
+        given[:, :channels] - without[:, :channels]
+    )
+    return out[:, :4], out[:, 4:]
+
+
+def start(count):
+    generators = [torch.Generator().manual_seed(image_seed(SEED, "noise", i)) for i in range(count)]
+    x = torch.stack([torch.randn(4, 8, 8, generator=g) for g in generators])
+    return generators, x.double(), torch.arange(count) % 3
+
+
+def test_ddim_is_the_original_one(model):
+    _, latents = collect(model, 4)
+    kept, betas = original_chain()
+    bars = np.cumprod(1 - betas)
+    _, x, classes = start(4)
+    for i in reversed(range(STEPS)):
+        eps, _ = guided_output(model, x, kept[i], classes, channels=3)
+        clean = (x - np.sqrt(1 - bars[i]) * eps) / np.sqrt(bars[i])
+        before = bars[i - 1] if i else 1.0
+        x = np.sqrt(before) * clean + np.sqrt(1 - before) * eps
+    np.testing.assert_allclose(latents, x.numpy(), rtol=2e-4, atol=2e-4)
+
+
+def test_ddpm_is_the_original_one_with_learned_variance(model):
+    _, latents = collect(model, 4, sampler="ddpm")
+    kept, betas = original_chain()
+    bars = np.cumprod(1 - betas)
+    before = np.append(1.0, bars[:-1])
+    generators, x, classes = start(4)
+    for i in reversed(range(STEPS)):
+        eps, raw = guided_output(model, x, kept[i], classes, channels=3)
+        clean = (x - np.sqrt(1 - bars[i]) * eps) / np.sqrt(bars[i])
+        posterior = betas * (1 - before) / (1 - bars)
+        mean = (
+            betas[i] * np.sqrt(before[i]) / (1 - bars[i]) * clean
+            + (1 - before[i]) * np.sqrt(1 - betas[i]) / (1 - bars[i]) * x
+        )
+        if i == 0:
+            x = mean
+            continue
+        share = (raw + 1) / 2
+        log_variance = share * np.log(betas[i]) + (1 - share) * np.log(posterior[i])
+        noise = torch.stack([torch.randn(4, 8, 8, generator=g) for g in generators]).double()
+        x = mean + (0.5 * log_variance).exp() * noise
+    np.testing.assert_allclose(latents, x.numpy(), rtol=5e-4, atol=5e-4)
+
+
+def test_diffusers_convention_is_the_diffusers_pipeline(model, tiny_folder):
+    """The stock pipeline takes 1000 for the null class, so it is compared without guidance."""
+    from diffusers import DiTPipeline
+
+    _, latents = collect(model, 4, convention="diffusers", guidance=1.0)
+    pipeline = DiTPipeline.from_pretrained(tiny_folder)
+    pipeline.set_progress_bar_config(disable=True)
+    generators = [torch.Generator().manual_seed(image_seed(SEED, "noise", i)) for i in range(4)]
+    decoded = {}
+    pipeline.vae.decode = lambda z, **_: decoded.update(z=z) or original_decode(z)
+    original_decode = type(pipeline.vae).decode.__get__(pipeline.vae)
+    images = pipeline(
+        [0, 1, 2, 0],
+        guidance_scale=1.0,
+        generator=generators,
+        num_inference_steps=STEPS,
+        output_type="np",
+    ).images
+    final = decoded["z"] * pipeline.vae.config.scaling_factor
+    np.testing.assert_allclose(latents, final.numpy(), rtol=1e-4, atol=1e-4)
+    ours, _ = collect(model, 4, convention="diffusers", guidance=1.0)
+    assert np.abs(ours.astype(int) - np.round(images * 255).astype(int)).max() <= 1
+
+
+def test_conventions_differ_where_the_field_notes_say(model):
+    Sampler(model, protocol(convention="diffusers"), SEED, "cpu")
+    embedder = model.transformer.transformer_blocks[0].norm1.emb
+    theirs = embedder.time_proj(torch.tensor([999]))
+    Sampler(model, protocol(), SEED, "cpu")
+    ours = embedder.time_proj(torch.tensor([999]))
+    half = torch.arange(128, dtype=torch.float32)
+    phase = 999 * torch.exp(-np.log(10000) * half / 128)
+    torch.testing.assert_close(ours[0], torch.cat([phase.cos(), phase.sin()]), rtol=0, atol=1e-3)
+    assert float((theirs - ours).norm() / ours.norm()) == pytest.approx(1.01, abs=0.02)
+
+
+def test_a_nan_in_a_weight_is_named_with_its_image(tiny_folder):
+    broken = load_model(str(tiny_folder))
+    broken.transformer.transformer_blocks[1].ff.net[2].weight[0, 0] = float("nan")
+    with pytest.raises(Diverged, match="image 0 is not finite after 5 steps"):
+        next(Sampler(broken, protocol(), SEED, "cpu").batches(0, 4))
+
+
+def test_half_precision_changes_the_transformer_only(tiny_folder):
+    model = load_model(str(tiny_folder)).to("cpu", torch.bfloat16)
+    images, latents = collect(model, 4, dtype="bfloat16")
+    full = load_model(str(tiny_folder))
+    _, exact = collect(full, 4)
+    assert model.vae.dtype == torch.float32
+    assert images.dtype == np.uint8
+    assert 0 < np.linalg.norm(latents - exact) / np.linalg.norm(exact) < 0.02

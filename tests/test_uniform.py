@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from diffusers import DiTTransformer2DModel
+from mpqbench.baselines.searchers.uniform import Uniform
+
+from mpqbench.errors import BenchError, Infeasible
+from mpqbench.models.groups import layer_groups
+from mpqbench.precision import FULL, Budget, Precision
+from mpqbench.search.problem import CountedProblem
+
+MACS_PER_BLOCK = 16 * 12 * 16 * 16  # tokens x 12 d^2
+
+
+def _problem(budget: str, choices: str = "", seed: int = 0) -> CountedProblem:
+    with torch.device("meta"):
+        model = DiTTransformer2DModel(
+            num_attention_heads=2, attention_head_dim=8, num_layers=2, sample_size=8
+        )
+    parsed = [Precision.parse(text) for text in choices.split()]
+    return CountedProblem(model, layer_groups(model), Budget.parse(budget), parsed, seed)
+
+
+def _found(budget: str, choices: str = "") -> set[str]:
+    problem = _problem(budget, choices)
+    allocation = problem.checked(Uniform().search(problem))
+    assert list(allocation) == list(problem.groups)
+    assert problem.cost(allocation) <= problem.limit()
+    return set(allocation.to_json().values())
+
+
+def test_the_problem_counts_searchable_groups_only():
+    problem = _problem("W4A4")
+    assert len(problem.groups) == 8
+    assert not any("adaln" in group for group in problem.groups)
+    assert problem.limit() == 2 * MACS_PER_BLOCK * 16
+    assert problem.cost({"blocks.0.attn.out": Precision(3, 8)}) == 16 * 16 * 16 * 24
+    assert problem.spent == 0
+
+
+def test_default_choices_are_the_grid_and_the_budgets_own_precision():
+    choices = _problem("W4A16").choices("blocks.0.mlp.up")
+    assert len(choices) == len(set(choices)) == 6 * 5 + 1
+    assert Precision(4, None) in choices
+    assert len(_problem("W4A4").choices("blocks.0.mlp.up")) == 30
+    assert choices[0] == Precision(2, 3)
+
+
+def test_given_choices_replace_the_default():
+    assert _problem("W4A4", "W8A8 W2A8 W8A8").choices("blocks.1.mlp.up") == (
+        Precision(2, 8),
+        Precision(8, 8),
+    )
+
+
+def test_floating_point_has_no_bound_and_one_choice():
+    problem = _problem("FP", "W4A4")
+    assert problem.limit() == math.inf
+    assert problem.choices("blocks.0.mlp.up") == (FULL,)
+    assert _found("FP") == {"FP"}
+
+
+def test_the_generator_depends_on_the_seed_alone():
+    draws = [_problem("W4A4", seed=seed).rng.random() for seed in (7, 7, 8)]
+    assert draws[0] == draws[1] != draws[2]
+
+
+def test_unknown_groups_are_named():
+    problem = _problem("W4A4")
+    with pytest.raises(BenchError, match=r"did you mean 'blocks.0.mlp.up'"):
+        problem.choices("blocks.0.mlp.ups")
+    with pytest.raises(BenchError, match=r"unknown group 'blocks.0.adaln'"):
+        problem.cost({"blocks.0.adaln": FULL})
+
+
+def test_checked_refuses_missing_groups_and_other_precisions():
+    problem = _problem("W4A4", "W4A4 W3A3")
+    good = dict.fromkeys(problem.groups, Precision(4, 4))
+    with pytest.raises(BenchError, match=r"blocks.1.mlp.down cannot take W8A8 .*W3A3, W4A4"):
+        problem.checked(good | {"blocks.1.mlp.down": Precision(8, 8)})
+    del good["blocks.1.mlp.down"]
+    with pytest.raises(BenchError, match=r"lacks group 'blocks.1.mlp.down'"):
+        problem.checked(good)
+
+
+@pytest.mark.parametrize("budget", ["W4A4", "W8A8", "W3A6", "W4A16", "W7A7"])
+def test_uniform_takes_the_budgets_own_precision(budget):
+    assert _found(budget) == {budget}
+
+
+def test_uniform_takes_the_costliest_feasible_choice_otherwise():
+    assert _found("W4A4", "W2A3 W3A5 W5A4 W8A8") == {"W3A5"}
+    assert _found("W5A5", "W6A4 W4A6 W2A3") == {"W4A6"}
+
+
+def test_uniform_says_what_would_be_cheapest():
+    with pytest.raises(Infeasible, match=r"budget W2A3 .* cheapest choice is W4A4 at 1\.573e\+06"):
+        Uniform().search(_problem("W2A3", "W4A4 W8A8"))
+
+
+def test_uniform_needs_a_common_precision():
+    class _Disjoint:
+        groups = ("a", "b")
+        budget = Budget.parse("W4A4")
+
+        def choices(self, group):
+            return {"a": (Precision(2, 8),), "b": (Precision(3, 8),)}[group]
+
+    with pytest.raises(BenchError, match="no precision in common"):
+        Uniform().search(_Disjoint())
