@@ -100,7 +100,7 @@ def round_trip(x: torch.Tensor, grid: Grid) -> torch.Tensor:
 
 def fake_quantize(x: torch.Tensor, grid: Grid) -> torch.Tensor:
     """``x`` on any ``grid``, same shape; NaN and infinity give NaN instead of saturating."""
-    return round_trip(x, grid).add_(x - x)
+    return round_trip(x, grid).add_(x, alpha=0)  # 0 x is NaN where x is not finite
 
 
 def divisors(width: int) -> list[int]:

@@ -1,0 +1,91 @@
+"""The embedded model and its judge: whole, loadable by anyone, and good enough to be judged."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mpqbench.metrics.features import load_extractor
+from mpqbench.metrics.images import open_images
+from mpqbench.metrics.reference import load_reference
+from mpqbench.models.groups import layer_groups
+from mpqbench.models.loading import load_model, meta_transformer
+from mpqbench.models.sampling import Sampler
+from mpqbench.models.zoo import CONFIGURATIONS
+from mpqbench.recipe import PROTOCOLS
+
+ASSETS = Path(str(files("mpqbench.assets")))
+
+
+@pytest.fixture(scope="module")
+def sampled():
+    """Images and classes of 100 samples in 10 steps."""
+    torch.set_num_threads(2)
+    protocol = PROTOCOLS["quick"].model_copy(update={"steps": 10})
+    batches = list(Sampler(load_model("fashion-dit"), protocol, 0, "cpu").batches(0, 100))
+    images = np.concatenate([batch.images for batch in batches])
+    return images, np.concatenate([batch.classes for batch in batches])
+
+
+def test_assets_are_the_ones_that_were_shipped_and_small():
+    manifest = json.loads((ASSETS / "manifest.json").read_text())
+    found = {
+        str(path.relative_to(ASSETS)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in ASSETS.rglob("*")
+        if path.suffix in (".json", ".safetensors", ".npz") and path.name != "manifest.json"
+    }
+    assert found == manifest["sha256"]
+    assert sum(path.stat().st_size for path in ASSETS.rglob("*") if path.is_file()) < 20e6
+
+
+def test_it_is_dit_xl_in_small():
+    small, large = meta_transformer("fashion-dit").config, CONFIGURATIONS["dit-xl-2-256"]
+    same = set(large) - {
+        "num_attention_heads", "attention_head_dim", "num_layers", "num_embeds_ada_norm",
+        "sample_size",
+    }  # fmt: skip
+    assert {key: small[key] for key in same} == {key: large[key] for key in same}
+    assert small.num_layers >= 12
+    assert 128 <= small.num_attention_heads * small.attention_head_dim <= 192
+    assert len([g for g in layer_groups(meta_transformer("fashion-dit")) if g.searchable]) == 48
+
+
+def test_it_loads_as_a_stock_pipeline():
+    from diffusers import DiTPipeline
+
+    pipeline = DiTPipeline.from_pretrained(ASSETS / "fashion-dit")
+    pipeline.set_progress_bar_config(disable=True)
+    assert pipeline.get_label_ids(["ankle boot"]) == [9]
+    image = pipeline([9], guidance_scale=1.0, num_inference_steps=2, output_type="np").images[0]
+    assert image.shape == (32, 32, 1)
+
+
+def test_samples_are_recognised_as_what_was_asked_for(sampled):
+    images, classes = sampled
+    logits = load_extractor("fashion", None).extract(open_images(images)).logits
+    assert np.mean(logits.argmax(1) == classes) >= 0.9
+
+
+def test_guidance_and_the_null_class_are_trained(sampled):
+    """Without guidance the same noise gives other images, still of the class."""
+    images, _ = sampled
+    protocol = PROTOCOLS["quick"].model_copy(update={"steps": 10, "guidance": 1.0})
+    plain = next(Sampler(load_model("fashion-dit"), protocol, 0, "cpu").batches(0, 50)).images
+    difference = np.abs(plain.astype(int) - images[:50].astype(int)).mean()
+    assert 1 < difference < 40
+
+
+def test_the_reference_is_of_the_training_images():
+    network = load_extractor("fashion", None)
+    reference = load_reference("embedded", network)
+    assert (reference.count, reference.features.shape) == (60_000, (5000, 128))
+    assert reference.pooled.covariance.dtype == np.float64
+    subset = np.cov(reference.features.astype(float), rowvar=False)
+    whole = reference.pooled.covariance
+    assert np.linalg.norm(subset - whole) / np.linalg.norm(whole) < 0.1
