@@ -97,6 +97,7 @@ class SearchProblem(Protocol):
     groups: Sequence[str]
     budget: Budget
     rng: np.random.Generator
+    spent: float  # evaluations so far, in full forwards of the calibration set
 
     def choices(self, group: str) -> Sequence[Precision]:
         """Precisions that ``group`` may take."""

@@ -18,7 +18,7 @@ from .precision import FULL, Budget
 from .progress import Reporter
 from .recipe import FULL_PRECISION, Protocol, Recipe, digest_of
 from .records.provenance import collect
-from .records.schema import AllocationSummary, Costs, JobRecord, Score, Status
+from .records.schema import AllocationSummary, Costs, JobRecord, Metric, Score, Status
 from .records.store import RecordStore, write_atomic
 from .resources import Resources
 from .samples import SampleStore
@@ -72,7 +72,7 @@ class Findings:
     allocation: AllocationSummary | None = None
     costs: Costs | None = None
     search_evals: float = 0.0
-    scores: dict[str, Score] = field(default_factory=dict)
+    scores: dict[Metric, Score] = field(default_factory=dict)
 
 
 def run_job(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 Advance = Callable[[int], None]
@@ -20,8 +20,8 @@ class Reporter(Protocol):
         """One line that stays."""
         ...
 
-    def stage(self, title: str, total: int) -> Iterator[Advance] | object:
-        """Context manager around ``total`` units of work; call the given function as they end."""
+    def stage(self, title: str, total: int) -> AbstractContextManager[Advance]:
+        """Around ``total`` units of work; call the given function as they end."""
         ...
 
 

@@ -72,14 +72,12 @@ class Resources:
         return self._kept[key]
 
     def layer_inputs(
-        self, model: DiTModel, protocol: Protocol, seed: int, *, keep_rows: bool
+        self, model: DiTModel, protocol: Protocol, seed: int
     ) -> dict[str, LayerInputs]:
-        """Ranges (and rows) at every quantizable layer, gathered once for all methods."""
-        key = ("inputs", model.name, protocol, seed, keep_rows)
+        """Ranges and rows at every quantizable layer, gathered once for all methods."""
+        key = ("inputs", model.name, protocol, seed)
         if key not in self._kept:
             layers = [layer for g in layer_groups(model.transformer) for layer in g.layers]
             calibration = self.calibration(model, protocol, seed)
-            self._kept[key] = dict(
-                layer_inputs(model, protocol, calibration, layers, self.device, keep_rows=keep_rows)
-            )
+            self._kept[key] = dict(layer_inputs(model, protocol, calibration, layers, self.device))
         return self._kept[key]

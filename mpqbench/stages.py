@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from .models.sampling import image_seed
 from .precision import FULL, Allocation, Budget, Precision
 from .progress import Advance
 from .quant.apply import QuantizedModel, quantize_model
-from .records.schema import AllocationSummary, Costs, Score
+from .records.schema import AllocationSummary, Costs, Metric, Score
 from .resources import Judge, Resources
 from .samples import SampleStore
 from .search.problem import CountedProblem
@@ -54,11 +54,12 @@ def calibrate(
     """What plugins may know of each layer, and static ranges; gathered only where needed."""
     recipe, create = job.recipe, resources.registry.create
     plugins = [create(kind, getattr(recipe, kind)) for kind in ("transform", "rounding")]
-    rows = any(getattr(plugin, "needs_inputs", False) for plugin in plugins)
     static = recipe.activation_format.is_static
+    # A static range in a new basis is taken from the inputs moved there.
+    rows = static or any(getattr(plugin, "needs_inputs", False) for plugin in plugins)
     seen = {}
-    if (rows or static) and not job.budget.precision.is_full:
-        seen = resources.layer_inputs(model, job.protocol, job.seed, keep_rows=rows)
+    if rows and not job.budget.precision.is_full:
+        seen = resources.layer_inputs(model, job.protocol, job.seed)
 
     def layer_data(name: str) -> LayerData:
         layer: Any = model.transformer.get_submodule(name)
@@ -146,13 +147,16 @@ def summary_of(allocation: Allocation, report: CostReport) -> AllocationSummary:
     )
 
 
-def fidelity(samples: SampleStore, reference: SampleStore, images: int) -> dict[str, Score]:
+def fidelity(samples: SampleStore, reference: SampleStore, images: int) -> dict[Metric, Score]:
     """Paired fidelity to the full-precision samples of the same noise and class."""
     pairs = Fidelity()
     for own, full in zip(samples.shards(images), reference.shards(images), strict=True):
         pairs.add(own.images, full.images, own.latents, full.latents)
     summary = pairs.summary()
-    scores = {"psnr": Score(value=summary.psnr), "ssim": Score(value=summary.ssim)}
+    scores: dict[Metric, Score] = {
+        "psnr": Score(value=summary.psnr),
+        "ssim": Score(value=summary.ssim),
+    }
     if summary.latent_mse is not None:
         scores["latent_mse"] = Score(value=summary.latent_mse)
     return scores
@@ -160,7 +164,7 @@ def fidelity(samples: SampleStore, reference: SampleStore, images: int) -> dict[
 
 def distribution(
     samples: SampleStore, judge: Judge, images: int, advance: Advance
-) -> dict[str, Score]:
+) -> dict[Metric, Score]:
     """Frechet distances, inception score, precision, recall and KID against the reference."""
     shape = next(samples.shards(1)).images.shape[1:]
     source = ImageSource(
@@ -169,4 +173,4 @@ def distribution(
     features = judge.network.extract(source, advance=advance)
     classes = np.concatenate([batch.classes for batch in samples.shards(images)])
     scores = score(features, judge.reference, classes)
-    return {name: Score(**asdict(value)) for name, value in scores.items()}
+    return {cast(Metric, name): Score(**asdict(value)) for name, value in scores.items()}

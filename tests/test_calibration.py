@@ -56,7 +56,7 @@ def test_the_same_seed_gives_the_same_inputs_and_another_seed_others(model, cali
 
 def test_layer_inputs_are_what_the_layer_saw(model, calibration):
     name = "transformer_blocks.1.ff.net.2"
-    seen = layer_inputs(model, PROTOCOL, calibration, [name], "cpu", keep_rows=True)[name]
+    seen = layer_inputs(model, PROTOCOL, calibration, [name], "cpu")[name]
     rows = []
     layer = model.transformer.get_submodule(name)
     handle = layer.register_forward_pre_hook(lambda _m, args: rows.append(args[0].flatten(0, -2)))

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from diffusers import DiTTransformer2DModel
 from torch.utils.flop_counter import FlopCounterMode
 
-from mpqbench.cli.cost import command
+from mpqbench.cli.cost import cost
 from mpqbench.cost import CostReport, Operator, conventions, count, group_macs
 from mpqbench.errors import BenchError
 from mpqbench.formats import ActivationFormat, WeightFormat
@@ -255,7 +255,7 @@ def test_group_macs_add_up(xl):
 
 
 def _run(*arguments: str) -> str:
-    result = CliRunner().invoke(command, arguments, catch_exceptions=False)
+    result = CliRunner().invoke(cost, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return result.output
 

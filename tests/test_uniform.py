@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 from diffusers import DiTTransformer2DModel
-from mpqbench.baselines.searchers.uniform import Uniform
 
+from mpqbench.baselines.searchers.uniform import Uniform
 from mpqbench.errors import BenchError, Infeasible
 from mpqbench.models.groups import layer_groups
 from mpqbench.precision import FULL, Budget, Precision

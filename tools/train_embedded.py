@@ -25,7 +25,7 @@ from .embedded.classifier import accuracy, train_classifier
 from .embedded.data import DEBIAN_FOLDER, load_split
 from .embedded.diffusion import Denoiser, build_transformer, train_transformer
 
-STAGES = ("classifier", "critic", "autoencoder", "transformer", "export")
+STAGES = ("classifier", "critic", "autoencoder", "transformer", "reference", "export")
 JUDGE_WIDTH, CRITIC_WIDTH = 32, 16
 
 
@@ -66,22 +66,24 @@ def main(data, work, assets, stages, seed, threads, compiled, transformer_rate, 
     if "transformer" in stages:
         vae = _load(build_autoencoder(), work / "autoencoder.pt")
         means, deviations = encode_all(vae, images)
-        train_transformer(means, deviations, labels, _scaling(means, deviations),
+        scaling = _scaling(means, deviations)
+        (work / "scaling.json").write_text(json.dumps(scaling))
+        train_transformer(means, deviations, labels, scaling,
                           steps=steps["transformer_steps"], rate=transformer_rate, seed=seed,
                           folder=work, compiled=compiled)  # fmt: skip
+    if "reference" in stages:
+        judge = _load(FashionNet(JUDGE_WIDTH), work / "classifier.pt")
+        export.save_network(judge, assets / "features")
+        export.make_reference(images, assets / "features", seed)
     if "export" in stages:
-        _export(images, work, assets, seed)
+        _export(work, assets)
 
 
-def _export(images: torch.Tensor, work: Path, assets: Path, seed: int) -> None:
-    judge = _load(FashionNet(JUDGE_WIDTH), work / "classifier.pt")
+def _export(work: Path, assets: Path) -> None:
     vae = _load(build_autoencoder(), work / "autoencoder.pt")
-    scaling = _scaling(*encode_all(vae, images))
     transformer = _load(Denoiser(build_transformer()), work / "transformer.pt").untie()
-    assets.mkdir(parents=True, exist_ok=True)
+    scaling = json.loads((work / "scaling.json").read_text())
     export.save_pipeline(transformer, vae, scaling, assets / "fashion-dit")
-    export.save_network(judge, assets / "features")
-    export.make_reference(images, assets / "features", seed)
     facts = {"curves": _curves(work), "scaling_factor": scaling}
     facts["classifier_test_accuracy"] = json.loads((work / "accuracy.json").read_text())
     export.save_manifest(assets, facts)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @click.option("--guidance-passes", type=click.IntRange(1, 2), default=2, show_default=True,
               help="Forwards per step: 2 with classifier-free guidance.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
-def command(model: str, precision: str, adaln: str | None, as_json: bool, **options: Any) -> None:
+def cost(model: str, precision: str, adaln: str | None, as_json: bool, **options: Any) -> None:
     """Count a model at a uniform precision. Nothing is downloaded for a known configuration.
 
     \b

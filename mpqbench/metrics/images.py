@@ -80,15 +80,6 @@ def open_images(source: np.ndarray | str | Path) -> ImageSource:
     raise BenchError(f"{path} holds neither PNG files nor sample shards ({SHARDS})")
 
 
-def shard_arrays(folder: Path, key: str) -> np.ndarray:
-    """One array per shard of ``folder``, such as ``latents``, joined in the order of the images."""
-    shards = sorted(Path(folder).glob(SHARDS))
-    if not shards:
-        raise BenchError(f"{folder} holds no sample shards ({SHARDS})")
-    parts = [_required(shard, key) for shard in shards]
-    return np.concatenate(parts)
-
-
 def _required(path: Path, key: str) -> np.ndarray:
     found = npz.load(path, [key])
     if key not in found:

@@ -25,13 +25,6 @@ class Estimate(NamedTuple):
     replicates: tuple[float, ...]
 
 
-class Difference(NamedTuple):
-    """A paired difference and the half width of its 95% interval (None: no replicates)."""
-
-    value: float
-    ci: float | None
-
-
 def deal_groups(
     count: int, classes: np.ndarray | None = None, groups: int = GROUPS
 ) -> np.ndarray | None:
@@ -69,25 +62,3 @@ def standard_error(replicates: Sequence[float]) -> float:
 def half_width(replicates: Sequence[float]) -> float | None:
     """Half the 95% interval, 1.96 standard errors; None where there are no replicates."""
     return _NORMAL_95 * standard_error(replicates) if len(replicates) else None
-
-
-def paired_difference(
-    value: float,
-    replicates: Sequence[float],
-    other: float,
-    other_replicates: Sequence[float],
-) -> Difference:
-    """``value - other`` with the interval of the difference, group by group.
-
-    Both must come from the same groups of images (same noise, same classes): then most of the
-    spread, which both share, cancels.
-
-    Raises BenchError where the numbers of replicates differ.
-    """
-    if len(replicates) != len(other_replicates):
-        raise BenchError(
-            f"a paired difference needs the same groups on both sides, "
-            f"not {len(replicates)} and {len(other_replicates)}"
-        )
-    paired = np.asarray(replicates) - np.asarray(other_replicates)
-    return Difference(value - other, half_width(paired.tolist()))

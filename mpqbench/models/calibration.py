@@ -94,13 +94,11 @@ def layer_inputs(
     calibration: CalibrationSet,
     layers: Iterable[str],
     device: str,
-    *,
-    keep_rows: bool,
 ) -> Mapping[str, LayerInputs]:
-    """Ranges, and rows where asked for, at the input of every named layer, in one pass."""
+    """Ranges and rows at the input of every named layer, in one pass."""
     seen = {name: LayerInputs() for name in layers}
     per_batch = -(-ROWS_PER_LAYER * protocol.micro_batch // len(calibration))
-    with _watching(model.transformer, seen, per_batch if keep_rows else 0), torch.inference_mode():
+    with _watching(model.transformer, seen, per_batch), torch.inference_mode():
         for latents, times, classes in calibration.batches(protocol.micro_batch):
             model.transformer(
                 latents.to(device, DTYPES[protocol.dtype]), times.to(device), classes.to(device)
@@ -115,9 +113,8 @@ def _watching(root: nn.Module, seen: dict[str, LayerInputs], rows: int) -> Itera
             x = arguments[0].detach().flatten(0, -2).float()
             entry.low = min(entry.low, float(x.min()))
             entry.high = max(entry.high, float(x.max()))
-            if rows:
-                stride = max(1, len(x) // rows)
-                entry.rows.append(x[::stride][:rows].clone())
+            stride = max(1, len(x) // rows)
+            entry.rows.append(x[::stride][:rows].clone())
 
         return hook
 

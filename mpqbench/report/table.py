@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..errors import BenchError
+from ..metrics.jackknife import half_width
 from ..precision import Precision
 from ..records.schema import METRICS, JobRecord, Score
 from .columns import LEADERBOARD, Column, Row, Value, adapt
@@ -73,14 +74,11 @@ def paired_difference(score: Score, other: Score) -> tuple[float, float | None]:
     ``1.96 sqrt((G - 1) / G sum_g (d_g - mean d)^2)`` (Efron, The Jackknife, 1982, chapter 3).
     No interval where the two do not have the same number, two or more, of replicates.
     """
-    groups = len(score.replicates)
     difference = score.value - other.value
-    if groups < 2 or groups != len(other.replicates):
+    if len(score.replicates) < 2 or len(score.replicates) != len(other.replicates):
         return difference, None
     pairs = [a - b for a, b in zip(score.replicates, other.replicates, strict=True)]
-    mean = math.fsum(pairs) / groups
-    variance = (groups - 1) / groups * math.fsum((d - mean) ** 2 for d in pairs)
-    return difference, Z95 * math.sqrt(variance)
+    return difference, half_width(pairs)
 
 
 def is_tie(difference: tuple[float, float | None]) -> bool:

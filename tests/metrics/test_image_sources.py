@@ -6,7 +6,7 @@ from PIL import Image
 
 from mpqbench.errors import BenchError
 from mpqbench.metrics import images as module
-from mpqbench.metrics.images import open_images, shard_arrays
+from mpqbench.metrics.images import open_images
 
 
 @pytest.fixture
@@ -79,11 +79,10 @@ def test_grey_pngs_have_one_channel(tmp_path, pixels):
     np.testing.assert_array_equal(next(source.batches(4)), pixels[:4, :, :, :1])
 
 
-def test_shards_know_classes_and_latents(tmp_path, pixels):
+def test_shards_know_classes(tmp_path, pixels):
     folder = write_shards(tmp_path / "shards", pixels)
     source = open_images(folder)
     np.testing.assert_array_equal(source.classes, np.arange(150) % 10)
-    np.testing.assert_array_equal(shard_arrays(folder, "latents")[:, 0], np.arange(150))
     assert open_images(pixels).classes is None
 
 
@@ -115,8 +114,6 @@ def test_missing_and_empty(tmp_path):
         open_images(tmp_path / "nowhere")
     with pytest.raises(BenchError, match="neither PNG files nor sample shards"):
         open_images(tmp_path)
-    with pytest.raises(BenchError, match="holds no sample shards"):
-        shard_arrays(tmp_path, "latents")
 
 
 def test_npz_without_images(tmp_path):

@@ -9,7 +9,6 @@ from mpqbench.errors import BenchError
 from mpqbench.metrics.jackknife import (
     deal_groups,
     half_width,
-    paired_difference,
     standard_error,
 )
 
@@ -67,17 +66,3 @@ def test_no_replicates_no_interval():
     assert half_width([]) is None
     with pytest.raises(BenchError, match="at least 2 replicates, not 1"):
         standard_error([1.0])
-
-
-def test_paired_difference_cancels_what_both_share():
-    shared = np.random.default_rng(2).normal(size=20)
-    difference = paired_difference(3.0, shared + 3.0, 1.0, shared + 1.0)
-    assert difference.value == 2.0
-    assert difference.ci == pytest.approx(0.0, abs=1e-12)
-    tilted = paired_difference(3.0, 2 * shared, 1.0, shared)
-    assert tilted.ci == pytest.approx(half_width(shared))
-
-
-def test_paired_difference_needs_the_same_groups():
-    with pytest.raises(BenchError, match="not 3 and 2"):
-        paired_difference(1.0, [1.0, 1.0, 1.0], 1.0, [1.0, 1.0])

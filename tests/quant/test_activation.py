@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from mpqbench.baselines.transforms.none import Identity
 from torch import nn
 
+from mpqbench.baselines.transforms.none import Identity
 from mpqbench.errors import BenchError, Diverged
 from mpqbench.formats import ActivationFormat
 from mpqbench.precision import Precision

@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 from diffusers import DiTTransformer2DModel
-from mpqbench.baselines.roundings.nearest import Nearest
-from mpqbench.baselines.transforms.none import Identity, NoTransform
 from torch import nn
 
+from mpqbench.baselines.roundings.nearest import Nearest
+from mpqbench.baselines.transforms.none import Identity, NoTransform
 from mpqbench.contracts import LayerData, QuantizedWeight
 from mpqbench.cost import count
 from mpqbench.errors import BenchError, Diverged

@@ -45,6 +45,7 @@ def save_network(network: FashionNet, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: value.contiguous() for name, value in network.state_dict().items()}
     save_file(state, folder / WEIGHTS)
+    (folder / WEIGHTS).chmod(0o644)  # safetensors makes it private to the user
 
 
 def make_reference(images: torch.Tensor, folder: Path, seed: int) -> None:
