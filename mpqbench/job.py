@@ -161,7 +161,8 @@ def fingerprint(job: Job, resources: Resources) -> str:
 
 def open_samples(job: Job, store: RecordStore, resources: Resources) -> SampleStore:
     """The samples of ``job``; they do not depend on how many there are or who judges them."""
-    return SampleStore(store.samples_path(job.id), _samples_fingerprint(job, resources))
+    mark = _samples_fingerprint(job, resources)
+    return SampleStore(store.samples_path(job.id), mark, resources.batch_size)
 
 
 def _samples_fingerprint(job: Job, resources: Resources) -> str:

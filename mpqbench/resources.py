@@ -32,6 +32,7 @@ class Resources:
 
     registry: Registry
     device: str = "cpu"
+    batch_size: int = 500  # images sampled and written at a time; changes none of them
     _kept: dict[Any, Any] = field(default_factory=dict)
 
     def check_device(self) -> None:

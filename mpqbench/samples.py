@@ -20,33 +20,39 @@ from .models.sampling import Observer, SampleBatch, Sampler
 from .progress import Advance
 from .records.store import write_atomic
 
-SHARD_IMAGES = 500  # about; a shard holds whole micro-batches
-
 
 class SampleStore:
     """The samples of one job: ``shard-START.npz`` with ``arr_0`` (n, H, W, C) uint8, ``latents``
     (n, c, h, w) float32 and ``classes`` (n,), valid under one fingerprint."""
 
-    def __init__(self, folder: Path, fingerprint: str) -> None:
-        self.folder, self.fingerprint = folder, fingerprint
+    def __init__(self, folder: Path, fingerprint: str, batch_size: int) -> None:
+        self.folder, self.fingerprint, self.batch_size = folder, fingerprint, batch_size
 
     def fill(
         self, sampler: Sampler, count: int, advance: Advance, observe: Observer | None = None
     ) -> None:
-        """Sample until images 0 to ``count`` are there. Raises Diverged from the sampler."""
+        """Sample until images 0 to ``count`` are there; raises Diverged from the sampler.
+
+        A shard gets about ``batch_size`` images, in whole micro-batches but for the last one.
+        """
         self._claim()
-        size = sampler.protocol.micro_batch
-        per_shard = size * max(1, SHARD_IMAGES // size)
-        for start in range(0, count, per_shard):
-            stop = min(start + per_shard, count)
-            if self._length(start) >= stop - start:
-                advance(stop - start)
-                continue
-            batches = []
-            for batch in sampler.batches(start, stop, observe):
-                batches.append(batch)
-                advance(len(batch.images))
-            self._write(start, batches)
+        micro = sampler.protocol.micro_batch
+        start = 0
+        while start < count:
+            have = self._length(start)
+            if have % micro and start + have < count:
+                have = 0  # it ends within a micro-batch, where nothing can go on
+            if not have:
+                stop = min(start + micro * max(1, self.batch_size // micro), count)
+                batches = []
+                for batch in sampler.batches(start, stop, observe):
+                    batches.append(batch)
+                    advance(len(batch.images))
+                self._write(start, batches)
+                have = stop - start
+            else:
+                advance(min(have, count - start))
+            start += have
 
     def shards(self, count: int) -> Iterator[SampleBatch]:
         """Images 0 to ``count``, shard by shard. Raises BenchError where some are missing."""

@@ -139,11 +139,27 @@ def test_more_images_keep_the_first_ones(run, tmp_path):
         assert np.array_equal(array[:40], few[job])
 
 
+def test_another_batch_size_gives_the_same_images(run, tmp_path):
+    run("--images", 80, "--budget", "W4A4")
+    whole = samples(tmp_path)
+    run("--images", 80, "--budget", "W4A4", "--batch-size", 32, "--fresh")
+    assert len(list((tmp_path / "out/samples").glob("*/shard-*.npz"))) == 2 * 3
+    for job, array in samples(tmp_path).items():
+        assert np.array_equal(array, whole[job])
+
+
+def test_a_resumed_run_may_have_another_batch_size(run, tmp_path):
+    run("--images", 40, "--budget", "W4A4", "--batch-size", 32)
+    run("--images", 96, "--budget", "W4A4", "--batch-size", 64)
+    resumed = samples(tmp_path)
+    run("--images", 96, "--budget", "W4A4", "--fresh")
+    for job, array in samples(tmp_path).items():
+        assert np.array_equal(array, resumed[job])
+
+
 def test_an_interrupted_run_goes_on_after_its_last_whole_shard(run, tmp_path, monkeypatch):
-    from mpqbench import samples as samples_module
     from mpqbench.models.sampling import Sampler
 
-    monkeypatch.setattr(samples_module, "SHARD_IMAGES", 32)
     real, firsts = Sampler._denoise, []
 
     def stop_at_32(self, first, observe):
@@ -153,11 +169,11 @@ def test_an_interrupted_run_goes_on_after_its_last_whole_shard(run, tmp_path, mo
         return real(self, first, observe)
 
     monkeypatch.setattr(Sampler, "_denoise", stop_at_32)
-    code, _, err = run("--budget", "W4A4")
+    code, _, err = run("--budget", "W4A4", "--batch-size", 32)
     assert code == 130
     assert "the same command goes on from here" in err
     assert not list((tmp_path / "out").glob("records/*"))
-    code, _, _ = run("--budget", "W4A4")
+    code, _, _ = run("--budget", "W4A4", "--batch-size", 32)
     assert code == 0
     assert firsts == [0, 32, 32, 0, 32]  # the first shard of full precision was not made again
 

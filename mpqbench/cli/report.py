@@ -40,7 +40,9 @@ def show(run_dir: Path, out: Path | None = None) -> None:
 
     paths = write_report(run_dir, out)
     records = RecordStore(run_dir).read_all()
+    # The tables need about 110 columns; a log file or a pipe has no width of its own.
     console = Console()
+    console.width = max(console.width, 120)
     print_table(leaderboard(records), console)
     if has_several_seeds(records):
         print_table(summary(records), console)

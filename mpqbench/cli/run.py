@@ -38,6 +38,16 @@ from ..errors import BenchError
 @click.option(
     "--feature-weights", type=click.Path(), metavar="PATH", help="Weights of the feature network."
 )
+@click.option(
+    "--micro-batch", type=click.IntRange(min=1), help="Images per forward; may change last bits."
+)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    default=500,
+    show_default=True,
+    help="Images sampled and written at a time, in whole micro-batches; changes no image.",
+)
 @click.option("--reference", metavar="REF", help="Reference statistics or images.")
 @click.option(
     "--device", default="cpu", show_default=True, metavar="DEVICE", help="cpu, cuda, cuda:1, ..."
@@ -62,6 +72,7 @@ def run(
     method: tuple[str, ...],
     budget: tuple[str, ...],
     seeds: str | None,
+    batch_size: int,
     device: str,
     plugins: tuple[Path, ...],
     out: Path | None,
@@ -93,7 +104,7 @@ def run(
     overrides = _overrides(model, method, budget, seeds, protocol)
     resolved = load_suite(suite, overrides)
     jobs = plan(resolved, registry, device)
-    resources = Resources(registry, device)
+    resources = Resources(registry, device, batch_size)
     store = RecordStore(out or Path("runs") / resolved.name)
     if dry_run:
         _show_plan(resolved, jobs, resources, store)
