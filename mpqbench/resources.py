@@ -65,6 +65,17 @@ class Resources:
             self._kept[key] = Judge(network, reference)
         return self._kept[key]
 
+    def check_images(self, name: str, protocol: Protocol) -> None:
+        """Raises BenchError, before anything is sampled, where the judge cannot see the images."""
+        judge, model = self.judge(protocol), self.model(name, protocol)
+        wanted = None if judge is None else judge.network.image_shape
+        if wanted is not None and wanted != model.image_shape:
+            shapes = ["x".join(map(str, shape)) for shape in (wanted, model.image_shape)]
+            raise BenchError(
+                f"features '{protocol.features}' are of {shapes[0]} images, model '{name}' makes "
+                f"{shapes[1]}: choose other features with --features, or 'none'"
+            )
+
     def calibration(self, model: DiTModel, protocol: Protocol, seed: int) -> CalibrationSet:
         """Recorded once per model, protocol and seed."""
         key = ("calibration", model.name, protocol, seed)

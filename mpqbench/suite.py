@@ -67,6 +67,8 @@ def run_suite(
 ) -> list[JobRecord]:
     """Run what is not done yet; one failed job does not stop the others."""
     resources.check_device()
+    for model, protocol in dict.fromkeys((job.model, job.protocol) for job in jobs):
+        resources.check_images(model, protocol)
     records = []
     for number, job in enumerate(jobs, 1):
         title = f"[{number}/{len(jobs)}] {job.model} {job.recipe.name} {job.budget} seed {job.seed}"

@@ -254,6 +254,14 @@ def test_mistakes_are_one_sentence_and_exit_code_2(
     assert not list(tmp_path.iterdir())  # nothing half-written
 
 
+def test_features_of_other_images_are_refused_before_sampling(mpqbench, tiny_folder, tmp_path):
+    code, _, err = mpqbench("run", "smoke", "--model", tiny_folder, "--out", tmp_path / "out")
+    assert code == 2
+    assert "features 'fashion' are of 32x32x1 images" in err
+    assert "makes 16x16x1" in err
+    assert not (tmp_path / "out").exists()
+
+
 def test_dry_run_shows_the_resolved_suite_and_writes_nothing(run, tmp_path):
     code, out, _ = run("--dry-run", "--images", 10)
     assert code == 0

@@ -45,7 +45,7 @@ JUDGE_WIDTH, CRITIC_WIDTH = 32, 16
 @click.option("--classifier-steps", default=2400, show_default=True)
 @click.option("--critic-steps", default=900, show_default=True)
 @click.option("--autoencoder-steps", default=4500, show_default=True)
-@click.option("--transformer-steps", default=9000, show_default=True)
+@click.option("--transformer-steps", default=10000, show_default=True)
 @click.option("--transformer-rate", default=1e-3, show_default=True, help="Peak learning rate.")
 def main(data, work, assets, stages, seed, threads, compiled, transformer_rate, **steps) -> None:
     torch.set_num_threads(threads)

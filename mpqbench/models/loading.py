@@ -41,6 +41,13 @@ class DiTModel:
         config = self.transformer.config
         return config.in_channels, config.sample_size, config.sample_size
 
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(height, width, channels) of one image."""
+        config = self.vae.config
+        side = int(self.transformer.config.sample_size) * 2 ** (len(config.block_out_channels) - 1)
+        return side, side, int(config.out_channels)
+
     def to(self, device: str, dtype: torch.dtype) -> DiTModel:
         """Move in place. Only the transformer changes type: decoding stays in float32."""
         # diffusers' own ``to`` warns about a list of modules that is empty for this class.

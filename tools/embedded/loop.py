@@ -63,7 +63,7 @@ class Stage:
                 losses["total"].backward()
                 nn.utils.clip_grad_norm_(parameters, 1.0)
                 optimizer.step()
-                self._update_ema()
+                self._update_ema(step)
                 start = step + 1
                 now = time.monotonic()
                 if start % LOG_EVERY_STEPS == 0:
@@ -79,9 +79,11 @@ class Stage:
         """Put the averaged weights into the trained module."""
         self.trained.load_state_dict(self.ema)
 
-    def _update_ema(self) -> None:
+    def _update_ema(self, step: int) -> None:
+        """Average with a decay that grows to ``ema_decay``: the first weights must be forgotten."""
         if not self.ema_decay:
             return
+        decay = min(self.ema_decay, (1 + step) / (10 + step))
         state = self.trained.state_dict()
         if not self.ema:
             self.ema = {name: value.clone() for name, value in state.items()}
@@ -89,7 +91,7 @@ class Stage:
         torch._foreach_lerp_(
             [self.ema[name] for name in names],
             [state[name] for name in names],
-            1.0 - self.ema_decay,
+            1.0 - decay,
         )
 
     def _resume(self, checkpoint: Path, optimizer: torch.optim.Optimizer) -> tuple[int, float]:
