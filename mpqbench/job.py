@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import traceback
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 
 from . import __version__
 from .errors import Diverged, Infeasible
@@ -14,9 +12,8 @@ from .measure import Meter
 from .metrics.score import metric_fingerprint
 from .models.groups import layer_groups
 from .models.sampling import Sampler
-from .precision import FULL, Budget
 from .progress import Reporter
-from .recipe import FULL_PRECISION, Protocol, Recipe, digest_of
+from .recipe import Job, digest_of
 from .records.provenance import collect
 from .records.schema import AllocationSummary, Costs, JobRecord, Metric, Score, Status
 from .records.store import RecordStore, write_atomic
@@ -32,37 +29,6 @@ from .stages import (
     quantize,
     summary_of,
 )
-
-
-@dataclass(frozen=True)
-class Job:
-    """One cell of a suite: a method on a model at a budget with a seed under a protocol."""
-
-    model: str
-    recipe: Recipe
-    budget: Budget
-    seed: int
-    protocol: Protocol
-    device: str = "cpu"
-
-    @property
-    def id(self) -> str:
-        """File-name-safe name, unique within a suite."""
-        name = re.sub(r"[^A-Za-z0-9._-]+", "-", self.model).strip("-.")
-        if name != self.model:
-            name = f"{Path(self.model).name[:40]}-{digest_of(self.model)[:6]}"
-            name = re.sub(r"[^A-Za-z0-9._-]+", "-", name)
-        return f"{name}__{self.recipe.name}__{self.budget}__s{self.seed}"
-
-    @property
-    def is_reference(self) -> bool:
-        """Whether this is the full-precision model, which every other job is paired with."""
-        return self.recipe.name == FULL_PRECISION.name
-
-    @property
-    def reference(self) -> Job:
-        """The full-precision job of the same model, seed and protocol."""
-        return replace(self, recipe=FULL_PRECISION, budget=Budget(FULL))
 
 
 @dataclass

@@ -1,9 +1,11 @@
-"""Recipe, Protocol and Suite: frozen data, validated once at the boundary, fingerprinted."""
+"""Recipe, Protocol, Suite and Job: frozen data, validated once at the boundary, fingerprinted."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -19,7 +21,7 @@ from pydantic import (
 
 from .errors import BenchError, unknown
 from .formats import ActivationFormat, WeightFormat
-from .precision import Precision
+from .precision import FULL, Budget, Precision
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -145,6 +147,37 @@ class Suite(Frozen):
     budgets: tuple[PrecisionText, ...] = Field(min_length=1)
     seeds: tuple[int, ...] = (0,)
     protocol: Annotated[Protocol, BeforeValidator(_protocol_from_short_form)] = PROTOCOLS["quick"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One cell of a suite: a method on a model at a budget with a seed under a protocol."""
+
+    model: str
+    recipe: Recipe
+    budget: Budget
+    seed: int
+    protocol: Protocol
+    device: str = "cpu"
+
+    @property
+    def id(self) -> str:
+        """File-name-safe name, unique within a suite."""
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", self.model).strip("-.")
+        if name != self.model:
+            name = f"{Path(self.model).name[:40]}-{digest_of(self.model)[:6]}"
+            name = re.sub(r"[^A-Za-z0-9._-]+", "-", name)
+        return f"{name}__{self.recipe.name}__{self.budget}__s{self.seed}"
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether this is the full-precision model, which every other job is paired with."""
+        return self.recipe.name == FULL_PRECISION.name
+
+    @property
+    def reference(self) -> Job:
+        """The full-precision job of the same model, seed and protocol."""
+        return replace(self, recipe=FULL_PRECISION, budget=Budget(FULL))
 
 
 def validate(cls: type[_Model], data: Any, where: str) -> _Model:

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import BenchError
-from .metrics.features import FeatureNetwork, load_extractor
+from .metrics.extractors import load_extractor
+from .metrics.features import FeatureNetwork
 from .metrics.reference import Reference, load_reference
 from .models.calibration import CalibrationSet, LayerInputs, layer_inputs, record_calibration
 from .models.groups import layer_groups

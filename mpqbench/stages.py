@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -19,13 +19,11 @@ from .models.sampling import image_seed
 from .precision import FULL, Allocation, Budget, Precision
 from .progress import Advance
 from .quant.apply import QuantizedModel, quantize_model
+from .recipe import Job
 from .records.schema import AllocationSummary, Costs, Metric, Score
 from .resources import Judge, Resources
 from .samples import SampleStore
 from .search.problem import CountedProblem
-
-if TYPE_CHECKING:
-    from .job import Job
 
 Ranges = dict[str, tuple[float, float]]
 

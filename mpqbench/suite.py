@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .errors import BenchError
-from .job import Job, fingerprint, run_job, unfinished
+from .job import fingerprint, run_job, unfinished
 from .precision import FULL, Budget
 from .progress import Reporter
-from .recipe import FULL_PRECISION, Recipe, Suite
+from .recipe import FULL_PRECISION, Job, Recipe, Suite
 from .records.schema import JobRecord
 from .records.store import RecordStore
 from .registry import Registry

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from mpqbench.metrics.features import load_extractor
+from mpqbench.metrics.extractors import load_extractor
 from mpqbench.metrics.images import open_images
 from mpqbench.metrics.reference import load_reference
 from mpqbench.models.groups import layer_groups

@@ -12,7 +12,7 @@ import torch
 from click.testing import CliRunner
 from torch import nn
 
-from mpqbench.metrics.features import load_extractor
+from mpqbench.metrics.extractors import load_extractor
 from mpqbench.metrics.reference import load_reference
 from mpqbench.models.loading import load_model
 from tools.embedded.data import load_split, read_idx

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 import torch
 
-from mpqbench.metrics.features import load_extractor
+from mpqbench.metrics.extractors import load_extractor
 from mpqbench.metrics.frechet import FrechetReference, Moments
 from mpqbench.metrics.images import open_images
 from mpqbench.models.loading import load_model

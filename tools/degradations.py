@@ -15,7 +15,8 @@ import click
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from mpqbench.metrics.features import FeatureNetwork, load_extractor
+from mpqbench.metrics.extractors import load_extractor
+from mpqbench.metrics.features import FeatureNetwork
 from mpqbench.metrics.images import open_images
 from mpqbench.metrics.reference import Reference, load_reference
 from mpqbench.metrics.score import Score, score

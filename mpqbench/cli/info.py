@@ -8,11 +8,12 @@ from typing import Any
 
 import click
 
+from .options import plugins_option
+
 
 @click.command("info")
 @click.argument("name")
-@click.option("--plugins", multiple=True, type=click.Path(path_type=Path), metavar="PATH",
-              help="Python file or folder with a PLUGINS table; repeatable.")  # fmt: skip
+@plugins_option
 def info(name: str, plugins: tuple[Path, ...]) -> None:
     """Show the plugin or method NAME: what it does, its parameters, where it comes from."""
     from ..registry import discover

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import click
 
+from .options import plugins_option
+
 EXTRA_KINDS = ("suite", "protocol", "model")
 
 
 @click.command("list")
 @click.argument("kind", required=False, metavar="[KIND]")
-@click.option("--plugins", multiple=True, type=click.Path(path_type=Path), metavar="PATH",
-              help="Python file or folder with a PLUGINS table; repeatable.")  # fmt: skip
+@plugins_option
 def list_plugins(kind: str | None, plugins: tuple[Path, ...]) -> None:
     """List plugins of KIND (transform, rounding, searcher, method), suites, protocols, models.
 

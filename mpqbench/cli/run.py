@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from ..errors import BenchError
+from .options import plugins_option
 
 
 @click.command("run")
@@ -52,13 +53,7 @@ from ..errors import BenchError
 @click.option(
     "--device", default="cpu", show_default=True, metavar="DEVICE", help="cpu, cuda, cuda:1, ..."
 )
-@click.option(
-    "--plugins",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    metavar="PATH",
-    help="Python file or folder with a PLUGINS table; repeatable.",
-)
+@plugins_option
 @click.option(
     "--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder instead of runs/SUITE."
 )

@@ -63,7 +63,7 @@ def _judge(
     images: str, reference: str, features: str, feature_weights: str | None, device: str
 ) -> dict[str, Any]:
     """Everything that is printed, as plain data."""
-    from ..metrics.features import load_extractor
+    from ..metrics.extractors import load_extractor
     from ..metrics.images import open_images
     from ..metrics.reference import load_reference
     from ..metrics.score import labels, metric_fingerprint

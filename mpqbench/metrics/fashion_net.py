@@ -6,10 +6,14 @@ called FD and sFD, never FID.
 
 from __future__ import annotations
 
+from importlib import resources
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import nn
+
+from ..errors import BenchError
 
 SPATIAL_CHANNELS = 7  # as many channels as the ADM evaluator takes for sFID
 
@@ -57,3 +61,40 @@ class FashionNet(nn.Module):
         pooled = last.mean(dim=(2, 3))
         spatial = last[:, :SPATIAL_CHANNELS].permute(0, 2, 3, 1).flatten(1)
         return FashionFeatures(pooled, spatial, self.head(pooled))
+
+
+def fashion_input(images: torch.Tensor) -> torch.Tensor:
+    """float32 (N, 1, 32, 32) in [-1, 1] from uint8 (N, 1 or 3, 32, 32).
+
+    Raises BenchError where three channels are not equal: colour would be lost without a word.
+    """
+    grey = images[:, :1]
+    if not torch.equal(grey.expand_as(images), images):
+        raise BenchError("fashion features are of grey images; these have colour")
+    return grey.float() / 127.5 - 1.0
+
+
+def load_fashion_net(weights: Path | None = None) -> FashionNet:
+    """FashionNet with the packaged weights, or those of a safetensors file; any width."""
+    if weights is not None:
+        return _fashion_from(weights)
+    asset = resources.files("mpqbench.assets") / "features" / "fashion-net.safetensors"
+    with resources.as_file(asset) as path:
+        if not path.is_file():
+            raise BenchError(f"the packaged weights {asset} are missing: reinstall mpqbench")
+        return _fashion_from(path)
+
+
+def _fashion_from(path: Path) -> FashionNet:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        state = load_file(path)
+        width, classes = len(state["scale1.0.weight"]), len(state["head.weight"])
+        network = FashionNet(width, classes)
+        network.load_state_dict(state)
+    except (SafetensorError, OSError, KeyError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise BenchError(f"{path} does not hold FashionNet weights: {reason}") from None
+    return network

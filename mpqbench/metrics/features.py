@@ -1,4 +1,4 @@
-"""From images to features: one interface for all feature networks, and their names."""
+"""From images to features: one interface for all feature networks."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 
-from ..errors import BenchError, unknown
+from ..errors import BenchError
 from .images import ImageSource
 
 BATCH = 50
@@ -31,9 +30,9 @@ class Features(NamedTuple):
 class FeatureNetwork(ABC):
     """A frozen network that judges images.
 
-    name: as in ``load_extractor``. digest: of the weights. dimension: of the pooled features.
-    spatial_dimension: None where the network has no spatial features. has_logits: whether an
-    inception score can be computed. image_shape: (H, W, C) that it insists on, or None.
+    name: as in ``extractors.load_extractor``. digest: of the weights. dimension: of the pooled
+    features. spatial_dimension: None where the network has no spatial features. has_logits: whether
+    an inception score can be computed. image_shape: (H, W, C) that it insists on, or None.
     stamped_only: whether references must say which network made them (see ``load_reference``).
     """
 
@@ -139,45 +138,3 @@ def usable_device(name: str) -> torch.device:
         reason = str(error).splitlines()[0]
         raise BenchError(f"device '{name}' cannot be used here: {reason}") from None
     return device
-
-
-def _fashion(weights: Path | None, device: str) -> FeatureNetwork:
-    from .networks import FashionNetwork
-
-    return FashionNetwork(weights, device)
-
-
-def _inception(weights: Path | None, device: str) -> FeatureNetwork:
-    from .networks import InceptionNetwork
-
-    return InceptionNetwork(weights, device)
-
-
-def _clean_fid(weights: Path | None, device: str) -> FeatureNetwork:
-    from .clean_fid import CleanFidNetwork
-
-    return CleanFidNetwork(weights, device)
-
-
-EXTRACTORS: dict[str, Callable[[Path | None, str], FeatureNetwork]] = {
-    "fashion": _fashion,
-    "inception-adm": _inception,
-    "clean-fid": _clean_fid,
-}
-
-
-def load_extractor(
-    name: str, weights: str | Path | None = None, device: str = "cpu"
-) -> FeatureNetwork:
-    """The feature network ``name`` with its own weights, or with those in the file ``weights``.
-
-    ``fashion`` ships with the package; ``inception-adm`` and ``clean-fid`` fetch their weights
-    once, where no file is given. Raises BenchError for an unknown name, a missing or unfit file,
-    a failed download, and a package or device that is not there.
-    """
-    if name not in EXTRACTORS:
-        raise unknown("feature network", name, EXTRACTORS)
-    path = None if weights is None else Path(weights)
-    if path is not None and not path.is_file():
-        raise BenchError(f"{path} does not exist: --feature-weights takes a file of weights")
-    return EXTRACTORS[name](path, device)

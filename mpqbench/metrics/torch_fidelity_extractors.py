@@ -13,8 +13,7 @@ from torch_fidelity import (
 )
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
-from .fashion_net import SPATIAL_CHANNELS
-from .networks import fashion_input, load_fashion_net
+from .fashion_net import SPATIAL_CHANNELS, fashion_input, load_fashion_net
 
 INCEPTION = "mpqbench-inception-adm"
 FASHION = "mpqbench-fashion"

@@ -11,7 +11,7 @@ from cleanfid.resize import build_resizer
 from torch import nn
 
 from mpqbench.errors import BenchError
-from mpqbench.metrics.features import load_extractor
+from mpqbench.metrics.extractors import load_extractor
 from mpqbench.metrics.images import open_images
 from mpqbench.metrics.score import labels
 

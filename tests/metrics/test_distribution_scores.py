@@ -6,7 +6,8 @@ import torch
 from torch_fidelity import calculate_metrics
 
 from mpqbench.errors import BenchError, Diverged
-from mpqbench.metrics.features import Features, load_extractor
+from mpqbench.metrics.extractors import load_extractor
+from mpqbench.metrics.features import Features
 from mpqbench.metrics.images import open_images
 from mpqbench.metrics.jackknife import deal_groups
 from mpqbench.metrics.reference import reference_of

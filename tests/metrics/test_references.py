@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mpqbench.errors import BenchError
-from mpqbench.metrics.features import load_extractor
+from mpqbench.metrics.extractors import load_extractor
 from mpqbench.metrics.images import open_images
 from mpqbench.metrics.reference import load_reference, reference_of, save_reference
 
