@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from . import __version__
-from .errors import Diverged, Infeasible
+from .errors import BenchError, Diverged, Infeasible
 from .measure import Meter
 from .metrics.score import metric_fingerprint
 from .models.groups import layer_groups
@@ -67,7 +67,8 @@ def run_job(
     except Diverged as error:
         status, reason = "diverged", str(error)
     except Exception as error:
-        status, reason = "failed", f"{type(error).__name__}: {error}"
+        kind = "" if isinstance(error, BenchError) else f"{type(error).__name__}: "
+        status, reason = "failed", f"{kind}{error}"
         log = store.folder / "logs" / f"{job.id}.log"
         write_atomic(log, traceback.format_exc().encode())
     record = _record(job, mark, started, status, reason, found, meter, resources)
@@ -94,6 +95,9 @@ def _run(
     with meter.stage("load"):
         model = resources.model(job.model, protocol)
         groups = layer_groups(model.transformer)
+    samples = open_samples(job, store, resources)
+    if fresh:
+        samples.clear()
     with meter.stage("search"):
         allocation, found.search_evals = find_allocation(job, model, groups, resources)
         store.write_allocation(job.id, allocation.to_json())
@@ -101,9 +105,6 @@ def _run(
         layer_data, ranges = calibrate(job, model, resources)
     with meter.stage("quantize"):
         quantized = quantize(job, model, groups, allocation, layer_data, ranges, resources)
-    samples = open_samples(job, store, resources)
-    if fresh:
-        samples.clear()
     with quantized:
         sampler = Sampler(model, protocol, job.seed, job.device)
         report = count_cost(job, model, groups, allocation, quantized, sampler.guidance_passes)

@@ -35,8 +35,8 @@ def save_pipeline(
         beta_schedule="linear",
         clip_sample=False,
     )
-    names = dict(enumerate(CLASSES))
-    pipeline = DiTPipeline(transformer.half(), vae.half(), scheduler, id2label=names)
+    pipeline = DiTPipeline(transformer.half(), vae.half(), scheduler)
+    pipeline.register_to_config(id2label={str(i): name for i, name in enumerate(CLASSES)})
     pipeline.save_pretrained(folder, safe_serialization=True)
 
 
