@@ -64,7 +64,7 @@ def save_manifest(folder: Path, facts: dict) -> None:
     digests = {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != "manifest.json"
+        if path.suffix in (".json", ".npz", ".safetensors") and path.name != "manifest.json"
     }
     text = json.dumps({"training": facts, "sha256": digests}, indent=2, sort_keys=True)
     (folder / "manifest.json").write_text(text + "\n")
