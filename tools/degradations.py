@@ -46,20 +46,23 @@ class Case:
     family: str
     level: str
     images: np.ndarray
+    classes: np.ndarray
 
 
 def real_cases(images: np.ndarray, labels: np.ndarray) -> Iterator[Case]:
     """Blur, noise and missing classes on real images."""
-    yield Case("real test images", "", images)
+    yield Case("real test images", "", images, labels)
     for sigma in (0.4, 0.7, 1.0, 1.5):
         blurred = gaussian_filter(images.astype(float), (0, sigma, sigma, 0))
-        yield Case("blur", f"sigma {sigma} pixels", _to_bytes(blurred))
+        yield Case("blur", f"sigma {sigma} pixels", _to_bytes(blurred), labels)
     noise = np.random.default_rng(0).standard_normal(images.shape)
     for level in (4, 8, 16, 32):
-        yield Case("noise", f"sigma {level} grey levels", _to_bytes(images + level * noise))
+        noisy = _to_bytes(images + level * noise)
+        yield Case("noise", f"sigma {level} grey levels", noisy, labels)
     for missing in (1, 2, 4, 8):
         chosen = np.resize(np.flatnonzero(labels >= missing), len(images))
-        yield Case("wrong classes", f"{missing} of 10 classes missing", images[chosen])
+        name = f"{missing} of 10 classes missing"
+        yield Case("wrong classes", name, images[chosen], labels[chosen])
 
 
 def sampled_cases(say: Callable[[str], None]) -> Iterator[Case]:
@@ -68,9 +71,10 @@ def sampled_cases(say: Callable[[str], None]) -> Iterator[Case]:
     for steps in (20, 10, 5, 3, 2):
         say(f"sampling with {steps} steps")
         protocol = PROTOCOLS["quick"].model_copy(update={"steps": steps})
-        batches = Sampler(model, protocol, 0, "cpu").batches(0, COUNT)
+        batches = list(Sampler(model, protocol, 0, "cpu").batches(0, COUNT))
         images = np.concatenate([batch.images for batch in batches])
-        yield Case("fewer steps", f"{steps} DDIM steps", images)
+        classes = np.concatenate([batch.classes for batch in batches])
+        yield Case("fewer steps", f"{steps} DDIM steps", images, classes)
 
 
 def _to_bytes(values: np.ndarray) -> np.ndarray:
@@ -79,7 +83,7 @@ def _to_bytes(values: np.ndarray) -> np.ndarray:
 
 def judge(case: Case, network: FeatureNetwork, reference: Reference) -> dict[str, Score]:
     """Scores of one case."""
-    return score(network.extract(open_images(case.images)), reference)
+    return score(network.extract(open_images(case.images)), reference, case.classes)
 
 
 @click.command(help=__doc__)
