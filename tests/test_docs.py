@@ -1,0 +1,52 @@
+"""What the documents show works as it stands there."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from mpqbench.cli.main import VERBS, main
+from mpqbench.registry import discover
+from mpqbench.suite import plan
+from mpqbench.suites import load_suite
+
+ROOT = Path(__file__).parents[1]
+
+
+def blocks(document, language):
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / document).read_text(), re.DOTALL)
+
+
+def test_the_plugin_page_runs(tiny_folder, tmp_path, monkeypatch):
+    (tmp_path / "cheapest.py").write_text(blocks("docs/plugins.md", "python")[0])
+    (tmp_path / "mine.yaml").write_text(blocks("docs/plugins.md", "yaml")[0])
+    monkeypatch.chdir(tmp_path)
+    tiny = ["--model", str(tiny_folder), "--features", "none", "--images", "8", "--steps", "2"]
+    command = ["mpqbench", "run", "mine.yaml", "--plugins", "cheapest.py", "--micro-batch", "8"]
+    monkeypatch.setattr(sys, "argv", [*command, *tiny])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 0
+    rows = pd.read_csv(tmp_path / "runs/mine/leaderboard.csv").set_index(["method", "budget"])
+    assert rows.status["rtn-cheapest", "W4A4"] == "done"
+    assert rows.mean_weight_bits["rtn-cheapest", "W4A4"] == 3
+    assert rows.status["rtn-cheapest", "W3A3"] == "infeasible"
+    assert "cheapest allocation costs" in rows.reason["rtn-cheapest", "W3A3"]
+
+
+def test_the_suite_of_the_readme_is_planned(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(blocks("README.md", "yaml")[0])
+    jobs = plan(load_suite(str(path)), discover(), "cpu")
+    assert len(jobs) == 2 * (1 + 2 * 2)
+    assert jobs[0].is_reference
+
+
+def test_the_readme_names_only_verbs_that_exist():
+    text = "".join(blocks("README.md", "console"))
+    named = set(re.findall(r"mpqbench (\w+)", text))
+    assert named == set(VERBS)
