@@ -7,8 +7,8 @@ import shutil
 
 import pytest
 import torch
-from conftest import save_tiny_pipeline
 from safetensors.torch import load_file, save_file
+from tiny_pipeline import save_tiny_pipeline
 
 from mpqbench.errors import BenchError
 from mpqbench.models.loading import load_model, meta_transformer, pipeline_folder

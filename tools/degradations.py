@@ -109,7 +109,8 @@ def main(data: Path, docs: Path) -> None:
         lines.append(line)
     _check_order(values)
     text = HEADER.format(count=COUNT) + "\n".join(lines)
-    figure = "\n\n![one image of each class under every degradation](figures/degradations.png)\n"
+    caption = "the same ten images under every degradation, one row each"
+    figure = f"\n\n![{caption}](figures/degradations.png)\n"
     (docs / "degradations.md").write_text(text + figure)
     _draw(cases, docs / "figures" / "degradations.png")
 
