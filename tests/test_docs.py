@@ -10,7 +10,10 @@ import pandas as pd
 import pytest
 
 from mpqbench.cli.main import VERBS, main
+from mpqbench.records.store import RecordStore
 from mpqbench.registry import discover
+from mpqbench.report.render import to_csv, to_markdown
+from mpqbench.report.table import leaderboard
 from mpqbench.suite import plan
 from mpqbench.suites import load_suite
 
@@ -50,3 +53,13 @@ def test_the_readme_names_only_verbs_that_exist():
     text = "".join(blocks("README.md", "console"))
     named = set(re.findall(r"mpqbench (\w+)", text))
     assert named == set(VERBS)
+
+
+@pytest.mark.parametrize("folder", sorted((ROOT / "leaderboards").iterdir()), ids=lambda f: f.name)
+def test_committed_leaderboards_are_what_their_records_say(folder):
+    table = leaderboard(RecordStore(folder).read_all())
+    assert (folder / "leaderboard.csv").read_text() == to_csv(table)
+    markdown = to_markdown(table, f"Leaderboard of {folder.name}")
+    assert (folder / "leaderboard.md").read_text() == markdown
+    jobs = plan(load_suite(str(folder / "suite.yaml")), discover(), "cpu")
+    assert {job.id for job in jobs} == {row["job"] for row in table.rows}
