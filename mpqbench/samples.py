@@ -9,13 +9,13 @@ from __future__ import annotations
 import io
 import json
 import shutil
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from .errors import BenchError
+from .metrics.npz import DAMAGE
 from .models.sampling import Observer, SampleBatch, Sampler
 from .progress import Advance
 from .records.store import write_atomic
@@ -61,13 +61,26 @@ class SampleStore:
             try:
                 with np.load(self._path(done)) as shard:
                     images, latents, classes = (shard[k] for k in ("arr_0", "latents", "classes"))
-            except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+            except DAMAGE as error:
                 raise BenchError(
                     f"samples {self._path(done)} cannot be read ({error}): run again with --fresh"
                 ) from None
             keep = min(len(images), count - done)
             yield SampleBatch(done, images[:keep], latents[:keep], classes[:keep])
             done += len(images)
+
+    def batches(self, count: int, size: int) -> Iterator[SampleBatch]:
+        """Images 0 to ``count``, ``size`` at a time, however the shards were cut."""
+        first = 0
+        held: list[np.ndarray] = []
+        for shard in self.shards(count):
+            new = [shard.images, shard.latents, shard.classes]
+            held = [np.concatenate(p) for p in zip(held, new, strict=True)] if held else new
+            last = shard.first + len(shard.images) == count
+            while len(held[0]) >= size or (last and len(held[0])):
+                yield SampleBatch(first, *(part[:size] for part in held))
+                first += len(held[0][:size])
+                held = [part[size:] for part in held]
 
     def clear(self) -> None:
         """Forget what was sampled."""
@@ -90,7 +103,7 @@ class SampleStore:
         try:
             with np.load(self._path(start)) as shard:
                 return len(shard["classes"])
-        except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+        except DAMAGE:
             return 0
 
     def _write(self, start: int, batches: list[SampleBatch]) -> None:

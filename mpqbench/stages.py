@@ -25,6 +25,7 @@ from .resources import Judge, Resources
 from .samples import SampleStore
 from .search.problem import CountedProblem
 
+PAIRS = 250  # images compared at a time
 Ranges = dict[str, tuple[float, float]]
 
 
@@ -148,7 +149,8 @@ def summary_of(allocation: Allocation, report: CostReport) -> AllocationSummary:
 def fidelity(samples: SampleStore, reference: SampleStore, images: int) -> dict[Metric, Score]:
     """Paired fidelity to the full-precision samples of the same noise and class."""
     pairs = Fidelity()
-    for own, full in zip(samples.shards(images), reference.shards(images), strict=True):
+    own_batches, full_batches = (store.batches(images, PAIRS) for store in (samples, reference))
+    for own, full in zip(own_batches, full_batches, strict=True):
         pairs.add(own.images, full.images, own.latents, full.latents)
     summary = pairs.summary()
     scores: dict[Metric, Score] = {

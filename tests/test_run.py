@@ -157,6 +157,27 @@ def test_a_resumed_run_may_have_another_batch_size(run, tmp_path):
         assert np.array_equal(array, resumed[job])
 
 
+def test_full_precision_may_have_been_sampled_with_another_batch_size(run, tmp_path):
+    run("--images", 96, "--budget", "W8A8", "--batch-size", 96)
+    code, out, _ = run("--images", 96, "--budget", "W4A4", "--batch-size", 32)
+    assert (code, out.count("done before")) == (0, 1)
+    cut = table(tmp_path).latent_mse["W4A4"]
+    run("--images", 96, "--budget", "W4A4", "--fresh")
+    assert table(tmp_path).latent_mse["W4A4"] == cut
+
+
+def test_a_damaged_shard_is_made_again(run, tmp_path):
+    run("--images", 40, "--budget", "W4A4")
+    whole = samples(tmp_path)
+    for record in (tmp_path / "out" / "records").glob("*"):
+        record.unlink()
+    for shard in (tmp_path / "out" / "samples").glob("*/shard-*"):
+        shard.write_bytes(b"" if "FP" in str(shard) else shard.read_bytes()[:-50])
+    assert run("--images", 40, "--budget", "W4A4")[0] == 0
+    for job, array in samples(tmp_path).items():
+        assert np.array_equal(array, whole[job])
+
+
 def test_an_interrupted_run_goes_on_after_its_last_whole_shard(run, tmp_path, monkeypatch):
     from mpqbench.models.sampling import Sampler
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import BenchError
 
-_DAMAGE = (
+DAMAGE = (
     OSError, EOFError, ValueError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 
@@ -38,7 +38,7 @@ def keys(path: Path) -> list[str]:
     try:
         with zipfile.ZipFile(path) as archive:
             return [name.removesuffix(".npy") for name in archive.namelist()]
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise _damaged(path, error) from None
 
 
@@ -47,7 +47,7 @@ def header(path: Path, key: str) -> Header:
     try:
         with zipfile.ZipFile(path) as archive, archive.open(f"{key}.npy") as stream:
             return _read_header(stream)
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise _damaged(path, error) from None
 
 
@@ -78,7 +78,7 @@ def rows(path: Path, key: str, count: int) -> Iterator[np.ndarray]:
                 if len(content) != size * row_bytes:
                     raise EOFError(f"'{key}' ends before row {start + size} of {shape[0]}")
                 yield np.frombuffer(content, dtype).reshape(size, *shape[1:])
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise _damaged(path, error) from None
 
 
@@ -87,5 +87,5 @@ def load(path: Path, wanted: list[str]) -> Arrays:
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {key: archive[key] for key in wanted if key in archive.files}
-    except (*_DAMAGE, AttributeError) as error:
+    except (*DAMAGE, AttributeError) as error:
         raise _damaged(path, error) from None

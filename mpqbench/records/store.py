@@ -157,7 +157,7 @@ def _read_images(path: Path) -> np.ndarray:
     try:
         with np.load(path) as shard:
             images = np.asarray(shard["arr_0"])
-    except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
+    except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise BenchError(f"{path} is not a shard of images ({error}): {_REMEDY}") from None
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
         raise BenchError(
