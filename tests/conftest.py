@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis.configuration import set_hypothesis_home_dir
 from tiny_pipeline import save_tiny_pipeline
+
+# Tests leave nothing outside temporary folders: hypothesis would keep its examples in the tree.
+_HOME = tempfile.TemporaryDirectory(prefix="hypothesis-")
+set_hypothesis_home_dir(_HOME.name)
 
 
 @pytest.fixture(scope="session")
