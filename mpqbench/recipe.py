@@ -41,10 +41,6 @@ class Frozen(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    def fingerprint(self) -> str:
-        """Digest of the content, stable over processes and Python versions."""
-        return digest_of(self.model_dump(mode="json"))
-
 
 def digest_of(content: Any) -> str:
     """First 16 hex digits of the SHA-256 of canonical JSON."""

@@ -6,7 +6,7 @@ import pytest
 
 from mpqbench.errors import BenchError
 from mpqbench.precision import FULL, Allocation, Budget, Precision
-from mpqbench.recipe import PROTOCOLS, Protocol, Recipe, Suite, validate
+from mpqbench.recipe import PROTOCOLS, Protocol, Recipe, Suite, digest_of, validate
 from mpqbench.suites import built_in_suites, load_suite
 
 SUITE = """
@@ -98,12 +98,15 @@ def test_the_short_form_of_a_plugin():
     assert Recipe(name="x", rounding="nearest").rounding.name == "nearest"
 
 
-def test_fingerprints_follow_content_not_order():
-    one = Protocol(name="a", images=5, steps=2)
-    assert one.fingerprint() == Protocol(steps=2, images=5, name="a").fingerprint()
-    assert one.fingerprint() != Protocol(name="a", images=5, steps=3).fingerprint()
-    first = Suite(name="s", methods=("rtn",), budgets=("W4A4",))
-    assert first.fingerprint() == Suite(name="s", methods=("rtn",), budgets=("w4a4",)).fingerprint()
+def test_digests_follow_content_not_order():
+    def digest(settings):
+        return digest_of(settings.model_dump(mode="json"))
+
+    one = digest(Protocol(name="a", images=5, steps=2))
+    assert one == digest(Protocol(steps=2, images=5, name="a"))
+    assert one != digest(Protocol(name="a", images=5, steps=3))
+    upper, lower = (Suite(name="s", methods=("rtn",), budgets=(b,)) for b in ("W4A4", "w4a4"))
+    assert digest(upper) == digest(lower)
 
 
 def test_a_group_format_needs_its_size():
