@@ -6,12 +6,12 @@ its work in one method. Register it in a module's ``PLUGINS`` table (see ``mpqbe
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from .formats import WeightFormat
-from .precision import Allocation, Budget, Precision
+from .formats import ActivationFormat, WeightFormat
+from .precision import FULL, Allocation, Budget, Precision
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,10 +20,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LayerData:
-    """What a plugin may know of the linear layer it works on.
+    """What a plugin may know of the linear layer it works on; ``seed`` is the plugin's own.
 
-    ``inputs`` are rows (n, in_features) float32 that the layer saw in calibration, or ``None``
-    where the plugin did not set ``needs_inputs = True``. ``seed`` is the plugin's own.
+    ``precision`` and the two formats are what the layer is about to get. The rest is calibration,
+    ``None`` where the plugin did not set ``needs_inputs = True``:
+
+    - ``inputs``: rows (n, in) float32 of a fixed sample, and ``times`` (n,) the step of each;
+    - ``moment``: (in, in) float32, the mean of ``x x^T`` over *all* calibration rows x (half of
+      the Hessian that GPTQ uses, arXiv 2210.17323, divided by the number of rows);
+    - ``step_maxima``: (steps, in) float32, the largest ``|x|`` of each channel at each time step,
+      and ``steps`` (steps,) those time steps, the noisiest first.
+
+    A transform is given these in the layer's own basis, and the stacked weights of all layers that
+    read one input; a rounding is given ``inputs``, ``times`` and ``moment`` in the new basis.
     """
 
     name: str
@@ -31,10 +40,21 @@ class LayerData:
     out_features: int
     inputs: torch.Tensor | None = None
     seed: int = 0
+    times: torch.Tensor | None = None
+    moment: torch.Tensor | None = None
+    step_maxima: torch.Tensor | None = None
+    steps: torch.Tensor | None = None
+    precision: Precision = FULL
+    weight_format: WeightFormat = WeightFormat()
+    activation_format: ActivationFormat = ActivationFormat()
 
 
 class FittedTransform(Protocol):
-    """A change of basis that leaves ``input(x) @ weight(W).T`` equal to ``x @ W.T``."""
+    """A linear change of basis that leaves ``input(x) @ weight(W).T`` equal to ``x @ W.T``.
+
+    ``macs_per_token`` are the multiplications (or additions, where it has only those) that
+    ``input`` does for one row; ``extra_bits`` what it stores.
+    """
 
     macs_per_token: int
     extra_bits: int
@@ -49,12 +69,12 @@ class FittedTransform(Protocol):
 
 
 class Transform(Protocol):
-    """Finds a change of basis for one layer before rounding."""
+    """Finds a change of basis before rounding."""
 
     needs_inputs: bool = False
 
     def fit(self, weight: torch.Tensor, layer: LayerData) -> FittedTransform:
-        """The basis for weight (out, in)."""
+        """The basis for weight (out, in): of one layer, or stacked of those that share an input."""
         ...
 
 
@@ -88,6 +108,36 @@ class Rounding(Protocol):
         self, weight: torch.Tensor, layer: LayerData, fmt: WeightFormat, bits: int
     ) -> QuantizedWeight:
         """Integers for weight (out, in) at ``bits`` in format ``fmt``."""
+        ...
+
+
+@dataclass(frozen=True)
+class BlockData:
+    """A transformer block whose layers are rounded together.
+
+    ``weights`` (out, in) in their new basis, ``layers`` and ``bits`` are by layer path. ``targets``
+    (n, tokens, width) float32 is what the full-precision block gives on its calibration inputs;
+    ``forward(weights, indices)`` what it gives with these weights on the inputs at ``indices``
+    (k,), activations quantized as they will be: (k, tokens, width), differentiable in ``weights``.
+    """
+
+    name: str
+    weights: Mapping[str, torch.Tensor]
+    layers: Mapping[str, LayerData]
+    bits: Mapping[str, int]
+    targets: torch.Tensor
+    forward: Callable[[Mapping[str, torch.Tensor], torch.Tensor], torch.Tensor]
+    seed: int = 0
+
+
+@runtime_checkable
+class BlockRounding(Protocol):
+    """A rounding that can also see a whole block; it does so where ``by_block`` is true."""
+
+    by_block: bool
+
+    def round_block(self, block: BlockData, fmt: WeightFormat) -> Mapping[str, QuantizedWeight]:
+        """Integers for every layer of ``block.weights``."""
         ...
 
 

@@ -37,12 +37,24 @@ class WeightFormat(_Format):
 class ActivationFormat(_Format):
     """Grid of a layer's input (..., tokens, in).
 
-    ``tensor``: one static scale from calibration; ``token``: one per token, measured on the fly;
-    ``token-group``: one per token and ``group`` consecutive channels, measured on the fly.
+    ``tensor``: one static scale from calibration over all time steps, or one for each of
+    ``time_groups`` equal parts of the trained time axis (as TFMQ-DM, arXiv 2311.16503, and TQ-DiT,
+    arXiv 2502.04056, do); ``token``: one per token, measured on the fly; ``token-group``: one per
+    token and ``group`` consecutive channels, measured on the fly.
     """
 
     granularity: Literal["tensor", "token", "token-group"] = "token"
     symmetric: bool = False
+    time_groups: int = Field(default=1, gt=0)
+
+    @model_validator(mode="after")
+    def _time_belongs_to_static(self) -> ActivationFormat:
+        if self.time_groups > 1 and not self.is_static:
+            raise ValueError(
+                f"granularity '{self.granularity}' is measured on the fly and takes no "
+                "'time_groups': they belong to granularity 'tensor'"
+            )
+        return self
 
     @property
     def is_static(self) -> bool:
