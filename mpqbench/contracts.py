@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from .formats import ActivationFormat, WeightFormat
+from .formats import PER_CHANNEL, PER_TOKEN, ActivationFormat, WeightFormat
 from .precision import FULL, Allocation, Budget, Precision
 
 if TYPE_CHECKING:
@@ -45,8 +45,8 @@ class LayerData:
     step_maxima: torch.Tensor | None = None
     steps: torch.Tensor | None = None
     precision: Precision = FULL
-    weight_format: WeightFormat = WeightFormat()
-    activation_format: ActivationFormat = ActivationFormat()
+    weight_format: WeightFormat = PER_CHANNEL
+    activation_format: ActivationFormat = PER_TOKEN
 
 
 class FittedTransform(Protocol):

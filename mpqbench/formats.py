@@ -60,3 +60,7 @@ class ActivationFormat(_Format):
     def is_static(self) -> bool:
         """Whether the range comes from calibration."""
         return self.granularity == "tensor"
+
+
+PER_CHANNEL = WeightFormat()
+PER_TOKEN = ActivationFormat()

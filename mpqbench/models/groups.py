@@ -39,6 +39,11 @@ class Group:
     searchable: bool
     tokens: int
 
+    @property
+    def block(self) -> int:
+        """Number of the transformer block it lies in."""
+        return int(self.name.split(".")[1])
+
 
 def layer_groups(transformer: nn.Module) -> list[Group]:
     """Groups of a diffusers ``DiTTransformer2DModel`` in network order, five per block.
