@@ -102,9 +102,10 @@ def _run(
         allocation, found.search_evals = find_allocation(job, model, groups, resources)
         store.write_allocation(job.id, allocation.to_json())
     with meter.stage("calibrate"):
-        layer_data, ranges = calibrate(job, model, resources)
-    with meter.stage("quantize"):
-        quantized = quantize(job, model, groups, allocation, layer_data, ranges, resources)
+        calibration = calibrate(job, model, groups, resources, reporter)
+    title = f"quantizing {job.recipe.name} {job.budget}"
+    with meter.stage("quantize"), reporter.stage(title, len(groups)) as advance:
+        quantized = quantize(job, model, groups, allocation, calibration, resources, advance)
     with quantized:
         sampler = Sampler(model, protocol, job.seed, job.device)
         report = count_cost(job, model, groups, allocation, quantized, sampler.guidance_passes)

@@ -21,7 +21,7 @@ from pydantic import (
 
 from .errors import BenchError, unknown
 from .formats import ActivationFormat, WeightFormat
-from .precision import FULL, Budget, Precision
+from .precision import FULL, HIGHEST, LOWEST, Budget, Precision
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -76,6 +76,7 @@ class Recipe(Frozen):
     searcher: PluginChoice = PluginChoice(name="uniform")
     weight_format: WeightFormat = WeightFormat()
     activation_format: ActivationFormat = ActivationFormat()
+    attention_bits: int | None = Field(default=None, ge=LOWEST, le=HIGHEST)
     choices: tuple[PrecisionText, ...] = ()
     adaln: PrecisionText = "W8A8"
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from .errors import BenchError
 from .metrics.extractors import load_extractor
 from .metrics.features import FeatureNetwork
 from .metrics.reference import Reference, load_reference
-from .models.calibration import CalibrationSet, LayerInputs, layer_inputs, record_calibration
-from .models.groups import layer_groups
+from .models.calibration import record_calibration
 from .models.loading import DiTModel, load_model
 from .models.sampling import DTYPES
-from .recipe import Protocol
+from .models.statistics import FORMAT, StatisticsStore
+from .progress import Quiet, Reporter
+from .recipe import Protocol, digest_of
 from .registry import Registry
 
 NO_FEATURES = "none"  # a run that measures fidelity and cost alone
@@ -29,11 +32,15 @@ class Judge:
 
 @dataclass
 class Resources:
-    """Loads each thing once. A quantized model is restored after its job, so it can be shared."""
+    """Loads each thing once. A quantized model is restored after its job, so it can be shared.
+
+    Calibration statistics lie in ``folder``, or in a temporary one that ends with the process.
+    """
 
     registry: Registry
     device: str = "cpu"
     batch_size: int = 500  # images sampled and written at a time; changes none of them
+    folder: Path | None = None
     _kept: dict[Any, Any] = field(default_factory=dict)
 
     def check_device(self) -> None:
@@ -50,7 +57,7 @@ class Resources:
         """The model on the device in the protocol's type; one at a time is kept."""
         key = ("model", name)
         if key not in self._kept:
-            for other in [k for k in self._kept if k[0] in ("model", "calibration", "inputs")]:
+            for other in [k for k in self._kept if k[0] in ("model", "statistics")]:
                 del self._kept[other]
             self._kept[key] = load_model(name)
         return self._kept[key].to(self.device, DTYPES[protocol.dtype])
@@ -77,20 +84,43 @@ class Resources:
                 f"{shapes[1]}: choose other features with --features, or 'none'"
             )
 
-    def calibration(self, model: DiTModel, protocol: Protocol, seed: int) -> CalibrationSet:
-        """Recorded once per model, protocol and seed."""
-        key = ("calibration", model.name, protocol, seed)
+    def statistics(
+        self, model: DiTModel, protocol: Protocol, seed: int, reporter: Reporter | None = None
+    ) -> StatisticsStore:
+        """What calibration sees at every layer: gathered once per model, protocol and seed.
+
+        The model must be in full precision.
+        """
+        mark = self._statistics_mark(model, protocol, seed)
+        key = ("statistics", mark)
         if key not in self._kept:
-            self._kept[key] = record_calibration(model, protocol, seed, self.device)
+            store = StatisticsStore(self._calibration_folder() / mark)
+            if not store.complete():
+                self._gather(store, model, protocol, seed, reporter or Quiet())
+            self._kept[key] = store
         return self._kept[key]
 
-    def layer_inputs(
-        self, model: DiTModel, protocol: Protocol, seed: int
-    ) -> dict[str, LayerInputs]:
-        """Ranges and rows at every quantizable layer, gathered once for all methods."""
-        key = ("inputs", model.name, protocol, seed)
-        if key not in self._kept:
-            layers = [layer for g in layer_groups(model.transformer) for layer in g.layers]
-            calibration = self.calibration(model, protocol, seed)
-            self._kept[key] = dict(layer_inputs(model, protocol, calibration, layers, self.device))
-        return self._kept[key]
+    def _gather(
+        self, store: StatisticsStore, model: DiTModel, protocol: Protocol, seed: int,
+        reporter: Reporter,
+    ) -> None:  # fmt: skip
+        with reporter.stage("recording calibration inputs", protocol.calibration) as advance:
+            inputs = record_calibration(model, protocol, seed, self.device, advance)
+        transformer = model.transformer
+        blocks = len(transformer.transformer_blocks)
+        with reporter.stage("gathering calibration statistics", blocks) as advance:
+            store.gather(transformer, inputs, protocol.micro_batch, self.device, advance)
+
+    def _statistics_mark(self, model: DiTModel, protocol: Protocol, seed: int) -> str:
+        """Digest of everything the statistics depend on."""
+        judging = {"name", "images", "features", "feature_weights", "reference"}
+        sampling = protocol.model_dump(mode="json", exclude=judging)
+        device = self.device.partition(":")[0]
+        return digest_of([FORMAT, model.digest, sampling, seed, device])
+
+    def _calibration_folder(self) -> Path:
+        if self.folder is not None:
+            return self.folder
+        if "temporary" not in self._kept:
+            self._kept["temporary"] = tempfile.TemporaryDirectory(prefix="mpqbench-")
+        return Path(self._kept["temporary"].name)

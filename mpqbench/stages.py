@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -17,8 +18,10 @@ from .models.groups import Group
 from .models.loading import DiTModel, skeleton
 from .models.sampling import image_seed
 from .precision import FULL, Allocation, Budget, Precision
-from .progress import Advance
+from .progress import Advance, Reporter
 from .quant.apply import QuantizedModel, quantize_model
+from .quant.block import BlockInputs
+from .quant.ranges import StepRanges
 from .recipe import Job
 from .records.schema import AllocationSummary, Costs, Metric, Score
 from .resources import Judge, Resources
@@ -26,7 +29,7 @@ from .samples import SampleStore
 from .search.problem import CountedProblem
 
 PAIRS = 250  # images compared at a time
-Ranges = dict[str, tuple[float, float]]
+_KNOWN = ("inputs", "times", "moment", "step_maxima", "steps")
 
 
 def find_allocation(
@@ -47,27 +50,54 @@ def find_allocation(
     return Allocation({g.name: found.get(g.name, fixed) for g in groups}), problem.spent
 
 
+@dataclass(frozen=True)
+class Calibration:
+    """What plugins may know of each layer; all of it empty where nobody asks."""
+
+    layer_data: Callable[[str], LayerData]
+    ranges: dict[str, StepRanges] = field(default_factory=dict)
+    block_inputs: Callable[[int], BlockInputs] | None = None
+
+
 def calibrate(
-    job: Job, model: DiTModel, resources: Resources
-) -> tuple[Callable[[str], LayerData], Ranges | None]:
-    """What plugins may know of each layer, and static ranges; gathered only where needed."""
+    job: Job, model: DiTModel, groups: list[Group], resources: Resources, reporter: Reporter
+) -> Calibration:
+    """Statistics of the full-precision model, gathered only where a plugin or a format needs them.
+
+    They are those of the unquantized model for every method: no layer is rounded on what the
+    quantized layers before it give (our choice, so that all methods share one pass).
+    """
     recipe, create = job.recipe, resources.registry.create
     plugins = [create(kind, getattr(recipe, kind)) for kind in ("transform", "rounding")]
-    static = recipe.activation_format.is_static
-    # A static range in a new basis is taken from the inputs moved there.
-    rows = static or any(getattr(plugin, "needs_inputs", False) for plugin in plugins)
-    seen = {}
-    if rows and not job.budget.precision.is_full:
-        seen = resources.layer_inputs(model, job.protocol, job.seed)
+    asked = any(getattr(plugin, "needs_inputs", False) for plugin in plugins)
+    if job.budget.precision.is_full or not (asked or recipe.activation_format.is_static):
+        return Calibration(partial(_layer_data, job, model))
+    store = resources.statistics(model, job.protocol, job.seed, reporter)
+    group_of = {layer: group for group in groups for layer in group.layers}
+    device = resources.device
 
-    def layer_data(name: str) -> LayerData:
-        layer: Any = model.transformer.get_submodule(name)
-        inputs = seen[name].sample() if rows and seen else None
-        seed = image_seed(job.seed, name, 0)
-        return LayerData(name, layer.in_features, layer.out_features, inputs, seed)
+    def layer_data(path: str) -> LayerData:
+        seen = store.group(group_of[path])
+        known = {name: getattr(seen, name).to(device) for name in _KNOWN}
+        return replace(_layer_data(job, model, path), **known)
 
-    ranges = {name: entry.range for name, entry in seen.items()} if static and seen else None
-    return layer_data, ranges
+    def block_inputs(block: int) -> BlockInputs:
+        inputs = store.calibration()
+        parts = (store.block_inputs(block), inputs.times, inputs.classes)
+        return BlockInputs(*(part.to(device) for part in parts))
+
+    ranges = {}
+    if recipe.activation_format.is_static:
+        for path, group in group_of.items():
+            seen = store.group(group)
+            ranges[path] = StepRanges(seen.steps, seen.step_low, seen.step_high)
+    return Calibration(layer_data, ranges, block_inputs)
+
+
+def _layer_data(job: Job, model: DiTModel, path: str) -> LayerData:
+    layer: Any = model.transformer.get_submodule(path)
+    seed = image_seed(job.seed, path, 0)
+    return LayerData(path, layer.in_features, layer.out_features, seed=seed)
 
 
 def quantize(
@@ -75,12 +105,13 @@ def quantize(
     model: DiTModel,
     groups: list[Group],
     allocation: Allocation,
-    layer_data: Callable[[str], LayerData],
-    ranges: Ranges | None,
+    calibration: Calibration,
     resources: Resources,
+    advance: Advance,
 ) -> QuantizedModel:
     """The model with the allocation in it, until the handle is left. Raises Diverged."""
     recipe, create = job.recipe, resources.registry.create
+    full = job.budget.precision.is_full
     return quantize_model(
         model.transformer,
         groups,
@@ -89,8 +120,11 @@ def quantize(
         rounding=create("rounding", recipe.rounding),
         weight_format=recipe.weight_format,
         activation_format=recipe.activation_format,
-        layer_data=layer_data,
-        static_ranges=ranges,
+        layer_data=calibration.layer_data,
+        static_ranges=calibration.ranges,
+        block_inputs=calibration.block_inputs,
+        attention_bits=None if full else recipe.attention_bits,
+        advance=advance,
     )
 
 
@@ -109,6 +143,7 @@ def count_cost(
         allocation,
         weight_format=job.recipe.weight_format,
         activation_format=job.recipe.activation_format,
+        attention_bits=None if job.budget.precision.is_full else job.recipe.attention_bits,
         storage=quantized.storage,
         extra=quantized.operators,
         guidance_passes=guidance_passes,

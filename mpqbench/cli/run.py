@@ -99,8 +99,8 @@ def run(
     overrides = _overrides(model, method, budget, seeds, protocol)
     resolved = load_suite(suite, overrides)
     jobs = plan(resolved, registry, device)
-    resources = Resources(registry, device, batch_size)
     store = RecordStore(out or Path("runs") / resolved.name)
+    resources = Resources(registry, device, batch_size, store.folder / "calibration")
     if dry_run:
         _show_plan(resolved, jobs, resources, store)
         return

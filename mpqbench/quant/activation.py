@@ -3,36 +3,64 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from ..errors import BenchError, Diverged
 from ..formats import ActivationFormat
-from .affine import Grid, fake_quantize, grid_from_range, range_of, round_trip
+from .affine import Grid, fake_quantize, grid_from_range, own_round_trip
+from .ranges import Clock
 
 
 @dataclass(frozen=True)
 class ActivationQuantizer:
     """Fake-quantizes inputs (..., tokens, in) in float32, with the same shape.
 
-    ``grid`` is the calibrated one of a static format, and ``None`` where every token (or every
-    ``group`` channels of it) gets its own in each forward.
+    ``grids`` are the calibrated ones of a static format, one for each time group, and empty where
+    every token (or every ``group`` channels of it) gets its own in each forward. ``clock`` tells
+    the time group where there are several.
     """
 
     bits: int
     fmt: ActivationFormat
-    grid: Grid | None = None
+    grids: tuple[Grid, ...] = ()
+    clock: Clock | None = None
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        if self.grid is not None:
-            return fake_quantize(x, self.grid)
+        if len(self.grids) == 1:
+            return fake_quantize(x, self.grids[0])
+        if self.grids:
+            return fake_quantize(x, self._grid_of_its_time(x))
         if self.fmt.group is None:
-            return self._own_range(x)
-        return self._own_range(x.unflatten(-1, (-1, self.fmt.group))).flatten(-2)
+            return own_round_trip(x, self.bits, self.fmt.symmetric)
+        blocks = x.unflatten(-1, (-1, self.fmt.group))
+        return own_round_trip(blocks, self.bits, self.fmt.symmetric).flatten(-2)
 
-    def _own_range(self, x: torch.Tensor) -> torch.Tensor:
-        return round_trip(x, grid_from_range(*range_of(x), self.bits, self.fmt.symmetric))
+    def _grid_of_its_time(self, x: torch.Tensor) -> Grid:
+        if self.clock is None:
+            raise BenchError(f"{len(self.grids)} time-grouped grids need a clock")
+        scale, zero = (
+            self.clock.pick(torch.tensor([getattr(grid, part) for grid in self.grids]), x)
+            for part in ("scale", "zero")
+        )
+        return Grid(scale, zero, self.bits, self.fmt.symmetric)
+
+
+def static_quantizer(
+    layer: str,
+    ranges: Sequence[tuple[float, float]],
+    bits: int,
+    fmt: ActivationFormat,
+    clock: Clock | None = None,
+) -> ActivationQuantizer:
+    """A quantizer on calibrated ``ranges``, one for each time group of ``fmt``.
+
+    Raises Diverged for a range that is not finite and BenchError for one that is reversed.
+    """
+    grids = tuple(static_grid(layer, low, high, bits, fmt.symmetric) for low, high in ranges)
+    return ActivationQuantizer(bits, fmt, grids, clock)
 
 
 def static_grid(layer: str, low: float, high: float, bits: int, symmetric: bool) -> Grid:

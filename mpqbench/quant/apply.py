@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import groupby
 from types import TracebackType
+from typing import Any
 
 import torch
 from torch import nn
 
-from ..contracts import FittedTransform, LayerData, QuantizedWeight, Rounding, Transform
+from ..contracts import LayerData, QuantizedWeight, Rounding, Transform
 from ..cost import Operator
-from ..errors import BenchError, Diverged
+from ..errors import BenchError
 from ..formats import ActivationFormat, WeightFormat
-from ..models.groups import Group, check_allocation, linear_layer
+from ..models.groups import Group, check_allocation
 from ..precision import Precision
-from .activation import ActivationQuantizer, static_grid
+from .attention import QuantizedAttention
+from .block import BlockInputs, round_together
+from .build import Builder, Prepared
 from .linear import QuantizedLinear
-from .storage import SCALE_BYTES, GridBytes, grid_bytes, packed_bytes
+from .ranges import Clock, StepRanges
+from .storage import GridBytes
+
+TRAINED_STEPS = 1000  # of every DiT; a time-grouped format divides them
 
 
 class QuantizedModel:
@@ -26,35 +32,50 @@ class QuantizedModel:
     ``layers`` are the new modules by path; ``storage`` what their grids take in bytes and
     ``operators`` what their transforms cost, both as ``cost.count`` takes them. Leaving the
     ``with`` block removes. Move or cast the transformer before quantizing: the originals that
-    wait outside it do not move along.
+    wait outside it do not move along. With ``clock``, every forward tells it its time steps.
     """
 
     def __init__(
         self,
-        transformer: nn.Module,
+        transformer: Any,
         layers: Mapping[str, QuantizedLinear],
         storage: Mapping[str, GridBytes],
         operators: Sequence[Operator],
+        attention: QuantizedAttention | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self.transformer = transformer
         self.layers = dict(layers)
         self.storage = dict(storage)
         self.operators = tuple(operators)
-        self._originals: dict[str, nn.Module] = {}
+        self._undo: list[Callable[[], None]] = []
         try:
             for path, module in layers.items():
-                original = transformer.get_submodule(path)
-                transformer.set_submodule(path, module)
-                self._originals[path] = original
+                self._swap(path, module)
+            if attention is not None:
+                for block in transformer.transformer_blocks:
+                    self._attend(block.attn1, attention)
+            if clock is not None:
+                hook = transformer.register_forward_pre_hook(_tell_time(clock), with_kwargs=True)
+                self._undo.append(hook.remove)
         except BaseException:
             self.remove()
             raise
 
     def remove(self) -> None:
         """Put the very same original modules back; a second call does nothing."""
-        for path, original in self._originals.items():
-            self.transformer.set_submodule(path, original)
-        self._originals = {}
+        while self._undo:
+            self._undo.pop()()
+
+    def _swap(self, path: str, module: nn.Module) -> None:
+        original = self.transformer.get_submodule(path)
+        self.transformer.set_submodule(path, module)
+        self._undo.append(lambda: self.transformer.set_submodule(path, original))
+
+    def _attend(self, attention: Any, processor: QuantizedAttention) -> None:
+        original = attention.processor
+        attention.processor = processor
+        self._undo.append(lambda: setattr(attention, "processor", original))
 
     def __enter__(self) -> QuantizedModel:
         return self
@@ -78,14 +99,19 @@ def quantize_model(
     weight_format: WeightFormat,
     activation_format: ActivationFormat,
     layer_data: Callable[[str], LayerData],
-    static_ranges: Mapping[str, tuple[float, float]] | None = None,
+    static_ranges: Mapping[str, StepRanges] | None = None,
+    block_inputs: Callable[[int], BlockInputs] | None = None,
+    attention_bits: int | None = None,
+    advance: Callable[[int], None] = lambda _groups: None,
 ) -> QuantizedModel:
     """Replace the linear layers of ``groups`` by quantized ones; ``allocation`` covers all groups.
 
     Groups in floating point are left alone. ``layer_data`` gives what the plugins may know of the
-    layer at a path. ``static_ranges`` gives (min, max) of each layer's own input, for a static
-    activation format; where a transform changes the input, the range is taken from the transformed
-    calibration inputs instead.
+    layer at a path. ``static_ranges`` gives the ranges of each layer's own input, for a static
+    activation format; where a transform changes the input, they are taken from the transformed
+    calibration inputs instead. ``block_inputs`` gives the inputs of a block by number, for a
+    rounding that works on whole blocks. ``attention_bits`` quantizes the operands of both
+    attention products. ``advance`` is called with 1 after each group.
 
     All layers are built before the first one is swapped, so an error leaves the model untouched.
     Raises BenchError for an allocation that does not fit the groups, a group size that does not
@@ -93,132 +119,78 @@ def quantize_model(
     layer, where a rounded weight is not finite.
     """
     check_allocation([group.name for group in groups], allocation)
-    build = _Builder(transform, rounding, weight_format, activation_format, static_ranges)
+    clock = Clock(activation_format.time_groups, TRAINED_STEPS)
+    formats = (weight_format, activation_format)
+    ranges = static_ranges or {}
+    build = Builder(transform, rounding, *formats, layer_data, ranges, clock)
+    attention = None if attention_bits is None else QuantizedAttention(attention_bits)
     layers: dict[str, QuantizedLinear] = {}
     storage: dict[str, GridBytes] = {}
     operators: list[Operator] = []
+    quantized = [group for group in groups if not allocation[group.name].is_full]
     with torch.no_grad():
-        for group in groups:
-            precision = allocation[group.name]
-            if precision.is_full:
-                continue
-            for path in group.layers:
-                original = linear_layer(transformer, path)
-                layer, grids = build(path, original, precision, layer_data(path))
-                layers[path], storage[path] = layer, grids
-                operators += _transform_operator(path, layer.transform, group.tokens)
-    return QuantizedModel(transformer, layers, storage, operators)
+        for unit in _units(quantized, rounding):
+            prepared = [build.prepare(transformer, g, allocation[g.name]) for g in unit]
+            flat = [layer for own in prepared for layer in own]
+            rounded = _rounded(build, transformer, unit, flat, block_inputs, attention)
+            for layer in flat:
+                module, grids = build.finish(layer, rounded.get(layer.path))
+                layers[layer.path], storage[layer.path] = module, grids
+            for group, own in zip(unit, prepared, strict=True):
+                operators += build.operators(group, own)
+                advance(1)
+    timed = clock if activation_format.time_groups > 1 else None
+    return QuantizedModel(transformer, layers, storage, operators, attention, timed)
 
 
-@dataclass(frozen=True)
-class _Builder:
-    """One ``nn.Linear`` and a precision to one ``QuantizedLinear`` and its grid sizes."""
-
-    transform: Transform
-    rounding: Rounding
-    weight_format: WeightFormat
-    activation_format: ActivationFormat
-    static_ranges: Mapping[str, tuple[float, float]] | None
-
-    def __call__(
-        self, path: str, original: nn.Linear, precision: Precision, data: LayerData
-    ) -> tuple[QuantizedLinear, GridBytes]:
-        if original.weight.is_meta:
-            raise BenchError(f"layer {path} is on the meta device: it has no weights to quantize")
-        grids = grid_bytes(path, original, precision, self.weight_format, self.activation_format)
-        fitted = self.transform.fit(original.weight.float(), data)
-        weight = fitted.weight(original.weight.float())
-        if data.inputs is not None:
-            data = replace(data, inputs=fitted.input(data.inputs))
-        if precision.weight is not None:
-            rounded = self.rounding.round(weight, data, self.weight_format, precision.weight)
-            _check_rounded(path, rounded, weight, precision.weight)
-            grids = _measured(grids, rounded, original, precision, self)
-            weight = rounded.dequantize()
-        activation = self._activation(path, original, precision, fitted, data)
-        layer = QuantizedLinear(original, weight, precision, fitted, activation)
-        if not torch.isfinite(layer.weight).all():
-            raise Diverged(f"layer {path}: its weight at {precision} is not finite")
-        return layer, grids
-
-    def _activation(
-        self,
-        path: str,
-        original: nn.Linear,
-        precision: Precision,
-        fitted: FittedTransform,
-        data: LayerData,
-    ) -> ActivationQuantizer | None:
-        fmt, bits = self.activation_format, precision.activation
-        if bits is None:
-            return None
-        if not fmt.is_static:
-            return ActivationQuantizer(bits, fmt)
-        low, high = self._static_range(path, original, fitted, data)
-        return ActivationQuantizer(bits, fmt, static_grid(path, low, high, bits, fmt.symmetric))
-
-    def _static_range(
-        self, path: str, original: nn.Linear, fitted: FittedTransform, data: LayerData
-    ) -> tuple[float, float]:
-        if _changes_input(fitted, original):
-            if data.inputs is None:
-                raise BenchError(
-                    f"layer {path}: its transform changes the input, so a static activation "
-                    "format needs calibration inputs; use one per token instead"
-                )
-            return float(data.inputs.min()), float(data.inputs.max())
-        if self.static_ranges is None or path not in self.static_ranges:
-            raise BenchError(f"layer {path}: a static activation format needs its input range")
-        return self.static_ranges[path]
+def _units(groups: Sequence[Group], rounding: Rounding) -> Iterator[list[Group]]:
+    """What is rounded in one go: a block where the rounding sees blocks, or else a group."""
+    if getattr(rounding, "by_block", False):
+        for _, own in groupby(groups, key=lambda group: group.block):
+            yield list(own)
+    else:
+        yield from ([group] for group in groups)
 
 
-def _changes_input(fitted: FittedTransform, layer: nn.Linear) -> bool:
-    """Whether ``fitted`` does anything to an input: a row of distinct numbers shows it."""
-    probe = torch.arange(1.0, layer.in_features + 1, device=layer.weight.device).unsqueeze(0)
-    return not torch.equal(fitted.input(probe.clone()), probe)
+def _rounded(
+    build: Builder,
+    transformer: nn.Module,
+    unit: Sequence[Group],
+    layers: Sequence[Prepared],
+    block_inputs: Callable[[int], BlockInputs] | None,
+    attention: QuantizedAttention | None,
+) -> Mapping[str, QuantizedWeight]:
+    """Integers by path, of the layers whose weight is quantized."""
+    rounding, fmt = build.rounding, build.weight_format
+    if not getattr(rounding, "by_block", False):
+        return {
+            layer.path: rounding.round(layer.weight, layer.data, fmt, layer.precision.weight)
+            for layer in layers
+            if layer.precision.weight is not None
+        }
+    block = unit[0].block
+    prefix = f"transformer_blocks.{block}"
+    if block_inputs is None:
+        raise BenchError(f"block {prefix}: a rounding of whole blocks needs calibration inputs")
+    return round_together(
+        rounding,  # type: ignore[arg-type]
+        transformer,
+        prefix,
+        layers,
+        block_inputs(block),
+        fmt,
+        build.clock,
+        attention,
+    )
 
 
-def _check_rounded(path: str, rounded: QuantizedWeight, weight: torch.Tensor, bits: int) -> None:
-    """A rounding must not win by using more bits than it was given."""
-    if rounded.integers.shape != weight.shape:
-        raise BenchError(
-            f"layer {path}: the rounding gave shape {tuple(rounded.integers.shape)} "
-            f"for a weight of {tuple(weight.shape)}"
-        )
-    lowest, highest = (int(end) for end in rounded.integers.aminmax())
-    half = 2 ** (bits - 1)
-    fits = (lowest >= 0 and highest < 2 * half) or (lowest >= -half and highest < half)
-    if rounded.bits != bits or not fits:
-        raise BenchError(
-            f"layer {path}: the rounding was asked for {bits} bits and gave {rounded.bits}-bit "
-            f"integers from {lowest} to {highest}"
-        )
+def _tell_time(clock: Clock):  # type: ignore[no-untyped-def]
+    """A hook on a diffusers transformer, whose time steps are ``timestep``, by name or second.
 
+    ``forward(hidden_states, timestep, class_labels)``.
+    """
 
-def _measured(
-    grids: GridBytes,
-    rounded: QuantizedWeight,
-    layer: nn.Linear,
-    precision: Precision,
-    build: _Builder,
-) -> GridBytes:
-    """Grid sizes with the scales and zero points that the rounding really made."""
-    activation_only = Precision(None, precision.activation)
-    rest = grid_bytes("", layer, activation_only, build.weight_format, build.activation_format)
-    scale = rest.scale + SCALE_BYTES * rounded.scale.numel()
-    if build.weight_format.symmetric and not rounded.zero.any():
-        return GridBytes(scale, rest.zero)
-    return GridBytes(scale, rest.zero + packed_bytes(rounded.zero.numel(), rounded.bits))
+    def hook(_module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+        clock.set(named["timestep"] if "timestep" in named else arguments[1])
 
-
-def _transform_operator(path: str, fitted: FittedTransform, tokens: int) -> list[Operator]:
-    if not (fitted.macs_per_token or fitted.extra_bits):
-        return []
-    return [
-        Operator(
-            f"{path}.transform",
-            "transform",
-            fitted.macs_per_token * tokens,
-            scale_bytes=packed_bytes(fitted.extra_bits, 1),
-        )
-    ]
+    return hook

@@ -47,6 +47,7 @@ def grid_bytes(
         if activation_format.group is not None:
             check_group(name, layer.in_features, activation_format.group)
         if activation_format.is_static:
-            scale += SCALE_BYTES
-            zero += 0 if activation_format.symmetric else packed_bytes(1, precision.activation)
+            count = activation_format.time_groups
+            scale += count * SCALE_BYTES
+            zero += 0 if activation_format.symmetric else packed_bytes(count, precision.activation)
     return GridBytes(scale, zero)

@@ -8,11 +8,12 @@ from mpqbench.baselines.transforms.none import Identity
 from mpqbench.errors import BenchError, Diverged
 from mpqbench.formats import ActivationFormat
 from mpqbench.precision import Precision
-from mpqbench.quant.activation import ActivationQuantizer, static_grid
+from mpqbench.quant.activation import ActivationQuantizer, static_grid, static_quantizer
 from mpqbench.quant.affine import grid_from_range, round_trip
-from mpqbench.quant.linear import QuantizedLinear
+from mpqbench.quant.linear import QuantizedInput, QuantizedLinear
 
 TOKEN = ActivationFormat()
+STATIC = ActivationFormat(granularity="tensor")
 
 
 def _one(row: torch.Tensor, bits: int, symmetric: bool) -> torch.Tensor:
@@ -50,18 +51,17 @@ def test_a_row_does_not_depend_on_the_batch():
 
 
 def test_static_saturates_outside_its_range():
-    grid = static_grid("layer", -1.0, 2.0, 2, symmetric=False)
-    out = ActivationQuantizer(2, ActivationFormat(granularity="tensor"), grid)(
-        torch.tensor([-9.0, -1.0, 0.2, 1.9, 50.0])
-    )
+    quantizer = static_quantizer("layer", [(-1.0, 2.0)], 2, STATIC)
+    out = quantizer(torch.tensor([-9.0, -1.0, 0.2, 1.9, 50.0]))
     assert out.tolist() == [-1.0, -1.0, 0.0, 2.0, 2.0]
 
 
-@pytest.mark.parametrize("fmt", [TOKEN, ActivationFormat(granularity="tensor")])
+@pytest.mark.parametrize("fmt", [TOKEN, STATIC])
 def test_nan_and_infinity_reach_the_output(fmt):
-    grid = static_grid("layer", -1.0, 2.0, 4, symmetric=False) if fmt.is_static else None
+    static = static_quantizer("layer", [(-1.0, 2.0)], 4, STATIC)
+    quantizer = static if fmt.is_static else ActivationQuantizer(4, fmt)
     x = torch.tensor([[1.0, float("inf")], [float("nan"), 1.0], [1.0, 0.5]])
-    finite = torch.isfinite(ActivationQuantizer(4, fmt, grid)(x)).all(dim=1)
+    finite = torch.isfinite(quantizer(x)).all(dim=1)
     assert finite.tolist() == [False, False, True]
 
 
@@ -69,7 +69,7 @@ def test_the_input_is_not_modified():
     x = _inputs()
     before = x.clone()
     ActivationQuantizer(4, TOKEN)(x)
-    ActivationQuantizer(4, TOKEN, static_grid("layer", -1.0, 1.0, 4, False))(x)
+    static_quantizer("layer", [(-1.0, 1.0)], 4, STATIC)(x)
     assert torch.equal(x, before)
 
 
@@ -83,8 +83,8 @@ def test_bad_static_ranges_name_the_layer():
 def _layer(dtype: torch.dtype) -> tuple[nn.Linear, QuantizedLinear]:
     torch.manual_seed(0)
     layer = nn.Linear(12, 3).to(dtype)
-    quantizer = ActivationQuantizer(8, TOKEN)
-    new = QuantizedLinear(layer, layer.weight.float(), Precision(8, 8), Identity(), quantizer)
+    source = QuantizedInput(Identity(), ActivationQuantizer(8, TOKEN))
+    new = QuantizedLinear(layer, layer.weight.float(), Precision(8, 8), source)
     return layer, new
 
 

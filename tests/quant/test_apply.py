@@ -18,7 +18,8 @@ from mpqbench.precision import FULL, Precision
 from mpqbench.quant.activation import ActivationQuantizer
 from mpqbench.quant.affine import quantize_weight
 from mpqbench.quant.apply import QuantizedModel, quantize_model
-from mpqbench.quant.linear import QuantizedLinear
+from mpqbench.quant.linear import QuantizedInput, QuantizedLinear
+from mpqbench.quant.ranges import StepRanges
 
 W4A4 = Precision(4, 4)
 W8A8 = Precision(8, 8)
@@ -133,7 +134,7 @@ def test_a_failure_halfway_leaves_the_model_untouched(transformer):
 def test_a_failure_while_swapping_is_undone(transformer):
     snapshot = _snapshot(transformer)
     layer = transformer.transformer_blocks[0].norm1.linear
-    new = QuantizedLinear(layer, layer.weight, W4A4, Identity(), None)
+    new = QuantizedLinear(layer, layer.weight, W4A4, QuantizedInput(Identity(), None))
     layers = {"transformer_blocks.0.norm1.linear": new, "no.such": new}
     with pytest.raises(AttributeError):
         QuantizedModel(transformer, layers, {}, ())
@@ -199,12 +200,13 @@ def test_a_transform_changes_weight_and_input_and_is_counted(transformer):
     @dataclass(frozen=True)
     class _Watch:
         def round(self, weight, layer, fmt, bits):
-            seen[layer.name] = (weight, layer.inputs)
+            seen[layer.name] = (weight, layer)
             return quantize_weight(weight, fmt, bits, layer.name)
 
     def data(name):
         width = transformer.get_submodule(name).in_features
-        return replace(_data(name), inputs=torch.ones(2, width))
+        moment = torch.arange(float(width * width)).view(width, width)
+        return replace(_data(name), inputs=torch.ones(2, width), moment=moment + moment.T)
 
     plain = _apply(transformer)
     reference = _forward(transformer)
@@ -212,10 +214,12 @@ def test_a_transform_changes_weight_and_input_and_is_counted(transformer):
     with _apply(transformer, transform=_Scaled(), rounding=_Watch(), layer_data=data) as quantized:
         # A power of two commutes with rounding on a min-max grid.
         assert torch.allclose(_forward(transformer), reference, atol=1e-6)
-    weight, inputs = seen[path]
+    weight, layer = seen[path]
     assert torch.equal(weight, transformer.get_submodule(path).weight * 4)
-    assert torch.equal(inputs, torch.full((2, 64), 0.25))
-    operator = next(op for op in quantized.operators if op.name == f"{path}.transform")
+    assert torch.equal(layer.inputs, torch.full((2, 64), 0.25))
+    assert torch.equal(layer.moment, data(path).moment / 16)
+    assert (layer.in_features, layer.out_features, layer.precision) == (64, 16, W4A4)
+    operator = next(op for op in quantized.operators if op.name == "blocks.0.mlp.down.transform")
     assert (operator.macs, operator.scale_bytes) == (16 * 16, 3)
     groups = layer_groups(transformer)
     report = count(
@@ -229,7 +233,8 @@ def test_a_transform_changes_weight_and_input_and_is_counted(transformer):
     )
     bare = replace(report, operators=report.operators[: -len(quantized.operators)])
     assert report.bitops - bare.bitops == sum(op.macs for op in quantized.operators) * 256
-    assert report.bytes - bare.bytes == 14 * 3
+    assert len(quantized.operators) == 10  # one for each input: queries, keys, values share one
+    assert report.bytes - bare.bytes == 10 * 3
     assert report.bitops_linear == bare.bitops_linear
 
 
@@ -240,7 +245,8 @@ def test_measured_grids_are_those_that_follow_from_the_formats(transformer, gran
     weights = WeightFormat(granularity=granularity, group=group, symmetric=symmetric)
     static = ActivationFormat(granularity="tensor")
     groups = layer_groups(transformer)
-    ranges = {layer: (-1.0, 2.0) for g in groups for layer in g.layers}
+    one = StepRanges(torch.tensor([5]), torch.tensor([-1.0]), torch.tensor([2.0]))
+    ranges = {layer: one for g in groups for layer in g.layers}
     options = {"weight_format": weights, "activation_format": static}
     with _apply(transformer, **options, static_ranges=ranges) as quantized:
         storage = quantized.storage
@@ -251,33 +257,6 @@ def test_measured_grids_are_those_that_follow_from_the_formats(transformer, gran
     assert measured == derived
     few = all(op.zero_bytes == 1 for op in derived.operators if op.searchable)
     assert few == symmetric  # the static activation has one of its own
-
-
-def test_static_ranges_are_used_and_needed(transformer):
-    static = ActivationFormat(granularity="tensor")
-    groups = layer_groups(transformer)
-    ranges = {layer: (-1.0, 14.0) for g in groups for layer in g.layers}
-    with _apply(transformer, activation_format=static, static_ranges=ranges) as quantized:
-        grid = quantized.layers["transformer_blocks.0.ff.net.2"].activation.grid
-        assert (grid.scale, grid.zero) == (1.0, 1.0)
-        assert torch.isfinite(_forward(transformer)).all()
-    del ranges["transformer_blocks.1.attn1.to_k"]
-    with pytest.raises(BenchError, match=r"transformer_blocks.1.attn1.to_k: a static .* range"):
-        _apply(transformer, activation_format=static, static_ranges=ranges)
-
-
-def test_static_ranges_follow_the_transform(transformer):
-    static = ActivationFormat(granularity="tensor")
-    options = {"activation_format": static, "transform": _Scaled(), "static_ranges": {}}
-    with pytest.raises(BenchError, match="needs calibration inputs"):
-        _apply(transformer, **options)
-
-    def data(name):
-        return replace(_data(name), inputs=torch.tensor([[0.0, 60.0]]))
-
-    with _apply(transformer, **options, layer_data=data) as quantized:
-        grid = quantized.layers["transformer_blocks.0.ff.net.2"].activation.grid
-        assert grid.scale == 1.0
 
 
 def test_allocations_that_do_not_fit_are_refused(transformer):

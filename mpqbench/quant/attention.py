@@ -1,0 +1,57 @@
+"""Attention whose two products work on quantized operands: softmax(QK^T)V at b bits."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ..errors import BenchError
+from .affine import own_round_trip
+
+
+@dataclass(frozen=True)
+class QuantizedAttention:
+    """A diffusers attention processor for self-attention without a mask.
+
+    Every operand is rounded to its own asymmetric min-max grid in each forward, one grid for each
+    vector that a product sums over, so that the scales leave the sum: queries and keys per token
+    and head, attention weights per query, values per channel over all tokens (our choice;
+    PTQ4DiT, arXiv 2405.16005, quantizes the same operands on static grids).
+    """
+
+    bits: int
+
+    def __call__(
+        self,
+        attn: Any,
+        hidden_states: torch.Tensor,
+        encoder_hidden_states: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """hidden_states (n, tokens, width) to the same shape. Raises BenchError given a mask."""
+        if encoder_hidden_states is not None or attention_mask is not None:
+            raise BenchError("attention is quantized for self-attention without a mask only")
+        query, key, value = (
+            layer(hidden_states).unflatten(-1, (attn.heads, -1)).transpose(1, 2).float()
+            for layer in (attn.to_q, attn.to_k, attn.to_v)
+        )
+        mixed = self.attend(query, key, value)
+        out = attn.to_out[0](mixed.transpose(1, 2).flatten(2).to(hidden_states.dtype))
+        return attn.to_out[1](out)
+
+    def attend(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        """Queries, keys and values (n, heads, tokens, channels) float32 to the mixed values."""
+        scores = self._rounded(query) @ self._rounded(key).transpose(-1, -2)
+        weights = (scores / math.sqrt(query.shape[-1])).softmax(-1)
+        by_channel = self._rounded(value.transpose(-1, -2)).transpose(-1, -2)
+        return self._rounded(weights) @ by_channel
+
+    def _rounded(self, x: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():  # the quantizer works in place
+            values = own_round_trip(x, self.bits, symmetric=False)
+        if torch.is_grad_enabled() and x.requires_grad:
+            return x + (values - x).detach()
+        return values

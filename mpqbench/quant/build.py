@@ -1,0 +1,206 @@
+"""From an ``nn.Linear`` and a precision to what replaces it: basis, rounded weight, input grid."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+
+from ..contracts import FittedTransform, LayerData, QuantizedWeight, Rounding, Transform
+from ..cost import Operator
+from ..errors import BenchError, Diverged
+from ..formats import ActivationFormat, WeightFormat
+from ..models.groups import Group, linear_layer
+from ..precision import Precision
+from .activation import ActivationQuantizer, static_quantizer
+from .linear import QuantizedInput, QuantizedLinear
+from .ranges import Clock, StepRanges
+from .storage import SCALE_BYTES, GridBytes, grid_bytes, packed_bytes
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A layer before rounding: ``weight`` (out, in) and ``data`` are in the new basis."""
+
+    path: str
+    original: nn.Linear
+    precision: Precision
+    weight: torch.Tensor
+    data: LayerData
+    source: QuantizedInput
+    reader: int
+
+    def layer(self, weight: torch.Tensor, original: nn.Linear | None = None) -> QuantizedLinear:
+        """The module with ``weight`` (new basis), in place of ``original`` or a copy of it."""
+        stands_for = self.original if original is None else original
+        return QuantizedLinear(stands_for, weight, self.precision, self.source, self.reader)
+
+
+@dataclass(frozen=True)
+class Builder:
+    """Prepares and finishes layers under one recipe; ``clock`` is set where grids follow time."""
+
+    transform: Transform
+    rounding: Rounding
+    weight_format: WeightFormat
+    activation_format: ActivationFormat
+    layer_data: Callable[[str], LayerData]
+    static_ranges: Mapping[str, StepRanges]
+    clock: Clock
+
+    def prepare(self, model: nn.Module, group: Group, precision: Precision) -> list[Prepared]:
+        """The layers of ``group``, which read one input, in one common basis."""
+        layers = {path: linear_layer(model, path) for path in group.layers}
+        for path, layer in layers.items():
+            if layer.weight.is_meta:
+                raise BenchError(f"layer {path} is on the meta device: it has no weights")
+        known = {path: self._told(path, layer, precision) for path, layer in layers.items()}
+        fitted = self._fit(group, layers, known)
+        moved = _move(next(iter(known.values())), fitted)
+        activation = self._activation(group.layers[0], layers, precision, fitted, moved)
+        source = QuantizedInput(fitted, activation, len(layers))
+        return [
+            Prepared(
+                path=path,
+                original=layer,
+                precision=precision,
+                weight=fitted.weight(layer.weight.float()),
+                data=replace(
+                    known[path],
+                    inputs=moved.inputs,
+                    moment=moved.moment,
+                    step_maxima=None,  # of the old basis
+                    steps=None,
+                ),
+                source=source,
+                reader=reader,
+            )
+            for reader, (path, layer) in enumerate(layers.items())
+        ]
+
+    def finish(
+        self, layer: Prepared, rounded: QuantizedWeight | None
+    ) -> tuple[QuantizedLinear, GridBytes]:
+        """The module and its grid sizes; raises as ``quantize_model`` says."""
+        precision, weight = layer.precision, layer.weight
+        formats = (self.weight_format, self.activation_format)
+        grids = grid_bytes(layer.path, layer.original, precision, *formats)
+        if rounded is not None and precision.weight is not None:
+            _check_rounded(layer.path, rounded, weight, precision.weight)
+            grids = _measured(grids, rounded, layer, *formats)
+            weight = rounded.dequantize()
+        module = layer.layer(weight)
+        if not torch.isfinite(module.weight).all():
+            raise Diverged(f"layer {layer.path}: its weight at {precision} is not finite")
+        return module, grids
+
+    def operators(self, group: Group, layers: Sequence[Prepared]) -> list[Operator]:
+        """The cost of the group's transform, which all its layers share."""
+        fitted = layers[0].source.transform
+        if not (fitted.macs_per_token or fitted.extra_bits):
+            return []
+        macs, stored = fitted.macs_per_token * group.tokens, packed_bytes(fitted.extra_bits, 1)
+        return [Operator(f"{group.name}.transform", "transform", macs, scale_bytes=stored)]
+
+    def _told(self, path: str, layer: nn.Linear, precision: Precision) -> LayerData:
+        return replace(
+            self.layer_data(path),
+            name=path,
+            in_features=layer.in_features,
+            out_features=layer.out_features,
+            precision=precision,
+            weight_format=self.weight_format,
+            activation_format=self.activation_format,
+        )
+
+    def _fit(
+        self, group: Group, layers: Mapping[str, nn.Linear], known: Mapping[str, LayerData]
+    ) -> FittedTransform:
+        stacked = torch.cat([layer.weight.float() for layer in layers.values()])
+        first = known[group.layers[0]]
+        return self.transform.fit(
+            stacked, replace(first, name=group.name, out_features=len(stacked))
+        )
+
+    def _activation(
+        self,
+        path: str,
+        layers: Mapping[str, nn.Linear],
+        precision: Precision,
+        fitted: FittedTransform,
+        moved: LayerData,
+    ) -> ActivationQuantizer | None:
+        fmt, bits = self.activation_format, precision.activation
+        if bits is None:
+            return None
+        if not fmt.is_static:
+            return ActivationQuantizer(bits, fmt)
+        seen = self._seen(path, layers[path], fitted, moved)
+        ranges = seen.grouped(path, fmt.time_groups, self.clock.trained_steps)
+        return static_quantizer(path, ranges, bits, fmt, self.clock)
+
+    def _seen(
+        self, path: str, layer: nn.Linear, fitted: FittedTransform, moved: LayerData
+    ) -> StepRanges:
+        """Ranges of the input in the basis that is quantized."""
+        if not _changes_input(fitted, layer):
+            if path not in self.static_ranges:
+                raise BenchError(f"layer {path}: a static activation format needs its input range")
+            return self.static_ranges[path]
+        if moved.inputs is None or moved.times is None:
+            raise BenchError(
+                f"layer {path}: its transform changes the input, so a static activation format "
+                "needs calibration inputs and their times; use one per token instead"
+            )
+        return StepRanges.of_rows(moved.inputs, moved.times)
+
+
+def _move(data: LayerData, fitted: FittedTransform) -> LayerData:
+    """Inputs and second moment in the new basis: rows to ``x A^T``, ``M`` to ``A M A^T``."""
+    inputs, moment = data.inputs, data.moment
+    if inputs is not None:
+        inputs = fitted.input(inputs)
+    if moment is not None:
+        moment = fitted.input(fitted.input(moment).T.contiguous())
+    return replace(data, inputs=inputs, moment=moment)
+
+
+def _changes_input(fitted: FittedTransform, layer: nn.Linear) -> bool:
+    """Whether ``fitted`` does anything to an input: a row of distinct numbers shows it."""
+    probe = torch.arange(1.0, layer.in_features + 1, device=layer.weight.device).unsqueeze(0)
+    return not torch.equal(fitted.input(probe.clone()), probe)
+
+
+def _check_rounded(path: str, rounded: QuantizedWeight, weight: torch.Tensor, bits: int) -> None:
+    """A rounding must not win by using more bits than it was given."""
+    if rounded.integers.shape != weight.shape:
+        raise BenchError(
+            f"layer {path}: the rounding gave shape {tuple(rounded.integers.shape)} "
+            f"for a weight of {tuple(weight.shape)}"
+        )
+    lowest, highest = (int(end) for end in rounded.integers.aminmax())
+    half = 2 ** (bits - 1)
+    fits = (lowest >= 0 and highest < 2 * half) or (lowest >= -half and highest < half)
+    if rounded.bits != bits or not fits:
+        raise BenchError(
+            f"layer {path}: the rounding was asked for {bits} bits and gave {rounded.bits}-bit "
+            f"integers from {lowest} to {highest}"
+        )
+
+
+def _measured(
+    grids: GridBytes,
+    rounded: QuantizedWeight,
+    layer: Prepared,
+    weight_format: WeightFormat,
+    activation_format: ActivationFormat,
+) -> GridBytes:
+    """Grid sizes with the scales and zero points that the rounding really made."""
+    only = Precision(None, layer.precision.activation)
+    rest = grid_bytes("", layer.original, only, weight_format, activation_format)
+    scale = rest.scale + SCALE_BYTES * rounded.scale.numel()
+    if weight_format.symmetric and not rounded.zero.any():
+        return GridBytes(scale, rest.zero)
+    return GridBytes(scale, rest.zero + packed_bytes(rounded.zero.numel(), rounded.bits))

@@ -1,0 +1,160 @@
+"""What a rounding of whole blocks is given, and what becomes of its answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+import torch
+from diffusers import DiTTransformer2DModel
+
+from mpqbench.baselines.transforms.none import NoTransform
+from mpqbench.contracts import BlockData, BlockRounding, LayerData
+from mpqbench.errors import BenchError
+from mpqbench.formats import ActivationFormat, WeightFormat
+from mpqbench.models.blocks import run_block
+from mpqbench.models.groups import layer_groups, uniform_allocation
+from mpqbench.precision import FULL, Precision
+from mpqbench.quant.affine import quantize_weight
+from mpqbench.quant.apply import quantize_model
+from mpqbench.quant.block import BlockInputs
+from mpqbench.quant.ranges import StepRanges
+
+W3A4 = Precision(3, 4)
+
+
+@pytest.fixture
+def transformer() -> DiTTransformer2DModel:
+    torch.manual_seed(0)
+    model = DiTTransformer2DModel(
+        num_attention_heads=2,
+        attention_head_dim=8,
+        in_channels=4,
+        out_channels=8,
+        num_layers=2,
+        sample_size=8,
+        num_embeds_ada_norm=3,
+        norm_elementwise_affine=False,
+    )
+    return model.eval().requires_grad_(False)
+
+
+@dataclass
+class _Watching:
+    """Nearest rounding of every layer; remembers what it saw."""
+
+    leave_out: str = ""
+    blocks: list[BlockData] = field(default_factory=list)
+    by_block = True
+
+    def round(self, weight, layer, fmt, bits):
+        raise AssertionError("a rounding of blocks is not asked for a layer")
+
+    def round_block(self, block, fmt):
+        self.blocks.append(block)
+        return {
+            path: quantize_weight(weight, fmt, block.bits[path], path)
+            for path, weight in block.weights.items()
+            if path != self.leave_out
+        }
+
+
+def _inputs(block: int) -> BlockInputs:
+    generator = torch.Generator().manual_seed(block)
+    hidden = torch.randn(6, 16, 16, generator=generator)
+    return BlockInputs(hidden, torch.arange(6) * 150, torch.arange(6) % 4)
+
+
+def _apply(model, rounding, fmt=None, changes=None, **options):
+    groups = layer_groups(model)
+    allocation = dict(uniform_allocation(groups, W3A4, Precision(8, 8))) | (changes or {})
+    return quantize_model(
+        model,
+        groups,
+        allocation,
+        transform=NoTransform(),
+        rounding=rounding,
+        weight_format=WeightFormat(),
+        activation_format=fmt or ActivationFormat(),
+        layer_data=lambda name: LayerData(name, 0, 0, seed=5),
+        **({"block_inputs": _inputs} | options),
+    )
+
+
+@pytest.mark.parametrize("attention_bits", [None, 4])
+def test_the_function_of_a_block_is_the_block_that_ends_up_in_the_model(
+    transformer, attention_bits
+):
+    rounding = _Watching()
+    exact = [run_block(b, *vars(_inputs(i)).values()) for i, b in enumerate(_blocks(transformer))]
+    indices = torch.tensor([4, 1])
+    with _apply(transformer, rounding, attention_bits=attention_bits) as made:
+        assert [block.name for block in rounding.blocks] == [
+            "transformer_blocks.0",
+            "transformer_blocks.1",
+        ]
+        for number, (seen, block) in enumerate(
+            zip(rounding.blocks, _blocks(transformer), strict=True)
+        ):
+            torch.testing.assert_close(seen.targets, exact[number])
+            weights = {path: made.layers[path].weight for path in seen.weights}
+            inputs = _inputs(number)
+            expected = run_block(
+                block, inputs.hidden[indices], inputs.times[indices], inputs.classes[indices]
+            )
+            torch.testing.assert_close(seen.forward(weights, indices), expected)
+
+
+def _blocks(model):
+    return list(model.transformer_blocks)
+
+
+def test_the_function_is_differentiable_in_every_weight(transformer):
+    rounding = _Watching()
+    _apply(transformer, rounding).remove()
+    seen = rounding.blocks[0]
+    weights = {path: w.clone().requires_grad_() for path, w in seen.weights.items()}
+    with torch.enable_grad():
+        error = (seen.forward(weights, torch.arange(6)) - seen.targets).square().sum()
+        error.backward()
+    assert len(weights) == 7
+    assert all(w.grad is not None and w.grad.abs().sum() > 0 for w in weights.values())
+
+
+def test_time_grouped_grids_follow_the_indices(transformer):
+    fmt = ActivationFormat(granularity="tensor", time_groups=2)
+    steps = torch.tensor([100, 900])
+    ranges = StepRanges(steps, torch.tensor([-1.0, -5.0]), torch.tensor([1.0, 5.0]))
+    paths = [path for group in layer_groups(transformer) for path in group.layers]
+    rounding = _Watching()
+    options = {"static_ranges": dict.fromkeys(paths, ranges)}
+    with _apply(transformer, rounding, fmt, **options) as made:
+        seen = rounding.blocks[0]
+        weights = {path: made.layers[path].weight for path in seen.weights}
+        one_by_one = torch.cat([seen.forward(weights, torch.tensor([i])) for i in range(6)])
+        torch.testing.assert_close(seen.forward(weights, torch.arange(6)), one_by_one)
+
+
+def test_only_layers_with_quantized_weights_are_rounded(transformer):
+    rounding = _Watching()
+    changes = {"blocks.0.mlp.up": Precision(None, 4), "blocks.1.adaln": FULL}
+    with _apply(transformer, rounding, changes=changes) as made:
+        assert "transformer_blocks.0.ff.net.0.proj" not in rounding.blocks[0].weights
+        assert "transformer_blocks.0.ff.net.0.proj" in made.layers
+        assert "transformer_blocks.1.norm1.linear" not in rounding.blocks[1].weights
+        assert rounding.blocks[0].bits["transformer_blocks.0.norm1.linear"] == 8
+
+
+def test_a_layer_left_out_is_an_error_that_names_it(transformer):
+    missing = "transformer_blocks.1.attn1.to_k"
+    with pytest.raises(BenchError, match=missing):
+        _apply(transformer, _Watching(leave_out=missing))
+
+
+def test_inputs_are_needed(transformer):
+    with pytest.raises(BenchError, match="needs calibration inputs"):
+        _apply(transformer, _Watching(), block_inputs=None)
+
+
+def test_the_contract_can_be_asked_for():
+    assert isinstance(_Watching(), BlockRounding)

@@ -1,0 +1,183 @@
+"""Static activation formats in a model: per tensor, per time group, in a new basis."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from diffusers import DiTTransformer2DModel
+
+from mpqbench.baselines.roundings.nearest import Nearest
+from mpqbench.baselines.transforms.none import NoTransform
+from mpqbench.contracts import LayerData
+from mpqbench.errors import BenchError
+from mpqbench.formats import ActivationFormat, WeightFormat
+from mpqbench.models.groups import layer_groups, uniform_allocation
+from mpqbench.precision import Precision
+from mpqbench.quant.affine import fake_quantize, grid_from_range
+from mpqbench.quant.apply import quantize_model
+from mpqbench.quant.ranges import Clock, StepRanges, time_group
+
+DOWN = "transformer_blocks.0.ff.net.2"
+STEPS = torch.tensor([990, 700, 400, 100])
+
+
+@pytest.fixture
+def transformer() -> DiTTransformer2DModel:
+    torch.manual_seed(0)
+    model = DiTTransformer2DModel(
+        num_attention_heads=2,
+        attention_head_dim=8,
+        in_channels=4,
+        out_channels=8,
+        num_layers=2,
+        sample_size=8,
+        num_embeds_ada_norm=3,
+        norm_elementwise_affine=False,
+    )
+    return model.eval().requires_grad_(False)
+
+
+def _apply(model, fmt, low=(-1.0,) * 4, high=(14.0,) * 4, without=(), **options):
+    groups = layer_groups(model)
+    ranges = {
+        layer: StepRanges(STEPS, torch.tensor(low), torch.tensor(high))
+        for group in groups
+        for layer in group.layers
+        if layer not in without
+    }
+    defaults = {
+        "transform": NoTransform(),
+        "rounding": Nearest(),
+        "weight_format": WeightFormat(),
+        "activation_format": fmt,
+        "layer_data": lambda name: LayerData(name, 0, 0),
+        "static_ranges": ranges,
+    }
+    allocation = uniform_allocation(groups, Precision(4, 4), Precision(8, 8))
+    return quantize_model(model, groups, allocation, **(defaults | options))
+
+
+def _forward(model, times):
+    x = torch.randn(len(times), 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    classes = torch.zeros(len(times), dtype=torch.long)
+    with torch.inference_mode():
+        return model(x, timestep=torch.tensor(times), class_labels=classes).sample
+
+
+def test_one_grid_covers_all_steps_and_is_needed(transformer):
+    fmt = ActivationFormat(granularity="tensor")
+    with _apply(transformer, fmt, low=(-1.0, 0.0, 0.5, 0.0), high=(2.0, 14.0, 3.0, 1.0)) as made:
+        (grid,) = made.layers[DOWN].activation.grids
+        assert (grid.scale, grid.zero) == (1.0, 1.0)
+        assert torch.isfinite(_forward(transformer, [5, 900])).all()
+    missing = "transformer_blocks.1.attn1.to_q"
+    with pytest.raises(BenchError, match=rf"{missing}: a static .* range"):
+        _apply(transformer, fmt, without=(missing,))
+
+
+@dataclass(frozen=True)
+class _Quarter:
+    """Weight times four, input divided by four."""
+
+    macs_per_token: int = 1
+    extra_bits: int = 0
+
+    def fit(self, weight, layer):
+        return self
+
+    def weight(self, weight):
+        return weight * 4
+
+    def input(self, x):
+        return x / 4
+
+
+def test_ranges_follow_a_transform(transformer):
+    fmt = ActivationFormat(granularity="tensor", time_groups=2)
+    with pytest.raises(BenchError, match="needs calibration inputs"):
+        _apply(transformer, fmt, transform=_Quarter())
+
+    def data(name):
+        rows, times = torch.tensor([[0.0, 60.0], [0.0, 120.0]]), torch.tensor([10, 600])
+        return LayerData(name, 0, 0, inputs=rows, times=times)
+
+    with _apply(transformer, fmt, transform=_Quarter(), layer_data=data) as made:
+        assert [grid.scale for grid in made.layers[DOWN].activation.grids] == [1.0, 2.0]
+
+
+def test_every_input_is_rounded_on_the_grid_of_its_time(transformer):
+    fmt = ActivationFormat(granularity="tensor", time_groups=2)
+    low, high = (-1.0, -1.0, -2.0, -2.0), (3.0, 4.0, 1.0, 0.5)  # late steps come last
+    seen = {}
+    with _apply(transformer, fmt, low, high) as made:
+        source = made.layers[DOWN].source
+        source.register_forward_hook(lambda _m, args, out: seen.update(x=args[0], out=out))
+        _forward(transformer, [999, 500, 499, 0])
+    for index, ends in enumerate([(-1.0, 4.0), (-1.0, 4.0), (-2.0, 1.0), (-2.0, 1.0)]):
+        grid = grid_from_range(torch.tensor(ends[0]), torch.tensor(ends[1]), 4, symmetric=False)
+        assert torch.equal(seen["out"][index], fake_quantize(seen["x"][index], grid))
+
+
+def test_one_time_group_is_the_plain_static_format(transformer):
+    results = []
+    for fmt in (
+        ActivationFormat(granularity="tensor"),
+        ActivationFormat(granularity="tensor", time_groups=1),
+    ):
+        with _apply(transformer, fmt):
+            results.append(_forward(transformer, [3, 700]))
+    assert torch.equal(*results)
+
+
+def test_more_time_groups_fit_narrow_steps_better(transformer):
+    exact = _forward(transformer, [999, 0])
+    low, high = (-40.0, -40.0, -3.0, -3.0), (40.0, 40.0, 3.0, 3.0)
+    errors = []
+    for groups in (1, 2):
+        fmt = ActivationFormat(granularity="tensor", time_groups=groups)
+        with _apply(transformer, fmt, low, high):
+            errors.append((_forward(transformer, [999, 0]) - exact)[1].square().mean())
+    assert errors[1] < errors[0] / 4
+
+
+def test_the_hook_on_time_goes_with_the_model(transformer):
+    fmt = ActivationFormat(granularity="tensor", time_groups=2)
+    with _apply(transformer, fmt):
+        assert len(transformer._forward_pre_hooks) == 1
+    assert not transformer._forward_pre_hooks
+
+
+def test_a_time_group_without_calibration_is_named(transformer):
+    fmt = ActivationFormat(granularity="tensor", time_groups=10)
+    with pytest.raises(BenchError, match=r"no step of time group 1 of 10"):
+        _apply(transformer, fmt)
+
+
+def test_stored_grids_are_counted_once_per_time_group(transformer):
+    stored = []
+    for groups in (1, 4):
+        fmt = ActivationFormat(granularity="tensor", time_groups=groups)
+        with _apply(transformer, fmt) as made:
+            stored.append(made.storage[DOWN])
+    assert stored[1].scale - stored[0].scale == 3 * 2
+    assert (stored[0].zero, stored[1].zero) == (1, 2)  # packed at 4 bits
+
+
+def test_time_groups_are_equal_parts():
+    times = torch.arange(1000)
+    parts = time_group(times, 8, 1000).bincount()
+    assert parts.tolist() == [125] * 8
+    assert time_group(torch.tensor([-1, 1000]), 8, 1000).tolist() == [0, 7]
+
+
+def test_a_clock_that_was_not_set_says_so():
+    clock = Clock(2, 1000)
+    with pytest.raises(BenchError, match="time step of each of 3 inputs, it has none"):
+        clock.pick(torch.zeros(2), torch.zeros(3, 4))
+
+
+def test_dynamic_formats_take_no_time_groups():
+    with pytest.raises(ValueError, match="measured on the fly"):
+        ActivationFormat(granularity="token", time_groups=4)
