@@ -103,10 +103,16 @@ def _run(
         store.write_allocation(job.id, allocation.to_json())
     with meter.stage("calibrate"):
         calibration = calibrate(job, model, groups, resources, reporter)
+        held = None
+        if not job.is_reference:
+            held = resources.held_out(model, protocol, job.seed, reporter)
     title = f"quantizing {job.recipe.name} {job.budget}"
     with meter.stage("quantize"), reporter.stage(title, len(groups)) as advance:
         quantized = quantize(job, model, groups, allocation, calibration, resources, advance)
     with quantized:
+        if held is not None:
+            error = held.mse(model.transformer, protocol.micro_batch, job.device)
+            found.scores["output_mse"] = Score(value=error)
         sampler = Sampler(model, protocol, job.seed, job.device)
         report = count_cost(job, model, groups, allocation, quantized, sampler.guidance_passes)
         found.costs, found.allocation = costs_of(report, job.budget), summary_of(allocation, report)
@@ -140,7 +146,7 @@ def _samples_fingerprint(job: Job, resources: Resources) -> str:
         {
             "version": __version__,
             "model": resources.model(job.model, job.protocol).digest,
-            "recipe": job.recipe.model_dump(mode="json", exclude={"summary", "source"}),
+            "recipe": job.recipe.model_dump(mode="json", exclude={"summary", "source", "keeps", "leaves_out"}),
             "plugins": resources.registry.source_digest(job.recipe),
             "budget": str(job.budget),
             "seed": job.seed,

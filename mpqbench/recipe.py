@@ -66,11 +66,17 @@ class PluginChoice(Frozen):
 
 
 class Recipe(Frozen):
-    """One choice per slot with parameters: a method is a named recipe, data and not code."""
+    """One choice per slot with parameters: a method is a named recipe, data and not code.
+
+    ``source`` is the paper it follows, ``keeps`` and ``leaves_out`` what of it; none of the four
+    texts changes a result.
+    """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9+._-]*$")
     summary: str = ""
     source: str = ""
+    keeps: str = ""
+    leaves_out: str = ""
     transform: PluginChoice = PluginChoice(name="none")
     rounding: PluginChoice = PluginChoice(name="nearest")
     searcher: PluginChoice = PluginChoice(name="uniform")

@@ -11,7 +11,9 @@ from .errors import BenchError
 from .metrics.extractors import load_extractor
 from .metrics.features import FeatureNetwork
 from .metrics.reference import Reference, load_reference
-from .models.calibration import record_calibration
+from .models.calibration import CalibrationSet, record_calibration
+from .models.convention import apply_convention
+from .models.held_out import HeldOut, held_out
 from .models.loading import DiTModel, load_model
 from .models.sampling import DTYPES
 from .models.statistics import FORMAT, StatisticsStore
@@ -54,13 +56,15 @@ class Resources:
             raise BenchError(f"device '{self.device}' cannot be used: {reason}") from None
 
     def model(self, name: str, protocol: Protocol) -> DiTModel:
-        """The model on the device in the protocol's type; one at a time is kept."""
+        """The model on the device in the protocol's type and convention; one is kept."""
         key = ("model", name)
         if key not in self._kept:
             for other in [k for k in self._kept if k[0] in ("model", "statistics")]:
                 del self._kept[other]
             self._kept[key] = load_model(name)
-        return self._kept[key].to(self.device, DTYPES[protocol.dtype])
+        model = self._kept[key].to(self.device, DTYPES[protocol.dtype])
+        apply_convention(model.transformer, protocol.convention)
+        return model
 
     def judge(self, protocol: Protocol) -> Judge | None:
         """Network and reference, or ``None`` where the protocol asks for no features."""
@@ -98,6 +102,29 @@ class Resources:
             if not store.complete():
                 self._gather(store, model, protocol, seed, reporter or Quiet())
             self._kept[key] = store
+        return self._kept[key]
+
+    def held_out(
+        self, model: DiTModel, protocol: Protocol, seed: int, reporter: Reporter | None = None
+    ) -> HeldOut:
+        """As many inputs as calibration has, from noise of their own, and full precision's outputs.
+
+        The model must be in full precision where they are not on disk yet.
+        """
+        mark = self._statistics_mark(model, protocol, seed)
+        key = ("statistics", "held-out", mark)
+        reporter = reporter or Quiet()
+
+        def record() -> CalibrationSet:
+            with reporter.stage("recording held-out inputs", protocol.calibration) as advance:
+                return record_calibration(
+                    model, protocol, seed, self.device, advance, axis="held-out"
+                )
+
+        if key not in self._kept:
+            path = self._calibration_folder() / mark / "held-out.safetensors"
+            batch = protocol.micro_batch
+            self._kept[key] = held_out(path, model.transformer, record, batch, self.device)
         return self._kept[key]
 
     def _gather(

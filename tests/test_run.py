@@ -184,6 +184,8 @@ def test_an_interrupted_run_goes_on_after_its_last_whole_shard(run, tmp_path, mo
     real, firsts = Sampler._denoise, []
 
     def stop_at_32(self, first, observe):
+        if self.axis != "noise":
+            return real(self, first, observe)
         firsts.append(first)
         if first == 32 and len(firsts) == 2:
             raise KeyboardInterrupt

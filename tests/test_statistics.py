@@ -118,8 +118,13 @@ def test_moments_of_one_block_exist_at_a_time(model, calibration, tmp_path, monk
         moments.append((len(written), self.name))
 
     monkeypatch.setattr(statistics._Gatherer, "_begin", watched)
-    write = statistics._write
-    monkeypatch.setattr(statistics, "_write", lambda p, c: (written.append(p.name), write(p, c)))
+    write = statistics.write_tensors
+
+    def watched_write(path, content):
+        written.append(path.name)
+        write(path, content)
+
+    monkeypatch.setattr(statistics, "write_tensors", watched_write)
     blocks = []
     StatisticsStore(tmp_path).gather(model.transformer, calibration, 8, "cpu", blocks.append)
     assert written == ["inputs.safetensors", "block-000.safetensors", "block-001.safetensors"]

@@ -31,7 +31,7 @@ def _describe(plugin: Any) -> list[str]:
 
     if isinstance(plugin, Recipe):
         fields = plugin.model_dump(mode="json")
-        return [f"{key}: {value}" for key, value in fields.items() if value not in ("", [])]
+        return [f"{key}: {value}" for key, value in fields.items() if value not in ("", [], None)]
     lines = (inspect.getdoc(plugin) or "").splitlines()
     lines.append("parameters:" if parameters(plugin) else "no parameters")
     for key, default in parameters(plugin).items():

@@ -87,6 +87,7 @@ def run(
       mpqbench run quick --model path/to/DiTPipeline --features none
       mpqbench run my-suite.yaml --seeds 0,1,2 --device cuda
     """
+    from ..memory import keep_freed_memory
     from ..progress import reporter
     from ..records.store import RecordStore
     from ..registry import discover
@@ -104,6 +105,7 @@ def run(
     if dry_run:
         _show_plan(resolved, jobs, resources, store)
         return
+    keep_freed_memory()
     records = run_suite(jobs, resources, store, reporter(), fresh=fresh)
     show(store.folder)
     if any(record.status == "failed" for record in records):

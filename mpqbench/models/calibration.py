@@ -41,16 +41,17 @@ def record_calibration(
     seed: int,
     device: str,
     advance: Advance = lambda _images: None,
+    axis: str = "calibration",
 ) -> CalibrationSet:
     """``protocol.calibration`` inputs, spread evenly over steps and classes.
 
     Image i gives its latent at one step and, because guidance evaluates the model on both, either
     its class or the null class. Steps and nulls are dealt by seeded permutations: equal shares,
-    and no class is tied to a part of the trajectory. The noise is on an axis of its own, so no
-    calibration image is ever an evaluated one.
+    and no class is tied to a part of the trajectory. The noise is on an ``axis`` of its own, so no
+    calibration image is ever an evaluated one, nor one of another axis.
     """
     count = protocol.calibration
-    deal = np.random.default_rng(image_seed(seed, "calibration-deal", 0))
+    deal = np.random.default_rng(image_seed(seed, f"{axis}-deal", 0))
     positions = deal.permutation(count) * protocol.steps // count
     null = deal.permutation(count) % 2 == 1
     latents: list[torch.Tensor] = [torch.empty(0)] * count
@@ -65,7 +66,7 @@ def record_calibration(
                 times[index] = time
                 classes[index] = model.classes if null[index] else y[slot]
 
-    sampler = Sampler(model, protocol, seed, device, axis="calibration")
+    sampler = Sampler(model, protocol, seed, device, axis=axis)
     for batch in sampler.batches(0, count, observe=keep):
         advance(len(batch.images))
     return CalibrationSet(torch.stack(latents), times, classes)

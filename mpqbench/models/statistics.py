@@ -73,7 +73,7 @@ class StatisticsStore:
 
     def calibration(self) -> CalibrationSet:
         """The inputs of the transformer that all this comes from."""
-        return CalibrationSet(**_read(self.folder / "inputs.safetensors"))
+        return CalibrationSet(**read_tensors(self.folder / "inputs.safetensors"))
 
     def gather(
         self,
@@ -89,7 +89,7 @@ class StatisticsStore:
         not finite.
         """
         groups = layer_groups(transformer)
-        _write(self.folder / "inputs.safetensors", vars(calibration))
+        write_tensors(self.folder / "inputs.safetensors", vars(calibration))
         dtype = next(transformer.parameters()).dtype
         with torch.inference_mode():
             hidden = [
@@ -101,7 +101,7 @@ class StatisticsStore:
             content = {"hidden": torch.cat(hidden).float().cpu()}
             with torch.inference_mode():
                 content |= _walk(transformer, block, own, hidden, calibration, batch, device)
-            _write(self.folder / f"block-{index:03d}.safetensors", content)
+            write_tensors(self.folder / f"block-{index:03d}.safetensors", content)
             advance(1)
         write_atomic(self.folder / "complete.json", json.dumps({"format": FORMAT}).encode())
 
@@ -109,7 +109,7 @@ class StatisticsStore:
         if self._loaded is None or self._loaded[0] != index:
             self._loaded = None  # free one block before the next one is read
             path = self.folder / f"block-{index:03d}.safetensors"
-            self._loaded = (index, _read(path))
+            self._loaded = (index, read_tensors(path))
         return self._loaded[1]
 
 
@@ -218,11 +218,13 @@ class _Gatherer:
         }
 
 
-def _write(path: Path, content: dict[str, torch.Tensor]) -> None:
+def write_tensors(path: Path, content: dict[str, torch.Tensor]) -> None:
+    """A safetensors file, written in one step."""
     write_atomic(path, save({name: part.contiguous() for name, part in content.items()}))
 
 
-def _read(path: Path) -> dict[str, torch.Tensor]:
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """Inverse of ``write_tensors``. Raises BenchError where the file is damaged."""
     try:
         with safe_open(path, "pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

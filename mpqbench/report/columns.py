@@ -82,6 +82,7 @@ LEADERBOARD = (
     Column("psnr", "PSNR (dB)", "score", "higher", ".2f", view="brief"),
     Column("ssim", "SSIM", "score", "higher", ".3f", view="full"),
     Column("latent_mse", "latent MSE", "score", "lower", ".3g", view="full"),
+    Column("output_mse", "output MSE", "score", "lower", ".3g", view="full"),
     Column("bitops", "BitOPs", "cost", "lower", ".3f", view="brief"),
     Column("bitops_linear", "linear BitOPs", "cost", "lower"),
     Column("bitops_per_image", "BitOPs per image", "cost", "lower"),
