@@ -1,9 +1,117 @@
-"""Baseline methods: recipes by name."""
+"""Baseline methods: recipes by name.
 
-from mpqbench.recipe import Recipe
+Weights are symmetric per output channel and activations asymmetric per token in all of them,
+unless another format is what the paper is about: then two methods differ by their idea, not by
+their format. Every layer is fitted on what the full-precision model gives it; none of them is
+calibrated on the output of the quantized layers before it.
+"""
+
+from __future__ import annotations
+
+from mpqbench.formats import ActivationFormat, WeightFormat
+from mpqbench.recipe import PluginChoice, Recipe
+
+BLOCKWISE = PluginChoice(name="adaround", params={"unit": "block"})
 
 RTN = Recipe(
     name="rtn",
     summary="round to nearest on the min-max grid, the same precision everywhere",
     source="the textbook baseline of every quantization paper",
+)
+
+MSE_CLIP = Recipe(
+    name="mse-clip",
+    summary="round to nearest on the weight range of least squared error",
+    source="shrink search as in Q-DiT's code (arXiv 2406.17343), with exponent 2",
+    keeps="a search over shrunk ranges for every output channel",
+    leaves_out="its exponent of 2.4 and its clipping of activations",
+    rounding=PluginChoice(name="mse-clip"),
+)
+
+SMOOTHQUANT = Recipe(
+    name="smoothquant",
+    summary="outlier channels of the input are scaled into the weight, alpha 0.5",
+    source="SmoothQuant, arXiv 2211.10438, section 4",
+    keeps="the closed form over all calibration inputs",
+    leaves_out="folding the scales into the layer before: they are applied and counted online",
+    transform=PluginChoice(name="smooth"),
+)
+
+AWQ = Recipe(
+    name="awq",
+    summary="channel scales searched on the output error of the quantized weight, then clipping",
+    source="AWQ, arXiv 2306.00978, and the clipping of its code",
+    keeps="the scale search and the search of weight ranges on output error",
+    leaves_out="weight-only groups of 128: activations have the budget's bits here",
+    transform=PluginChoice(name="awq"),
+    rounding=PluginChoice(name="mse-clip", params={"error": "output"}),
+)
+
+GPTQ = Recipe(
+    name="gptq",
+    summary="each column's rounding error is made up for by the columns after it",
+    source="GPTQ, arXiv 2210.17323, algorithm 1, with activation order",
+    keeps="Cholesky form, damping of 1%, activation order, min-max grid; rows that lose keep RTN",
+    leaves_out="inputs from the quantized layers before: statistics are full precision's",
+    rounding=PluginChoice(name="gptq"),
+)
+
+QUAROT = Recipe(
+    name="quarot",
+    summary="inputs and weights rotated by a randomised Hadamard matrix, then GPTQ",
+    source="QuaRot, arXiv 2404.00456; online before every linear layer as HQ-DiT, 2405.19751",
+    keeps="the rotation, and GPTQ on a grid of least squared error",
+    leaves_out="folding into the residual stream, which adaLN forbids; clipping of activations",
+    transform=PluginChoice(name="hadamard"),
+    rounding=PluginChoice(name="gptq", params={"grid": "mse"}),
+)
+
+Q_DIT = Recipe(
+    name="q-dit",
+    summary="weights and activations in groups of 64 channels, activations dynamic, GPTQ",
+    source="Q-DiT, arXiv 2406.17343, and its code",
+    keeps="groups along the input, dynamic ranges per token and group, GPTQ",
+    leaves_out="the evolutionary search of a group size for each layer (a searcher)",
+    rounding=PluginChoice(name="gptq"),
+    weight_format=WeightFormat(granularity="group", group=64),
+    activation_format=ActivationFormat(granularity="token-group", group=64),
+)
+
+PTQ4DIT = Recipe(
+    name="ptq4dit",
+    summary="saliences balanced over time steps, static activations, blocks reconstructed",
+    source="PTQ4DiT, arXiv 2405.16005, and its code",
+    keeps="balancing except at mlp.down, static grids per tensor, 8-bit attention, reconstruction",
+    leaves_out="folding into adaLN, quantizing embedding and final layers, 20,000 iterations",
+    transform=PluginChoice(name="balance"),
+    rounding=BLOCKWISE,
+    activation_format=ActivationFormat(granularity="tensor"),
+    attention_bits=8,
+)
+
+VIDIT_Q = Recipe(
+    name="vidit-q",
+    summary="fixed smoothing from the noisiest steps, then rotation; activations per token",
+    source="ViDiT-Q, arXiv 2406.02540, static-dynamic channel balancing",
+    keeps="smoothing, rotation, dynamic activations per token",
+    leaves_out="its metric-decoupled mixed precision (a searcher)",
+    transform=PluginChoice(name="static-dynamic"),
+)
+
+ADAROUND = Recipe(
+    name="adaround",
+    summary="up or down is learned for each weight on the output error of its layer",
+    source="AdaRound, arXiv 2004.10568, section 3.2",
+    keeps="rectified sigmoid, annealed regulariser, one layer at a time",
+    leaves_out="the non-linearity after the layer, and most of its 20,000 iterations",
+    rounding=PluginChoice(name="adaround"),
+)
+
+BRECQ = Recipe(
+    name="brecq",
+    summary="up or down is learned for all weights of a block on the block's output error",
+    source="BRECQ, arXiv 2102.05426",
+    keeps="blocks as the unit, learned rounding",
+    leaves_out="Fisher weights, learned activation ranges, most of its 20,000 iterations",
+    rounding=BLOCKWISE,
 )

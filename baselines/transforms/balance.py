@@ -1,0 +1,65 @@
+"""PTQ4DiT: channels of input and weight balanced, the time steps weighted by what they add."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from scipy.stats import rankdata
+
+from mpqbench.errors import BenchError
+
+from .none import Identity
+from .scaling import Scaling, step_maxima
+
+if TYPE_CHECKING:
+    from mpqbench.contracts import LayerData
+
+
+@dataclass(frozen=True)
+class Balance:
+    """``B = sqrt(sX / sW)``, ``X / B`` and ``W * B`` (arXiv 2405.16005, sections 4.1 and 4.2).
+
+    The salience of a weight column is ``sW_j = max_i|W_ij|``; that of an input channel the mean of
+    its maxima at each time step, weighted by ``softmax(-rho)``, where rho is Spearman's correlation
+    between the step's maxima and sW: steps whose large channels meet small weights count more.
+    Balanced, both saliences are ``sqrt(sX sW)``.
+
+    ``skip`` lists kinds of groups that keep their basis: by default those that the paper does not
+    balance. A kind is the end of a group's name, as in ``blocks.3.mlp.down``. Raises BenchError
+    where ``skip`` is not a list of words.
+    """
+
+    skip: tuple[str, ...] = ("mlp.down", "adaln")
+
+    needs_inputs = True
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.skip, list | tuple) or not all(
+            isinstance(s, str) for s in self.skip
+        ):
+            raise BenchError(f"skip must be a list such as [mlp.down], not {self.skip!r}")
+        object.__setattr__(self, "skip", tuple(self.skip))
+
+    def fit(self, weight: torch.Tensor, layer: LayerData) -> Scaling | Identity:
+        """Scales for weight (out, in). Raises BenchError where calibration is missing."""
+        if any(f".{layer.name}".endswith(f".{kind}") for kind in self.skip):
+            return Identity()
+        of_steps, of_weight = step_maxima(layer), weight.abs().amax(0)
+        rho = rank_correlation(of_steps.cpu().numpy(), of_weight.cpu().numpy())
+        shares = torch.softmax(-torch.from_numpy(rho), 0).to(of_steps)
+        return Scaling(((shares @ of_steps) / of_weight).sqrt())
+
+
+def rank_correlation(rows: np.ndarray, column: np.ndarray) -> np.ndarray:
+    """Spearman's rho (steps,) of each of ``rows`` (steps, in) with ``column`` (in,).
+
+    Ties share their mean rank. Where either side is constant rho is undefined and given as 0, no
+    correlation (our choice).
+    """
+    ranks, other = rankdata(rows, axis=1), rankdata(column)
+    ranks, other = ranks - ranks.mean(1, keepdims=True), other - other.mean()
+    norms = np.linalg.norm(ranks, axis=1) * np.linalg.norm(other)
+    return np.divide(ranks @ other, norms, out=np.zeros_like(norms), where=norms > 0)

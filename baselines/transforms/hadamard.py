@@ -1,0 +1,87 @@
+"""A randomised Hadamard rotation: outliers spread over all channels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from mpqbench.errors import BenchError
+from mpqbench.quant.hadamard import blocks_of, hadamard_product, paley, split_order
+
+if TYPE_CHECKING:
+    from mpqbench.contracts import LayerData
+
+
+@dataclass(frozen=True)
+class Hadamard:
+    """``x D H / sqrt(block)`` with random signs D (QuaRot, arXiv 2404.00456; QuIP#, 2402.04396).
+
+    Online, because the scale and shift of adaLN stand between the residual stream and the layer:
+    the rotation cannot be folded into the stream. H has the order of the whole width where that is
+    a power of two, or one times 12, 20, 28, 36, 44, 60, 68, 76 or 84; otherwise it is
+    block-diagonal with the largest such order that divides the width. ``block`` chooses another.
+    Raises BenchError for a block of an order that has no such matrix.
+    """
+
+    block: int | None = None
+
+    needs_inputs = False
+
+    def __post_init__(self) -> None:
+        block = self.block
+        if block is not None and (type(block) is not int or split_order(block) is None):
+            raise BenchError(
+                f"block must be a power of two, or one times a small order such as 12, 20, 28 or "
+                f"36, not {block!r}"
+            )
+
+    def fit(self, weight: torch.Tensor, layer: LayerData) -> Rotation:
+        """The rotation for weight (out, in), its signs drawn from ``layer.seed``.
+
+        Raises BenchError where ``block`` does not divide ``in``.
+        """
+        width = weight.shape[1]
+        valid = blocks_of(width)
+        block = valid[-1] if self.block is None else self.block
+        if block not in valid:
+            raise BenchError(
+                f"layer {layer.name}: block {block} does not divide its width {width}; "
+                f"valid: {', '.join(map(str, valid))}"
+            )
+        generator = torch.Generator().manual_seed(layer.seed)
+        signs = 1.0 - 2.0 * torch.randint(2, (width,), generator=generator)
+        return Rotation(signs, block).to(weight.device)
+
+
+class Rotation(nn.Module):
+    """Signs (in,), then a normalised Hadamard matrix of order ``block`` on every block of channels.
+
+    Counted for each row: one multiplication a channel for sign and normalisation together, the
+    additions of the butterfly, and the product with the small matrix; stored: one bit a sign.
+    """
+
+    signs: torch.Tensor
+    small: torch.Tensor | None
+
+    def __init__(self, signs: torch.Tensor, block: int) -> None:
+        super().__init__()
+        split = split_order(block)
+        if split is None or signs.numel() % block:
+            raise BenchError(f"no Hadamard blocks of {block} for a width of {signs.numel()}")
+        self.power, order = split
+        self.register_buffer("signs", signs / block**0.5)
+        self.register_buffer("small", None if order == 1 else paley(order))
+        stages = self.power.bit_length() - 1
+        self.macs_per_token = signs.numel() * (1 + stages + (0 if order == 1 else order))
+        self.extra_bits = signs.numel()
+
+    def weight(self, weight: torch.Tensor) -> torch.Tensor:
+        """Weight (out, in) with its rows rotated: the rotation is orthonormal."""
+        return self.input(weight)
+
+    def input(self, x: torch.Tensor) -> torch.Tensor:
+        """Input (..., in), rotated along its last axis."""
+        return hadamard_product(x, self.signs, self.power, self.small)

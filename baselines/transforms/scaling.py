@@ -1,0 +1,65 @@
+"""One scale per input channel: what SmoothQuant, AWQ and PTQ4DiT end up with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from mpqbench.errors import BenchError
+
+if TYPE_CHECKING:
+    from mpqbench.contracts import LayerData
+
+# 1e30 < 2^100 and float32 ends at 2^128: numbers up to 1e30 stay finite on either side.
+LARGEST = 2.0**24
+SMALLEST = 1 / LARGEST
+
+
+class Scaling(nn.Module):
+    """``x / s`` and ``W * s`` with s (in,) positive, made ``safe`` first.
+
+    The division is counted as done online in every forward, one operation per channel, also where
+    a deployment could fold it into the layer before; s is stored in 16 bits a channel.
+    """
+
+    scale: torch.Tensor
+
+    def __init__(self, scale: torch.Tensor) -> None:
+        super().__init__()
+        self.register_buffer("scale", safe(scale.detach().float()))
+        self.macs_per_token = scale.numel()
+        self.extra_bits = 16 * scale.numel()
+
+    def weight(self, weight: torch.Tensor) -> torch.Tensor:
+        """Weight (out, in), its columns multiplied by s."""
+        return weight * self.scale
+
+    def input(self, x: torch.Tensor) -> torch.Tensor:
+        """Input (..., in), its channels divided by s."""
+        return x / self.scale
+
+
+def safe(scale: torch.Tensor) -> torch.Tensor:
+    """Scales (in,) float32 within 2^-24 and 2^24, so that scaling loses nothing but rounding.
+
+    A channel that is dead in the inputs or in the weight has scale zero, infinity or NaN by the
+    published formulas: it gets the geometric mean of the others, or 1 where there are none. Both
+    are our choice.
+    """
+    dead = ~(scale.isfinite() & (scale > 0))
+    if dead.all():
+        return torch.ones_like(scale)
+    mean = scale[~dead].log().mean().exp()
+    return torch.where(dead, mean, scale).clamp(SMALLEST, LARGEST)
+
+
+def step_maxima(layer: LayerData) -> torch.Tensor:
+    """Largest ``|x|`` (steps, in) of each channel at each step, the noisiest step first.
+
+    Raises BenchError where the layer came without calibration.
+    """
+    if layer.step_maxima is None:
+        raise BenchError(f"layer {layer.name}: a scaling of channels needs their calibrated maxima")
+    return layer.step_maxima

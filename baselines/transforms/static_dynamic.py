@@ -1,0 +1,77 @@
+"""ViDiT-Q's static-dynamic channel balance: a fixed smoothing, then a rotation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from mpqbench.errors import BenchError
+
+from .hadamard import Hadamard, Rotation
+from .scaling import Scaling, step_maxima
+from .smooth import check_alpha, smoothing
+
+if TYPE_CHECKING:
+    import torch
+
+    from mpqbench.contracts import LayerData
+
+
+@dataclass(frozen=True)
+class StaticDynamic:
+    """SmoothQuant's scales from the noisiest steps, then ``hadamard`` (arXiv 2406.02540).
+
+    The imbalance of channels that all steps share is scaled away once, from the maxima of the
+    ``noisiest`` first steps of sampling; what changes over time is left to the rotation. ``alpha``
+    is that of ``smooth``, ``block`` that of ``hadamard``. Raises BenchError as those do, and for
+    ``noisiest`` below 1.
+    """
+
+    alpha: float = 0.5
+    noisiest: int = 1
+    block: int | None = None
+
+    needs_inputs = True
+
+    def __post_init__(self) -> None:
+        check_alpha(self.alpha)
+        if type(self.noisiest) is not int or self.noisiest < 1:
+            raise BenchError(
+                f"noisiest must be a whole number of steps, at least 1, not {self.noisiest!r}"
+            )
+        Hadamard(self.block)
+
+    def fit(self, weight: torch.Tensor, layer: LayerData) -> ScaledRotation:
+        """Both changes for weight (out, in).
+
+        Raises BenchError where calibration is missing or has fewer than ``noisiest`` steps, and
+        where ``block`` does not divide ``in``.
+        """
+        maxima = step_maxima(layer)
+        if self.noisiest > len(maxima):
+            raise BenchError(
+                f"layer {layer.name}: noisiest is {self.noisiest} and calibration has only "
+                f"{len(maxima)} steps"
+            )
+        scaling = smoothing(weight, maxima[: self.noisiest].amax(0), self.alpha)
+        return ScaledRotation(scaling, Hadamard(self.block).fit(weight, layer))
+
+
+class ScaledRotation(nn.Module):
+    """A scaling, then a rotation; costs and stored bits add up."""
+
+    def __init__(self, scaling: Scaling, rotation: Rotation) -> None:
+        super().__init__()
+        self.scaling, self.rotation = scaling, rotation
+        self.macs_per_token = scaling.macs_per_token + rotation.macs_per_token
+        self.extra_bits = scaling.extra_bits + rotation.extra_bits
+
+    def weight(self, weight: torch.Tensor) -> torch.Tensor:
+        """Weight (out, in), scaled and rotated."""
+        return self.rotation.weight(self.scaling.weight(weight))
+
+    def input(self, x: torch.Tensor) -> torch.Tensor:
+        """Input (..., in), scaled and rotated."""
+        return self.rotation.input(self.scaling.input(x))

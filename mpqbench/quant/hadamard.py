@@ -1,0 +1,168 @@
+"""Hadamard matrices for many widths, and products with them in the fast Walsh-Hadamard form.
+
+A Hadamard matrix H of order n has entries +1 and -1 and ``H H^T = n I``. Powers of two come from
+Sylvester's doubling, which needs n log2(n) additions; the small orders that are not powers of two
+from Paley's two constructions (J. Math. Phys. 12, 1933), which need a small dense product.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+from ..errors import BenchError
+from .affine import divisors
+
+# Every order 4 m with m odd up to 84 that a Paley construction over a prime field gives.
+SMALL_ORDERS = (12, 20, 28, 36, 44, 60, 68, 76, 84)
+
+_CHUNK = 2**19  # numbers in one buffer on a CPU; measured on widths from 128 to 4608
+
+
+def split_order(order: int) -> tuple[int, int] | None:
+    """``(power of two, small)`` whose product is ``order``, ``small`` being 1 or a small order.
+
+    ``None`` where there is no such product: this module has no Hadamard matrix of that order.
+    """
+    for small in (1, *SMALL_ORDERS):
+        power, rest = divmod(order, small)
+        if rest == 0 and power > 0 and power.bit_count() == 1:
+            return power, small
+    return None
+
+
+def blocks_of(width: int) -> list[int]:
+    """Orders of the Hadamard matrices that divide ``width``, ascending; 1 is always there."""
+    return [order for order in divisors(width) if split_order(order)]
+
+
+def paley(order: int) -> torch.Tensor:
+    """A Hadamard matrix (order, order) float32 of Paley's first or else second construction.
+
+    The first needs a prime ``q = order - 1`` with q = 3 mod 4, the second a prime ``q = order / 2
+    - 1`` with q = 1 mod 4. Raises BenchError for another order.
+    """
+    first, second = order - 1, order // 2 - 1
+    if first % 4 == 3 and _is_prime(first):
+        return _conference(first, corner=-1.0) + torch.eye(order)
+    if order % 4 == 0 and second % 4 == 1 and _is_prime(second):
+        entry = torch.tensor([[1.0, 1.0], [1.0, -1.0]])
+        diagonal = torch.tensor([[1.0, -1.0], [-1.0, -1.0]])
+        size = torch.eye(order // 2)
+        return torch.kron(_conference(second, corner=1.0), entry) + torch.kron(size, diagonal)
+    raise BenchError(f"no Paley construction over a prime field gives order {order}")
+
+
+def _is_prime(number: int) -> bool:
+    return number > 1 and all(number % n for n in range(2, math.isqrt(number) + 1))
+
+
+def _conference(prime: int, corner: float) -> torch.Tensor:
+    """Matrix C (q + 1, q + 1) with zero diagonal, entries +-1 and ``C C^T = q I``."""
+    squares = {n * n % prime for n in range(1, prime)}
+    character = torch.tensor([0.0] + [1.0 if n in squares else -1.0 for n in range(1, prime)])
+    index = torch.arange(prime)
+    matrix = torch.zeros(prime + 1, prime + 1)
+    matrix[0, 1:] = 1.0
+    matrix[1:, 0] = corner
+    matrix[1:, 1:] = character[(index[:, None] - index) % prime]
+    return matrix
+
+
+def hadamard_product(
+    x: torch.Tensor, signs: torch.Tensor, power: int, small: torch.Tensor | None
+) -> torch.Tensor:
+    """``(x * signs) @ (H kron S)`` on every block of x (..., width): same shape, differentiable.
+
+    H is Sylvester's matrix of order ``power``, S is ``small`` (order, order), or 1 where it is
+    ``None``; ``power * order`` divides ``width``. ``signs`` (width,) may carry the normalisation.
+    For each row this does ``width`` multiplications, ``width * log2(power)`` additions and, with
+    ``small``, another ``width * order`` multiplications. Works in float32 or the wider type of x.
+    """
+    if not x.numel():
+        return x
+    dtype = torch.promote_types(x.dtype, signs.dtype)
+    rows = x.to(dtype).reshape(-1, x.shape[-1])
+    matrix = None if small is None else small.to(dtype)
+    return _Product.apply(rows, signs.to(dtype), power, matrix).reshape(x.shape)
+
+
+class _Product(torch.autograd.Function):
+    """The product on x (rows, width), a function of its own so that it can reuse its buffers."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: torch.Tensor, signs: torch.Tensor, power: int, small: torch.Tensor | None
+    ) -> torch.Tensor:
+        ctx.save_for_backward(signs, small)
+        ctx.power = power
+        out = x.new_empty(x.shape)
+        # Large fresh buffers cost a CPU more than the arithmetic: a few rows at a time need none.
+        step = max(1, _CHUNK // x.shape[1]) if x.device.type == "cpu" else len(x)
+        scratch = x.new_empty(2, min(step, len(x)) * x.shape[1])
+        for part, target in zip(x.split(step), out.split(step), strict=True):
+            first, second = scratch[:, : part.numel()]
+            if small is None:
+                _sylvester(part, signs, power, first, second, target)
+            else:
+                _kronecker(part, signs, power, small, first, second, target)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        signs, small = ctx.saved_tensors
+        transposed = None if small is None else small.T
+        # Sylvester's matrix is its own transpose.
+        product = _Product.apply(grads[0], torch.ones_like(signs), ctx.power, transposed)
+        return product * signs, None, None, None
+
+
+def _sylvester(
+    x: torch.Tensor,
+    signs: torch.Tensor,
+    power: int,
+    first: torch.Tensor,
+    second: torch.Tensor,
+    out: torch.Tensor,
+) -> None:
+    """``(x * signs) @ H`` by block. Rows come last meanwhile: neighbouring channels, the partners
+    of the first stages, then lie in long contiguous pieces, which pays for both transpositions.
+    """
+    columns = (x.shape[1], x.shape[0])
+    turned = first.view(columns).copy_(x.T)
+    torch.mul(turned, signs.unsqueeze(1), out=second.view(columns))
+    out.copy_(_butterfly(second, first, power, inner=len(x)).view(columns).T)
+
+
+def _kronecker(
+    x: torch.Tensor,
+    signs: torch.Tensor,
+    power: int,
+    small: torch.Tensor,
+    first: torch.Tensor,
+    second: torch.Tensor,
+    out: torch.Tensor,
+) -> None:
+    """``(x * signs) @ (H kron small)`` by block; the small order keeps pieces long enough."""
+    order = len(small)
+    torch.mul(x, signs, out=first.view(x.shape))
+    torch.mm(first.view(-1, order), small, out=second.view(-1, order))
+    out.copy_(_butterfly(second, first, power, inner=order).view(x.shape))
+
+
+def _butterfly(source: torch.Tensor, spare: torch.Tensor, power: int, inner: int) -> torch.Tensor:
+    """Sylvester's matrix times the middle axis of ``source``, a flat (outer, power, inner).
+
+    log2(power) stages of sums and differences, to and fro between both buffers; gives the one that
+    holds the result.
+    """
+    for stage in range(power.bit_length() - 1):
+        pairs = (-1, 2, inner << stage)
+        left, right = source.view(pairs).unbind(1)
+        total, difference = spare.view(pairs).unbind(1)
+        torch.add(left, right, out=total)
+        torch.sub(left, right, out=difference)
+        source, spare = spare, source
+    return source

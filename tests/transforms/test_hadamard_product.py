@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import scipy.linalg
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from mpqbench.errors import BenchError
+from mpqbench.quant.hadamard import SMALL_ORDERS, blocks_of, hadamard_product, paley, split_order
+
+
+class _Counter(TorchDispatchMode):
+    """Counts products and sums that are really executed."""
+
+    def __init__(self):
+        super().__init__()
+        self.done = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        name = func.overloadpacket.__name__
+        if name in ("add", "sub", "mul", "div"):
+            self.done += out.numel()
+        elif name == "mm":
+            self.done += out.numel() * args[0].shape[1]
+        return out
+
+
+def _ones(width: int) -> torch.Tensor:
+    return torch.ones(width)
+
+
+@pytest.mark.parametrize("order", SMALL_ORDERS)
+def test_small_orders_are_hadamard_matrices(order):
+    matrix = paley(order)
+    assert set(matrix.flatten().tolist()) == {-1.0, 1.0}
+    assert torch.equal(matrix @ matrix.T, order * torch.eye(order))
+
+
+@pytest.mark.parametrize("order", [1, 6, 10, 14, 22, 40, 52, 92])
+def test_orders_without_a_construction_are_refused(order):
+    with pytest.raises(BenchError, match=f"gives order {order}"):
+        paley(order)
+
+
+def test_width_to_powers_and_small_orders():
+    assert split_order(1) == (1, 1)
+    assert split_order(128) == (128, 1)
+    assert split_order(1152) == (32, 36)
+    assert split_order(4608) == (128, 36)
+    assert split_order(36) == (1, 36)
+    assert split_order(9) is None
+    assert split_order(0) is None
+    assert split_order(-4) is None
+    assert blocks_of(7) == [1]
+    assert blocks_of(72) == [1, 2, 4, 8, 12, 24, 36, 72]
+
+
+@pytest.mark.parametrize("order", [1, 2, 4, 16, 128])
+@pytest.mark.parametrize("blocks", [1, 3])
+def test_powers_of_two_against_scipy(order, blocks):
+    x = torch.randn(5, blocks * order, generator=torch.Generator().manual_seed(order))
+    dense = torch.from_numpy(scipy.linalg.hadamard(order)).float()
+    expected = x @ torch.block_diag(*[dense] * blocks)
+    ours = hadamard_product(x, _ones(blocks * order), order, None)
+    torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("small", [12, 28, 36])
+@pytest.mark.parametrize("power", [1, 2, 8])
+@pytest.mark.parametrize("blocks", [1, 2])
+def test_products_with_a_small_order_against_the_dense_matrix(small, power, blocks):
+    generator = torch.Generator().manual_seed(small)
+    x = torch.randn(3, 2, blocks * power * small, generator=generator)
+    signs = torch.randn(x.shape[-1], generator=generator)
+    sylvester = torch.from_numpy(scipy.linalg.hadamard(power)).float()
+    block = torch.kron(sylvester, paley(small))
+    expected = (x * signs) @ torch.block_diag(*[block] * blocks)
+    ours = hadamard_product(x, signs, power, paley(small))
+    torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-3)
+
+
+def test_rows_taken_a_few_at_a_time_are_the_same_rows(monkeypatch):
+    x = torch.randn(37, 96, generator=torch.Generator().manual_seed(0))
+    whole = [hadamard_product(x, _ones(96), 32, None), hadamard_product(x, _ones(96), 8, paley(12))]
+    monkeypatch.setattr("mpqbench.quant.hadamard._CHUNK", 96 * 10)
+    parts = [hadamard_product(x, _ones(96), 32, None), hadamard_product(x, _ones(96), 8, paley(12))]
+    torch.testing.assert_close(parts, whole, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("power", "small"), [(8, None), (2, 12), (1, 12), (1, None)])
+def test_gradients_are_those_of_the_dense_product(power, small):
+    matrix = None if small is None else paley(small).double()
+    width = 2 * power * (small or 1)
+    generator = torch.Generator().manual_seed(3)
+    x = torch.randn(3, width, dtype=torch.float64, generator=generator, requires_grad=True)
+    signs = torch.randn(width, dtype=torch.float64, generator=generator)
+    kept = x.detach().clone()
+
+    def product(rows):
+        return hadamard_product(rows, signs, power, matrix)
+
+    assert torch.autograd.gradcheck(product, (x,))
+    assert torch.autograd.gradgradcheck(product, (x,))
+    assert torch.equal(x.detach(), kept)
+
+
+@pytest.mark.parametrize(("power", "small"), [(16, None), (4, 12), (1, None)])
+def test_executed_arithmetic_is_what_the_docstring_says(power, small):
+    matrix = None if small is None else paley(small)
+    width = 3 * power * (small or 1)
+    x = torch.randn(2, 5, width)
+    with _Counter() as counter:
+        hadamard_product(x, _ones(width), power, matrix)
+    per_channel = 1 + math.log2(power) + (small or 0)
+    assert counter.done == 10 * width * per_channel
+
+
+def test_shapes_layouts_and_types():
+    row = torch.randn(16, generator=torch.Generator().manual_seed(1))
+    rows = row.expand(3, 2, 16)
+    expected = hadamard_product(row, _ones(16), 16, None)
+    assert expected.shape == (16,)
+    assert torch.equal(hadamard_product(rows, _ones(16), 16, None), expected.expand(3, 2, 16))
+    strided = torch.randn(16, 6).T
+    same = hadamard_product(strided.contiguous(), _ones(16), 16, None)
+    assert torch.equal(hadamard_product(strided, _ones(16), 16, None), same)
+    assert hadamard_product(torch.empty(0, 16), _ones(16), 16, None).shape == (0, 16)
+    assert hadamard_product(row.bfloat16(), _ones(16), 16, None).dtype == torch.float32
+    assert hadamard_product(row.double(), _ones(16), 16, None).dtype == torch.float64
