@@ -1,0 +1,162 @@
+"""GPTQ: rounding column by column, each error compensated by the columns that follow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from mpqbench.errors import BenchError
+from mpqbench.quant.affine import Grid, dequantize, pack, quantize, weight_rows
+from mpqbench.quant.clipping import GRIDS, check_choice, chosen_grid
+
+if TYPE_CHECKING:
+    from mpqbench.contracts import LayerData, QuantizedWeight
+    from mpqbench.formats import WeightFormat
+
+_RAISES = 3  # times the damping grows tenfold before giving up
+
+
+@dataclass(frozen=True)
+class GPTQ:
+    """GPTQ (arXiv 2210.17323) in the equivalent form of QuIP (arXiv 2307.13304, theorem 6).
+
+    With the damped moment ``M + damping mean(diag M) I = R R^T``, R upper triangular, column k is
+    rounded after adding ``sum_{j<k} (w_j - w^_j) R_jk / R_kk``: one Cholesky factor, no inverse.
+    Columns go in order of falling ``diag M`` where ``act_order``. Runs of at most ``block`` columns
+    are corrected one by one, everything beyond by matrix products; the result does not depend on
+    it. All grids are fixed beforehand from the weight as it came ("static groups"), ``grid`` is
+    "minmax" or "mse" (the shrink search of mse-clip). A column whose input is always zero is
+    rounded to nearest.
+
+    GPTQ is greedy and can lose to nearest rounding, mostly in narrow layers; with ``safeguard`` a
+    row where it has the larger error ``d M d^T`` keeps nearest rounding (our choice).
+    """
+
+    damping: float = 0.01
+    act_order: bool = True
+    block: int = 128
+    grid: str = "minmax"
+    safeguard: bool = True
+    needs_inputs = True
+
+    def __post_init__(self) -> None:
+        if not self.damping > 0:
+            raise BenchError(f"damping must be positive, not {self.damping}")
+        if self.block < 1:
+            raise BenchError(f"block must be at least 1, not {self.block}")
+        check_choice("grid", self.grid, GRIDS)
+
+    def round(
+        self, weight: torch.Tensor, layer: LayerData, fmt: WeightFormat, bits: int
+    ) -> QuantizedWeight:
+        """Integers for weight (out, in).
+
+        Raises BenchError where the moment is missing, not finite or beyond damping, and where a
+        group does not divide ``in``.
+        """
+        if layer.moment is None:
+            raise BenchError(f"layer {layer.name}: 'gptq' needs its moment, and there is none")
+        weight = weight.float()
+        grid = chosen_grid(weight, fmt, bits, layer.name, self.grid)
+        moment = _normalised(layer.moment.float(), layer.name)
+        order = torch.arange(weight.shape[1], device=weight.device)
+        if self.act_order:
+            order = moment.diagonal().argsort(descending=True, stable=True)
+        feedback = feedback_matrix(moment[order][:, order], self.damping, layer.name)
+        columns = _Columns.of(grid, order)
+        levels = columns.round(weight.T[order], feedback, self.block)
+        original = weight_rows(weight, fmt, layer.name)
+        integers = levels.T[:, order.argsort()].reshape(original.shape).add_(grid.zero)
+        if self.safeguard:
+            integers = _better_rows(integers, original, grid, moment)
+        return pack(integers, grid)
+
+
+def _normalised(moment: torch.Tensor, layer: str) -> torch.Tensor:
+    """The moment with 1 as its largest entry: its scale is irrelevant and its squares overflow."""
+    if not torch.isfinite(moment).all():
+        raise BenchError(f"layer {layer}: its moment is not finite")
+    return moment / moment.abs().amax().clamp(min=torch.finfo(moment.dtype).tiny)
+
+
+def _better_rows(
+    integers: torch.Tensor, original: torch.Tensor, grid: Grid, moment: torch.Tensor
+) -> torch.Tensor:
+    """Nearest rounding instead of ``integers`` in the rows where its error is smaller.
+
+    All (out, groups, columns). With residuals a and b, ``a M a^T - b M b^T`` is
+    ``(a - b) M (a + b)^T``: one product with M instead of two.
+    """
+    nearest = quantize(original, grid)
+    difference = (integers - nearest).mul_(grid.scale).flatten(1)
+    both = dequantize(integers, grid).add_(dequantize(nearest, grid)).sub_(original, alpha=2)
+    excess = (difference @ moment).mul_(both.flatten(1)).sum(1)
+    return torch.where((excess > 0)[:, None, None], nearest, integers)
+
+
+def feedback_matrix(moment: torch.Tensor, damping: float, layer: str) -> torch.Tensor:
+    """F (in, in), lower triangular with ones on its diagonal: ``F_kj = R_jk / R_kk``.
+
+    Where the damped moment is not positive definite in float32, the damping grows tenfold, at most
+    three times (our choice). A zero moment gives the identity. Raises BenchError naming the layer
+    where it is still indefinite.
+    """
+    identity = torch.eye(len(moment), device=moment.device)
+    if not moment.any():
+        return identity
+    flipped = moment.flip(0, 1)  # its lower factor is R, flipped
+    mean = flipped.diagonal().mean()
+    for attempt in range(_RAISES + 1):
+        factor, failed = torch.linalg.cholesky_ex(flipped + damping * 10**attempt * mean * identity)
+        if not failed:
+            upper = factor.flip(0, 1)
+            return (upper / upper.diagonal()).T.contiguous()
+    raise BenchError(f"layer {layer}: its moment is not positive definite, whatever the damping")
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """The grid of every column in the order of rounding: (out or 1,) each.
+
+    A weight is ``scale * level`` with ``lowest <= level <= highest``: integers minus zero point.
+    """
+
+    scale: tuple[torch.Tensor, ...]
+    lowest: tuple[torch.Tensor, ...]
+    highest: tuple[torch.Tensor, ...]
+
+    @classmethod
+    def of(cls, grid: Grid, order: torch.Tensor) -> _Columns:
+        scale = torch.as_tensor(grid.scale)[..., 0].T.contiguous()
+        zero = torch.as_tensor(grid.zero)[..., 0].T
+        group = (order // (len(order) // len(scale))).tolist()
+        parts = (scale, grid.lowest - zero, grid.highest - zero)
+        return cls(*(tuple(part[g] for g in group) for part in parts))
+
+    def round(self, weight: torch.Tensor, feedback: torch.Tensor, block: int) -> torch.Tensor:
+        """Levels (in, out) of weight (in, out), whose rows are the columns of the layer."""
+        levels = torch.empty_like(weight)
+        # One buffer: a row is a weight plus its corrections until it is rounded, its error after.
+        work = weight.clone()
+        originals, row, level = weight.unbind(), work.unbind(), levels.unbind()
+
+        def one_by_one(start: int, end: int) -> None:
+            for k in range(start, end):
+                if k > start:
+                    row[k].addmv_(work[start:k].T, feedback[k, start:k])
+                torch.div(row[k], self.scale[k], out=level[k])
+                level[k].round_().clamp_(self.lowest[k], self.highest[k])
+                torch.addcmul(originals[k], level[k], self.scale[k], value=-1, out=row[k])
+
+        def run(start: int, end: int) -> None:
+            if end - start <= block:
+                return one_by_one(start, end)
+            middle = (start + end) // 2
+            run(start, middle)
+            work[middle:end].addmm_(feedback[middle:end, start:middle], work[start:middle])
+            run(middle, end)
+
+        run(0, len(weight))
+        return levels

@@ -1,0 +1,58 @@
+"""Round to nearest on the best of a few percentile ranges."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from mpqbench.errors import BenchError
+from mpqbench.quant.affine import weight_blocks
+from mpqbench.quant.clipping import Range, best_grid, nearest_on, weight_error
+
+if TYPE_CHECKING:
+    from mpqbench.contracts import LayerData, QuantizedWeight
+    from mpqbench.formats import WeightFormat
+
+
+@dataclass(frozen=True)
+class Percentile:
+    """Each grid's range from its ``1 - p`` to its ``p`` quantile, the p of least squared error.
+
+    The three default quantiles are those of PTQ4DiT's code (arXiv 2405.16005); the full range is
+    always a candidate too (our choice), so that this never loses to nearest rounding in weight
+    MSE and an already rounded weight is left alone.
+    """
+
+    percentiles: tuple[float, ...] = (0.99999, 0.9999, 0.999)
+    needs_inputs = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "percentiles", tuple(self.percentiles))
+        if not all(0.5 < p <= 1 for p in self.percentiles):
+            raise BenchError(f"percentiles lie above 0.5 and up to 1, not {self.percentiles}")
+
+    def round(
+        self, weight: torch.Tensor, layer: LayerData, fmt: WeightFormat, bits: int
+    ) -> QuantizedWeight:
+        """Integers for weight (out, in). Raises BenchError where a group does not divide ``in``."""
+        weight = weight.float()
+        ranges = self._ranges(weight_blocks(weight, fmt, layer.name))
+        grid = best_grid(weight, fmt, bits, layer.name, ranges, weight_error())
+        return nearest_on(weight, grid, fmt, layer.name)
+
+    def _ranges(self, blocks: torch.Tensor) -> Iterator[Range]:
+        ordered = blocks.sort(-1).values
+        for p in self.percentiles:
+            yield _quantile(ordered, 1 - p), _quantile(ordered, p)
+
+
+def _quantile(ordered: torch.Tensor, p: float) -> torch.Tensor:
+    """Quantile with linear interpolation; torch.quantile refuses more than 2^24 numbers."""
+    position = p * (ordered.shape[-1] - 1)
+    below = int(position)
+    above = min(below + 1, ordered.shape[-1] - 1)
+    ends = ordered[..., below, None], ordered[..., above, None]
+    return torch.lerp(*ends, position - below)

@@ -1,0 +1,254 @@
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from mpqbench.baselines.roundings.gptq import GPTQ, feedback_matrix
+from mpqbench.baselines.roundings.mse_clip import MSEClip
+from mpqbench.contracts import LayerData
+from mpqbench.errors import BenchError
+from mpqbench.formats import WeightFormat
+from mpqbench.quant.affine import quantize_weight
+
+FORMATS = [
+    WeightFormat(granularity=granularity, group=group, symmetric=symmetric)
+    for granularity, group in [("tensor", None), ("channel", None), ("group", 8)]
+    for symmetric in (True, False)
+]
+fmt_of = pytest.mark.parametrize("fmt", FORMATS, ids=str)
+
+
+def _case(seed, out=16, columns=32, rows=None):
+    """A random weight and the moment of correlated inputs."""
+    rng = np.random.default_rng(seed)
+    mix = rng.normal(size=(columns, columns)) / columns**0.5 + np.eye(columns) * rng.uniform(0, 1)
+    x = rng.normal(size=(rows or 4 * columns, columns)) @ (mix * rng.uniform(0.1, 3, columns))
+    weight = torch.from_numpy(rng.normal(size=(out, columns)).astype(np.float32))
+    return weight, torch.from_numpy(x.T @ x / len(x)).float()
+
+
+def _layer(weight, moment):
+    return LayerData("up", weight.shape[1], weight.shape[0], moment=moment)
+
+
+def _error(rounded, weight, moment):
+    residual = rounded.dequantize().double() - weight.double()
+    return float(((residual @ moment.double()) * residual).sum())
+
+
+def _textbook(weight, moment, scale, zero, lowest, highest, damping, order):
+    """Optimal Brain Surgeon: the inverse Hessian of what is left, anew for every column."""
+    w, h = weight.double().numpy().copy(), moment.double().numpy()
+    h = h + damping * np.diag(h).mean() * np.eye(len(h))
+    integers = np.zeros_like(w)
+    left = list(order)
+    while left:
+        k, inverse = left[0], np.linalg.inv(h[np.ix_(left, left)])
+        integers[:, k] = np.clip(np.round(w[:, k] / scale[:, k]) + zero[:, k], lowest, highest)
+        error = w[:, k] - scale[:, k] * (integers[:, k] - zero[:, k])
+        w[:, left] -= np.outer(error / inverse[0, 0], inverse[0])
+        left.pop(0)
+    return integers
+
+
+@pytest.mark.parametrize("safeguard", [True, False])
+def test_lowers_the_hessian_weighted_error_of_200_random_layers(safeguard):
+    ratios = []
+    for seed in range(200):
+        fmt, bits = FORMATS[seed % len(FORMATS)], 2 + seed % 3
+        weight, moment = _case(seed, rows=16 if seed % 5 == 0 else None)
+        rounding = GPTQ(safeguard=safeguard)
+        ours = rounding.round(weight, _layer(weight, moment), fmt, bits)
+        nearest = quantize_weight(weight, fmt, bits, "up")
+        assert torch.equal(ours.scale, nearest.scale)
+        assert torch.equal(ours.zero, nearest.zero)
+        ratios.append(_error(ours, weight, moment) / _error(nearest, weight, moment))
+    assert np.mean(np.array(ratios) < 1) >= 0.99
+    assert max(ratios) <= 1.05
+    assert np.median(ratios) < 0.8
+
+
+def test_lies_between_nearest_and_the_exhaustive_optimum():
+    points = torch.tensor(list(itertools.product(range(8), repeat=4)), dtype=torch.float64)
+    fmt = WeightFormat(symmetric=False)
+    reached = 0
+    for seed in range(40):
+        weight, moment = _case(seed, out=2, columns=4)
+        ours = GPTQ().round(weight, _layer(weight, moment), fmt, 3)
+        best = 0.0
+        for row in range(2):
+            values = ours.scale[row].double() * (points - ours.zero[row])
+            residual = values - weight[row].double()
+            best += float(((residual @ moment.double()) * residual).sum(1).min())
+        nearest = _error(quantize_weight(weight, fmt, 3, "up"), weight, moment)
+        error = _error(ours, weight, moment)
+        assert best * (1 - 1e-5) <= error <= nearest * (1 + 1e-5)
+        reached += error <= best * 1.001
+    assert reached >= 10
+
+
+@fmt_of
+@pytest.mark.parametrize("act_order", [True, False])
+def test_agrees_with_brain_surgeon_updates_in_float64(fmt, act_order):
+    for seed in range(5):
+        weight, moment = _case(seed)
+        rounding = GPTQ(act_order=act_order, safeguard=False)
+        ours = rounding.round(weight, _layer(weight, moment), fmt, 3)
+        columns = weight.shape[1] // ours.scale.shape[1]
+        scale, zero = (
+            part.repeat_interleave(columns, 1).expand(weight.shape).double().numpy()
+            for part in (ours.scale, ours.zero)
+        )
+        ends = (-4, 3) if fmt.symmetric else (0, 7)
+        order = range(weight.shape[1])
+        if act_order:
+            order = np.argsort(-moment.diagonal().numpy(), kind="stable")
+        expected = _textbook(weight, moment, scale, zero, *ends, 0.01, order)
+        assert np.array_equal(ours.integers.numpy(), expected)
+
+
+@fmt_of
+def test_the_block_size_does_not_change_the_result(fmt):
+    weight, moment = _case(7, 24, 104)
+    layer = _layer(weight, moment)
+    expected = GPTQ(block=1).round(weight, layer, fmt, 3).integers
+    for block in (5, 8, 64, 104, 1000):
+        assert torch.equal(GPTQ(block=block).round(weight, layer, fmt, 3).integers, expected)
+
+
+@fmt_of
+@pytest.mark.parametrize("moment", [torch.eye(32) * 7, torch.zeros(32, 32)], ids=["eye", "zero"])
+def test_uncorrelated_or_absent_inputs_give_nearest_rounding(fmt, moment):
+    weight, _ = _case(3)
+    ours = GPTQ().round(weight, _layer(weight, moment), fmt, 4)
+    nearest = quantize_weight(weight, fmt, 4, "up")
+    assert torch.equal(ours.integers, nearest.integers)
+    assert torch.equal(ours.scale, nearest.scale)
+
+
+@pytest.mark.parametrize("factor", [1e-30, 1e-3, 1e30])
+def test_the_scale_of_the_moment_does_not_matter(factor):
+    weight, moment = _case(5)
+    first, second = (
+        GPTQ().round(weight, _layer(weight, m), FORMATS[3], 3) for m in (moment, moment * factor)
+    )
+    assert (first.integers != second.integers).float().mean() < 0.01
+
+
+def test_a_dead_column_is_rounded_to_nearest_and_disturbs_nobody():
+    weight, moment = _case(6)
+    moment[:, 4] = moment[4, :] = 0
+    fmt = WeightFormat(symmetric=False)
+    ours = GPTQ().round(weight, _layer(weight, moment), fmt, 4)
+    assert torch.equal(ours.integers[:, 4], quantize_weight(weight, fmt, 4, "").integers[:, 4])
+    assert _error(ours, weight, moment) < _error(
+        quantize_weight(weight, fmt, 4, ""), weight, moment
+    )
+
+
+def test_the_mse_grid_is_that_of_mse_clip():
+    weight, moment = _case(8)
+    layer = _layer(weight, moment)
+    ours = GPTQ(grid="mse").round(weight, layer, FORMATS[5], 3)
+    clipped = MSEClip().round(weight, layer, FORMATS[5], 3)
+    assert torch.equal(ours.scale, clipped.scale)
+    assert torch.equal(ours.zero, clipped.zero)
+    assert _error(ours, weight, moment) < _error(clipped, weight, moment)
+
+
+@fmt_of
+@pytest.mark.parametrize("bits", [2, 8])
+@pytest.mark.parametrize(
+    "fill", [0.0, 3.0, -1e-42, 1e30, 3e38], ids=["zero", "constant", "denormal", "huge", "max"]
+)
+def test_hostile_weights_stay_finite_and_in_range(fmt, bits, fill):
+    weight, moment = _case(9)
+    outlier = weight.clone()
+    outlier[1, 2] = fill
+    for hostile in (torch.full_like(weight, fill), outlier):
+        rounded = GPTQ().round(hostile, _layer(weight, moment), fmt, bits)
+        lowest = -(2 ** (bits - 1)) if fmt.symmetric else 0
+        assert torch.isfinite(rounded.dequantize()).all()
+        assert rounded.integers.min() >= lowest
+        assert rounded.integers.max() < lowest + 2**bits
+
+
+def test_a_layer_of_width_one():
+    weight = torch.tensor([[0.3], [-2.0]])
+    rounded = GPTQ().round(weight, _layer(weight, torch.ones(1, 1)), WeightFormat(), 4)
+    torch.testing.assert_close(rounded.dequantize(), weight)
+
+
+def test_a_bad_weight_spoils_its_row_only():
+    weight, moment = _case(2)
+    weight[1, 2] = float("nan")
+    values = GPTQ().round(weight, _layer(weight, moment), WeightFormat(), 4).dequantize()
+    assert torch.isfinite(values).all(dim=1).tolist() == [i != 1 for i in range(16)]
+
+
+def test_the_feedback_is_the_unit_factor_of_the_damped_moment():
+    _, moment = _case(1)
+    factor = feedback_matrix(moment, 0.01, "up").double()
+    damped = moment.double() + 0.01 * moment.diagonal().mean() * torch.eye(32)
+    assert torch.equal(factor, factor.tril())
+    # H = U D U^T with U the transposed factor, so stripping U must leave a diagonal.
+    inverse = torch.linalg.inv(factor)
+    middle = inverse.T @ damped @ inverse
+    off_diagonal = middle - torch.diag(middle.diagonal())
+    assert off_diagonal.abs().max() < 1e-5 * middle.diagonal().max()
+
+
+def test_damping_grows_for_an_indefinite_moment_until_it_gives_up():
+    weight, moment = _case(1)
+    values, vectors = torch.linalg.eigh(moment)
+    values[0] = -0.05 * moment.diagonal().mean()
+    mildly = (vectors * values) @ vectors.T
+    rounded = GPTQ().round(weight, _layer(weight, mildly), WeightFormat(), 4)
+    assert torch.isfinite(rounded.dequantize()).all()
+    with pytest.raises(BenchError, match="layer up: its moment is not positive definite"):
+        GPTQ().round(weight, _layer(weight, -moment), WeightFormat(), 4)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_moment_that_is_missing_or_not_finite_names_the_layer(bad):
+    weight, moment = _case(0)
+    with pytest.raises(BenchError, match="layer up: 'gptq' needs its moment"):
+        GPTQ().round(weight, _layer(weight, None), WeightFormat(), 4)
+    moment[2, 3] = bad
+    with pytest.raises(BenchError, match="layer up: its moment is not finite"):
+        GPTQ().round(weight, _layer(weight, moment), WeightFormat(), 4)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"damping": 0}, "damping must be positive"),
+        ({"block": 0}, "block must be at least 1"),
+        ({"grid": "percentile"}, "grid must be one of minmax, mse"),
+    ],
+)
+def test_bad_parameters_are_refused(params, message):
+    with pytest.raises(BenchError, match=message):
+        GPTQ(**params)
+
+
+def test_the_safeguard_takes_each_row_from_the_better_of_the_two():
+    fmt, replaced = WeightFormat(symmetric=False), 0
+    for seed in range(50):
+        weight, moment = _case(seed, out=8, columns=4)
+        layer = _layer(weight, moment)
+        plain, nearest, ours = (
+            rounded.dequantize().double() - weight
+            for rounded in (
+                GPTQ(safeguard=False).round(weight, layer, fmt, 3),
+                quantize_weight(weight, fmt, 3, "up"),
+                GPTQ().round(weight, layer, fmt, 3),
+            )
+        )
+        errors = [((d @ moment.double()) * d).sum(1) for d in (plain, nearest, ours)]
+        torch.testing.assert_close(errors[2], torch.minimum(*errors[:2]), rtol=1e-4, atol=1e-9)
+        replaced += int((errors[1] < errors[0] * 0.99).sum())
+    assert replaced > 10

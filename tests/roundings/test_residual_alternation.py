@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from mpqbench.errors import BenchError
+from mpqbench.formats import WeightFormat
+from mpqbench.quant.affine import quantize_weight
+from mpqbench.quant.residual import alternate
+
+FMT = WeightFormat(symmetric=False)
+
+
+def _low_rank(rank):
+    def approximate(matrix):
+        u, s, v = torch.linalg.svd(matrix, full_matrices=False)
+        return (u[:, :rank] * s[:rank]) @ v[:rank]
+
+    return approximate
+
+
+def _nearest(matrix):
+    return quantize_weight(matrix, FMT, 3, "up")
+
+
+def _weight(seed):
+    generator = torch.Generator().manual_seed(seed)
+    strong = torch.randn(24, 2, generator=generator) @ torch.randn(2, 16, generator=generator)
+    return torch.randn(24, 16, generator=generator) * 0.3 + strong
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_errors_fall_until_the_last_and_the_best_pair_is_kept(seed):
+    weight = _weight(seed)
+
+    def error(combined):
+        return (combined - weight).square().sum()
+
+    found = alternate(weight, _low_rank(4), _nearest, error, 30)
+    best = found.errors.index(min(found.errors))
+    assert len(found.errors) in (best + 1, best + 2)
+    kept = found.errors[: best + 1]
+    assert all(later < earlier for earlier, later in itertools.pairwise(kept))
+    combined = found.branch + found.rounded.dequantize()
+    assert float(error(combined)) == kept[-1]
+    assert torch.linalg.matrix_rank(found.branch, rtol=1e-4) == 4
+
+
+def test_more_rounds_help():
+    improved = 0
+    for seed in range(8):
+        weight = _weight(seed)
+
+        def error(combined, weight=weight):
+            return (combined - weight).square().sum()
+
+        one, many = (alternate(weight, _low_rank(4), _nearest, error, n) for n in (1, 30))
+        assert len(one.errors) == 1
+        assert many.errors[0] == one.errors[0]
+        improved += min(many.errors) < one.errors[0] * 0.999
+    assert improved >= 6
+
+
+def test_exact_where_the_branch_holds_the_whole_weight():
+    weight = torch.outer(torch.arange(1.0, 7), torch.arange(1.0, 5))
+    found = alternate(
+        weight, lambda matrix: matrix, _nearest, lambda w: (w - weight).abs().max(), 5
+    )
+    assert torch.equal(found.branch, weight)
+    assert not found.rounded.dequantize().any()
+    assert found.errors == (0.0, 0.0)
+
+
+def test_a_worse_second_round_is_dropped():
+    weight = _weight(0)
+    scores = iter([1.0, 2.0])
+    found = alternate(weight, _low_rank(1), _nearest, lambda _: next(scores), 5)
+    assert found.errors == (1.0, 2.0)
+    assert torch.equal(found.branch, _low_rank(1)(weight))
+
+
+def test_no_rounds_are_refused():
+    with pytest.raises(BenchError, match="at least 1 iteration, not 0"):
+        alternate(torch.ones(2, 2), _low_rank(1), _nearest, torch.sum, 0)
