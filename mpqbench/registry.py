@@ -13,7 +13,7 @@ import importlib.util
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -67,12 +67,22 @@ class Registry:
         self._entries[kind][name] = Entry(kind, name, target, origin)
 
     def add_table(self, table: Any, origin: str) -> None:
-        """Register a whole ``PLUGINS`` table."""
+        """Register a whole ``PLUGINS`` table, or nothing of it where one entry is wrong.
+
+        Raises BenchError for another shape, an unknown kind and a taken name.
+        """
         if not isinstance(table, Mapping):
             raise BenchError(f"{origin} has no table PLUGINS = {{kind: {{name: target}}}}")
-        for kind, names in table.items():
-            for name, target in names.items():
-                self.add(kind, name, target, origin)
+        before = {kind: dict(names) for kind, names in self._entries.items()}
+        try:
+            for kind, names in table.items():
+                if not isinstance(names, Mapping) or not all(isinstance(n, str) for n in names):
+                    raise BenchError(f"PLUGINS['{kind}'] of {origin} is no {{name: target}}")
+                for name, target in names.items():
+                    self.add(kind, name, target, origin)
+        except BenchError:
+            self._entries = before
+            raise
 
     def entries(self, kind: str) -> list[Entry]:
         """Entries of a kind, sorted by name. Raises BenchError for an unknown kind."""
@@ -123,15 +133,33 @@ class Registry:
         return validate(Recipe, data, where)
 
     def source_digest(self, recipe: Recipe) -> str:
-        """Digest of the source files of a recipe's plugins: editing one invalidates its results."""
+        """Digest of the source of a recipe's plugins: editing one invalidates its results.
+
+        A plugin's source is its own file and those of the modules it takes names from, beside
+        other people's packages.
+        """
         digests = []
         for kind in ("transform", "rounding", "searcher"):
-            cls = self.entry(kind, getattr(recipe, kind).name).load()
-            path = getattr(sys.modules.get(cls.__module__), "__file__", None)
-            if path is None:
-                raise BenchError(f"{kind} '{getattr(recipe, kind).name}' has no source file")
-            digests.append(hashlib.sha256(Path(path).read_bytes()).hexdigest())
+            name = getattr(recipe, kind).name
+            module = sys.modules.get(self.entry(kind, name).load().__module__)
+            if module is None or getattr(module, "__file__", None) is None:
+                raise BenchError(f"{kind} '{name}' has no source file")
+            digests += [
+                hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in _sources(module)
+            ]
         return digest_of(digests)
+
+
+def _sources(module: ModuleType) -> list[str]:
+    """The files of ``module`` and of the modules of its package that its names come from."""
+    package = module.__name__.partition(".")[0]
+    names = {module.__name__}
+    for value in vars(module).values():
+        owner = getattr(value, "__module__", None)
+        if isinstance(owner, str) and owner.partition(".")[0] == package:
+            names.add(owner)
+    files = (getattr(sys.modules.get(name), "__file__", None) for name in sorted(names))
+    return [file for file in files if file is not None]
 
 
 def parameters(cls: Any) -> dict[str, Any]:
@@ -146,24 +174,31 @@ def parameters(cls: Any) -> dict[str, Any]:
 
 
 def discover(paths: Iterable[Path] = ()) -> Registry:
-    """Everything installed, then the files of ``paths``.
+    """Everything installed, ours first, then the files of ``paths``.
 
-    An installed package that cannot be imported is kept in ``broken`` with its reason, because a
-    stranger's mistake must not stop this run; a file the user named must work.
+    An installed package that cannot be imported, or whose table is malformed or claims a taken
+    name, is kept in ``broken`` with its reason, because a stranger's mistake must not stop this
+    run; a file the user named must work.
     """
     registry = Registry()
-    for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda p: (p.value, p.name)):
+    for point in sorted(entry_points(group=ENTRY_POINTS), key=_ours_first):
         origin = f"package {point.dist.name if point.dist else '?'} ({point.value})"
         try:
-            module = point.load()
+            registry.add_table(getattr(point.load(), "PLUGINS", None), origin)
+        except BenchError as error:
+            registry.broken[origin] = str(error)
         except Exception as error:  # whatever a third party's module raises
             registry.broken[origin] = f"{type(error).__name__}: {error}"
-            continue
-        registry.add_table(getattr(module, "PLUGINS", None), origin)
     for path in paths:
         for file in _plugin_files(path):
             registry.add_table(getattr(_import_file(file), "PLUGINS", None), f"file {file}")
     return registry
+
+
+def _ours_first(point: EntryPoint) -> tuple[bool, str, str]:
+    """Order of loading: no stranger may take a built-in's name, whatever it is called itself."""
+    strange = point.dist is None or point.dist.name != "mpqbench"
+    return strange, point.value, point.name
 
 
 def _plugin_files(path: Path) -> list[Path]:

@@ -41,10 +41,15 @@ def _plugins(registry, kind: str) -> list[tuple[str, str]]:  # type: ignore[no-u
     rows = []
     for entry in registry.entries(kind):
         try:
-            rows.append((entry.name, summary(entry.load())))
+            rows.append((entry.name, f"{summary(entry.load())}{_from(entry.origin)}"))
         except BenchError as error:
             rows.append((entry.name, f"broken: {error}"))
     return rows
+
+
+def _from(origin: str) -> str:
+    """Where a plugin comes from, said only of those that are not built in."""
+    return "" if origin.startswith("package mpqbench (") else f" [{origin}]"
 
 
 def summary(plugin: object) -> str:

@@ -15,6 +15,8 @@ VERBS = {
     "run": ("run:run", "Run a suite and make its leaderboard."),
     "list": ("list_plugins:list_plugins", "List plugins, suites, protocols and models."),
     "info": ("info:info", "Show one plugin: parameters, source, origin."),
+    "check": ("check:check", "Check that a plugin keeps its promises."),
+    "new": ("new:new", "Write a plugin to start from, with its test."),
     "cost": ("cost:cost", "Count MACs, BitOPs and bytes of a model."),
     "score": ("score:score", "Judge a folder or .npz of images."),
     "report": ("report:report", "Render tables and figures from a run."),

@@ -1,0 +1,50 @@
+"""What every plugin promises, as checks that its own tests can run.
+
+    import pytest
+    from mpqbench.conformance import checks
+
+    @pytest.mark.parametrize("check", checks("rounding", MyRounding()), ids=str)
+    def test_conformance(check):
+        check()
+
+The same checks are behind ``mpqbench check NAME``. A rounding may state three class attributes:
+``error_bound`` (default 1.05), how many times nearest rounding's squared error its own may be on
+ordinary layers; ``idempotent`` (default True); and, as a transform may, ``slow`` (default False),
+which has it checked on few cases.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import unknown
+from .check import Check
+
+KINDS = ("transform", "rounding", "searcher")
+
+
+def checks(kind: str, plugin: Any, *, quick: bool | None = None) -> list[Check]:
+    """The checks of a ``transform``, ``rounding`` or ``searcher``; each is called without arguments
+    and raises AssertionError with one sentence.
+
+    ``quick`` runs them on few cases; left ``None``, it is what the plugin states in ``slow``. Each
+    layer is still met once, and so is each format and bit width. Raises BenchError for another
+    kind.
+    """
+    if kind not in KINDS:
+        raise unknown("kind of plugin to check", kind, KINDS)
+    few = bool(getattr(plugin, "slow", False)) if quick is None else quick
+    if kind == "transform":
+        from .transforms import TransformChecks
+
+        return TransformChecks(plugin, few).all()
+    if kind == "rounding":
+        from .roundings import RoundingChecks
+
+        return RoundingChecks(plugin, few).all()
+    from .searchers import SearcherChecks
+
+    return SearcherChecks(plugin).all()
+
+
+__all__ = ["KINDS", "Check", "checks"]

@@ -1,0 +1,109 @@
+"""Counts what a transform's ``input`` really does and reads, operation by operation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+_LEFT_OPERAND = {"mm": 0, "bmm": 0, "mv": 0, "dot": 0, "linear": 0, "addmm": 1, "baddbmm": 1,
+                 "addmv": 1}  # fmt: skip
+_MOVES = {
+    "_to_copy", "_unsafe_view", "arange", "bitwise_and", "cat", "clone", "constant_pad_nd",
+    "copy", "copy_", "empty", "empty_like", "fill_", "flip", "full", "full_like", "gather",
+    "index", "index_copy", "index_put", "index_put_", "index_select", "lift_fresh", "new_empty",
+    "new_full", "new_ones", "new_zeros", "ones", "ones_like", "repeat", "roll", "scalar_tensor",
+    "scatter", "select_scatter", "slice_scatter", "stack", "take", "zero_", "zeros", "zeros_like",
+}  # fmt: skip
+
+
+class Executed(TorchDispatchMode):
+    """MACs executed inside its ``with`` block, and the tensors read that it did not make itself.
+
+    A matrix product of (m, k) and (k, n) counts m k n; any other arithmetic counts each number of
+    its largest operand or result once; moving numbers counts nothing. ``given`` is the input,
+    which is not among ``read``.
+    """
+
+    def __init__(self, given: torch.Tensor) -> None:
+        super().__init__()
+        self.macs = 0
+        self.read: list[torch.Tensor] = []
+        self._known = {_storage(given)}
+        self._alive: list[Any] = []  # a freed intermediate's address could come again
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Run one operation and write it down."""
+        inputs = _tensors((args, kwargs))
+        for tensor in inputs:
+            if _storage(tensor) not in self._known:
+                self.read.append(tensor.detach())
+                self._known.add(_storage(tensor))
+        result = func(*args, **(kwargs or {}))
+        outputs = _tensors(result)
+        self._known.update(map(_storage, outputs))
+        self._alive.append(result)
+        self.macs += _macs(func, args, inputs, outputs)
+        return result
+
+
+def macs_per_row(function: Callable[[torch.Tensor], torch.Tensor], rows: torch.Tensor) -> float:
+    """MACs of ``function`` for one more row, from runs on half and on all of ``rows`` (n, in)."""
+    half = len(rows) // 2
+    few, many = (_run(function, rows[:n].clone()).macs for n in (half, len(rows)))
+    return (many - few) / (len(rows) - half)
+
+
+def read_tensors(
+    function: Callable[[torch.Tensor], torch.Tensor], rows: torch.Tensor
+) -> list[torch.Tensor]:
+    """The tensors that ``function`` reads besides ``rows``, wherever it keeps them."""
+    return _run(function, rows.clone()).read
+
+
+def information_bits(tensor: torch.Tensor) -> int:
+    """Bits that ``tensor`` must take: 1 a number where all have one magnitude (signs), 16 for
+    other floats, as many as the largest needs for integers.
+    """
+    numbers = min(tensor.numel(), tensor.untyped_storage().nbytes() // tensor.element_size())
+    if tensor.dtype == torch.bool:
+        return numbers
+    magnitudes = tensor.abs()
+    if not tensor.is_floating_point():
+        return numbers * max(1, math.ceil(math.log2(int(magnitudes.max()) + 1)))
+    return numbers * (1 if len(magnitudes.unique()) == 1 else 16)
+
+
+def _run(function: Callable[[torch.Tensor], torch.Tensor], rows: torch.Tensor) -> Executed:
+    with torch.no_grad(), Executed(rows) as executed:
+        function(rows)
+    return executed
+
+
+def _macs(func: Any, args: Any, inputs: list[torch.Tensor], outputs: list[torch.Tensor]) -> int:
+    name = func.overloadpacket.__name__
+    if name in _LEFT_OPERAND:
+        return outputs[0].numel() * args[_LEFT_OPERAND[name]].shape[-1]
+    if name == "convolution":
+        return outputs[0].numel() * (args[1].numel() // args[1].shape[0])
+    if func.is_view or name in _MOVES:
+        return 0
+    return max((t.numel() for t in (*inputs, *outputs) if t.is_floating_point()), default=0)
+
+
+def _tensors(tree: Any) -> list[torch.Tensor]:
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
+
+
+def _storage(tensor: torch.Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()

@@ -1,0 +1,54 @@
+"""Every registered plugin keeps the promises that a stranger's must keep.
+
+With default parameters on all cases; iterative ones, and those that a method changes, on few.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from mpqbench.conformance import KINDS, checks
+from mpqbench.recipe import PluginChoice
+from mpqbench.registry import discover, parameters
+
+FEW_ITERATIONS = 10  # iterative roundings: their promises do not wait for convergence
+
+
+def _cases():
+    registry = discover()
+    assert not registry.broken
+    for kind in KINDS:
+        for entry in registry.entries(kind):
+            known = parameters(entry.load())
+            for params in _variants(registry, kind, entry.name):
+                few = {"iterations": FEW_ITERATIONS} if "iterations" in known else {}
+                plugin = registry.create(kind, PluginChoice(name=entry.name, params=params | few))
+                label = "-".join([kind, entry.name, *(f"{k}={v}" for k, v in params.items())])
+                for check in checks(kind, plugin, quick=True if few or params else None):
+                    yield pytest.param(check, id=f"{label}-{check}")
+
+
+def _variants(registry, kind, name):
+    """Parameters: the defaults, and what each registered method gives the plugin."""
+    found = [{}]
+    for method in registry.entries("method"):
+        choice = getattr(method.load(), kind)
+        if choice.name == name and choice.params not in found:
+            found.append(choice.params)
+    return found
+
+
+@pytest.mark.parametrize("check", list(_cases()))
+def test_a_built_in_conforms(check):
+    check()
+
+
+def test_built_ins_are_frozen():
+    for kind in KINDS:
+        for entry in discover().entries(kind):
+            plugin = entry.load()()
+            for field in dataclasses.fields(plugin):
+                with pytest.raises(dataclasses.FrozenInstanceError):
+                    setattr(plugin, field.name, None)
