@@ -11,7 +11,7 @@ from __future__ import annotations
 from mpqbench.formats import ActivationFormat, WeightFormat
 from mpqbench.recipe import PluginChoice, Recipe
 
-BLOCKWISE = PluginChoice(name="adaround", params={"unit": "block"})
+BLOCKWISE = PluginChoice(name="adaround", params={"unit": "block", "iterations": 300})
 
 RTN = Recipe(
     name="rtn",
@@ -82,7 +82,7 @@ PTQ4DIT = Recipe(
     summary="saliences balanced over time steps, static activations, blocks reconstructed",
     source="PTQ4DiT, arXiv 2405.16005, and its code",
     keeps="balancing except at mlp.down, static grids per tensor, 8-bit attention, reconstruction",
-    leaves_out="folding into adaLN, quantizing embedding and final layers, 20,000 iterations",
+    leaves_out="folding into adaLN, quantizing embedding and final layers, all but 300 iterations",
     transform=PluginChoice(name="balance"),
     rounding=BLOCKWISE,
     activation_format=ActivationFormat(granularity="tensor"),
@@ -103,7 +103,7 @@ ADAROUND = Recipe(
     summary="up or down is learned for each weight on the output error of its layer",
     source="AdaRound, arXiv 2004.10568, section 3.2",
     keeps="rectified sigmoid, annealed regulariser, one layer at a time",
-    leaves_out="the non-linearity after the layer, and most of its 20,000 iterations",
+    leaves_out="the non-linearity after the layer, all but 1,000 of 20,000 iterations",
     rounding=PluginChoice(name="adaround"),
 )
 
@@ -112,6 +112,6 @@ BRECQ = Recipe(
     summary="up or down is learned for all weights of a block on the block's output error",
     source="BRECQ, arXiv 2102.05426",
     keeps="blocks as the unit, learned rounding",
-    leaves_out="Fisher weights, learned activation ranges, most of its 20,000 iterations",
+    leaves_out="Fisher weights, learned activation ranges, all but 300 of 20,000 iterations",
     rounding=BLOCKWISE,
 )

@@ -146,7 +146,9 @@ def _samples_fingerprint(job: Job, resources: Resources) -> str:
         {
             "version": __version__,
             "model": resources.model(job.model, job.protocol).digest,
-            "recipe": job.recipe.model_dump(mode="json", exclude={"summary", "source", "keeps", "leaves_out"}),
+            "recipe": job.recipe.model_dump(
+                mode="json", exclude={"summary", "source", "keeps", "leaves_out"}
+            ),
             "plugins": resources.registry.source_digest(job.recipe),
             "budget": str(job.budget),
             "seed": job.seed,
