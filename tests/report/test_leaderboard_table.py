@@ -15,8 +15,9 @@ from mpqbench.report.table import is_tie, leaderboard, paired_difference
 
 REQUIRED = """
 model method budget seed status reason fd fd_ci fd_delta fd_delta_ci sfd sfd_ci is is_ci precision
-recall kid kid_ci psnr ssim latent_mse output_mse bitops bitops_linear bitops_per_image bytes effective_bits
-satisfied search_evals seconds peak_mb extractor n_images fingerprint metric_fingerprint
+recall kid kid_ci psnr ssim latent_mse output_mse bitops bitops_linear bitops_per_image
+bytes effective_bits satisfied search_evals seconds peak_mb extractor n_images fingerprint
+metric_fingerprint
 """
 
 
