@@ -20,7 +20,7 @@ from mpqbench.recipe import PluginChoice
 from mpqbench.registry import discover
 
 BATCHES = (100, 256)  # 100: a micro-batch of 50 with and without class
-IN_CACHE = 64  # rows of a quantizer at a time
+IN_CACHE = 2**16  # numbers in a quantizer at a time: 256 KB
 
 
 @pytest.fixture(scope="module")
@@ -81,12 +81,13 @@ def bench_quantizers_in_cache(benchmark, model, batch):
     with quantized(model) as made:
         layers = [layer for layer in made.layers.values() if layer.reader == 0]
         rows = [batch if layer.precision == Precision(8, 8) else 16 * batch for layer in layers]
-        pieces = [torch.randn(IN_CACHE, layer.in_features) for layer in layers]
+        widths = [layer.in_features for layer in layers]
+        pieces = [torch.randn(IN_CACHE // width, width) for width in widths]
 
         @torch.inference_mode()
         def quantizers():
             for layer, count, piece in zip(layers, rows, pieces, strict=True):
-                for _ in range(-(-count // IN_CACHE)):
+                for _ in range(round(count / len(piece))):
                     layer.activation(piece)
 
         measure(benchmark, quantizers)

@@ -93,15 +93,23 @@ class Registry:
     def entry(self, kind: str, name: str) -> Entry:
         """One entry. Raises BenchError with the nearest valid name."""
         if name not in self._entries[kind]:
-            raise unknown(kind, name, self._entries[kind])
+            raise self._missing(unknown(kind, name, self._entries[kind]))
         return self._entries[kind][name]
 
     def find(self, name: str) -> list[Entry]:
         """Entries of that name over all kinds. Raises BenchError where there is none."""
         found = [names[name] for names in self._entries.values() if name in names]
         if not found:
-            raise unknown("plugin", name, {n for names in self._entries.values() for n in names})
+            known = {n for names in self._entries.values() for n in names}
+            raise self._missing(unknown("plugin", name, known))
         return found
+
+    def _missing(self, error: BenchError) -> BenchError:
+        """``error``, and the packages that may have had the plugin."""
+        if not self.broken:
+            return error
+        broken = "; ".join(f"{origin}: {reason}" for origin, reason in self.broken.items())
+        return BenchError(f"{error}; plugins of broken packages are missing: {broken}")
 
     def create(self, kind: str, choice: PluginChoice) -> Any:
         """The plugin of ``choice`` with its parameters, each of which must be known to it."""

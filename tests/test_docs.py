@@ -41,6 +41,28 @@ def test_the_plugin_page_runs(tiny_folder, tmp_path, monkeypatch):
     assert "cheapest allocation costs" in rows.reason["rtn-cheapest", "W3A3"]
 
 
+def test_the_page_on_methods_says_what_the_recipes_say():
+    page = (ROOT / "docs/methods.md").read_text()
+    registry = discover()
+    for entry in registry.entries("method"):
+        recipe = entry.load()
+        if entry.name != "full-precision" and entry.origin.startswith("package mpqbench "):
+            texts = (f"`{recipe.name}`", recipe.source, recipe.keeps, recipe.leaves_out)
+            assert all(texts)
+            assert f"| {' | '.join(texts)} |" in page
+    for kind in ("transform", "rounding"):
+        for entry in registry.entries(kind):
+            if entry.origin.startswith("package mpqbench "):
+                assert f"| `{entry.name}` |" in page
+
+
+def test_the_methods_of_the_page_are_planned(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"budgets: [W4A4]\n{blocks('docs/methods.md', 'yaml')[0]}")
+    jobs = plan(load_suite(str(path)), discover(), "cpu")
+    assert [job.recipe.name for job in jobs[1:]] == ["gptq-g32", "rotated", "searched", "static-8"]
+
+
 def test_the_suite_of_the_readme_is_planned(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text(blocks("README.md", "yaml")[0])

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from mpqbench.cli.main import main
+from mpqbench.errors import BenchError
 from mpqbench.registry import discover
 
 BROKEN = {
@@ -62,3 +63,9 @@ def test_a_broken_package_is_listed_and_nothing_else_suffers(name, install, caps
     assert set(rows) == ours | {"stranger"}
     assert "cannot be imported: ModuleNotFoundError" in rows["stranger"]
     assert "mpqbench.baselines" in discover().entry("rounding", "nearest").origin
+
+
+def test_an_unknown_name_points_to_the_broken_packages(install):
+    install("raises", "raise RuntimeError('not today')")
+    with pytest.raises(BenchError, match=r"unknown rounding 'mine'.*aaa-raises.*not today"):
+        discover().entry("rounding", "mine")
