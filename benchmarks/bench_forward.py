@@ -1,10 +1,12 @@
 """A fake-quantized forward of the embedded model against its full-precision forward.
 
-The gap has two parts: arithmetic that a fused kernel would do as well (``quantizers in cache``: the
-same numbers, in pieces that stay in cache), and passes over memory, which fusion would remove.
+The gap has two parts: arithmetic that a fused kernel would do as well (``arithmetic ms``, extra
+information of the JSON output), and passes over memory and calls, which fusion would remove.
 """
 
 from __future__ import annotations
+
+import time
 
 import pytest
 import torch
@@ -20,7 +22,6 @@ from mpqbench.recipe import PluginChoice
 from mpqbench.registry import discover
 
 BATCHES = (100, 256)  # 100: a micro-batch of 50 with and without class
-IN_CACHE = 2**16  # numbers in a quantizer at a time: 256 KB
 
 
 @pytest.fixture(scope="module")
@@ -70,24 +71,34 @@ def bench_full_precision(benchmark, model, batch):
 @pytest.mark.parametrize("transform", ["none", "hadamard"])
 def bench_w4a4(benchmark, model, batch, transform):
     benchmark.group = f"forward of {batch} latents"
-    with quantized(model, transform):
+    with quantized(model, transform) as made:
         measure(benchmark, forward, model, inputs(batch))
+        benchmark.extra_info["arithmetic ms"] = round(arithmetic_ms(made, batch), 1)
 
 
-@pytest.mark.parametrize("batch", BATCHES)
-def bench_quantizers_in_cache(benchmark, model, batch):
-    """Every quantizer of the forward over as many rows, in pieces that stay in cache."""
-    benchmark.group = f"forward of {batch} latents"
-    with quantized(model) as made:
-        layers = [layer for layer in made.layers.values() if layer.reader == 0]
-        rows = [batch if layer.precision == Precision(8, 8) else 16 * batch for layer in layers]
-        widths = [layer.in_features for layer in layers]
-        pieces = [torch.randn(IN_CACHE // width, width) for width in widths]
+def arithmetic_ms(made, batch):
+    """Milliseconds that the six operations of all quantizers take on data in cache, on all threads.
 
-        @torch.inference_mode()
-        def quantizers():
-            for layer, count, piece in zip(layers, rows, pieces, strict=True):
-                for _ in range(round(count / len(piece))):
-                    layer.activation(piece)
+    Per number, from pieces of two sizes, so that what a call costs whatever its size drops out.
+    """
+    layers = [layer for layer in made.layers.values() if layer.reader == 0]
+    rows = [batch if layer.precision == Precision(8, 8) else 16 * batch for layer in layers]
+    numbers = sum(n * layer.in_features for n, layer in zip(rows, layers, strict=True))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    small, large = (_six_operations(size) for size in (2**8, 2**15))
+    torch.set_num_threads(threads)
+    return 1e3 * numbers * (large - small) / (2**15 - 2**8) / threads
 
-        measure(benchmark, quantizers)
+
+def _six_operations(size):
+    """Least seconds of smallest, largest, divide, round, clamp, multiply on ``size`` numbers."""
+    x, scale = torch.randn(size // 128 or 1, min(size, 128)), torch.tensor(1.0)
+    best = float("inf")
+    for _ in range(300):
+        start = time.perf_counter()
+        x.amin(-1)
+        x.amax(-1)
+        torch.minimum(x.div_(scale).round_(), scale, out=x).mul_(scale)
+        best = min(best, time.perf_counter() - start)
+    return best
