@@ -9,6 +9,7 @@ from torch import nn
 
 from mpqbench.baselines.roundings.nearest import Nearest
 from mpqbench.baselines.transforms.none import Identity, NoTransform
+from mpqbench.conformance.models import tiny_transformer
 from mpqbench.contracts import LayerData, QuantizedWeight
 from mpqbench.cost import count
 from mpqbench.errors import BenchError, Diverged
@@ -27,18 +28,7 @@ W8A8 = Precision(8, 8)
 
 @pytest.fixture
 def transformer() -> DiTTransformer2DModel:
-    torch.manual_seed(0)
-    model = DiTTransformer2DModel(
-        num_attention_heads=2,
-        attention_head_dim=8,
-        in_channels=4,
-        out_channels=8,
-        num_layers=2,
-        sample_size=8,
-        num_embeds_ada_norm=3,
-        norm_elementwise_affine=False,
-    )
-    return model.eval().requires_grad_(False)
+    return tiny_transformer()
 
 
 def _forward(model: nn.Module) -> torch.Tensor:

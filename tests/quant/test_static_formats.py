@@ -10,6 +10,7 @@ from diffusers import DiTTransformer2DModel
 
 from mpqbench.baselines.roundings.nearest import Nearest
 from mpqbench.baselines.transforms.none import NoTransform
+from mpqbench.conformance.models import tiny_transformer
 from mpqbench.contracts import LayerData
 from mpqbench.errors import BenchError
 from mpqbench.formats import ActivationFormat, WeightFormat
@@ -25,18 +26,7 @@ STEPS = torch.tensor([990, 700, 400, 100])
 
 @pytest.fixture
 def transformer() -> DiTTransformer2DModel:
-    torch.manual_seed(0)
-    model = DiTTransformer2DModel(
-        num_attention_heads=2,
-        attention_head_dim=8,
-        in_channels=4,
-        out_channels=8,
-        num_layers=2,
-        sample_size=8,
-        num_embeds_ada_norm=3,
-        norm_elementwise_affine=False,
-    )
-    return model.eval().requires_grad_(False)
+    return tiny_transformer()
 
 
 def _apply(model, fmt, low=(-1.0,) * 4, high=(14.0,) * 4, without=(), **options):
