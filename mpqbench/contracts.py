@@ -142,23 +142,57 @@ class BlockRounding(Protocol):
 
 
 class SearchProblem(Protocol):
-    """All a searcher can see: it cannot reach the model, so every searcher is counted alike."""
+    """All a searcher can see: it cannot reach the model, so every searcher is counted alike.
+
+    Costs add up over groups, in one or several measures (``bitops`` first); scores are better when
+    lower. ``spent`` and ``allowance`` are evaluations in full forwards of the calibration set:
+    ``table``, ``score`` and ``score_many`` raise Exhausted instead of spending more.
+    """
 
     groups: Sequence[str]
     budget: Budget
     rng: np.random.Generator
-    spent: float  # evaluations so far, in full forwards of the calibration set
+    spent: float
+    allowance: float
 
     def choices(self, group: str) -> Sequence[Precision]:
-        """Precisions that ``group`` may take."""
+        """Precisions that ``group`` may take, cheapest first."""
+        ...
+
+    def costs(self, group: str) -> np.ndarray:
+        """What each choice of ``group`` adds: (choices, measures) float64."""
+        ...
+
+    def limits(self) -> np.ndarray:
+        """The most an allocation may cost in each measure: (measures,), infinity for no bound."""
         ...
 
     def cost(self, allocation: Mapping[str, Precision]) -> float:
-        """BitOPs of the searchable groups under ``allocation``."""
+        """The first measure of an allocation, which may be partial."""
         ...
 
     def limit(self) -> float:
-        """The budget in the unit of ``cost``."""
+        """The bound on ``cost``."""
+        ...
+
+    def fits(self, allocation: Mapping[str, Precision]) -> bool:
+        """Whether ``allocation`` keeps every limit."""
+        ...
+
+    def table(self) -> Mapping[str, np.ndarray]:
+        """Additive scores by group, in the order of its choices: (choices,) float64 each."""
+        ...
+
+    def score(self, allocation: Mapping[str, Precision]) -> float:
+        """Joint score; the groups that a partial allocation leaves out are in the environment."""
+        ...
+
+    def score_many(self, allocations: Sequence[Mapping[str, Precision]]) -> np.ndarray:
+        """Joint scores (n,) float64, often much faster than one by one."""
+        ...
+
+    def best(self) -> Allocation | None:
+        """The best complete allocation within the limits that was scored jointly so far."""
         ...
 
 

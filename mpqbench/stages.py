@@ -26,7 +26,7 @@ from .recipe import Job
 from .records.schema import AllocationSummary, Costs, Metric, Score
 from .resources import Judge, Resources
 from .samples import SampleStore
-from .search.problem import CountedProblem
+from .search.counted import CountedProblem
 
 PAIRS = 250  # images compared at a time
 _KNOWN = ("inputs", "times", "moment", "step_maxima", "steps")
