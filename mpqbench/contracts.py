@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from .formats import PER_CHANNEL, PER_TOKEN, ActivationFormat, WeightFormat
 from .precision import FULL, Allocation, Budget, Precision
@@ -138,6 +138,52 @@ class BlockRounding(Protocol):
 
     def round_block(self, block: BlockData, fmt: WeightFormat) -> Mapping[str, QuantizedWeight]:
         """Integers for every layer of ``block.weights``."""
+        ...
+
+
+class GroupForm(Protocol):
+    """A group of layers at one precision; ``weight`` is rounded, ``basis`` the same before.
+
+    Both (out, in) in the basis of ``source``, whose ``transform`` moves an input there and which,
+    called, moves and quantizes it.
+    """
+
+    weight: torch.Tensor
+    basis: torch.Tensor
+    bias: torch.Tensor | None
+    source: Any
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """Input (n, tokens, in) to output (n, tokens, out)."""
+        ...
+
+
+class QuantizableGroup(Protocol):
+    """The layers of one group side by side, in full precision and at any precision."""
+
+    name: str
+
+    def full(self, x: torch.Tensor) -> torch.Tensor:
+        """Input (n, tokens, in) to output (n, tokens, out) in full precision."""
+        ...
+
+    def at(self, precision: Precision) -> GroupForm:
+        """The layers at ``precision``."""
+        ...
+
+
+class Environment(Protocol):
+    """What the layers outside the groups under test do while those are scored."""
+
+    def layer(
+        self, group: QuantizableGroup, base: Precision, inputs: int, seed: int
+    ) -> Callable[[torch.Tensor], torch.Tensor]:
+        """The function of ``group`` from input (n, tokens, in) to output (n, tokens, out).
+
+        ``base`` is the budget's precision. n is a multiple of ``inputs``: candidate after
+        candidate with the same inputs in the same order. Anything random must be the same for
+        each of them, and is drawn from ``seed``. The first call is the environment alone.
+        """
         ...
 
 

@@ -24,6 +24,7 @@ class Cell:
 
     def __init__(self, model: Any, group: Group, build: Builder) -> None:
         self.model, self.group, self.build = model, group, build
+        self.name = group.name
         layers = [linear_layer(model, path) for path in group.layers]
         self.weight = torch.cat([layer.weight for layer in layers])
         biases = [layer.bias for layer in layers if layer.bias is not None]

@@ -53,7 +53,9 @@ def build_engine(
     chain = Chain(transformer, _attention(attention_bits))
     settings = (chain, build, adaln, list(cells.values()), outside)
     batches = _batches(transformer, groups, calibration, settings, batch, device)
-    return Engine(chain, cells, batches, _work(transformer, groups), rows)
+    engine = Engine(chain, cells, batches, _work(transformer, groups), rows)
+    engine.errors([{}])  # the environment alone comes first: it may measure itself on what it sees
+    return engine
 
 
 def _attention(bits: int | None) -> Any:

@@ -145,7 +145,6 @@ def test_shared_work_is_counted_once_and_never_above_the_price(model):
     engine = _engine(model)
     left = [{engine.groups[4]: choice} for choice in CHOICES]
     pairs = [a | {engine.groups[5]: choice} for a in left for choice in CHOICES]
-    engine.errors([{}])  # the environment before and behind, once
     engine.errors([pairs[0]])
     before = engine.forwards
     engine.errors(pairs)
