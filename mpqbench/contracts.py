@@ -6,7 +6,7 @@ its work in one method. Register it in a module's ``PLUGINS`` table (see ``mpqbe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -184,6 +184,56 @@ class Environment(Protocol):
         candidate with the same inputs in the same order. Anything random must be the same for
         each of them, and is drawn from ``seed``. The first call is the environment alone.
         """
+        ...
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """How a random projection of the network's output depends on one group, for some inputs.
+
+    ``inputs`` (n, tokens, in) is what the group reads, ``gradient`` (n, tokens, out) that of
+    ``<v, output>`` by what it gives, for v of independent standard normal numbers, ``outputs`` how
+    many numbers that output has.
+    """
+
+    group: str
+    inputs: torch.Tensor
+    gradient: torch.Tensor
+    outputs: int
+
+
+class Network(Protocol):
+    """What an objective sees of the network: groups in full precision and quantized."""
+
+    groups: Sequence[str]
+
+    def choices(self, group: str) -> Sequence[Precision]:
+        """Precisions that ``group`` may take."""
+        ...
+
+    def group(self, name: str) -> QuantizableGroup:
+        """The layers of a group."""
+        ...
+
+    def inputs(self, group: str) -> Iterator[torch.Tensor]:
+        """What ``group`` reads in full precision, batch by batch: (n, tokens, in)."""
+        ...
+
+    def sensitivities(self, probes: int, seed: int) -> Iterator[Sequence[Sensitivity]]:
+        """For every probe and every batch, those of all groups: one forward and backward each."""
+        ...
+
+
+class Objective(Protocol):
+    """Scores allocations; lower is better. Either method may be missing, not both."""
+
+    def table(self, network: Network) -> Mapping[str, Sequence[float]]:
+        """Additive scores of every group, in the order of its choices."""
+        ...
+
+    def distance(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Joint scores (candidates, n) of outputs (candidates, n, c, h, w) against full precision's
+        targets (n, c, h, w). Averaged over inputs; the table is then each group alone."""
         ...
 
 

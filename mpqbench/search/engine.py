@@ -8,7 +8,7 @@ together; behind the last covered stage all of them go through the environment t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,6 +21,7 @@ from .cells import Cell
 Partial = Mapping[str, Precision]
 Token = Precision | None  # at one stage; None: the environment
 Tokens = tuple[Token, ...]
+Distance = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 @dataclass
@@ -44,11 +45,12 @@ class Batch:
 
 
 class Engine:
-    """Errors of partial allocations on calibration inputs.
+    """Scores of partial allocations on calibration inputs.
 
     ``work`` (stages,) is what each stage costs, in any unit: ``forwards`` counts what was run in
     forwards of all inputs. ``rows`` is how many inputs go through a stage in one piece, at least
-    one batch.
+    one batch. ``distance`` makes scores (candidates, inputs) of outputs (candidates, inputs, c, h,
+    w) and targets (inputs, c, h, w); mean squared error unless an objective has its own.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Engine:
         batches: Sequence[Batch],
         work: np.ndarray,
         rows: int = 512,
+        distance: Distance | None = None,
     ) -> None:
         self.chain, self.cells, self.batches = chain, cells, tuple(batches)
         self.groups = tuple(cells)
@@ -66,6 +69,7 @@ class Engine:
         self._inputs = sum(len(batch) for batch in batches)
         self._share = work / work.sum()
         self._rows = rows
+        self.distance = distance or squared_error
 
     def price(self, partial: Partial) -> float:
         """The most forwards that an allocation takes: everything from its first group on."""
@@ -73,7 +77,7 @@ class Engine:
         return float(self._share[first:].sum())
 
     def errors(self, partials: Sequence[Partial]) -> np.ndarray:
-        """Squared errors, mean over the output of each input: (allocations, inputs) float64."""
+        """What ``distance`` gives for each input: (allocations, inputs) float64."""
         return np.concatenate([self.batch_errors(partials, b) for b in self.batches], axis=1)
 
     def batch_errors(self, partials: Sequence[Partial], batch: Batch) -> np.ndarray:
@@ -117,8 +121,8 @@ class Engine:
         for at in range(start + length, len(self.groups)):
             state = self._through(batch, at, state, batch.environment[at])
         output = self.chain.finish(state, batch.times, batch.classes)
-        shares = output.view(len(order), len(batch), -1).double()
-        errors = (shares - batch.targets.flatten(1).double()).square().mean(-1).cpu().numpy()
+        shares = output.view(len(order), *batch.targets.shape)
+        errors = self.distance(shares, batch.targets).double().cpu().numpy()
         place = {prefix: row for row, prefix in enumerate(order)}
         return errors[[place[own] for own in padded]]
 
@@ -160,6 +164,11 @@ class Engine:
                 state = self._through(batch, at, state, batch.environment[at])
             batch.prefixes[start] = state
         return batch.prefixes[start]
+
+
+def squared_error(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Mean squared difference of each candidate and input, float64."""
+    return (outputs.double() - targets.double()).square().flatten(2).mean(2)
 
 
 def _candidates(state: State, parents: Sequence[int], inputs: int) -> State:

@@ -4,38 +4,49 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from ..errors import BenchError
 from ..precision import Precision
 from .engine import Engine, Partial
+from .network import FullPrecision
 from .race import beaten
 
 
 @dataclass(frozen=True)
 class JointScorer:
-    """Mean squared error of the network's output over all calibration inputs, in an environment.
+    """Scores of an objective in an environment, means over all calibration inputs.
 
-    Its additive table is the joint score of each group alone. With ``level`` a candidate leaves
-    after a batch of inputs when a cheaper one of the same call is better for sure (see ``race``):
-    its score is then the mean over what it has seen, and at least that of the best it lost to.
+    An objective without a table of its own gets one: the joint score of each group alone. With
+    ``level`` a candidate leaves after a batch of inputs when a cheaper one of the same call is
+    better for sure (see ``race``): its score is then the mean over what it has seen, and at least
+    that of the best it lost to.
     """
 
     engine: Engine
     choices: Mapping[str, Sequence[Precision]]
     cost: Mapping[str, Mapping[Precision, float]]
+    objective: Any = None
     level: float | None = None
 
     def table(self) -> tuple[Mapping[str, np.ndarray], float]:
-        """Scores of every choice of every group alone, and the forwards they took."""
+        """Additive scores by group in the order of its choices, and the forwards they took."""
         before = self.engine.forwards
+        if hasattr(self.objective, "table"):
+            found = self.objective.table(FullPrecision(self.engine, self.choices))
+            table = {group: np.asarray(own, dtype=float) for group, own in found.items()}
+            return table, self.engine.forwards - before
         entries = [{group: p} for group, own in self.choices.items() for p in own]
         flat = iter(self.engine.errors(entries).mean(1))
         table = {g: np.array([next(flat) for _ in own]) for g, own in self.choices.items()}
         return table, self.engine.forwards - before
 
     def table_price(self) -> float:
-        """The price of every entry."""
+        """The price of every entry; of an objective's own table, nothing in advance."""
+        if hasattr(self.objective, "table"):
+            return 0.0
         return sum(self.price({group: own[0]}) * len(own) for group, own in self.choices.items())
 
     def price(self, allocation: Partial) -> float:
@@ -43,7 +54,13 @@ class JointScorer:
         return self.engine.price(allocation)
 
     def scores(self, allocations: Sequence[Partial]) -> tuple[np.ndarray, float]:
-        """Joint scores (n,), and the forwards they took."""
+        """Joint scores (n,), and the forwards they took.
+
+        Raises BenchError where the objective has only a table.
+        """
+        if self.objective is not None and not hasattr(self.objective, "distance"):
+            name = type(self.objective).__name__
+            raise BenchError(f"objective {name} scores single groups and no whole allocation")
         before = self.engine.forwards
         if self.level is None:
             scores = self.engine.errors(allocations).mean(1)

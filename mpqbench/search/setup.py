@@ -79,7 +79,7 @@ def _batches(
         (latents.to(device, dtype), times.to(device), classes.to(device))
         for latents, times, classes in calibration.batches(size)
     ]
-    with torch.inference_mode():
+    with torch.no_grad():  # not in inference mode: objectives take gradients through these
         targets = [transformer(*part).sample for part in parts]
     policy = Allocation({g.name: FULL if g.searchable else adaln for g in groups})
     quantized = quantize_model(
@@ -93,7 +93,7 @@ def _batches(
         layer_data=build.layer_data,
         static_ranges=build.static_ranges,
     )
-    with quantized, torch.inference_mode():
+    with quantized, torch.no_grad():
         return [
             Batch(
                 *part,

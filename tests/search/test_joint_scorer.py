@@ -44,7 +44,7 @@ def _scorer(seed=0, level=None, batches=4):
     errors = {pair: common + rng.uniform(0, 1) + 0.05 * rng.standard_normal(32) for pair in pairs}
     choices = {"a": (CHEAP, DEAR), "b": (CHEAP, DEAR)}
     cost = {group: {CHEAP: 6.0, DEAR: 16.0} for group in choices}
-    return JointScorer(_Engine(errors, batches), choices, cost, level), pairs
+    return JointScorer(_Engine(errors, batches), choices, cost, level=level), pairs
 
 
 def _allocations(pairs):
