@@ -19,6 +19,13 @@ PLUGINS = {
         "adaround": f"{_HERE}.roundings.adaround:AdaRound",
     },
     "searcher": {"uniform": f"{_HERE}.searchers.uniform:Uniform"},
+    "objective": {
+        "output-mse": f"{_HERE}.objectives.output_mse:OutputMSE",
+        "layer-mse": f"{_HERE}.objectives.layer_mse:LayerError",
+        "fisher": f"{_HERE}.objectives.fisher:Fisher",
+        "hessian": f"{_HERE}.objectives.hessian:HessianTrace",
+    },
+    "environment": {"clean": f"{_HERE}.environments.clean:Clean"},
     "method": {
         "full-precision": "mpqbench.recipe:FULL_PRECISION",
         "rtn": f"{_HERE}.recipes:RTN",

@@ -26,8 +26,8 @@ class Cell:
         self.model, self.group, self.build = model, group, build
         self.name = group.name
         layers = [linear_layer(model, path) for path in group.layers]
-        self.weight = torch.cat([layer.weight for layer in layers])
-        biases = [layer.bias for layer in layers if layer.bias is not None]
+        self.weight = torch.cat([layer.weight.detach() for layer in layers])
+        biases = [layer.bias.detach() for layer in layers if layer.bias is not None]
         self.bias = torch.cat(biases) if biases else None
         self._forms: dict[Precision, Form] = {}
         self._rounded: dict[int | None, list[tuple[torch.Tensor, torch.Tensor]]] = {}

@@ -16,6 +16,7 @@ import torch
 
 from ..models.chain import Chain, Conditions, Layer, State
 from ..precision import Precision
+from ..quant.ranges import Clock
 from .cells import Cell
 
 Partial = Mapping[str, Precision]
@@ -50,7 +51,8 @@ class Engine:
     ``work`` (stages,) is what each stage costs, in any unit: ``forwards`` counts what was run in
     forwards of all inputs. ``rows`` is how many inputs go through a stage in one piece, at least
     one batch. ``distance`` makes scores (candidates, inputs) of outputs (candidates, inputs, c, h,
-    w) and targets (inputs, c, h, w); mean squared error unless an objective has its own.
+    w) and targets (inputs, c, h, w); mean squared error unless an objective has its own. ``clock``
+    is told the time steps of what runs, for grids that follow them.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Engine:
         work: np.ndarray,
         rows: int = 512,
         distance: Distance | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self.chain, self.cells, self.batches = chain, cells, tuple(batches)
         self.groups = tuple(cells)
@@ -68,7 +71,7 @@ class Engine:
         self._index = {name: at for at, name in enumerate(self.groups)}
         self._inputs = sum(len(batch) for batch in batches)
         self._share = work / work.sum()
-        self._rows = rows
+        self._rows, self._clock = rows, clock
         self.distance = distance or squared_error
 
     def price(self, partial: Partial) -> float:
@@ -106,8 +109,8 @@ class Engine:
         for start, own in sequences:
             by_start.setdefault(start, []).append(own)
         size = max(1, self._rows // inputs)
-        for start, own in sorted(by_start.items()):
-            ordered = sorted(own, key=str)
+        for start, every in sorted(by_start.items()):
+            ordered = sorted(every, key=str)
             for at in range(0, len(ordered), size):
                 yield start, ordered[at : at + size]
 
@@ -115,7 +118,8 @@ class Engine:
         """Errors (sequences, inputs) of candidates that all begin at stage ``start``."""
         length = max(map(len, sequences))
         padded = [own + (None,) * (length - len(own)) for own in sequences]
-        state, order = self._prefix(batch, start), [()]
+        state = self._prefix(batch, start)
+        order: list[Tokens] = [()]
         for depth in range(length):
             state, order = self._step(batch, start + depth, state, order, padded)
         for at in range(start + length, len(self.groups)):
@@ -153,6 +157,8 @@ class Engine:
 
     def _through(self, batch: Batch, at: int, state: State, layer: Layer) -> State:
         self.forwards += float(self._share[at]) * len(state) / self._inputs
+        if self._clock is not None:
+            self._clock.set(batch.times.repeat(len(state) // len(batch)))
         return self.chain.run(at, state, batch.conditions, layer)
 
     def _prefix(self, batch: Batch, start: int) -> State:

@@ -76,7 +76,7 @@ class JointScorer:
         scores = np.empty(len(allocations))
         errors = np.empty((len(allocations), 0))
         for number, batch in enumerate(self.engine.batches):
-            new = self.engine.batch_errors([allocations[i] for i in running], batch)
+            new = self.engine.batch_errors([allocations[int(i)] for i in running], batch)
             errors = np.concatenate([errors, new], axis=1)
             scores[running] = errors.mean(1)
             if number + 1 < len(self.engine.batches):

@@ -9,7 +9,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from ..contracts import LayerData, QuantizedWeight, Rounding
 from ..cost import group_macs, token_count
+from ..formats import WeightFormat
 from ..models.calibration import CalibrationSet
 from ..models.chain import STAGES, Chain, Layer
 from ..models.groups import Group
@@ -19,7 +21,7 @@ from ..quant.apply import quantize_model
 from ..quant.attention import QuantizedAttention
 from ..quant.build import Builder
 from .cells import Cell, cells_of
-from .engine import Batch, Engine
+from .engine import Batch, Distance, Engine
 
 # A group, how many inputs a batch has, and the number of the batch, to a layer outside candidates.
 Outside = Callable[[Cell, int, int], Layer]
@@ -41,6 +43,7 @@ def build_engine(
     outside: Outside = clean,
     batch: int = 32,
     rows: int = 512,
+    distance: Distance | None = None,
     device: str = "cpu",
 ) -> Engine:
     """An engine on ``calibration``, ``batch`` inputs at a time.
@@ -53,7 +56,7 @@ def build_engine(
     chain = Chain(transformer, _attention(attention_bits))
     settings = (chain, build, adaln, list(cells.values()), outside)
     batches = _batches(transformer, groups, calibration, settings, batch, device)
-    engine = Engine(chain, cells, batches, _work(transformer, groups), rows)
+    engine = Engine(chain, cells, batches, _work(transformer, groups), rows, distance, build.clock)
     engine.errors([{}])  # the environment alone comes first: it may measure itself on what it sees
     return engine
 
@@ -108,8 +111,16 @@ def _batches(
 class _LayerByLayer:
     """A rounding of blocks, asked for single layers: a block of a candidate is not complete."""
 
-    def __init__(self, rounding: Any) -> None:
-        self.round = rounding.round
+    needs_inputs = True
+
+    def __init__(self, rounding: Rounding) -> None:
+        self._rounding = rounding
+
+    def round(
+        self, weight: torch.Tensor, layer: LayerData, fmt: WeightFormat, bits: int
+    ) -> QuantizedWeight:
+        """As the rounding itself."""
+        return self._rounding.round(weight, layer, fmt, bits)
 
 
 def _work(transformer: Any, groups: Sequence[Group]) -> np.ndarray:
