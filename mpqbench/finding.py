@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from .cost import group_macs
 from .models.chain import Layer
 from .models.groups import Group
 from .models.loading import DiTModel, skeleton
@@ -24,7 +23,7 @@ from .quant.ranges import Clock
 from .recipe import Job
 from .resources import Resources
 from .search.cells import Cell
-from .search.counted import bitops, choices_within
+from .search.counted import choices_within, measures
 from .search.engine import Engine
 from .search.problem import Partial, Problem
 from .search.scoring import JointScorer
@@ -55,22 +54,31 @@ def find_allocation(
     Scores come from the calibration inputs; the record's quality is measured on others. Raises
     Infeasible, and BenchError where the searcher breaks its contract.
     """
-    if job.budget.precision.is_full:
+    if job.budget.is_unbounded:
         return Found(Allocation({group.name: FULL for group in groups}), 0.0, Trace(0))
     recipe, budget = job.recipe, job.budget
-    macs = group_macs(skeleton(model.transformer.config), groups)
     own = choices_within(budget, [Precision.parse(text) for text in recipe.choices])
-    choices, measure = dict.fromkeys(macs, own), bitops(macs, own, budget)
+    names = [group.name for group in groups if group.searchable]
+    choices = dict.fromkeys(names, own)
+    costs = measures(
+        skeleton(model.transformer.config),
+        groups,
+        budget,
+        own,
+        adaln=Precision.parse(recipe.adaln),
+        weight_format=recipe.weight_format,
+        activation_format=recipe.activation_format,
+    )
 
     def scorer() -> JointScorer:
         objective = resources.registry.create("objective", recipe.objective)
         engine = _engine(job, model, groups, calibration, objective, resources)
-        return JointScorer(engine, choices, measure.table, objective)
+        return JointScorer(engine, choices, costs[0].table, objective)
 
     problem = Problem(
-        tuple(macs),
+        names,
         choices,
-        [measure],
+        costs,
         budget,
         scorer=_Lazy(scorer, f"searching {recipe.name} {budget}", reporter),
         allowance=math.inf if recipe.evaluations is None else recipe.evaluations,

@@ -33,7 +33,15 @@ def _canonical_precision(text: str) -> str:
         raise ValueError(str(error)) from None
 
 
+def _canonical_budget(text: str) -> str:
+    try:
+        return str(Budget.parse(text))
+    except BenchError as error:
+        raise ValueError(str(error)) from None
+
+
 PrecisionText = Annotated[str, AfterValidator(_canonical_precision)]
+BudgetText = Annotated[str, AfterValidator(_canonical_budget)]
 
 
 class Frozen(BaseModel):
@@ -154,7 +162,7 @@ class Suite(Frozen):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     models: tuple[str, ...] = ("fashion-dit",)
     methods: tuple[str | dict[str, Any], ...] = Field(min_length=1)
-    budgets: tuple[PrecisionText, ...] = Field(min_length=1)
+    budgets: tuple[BudgetText, ...] = Field(min_length=1)
     seeds: tuple[int, ...] = (0,)
     protocol: Annotated[Protocol, BeforeValidator(_protocol_from_short_form)] = PROTOCOLS["quick"]
 

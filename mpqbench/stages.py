@@ -51,7 +51,7 @@ def calibrate(
     recipe, create = job.recipe, resources.registry.create
     plugins = [create(kind, getattr(recipe, kind)) for kind in ("transform", "rounding")]
     asked = any(getattr(plugin, "needs_inputs", False) for plugin in plugins)
-    if job.budget.precision.is_full or not (asked or recipe.activation_format.is_static):
+    if job.budget.is_unbounded or not (asked or recipe.activation_format.is_static):
         return Calibration(partial(_layer_data, job, model))
     store = resources.statistics(model, job.protocol, job.seed, reporter)
     group_of = {layer: group for group in groups for layer in group.layers}
@@ -92,7 +92,7 @@ def quantize(
 ) -> QuantizedModel:
     """The model with the allocation in it, until the handle is left. Raises Diverged."""
     recipe, create = job.recipe, resources.registry.create
-    full = job.budget.precision.is_full
+    full = job.budget.is_unbounded
     return quantize_model(
         model.transformer,
         groups,
@@ -124,7 +124,7 @@ def count_cost(
         allocation,
         weight_format=job.recipe.weight_format,
         activation_format=job.recipe.activation_format,
-        attention_bits=None if job.budget.precision.is_full else job.recipe.attention_bits,
+        attention_bits=None if job.budget.is_unbounded else job.recipe.attention_bits,
         storage=quantized.storage,
         extra=quantized.operators,
         guidance_passes=guidance_passes,

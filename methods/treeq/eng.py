@@ -50,8 +50,10 @@ class EnvironmentalNoise:
     def layer(self, group: QuantizableGroup, base: Precision, inputs: int, seed: int) -> Layer:
         """The perturbed layers of ``group``."""
         precision = base if self.base is None else Precision.parse(self.base)
-        if self.noise == 0 or precision.is_full:
+        if self.noise == 0:
             return group.full
+        if precision.is_full:
+            raise BenchError("the budget names no precision: give 'eng' a base, e.g. base: W4A4")
         form = group.at(precision)
         if self.variant == "weight":
             return self._between_weights(form)

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ..errors import BenchError, Exhausted, Infeasible, unknown
+from ..errors import BenchError, Exhausted, unknown
 from ..models.groups import check_allocation
 from ..precision import Allocation, Budget, Precision
 from .measures import Measure
@@ -143,24 +143,6 @@ class Problem:
         check_allocation(self.groups, allocation)
         self._check_choices(allocation)
         return Allocation({group: allocation[group] for group in self.groups})
-
-    def cheapest(self) -> Allocation:
-        """The cheapest choice of every group, by the first measure."""
-        return Allocation(
-            {g: self._choices[g][int(self._costs[g][:, 0].argmin())] for g in self.groups}
-        )
-
-    def infeasible(self) -> Infeasible:
-        """The error for a budget that nothing meets: it names the cheapest achievable cost."""
-        parts = []
-        for at, measure in enumerate(self.measures):
-            least = sum(self._costs[group][:, at].min() for group in self.groups)
-            if math.isfinite(measure.limit):
-                parts.append(f"{least:.4g} of {measure.limit:.4g} {measure.unit}")
-        return Infeasible(
-            f"no allocation meets budget {self.budget}: the least that can be reached is "
-            + ", ".join(parts)
-        )
 
     def _all_costs(self, allocation: Partial) -> list[float]:
         self._check_choices(allocation)

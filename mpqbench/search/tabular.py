@@ -11,6 +11,7 @@ import numpy as np
 
 from ..errors import BenchError
 from ..precision import Allocation, Budget, Precision
+from .feasible import infeasible
 from .measures import Measure
 from .problem import Partial, Problem
 
@@ -129,7 +130,7 @@ def enumerate_best(problem: Problem, *, joint: bool = False) -> tuple[Allocation
         if problem.fits(allocation := dict(zip(problem.groups, each, strict=True)))
     ]
     if not feasible:
-        raise problem.infeasible()
+        raise infeasible(problem)
     if joint:
         scores = problem.score_many(feasible)
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +31,8 @@ class Trace:
 
     def add(self, forwards: float, groups: int, cost: float, fits: bool, score: float) -> bool:
         """One scored allocation; returns whether it is the best so far."""
-        better = groups == self.complete and fits and not score >= self.best
+        first = math.isnan(self.best) and not math.isnan(score)
+        better = groups == self.complete and fits and (first or score < self.best)
         if better:
             self.best = score
         seconds = time.perf_counter() - self._start
