@@ -6,9 +6,9 @@ its work in one method. Register it in a module's ``PLUGINS`` table (see ``mpqbe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from .formats import PER_CHANNEL, PER_TOKEN, ActivationFormat, WeightFormat
 from .precision import FULL, Allocation, Budget, Precision
@@ -141,24 +141,154 @@ class BlockRounding(Protocol):
         ...
 
 
-class SearchProblem(Protocol):
-    """All a searcher can see: it cannot reach the model, so every searcher is counted alike."""
+class GroupForm(Protocol):
+    """A group of layers at one precision; ``weight`` is rounded, ``basis`` the same before.
+
+    Both (out, in) in the basis of ``source``, whose ``transform`` moves an input there and which,
+    called, moves and quantizes it.
+    """
+
+    weight: torch.Tensor
+    basis: torch.Tensor
+    bias: torch.Tensor | None
+    source: Any
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """Input (n, tokens, in) to output (n, tokens, out)."""
+        ...
+
+
+class QuantizableGroup(Protocol):
+    """The layers of one group side by side, in full precision and at any precision."""
+
+    name: str
+
+    def full(self, x: torch.Tensor) -> torch.Tensor:
+        """Input (n, tokens, in) to output (n, tokens, out) in full precision."""
+        ...
+
+    def at(self, precision: Precision) -> GroupForm:
+        """The layers at ``precision``."""
+        ...
+
+
+class Environment(Protocol):
+    """What the layers outside the groups under test do while those are scored."""
+
+    def layer(
+        self, group: QuantizableGroup, base: Precision, inputs: int, seed: int
+    ) -> Callable[[torch.Tensor], torch.Tensor]:
+        """The function of ``group`` from input (n, tokens, in) to output (n, tokens, out).
+
+        ``base`` is the budget's precision. n is a multiple of ``inputs``: candidate after
+        candidate with the same inputs in the same order. Anything random must be the same for
+        each of them, and is drawn from ``seed``. The first call is the environment alone.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """How a random projection of the network's output depends on one group, for some inputs.
+
+    ``inputs`` (n, tokens, in) is what the group reads, ``gradient`` (n, tokens, out) that of
+    ``<v, output>`` by what it gives, for v of independent standard normal numbers, ``outputs`` how
+    many numbers that output has.
+    """
+
+    group: str
+    inputs: torch.Tensor
+    gradient: torch.Tensor
+    outputs: int
+
+
+class Network(Protocol):
+    """What an objective sees of the network: groups in full precision and quantized."""
 
     groups: Sequence[str]
-    budget: Budget
-    rng: np.random.Generator
-    spent: float  # evaluations so far, in full forwards of the calibration set
 
     def choices(self, group: str) -> Sequence[Precision]:
         """Precisions that ``group`` may take."""
         ...
 
+    def group(self, name: str) -> QuantizableGroup:
+        """The layers of a group."""
+        ...
+
+    def inputs(self, group: str) -> Iterator[torch.Tensor]:
+        """What ``group`` reads in full precision, batch by batch: (n, tokens, in)."""
+        ...
+
+    def sensitivities(self, probes: int, seed: int) -> Iterator[Sequence[Sensitivity]]:
+        """For every probe and every batch, those of all groups: one forward and backward each."""
+        ...
+
+
+class Objective(Protocol):
+    """Scores allocations; lower is better. Either method may be missing, not both."""
+
+    def table(self, network: Network) -> Mapping[str, Sequence[float]]:
+        """Additive scores of every group, in the order of its choices."""
+        ...
+
+    def distance(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Joint scores (candidates, n) of outputs (candidates, n, c, h, w) against full precision's
+        targets (n, c, h, w). Averaged over inputs; the table is then each group alone."""
+        ...
+
+
+class SearchProblem(Protocol):
+    """All a searcher can see: it cannot reach the model, so every searcher is counted alike.
+
+    Costs add up over groups, in one or several measures (``bitops`` first); scores are better when
+    lower. ``spent`` and ``allowance`` are evaluations in full forwards of the calibration set:
+    ``table``, ``score`` and ``score_many`` raise Exhausted instead of spending more.
+    """
+
+    groups: Sequence[str]
+    budget: Budget
+    rng: np.random.Generator
+    spent: float
+    allowance: float
+
+    def choices(self, group: str) -> Sequence[Precision]:
+        """Precisions that ``group`` may take, cheapest first."""
+        ...
+
+    def costs(self, group: str) -> np.ndarray:
+        """What each choice of ``group`` adds: (choices, measures) float64."""
+        ...
+
+    def limits(self) -> np.ndarray:
+        """The most an allocation may cost in each measure: (measures,), infinity for no bound."""
+        ...
+
     def cost(self, allocation: Mapping[str, Precision]) -> float:
-        """BitOPs of the searchable groups under ``allocation``."""
+        """The first measure of an allocation, which may be partial."""
         ...
 
     def limit(self) -> float:
-        """The budget in the unit of ``cost``."""
+        """The bound on ``cost``."""
+        ...
+
+    def fits(self, allocation: Mapping[str, Precision]) -> bool:
+        """Whether ``allocation`` keeps every limit."""
+        ...
+
+    def table(self) -> Mapping[str, np.ndarray]:
+        """Additive scores by group, in the order of its choices: (choices,) float64 each."""
+        ...
+
+    def score(self, allocation: Mapping[str, Precision]) -> float:
+        """Joint score; the groups that a partial allocation leaves out are in the environment."""
+        ...
+
+    def score_many(self, allocations: Sequence[Mapping[str, Precision]]) -> np.ndarray:
+        """Joint scores (n,) float64, often much faster than one by one."""
+        ...
+
+    def best(self) -> Allocation | None:
+        """The best complete allocation within the limits that was scored jointly so far."""
         ...
 
 

@@ -115,10 +115,18 @@ class CostReport:
         """BitOPs that ``budget`` allows the searchable linears; ``None`` without a bound."""
         return budget_limit(sum(op.macs for op in self.operators if op.searchable), budget)
 
+    @property
+    def weight_bits(self) -> float:
+        """Average over the weights of the searchable linears."""
+        rows = [op for op in self.operators if op.searchable]
+        return sum(op.weights * op.weight_bits for op in rows) / sum(op.weights for op in rows)
+
     def satisfied(self, budget: Budget) -> bool:
-        """Whether ``bitops_linear`` is at most that of uniform budget precision."""
+        """Whether every bound of ``budget`` holds."""
         limit = self.limit(budget)
-        return limit is None or self.bitops_linear <= limit
+        within = limit is None or self.bitops_linear <= limit
+        within &= budget.megabytes is None or self.bytes <= budget.megabytes * 1e6
+        return within and (budget.weight_bits is None or self.weight_bits <= budget.weight_bits)
 
     def to_json(self) -> dict[str, Any]:
         """All totals, then the operators."""

@@ -18,6 +18,10 @@ class Diverged(BenchError):
     """Numbers stopped being finite; the message names where."""
 
 
+class Exhausted(BenchError):
+    """A search has spent its evaluations; what was scored before stays in the problem."""
+
+
 def unknown(what: str, name: str, valid: Iterable[str]) -> BenchError:
     """The error for an unknown name: the nearest valid one, and the whole list."""
     names = sorted(valid)

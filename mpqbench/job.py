@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from . import __version__
 from .errors import BenchError, Diverged, Infeasible
+from .finding import find_allocation
 from .measure import Meter
 from .metrics.score import metric_fingerprint
 from .models.groups import layer_groups
@@ -25,7 +26,6 @@ from .stages import (
     count_cost,
     distribution,
     fidelity,
-    find_allocation,
     quantize,
     summary_of,
 )
@@ -98,14 +98,17 @@ def _run(
     samples = open_samples(job, store, resources)
     if fresh:
         samples.clear()
-    with meter.stage("search"):
-        allocation, found.search_evals = find_allocation(job, model, groups, resources)
-        store.write_allocation(job.id, allocation.to_json())
     with meter.stage("calibrate"):
         calibration = calibrate(job, model, groups, resources, reporter)
         held = None
         if not job.is_reference:
             held = resources.held_out(model, protocol, job.seed, reporter)
+    with meter.stage("search"):
+        search = find_allocation(job, model, groups, calibration, resources, reporter)
+        allocation, found.search_evals = search.allocation, search.spent
+        store.write_allocation(job.id, allocation.to_json())
+        if search.trace.rows:
+            search.trace.write(store.trace_path(job.id))
     title = f"quantizing {job.recipe.name} {job.budget}"
     with meter.stage("quantize"), reporter.stage(title, len(groups)) as advance:
         quantized = quantize(job, model, groups, allocation, calibration, resources, advance)

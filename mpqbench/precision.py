@@ -11,6 +11,7 @@ from .errors import BenchError
 FULL_BITS = 16  # what an operator in floating point counts in BitOPs and bytes
 LOWEST, HIGHEST = 2, 8
 _PATTERN = re.compile(r"W(\d+)A(\d+)", re.IGNORECASE)
+_BOUND = re.compile(r"(\d+(?:\.\d+)?)(MB|b)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, order=True)
@@ -100,18 +101,56 @@ class Allocation(Mapping[str, Precision]):
 
 @dataclass(frozen=True)
 class Budget:
-    """An upper bound on cost, named by the uniform precision that costs as much.
+    """Upper bounds on cost, one or several at once, all of which must hold.
 
-    ``W4A4`` reads "no more BitOPs than uniform W4A4 over the searchable groups"; ``FP`` sets no
-    bound. The harness computes what was achieved, never the plugin.
+    ``W4A4``: no more BitOPs than uniform W4A4 over the searchable groups. ``2.5MB``: no more than
+    2.5 x 10^6 bytes for the whole stored model. ``3.5b``: weights of the searchable groups have no
+    more than 3.5 bits on average. ``W4A4+2.5MB`` bounds both; ``FP`` bounds nothing. The harness
+    computes what was achieved, never the plugin.
     """
 
     precision: Precision
+    megabytes: float | None = None
+    weight_bits: float | None = None
 
     @classmethod
     def parse(cls, text: str) -> Budget:
-        """A budget from ``W4A4`` or ``FP``. Raises BenchError otherwise."""
-        return cls(Precision.parse(text))
+        """A budget from terms joined by ``+``. Raises BenchError for anything else."""
+        precision, bounds = FULL, {}
+        terms = [term.strip() for term in text.split("+")]
+        for term in terms:
+            match = _BOUND.fullmatch(term)
+            if match is None:
+                kind, value = "precision", None
+                precision = _precision_of(term, text)
+            else:
+                kind = "megabytes" if match[2].upper() == "MB" else "weight_bits"
+                value = float(match[1])
+            if kind in bounds:
+                raise BenchError(f"budget '{text}' bounds one thing twice")
+            bounds[kind] = value
+        if precision.is_full and "precision" in bounds and len(terms) > 1:
+            raise BenchError(f"budget '{text}': FP bounds nothing, leave it out")
+        return cls(precision, bounds.get("megabytes"), bounds.get("weight_bits"))
+
+    @property
+    def is_unbounded(self) -> bool:
+        """Whether nothing is bounded: the model stays in floating point."""
+        return self.precision.is_full and self.megabytes is None and self.weight_bits is None
 
     def __str__(self) -> str:
-        return str(self.precision)
+        terms = [] if self.precision.is_full else [str(self.precision)]
+        terms += [] if self.megabytes is None else [f"{self.megabytes:g}MB"]
+        terms += [] if self.weight_bits is None else [f"{self.weight_bits:g}b"]
+        return "+".join(terms) or str(FULL)
+
+
+def _precision_of(term: str, budget: str) -> Precision:
+    try:
+        return Precision.parse(term)
+    except BenchError as error:
+        if not _PATTERN.fullmatch(term):
+            raise BenchError(
+                f"budget '{budget}': '{term}' is no bound: write W4A4, 2.5MB, 3.5b or FP"
+            ) from None
+        raise error

@@ -33,7 +33,15 @@ def _canonical_precision(text: str) -> str:
         raise ValueError(str(error)) from None
 
 
+def _canonical_budget(text: str) -> str:
+    try:
+        return str(Budget.parse(text))
+    except BenchError as error:
+        raise ValueError(str(error)) from None
+
+
 PrecisionText = Annotated[str, AfterValidator(_canonical_precision)]
+BudgetText = Annotated[str, AfterValidator(_canonical_budget)]
 
 
 class Frozen(BaseModel):
@@ -65,11 +73,15 @@ class PluginChoice(Frozen):
         return value
 
 
+SLOTS = ("transform", "rounding", "searcher", "objective", "environment")  # what is a plugin
+
+
 class Recipe(Frozen):
     """One choice per slot with parameters: a method is a named recipe, data and not code.
 
     ``source`` is the paper it follows, ``keeps`` and ``leaves_out`` what of it; none of the four
-    texts changes a result.
+    texts changes a result. ``evaluations`` is the most that a search may spend, in forwards of the
+    calibration set; left out, there is no limit.
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9+._-]*$")
@@ -80,6 +92,9 @@ class Recipe(Frozen):
     transform: PluginChoice = PluginChoice(name="none")
     rounding: PluginChoice = PluginChoice(name="nearest")
     searcher: PluginChoice = PluginChoice(name="uniform")
+    objective: PluginChoice = PluginChoice(name="output-mse")
+    environment: PluginChoice = PluginChoice(name="clean")
+    evaluations: float | None = Field(default=None, gt=0)
     weight_format: WeightFormat = WeightFormat()
     activation_format: ActivationFormat = ActivationFormat()
     attention_bits: int | None = Field(default=None, ge=LOWEST, le=HIGHEST)
@@ -147,7 +162,7 @@ class Suite(Frozen):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     models: tuple[str, ...] = ("fashion-dit",)
     methods: tuple[str | dict[str, Any], ...] = Field(min_length=1)
-    budgets: tuple[PrecisionText, ...] = Field(min_length=1)
+    budgets: tuple[BudgetText, ...] = Field(min_length=1)
     seeds: tuple[int, ...] = (0,)
     protocol: Annotated[Protocol, BeforeValidator(_protocol_from_short_form)] = PROTOCOLS["quick"]
 

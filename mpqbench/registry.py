@@ -19,10 +19,10 @@ from types import ModuleType
 from typing import Any
 
 from .errors import BenchError, unknown
-from .recipe import PluginChoice, Recipe, digest_of, validate
+from .recipe import SLOTS, PluginChoice, Recipe, digest_of, validate
 
 ENTRY_POINTS = "mpqbench.plugins"
-KINDS = ("transform", "rounding", "searcher", "method")
+KINDS = (*SLOTS, "method")
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ class Registry:
         other people's packages.
         """
         digests = []
-        for kind in ("transform", "rounding", "searcher"):
+        for kind in SLOTS:
             name = getattr(recipe, kind).name
             module = sys.modules.get(self.entry(kind, name).load().__module__)
             if module is None or getattr(module, "__file__", None) is None:

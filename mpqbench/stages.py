@@ -17,7 +17,7 @@ from .metrics.score import score
 from .models.groups import Group
 from .models.loading import DiTModel, skeleton
 from .models.sampling import image_seed
-from .precision import FULL, Allocation, Budget, Precision
+from .precision import Allocation, Budget
 from .progress import Advance, Reporter
 from .quant.apply import QuantizedModel, quantize_model
 from .quant.block import BlockInputs
@@ -26,28 +26,9 @@ from .recipe import Job
 from .records.schema import AllocationSummary, Costs, Metric, Score
 from .resources import Judge, Resources
 from .samples import SampleStore
-from .search.problem import CountedProblem
 
 PAIRS = 250  # images compared at a time
 _KNOWN = ("inputs", "times", "moment", "step_maxima", "steps")
-
-
-def find_allocation(
-    job: Job, model: DiTModel, groups: list[Group], resources: Resources
-) -> tuple[Allocation, float]:
-    """The searcher's allocation of the searchable groups, the recipe's policy for the others.
-
-    Also the evaluations spent, in full forwards of the calibration set. Raises Infeasible.
-    """
-    if job.budget.precision.is_full:
-        return Allocation({group.name: FULL for group in groups}), 0.0
-    choices = [Precision.parse(text) for text in job.recipe.choices]
-    seed = image_seed(job.seed, "search", 0)
-    problem = CountedProblem(model.transformer, groups, job.budget, choices, seed=seed)
-    searcher = resources.registry.create("searcher", job.recipe.searcher)
-    found = problem.checked(searcher.search(problem))
-    fixed = Precision.parse(job.recipe.adaln)
-    return Allocation({g.name: found.get(g.name, fixed) for g in groups}), problem.spent
 
 
 @dataclass(frozen=True)
@@ -70,7 +51,7 @@ def calibrate(
     recipe, create = job.recipe, resources.registry.create
     plugins = [create(kind, getattr(recipe, kind)) for kind in ("transform", "rounding")]
     asked = any(getattr(plugin, "needs_inputs", False) for plugin in plugins)
-    if job.budget.precision.is_full or not (asked or recipe.activation_format.is_static):
+    if job.budget.is_unbounded or not (asked or recipe.activation_format.is_static):
         return Calibration(partial(_layer_data, job, model))
     store = resources.statistics(model, job.protocol, job.seed, reporter)
     group_of = {layer: group for group in groups for layer in group.layers}
@@ -111,7 +92,7 @@ def quantize(
 ) -> QuantizedModel:
     """The model with the allocation in it, until the handle is left. Raises Diverged."""
     recipe, create = job.recipe, resources.registry.create
-    full = job.budget.precision.is_full
+    full = job.budget.is_unbounded
     return quantize_model(
         model.transformer,
         groups,
@@ -143,7 +124,7 @@ def count_cost(
         allocation,
         weight_format=job.recipe.weight_format,
         activation_format=job.recipe.activation_format,
-        attention_bits=None if job.budget.precision.is_full else job.recipe.attention_bits,
+        attention_bits=None if job.budget.is_unbounded else job.recipe.attention_bits,
         storage=quantized.storage,
         extra=quantized.operators,
         guidance_passes=guidance_passes,

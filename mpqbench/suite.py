@@ -9,7 +9,7 @@ from .errors import BenchError
 from .job import fingerprint, run_job, unfinished
 from .precision import FULL, Budget
 from .progress import Reporter
-from .recipe import FULL_PRECISION, Job, Recipe, Suite
+from .recipe import FULL_PRECISION, SLOTS, Job, Recipe, Suite
 from .records.schema import JobRecord
 from .records.store import RecordStore
 from .registry import Registry
@@ -42,7 +42,7 @@ def plan(suite: Suite, registry: Registry, device: str) -> list[Job]:
 
 
 def _check(recipe: Recipe, registry: Registry) -> None:
-    for kind in ("transform", "rounding", "searcher"):
+    for kind in SLOTS:
         registry.create(kind, getattr(recipe, kind))
 
 

@@ -10,7 +10,7 @@ from mpqbench.baselines.searchers.uniform import Uniform
 from mpqbench.errors import BenchError, Infeasible
 from mpqbench.models.groups import layer_groups
 from mpqbench.precision import FULL, Budget, Precision
-from mpqbench.search.problem import CountedProblem
+from mpqbench.search.counted import CountedProblem
 
 MACS_PER_BLOCK = 16 * 12 * 16 * 16  # tokens x 12 d^2
 

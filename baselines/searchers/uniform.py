@@ -28,10 +28,11 @@ class Uniform:
         common = set.intersection(*(set(problem.choices(group)) for group in problem.groups))
         if not common:
             raise BenchError("the groups have no precision in common: 'uniform' needs one")
-        if problem.budget.precision in common:
-            return _everywhere(problem, problem.budget.precision)
+        own = problem.budget.precision
+        if own in common and problem.fits(_everywhere(problem, own)):
+            return _everywhere(problem, own)
         ranked = sorted(common, key=lambda precision: _rank(problem, precision))
-        feasible = [p for p in ranked if problem.cost(_everywhere(problem, p)) <= problem.limit()]
+        feasible = [p for p in ranked if problem.fits(_everywhere(problem, p))]
         if not feasible:
             cheapest = _everywhere(problem, ranked[0])
             raise Infeasible(

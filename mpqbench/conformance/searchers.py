@@ -8,7 +8,7 @@ from ..contracts import Searcher
 from ..errors import Infeasible
 from ..models.groups import layer_groups
 from ..precision import Allocation, Budget, Precision
-from ..search.problem import CountedProblem
+from ..search.counted import CountedProblem
 from .check import Check, attempt, check_of, expect, own_generators_only
 from .models import tiny_transformer
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from ..recipe import FULL_PRECISION, PrecisionText
+from ..recipe import FULL_PRECISION, BudgetText
 
 SCHEMA_VERSION: Literal[1] = 1
 FULL_METHOD = FULL_PRECISION.name  # the unquantized model: the reference of every pair
@@ -117,7 +117,7 @@ class JobRecord(Entry):
     reason: str = ""
     model: str = Field(min_length=1)
     method: str = Field(min_length=1)
-    budget: PrecisionText
+    budget: BudgetText
     seed: int
     recipe: dict[str, Any]
     protocol: dict[str, Any]

@@ -58,6 +58,10 @@ class RecordStore:
         """``allocations/JOB.json``."""
         return self.folder / "allocations" / f"{_safe(job)}.json"
 
+    def trace_path(self, job: str) -> Path:
+        """``traces/JOB.parquet``: the scorings of a search (``search.trace.COLUMNS``)."""
+        return self.folder / "traces" / f"{_safe(job)}.parquet"
+
     def samples_path(self, job: str) -> Path:
         """The folder ``samples/JOB``."""
         return self.folder / "samples" / _safe(job)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ..errors import BenchError
 from ..metrics.jackknife import half_width
-from ..precision import Precision
+from ..precision import Budget
 from ..records.schema import METRICS, JobRecord, Score
 from .columns import LEADERBOARD, Column, Row, Value, adapt
 from .notes import leaderboard_notes
@@ -156,7 +156,7 @@ def _ranks(
 
 
 def _order(record: JobRecord, ranks: Mapping[str, int]) -> tuple[object, ...]:
-    budget = Precision.parse(record.budget)
+    budget = Budget.parse(record.budget).precision
     return (
         record.status != "done",
         not record.is_full_precision,

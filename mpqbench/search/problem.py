@@ -1,86 +1,186 @@
-"""The problem a searcher sees: choices, costs and a budget."""
+"""The problem a searcher sees: choices, costs, bounds and scores, all of it counted."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
-from torch import nn
 
-from ..cost import budget_limit, group_macs
-from ..errors import BenchError, unknown
-from ..models.groups import Group, check_allocation
-from ..precision import FULL, Allocation, Budget, Precision
+from ..errors import BenchError, Exhausted, unknown
+from ..models.groups import check_allocation
+from ..precision import Allocation, Budget, Precision
+from .measures import Measure
+from .trace import Trace
 
-WEIGHT_CHOICES = (2, 3, 4, 5, 6, 8)
-ACTIVATION_CHOICES = (3, 4, 5, 6, 8)  # 2-bit activations on a min-max grid leave nothing to rank
+Partial = Mapping[str, Precision]
 
 
-class CountedProblem:
-    """A search with costs and no scores; implements ``contracts.SearchProblem``.
+class Scorer(Protocol):
+    """Where scores come from: a model, or numbers computed before."""
 
-    ``groups`` are the names of the searchable groups in network order. ``choices`` are the
-    precisions each may take; left empty, they are all pairs of ``WEIGHT_CHOICES`` and
-    ``ACTIVATION_CHOICES`` and the budget's own precision. A floating-point budget sets no bound
-    and leaves one choice, floating point.
+    def table(self) -> tuple[Mapping[str, np.ndarray], float]:
+        """Additive scores by group in the order of its choices, and the forwards they took."""
+        ...
 
-    ``rng`` is seeded by ``seed`` alone; ``spent`` counts full-forward equivalents, none here.
+    def table_price(self) -> float:
+        """The most forwards that ``table`` takes."""
+        ...
+
+    def scores(self, allocations: Sequence[Partial]) -> tuple[np.ndarray, float]:
+        """Joint scores (n,), and the forwards they took, which may be shared."""
+        ...
+
+    def price(self, allocation: Partial) -> float:
+        """The most forwards that scoring ``allocation`` takes."""
+        ...
+
+
+class Problem:
+    """A search problem over ``groups``; implements ``contracts.SearchProblem``.
+
+    ``choices`` gives the precisions of each group, cheapest first in the first of ``measures``.
+    Without a ``scorer`` there are costs and no scores. ``rng`` is seeded by ``seed`` alone.
     """
 
     def __init__(
         self,
-        transformer: nn.Module,
-        groups: Sequence[Group],
+        groups: Sequence[str],
+        choices: Mapping[str, Sequence[Precision]],
+        measures: Sequence[Measure],
         budget: Budget,
-        choices: Sequence[Precision] = (),
+        *,
+        scorer: Scorer | None = None,
+        allowance: float = math.inf,
         seed: int = 0,
     ) -> None:
-        self._macs = group_macs(transformer, groups)
-        self._choices = _choices(budget, choices)
-        self.groups: Sequence[str] = tuple(self._macs)
-        self.budget = budget
+        self.groups: Sequence[str] = tuple(groups)
+        self.measures = tuple(measures)
+        self.budget, self.allowance, self.spent = budget, allowance, 0.0
         self.rng = np.random.default_rng(seed)
-        self.spent = 0.0
+        self.trace = Trace(len(self.groups))
+        self._choices = {group: tuple(choices[group]) for group in self.groups}
+        self._costs = {
+            group: np.array([[m.table[group][p] for m in self.measures] for p in own], dtype=float)
+            for group, own in self._choices.items()
+        }
+        self._scorer = scorer
+        self._table: Mapping[str, np.ndarray] | None = None
+        self._best: Allocation | None = None
 
     def choices(self, group: str) -> Sequence[Precision]:
         """Precisions that ``group`` may take, cheapest first. Raises BenchError if unknown."""
-        if group not in self._macs:
-            raise unknown("group", group, self._macs)
-        return self._choices
+        self._known(group)
+        return self._choices[group]
 
-    def cost(self, allocation: Mapping[str, Precision]) -> int:
-        """BitOPs of the groups in ``allocation``, which may be partial; exact."""
-        total = 0
-        for group, precision in allocation.items():
-            if group not in self._macs:
-                raise unknown("group", group, self._macs)
-            total += self._macs[group] * precision.weight_bits * precision.activation_bits
-        return total
+    def costs(self, group: str) -> np.ndarray:
+        """What each choice of ``group`` adds: (choices, measures)."""
+        self._known(group)
+        return self._costs[group].copy()
+
+    def limits(self) -> np.ndarray:
+        """Bound of each measure: (measures,)."""
+        return np.array([measure.limit for measure in self.measures])
+
+    def cost(self, allocation: Partial) -> float:
+        """The first measure of ``allocation``, which may be partial."""
+        return self._all_costs(allocation)[0]
 
     def limit(self) -> float:
-        """BitOPs of uniform budget precision over all groups; infinity without a bound."""
-        limit = budget_limit(sum(self._macs.values()), self.budget)
-        return math.inf if limit is None else limit
+        """The bound of the first measure."""
+        return self.measures[0].limit
 
-    def checked(self, allocation: Mapping[str, Precision]) -> Allocation:
+    def fits(self, allocation: Partial) -> bool:
+        """Whether every measure is within its bound."""
+        costs = self._all_costs(allocation)
+        return all(cost <= m.limit for cost, m in zip(costs, self.measures, strict=True))
+
+    def table(self) -> Mapping[str, np.ndarray]:
+        """Additive scores by group, paid for once. Raises Exhausted; BenchError without scores."""
+        if self._table is None:
+            scorer = self._needed()
+            self._afford(scorer.table_price())
+            self._table, forwards = scorer.table()
+            self.spent += forwards
+        return {group: scores.copy() for group, scores in self._table.items()}
+
+    def score(self, allocation: Partial) -> float:
+        """Joint score of one allocation; raises as ``score_many`` does."""
+        return float(self.score_many([allocation])[0])
+
+    def score_many(self, allocations: Sequence[Partial]) -> np.ndarray:
+        """Joint scores (n,).
+
+        Where not all can be afforded, as many as can are scored and kept in ``trace`` and
+        ``best``, and Exhausted is raised. Raises BenchError for an unknown group or a precision
+        that is no choice of its group.
+        """
+        scorer = self._needed()
+        for allocation in allocations:
+            self._check_choices(allocation)
+        affordable = self._affordable(scorer, allocations)
+        scores = np.empty(0)
+        if affordable:
+            before = self.spent
+            scores, forwards = scorer.scores(list(allocations[:affordable]))
+            self.spent += forwards
+            self._note(allocations[:affordable], scores, before)
+        if affordable < len(allocations):
+            self._afford(scorer.price(allocations[affordable]))
+        return scores
+
+    def best(self) -> Allocation | None:
+        """The complete allocation of lowest joint score that fits, among those scored."""
+        return self._best
+
+    def checked(self, allocation: Partial) -> Allocation:
         """``allocation`` in network order, whether or not it meets the budget.
 
         Raises BenchError where it does not cover exactly the groups or takes a precision that is
         no choice.
         """
         check_allocation(self.groups, allocation)
-        for group, precision in allocation.items():
-            if precision not in self._choices:
-                valid = ", ".join(map(str, self._choices))
-                raise BenchError(f"group {group} cannot take {precision} (valid: {valid})")
+        self._check_choices(allocation)
         return Allocation({group: allocation[group] for group in self.groups})
 
+    def _all_costs(self, allocation: Partial) -> list[float]:
+        self._check_choices(allocation)
+        return [measure.of(allocation) for measure in self.measures]
 
-def _choices(budget: Budget, given: Sequence[Precision]) -> tuple[Precision, ...]:
-    """Without repetitions, in ascending order of bits per MAC."""
-    if budget.precision.is_full:
-        return (FULL,)
-    pairs = [Precision(w, a) for w in WEIGHT_CHOICES for a in ACTIVATION_CHOICES]
-    chosen = set(given) or {*pairs, budget.precision}
-    return tuple(sorted(chosen, key=lambda p: (p.weight_bits * p.activation_bits, p.weight_bits)))
+    def _known(self, group: str) -> None:
+        if group not in self._choices:
+            raise unknown("group", group, self._choices)
+
+    def _check_choices(self, allocation: Partial) -> None:
+        for group, precision in allocation.items():
+            self._known(group)
+            if precision not in self._choices[group]:
+                valid = ", ".join(map(str, self._choices[group]))
+                raise BenchError(f"group {group} cannot take {precision} (valid: {valid})")
+
+    def _needed(self) -> Scorer:
+        if self._scorer is None:
+            raise BenchError("this problem has costs and no scores: give the recipe an objective")
+        return self._scorer
+
+    def _afford(self, price: float) -> None:
+        if self.spent + price > self.allowance:
+            raise Exhausted(
+                f"the search has spent {self.spent:.4g} of {self.allowance:.4g} forwards"
+            )
+
+    def _affordable(self, scorer: Scorer, allocations: Sequence[Partial]) -> int:
+        """How many of ``allocations``, from the first on, are sure to stay within the allowance."""
+        if math.isinf(self.allowance):
+            return len(allocations)
+        total = self.spent + np.cumsum([scorer.price(allocation) for allocation in allocations])
+        return int((total <= self.allowance).sum())
+
+    def _note(self, allocations: Sequence[Partial], scores: np.ndarray, before: float) -> None:
+        """Into the trace; what a batch took is spread evenly over it."""
+        each = (self.spent - before) / len(allocations)
+        for number, (allocation, score) in enumerate(zip(allocations, scores, strict=True), 1):
+            cost, fits = self.cost(allocation), self.fits(allocation)
+            if self.trace.add(before + number * each, len(allocation), cost, fits, float(score)):
+                self._best = Allocation({group: allocation[group] for group in self.groups})

@@ -1,0 +1,1 @@
+"""Baseline environments, one file each."""

@@ -1,0 +1,1 @@
+"""Baseline objectives, one file each."""

@@ -1,0 +1,46 @@
+"""Output errors weighted by squared gradients, as ModelOpt's AutoQuantize does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mpqbench.errors import BenchError
+
+if TYPE_CHECKING:
+    from mpqbench.contracts import Network
+
+
+@dataclass(frozen=True)
+class Fisher:
+    """``sum g^2 (y - y_q)^2`` over a group's outputs, g the gradient of the network's by them.
+
+    A distillation loss has no gradient at the teacher, so g is that of ``probes`` random
+    projections of the output: the mean of g^2 is then the diagonal of the Gauss-Newton matrix of
+    the output error (our choice; ModelOpt takes the gradient of a task loss). Divided by the
+    number of network outputs, so that it estimates the output error of ``output-mse``.
+    """
+
+    probes: int = 4
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.probes < 1:
+            raise BenchError(f"probes must be at least 1, not {self.probes}")
+
+    def table(self, network: Network) -> Mapping[str, Sequence[float]]:
+        """Scores of every choice of every group."""
+        totals = {name: np.zeros(len(network.choices(name))) for name in network.groups}
+        outputs = 0
+        for found in network.sensitivities(self.probes, self.seed):
+            for one in found:
+                group = network.group(one.group)
+                exact, weight = group.full(one.inputs), one.gradient.square()
+                for index, precision in enumerate(network.choices(one.group)):
+                    error = (group.at(precision)(one.inputs) - exact).square()
+                    totals[one.group][index] += float((weight * error).double().sum())
+            outputs += found[0].outputs
+        return {name: list(total / outputs) for name, total in totals.items()}

@@ -1,0 +1,18 @@
+"""The error of the network's output."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class OutputMSE:
+    """Mean squared difference to full precision's output: joint, so it sees interactions."""
+
+    def distance(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """(candidates, n) from outputs (candidates, n, c, h, w) and targets (n, c, h, w)."""
+        return (outputs.double() - targets.double()).square().flatten(2).mean(2)

@@ -1,0 +1,109 @@
+"""Pairwise interactions and an integer quadratic program."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mpqbench.errors import BenchError, Exhausted
+from mpqbench.search.feasible import Arrays, cheapest_feasible, only_allocation, random_feasible
+from mpqbench.search.interactions import enumerated, local_search, projected, row_starts
+from mpqbench.search.knapsack import solve
+
+if TYPE_CHECKING:
+    from mpqbench.contracts import SearchProblem
+    from mpqbench.precision import Allocation
+
+
+@dataclass(frozen=True)
+class CLADO:
+    """Least ``x^T G x`` over one choice a group, G from the joint scores of all pairs of groups.
+
+    After CLADO (arXiv 2307.05657): with L the score of one or two groups, G has L(i) on its
+    diagonal and (L(i, j) - L(i) - L(j)) / 2 beside it, half of the paper's matrix, and is projected
+    onto the positive semidefinite ones. An environment's own error adds the same to L everywhere.
+
+    Ours: ``reach`` scores only pairs at most so many groups apart (``None``: all), the others count
+    as independent, as do pairs that the allowance no longer pays for, nearest first. ``project``
+    can be turned off. The program is solved by enumeration up to 200,000 allocations; above that,
+    by steepest descent over changes of two groups from the additive optimum and ``starts`` random
+    allocations, within ``time_limit`` seconds.
+    """
+
+    reach: int | None = None
+    project: bool = True
+    starts: int = 10
+    time_limit: float = 60.0
+
+    def __post_init__(self) -> None:
+        if self.reach is not None and self.reach < 1:
+            raise BenchError(f"reach must be at least 1, not {self.reach}")
+        if self.starts < 0:
+            raise BenchError(f"starts must not be negative, but is {self.starts}")
+        if not self.time_limit > 0:
+            raise BenchError(f"time_limit must be positive, not {self.time_limit}")
+
+    def search(self, problem: SearchProblem) -> Allocation:
+        """The optimum of the quadratic program.
+
+        The cheapest allocation where the allowance does not pay for every choice alone. Raises
+        Infeasible where nothing fits.
+        """
+        only = only_allocation(problem)
+        if only is not None:
+            return only
+        cheapest = cheapest_feasible(problem)
+        arrays = Arrays.of(problem)
+        try:
+            alone = _alone(problem, arrays)
+        except Exhausted:
+            return problem.best() or cheapest
+        matrix = interaction_matrix(problem, arrays, alone, self.reach)
+        matrix = projected(matrix) if self.project else matrix
+        found = enumerated(matrix, arrays)
+        if found is None:
+            additive = solve(alone, arrays)
+            first = arrays.indices(cheapest) if additive is None else additive
+            more = [random_feasible(problem, arrays=arrays) for _ in range(self.starts)]
+            starts = [first, *map(arrays.indices, more)]
+            found = local_search(matrix, arrays, starts, self.time_limit)
+        return arrays.allocation(found)
+
+
+def interaction_matrix(
+    problem: SearchProblem, arrays: Arrays, alone: list[np.ndarray], reach: int | None
+) -> np.ndarray:
+    """G before its projection: (m, m) for m choices of all groups in network order.
+
+    ``alone`` are the scores of single groups, (choices,) each.
+    """
+    matrix = np.diag(np.concatenate(alone))
+    starts, count = row_starts(arrays), len(alone)
+    farthest = count - 1 if reach is None else min(reach, count - 1)
+    pairs = [(i, i + apart) for apart in range(1, farthest + 1) for i in range(count - apart)]
+    for i, j in pairs:
+        try:
+            together = _together(problem, arrays, i, j)
+        except Exhausted:
+            break
+        block = (together - alone[i][:, None] - alone[j]) / 2
+        rows = slice(starts[i], starts[i] + len(alone[i]))
+        columns = slice(starts[j], starts[j] + len(alone[j]))
+        matrix[rows, columns], matrix[columns, rows] = block, block.T
+    return matrix
+
+
+def _alone(problem: SearchProblem, arrays: Arrays) -> list[np.ndarray]:
+    """Joint scores of single groups, (choices,) each, in one batch."""
+    taken = list(zip(arrays.groups, arrays.choices, strict=True))
+    scores = problem.score_many([{group: each} for group, own in taken for each in own])
+    return np.split(scores, np.cumsum([len(own) for _, own in taken])[:-1])
+
+
+def _together(problem: SearchProblem, arrays: Arrays, i: int, j: int) -> np.ndarray:
+    """Joint scores of two groups: (choices of i, choices of j)."""
+    one, two = arrays.groups[i], arrays.groups[j]
+    pairs = [{one: a, two: b} for a in arrays.choices[i] for b in arrays.choices[j]]
+    return problem.score_many(pairs).reshape(len(arrays.choices[i]), -1)

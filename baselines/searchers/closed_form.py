@@ -1,0 +1,128 @@
+"""Bits from a formula: reverse water-filling on fitted sensitivities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mpqbench.errors import BenchError, Exhausted
+from mpqbench.precision import Allocation
+from mpqbench.search.feasible import (
+    Arrays,
+    best_or_cheapest,
+    cheapest_feasible,
+    only_allocation,
+    table_scores,
+)
+
+from .greedy import Moves
+
+if TYPE_CHECKING:
+    from mpqbench.contracts import SearchProblem
+
+_RATIOS = np.logspace(-6, 6, 241)  # of activation to weight sensitivity
+_FLOOR = 1e-9  # of the table's largest score: logarithms need positive ones
+
+
+@dataclass(frozen=True)
+class ClosedForm:
+    """The rate-distortion allocator (reverse water-filling, Cover and Thomas, chapter 10).
+
+    Group l is taken to score ``s_l 4^-w + r_l s_l 4^-a`` with w weight and a activation bits; both
+    are fitted to its table by least squares of logarithms, ratios r_l from 1e-6 to 1e6 tried in
+    steps of 12%. With a price n_l for each bit the least sum has equal ``sensitivity 4^-b / n_l``
+    everywhere, that is ``b_l = B + (log2(sensitivity_l / n_l) - mean) / 2``, for weights and
+    activations alike. Bits are rounded to the nearest choice (the cheaper of two), and B is the
+    largest that fits, by ``steps`` halvings; what is left is filled greedily by the fitted scores.
+
+    Our simplification: n_l is the mean over choices of ``cost / (w a)`` in units of the limits,
+    added over measures, though a weight bit costs more beside more activation bits.
+    """
+
+    steps: int = 40
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise BenchError(f"steps must be at least 1, not {self.steps}")
+
+    def search(self, problem: SearchProblem) -> Allocation:
+        """The rounded and filled allocation.
+
+        Without an allowance for the table, the best scored before, or else the cheapest that fits.
+        Raises Infeasible where nothing fits.
+        """
+        only = only_allocation(problem)
+        if only is not None:
+            return only
+        cheapest = cheapest_feasible(problem)
+        try:
+            scores = table_scores(problem)
+        except Exhausted:
+            return best_or_cheapest(problem)
+        arrays = Arrays.of(problem)
+        bits = [np.array([(p.weight_bits, p.activation_bits) for p in o]) for o in arrays.choices]
+        sensitivities = fitted(scores, bits)
+        start = self._rounded(arrays, bits, sensitivities, arrays.indices(cheapest))
+        model = [4.0**-own @ s for own, s in zip(bits, sensitivities, strict=True)]
+        return arrays.allocation(Moves.of(arrays, model).promoted(start))
+
+    def _rounded(
+        self,
+        arrays: Arrays,
+        bits: Sequence[np.ndarray],
+        sensitivities: np.ndarray,
+        cheapest: np.ndarray,
+    ) -> np.ndarray:
+        """Choices (groups,) nearest to the formula's bits at the largest level that fits."""
+        wanted = 0.5 * np.log2(sensitivities / _prices(arrays, bits)[:, None])
+        wanted -= wanted.mean()
+        most = max(own.max() for own in bits)
+        low, high = -wanted.max() - most, most - wanted.min()
+        best = cheapest
+        for level in (high, *(None,) * self.steps):
+            at = (low + high) / 2 if level is None else level
+            indices = np.array([_nearest(o, row + at) for o, row in zip(bits, wanted, strict=True)])
+            if arrays.fits(indices):
+                best, low = indices, at
+            else:
+                high = at
+        return best
+
+
+def fitted(scores: Sequence[np.ndarray], bits: Sequence[np.ndarray]) -> np.ndarray:
+    """Sensitivities (groups, 2) to weight and activation bits, from scores at ``bits``.
+
+    ``scores`` (choices,) and ``bits`` (choices, 2) for each group. Scores at or below 1e-9 of the
+    largest of all are counted as that.
+    """
+    largest = max(own.max() for own in scores)
+    floor = _FLOOR * largest if largest > 0 else _FLOOR
+    found = []
+    for own, widths in zip(scores, bits, strict=True):
+        errors = 4.0**-widths
+        shapes = np.log(errors[:, 0] + _RATIOS[:, None] * errors[:, 1])  # (ratios, choices)
+        rest = np.log(np.maximum(own, floor)) - shapes
+        best = rest.var(axis=1).argmin()
+        weight = np.exp(rest[best].mean())
+        found.append((weight, weight * _RATIOS[best]))
+    return np.array(found)
+
+
+def _prices(arrays: Arrays, bits: Sequence[np.ndarray]) -> np.ndarray:
+    """What a bit costs in each group, in units of the limits: (groups,)."""
+    each = [
+        (cost.sum(axis=1) / own.prod(axis=1)).mean()
+        for cost, own in zip(arrays.relative(), bits, strict=True)
+    ]
+    prices = np.array(each)
+    least_priced = prices[prices > 0].min(initial=np.inf)
+    return np.where(prices > 0, prices, least_priced if np.isfinite(least_priced) else 1.0)
+
+
+def _nearest(bits: np.ndarray, wanted: np.ndarray) -> int:
+    """The choice of ``bits`` (choices, 2), cheapest first, nearest to ``wanted`` (2,)."""
+    clipped = np.clip(wanted, bits.min(axis=0), bits.max(axis=0))
+    return int(np.square(bits - clipped).sum(axis=1).argmin())

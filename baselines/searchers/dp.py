@@ -1,0 +1,102 @@
+"""Dynamic programming over one measure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mpqbench.errors import BenchError, Exhausted
+from mpqbench.precision import Allocation
+from mpqbench.search.feasible import (
+    Arrays,
+    best_or_cheapest,
+    infeasible,
+    least,
+    only_allocation,
+    table_scores,
+)
+from mpqbench.search.knapsack import common_divisor, useful
+
+if TYPE_CHECKING:
+    from mpqbench.contracts import SearchProblem
+
+
+@dataclass(frozen=True)
+class DynamicProgramming:
+    """The least sum of table scores by the recursion over groups and budget left (as RobuQ does).
+
+    Costs above the cheapest choice are counted in their common divisor, which is exact, where the
+    budget left holds at most ``resolution`` of it. Else they are rounded up to a grid of
+    ``resolution`` buckets: the budget is never exceeded, and less than one bucket for each group
+    may stay unused, so the result is no worse than the optimum of a budget smaller by that much.
+    """
+
+    resolution: int = 100_000
+
+    def __post_init__(self) -> None:
+        if self.resolution < 1:
+            raise BenchError(f"resolution must be at least 1, not {self.resolution}")
+
+    def search(self, problem: SearchProblem) -> Allocation:
+        """The optimum of the table, up to the grid.
+
+        Without an allowance for the table, the best scored before, or else the cheapest that fits.
+        Raises Infeasible where nothing fits, BenchError where several measures are bounded.
+        """
+        bounded = np.flatnonzero(np.isfinite(problem.limits()))
+        if len(bounded) > 1:
+            raise BenchError(f"'dp' takes one bounded measure, not {len(bounded)}: use 'ilp'")
+        if (least(problem) > problem.limits()).any():
+            raise infeasible(problem)
+        only = only_allocation(problem)
+        if only is not None:
+            return only
+        try:
+            scores = table_scores(problem)
+        except Exhausted:
+            return best_or_cheapest(problem)
+        arrays = Arrays.of(problem)
+        if not len(bounded):
+            return arrays.allocation([int(own.argmin()) for own in scores])
+        buckets, capacity = self._buckets(arrays, int(bounded[0]))
+        return arrays.allocation(_recursion(scores, buckets, capacity))
+
+    def _buckets(self, arrays: Arrays, measure: int) -> tuple[list[np.ndarray], int]:
+        """Costs above each group's least in whole buckets, and how many buckets there are."""
+        lowest = [own[:, measure].min() for own in arrays.costs]
+        above = [own[:, measure] - low for own, low in zip(arrays.costs, lowest, strict=True)]
+        limit = float(arrays.limits[measure])
+        left = min(limit - sum(lowest), sum(own.max() for own in above))
+        divisor = common_divisor(np.concatenate([own[:, measure] for own in arrays.costs]))
+        unit = common_divisor(np.concatenate(above)) if divisor else 0.0
+        if unit and left // unit <= self.resolution:
+            return [(own / unit).astype(int) for own in above], int(left // unit)
+        left = max(left - 1e-12 * abs(limit), 0.0)  # sums are rounded too
+        if not left:
+            return [(own > 0).astype(int) for own in above], 0
+        unit = left / self.resolution
+        return [np.ceil(own / unit).astype(int) for own in above], self.resolution
+
+
+def _recursion(scores: list[np.ndarray], buckets: list[np.ndarray], capacity: int) -> np.ndarray:
+    """Indices (groups,) of the least sum of scores in at most ``capacity`` buckets."""
+    best = np.zeros(capacity + 1)  # by buckets that may be used
+    taken = np.empty((len(scores), capacity + 1), dtype=np.int16)
+    for group, (own, cost) in enumerate(zip(scores, buckets, strict=True)):
+        after = np.full(capacity + 1, np.inf)
+        for choice in useful(own, cost[:, None], 0):
+            start = cost[choice]
+            if start > capacity:
+                continue
+            candidate = best[: capacity + 1 - start] + own[choice]
+            better = candidate < after[start:]
+            after[start:][better] = candidate[better]
+            taken[group, start:][better] = choice
+        best = after
+    indices = np.empty(len(scores), dtype=int)
+    for group in reversed(range(len(scores))):
+        indices[group] = taken[group, capacity]
+        capacity -= buckets[group][indices[group]]
+    return indices

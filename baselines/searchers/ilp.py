@@ -1,0 +1,144 @@
+"""The integer program on additive scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mpqbench.errors import BenchError, Exhausted
+from mpqbench.precision import Allocation
+from mpqbench.search.feasible import (
+    Arrays,
+    best_or_cheapest,
+    cheapest_feasible,
+    infeasible,
+    only_allocation,
+    table_scores,
+)
+from mpqbench.search.knapsack import TIME_LIMIT, solve
+
+if TYPE_CHECKING:
+    from mpqbench.contracts import SearchProblem
+
+
+@dataclass(frozen=True)
+class ILP:
+    """The least sum of table scores within every limit, exactly, by ``mpqbench.search.knapsack``.
+
+    ``time_limit`` in seconds bounds each integer program; the best found by then is taken, which
+    depends on the machine, and BenchError is raised where there is none.
+
+    With ``split`` the budget is divided as in MixDQ (arXiv 2405.17873): it names two parts by the
+    kinds of their groups, such as ``{content: [attn.qkv, attn.out], quality: [mlp.up, mlp.down]}``,
+    and each of ``ratios`` gives the first part that many times its share of every limit (its share
+    of the costliest allocation) and the second part the rest. One program is solved for each part,
+    and of all the pairs the one of the lowest joint score is taken. MixDQ has a metric for each
+    part; here both have the table's (our choice, so that objectives stay apart from searchers).
+    """
+
+    time_limit: float = TIME_LIMIT
+    split: Mapping[str, Sequence[str]] | None = None
+    ratios: Sequence[float] = (0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3)
+
+    def __post_init__(self) -> None:
+        if not self.time_limit > 0:
+            raise BenchError(f"time_limit must be positive, not {self.time_limit}")
+        if self.split is not None and len(self.split) != 2:
+            raise BenchError(f"split must name two parts, not {len(self.split)}")
+        if not self.ratios or min(self.ratios) <= 0:
+            raise BenchError(f"ratios must be positive numbers, not {list(self.ratios)}")
+
+    def search(self, problem: SearchProblem) -> Allocation:
+        """The optimum of the table, or the best of the split's candidates.
+
+        Without an allowance for the table, the best scored before, or else the cheapest that fits;
+        without one for joint scores, the candidate nearest to an even split. Raises Infeasible
+        where nothing fits, BenchError where ``split`` leaves out a group or no ratio is feasible.
+        """
+        only = only_allocation(problem)
+        if only is not None:
+            return only
+        first = None if self.split is None else _first_part(problem.groups, self.split)
+        cheapest_feasible(problem)  # raises Infeasible before the table is paid for
+        try:
+            scores = table_scores(problem)
+        except Exhausted:
+            return best_or_cheapest(problem)
+        arrays = Arrays.of(problem)
+        if first is not None:
+            return self._best_split(problem, arrays, scores, first)
+        indices = solve(scores, arrays, time_limit=self.time_limit)
+        if indices is None:
+            raise infeasible(problem)
+        return arrays.allocation(indices)
+
+    def _best_split(
+        self,
+        problem: SearchProblem,
+        arrays: Arrays,
+        scores: Sequence[np.ndarray],
+        first: np.ndarray,
+    ) -> Allocation:
+        candidates: dict[Allocation, None] = {}  # without repetitions, in order
+        for ratio in sorted(self.ratios, key=lambda ratio: abs(ratio - 1)):
+            indices = self._halves(arrays, scores, first, ratio)
+            if indices is not None and arrays.fits(indices):
+                candidates[arrays.allocation(indices)] = None
+        if not candidates:
+            raise BenchError(
+                f"no ratio of {list(self.ratios)} leaves both parts enough of budget "
+                f"{problem.budget}: try others"
+            )
+        every = list(candidates)
+        try:
+            joint = problem.score_many(every)
+        except Exhausted:
+            best = problem.best()
+            return every[0] if best is None else best
+        return every[int(joint.argmin())]
+
+    def _halves(
+        self, arrays: Arrays, scores: Sequence[np.ndarray], first: np.ndarray, ratio: float
+    ) -> np.ndarray | None:
+        """One program for each part; ``None`` where a part cannot keep its limits."""
+        costliest = np.array([own.max(axis=0) for own in arrays.costs])
+        whole = costliest.sum(axis=0)
+        share = costliest[first].sum(axis=0) / np.where(whole > 0, whole, 1.0)
+        # an infinite limit is one for either part
+        own_limits = np.where(np.isinf(arrays.limits), np.inf, ratio * share) * arrays.limits
+        rest = np.where(np.isinf(arrays.limits), np.inf, arrays.limits - own_limits)
+        indices = np.empty(len(first), dtype=int)
+        for members, limits in ((first, own_limits), (~first, rest)):
+            numbers = np.flatnonzero(members).tolist()
+            part = Arrays(
+                tuple(arrays.groups[n] for n in numbers),
+                tuple(arrays.choices[n] for n in numbers),
+                tuple(arrays.costs[n] for n in numbers),
+                limits,
+            )
+            found = solve([scores[n] for n in numbers], part, time_limit=self.time_limit)
+            if found is None:
+                return None
+            indices[numbers] = found
+        return indices
+
+
+def _first_part(groups: Sequence[str], split: Mapping[str, Sequence[str]]) -> np.ndarray:
+    """Whether each group is of the first part: (groups,) bool."""
+    first, second = split.values()
+    member = [[_is_of(group, kinds) for kinds in (first, second)] for group in groups]
+    for group, (in_first, in_second) in zip(groups, member, strict=True):
+        if in_first == in_second:
+            number = "both parts" if in_first else "neither part"
+            raise BenchError(f"group {group} is of {number} of split: {' and '.join(split)}")
+    mask = np.array(member)[:, 0]
+    if mask.all() or not mask.any():
+        raise BenchError(f"a part of split has no group: {' and '.join(split)}")
+    return mask
+
+
+def _is_of(group: str, kinds: Sequence[str]) -> bool:
+    return any(group == kind or group.endswith(f".{kind}") for kind in kinds)

@@ -1,0 +1,59 @@
+"""Random allocations that fit, the best of them kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mpqbench.errors import BenchError, Exhausted
+from mpqbench.precision import Allocation
+from mpqbench.search.feasible import Arrays, only_allocation, random_feasible
+
+if TYPE_CHECKING:
+    from mpqbench.contracts import SearchProblem
+
+
+@dataclass(frozen=True)
+class RandomSearch:
+    """The lowest joint score of ``draws`` allocations from ``search.feasible.random_feasible``.
+
+    They are scored ``batch`` at a time; one that was drawn before is not scored again. The
+    allowance may end the search earlier.
+    """
+
+    draws: int = 1000
+    batch: int = 64
+
+    def __post_init__(self) -> None:
+        for name, value in (("draws", self.draws), ("batch", self.batch)):
+            if value < 1:
+                raise BenchError(f"{name} must be at least 1, not {value}")
+
+    def search(self, problem: SearchProblem) -> Allocation:
+        """The best draw; the first one where the allowance pays for no score.
+
+        Raises Infeasible where nothing fits.
+        """
+        only = only_allocation(problem)
+        if only is not None:
+            return only
+        arrays = Arrays.of(problem)
+        seen: set[Allocation] = set()
+        best, lowest = None, float("inf")
+        for start in range(0, self.draws, self.batch):
+            number = min(self.batch, self.draws - start)
+            drawn = [random_feasible(problem, arrays=arrays) for _ in range(number)]
+            best = drawn[0] if best is None else best
+            new = [each for each in dict.fromkeys(drawn) if each not in seen]
+            seen.update(new)
+            try:
+                scores = problem.score_many(new) if new else np.empty(0)
+            except Exhausted:
+                return problem.best() or best
+            for each, score in zip(new, scores, strict=True):
+                if score < lowest:
+                    best, lowest = each, float(score)
+        assert best is not None
+        return best

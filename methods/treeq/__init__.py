@@ -1,0 +1,6 @@
+"""TreeQ (arXiv 2512.06353), implemented by us: what its paper leaves open is a parameter here."""
+
+PLUGINS = {
+    "searcher": {"tss": "mpqbench.methods.treeq.tss:TSS"},
+    "environment": {"eng": "mpqbench.methods.treeq.eng:EnvironmentalNoise"},
+}

@@ -1,0 +1,213 @@
+"""Tree-structured search: joint scores of longer and longer parts of the network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mpqbench.errors import BenchError, Exhausted
+from mpqbench.search.feasible import cheapest_feasible, only_allocation
+from mpqbench.search.pareto import RULES, Target
+from mpqbench.search.tree import Node, Space
+
+if TYPE_CHECKING:
+    from mpqbench.contracts import SearchProblem
+    from mpqbench.precision import Allocation
+
+ORDERS = ("network", "shuffled")
+ANCHORS = ("additive", "cheapest")
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one leaf or merge did, for figures: (points,) of all that was scored.
+
+    ``cost`` is in units of the limit, the largest over the measures; ``kept`` are the indices of
+    those kept; ``share`` is what the node costs if all get alike. Leaves have ``level`` 0.
+    """
+
+    groups: tuple[str, ...]
+    level: int
+    cost: np.ndarray
+    score: np.ndarray
+    kept: np.ndarray
+    share: float
+
+
+Note = Callable[[Step], None]
+
+
+@dataclass(frozen=True)
+class TSS:
+    """Merges neighbouring parts pairwise, all combinations scored jointly, and keeps the best few.
+
+    After TreeQ (arXiv 2512.06353), whose figure shows merges of 16 x 16 partial allocations, of
+    which "Pareto drop" leaves 16; everything else is our choice and a parameter. The leaves are the
+    groups in ``order`` "network", or "shuffled" for comparison. A node holds at most ``keep``
+    partial allocations of its groups, a leaf at most ``leaves`` (``None``: as many as ``keep``).
+    Neighbours merge level by level; an odd one passes through. At the root the best joint score
+    among those that fit wins. That is at most (n - 1) keep^2 scorings after one for each choice of
+    each group.
+
+    ``drop`` is the rule of ``mpqbench.search.pareto`` that thins a node. The default keeps the
+    points that are best, or nearly so, at prices within a factor ``spread`` of the one at which all
+    nodes together just spend the budget, so that a node is not bound to its share of it. ``window``
+    (low, high) bounds a node's cost in multiples of that share, for every rule but "pareto";
+    ``None`` sets no bounds. Combinations outside it, and those that no completion makes fit, are
+    not scored.
+
+    Every node keeps its part of one allocation that fits, the ``anchor``: "additive", the integer
+    program on the leaves' scores, so that the answer is never worse than that in joint score, or
+    "cheapest". So there is always an answer, and ``keep`` = 1 gives the anchor itself.
+
+    An allowance too small for ``keep`` lowers it merge by merge to what the rest of the allowance
+    pays for. Where it ends in spite of that, the best complete allocation scored so far is the
+    answer; before there is one, each node gives one of its points by the integer program on their
+    scores, taken as additive, and without leaves the cheapest allocation is the answer.
+    """
+
+    keep: int = 16
+    window: tuple[float, float] | None = None
+    drop: str = "lagrangian"
+    order: str = "network"
+    leaves: int | None = None
+    anchor: str = "additive"
+    spread: float = 2.0
+
+    def __post_init__(self) -> None:
+        if self.keep < 1 or (self.leaves is not None and self.leaves < 1):
+            raise BenchError("keep and leaves must be at least 1")
+        if self.window is not None:
+            if len(self.window) != 2 or not 0 <= self.window[0] <= 1 <= self.window[1]:
+                raise BenchError(f"window must be two numbers around 1, not {self.window}")
+            object.__setattr__(self, "window", tuple(self.window))
+        named = (("drop", tuple(RULES)), ("order", ORDERS), ("anchor", ANCHORS))
+        for name, valid in named:
+            if getattr(self, name) not in valid:
+                raise BenchError(
+                    f"{name} must be one of {', '.join(valid)}, not '{getattr(self, name)}'"
+                )
+        if not self.spread >= 1:
+            raise BenchError(f"spread must be at least 1, not {self.spread}")
+
+    def search(self, problem: SearchProblem) -> Allocation:
+        """The best allocation at the root.
+
+        Raises Infeasible where none fits the budget, BenchError where a score is not finite.
+        """
+        return merge_tree(problem, self)
+
+
+def merge_tree(problem: SearchProblem, tss: TSS, note: Note | None = None) -> Allocation:
+    """The search with the parameters of ``tss``; ``note`` is called at every leaf and merge.
+
+    Raises Infeasible where nothing fits.
+    """
+    only = only_allocation(problem)
+    return _Tree(problem, tss, note).run() if only is None else only
+
+
+class _Tree:
+    """One run."""
+
+    def __init__(self, problem: SearchProblem, tss: TSS, note: Note | None) -> None:
+        self.problem, self.tss, self.note = problem, tss, note
+        self.space = Space(problem)
+        self.anchor = self.space.arrays.indices(cheapest_feasible(problem))
+        self.scored, self.before = 0, problem.spent
+
+    def run(self) -> Allocation:
+        """Leaves, levels, root."""
+        order = np.arange(len(self.anchor))
+        if self.tss.order == "shuffled":
+            self.problem.rng.shuffle(order)
+        nodes: list[Node] = []
+        try:
+            nodes = self._leaves(order)
+            level = 0
+            while len(nodes) > 1:
+                level += 1
+                self._merge_level(nodes, level)
+        except Exhausted:
+            completed = self.space.additive(nodes, self.anchor) if nodes else self.anchor
+            return self.problem.best() or self.space.arrays.allocation(completed)
+        return self.space.arrays.allocation(self.space.best(nodes[0]))
+
+    def _leaves(self, order: np.ndarray) -> list[Node]:
+        """Every choice of every group, scored in one batch and thinned."""
+        alone = [self.space.leaf(int(group)) for group in order]
+        scores = self._scores(alone)
+        ends = np.cumsum([len(node) for node in alone])[:-1]
+        whole = [
+            node.with_scores(own) for node, own in zip(alone, np.split(scores, ends), strict=True)
+        ]
+        if self.tss.anchor == "additive":
+            self.anchor = self.space.additive(whole, self.anchor)
+        keep = self.tss.keep if self.tss.leaves is None else self.tss.leaves
+        price = self.space.price(whole)
+        return [self._thinned(self._useful(node), keep, price, 0) for node in whole]
+
+    def _merge_level(self, nodes: list[Node], level: int) -> None:
+        """Merges neighbours in ``nodes``, in place so that a search cut short keeps what it has."""
+        price = self.space.price(nodes)
+        for left in range(len(nodes) // 2):
+            merges = len(nodes) - 1
+            pair = (self._afforded(node, merges, price) for node in nodes[left : left + 2])
+            both = self._useful(self.space.combined(*pair))
+            whole = both.with_scores(self._scores([both]))
+            nodes[left : left + 2] = [self._thinned(whole, self.tss.keep, price, level)]
+
+    def _useful(self, node: Node) -> Node:
+        """The points worth scoring."""
+        window = None if self.tss.drop == "pareto" else self.tss.window
+        useful = self.space.useful(node, window) | self._anchored(node)
+        return node.take(np.flatnonzero(useful))
+
+    def _thinned(self, node: Node, keep: int, price: float, level: int) -> Node:
+        """At most ``keep`` points by the rule, the anchor's among them."""
+        if self.space.complete(node):
+            kept = np.array([self.space.best_index(node)])
+        else:
+            kept = self._kept(node, keep, price)
+        if self.note is not None:
+            names = tuple(self.problem.groups[group] for group in node.groups)
+            cost, share = self.space.relative(node), self.space.share(node)
+            self.note(Step(names, level, cost, node.scores, kept, share))
+        return node.take(kept)
+
+    def _kept(self, node: Node, keep: int, price: float) -> np.ndarray:
+        """What the rule keeps, the worst of it giving way to the anchor where that is not kept."""
+        anchor = np.flatnonzero(self._anchored(node))
+        if keep == 1:
+            return anchor
+        rule, cost = RULES[self.tss.drop], self.space.relative(node)
+        target = Target(self.space.share(node), price, self.tss.spread)
+        kept = rule(cost, node.scores, keep, target)
+        if np.isin(anchor, kept).all():
+            return kept
+        return np.append(rule(cost, node.scores, keep - 1, target), anchor)
+
+    def _afforded(self, node: Node, merges: int, price: float) -> Node:
+        """``node`` thinned so far that ``merges`` of its size stay within the allowance."""
+        rest = self.problem.allowance - self.problem.spent
+        if math.isinf(rest):
+            return node
+        each = (self.problem.spent - self.before) / self.scored
+        keep = math.isqrt(max(int(rest / max(each * merges, 1)), 1))  # refused above one forward
+        return node.take(self._kept(node, keep, price))
+
+    def _anchored(self, node: Node) -> np.ndarray:
+        """Which points are the anchor's part: (points,) bool."""
+        return (node.picks == self.anchor[node.groups]).all(axis=1)
+
+    def _scores(self, nodes: list[Node]) -> np.ndarray:
+        partial = [each for node in nodes for each in self.space.allocations(node)]
+        scores = self.problem.score_many(partial)
+        if not np.isfinite(scores).all():
+            raise BenchError("a joint score is not finite: leave out the choices that diverge")
+        self.scored += len(partial)
+        return scores

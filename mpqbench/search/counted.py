@@ -1,0 +1,109 @@
+"""A problem of costs alone, counted on a transformer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from torch import nn
+
+from ..cost import CostReport, budget_limit, count, group_macs
+from ..formats import PER_CHANNEL, PER_TOKEN, ActivationFormat, WeightFormat
+from ..models.groups import Group, uniform_allocation
+from ..precision import FULL, Budget, Precision
+from .measures import Measure
+from .problem import Problem
+
+WEIGHT_CHOICES = (2, 3, 4, 5, 6, 8)
+ACTIVATION_CHOICES = (3, 4, 5, 6, 8)  # 2-bit activations on a min-max grid leave nothing to rank
+
+
+class CountedProblem(Problem):
+    """The searchable groups of ``transformer`` in network order, with costs and no scores.
+
+    ``choices`` are the precisions each may take; left empty, they are all pairs of
+    ``WEIGHT_CHOICES`` and ``ACTIVATION_CHOICES`` and the budget's own precision. A budget without
+    any bound leaves one choice, floating point.
+    """
+
+    def __init__(
+        self,
+        transformer: nn.Module,
+        groups: Sequence[Group],
+        budget: Budget,
+        choices: Sequence[Precision] = (),
+        seed: int = 0,
+    ) -> None:
+        own = choices_within(budget, choices)
+        names = [group.name for group in groups if group.searchable]
+        costs = measures(transformer, groups, budget, own)
+        super().__init__(names, dict.fromkeys(names, own), costs, budget, seed=seed)
+
+
+def measures(
+    transformer: nn.Module,
+    groups: Sequence[Group],
+    budget: Budget,
+    choices: Sequence[Precision],
+    *,
+    adaln: Precision = FULL,
+    weight_format: WeightFormat = PER_CHANNEL,
+    activation_format: ActivationFormat = PER_TOKEN,
+) -> list[Measure]:
+    """BitOPs, bounded or not, then bytes and weight bits where ``budget`` bounds them.
+
+    BitOPs are of one forward of one image, exact integers below 2^53. Bytes are those of a group's
+    layers and their grids; what the rest of the model takes is off the limit already, but for a
+    transform's own scales, which the achieved cost counts. Weight bits are summed over weights.
+    """
+    found = [_bitops(transformer, groups, budget, choices)]
+    if budget.megabytes is None and budget.weight_bits is None:
+        return found
+    formats = {"weight_format": weight_format, "activation_format": activation_format}
+    reports = {
+        p: count(transformer, groups, uniform_allocation(groups, p, adaln), **formats)
+        for p in choices
+    }
+    own = [group.name for group in groups if group.searchable]
+    one = next(iter(reports.values()))
+    if budget.megabytes is not None:
+        table = {
+            name: {p: float(_sum(report, name, "bytes")) for p, report in reports.items()}
+            for name in own
+        }
+        rest = sum(op.bytes for op in one.operators if not op.searchable)
+        found.append(Measure("bytes", "bytes", table, budget.megabytes * 1e6 - rest))
+    if budget.weight_bits is not None:
+        weights = {name: _sum(one, name, "weights") for name in own}
+        table = {
+            name: {p: float(n * p.weight_bits) for p in choices} for name, n in weights.items()
+        }
+        limit = budget.weight_bits * sum(weights.values())
+        found.append(Measure("weight-bits", "weight bits", table, limit))
+    return found
+
+
+def choices_within(budget: Budget, given: Sequence[Precision]) -> tuple[Precision, ...]:
+    """Without repetitions, in ascending order of bits per MAC."""
+    if budget.is_unbounded:
+        return (FULL,)
+    pairs = {Precision(w, a) for w in WEIGHT_CHOICES for a in ACTIVATION_CHOICES}
+    own = set() if budget.precision.is_full else {budget.precision}
+    chosen = set(given) or pairs | own
+    return tuple(sorted(chosen, key=lambda p: (p.weight_bits * p.activation_bits, p.weight_bits)))
+
+
+def _bitops(
+    transformer: nn.Module, groups: Sequence[Group], budget: Budget, choices: Sequence[Precision]
+) -> Measure:
+    macs = group_macs(transformer, groups)
+    table = {
+        group: {p: float(n * p.weight_bits * p.activation_bits) for p in choices}
+        for group, n in macs.items()
+    }
+    limit = budget_limit(sum(macs.values()), budget)
+    return Measure("bitops", "BitOPs", table, math.inf if limit is None else limit)
+
+
+def _sum(report: CostReport, group: str, what: str) -> int:
+    return sum(getattr(op, what) for op in report.operators if op.group == group)

@@ -1,0 +1,84 @@
+"""What an objective sees of the network: an engine's groups, inputs and gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from ..contracts import Sensitivity
+from ..models.chain import State
+from ..precision import Precision
+from .cells import Cell
+from .engine import Batch, Engine
+
+
+@dataclass(frozen=True)
+class FullPrecision:
+    """The groups of an engine around full precision; implements ``contracts.Network``."""
+
+    engine: Engine
+    of_group: Mapping[str, Sequence[Precision]]
+
+    @property
+    def groups(self) -> Sequence[str]:
+        """Names in network order."""
+        return self.engine.groups
+
+    def choices(self, group: str) -> Sequence[Precision]:
+        """Precisions that ``group`` may take."""
+        return self.of_group[group]
+
+    def group(self, name: str) -> Cell:
+        """The layers of a group."""
+        return self.engine.cells[name]
+
+    def inputs(self, group: str) -> Iterator[torch.Tensor]:
+        """What ``group`` reads in full precision, batch by batch: (n, tokens, in)."""
+        last = self.groups.index(group)
+        for batch in self.engine.batches:
+            with torch.inference_mode():
+                state = self.engine.chain.start(batch.latents)
+                for at in range(last):
+                    state = self._stage(batch, at, state)
+                yield self.engine.chain.input(last, state, batch.conditions)
+
+    def sensitivities(self, probes: int, seed: int) -> Iterator[Sequence[Sensitivity]]:
+        """For every probe and every batch, those of all groups."""
+        generator = torch.Generator().manual_seed(seed)
+        for _ in range(probes):
+            for batch in self.engine.batches:
+                projection = torch.randn(batch.targets.shape, generator=generator)
+                yield self._one(batch, projection.to(batch.targets))
+
+    def _one(self, batch: Batch, projection: torch.Tensor) -> Sequence[Sensitivity]:
+        chain = self.engine.chain
+        seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+        def watched(cell: Cell):  # type: ignore[no-untyped-def]
+            def layer(x: torch.Tensor) -> torch.Tensor:
+                output = cell.full(x)
+                if not output.requires_grad:
+                    output.requires_grad_()  # the first group: nothing before it has a gradient
+                seen.append((x.detach(), output))
+                return output
+
+            return layer
+
+        with torch.enable_grad():
+            state = chain.start(batch.latents)
+            for at, name in enumerate(self.groups):
+                state = chain.run(at, state, batch.conditions, watched(self.engine.cells[name]))
+            output = chain.finish(state, batch.times, batch.classes)
+            gradients = torch.autograd.grad((output * projection).sum(), [y for _, y in seen])
+        # Three forwards: a backward pass costs about two.
+        self.engine.forwards += 3 * len(batch) / sum(map(len, self.engine.batches))
+        return [
+            Sensitivity(name, x, gradient, output.numel())
+            for name, (x, _), gradient in zip(self.groups, seen, gradients, strict=True)
+        ]
+
+    def _stage(self, batch: Batch, at: int, state: State) -> State:
+        layer = self.engine.cells[self.groups[at]].full
+        return self.engine.chain.run(at, state, batch.conditions, layer)

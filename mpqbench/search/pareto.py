@@ -1,0 +1,189 @@
+"""Which of many points (cost, score) to keep: fronts, hulls and four rules that thin them.
+
+Every rule takes costs (n,) above zero and scores (n,), both better when lower, and gives the
+indices of the points kept, in ascending order of cost: ``min(keep, n)`` of them, so everything
+where there is room for everything. Each prefers points that no other beats in both; where these are
+too few, the best of the beaten follow, because a sum of two halves may still be better with one.
+The rules are our choice: TreeQ (arXiv 2512.06353) shows that a front is thinned and not how.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+PRICES = 64  # multipliers tried by ``lagrangian``
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a rule may know of the search: where the node will probably have to be.
+
+    ``share`` is the cost that the budget leaves the node if everyone gets alike. ``price`` is the
+    score that a unit of cost is worth, and ``spread`` the factor around it within which
+    ``lagrangian`` looks.
+    """
+
+    share: float
+    price: float = 1.0
+    spread: float = 1.0
+
+
+Rule = Callable[[np.ndarray, np.ndarray, int, Target], np.ndarray]
+
+
+def front(cost: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """Indices that no other point beats, by ascending cost; of equal points the first."""
+    order = np.lexsort((score, cost))
+    ranked = score[order]
+    before = np.concatenate(([np.inf], np.minimum.accumulate(ranked)[:-1]))
+    return order[ranked < before]
+
+
+def hull(cost: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """Indices of the front's lower convex hull: all that ``score + price * cost`` may choose."""
+    corners: list[int] = []
+    for index in front(cost, score):
+        while len(corners) > 1 and not _bends(cost, score, corners[-2], corners[-1], index):
+            corners.pop()
+        corners.append(int(index))
+    return np.array(corners, dtype=int)
+
+
+def pareto(cost: np.ndarray, score: np.ndarray, keep: int, target: Target) -> np.ndarray:
+    """The front, thinned evenly by rank; ends stay."""
+    return _layered(cost, score, keep, lambda own, room: own[_ranks(len(own), room)])
+
+
+def pareto_window(cost: np.ndarray, score: np.ndarray, keep: int, target: Target) -> np.ndarray:
+    """The front, thinned evenly in the logarithm of cost; ends and both sides of the share stay."""
+
+    def thin(own: np.ndarray, room: int) -> np.ndarray:
+        return own[evenly(cost[own], room, target.share)]
+
+    return _layered(cost, score, keep, thin)
+
+
+def epsilon_bins(cost: np.ndarray, score: np.ndarray, keep: int, target: Target) -> np.ndarray:
+    """The best score in each of ``keep`` bins of equal width in log cost, then the next best."""
+    if len(cost) <= keep:
+        return _by_cost(cost, np.arange(len(cost)))
+    logs = np.log(cost)
+    width = (logs.max() - logs.min()) / keep or 1.0
+    bins = np.minimum(((logs - logs.min()) / width).astype(int), keep - 1)
+    order = np.lexsort((cost, score, bins))
+    starts = np.flatnonzero(np.diff(bins[order], prepend=-1))
+    sizes = np.diff(np.append(starts, len(order)))
+    places = np.arange(len(order)) - np.repeat(starts, sizes)  # 0: the best of its bin
+    chosen = order[np.lexsort((score[order], places))[:keep]]
+    return _by_cost(cost, chosen)
+
+
+def lagrangian(cost: np.ndarray, score: np.ndarray, keep: int, target: Target) -> np.ndarray:
+    """The least of ``score + price * cost`` for a geometric range of prices, then the nearly least.
+
+    A point is ranked by what it wastes, in cost, at the price that flatters it most: zero for the
+    corners of the hull. Corners that are too many are thinned evenly in log cost.
+    """
+    if len(cost) <= keep:
+        return _by_cost(cost, np.arange(len(cost)))
+    low, high = target.price / target.spread, target.price * target.spread
+    prices = np.geomspace(low, high, PRICES)
+    paid = score[:, None] + prices * cost[:, None]
+    waste = ((paid - paid.min(axis=0)) / prices).min(axis=1)
+    corners = _by_cost(cost, np.flatnonzero(waste <= 0))
+    if len(corners) > keep:
+        return corners[evenly(cost[corners], keep, target.share)]
+    return _by_cost(cost, np.lexsort((cost, waste))[:keep])
+
+
+RULES: dict[str, Rule] = {
+    "pareto": pareto,
+    "pareto-window": pareto_window,
+    "epsilon-bins": epsilon_bins,
+    "lagrangian": lagrangian,
+}
+
+
+def evenly(cost: np.ndarray, keep: int, share: float) -> np.ndarray:
+    """``keep`` positions of ascending ``cost`` (n,), about evenly spread in its logarithm.
+
+    The point whose neighbours are closest goes first. The last to go are the two next to
+    ``share`` and, with room for more, the ends.
+    """
+    logs = np.log(cost)
+    after = int(np.searchsorted(cost, share, side="right"))
+    beside = [at for at in (after - 1, after) if 0 <= at < len(cost)]
+    wanted = dict.fromkeys([*beside, 0, len(cost) - 1])  # in order of importance
+    kept, fixed = list(range(len(cost))), set(list(wanted)[:keep])
+    while len(kept) > keep:
+        gaps = np.diff(logs[kept], prepend=-np.inf, append=np.inf)
+        room = gaps[:-1] + gaps[1:]  # between the two neighbours
+        free = [at for at, index in enumerate(kept) if index not in fixed]
+        kept.pop(min(free, key=lambda at: room[at]))
+    return np.array(kept, dtype=int)
+
+
+def shadow_price(costs: list[np.ndarray], scores: list[np.ndarray], limit: float) -> float:
+    """The price of a unit of cost at which nodes that each take their best just meet ``limit``.
+
+    The dual of the relaxed knapsack, by bisection; each node has costs and scores (points,). It is
+    above zero: where the best points of all fit together, the least slope of the hulls is given.
+    """
+    slopes = np.sort(np.concatenate([_slopes(c, s) for c, s in zip(costs, scores, strict=True)]))
+    if not len(slopes):
+        return 1.0
+    low, high = 0, len(slopes) - 1
+    while low < high:  # the least slope that fits
+        middle = (low + high) // 2
+        if _spent(costs, scores, slopes[middle]) <= limit:
+            high = middle
+        else:
+            low = middle + 1
+    return float(slopes[low])
+
+
+def _spent(costs: list[np.ndarray], scores: list[np.ndarray], price: float) -> float:
+    best = [int((s + price * c).argmin()) for c, s in zip(costs, scores, strict=True)]
+    return float(sum(c[at] for c, at in zip(costs, best, strict=True)))
+
+
+def _slopes(cost: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """Gain in score per unit of cost along the hull."""
+    corners = hull(cost, score)
+    return -np.diff(score[corners]) / np.diff(cost[corners])
+
+
+def _bends(cost: np.ndarray, score: np.ndarray, a: int, b: int, c: int) -> bool:
+    """Whether ``b`` lies below the line from ``a`` to ``c``."""
+    along, ahead = cost[b] - cost[a], cost[c] - cost[a]
+    return bool((score[b] - score[a]) * ahead < (score[c] - score[a]) * along)
+
+
+def _layered(
+    cost: np.ndarray,
+    score: np.ndarray,
+    keep: int,
+    thin: Callable[[np.ndarray, int], np.ndarray],
+) -> np.ndarray:
+    """Front after front as long as there is room, the last one thinned to what is left."""
+    left, kept = np.arange(len(cost)), np.empty(0, dtype=int)
+    while len(left) and len(kept) < keep:
+        own = left[front(cost[left], score[left])]
+        room = keep - len(kept)
+        kept = np.concatenate((kept, own if len(own) <= room else thin(own, room)))
+        left = np.setdiff1d(left, own)
+    return _by_cost(cost, kept)
+
+
+def _ranks(count: int, keep: int) -> np.ndarray:
+    """``keep`` of ``count`` ranks, evenly, with both ends where there is room for two."""
+    if keep == 1:
+        return np.array([count // 2])
+    return np.unique(np.linspace(0, count - 1, keep).round().astype(int))
+
+
+def _by_cost(cost: np.ndarray, indices: np.ndarray) -> np.ndarray:
+    return indices[np.lexsort((indices, cost[indices]))]

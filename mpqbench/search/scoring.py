@@ -1,0 +1,90 @@
+"""The scorer of a model: an engine's errors as scores, candidates leaving early where told to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import BenchError
+from ..precision import Precision
+from .engine import Engine, Partial
+from .network import FullPrecision
+from .race import beaten
+
+
+@dataclass(frozen=True)
+class JointScorer:
+    """Scores of an objective in an environment, means over all calibration inputs.
+
+    An objective without a table of its own gets one: the joint score of each group alone. With
+    ``level`` a candidate leaves after a batch of inputs when a cheaper one of the same call is
+    better for sure (see ``race``): its score is then the mean over what it has seen, and at least
+    that of the best it lost to.
+    """
+
+    engine: Engine
+    choices: Mapping[str, Sequence[Precision]]
+    cost: Mapping[str, Mapping[Precision, float]]
+    objective: Any = None
+    level: float | None = None
+
+    def table(self) -> tuple[Mapping[str, np.ndarray], float]:
+        """Additive scores by group in the order of its choices, and the forwards they took."""
+        before = self.engine.forwards
+        if hasattr(self.objective, "table"):
+            found = self.objective.table(FullPrecision(self.engine, self.choices))
+            table = {group: np.asarray(own, dtype=float) for group, own in found.items()}
+            return table, self.engine.forwards - before
+        entries = [{group: p} for group, own in self.choices.items() for p in own]
+        flat = iter(self.engine.errors(entries).mean(1))
+        table = {g: np.array([next(flat) for _ in own]) for g, own in self.choices.items()}
+        return table, self.engine.forwards - before
+
+    def table_price(self) -> float:
+        """The price of every entry; of an objective's own table, nothing in advance."""
+        if hasattr(self.objective, "table"):
+            return 0.0
+        return sum(self.price({group: own[0]}) * len(own) for group, own in self.choices.items())
+
+    def price(self, allocation: Partial) -> float:
+        """One forward, less what lies before its first group; and the environment's own, once."""
+        return self.engine.price(allocation)
+
+    def scores(self, allocations: Sequence[Partial]) -> tuple[np.ndarray, float]:
+        """Joint scores (n,), and the forwards they took.
+
+        Raises BenchError where the objective has only a table.
+        """
+        if self.objective is not None and not hasattr(self.objective, "distance"):
+            name = type(self.objective).__name__
+            raise BenchError(f"objective {name} scores single groups and no whole allocation")
+        before = self.engine.forwards
+        if self.level is None:
+            scores = self.engine.errors(allocations).mean(1)
+        else:
+            scores = self._raced(allocations, self.level)
+        return scores, self.engine.forwards - before
+
+    def _raced(self, allocations: Sequence[Partial], level: float) -> np.ndarray:
+        costs = np.array(
+            [sum(self.cost[g][p] for g, p in allocation.items()) for allocation in allocations]
+        )
+        running = np.arange(len(allocations))
+        scores = np.empty(len(allocations))
+        errors = np.empty((len(allocations), 0))
+        for number, batch in enumerate(self.engine.batches):
+            new = self.engine.batch_errors([allocations[int(i)] for i in running], batch)
+            errors = np.concatenate([errors, new], axis=1)
+            scores[running] = errors.mean(1)
+            if number + 1 < len(self.engine.batches):
+                stay = ~beaten(errors, costs[running], level)
+                running, errors = running[stay], errors[stay]
+        left = np.setdiff1d(np.arange(len(allocations)), running)
+        for candidate in left:
+            cheaper = running[costs[running] <= costs[candidate]]
+            # Means over fewer inputs are not comparable; it lost to one of these.
+            scores[candidate] = max(scores[candidate], scores[cheaper].min())
+        return scores

@@ -1,0 +1,145 @@
+"""Problems whose scores are numbers computed before: a searcher runs on them without a model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise, product
+
+import numpy as np
+
+from ..errors import BenchError
+from ..precision import Allocation, Budget, Precision
+from .feasible import infeasible
+from .measures import Measure
+from .problem import Partial, Problem
+
+PAIRS_AT_MOST = 2_000_000  # allocations that are enumerated: seconds, not minutes
+
+
+@dataclass(frozen=True)
+class TabularScorer:
+    """Sums of a table and of pairwise interactions; every scoring is one forward.
+
+    ``choices`` gives the precisions of each group and ``additive`` their scores, in order.
+    ``interactions`` maps a pair of groups to what their choices add together, (choices of the
+    first, choices of the second). A partial allocation scores what is within it.
+    """
+
+    choices: Mapping[str, Sequence[Precision]]
+    additive: Mapping[str, np.ndarray]
+    interactions: Mapping[tuple[str, str], np.ndarray] = field(default_factory=dict)
+
+    def table(self) -> tuple[Mapping[str, np.ndarray], float]:
+        """The additive part, for one forward per entry."""
+        return self.additive, self.table_price()
+
+    def table_price(self) -> float:
+        """Number of entries."""
+        return float(sum(len(own) for own in self.choices.values()))
+
+    def scores(self, allocations: Sequence[Partial]) -> tuple[np.ndarray, float]:
+        """Joint scores (n,), for one forward each."""
+        return np.array([self._score(each) for each in allocations]), float(len(allocations))
+
+    def price(self, allocation: Partial) -> float:
+        """One forward."""
+        return 1.0
+
+    def _score(self, allocation: Partial) -> float:
+        at = {group: self.choices[group].index(p) for group, p in allocation.items()}
+        alone = sum(self.additive[group][index] for group, index in at.items())
+        together = sum(
+            scores[at[a], at[b]]
+            for (a, b), scores in self.interactions.items()
+            if a in at and b in at
+        )
+        return float(alone + together)
+
+
+def tabular_problem(
+    macs: Mapping[str, float],
+    choices: Sequence[Precision],
+    scorer: TabularScorer | None,
+    budget: Budget,
+    *,
+    more: Sequence[Measure] = (),
+    allowance: float = math.inf,
+    seed: int = 0,
+) -> Problem:
+    """A problem over groups of ``macs`` bounded in BitOPs, and in ``more`` measures."""
+    own = sorted(choices, key=lambda p: (p.weight_bits * p.activation_bits, p.weight_bits))
+    table = {g: {p: n * p.weight_bits * p.activation_bits for p in own} for g, n in macs.items()}
+    bits = budget.precision.weight_bits * budget.precision.activation_bits
+    limit = math.inf if budget.precision.is_full else sum(macs.values()) * bits
+    measures = [Measure("bitops", "BitOPs", table, limit), *more]
+    each = dict.fromkeys(macs, own)
+    return Problem(
+        tuple(macs), each, measures, budget, scorer=scorer, allowance=allowance, seed=seed
+    )
+
+
+def random_problem(
+    groups: int,
+    choices: Sequence[Precision],
+    budget: Budget,
+    *,
+    seed: int,
+    coupling: float = 0.0,
+    allowance: float = math.inf,
+) -> Problem:
+    """A synthetic chain: error halves per bit in weights and activations, in every group anew.
+
+    Group k has a random sensitivity s_k and scores ``s_k (4^-w + r_k 4^-a)``; neighbours interact
+    by ``coupling`` times the geometric mean of theirs (our choice: errors of one sign add up).
+    """
+    rng = np.random.default_rng(seed)
+    names = [f"blocks.{index // 4}.{_KINDS[index % 4]}" for index in range(groups)]
+    own = sorted(choices, key=lambda p: (p.weight_bits * p.activation_bits, p.weight_bits))
+    additive = {}
+    for name in names:
+        sensitivity, ratio = rng.lognormal(0, 1.5), rng.lognormal(0, 0.7)
+        errors = [4.0**-p.weight_bits + ratio * 4.0**-p.activation_bits for p in own]
+        additive[name] = sensitivity * np.array(errors)
+    interactions = {
+        (a, b): coupling * np.sqrt(np.outer(additive[a], additive[b])) for a, b in pairwise(names)
+    }
+    macs = {name: float(rng.integers(1, 9)) for name in names}
+    each = dict.fromkeys(names, own)
+    scorer = TabularScorer(each, additive, interactions if coupling else {})
+    return tabular_problem(macs, own, scorer, budget, allowance=allowance, seed=seed)
+
+
+_KINDS = ("attn.qkv", "attn.out", "mlp.up", "mlp.down")
+
+
+def enumerate_best(problem: Problem, *, joint: bool = False) -> tuple[Allocation, float]:
+    """The exact optimum by trying everything: of the additive table, or of the joint score.
+
+    Raises Infeasible where nothing fits, BenchError where there are more than two million
+    allocations.
+    """
+    count = math.prod(len(problem.choices(group)) for group in problem.groups)
+    if count > PAIRS_AT_MOST:
+        raise BenchError(f"{count:,} allocations are too many to enumerate ({PAIRS_AT_MOST:,})")
+    every = product(*(problem.choices(group) for group in problem.groups))
+    feasible = [
+        allocation
+        for each in every
+        if problem.fits(allocation := dict(zip(problem.groups, each, strict=True)))
+    ]
+    if not feasible:
+        raise infeasible(problem)
+    if joint:
+        scores = problem.score_many(feasible)
+    else:
+        table = problem.table()
+        scores = np.array([additive_score(problem, table, each) for each in feasible])
+    at = int(scores.argmin())
+    return Allocation(feasible[at]), float(scores[at])
+
+
+def additive_score(problem: Problem, table: Mapping[str, np.ndarray], allocation: Partial) -> float:
+    """Sum of table entries of an allocation."""
+    return float(sum(table[g][list(problem.choices(g)).index(p)] for g, p in allocation.items()))

@@ -1,0 +1,50 @@
+"""The trace of a search: one row per scored allocation, so that anytime curves are plots of it."""
+
+from __future__ import annotations
+
+import io
+import math
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..records.store import write_atomic
+
+COLUMNS = ("evaluation", "forwards", "seconds", "groups", "cost", "fits", "score", "best")
+
+
+@dataclass
+class Trace:
+    """Rows of a search in the order of scoring.
+
+    ``evaluation`` counts from 1; ``forwards`` and ``seconds`` have passed when the score was known;
+    ``groups`` is how many the allocation covers, ``fits`` whether it keeps every limit, and
+    ``best`` the lowest score of a complete allocation that fits so far (NaN before the first).
+    """
+
+    complete: int  # groups of a complete allocation
+    rows: list[tuple[int, float, float, int, float, bool, float, float]] = field(
+        default_factory=list
+    )
+    best: float = float("nan")
+    _start: float = field(default_factory=time.perf_counter)
+
+    def add(self, forwards: float, groups: int, cost: float, fits: bool, score: float) -> bool:
+        """One scored allocation; returns whether it is the best so far."""
+        first = math.isnan(self.best) and not math.isnan(score)
+        better = groups == self.complete and fits and (first or score < self.best)
+        if better:
+            self.best = score
+        seconds = time.perf_counter() - self._start
+        self.rows.append(
+            (len(self.rows) + 1, forwards, seconds, groups, cost, fits, score, self.best)
+        )
+        return better
+
+    def write(self, path: Path) -> None:
+        """``trace.parquet`` with ``COLUMNS``, in one step."""
+        import pandas as pd
+
+        content = io.BytesIO()
+        pd.DataFrame(self.rows, columns=list(COLUMNS)).to_parquet(content, index=False)
+        write_atomic(path, content.getvalue())

@@ -1,0 +1,156 @@
+"""Nodes of a merge tree: partial allocations of some groups, as arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..precision import Precision
+from .feasible import Arrays
+from .knapsack import solve
+from .pareto import shadow_price
+
+if TYPE_CHECKING:
+    from ..contracts import SearchProblem
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """Some groups and what was found for them.
+
+    ``groups`` (k,) are numbers of groups; ``picks`` (points, k) their choices; ``costs`` (points,
+    measures); ``scores`` (points,), NaN before they are known.
+    """
+
+    groups: np.ndarray
+    picks: np.ndarray
+    costs: np.ndarray
+    scores: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.picks)
+
+    def take(self, points: np.ndarray) -> Node:
+        """Only these points."""
+        return Node(self.groups, self.picks[points], self.costs[points], self.scores[points])
+
+    def with_scores(self, scores: np.ndarray) -> Node:
+        """The same points, scored."""
+        return replace(self, scores=scores)
+
+
+class Space:
+    """The arithmetic of nodes of one problem.
+
+    Costs are also given *relative*: in units of the limits, the largest over the bounded measures.
+    A problem without bounds is measured against what its costliest choices cost together.
+    """
+
+    def __init__(self, problem: SearchProblem) -> None:
+        self.arrays = Arrays.of(problem)
+        costs = self.arrays.costs
+        self._bounded = np.isfinite(self.arrays.limits)
+        self._units = np.where(self._bounded, self.arrays.limits, np.inf)
+        if not self._bounded.any():
+            self._units = np.sum([own.max(axis=0) for own in costs], axis=0)
+        self._units = np.maximum(self._units, np.finfo(float).tiny)
+        self._least = np.array([own.min(axis=0) for own in costs])
+        means = np.array([(own / self._units).max(axis=1).mean() for own in costs])
+        self._shares = means / means.sum()
+
+    def complete(self, node: Node) -> bool:
+        """Whether ``node`` covers all groups."""
+        return len(node.groups) == len(self._shares)
+
+    def leaf(self, group: int) -> Node:
+        """All choices of one group."""
+        costs = self.arrays.costs[group]
+        picks = np.arange(len(costs))[:, None]
+        return Node(np.array([group]), picks, costs, np.full(len(costs), np.nan))
+
+    def combined(self, left: Node, right: Node) -> Node:
+        """All pairs of points, those with one left half next to each other; not scored."""
+        a, b = np.divmod(np.arange(len(left) * len(right)), len(right))
+        return Node(
+            np.concatenate((left.groups, right.groups)),
+            np.hstack((left.picks[a], right.picks[b])),
+            left.costs[a] + right.costs[b],
+            np.full(len(a), np.nan),
+        )
+
+    def relative(self, node: Node) -> np.ndarray:
+        """Cost of each point in units of the limits: (points,), above zero."""
+        return np.maximum((node.costs / self._units).max(axis=1), np.finfo(float).tiny)
+
+    def share(self, node: Node) -> float:
+        """Relative cost of the node if the budget is spent alike everywhere.
+
+        A group's part is what its choices cost on average: with the same choices for all, exactly
+        its part of the cost of uniform precision.
+        """
+        return float(self._shares[node.groups].sum())
+
+    def useful(self, node: Node, window: tuple[float, float] | None) -> np.ndarray:
+        """Points that some completion makes fit, within ``window`` times the share: (points,) bool.
+
+        Of a complete node those that fit, wherever the window is.
+        """
+        if self.complete(node):
+            return np.array([self.arrays.fits(self._ordered(node, at)) for at in range(len(node))])
+        outside = np.delete(self._least, node.groups, axis=0).sum(axis=0)
+        useful = (node.costs + outside <= self.arrays.limits * (1 + 1e-9)).all(axis=1)
+        if window is not None:
+            load = self.relative(node) / self.share(node)
+            useful &= (window[0] <= load) & (load <= window[1])
+        return useful
+
+    def allocations(self, node: Node) -> list[dict[str, Precision]]:
+        """Partial allocations of all points, groups in network order."""
+        order = np.argsort(node.groups)
+        groups = [int(group) for group in node.groups[order]]
+        return [
+            {
+                self.arrays.groups[group]: self.arrays.choices[group][pick]
+                for group, pick in zip(groups, picks, strict=True)
+            }
+            for picks in node.picks[:, order].tolist()
+        ]
+
+    def best_index(self, node: Node) -> int:
+        """The point of least score, the cheaper one of equals."""
+        return int(np.lexsort((self.relative(node), node.scores))[0])
+
+    def best(self, node: Node) -> np.ndarray:
+        """Choices of all groups, in network order, at the best point of a complete node."""
+        return self._ordered(node, self.best_index(node))
+
+    def price(self, nodes: list[Node]) -> float:
+        """What a unit of relative cost is worth in score where ``nodes`` share the budget."""
+        return shadow_price([self.relative(node) for node in nodes], [n.scores for n in nodes], 1.0)
+
+    def additive(self, nodes: list[Node], instead: np.ndarray) -> np.ndarray:
+        """Choices of all groups in the best sum of scores of one point of each of ``nodes``.
+
+        The nodes cover every group once. ``instead`` (groups,) is given where no sum fits.
+        """
+        found = solve([node.scores for node in nodes], self._reduced(nodes))
+        if found is None:
+            return instead
+        picks = np.empty_like(instead)
+        for node, at in zip(nodes, found, strict=True):
+            picks[node.groups] = node.picks[at]
+        return picks if self.arrays.fits(picks) else instead  # costs were summed in another order
+
+    def _reduced(self, nodes: list[Node]) -> Arrays:
+        """The problem that takes one point of each of ``nodes``."""
+        names = tuple(str(number) for number in range(len(nodes)))
+        choices = tuple(tuple(range(len(node))) for node in nodes)
+        costs = tuple(node.costs for node in nodes)
+        return Arrays(names, choices, costs, self.arrays.limits)  # type: ignore[arg-type]
+
+    def _ordered(self, node: Node, at: int) -> np.ndarray:
+        picks = np.empty(len(node.groups), dtype=int)
+        picks[node.groups] = node.picks[at]
+        return picks

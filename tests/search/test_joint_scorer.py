@@ -1,0 +1,100 @@
+"""Scores of an engine: the same with and without early dropping where it matters."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mpqbench.precision import Precision
+from mpqbench.search.race import beaten
+from mpqbench.search.scoring import JointScorer
+
+CHEAP, DEAR = Precision(2, 3), Precision(4, 4)
+
+
+class _Batch:
+    def __init__(self, inputs):
+        self.inputs = inputs
+
+
+class _Engine:
+    """Errors given beforehand: candidate ``{"a": p, "b": q}`` has its row; counts what is asked."""
+
+    def __init__(self, errors, batches):
+        self.errors_of, self.forwards, self.asked = errors, 0.0, []
+        size = next(iter(errors.values())).shape[0] // batches
+        self.batches = [_Batch(slice(k * size, (k + 1) * size)) for k in range(batches)]
+
+    def price(self, partial):
+        return 1.0
+
+    def batch_errors(self, partials, batch):
+        self.asked.append(len(partials))
+        self.forwards += len(partials) / len(self.batches)
+        return np.stack([self.errors_of[tuple(p.values())][batch.inputs] for p in partials])
+
+    def errors(self, partials):
+        return np.concatenate([self.batch_errors(partials, b) for b in self.batches], axis=1)
+
+
+def _scorer(seed=0, level=None, batches=4):
+    rng = np.random.default_rng(seed)
+    common = rng.lognormal(0, 1, 32)
+    pairs = [(p, q) for p in (CHEAP, DEAR) for q in (CHEAP, DEAR)]
+    errors = {pair: common + rng.uniform(0, 1) + 0.05 * rng.standard_normal(32) for pair in pairs}
+    choices = {"a": (CHEAP, DEAR), "b": (CHEAP, DEAR)}
+    cost = {group: {CHEAP: 6.0, DEAR: 16.0} for group in choices}
+    return JointScorer(_Engine(errors, batches), choices, cost, level=level), pairs
+
+
+def _allocations(pairs):
+    return [{"a": p, "b": q} for p, q in pairs]
+
+
+def test_without_dropping_scores_are_means_over_all_inputs():
+    scorer, pairs = _scorer()
+    scores, forwards = scorer.scores(_allocations(pairs))
+    expected = [scorer.engine.errors_of[pair].mean() for pair in pairs]
+    np.testing.assert_allclose(scores, expected)
+    assert forwards == 4
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_those_that_stay_have_exact_scores_and_the_front_stays(seed):
+    exact, pairs = _scorer(seed)
+    expected, whole = exact.scores(_allocations(pairs))
+    raced, _ = _scorer(seed, level=0.01)
+    scores, forwards = raced.scores(_allocations(pairs))
+    assert forwards <= whole
+    costs = np.array([12.0, 22.0, 22.0, 32.0])
+    front = [
+        i
+        for i in range(4)
+        if not any(costs[j] <= costs[i] and expected[j] < expected[i] for j in range(4) if j != i)
+    ]
+    np.testing.assert_allclose(scores[front], expected[front])
+    for i in set(range(4)) - set(front):  # dropped or not, never better than what beats it
+        assert scores[i] >= min(expected[j] for j in front if costs[j] <= costs[i])
+
+
+def test_losers_are_not_run_again():
+    scorer, pairs = _scorer(3, level=0.05)
+    scorer.scores(_allocations(pairs))
+    asked = scorer.engine.asked
+    assert asked == sorted(asked, reverse=True)
+    first = np.stack([scorer.engine.errors_of[pair][:8] for pair in pairs])
+    lost = beaten(first, np.array([12.0, 22.0, 22.0, 32.0]), 0.05).sum()
+    assert lost > 0
+    assert asked[1] == 4 - lost
+
+
+def test_the_table_is_every_group_alone():
+    rng = np.random.default_rng(0)
+    errors = {(p,): rng.uniform(0, 1, 8) for p in (CHEAP, DEAR)}
+    choices = {"a": (CHEAP, DEAR), "b": (CHEAP, DEAR)}
+    scorer = JointScorer(_Engine(errors, 2), choices, {})
+    table, forwards = scorer.table()
+    expected = [errors[(CHEAP,)].mean(), errors[(DEAR,)].mean()]
+    np.testing.assert_allclose(table["a"], expected)
+    np.testing.assert_allclose(table["b"], expected)
+    assert forwards == scorer.table_price() == 4

@@ -1,0 +1,52 @@
+"""Early dropping by paired comparison."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.stats import ttest_rel
+
+from mpqbench.search.race import FEWEST, beaten
+
+
+def _errors(rng, means, inputs=40, noise=0.1):
+    common = rng.lognormal(0, 1, inputs)  # the inputs differ far more than the candidates
+    return np.array([common + mean + noise * rng.standard_normal(inputs) for mean in means])
+
+
+def test_a_clearly_worse_and_dearer_candidate_leaves():
+    errors = _errors(np.random.default_rng(0), [0.0, 0.5, 0.0])
+    assert beaten(errors, np.array([1.0, 2.0, 3.0]), 0.01).tolist() == [False, True, False]
+
+
+def test_a_cheaper_candidate_stays_however_bad():
+    errors = _errors(np.random.default_rng(0), [0.0, 5.0])
+    assert beaten(errors, np.array([2.0, 1.0]), 0.05).tolist() == [False, False]
+
+
+def test_it_is_the_paired_one_sided_t_test():
+    rng = np.random.default_rng(3)
+    for _ in range(50):
+        errors = _errors(rng, [0.0, rng.uniform(0, 0.08)], inputs=12)
+        p = ttest_rel(errors[1], errors[0], alternative="greater").pvalue
+        assert beaten(errors, np.array([1.0, 1.0]), 0.05)[1] == (p < 0.05)
+
+
+def test_equal_candidates_are_rarely_dropped():
+    rng = np.random.default_rng(1)
+    dropped = [beaten(_errors(rng, [0.0] * 10), np.ones(10), 0.05).any() for _ in range(200)]
+    # At most ten candidates at 5% each, Bonferroni within a candidate.
+    assert np.mean(dropped) < 0.5
+
+
+def test_the_best_of_the_cheapest_always_stays():
+    rng = np.random.default_rng(2)
+    for _ in range(100):
+        errors = _errors(rng, rng.uniform(0, 1, 6))
+        lost = beaten(errors, rng.integers(1, 4, 6).astype(float), 0.05)
+        assert not lost.all()
+        assert not lost[errors.mean(1).argmin()]
+
+
+def test_nothing_is_decided_on_few_inputs():
+    errors = _errors(np.random.default_rng(0), [0.0, 9.0], inputs=FEWEST - 1)
+    assert not beaten(errors, np.ones(2), 0.05).any()

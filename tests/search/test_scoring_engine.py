@@ -1,0 +1,164 @@
+"""The scoring engine against whole forwards of a quantized model."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from mpqbench.baselines.roundings.nearest import Nearest
+from mpqbench.baselines.transforms.hadamard import Hadamard
+from mpqbench.baselines.transforms.none import NoTransform
+from mpqbench.conformance.models import tiny_transformer
+from mpqbench.contracts import LayerData
+from mpqbench.formats import ActivationFormat, WeightFormat
+from mpqbench.models.calibration import CalibrationSet
+from mpqbench.models.chain import Chain
+from mpqbench.models.groups import layer_groups
+from mpqbench.precision import FULL, Precision
+from mpqbench.quant.apply import quantize_model
+from mpqbench.quant.build import Builder
+from mpqbench.quant.ranges import Clock
+from mpqbench.search.setup import build_engine
+
+CHOICES = [Precision(w, a) for w in (2, 3, 4) for a in (3, 4)]
+W8A8 = Precision(8, 8)
+
+
+def _calibration(count=6):
+    generator = torch.Generator().manual_seed(0)
+    return CalibrationSet(
+        torch.randn(count, 4, 8, 8, generator=generator),
+        torch.arange(count) * 150,
+        torch.arange(count) % 4,
+    )
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny_transformer()
+
+
+def _settings(transform):
+    return {
+        "transform": transform,
+        "rounding": Nearest(),
+        "weight_format": WeightFormat(),
+        "activation_format": ActivationFormat(),
+        "layer_data": lambda path: LayerData(path, 0, 0, seed=3),
+    }
+
+
+def _engine(model, transform=None, **options):
+    settings = _settings(transform or NoTransform())
+    build = Builder(**settings, static_ranges={}, clock=Clock(1, 1000))
+    defaults = {"adaln": W8A8, "batch": 4}
+    return build_engine(model, layer_groups(model), build, _calibration(), **(defaults | options))
+
+
+def _naive(model, partial, transform=None, attention_bits=None):
+    """Errors of one forward of everything: (inputs,)."""
+    groups, inputs = layer_groups(model), _calibration()
+    allocation = {g.name: partial.get(g.name, FULL if g.searchable else W8A8) for g in groups}
+    arguments = (inputs.latents, inputs.times, inputs.classes)
+    settings = _settings(transform or NoTransform())
+    with torch.inference_mode():
+        exact = model(*arguments).sample
+        with quantize_model(model, groups, allocation, **settings, attention_bits=attention_bits):
+            given = model(*arguments).sample
+    return (given - exact).double().square().flatten(1).mean(1).numpy()
+
+
+def _random(engine, rng, count):
+    return [
+        {group: CHOICES[rng.integers(len(CHOICES))] for group in engine.groups}
+        for _ in range(count)
+    ]
+
+
+def test_the_chain_is_the_transformer(model):
+    inputs = _calibration()
+    chain = Chain(model)
+    groups = [group for group in layer_groups(model) if group.searchable]
+    with torch.inference_mode():
+        conditions = chain.conditions(inputs.times, inputs.classes)
+        state = chain.start(inputs.latents)
+        for at, group in enumerate(groups):
+            layers = [model.get_submodule(path) for path in group.layers]
+
+            def layer(x, layers=layers):
+                return torch.cat([own(x) for own in layers], dim=-1)
+
+            state = chain.run(at, state, conditions, layer)
+        output = chain.finish(state, inputs.times, inputs.classes)
+        exact = model(inputs.latents, inputs.times, inputs.classes).sample
+    torch.testing.assert_close(output, exact, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("attention_bits", [None, 4])
+@pytest.mark.parametrize("transform", [NoTransform(), Hadamard()], ids=["none", "hadamard"])
+def test_complete_allocations_score_as_whole_forwards(model, transform, attention_bits):
+    engine = _engine(model, transform, attention_bits=attention_bits)
+    allocations = _random(engine, np.random.default_rng(0), 5)
+    errors = engine.errors(allocations)
+    expected = [_naive(model, each, transform, attention_bits) for each in allocations]
+    np.testing.assert_allclose(errors, expected, rtol=1e-5)
+
+
+def test_partial_allocations_leave_the_rest_alone(model):
+    engine = _engine(model)
+    groups = engine.groups
+    partials = [
+        {groups[0]: CHOICES[0]},
+        {groups[7]: CHOICES[1]},
+        {groups[2]: CHOICES[2], groups[3]: CHOICES[0]},
+        {groups[1]: CHOICES[3], groups[6]: CHOICES[4]},  # with a gap
+        {},
+    ]
+    errors = engine.errors(partials)
+    expected = [_naive(model, partial) for partial in partials]
+    # Errors of adaLN alone are so small that float32 outputs leave them few digits.
+    np.testing.assert_allclose(errors, expected, rtol=1e-5, atol=1e-10)
+
+
+def test_all_pairs_of_two_halves_score_as_one_by_one(model):
+    engine = _engine(model)
+    a, b = engine.groups[2:4]
+    left = [{a: CHOICES[i], b: CHOICES[-1 - i]} for i in range(len(CHOICES))]
+    right = [{engine.groups[4]: choice} for choice in CHOICES]
+    pairs = [one | other for one in left for other in right]
+    together = engine.errors(pairs)
+    alone = np.concatenate([_engine(model).errors([pair]) for pair in pairs])
+    np.testing.assert_allclose(together, alone, rtol=1e-6)
+    np.testing.assert_allclose(together[7], _naive(model, pairs[7]), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("batch", "rows"), [(1, 4), (2, 2), (6, 1000), (5, 7)])
+def test_pieces_of_any_size_give_the_same(model, batch, rows):
+    allocations = _random(_engine(model), np.random.default_rng(1), 4)
+    reference = _engine(model).errors(allocations)
+    errors = _engine(model, batch=batch, rows=rows).errors(allocations)
+    np.testing.assert_allclose(errors, reference, rtol=1e-5)
+
+
+def test_shared_work_is_counted_once_and_never_above_the_price(model):
+    engine = _engine(model)
+    left = [{engine.groups[4]: choice} for choice in CHOICES]
+    pairs = [a | {engine.groups[5]: choice} for a in left for choice in CHOICES]
+    engine.errors([pairs[0]])
+    before = engine.forwards
+    engine.errors(pairs)
+    spent = engine.forwards - before
+    share = engine._share
+    expected = len(left) * share[4] + len(pairs) * share[5:].sum()
+    assert spent == pytest.approx(expected)
+    assert spent < sum(engine.price(pair) for pair in pairs)
+    assert engine.price(dict.fromkeys(engine.groups, CHOICES[0])) == pytest.approx(1.0)
+
+
+def test_the_model_is_as_before(model):
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    engine = _engine(model, Hadamard())
+    engine.errors(_random(engine, np.random.default_rng(0), 3))
+    assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
+    assert layer_groups(model)
