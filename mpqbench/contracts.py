@@ -291,6 +291,10 @@ class SearchProblem(Protocol):
         """The best complete allocation within the limits that was scored jointly so far."""
         ...
 
+    def note(self, table: str, columns: Mapping[str, Sequence[Any]]) -> None:
+        """Adds rows to a table that is kept beside the trace, for figures and for the curious."""
+        ...
+
 
 class Searcher(Protocol):
     """Finds an allocation within the budget."""

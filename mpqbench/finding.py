@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -21,6 +21,7 @@ from .quant.apply import TRAINED_STEPS
 from .quant.build import Builder
 from .quant.ranges import Clock
 from .recipe import Job
+from .records.store import RecordStore
 from .resources import Resources
 from .search.cells import Cell
 from .search.counted import choices_within, measures
@@ -28,17 +29,28 @@ from .search.engine import Engine
 from .search.problem import Partial, Problem
 from .search.scoring import JointScorer
 from .search.setup import build_engine
-from .search.trace import Trace
+from .search.trace import Trace, write_notes
 from .stages import Calibration
+
+Notes = Mapping[str, Sequence[Mapping[str, Sequence[Any]]]]
 
 
 @dataclass(frozen=True)
 class Found:
-    """An allocation of all groups, what the search spent in forwards, and its trace."""
+    """An allocation of all groups, what the search spent in forwards, its trace and its notes."""
 
     allocation: Allocation
     spent: float
     trace: Trace
+    notes: Notes = field(default_factory=dict)
+
+    def write(self, store: RecordStore, job: str) -> None:
+        """The allocation of ``job``; its trace and notes, where there are any."""
+        store.write_allocation(job, self.allocation.to_json())
+        if self.trace.rows:
+            self.trace.write(store.trace_path(job))
+        for name, parts in self.notes.items():
+            write_notes(store.trace_path(job, name), parts)
 
 
 def find_allocation(
@@ -88,7 +100,7 @@ def find_allocation(
     found = problem.checked(searcher.search(problem))
     fixed = Precision.parse(recipe.adaln)
     whole = Allocation({g.name: found.get(g.name, fixed) for g in groups})
-    return Found(whole, problem.spent, problem.trace)
+    return Found(whole, problem.spent, problem.trace, problem.notes)
 
 
 def _engine(

@@ -106,9 +106,7 @@ def _run(
     with meter.stage("search"):
         search = find_allocation(job, model, groups, calibration, resources, reporter)
         allocation, found.search_evals = search.allocation, search.spent
-        store.write_allocation(job.id, allocation.to_json())
-        if search.trace.rows:
-            search.trace.write(store.trace_path(job.id))
+        search.write(store, job.id)
     title = f"quantizing {job.recipe.name} {job.budget}"
     with meter.stage("quantize"), reporter.stage(title, len(groups)) as advance:
         quantized = quantize(job, model, groups, allocation, calibration, resources, advance)

@@ -46,7 +46,7 @@ class Hopeless:
 
 
 @dataclass(frozen=True)
-class Greedy:
+class Spender:
     """Ignores the budget."""
 
     def search(self, problem):
@@ -55,7 +55,7 @@ class Greedy:
 
 PLUGINS = {
     "rounding": {"broken": Broken, "crash": Crash},
-    "searcher": {"hopeless": Hopeless, "greedy": Greedy},
+    "searcher": {"hopeless": Hopeless, "spender": Spender},
 }
 '''
 
@@ -220,7 +220,7 @@ def test_jobs_that_end_badly_are_rows_with_a_reason(run, tmp_path, bad_plugins):
         ("rounding", "broken"),
         ("rounding", "crash"),
         ("searcher", "hopeless"),
-        ("searcher", "greedy"),
+        ("searcher", "spender"),
     ]
     code, _, _ = run("--plugins", bad_plugins, suite=bad_suite(tmp_path, *methods))
     assert code == 1
@@ -230,12 +230,12 @@ def test_jobs_that_end_badly_are_rows_with_a_reason(run, tmp_path, bad_plugins):
         "bad-rounding-broken": "diverged",
         "bad-rounding-crash": "failed",
         "bad-searcher-hopeless": "infeasible",
-        "bad-searcher-greedy": "done",
+        "bad-searcher-spender": "done",
     }
     assert "transformer_blocks.0" in rows.reason["bad-rounding-broken"]
     assert "no_such_method" in rows.reason["bad-rounding-crash"]
     assert "5 of 4" in rows.reason["bad-searcher-hopeless"]
-    assert not rows.satisfied["bad-searcher-greedy"]  # counted by the harness, not by the plugin
+    assert not rows.satisfied["bad-searcher-spender"]  # counted by the harness, not by the plugin
     log = next((tmp_path / "out" / "logs").glob("*crash*")).read_text()
     assert "Traceback" in log
 
@@ -253,7 +253,7 @@ def test_a_failed_job_is_run_again(run, tmp_path, bad_plugins):
     [
         (["run", "quik"], "unknown suite 'quik'; did you mean 'quick'"),
         (["run", "--method", "rntn"], "unknown method 'rntn'; did you mean 'rtn'"),
-        (["run", "--budget", "W44"], "'W44' is not a precision"),
+        (["run", "--budget", "W44"], "'W44' is no bound: write W4A4"),
         (["run", "--seeds", "a"], "--seeds 'a' is not a list"),
         (["run", "--model", "/no/such/folder"], "model folder /no/such/folder does not exist"),
         (["run", "--device", "cuda:7"], "device 'cuda:7'"),

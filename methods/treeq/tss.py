@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,25 +19,6 @@ if TYPE_CHECKING:
 
 ORDERS = ("network", "shuffled")
 ANCHORS = ("additive", "cheapest")
-
-
-@dataclass(frozen=True)
-class Step:
-    """What one leaf or merge did, for figures: (points,) of all that was scored.
-
-    ``cost`` is in units of the limit, the largest over the measures; ``kept`` are the indices of
-    those kept; ``share`` is what the node costs if all get alike. Leaves have ``level`` 0.
-    """
-
-    groups: tuple[str, ...]
-    level: int
-    cost: np.ndarray
-    score: np.ndarray
-    kept: np.ndarray
-    share: float
-
-
-Note = Callable[[Step], None]
 
 
 @dataclass(frozen=True)
@@ -68,6 +48,11 @@ class TSS:
     pays for. Where it ends in spite of that, the best complete allocation scored so far is the
     answer; before there is one, each node gives one of its points by the integer program on their
     scores, taken as additive, and without leaves the cheapest allocation is the answer.
+
+    What was scored and kept is noted as table "merges", one row for each point: ``node`` counts
+    leaves (``level`` 0) and merges in the order of scoring, ``groups`` are its groups
+    with a space between them, ``cost`` is in units of the limit, the largest over the measures, and ``share`` is what the node
+    costs if all get alike.
     """
 
     keep: int = 16
@@ -99,23 +84,15 @@ class TSS:
 
         Raises Infeasible where none fits the budget, BenchError where a score is not finite.
         """
-        return merge_tree(problem, self)
-
-
-def merge_tree(problem: SearchProblem, tss: TSS, note: Note | None = None) -> Allocation:
-    """The search with the parameters of ``tss``; ``note`` is called at every leaf and merge.
-
-    Raises Infeasible where nothing fits.
-    """
-    only = only_allocation(problem)
-    return _Tree(problem, tss, note).run() if only is None else only
+        only = only_allocation(problem)
+        return _Tree(problem, self).run() if only is None else only
 
 
 class _Tree:
     """One run."""
 
-    def __init__(self, problem: SearchProblem, tss: TSS, note: Note | None) -> None:
-        self.problem, self.tss, self.note = problem, tss, note
+    def __init__(self, problem: SearchProblem, tss: TSS) -> None:
+        self.problem, self.tss, self.nodes = problem, tss, 0
         self.space = Space(problem)
         self.anchor = self.space.arrays.indices(cheapest_feasible(problem))
         self.scored, self.before = 0, problem.spent
@@ -173,11 +150,18 @@ class _Tree:
             kept = np.array([self.space.best_index(node)])
         else:
             kept = self._kept(node, keep, price)
-        if self.note is not None:
-            names = tuple(self.problem.groups[group] for group in node.groups)
-            cost, share = self.space.relative(node), self.space.share(node)
-            self.note(Step(names, level, cost, node.scores, kept, share))
+        self._note(node, level, kept)
         return node.take(kept)
+
+    def _note(self, node: Node, level: int, kept: np.ndarray) -> None:
+        groups = " ".join(self.problem.groups[at] for at in node.groups)
+        same = {"node": self.nodes, "level": level, "groups": groups}
+        same["share"] = self.space.share(node)
+        columns: dict[str, Any] = {name: [value] * len(node) for name, value in same.items()}
+        columns["cost"], columns["score"] = self.space.relative(node), node.scores
+        columns["kept"] = np.isin(np.arange(len(node)), kept)
+        self.problem.note("merges", columns)
+        self.nodes += 1
 
     def _kept(self, node: Node, keep: int, price: float) -> np.ndarray:
         """What the rule keeps, the worst of it giving way to the anchor where that is not kept."""

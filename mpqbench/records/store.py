@@ -58,9 +58,13 @@ class RecordStore:
         """``allocations/JOB.json``."""
         return self.folder / "allocations" / f"{_safe(job)}.json"
 
-    def trace_path(self, job: str) -> Path:
-        """``traces/JOB.parquet``: the scorings of a search (``search.trace.COLUMNS``)."""
-        return self.folder / "traces" / f"{_safe(job)}.parquet"
+    def trace_path(self, job: str, table: str = "") -> Path:
+        """``traces/JOB.parquet``: the scorings of a search (``search.trace.COLUMNS``).
+
+        ``traces/JOB.TABLE.parquet`` is a table that the searcher noted beside them.
+        """
+        part = f".{_safe(table)}" if table else ""
+        return self.folder / "traces" / f"{_safe(job)}{part}.parquet"
 
     def samples_path(self, job: str) -> Path:
         """The folder ``samples/JOB``."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -60,6 +60,7 @@ class Problem:
         self.budget, self.allowance, self.spent = budget, allowance, 0.0
         self.rng = np.random.default_rng(seed)
         self.trace = Trace(len(self.groups))
+        self.notes: dict[str, list[Mapping[str, Sequence[Any]]]] = {}
         self._choices = {group: tuple(choices[group]) for group in self.groups}
         self._costs = {
             group: np.array([[m.table[group][p] for m in self.measures] for p in own], dtype=float)
@@ -103,6 +104,7 @@ class Problem:
             self._afford(scorer.table_price())
             self._table, forwards = scorer.table()
             self.spent += forwards
+            self._note_table(self._table)
         return {group: scores.copy() for group, scores in self._table.items()}
 
     def score(self, allocation: Partial) -> float:
@@ -133,6 +135,12 @@ class Problem:
     def best(self) -> Allocation | None:
         """The complete allocation of lowest joint score that fits, among those scored."""
         return self._best
+
+    def note(self, table: str, columns: Mapping[str, Sequence[Any]]) -> None:
+        """Adds rows to ``notes[table]``. Raises BenchError where columns differ in length."""
+        if len({len(column) for column in columns.values()}) != 1:
+            raise BenchError(f"the columns of note '{table}' differ in length")
+        self.notes.setdefault(table, []).append(columns)
 
     def checked(self, allocation: Partial) -> Allocation:
         """``allocation`` in network order, whether or not it meets the budget.
@@ -176,6 +184,17 @@ class Problem:
             return len(allocations)
         total = self.spent + np.cumsum([scorer.price(allocation) for allocation in allocations])
         return int((total <= self.allowance).sum())
+
+    def _note_table(self, table: Mapping[str, np.ndarray]) -> None:
+        for group in self.groups:
+            own = self._choices[group]
+            columns = {
+                "group": [group] * len(own),
+                "precision": [str(precision) for precision in own],
+                "cost": self._costs[group][:, 0],
+                "score": table[group],
+            }
+            self.note("table", columns)
 
     def _note(self, allocations: Sequence[Partial], scores: np.ndarray, before: float) -> None:
         """Into the trace; what a batch took is spread evenly over it."""

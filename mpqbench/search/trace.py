@@ -5,10 +5,15 @@ from __future__ import annotations
 import io
 import math
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ..records.store import write_atomic
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 COLUMNS = ("evaluation", "forwards", "seconds", "groups", "cost", "fits", "score", "best")
 
@@ -45,6 +50,18 @@ class Trace:
         """``trace.parquet`` with ``COLUMNS``, in one step."""
         import pandas as pd
 
-        content = io.BytesIO()
-        pd.DataFrame(self.rows, columns=list(COLUMNS)).to_parquet(content, index=False)
-        write_atomic(path, content.getvalue())
+        write_table(path, pd.DataFrame(self.rows, columns=list(COLUMNS)))
+
+
+def write_notes(path: Path, parts: Sequence[Mapping[str, Sequence[Any]]]) -> None:
+    """One noted table, its parts one after another, in one step."""
+    import pandas as pd
+
+    write_table(path, pd.concat([pd.DataFrame(dict(part)) for part in parts], ignore_index=True))
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """A table as parquet, in one step."""
+    content = io.BytesIO()
+    table.to_parquet(content, index=False)
+    write_atomic(path, content.getvalue())

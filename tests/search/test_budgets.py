@@ -72,7 +72,7 @@ def test_bytes_of_groups_and_rest_are_the_models(model, precision):
     assert size.of(searchable) - size.limit == pytest.approx(report.bytes - 1e6)
 
 
-@pytest.mark.parametrize("text", ["W4A4", "3.2b", "0.0155MB", "W4A8+3b", "W4A8+0.0155MB+6b"])
+@pytest.mark.parametrize("text", ["W4A4", "3.2b", "0.0225MB", "W4A8+3b", "W4A8+0.0225MB+6b"])
 def test_what_fits_is_what_the_count_calls_satisfied(model, text):
     groups, budget = layer_groups(model), Budget.parse(text)
     problem = CountedProblem(model, groups, budget, CHOICES)

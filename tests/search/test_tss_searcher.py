@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from mpqbench.errors import BenchError, Infeasible
-from mpqbench.methods.treeq.tss import ANCHORS, TSS, merge_tree
+from mpqbench.methods.treeq.tss import ANCHORS, TSS
 from mpqbench.precision import Budget, Precision
+from mpqbench.search.feasible import cheapest_feasible
 from mpqbench.search.measures import Measure
 from mpqbench.search.pareto import RULES
 from mpqbench.search.tabular import (
@@ -28,8 +30,12 @@ def _problem(groups=4, seed=0, coupling=-0.8, choices=CHOICES, budget=W3A3, **op
 
 
 def _steps(problem, tss):
-    steps = []
-    return merge_tree(problem, tss, steps.append), steps
+    found = tss.search(problem)
+    return found, [pd.DataFrame(part) for part in problem.notes["merges"]]
+
+
+def _groups(problem, step):
+    return [problem.groups.index(name) for name in step.groups.iloc[0].split()]
 
 
 @pytest.mark.parametrize("drop", RULES)
@@ -58,18 +64,19 @@ def test_scorings_are_at_most_keep_squared_a_merge(groups, keep):
     assert problem.spent <= groups * len(MORE) + (groups - 1) * keep**2
     assert problem.spent == groups * len(MORE) + sum(len(step.score) for step in merges)
     assert len(merges) == groups - 1
-    assert all(step.level == 0 and len(step.groups) == 1 for step in leaves)
-    assert all(len(step.kept) <= keep for step in steps)
-    assert merges[-1].groups == tuple(problem.groups)
+    assert all((step.level == 0).all() and len(_groups(problem, step)) == 1 for step in leaves)
+    assert all(1 <= step.kept.sum() <= keep for step in steps)
+    assert _groups(problem, merges[-1]) == list(range(groups))
     assert list(found) == list(problem.groups)
 
 
 def test_nodes_are_neighbours_and_merge_level_by_level():
     problem = _problem(6)
     _, steps = _steps(problem, TSS(keep=2))
-    numbers = [[problem.groups.index(name) for name in step.groups] for step in steps[6:]]
+    numbers = [_groups(problem, step) for step in steps[6:]]
     assert numbers == [[0, 1], [2, 3], [4, 5], [0, 1, 2, 3], [0, 1, 2, 3, 4, 5]]
-    assert [step.level for step in steps[6:]] == [1, 1, 1, 2, 3]
+    assert [step.level.iloc[0] for step in steps[6:]] == [1, 1, 1, 2, 3]
+    assert [step.node.iloc[0] for step in steps] == list(range(11))
 
 
 def test_keep_one_is_the_anchor():
@@ -78,7 +85,7 @@ def test_keep_one_is_the_anchor():
         _, best = enumerate_best(problem)
         found = TSS(keep=1).search(problem)
         assert additive_score(problem, problem.table(), found) == pytest.approx(best)
-        assert TSS(keep=1, anchor="cheapest").search(problem) == problem.cheapest()
+        assert TSS(keep=1, anchor="cheapest").search(problem) == cheapest_feasible(problem)
 
 
 def test_it_is_never_worse_than_the_integer_program_and_often_better():
@@ -111,13 +118,14 @@ def test_bits_move_between_distant_blocks_unless_a_window_forbids_it():
 @pytest.mark.parametrize("drop", sorted(set(RULES) - {"pareto"}))
 def test_a_window_bounds_what_is_scored(drop):
     problem = _problem(8, choices=MORE, seed=2)
-    anchor = problem.cheapest()
+    anchor = cheapest_feasible(problem)
     _, steps = _steps(problem, TSS(keep=4, drop=drop, window=(0.7, 1.4), anchor="cheapest"))
     for step in steps[8:-1]:
-        least = problem.cost({group: anchor[group] for group in step.groups}) / problem.limit()
+        own = [problem.groups[at] for at in _groups(problem, step)]
+        least = problem.cost({group: anchor[group] for group in own}) / problem.limit()
         outside = (step.cost < 0.7 * step.share) | (step.cost > 1.4 * step.share)
         assert np.allclose(step.cost[outside], least)
-    assert sum(step.share for step in steps[:8]) == pytest.approx(1)
+    assert sum(step.share.iloc[0] for step in steps[:8]) == pytest.approx(1)
 
 
 def test_several_limits_hold_at_once():
@@ -189,7 +197,7 @@ def test_a_shuffled_order_is_decided_by_the_problem_alone():
         problem = _problem(8, choices=MORE, seed=7)
         problem.rng = np.random.default_rng(seed)
         found, steps = _steps(problem, TSS(keep=4, order="shuffled"))
-        return found, [step.groups for step in steps]
+        return found, [step.groups.iloc[0].split() for step in steps]
 
     assert run(1) == run(1)
     assert run(1)[1] != run(2)[1]
@@ -198,7 +206,7 @@ def test_a_shuffled_order_is_decided_by_the_problem_alone():
 
 def test_leaves_can_keep_fewer():
     _, steps = _steps(_problem(4, choices=MORE), TSS(keep=16, leaves=3))
-    assert {len(step.kept) for step in steps[:4]} == {3}
+    assert {step.kept.sum() for step in steps[:4]} == {3}
     assert all(len(step.score) <= 9 for step in steps[4:6])
 
 
