@@ -50,9 +50,9 @@ class TSS:
     scores, taken as additive, and without leaves the cheapest allocation is the answer.
 
     What was scored and kept is noted as table "merges", one row for each point: ``node`` counts
-    leaves (``level`` 0) and merges in the order of scoring, ``groups`` are its groups
-    with a space between them, ``cost`` is in units of the limit, the largest over the measures, and ``share`` is what the node
-    costs if all get alike.
+    leaves (``level`` 0) and merges in the order of scoring, ``groups`` are the node's own with a
+    space between them, ``cost`` is in units of the limit, the largest over the measures, and
+    ``share`` is what the node costs if all get alike.
     """
 
     keep: int = 16
