@@ -225,7 +225,11 @@ class Network(Protocol):
 
 
 class Objective(Protocol):
-    """Scores allocations; lower is better. Either method may be missing, not both."""
+    """Scores allocations; lower is better. Either method may be missing, not both.
+
+    With a class attribute ``needs_trajectory = True`` and a field ``steps``, what ``distance``
+    compares are latents after so many sampling steps in place of one forward's outputs.
+    """
 
     def table(self, network: Network) -> Mapping[str, Sequence[float]]:
         """Additive scores of every group, in the order of its choices."""
@@ -240,12 +244,14 @@ class Objective(Protocol):
 class SearchProblem(Protocol):
     """All a searcher can see: it cannot reach the model, so every searcher is counted alike.
 
-    Costs add up over groups, in one or several measures (``bitops`` first); scores are better when
-    lower. ``spent`` and ``allowance`` are evaluations in full forwards of the calibration set:
-    ``table``, ``score`` and ``score_many`` raise Exhausted instead of spending more.
+    Costs add up over groups, in one or several measures, BitOPs first; ``units`` says what each
+    counts ("BitOPs", "bytes", "weight bits"). Scores are better when lower. ``spent`` and
+    ``allowance`` are evaluations in full forwards of the calibration set: ``table``, ``score`` and
+    ``score_many`` raise Exhausted instead of spending more.
     """
 
     groups: Sequence[str]
+    units: Sequence[str]
     budget: Budget
     rng: np.random.Generator
     spent: float

@@ -35,8 +35,8 @@ class ILP:
     kinds of their groups, such as ``{content: [attn.qkv, attn.out], quality: [mlp.up, mlp.down]}``,
     and each of ``ratios`` gives the first part that many times its share of every limit (its share
     of the costliest allocation) and the second part the rest. One program is solved for each part,
-    and of all the pairs the one of the lowest joint score is taken. MixDQ has a metric for each
-    part; here both have the table's (our choice, so that objectives stay apart from searchers).
+    and of all the pairs the one of the lowest joint score is taken. Scores of the two parts are
+    never added, so that each may have a metric of its own, as in MixDQ: objective ``decoupled``.
     """
 
     time_limit: float = TIME_LIMIT
@@ -107,9 +107,10 @@ class ILP:
         costliest = np.array([own.max(axis=0) for own in arrays.costs])
         whole = costliest.sum(axis=0)
         share = costliest[first].sum(axis=0) / np.where(whole > 0, whole, 1.0)
-        # an infinite limit is one for either part
-        own_limits = np.where(np.isinf(arrays.limits), np.inf, ratio * share) * arrays.limits
-        rest = np.where(np.isinf(arrays.limits), np.inf, arrays.limits - own_limits)
+        bounded = np.isfinite(arrays.limits)  # an infinite limit is one for either part
+        own_limits, rest = arrays.limits.copy(), arrays.limits.copy()
+        own_limits[bounded] *= (ratio * share)[bounded]
+        rest[bounded] -= own_limits[bounded]
         indices = np.empty(len(first), dtype=int)
         for members, limits in ((first, own_limits), (~first, rest)):
             numbers = np.flatnonzero(members).tolist()

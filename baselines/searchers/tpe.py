@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -23,10 +24,10 @@ class TPE:
     """Proposes what resembles the good allocations and not the bad ones (optuna's TPESampler).
 
     Each group is an integer parameter, the number of its choice, cheapest first, so that near ones
-    are alike; groups are modelled independently. The first ``startup`` of ``trials`` are random. A
-    proposal above a limit is made cheaper in random groups until it fits, and it is that repaired
-    allocation, with its score, that the estimator learns from (our choice). ``batch`` proposals are
-    made before they are scored together.
+    are alike; all groups are modelled together, by one kernel for each allocation. The first
+    ``startup`` of ``trials`` are random. A proposal above a limit is made cheaper in random groups
+    until it fits, and it is that repaired allocation, with its score, that the estimator learns
+    from (our choice). ``batch`` proposals are made before they are scored together.
     """
 
     trials: int = 500
@@ -60,7 +61,7 @@ class TPE:
     def _run(self, problem: SearchProblem, optuna: Any) -> None:
         arrays = Arrays.of(problem)
         sampler = optuna.samplers.TPESampler(
-            seed=int(problem.rng.integers(2**31)), n_startup_trials=self.startup, multivariate=False
+            seed=int(problem.rng.integers(2**31)), n_startup_trials=self.startup, multivariate=True
         )
         study = optuna.create_study(sampler=sampler)
         space = {
@@ -96,6 +97,9 @@ def _quiet(optuna: Any) -> Iterator[None]:
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
-        yield
+        with warnings.catch_warnings():
+            # up to version 4 it warns that multivariate=True may change
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            yield
     finally:
         optuna.logging.set_verbosity(before)

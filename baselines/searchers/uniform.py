@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from mpqbench.errors import BenchError, Infeasible
 from mpqbench.precision import Allocation, Precision
+from mpqbench.search.feasible import of_limits, totals_of
 
 if TYPE_CHECKING:
     from mpqbench.contracts import SearchProblem
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 class Uniform:
     """The budget's own precision where every group offers it, or else the costliest common one.
 
-    At equal cost more activation bits win: activations lose more to few bits (our choice).
+    At equal cost more activation bits win, as activations lose more to few bits, and then finer
+    grids (our choice).
     """
 
     def search(self, problem: SearchProblem) -> Allocation:
@@ -34,11 +36,10 @@ class Uniform:
         ranked = sorted(common, key=lambda precision: _rank(problem, precision))
         feasible = [p for p in ranked if problem.fits(_everywhere(problem, p))]
         if not feasible:
-            cheapest = _everywhere(problem, ranked[0])
+            totals = totals_of(problem, _everywhere(problem, ranked[0]))
             raise Infeasible(
-                f"no uniform precision meets budget {problem.budget} "
-                f"({problem.limit():.4g} BitOPs): the cheapest choice is {ranked[0]} "
-                f"at {problem.cost(cheapest):.4g}"
+                f"no uniform precision meets budget {problem.budget}: the cheapest, {ranked[0]}, "
+                f"takes {of_limits(problem, totals)}"
             )
         return _everywhere(problem, feasible[-1])
 
@@ -47,5 +48,5 @@ def _everywhere(problem: SearchProblem, precision: Precision) -> Allocation:
     return Allocation(dict.fromkeys(problem.groups, precision))
 
 
-def _rank(problem: SearchProblem, precision: Precision) -> tuple[float, int]:
-    return problem.cost(_everywhere(problem, precision)), precision.activation_bits
+def _rank(problem: SearchProblem, precision: Precision) -> tuple[float, int, Precision]:
+    return problem.cost(_everywhere(problem, precision)), precision.activation_bits, precision

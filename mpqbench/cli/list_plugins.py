@@ -15,9 +15,11 @@ EXTRA_KINDS = ("suite", "protocol", "model")
 @click.argument("kind", required=False, metavar="[KIND]")
 @plugins_option
 def list_plugins(kind: str | None, plugins: tuple[Path, ...]) -> None:
-    """List plugins of KIND (transform, rounding, searcher, method), suites, protocols, models.
+    """List everything there is to choose from, or what is of KIND.
 
-    A broken third-party package is named with its reason and stops nothing.
+    KIND is transform, rounding, searcher, objective, environment or method, all of which plugins
+    may add, or suite, protocol or model. A broken third-party package is named with its reason and
+    stops nothing.
     """
     from ..errors import unknown
     from ..registry import KINDS, discover

@@ -12,7 +12,8 @@ from string import Template
 
 import click
 
-KINDS = ("transform", "rounding")
+from ..recipe import SLOTS as KINDS
+
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
@@ -22,11 +23,14 @@ _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("."),
               metavar="DIR", help="Folder of the files.  [default: here]")  # fmt: skip
 def new(kind: str, name: str, out: Path) -> None:
-    """Write a working plugin NAME of KIND (transform or rounding), and its test.
+    """Write a working plugin NAME of KIND, and its test.
+
+    KIND is transform, rounding, searcher, objective or environment.
 
     \b
     Examples:
       mpqbench new rounding my-rounding
+      mpqbench new searcher my-search
       mpqbench new transform my-basis --out plugins
     """
     from ..errors import BenchError, unknown

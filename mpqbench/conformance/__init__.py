@@ -9,8 +9,8 @@
 
 The same checks are behind ``mpqbench check NAME``. A rounding may state three class attributes:
 ``error_bound`` (default 1.05), how many times nearest rounding's squared error its own may be on
-ordinary layers; ``idempotent`` (default True); and, as a transform may, ``slow`` (default False),
-which has it checked on few cases.
+ordinary layers; ``idempotent`` (default True); and, as a transform or a searcher may, ``slow``
+(default False), which has it checked on few cases.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from typing import Any
 from ..errors import unknown
 from .check import Check
 
-KINDS = ("transform", "rounding", "searcher")
+KINDS = ("transform", "rounding", "searcher", "objective", "environment")
 
 
 def checks(kind: str, plugin: Any, *, quick: bool | None = None) -> list[Check]:
-    """The checks of a ``transform``, ``rounding`` or ``searcher``; each is called without arguments
-    and raises AssertionError with one sentence.
+    """The checks of a plugin of one of ``KINDS``; each is called without arguments and raises
+    AssertionError with one sentence.
 
     ``quick`` runs them on few cases; left ``None``, it is what the plugin states in ``slow``. Each
-    layer is still met once, and so is each format and bit width. Raises BenchError for another
-    kind.
+    layer is still met once, and so is each format and bit width, and each budget. Raises BenchError
+    for another kind.
     """
     if kind not in KINDS:
         raise unknown("kind of plugin to check", kind, KINDS)
@@ -42,9 +42,17 @@ def checks(kind: str, plugin: Any, *, quick: bool | None = None) -> list[Check]:
         from .roundings import RoundingChecks
 
         return RoundingChecks(plugin, few).all()
-    from .searchers import SearcherChecks
+    if kind == "searcher":
+        from .searchers import SearcherChecks
 
-    return SearcherChecks(plugin).all()
+        return SearcherChecks(plugin, few).all()
+    if kind == "objective":
+        from .objectives import ObjectiveChecks
+
+        return ObjectiveChecks(plugin).all()
+    from .environments import EnvironmentChecks
+
+    return EnvironmentChecks(plugin).all()
 
 
 __all__ = ["KINDS", "Check", "checks"]

@@ -51,7 +51,12 @@ def expect(condition: Any, sentence: str) -> None:
         raise AssertionError(sentence)
 
 
-def attempt(where: object, what: str, call: Callable[[], Result]) -> Result:
+EVERY_LAYER = "every finite layer must have an answer"
+
+
+def attempt(
+    where: object, what: str, call: Callable[[], Result], promise: str = EVERY_LAYER
+) -> Result:
     """The result of ``call``; an exception of the plugin becomes a sentence that names the case."""
     try:
         return call()
@@ -59,15 +64,16 @@ def attempt(where: object, what: str, call: Callable[[], Result]) -> Result:
         raise
     except Exception as error:
         raise AssertionError(
-            f"{where}: {what} raised {type(error).__name__}: {error}, where every finite layer "
-            "must have an answer"
+            f"{where}: {what} raised {type(error).__name__}: {error}, where {promise}"
         ) from error
 
 
 @contextmanager
-def own_generators_only(where: object, seed: int) -> Iterator[None]:
+def own_generators_only(
+    where: object, seed: int, instead: str = "make its own from layer.seed"
+) -> Iterator[None]:
     """The global generators start from ``seed`` and must be left as they are; then the caller's
-    own states come back.
+    own states come back. ``instead`` is what a plugin must do.
     """
     kept = torch.get_rng_state(), np.random.get_state(), random.getstate()
     torch.default_generator.manual_seed(seed)
@@ -84,7 +90,7 @@ def own_generators_only(where: object, seed: int) -> Iterator[None]:
     expect(
         not changed,
         f"{where}: it draws from or seeds the global generator of {' and '.join(changed)}; "
-        "it must make its own from layer.seed",
+        f"it must {instead}",
     )
 
 

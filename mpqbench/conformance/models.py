@@ -60,7 +60,7 @@ class _ToNearest:
         return quantize_weight(weight, fmt, bits, layer.name)
 
 
-_UNTOUCHED, _TO_NEAREST = _Untouched(), _ToNearest()
+UNTOUCHED, TO_NEAREST = _Untouched(), _ToNearest()
 
 
 def tiny_transformer(device: str = "cpu") -> Any:
@@ -82,7 +82,7 @@ def tiny_transformer(device: str = "cpu") -> Any:
     return model.eval().requires_grad_(False)
 
 
-def check_in_a_model(transform: Transform = _UNTOUCHED, rounding: Rounding = _TO_NEAREST) -> None:
+def check_in_a_model(transform: Transform = UNTOUCHED, rounding: Rounding = TO_NEAREST) -> None:
     """Quantize, run, count, remove; AssertionError where a number or a trace is not right."""
     model = tiny_transformer()
     groups = layer_groups(model)

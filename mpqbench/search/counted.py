@@ -52,16 +52,22 @@ def measures(
 ) -> list[Measure]:
     """BitOPs, bounded or not, then bytes and weight bits where ``budget`` bounds them.
 
-    BitOPs are of one forward of one image, exact integers below 2^53. Bytes are those of a group's
-    layers and their grids; what the rest of the model takes is off the limit already, but for a
-    transform's own scales, which the achieved cost counts. Weight bits are summed over weights.
+    BitOPs are of one forward of one image. Bytes are those of a group's layers and their grids;
+    what the rest of the model takes is off the limit already, but for a transform's own scales,
+    which the achieved cost counts. Weight bits are summed over weights. All costs and limits are
+    whole numbers below 2^53, and what fits is what ``CostReport.satisfied`` says.
     """
     found = [_bitops(transformer, groups, budget, choices)]
     if budget.megabytes is None and budget.weight_bits is None:
         return found
-    formats = {"weight_format": weight_format, "activation_format": activation_format}
     reports = {
-        p: count(transformer, groups, uniform_allocation(groups, p, adaln), **formats)
+        p: count(
+            transformer,
+            groups,
+            uniform_allocation(groups, p, adaln),
+            weight_format=weight_format,
+            activation_format=activation_format,
+        )
         for p in choices
     }
     own = [group.name for group in groups if group.searchable]
@@ -72,25 +78,26 @@ def measures(
             for name in own
         }
         rest = sum(op.bytes for op in one.operators if not op.searchable)
-        found.append(Measure("bytes", "bytes", table, budget.megabytes * 1e6 - rest))
+        limit = float(math.floor(budget.bytes) - rest)
+        found.append(Measure("bytes", "bytes", table, limit))
     if budget.weight_bits is not None:
         weights = {name: _sum(one, name, "weights") for name in own}
         table = {
             name: {p: float(n * p.weight_bits) for p in choices} for name, n in weights.items()
         }
-        limit = budget.weight_bits * sum(weights.values())
+        limit = float(_most(budget.weight_bits, sum(weights.values())))
         found.append(Measure("weight-bits", "weight bits", table, limit))
     return found
 
 
 def choices_within(budget: Budget, given: Sequence[Precision]) -> tuple[Precision, ...]:
-    """Without repetitions, in ascending order of bits per MAC."""
+    """Without repetitions, in ascending order of bits per MAC, then of weight bits and scales."""
     if budget.is_unbounded:
         return (FULL,)
     pairs = {Precision(w, a) for w in WEIGHT_CHOICES for a in ACTIVATION_CHOICES}
     own = set() if budget.precision.is_full else {budget.precision}
     chosen = set(given) or pairs | own
-    return tuple(sorted(chosen, key=lambda p: (p.weight_bits * p.activation_bits, p.weight_bits)))
+    return tuple(sorted(chosen, key=lambda p: (p.weight_bits * p.activation_bits, p)))
 
 
 def _bitops(
@@ -102,7 +109,18 @@ def _bitops(
         for group, n in macs.items()
     }
     limit = budget_limit(sum(macs.values()), budget)
-    return Measure("bitops", "BitOPs", table, math.inf if limit is None else limit)
+    return Measure("bitops", "BitOPs", table, math.inf if limit is None else float(limit))
+
+
+def _most(mean: float, count: int) -> int:
+    """The largest whole sum of ``count`` numbers whose mean, as it is computed, is ``mean``.
+
+    The product is rounded, and may lie on either side of it.
+    """
+    most = math.floor(mean * count) + 1
+    while most / count > mean:
+        most -= 1
+    return most
 
 
 def _sum(report: CostReport, group: str, what: str) -> int:

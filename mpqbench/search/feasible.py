@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import BenchError, Infeasible
 from ..precision import Allocation, Precision
+from .measures import summed
 
 if TYPE_CHECKING:
     from ..contracts import SearchProblem
@@ -46,9 +47,8 @@ class Arrays:
         return np.array([own.index(allocation[group]) for group, own in taken])
 
     def total(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        """What ``indices`` cost: (measures,), summed in the order in which the problem sums."""
-        rows = [own[int(i)].tolist() for own, i in zip(self.costs, indices, strict=True)]
-        return np.array([sum(column) for column in zip(*rows, strict=True)])
+        """What ``indices`` cost: (measures,), to the last digit what the problem says."""
+        return summed(own[int(i)] for own, i in zip(self.costs, indices, strict=True))
 
     def fits(self, indices: Sequence[int] | np.ndarray) -> bool:
         """Whether every limit is kept."""
@@ -74,22 +74,29 @@ class Arrays:
 
 def least(problem: SearchProblem) -> np.ndarray:
     """The least that can be reached in each measure, taken alone: (measures,)."""
-    rows = [problem.costs(group).min(axis=0).tolist() for group in problem.groups]
-    return np.array([sum(column) for column in zip(*rows, strict=True)])
+    return summed(problem.costs(group).min(axis=0) for group in problem.groups)
 
 
 def infeasible(problem: SearchProblem) -> Infeasible:
     """The error where nothing fits: the least and the limit of every bounded measure."""
-    names = ["BitOPs", *(f"measure {n}" for n in range(2, len(problem.limits()) + 1))]
-    parts = [
-        f"{reached:.4g} of {limit:.4g} {name}"
-        for name, reached, limit in zip(names, least(problem), problem.limits(), strict=True)
-        if np.isfinite(limit)
-    ]
+    several = np.isfinite(problem.limits()).sum() > 1
     return Infeasible(
         f"no allocation meets budget {problem.budget}: the least that can be reached"
-        f"{' in each measure alone' if len(parts) > 1 else ''} is {', '.join(parts)}"
+        f"{' in each measure alone' if several else ''} is {of_limits(problem, least(problem))}"
     )
+
+
+def of_limits(problem: SearchProblem, totals: np.ndarray) -> str:
+    """Totals (measures,) beside the limits, those that bound anything: "5 of 4 BitOPs"."""
+    rows = zip(problem.units, totals, problem.limits(), strict=True)
+    parts = [f"{own:.6g} of {limit:.6g} {unit}" for unit, own, limit in rows if np.isfinite(limit)]
+    return ", ".join(parts)
+
+
+def totals_of(problem: SearchProblem, allocation: Allocation) -> np.ndarray:
+    """What an allocation costs: (measures,)."""
+    arrays = Arrays.of(problem)
+    return arrays.total(arrays.indices(allocation))
 
 
 def only_allocation(problem: SearchProblem) -> Allocation | None:

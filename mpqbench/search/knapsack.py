@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
-from collections.abc import Iterable, Sequence
+import os
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -105,13 +109,14 @@ def _solve_once(
         row = (position == each[owner]).astype(float)
         constraints.append(LinearConstraint(row, -np.inf, len(kept) - 1))
     options = {"mip_rel_gap": 0.0, "time_limit": time_limit}
-    result = milp(
-        objective,
-        constraints=constraints,
-        integrality=np.ones(len(objective)),
-        bounds=Bounds(0, 1),
-        options=options,
-    )
+    with _native_output_dropped():
+        result = milp(
+            objective,
+            constraints=constraints,
+            integrality=np.ones(len(objective)),
+            bounds=Bounds(0, 1),
+            options=options,
+        )
     if result.status == 2:
         return None
     if result.x is None:
@@ -132,6 +137,36 @@ def _rows(arrays: Arrays) -> tuple[list[np.ndarray], np.ndarray]:
     unit = np.where(unit > 0, unit, every.max(axis=0, initial=0.0))
     unit = np.where(unit > 0, unit, 1.0)
     return [own / unit for own in above], left / unit
+
+
+_one_at_a_time = threading.Lock()  # standard output is one for all threads
+
+
+@contextmanager
+def _native_output_dropped() -> Iterator[None]:
+    """What native code writes to standard output inside goes nowhere; standard error stays.
+
+    HiGHS repairs a solution that breaks a row after presolve by a linear program of its own, and
+    announces that by a bare printf, which none of its options turns off. Its errors come back in
+    the result.
+    """
+    libc = ctypes.CDLL("ucrtbase" if os.name == "nt" else None)
+    with _one_at_a_time:
+        libc.fflush(None)
+        try:
+            kept = os.dup(1)
+        except OSError:  # it is closed: nothing can be written
+            yield
+            return
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 1)
+        os.close(nowhere)
+        try:
+            yield
+        finally:
+            libc.fflush(None)  # into nowhere, before standard output is back
+            os.dup2(kept, 1)
+            os.close(kept)
 
 
 def useful(scores: np.ndarray, costs: np.ndarray, spare: int) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -79,7 +80,10 @@ def test_a_liar_is_named_with_its_reason(capsys, monkeypatch, liar):
         (["check", "nearest", "--param", "alpha=[1"], "--param alpha: '[1' cannot be read"),
         (["check", "uniform", "--param", "alpha=1"], "parameter of searcher 'uniform' 'alpha'"),
         (["new", "roundin", "mine"], "unknown kind of plugin to write 'roundin'; did you mean"),
+        (["new", "method", "mine"], "unknown kind of plugin to write 'method'"),
         (["new", "rounding", "nearest"], "rounding 'nearest' is taken by package mpqbench"),
+        (["new", "searcher", "tss"], "searcher 'tss' is taken by package mpqbench"),
+        (["check", "given"], "searcher 'given'"),
         (["new", "rounding", "Mine"], "'Mine' is not a name: use up to 40 lower-case"),
         (["new", "rounding", "my_own"], "'my_own' is not a name"),
         (["new", "rounding", "true"], "'true' is not a name"),
@@ -102,6 +106,38 @@ def test_help_has_examples(capsys, monkeypatch, verb):
     code, text = call(capsys, monkeypatch, verb, "--help")
     assert code == 0
     assert f"mpqbench {verb} " in text.partition("Examples:")[2]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "number"),
+    [("uniform", "searcher", 8), ("fisher", "objective", 5), ("eng", "environment", 7)],
+)
+def test_every_kind_can_be_checked(capsys, monkeypatch, name, kind, number):
+    code, text = call(capsys, monkeypatch, "check", name, "--quick")
+    assert code == 0, text
+    assert text.startswith(f"{kind} '{name}' of package mpqbench")
+    assert text.splitlines()[-1] == f"{number} of {number} checks passed"
+
+
+def test_list_and_info_know_every_kind(capsys, monkeypatch):
+    for kind in KINDS:
+        code, text = call(capsys, monkeypatch, "list", kind)
+        assert (code, text.splitlines()[0]) == (0, f"{kind}:")
+        name = text.splitlines()[1].split()[0]
+        code, text = call(capsys, monkeypatch, "info", name)
+        assert code == 0
+        assert f"{kind} '{name}' of package mpqbench" in text
+        assert "parameters" in text
+        for verb in ("list", "info", "new", "check"):
+            assert kind in call(capsys, monkeypatch, verb, "--help")[1]
+
+
+def test_the_searcher_of_the_page_passes(capsys, monkeypatch, tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "plugins.md").read_text()
+    plugin = tmp_path / "cheapest.py"
+    plugin.write_text(page.partition("```python\n")[2].partition("```")[0])
+    code, text = call(capsys, monkeypatch, "check", "cheapest", "--plugins", plugin)
+    assert code == 0, text
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,4 +1,4 @@
-"""Every check of a transform and of a searcher fails where its promise is broken."""
+"""Every check of a transform fails where its promise is broken."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ import torch
 from lying_plugins import broken
 from torch import nn
 
-from mpqbench.baselines.searchers.uniform import Uniform
 from mpqbench.conformance import checks, transforms
-from mpqbench.precision import Allocation, Precision
 
 
 class Scales(nn.Module):
@@ -234,44 +232,3 @@ def test_forgetting_the_device_is_seen_on_another_one(monkeypatch):
     check = {c.name: c for c in checks("transform", Plugin(Forgets))}["device"]
     with pytest.raises(AssertionError, match=r"weight\(...\) is on cpu, its argument on meta"):
         check()
-
-
-class LeavesOut(Uniform):
-    def search(self, problem):
-        found = dict(super().search(problem))
-        found.popitem()
-        return Allocation(found)
-
-
-class Spends(Uniform):
-    def search(self, problem):
-        found = super().search(problem)
-        if problem.budget.precision != Precision(4, 4):
-            return found
-        return Allocation(dict.fromkeys(found, Precision(8, 8)))
-
-
-class NeverInfeasible(Uniform):
-    def search(self, problem):
-        return Allocation({group: problem.choices(group)[0] for group in problem.groups})
-
-
-class Gambles(Uniform):
-    def search(self, problem):
-        torch.rand(1)
-        return super().search(problem)
-
-
-@pytest.mark.parametrize(
-    ("searcher", "failing", "sentence"),
-    [
-        (LeavesOut, "allocation", "the allocation lacks group 'blocks.1.mlp.down'"),
-        (Spends, "budget", "budget W4A4: it costs"),
-        (NeverInfeasible, "budget", "search must raise Infeasible, not give ['W4A4']"),
-        (Gambles, "deterministic", "global generator of torch"),
-    ],
-)
-def test_lies_of_a_searcher(searcher, failing, sentence):
-    found = broken("searcher", searcher())
-    assert set(found) == {failing}
-    assert sentence in found[failing]

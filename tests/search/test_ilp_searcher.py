@@ -165,7 +165,7 @@ def test_infeasible_names_every_bounded_measure():
     scorer = TabularScorer(dict.fromkeys("ab", CHOICES), dict.fromkeys("ab", np.ones(6)))
     measure = Measure("weight-bits", "bits", table, 3)
     problem = tabular_problem({"a": 1.0, "b": 2.0}, CHOICES, scorer, BUDGETS[1], more=[measure])
-    with pytest.raises(Infeasible, match="alone is 18 of 27 BitOPs, 4 of 3 measure 2"):
+    with pytest.raises(Infeasible, match="alone is 18 of 27 BitOPs, 4 of 3 bits"):
         ILP().search(problem)
     assert problem.spent == 0
     assert least(problem).tolist() == [18, 4]
@@ -177,7 +177,10 @@ def opposed_problem(limit):
     names = [f"g{number}" for number in range(4)]
     table = {g: {p: p.activation_bits for p in two} for g in names}
     weights = {g: {p: p.weight_bits for p in two} for g in names}
-    more = [Measure("a", "bits", table, limit), Measure("w", "bits", weights, limit)]
+    more = [
+        Measure("a", "activation bits", table, limit),
+        Measure("w", "weight bits", weights, limit),
+    ]
     scores = {g: np.array([0.0, number]) for number, g in enumerate(names)}
     scorer = TabularScorer(dict.fromkeys(names, two), scores)
     macs = dict.fromkeys(names, 1.0)
@@ -191,7 +194,9 @@ def test_measures_that_pull_apart():
     assert all(problem.fits(random_feasible(problem)) for _ in range(20))
     problem = opposed_problem(11)  # each measure alone could be 8
     for search in (ILP().search, cheapest_feasible, random_feasible):
-        with pytest.raises(Infeasible, match="alone is 8 of 11 measure 2, 8 of 11 measure 3"):
+        with pytest.raises(
+            Infeasible, match="alone is 8 of 11 activation bits, 8 of 11 weight bits"
+        ):
             search(problem)
 
 

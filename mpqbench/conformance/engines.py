@@ -1,0 +1,95 @@
+"""The tiny DiT in the engine that scores allocations: for checks of objectives and environments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from ..contracts import Environment, LayerData
+from ..formats import ActivationFormat, WeightFormat
+from ..models.calibration import CalibrationSet
+from ..models.chain import Layer
+from ..models.groups import layer_groups
+from ..precision import Precision
+from ..quant.build import Builder
+from ..quant.ranges import Clock
+from ..search.cells import Cell
+from ..search.engine import Distance, Engine
+from ..search.setup import build_engine, clean
+from .check import expect
+from .models import TO_NEAREST, UNTOUCHED, tiny_transformer
+
+CHOICES = tuple(Precision(*bits) for bits in ((2, 3), (4, 4), (2, 8), (8, 8)))
+COARSE, FINE = CHOICES[0], CHOICES[-1]
+BASE = Precision(3, 3)
+INPUTS, BATCH = 5, 3  # batches of 3 and 2
+
+
+def tiny_engine(
+    environment: Environment | None = None,
+    base: Precision = BASE,
+    distance: Distance | None = None,
+) -> Engine:
+    """An engine on 5 random inputs over all time steps; full precision around candidates unless
+    there is an ``environment``.
+    """
+    generator = torch.Generator().manual_seed(2)
+    latents = torch.randn(INPUTS, 4, 8, 8, generator=generator)
+    calibration = CalibrationSet(latents, torch.arange(INPUTS) * 200, torch.arange(INPUTS) % 4)
+    build = Builder(
+        transform=UNTOUCHED,
+        rounding=TO_NEAREST,
+        weight_format=WeightFormat(),
+        activation_format=ActivationFormat(),
+        layer_data=lambda path: LayerData(path, 0, 0, seed=3),
+        static_ranges={},
+        clock=Clock(1, 1000),
+    )
+
+    def outside(cell: Cell, inputs: int, batch: int) -> Layer:
+        if environment is None:
+            return clean(cell, inputs, batch)
+        return environment.layer(cell, base, inputs, 11 * batch + 1)
+
+    model = tiny_transformer()
+    return build_engine(
+        model,
+        layer_groups(model),
+        build,
+        calibration,
+        outside=outside,
+        batch=BATCH,
+        distance=distance,
+    )
+
+
+@contextmanager
+def unchanged(engine: Engine, where: object) -> Iterator[None]:
+    """Weights, modules and quantized forms of the network must be the same afterwards."""
+    before = _state(engine)
+    modules = {name: id(module) for name, module in _modules(engine)}
+    yield
+    for name, tensor in _state(engine).items():
+        expect(torch.equal(tensor, before[name]), f"{where}: it changes {name} of the network")
+    now = {name: id(module) for name, module in _modules(engine)}
+    expect(now == modules, f"{where}: it exchanges modules of the network")
+    for name, module in _modules(engine):
+        hooks = len(module._forward_hooks) + len(module._forward_pre_hooks)
+        expect(not hooks, f"{where}: it leaves a hook on {name or 'the network'}")
+        learns = any(p.requires_grad for p in module.parameters(recurse=False))
+        expect(not learns, f"{where}: it leaves requires_grad set in {name}")
+
+
+def _modules(engine: Engine) -> list[tuple[str, torch.nn.Module]]:
+    return list(engine.chain.transformer.named_modules())
+
+
+def _state(engine: Engine) -> dict[str, torch.Tensor]:
+    state = {k: v.clone() for k, v in engine.chain.transformer.state_dict().items()}
+    for name, cell in engine.cells.items():
+        state[f"the weight of {name}"] = cell.weight.clone()
+        for precision in (*CHOICES, BASE):
+            state[f"{name} at {precision}"] = cell.at(precision).weight.clone()
+    return state
