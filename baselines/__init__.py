@@ -29,12 +29,15 @@ PLUGINS = {
         "clado": f"{_HERE}.searchers.clado:CLADO",
         "evolutionary": f"{_HERE}.searchers.evolutionary:Evolutionary",
         "tpe": f"{_HERE}.searchers.tpe:TPE",
+        "given": f"{_HERE}.searchers.given:Given",
     },
     "objective": {
         "output-mse": f"{_HERE}.objectives.output_mse:OutputMSE",
+        "trajectory-mse": f"{_HERE}.objectives.trajectory_mse:TrajectoryMSE",
         "layer-mse": f"{_HERE}.objectives.layer_mse:LayerError",
         "fisher": f"{_HERE}.objectives.fisher:Fisher",
         "hessian": f"{_HERE}.objectives.hessian:HessianTrace",
+        "decoupled": f"{_HERE}.objectives.decoupled:Decoupled",
     },
     "environment": {"clean": f"{_HERE}.environments.clean:Clean"},
     "method": {
@@ -50,5 +53,11 @@ PLUGINS = {
         "vidit-q": f"{_HERE}.recipes:VIDIT_Q",
         "adaround": f"{_HERE}.recipes:ADAROUND",
         "brecq": f"{_HERE}.recipes:BRECQ",
+        "hawq": f"{_HERE}.search_recipes:HAWQ",
+        "autoquantize": f"{_HERE}.search_recipes:AUTOQUANTIZE",
+        "sqnr": f"{_HERE}.search_recipes:SQNR",
+        "mixdq": f"{_HERE}.search_recipes:MIXDQ",
+        "clado": f"{_HERE}.search_recipes:CLADO",
+        "q-dit-search": f"{_HERE}.search_recipes:Q_DIT_SEARCH",
     },
 }

@@ -76,7 +76,7 @@ Q_DIT = Recipe(
     summary="weights and activations in groups of 64 channels, activations dynamic, GPTQ",
     source="Q-DiT, arXiv 2406.17343, and its code",
     keeps="groups along the input, dynamic ranges per token and group, GPTQ",
-    leaves_out="the evolutionary search of a group size for each layer (a searcher)",
+    leaves_out="the evolutionary search of a group size for each layer (q-dit-search)",
     rounding=PluginChoice(name="gptq"),
     weight_format=WeightFormat(granularity="group", group=64),
     activation_format=ActivationFormat(granularity="token-group", group=64),
@@ -99,7 +99,7 @@ VIDIT_Q = Recipe(
     summary="fixed smoothing from the noisiest steps, then rotation; activations per token",
     source="ViDiT-Q, arXiv 2406.02540, static-dynamic channel balancing",
     keeps="smoothing, rotation, dynamic activations per token",
-    leaves_out="its metric-decoupled mixed precision (a searcher)",
+    leaves_out="its metric-decoupled mixed precision (mixdq)",
     transform=PluginChoice(name="static-dynamic"),
 )
 

@@ -125,7 +125,7 @@ class CostReport:
         """Whether every bound of ``budget`` holds."""
         limit = self.limit(budget)
         within = limit is None or self.bitops_linear <= limit
-        within &= budget.megabytes is None or self.bytes <= budget.megabytes * 1e6
+        within &= self.bytes <= budget.bytes
         return within and (budget.weight_bits is None or self.weight_bits <= budget.weight_bits)
 
     def to_json(self) -> dict[str, Any]:
@@ -149,7 +149,8 @@ def count(
 ) -> CostReport:
     """Count ``transformer`` (its original layers; the meta device is enough) under ``allocation``.
 
-    ``allocation`` covers all ``groups``. ``attention_bits`` holds for both operands of QK^T and AV,
+    ``allocation`` covers all ``groups``; a precision with a group size stands for formats of its
+    own: more scales, the same BitOPs. ``attention_bits`` holds for both operands of QK^T and AV,
     ``None`` for 16. ``storage`` are measured grid sizes by layer, which replace those that follow
     from the formats. ``extra`` operators (branches, transforms) count at their own bits and never
     towards the budget. Raises BenchError for an allocation that does not fit the groups, a group
@@ -164,7 +165,7 @@ def count(
             row = replace(row, weight_bits=attention, activation_bits=attention)
         elif row.group is not None:
             precision, layer = allocation[row.group], linear_layer(transformer, row.name)
-            formats = (weight_format, activation_format)
+            formats = precision.formats(weight_format, activation_format)
             grids = storage.get(row.name) or grid_bytes(row.name, layer, precision, *formats)
             w, a = precision.weight_bits, precision.activation_bits
             row = replace(row, weight_bits=w, activation_bits=a)

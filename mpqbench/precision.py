@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import total_ordering
+from typing import TYPE_CHECKING
 
 from .errors import BenchError
 
+if TYPE_CHECKING:
+    from .formats import ActivationFormat, WeightFormat
+
 FULL_BITS = 16  # what an operator in floating point counts in BitOPs and bytes
 LOWEST, HIGHEST = 2, 8
-_PATTERN = re.compile(r"W(\d+)A(\d+)", re.IGNORECASE)
+_PATTERN = re.compile(r"W(\d+)A(\d+)(?:G(\d+))?", re.IGNORECASE)
 _BOUND = re.compile(r"(\d+(?:\.\d+)?)(MB|b)", re.IGNORECASE)
 
 
-@dataclass(frozen=True, order=True)
+@total_ordering
+@dataclass(frozen=True)
 class Precision:
     """(weight bits, activation bits), printed ``W4A4``; ``None`` means not quantized.
 
-    16 and 32 bits also mean floating point and are kept as ``None``. Raises BenchError for
-    widths other than 2 to 8, 16 and 32.
+    16 and 32 bits also mean floating point and are kept as ``None``. With a ``group``, printed
+    ``W4A8g64``, weights have a grid for every 64 input columns and activations one per token and 64
+    channels; without one, the grids are those of the recipe's formats. In order, fewer bits come
+    first, and of the same bits the coarser grids. Raises BenchError for widths other than 2 to 8,
+    16 and 32, and for a group of no columns or of floating point.
     """
 
     weight: int | None
     activation: int | None
+    group: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("weight", "activation"):
@@ -35,16 +46,20 @@ class Precision:
                     f"{name} bits must be {LOWEST} to {HIGHEST}, or 16 or 32 for floating point, "
                     f"not {bits}"
                 )
+        if self.group is not None and self.group < 1:
+            raise BenchError(f"a group has at least 1 column, not {self.group}")
+        if self.group is not None and self.is_full:
+            raise BenchError(f"floating point has no grids, so no group of {self.group}")
 
     @classmethod
     def parse(cls, text: str) -> Precision:
-        """``W4A8`` to a precision; ``FP`` to floating point. Raises BenchError otherwise."""
+        """``W4A8`` or ``W4A8g64`` to a precision, ``FP`` to floating point; else BenchError."""
         if text.upper() == "FP":
             return cls(None, None)
         match = _PATTERN.fullmatch(text.strip())
         if match is None:
-            raise BenchError(f"'{text}' is not a precision: write W4A4, W4A8, W16A8 or FP")
-        return cls(int(match[1]), int(match[2]))
+            raise BenchError(f"'{text}' is not a precision: write W4A4, W4A8, W4A8g64, W16A8 or FP")
+        return cls(int(match[1]), int(match[2]), None if match[3] is None else int(match[3]))
 
     @property
     def weight_bits(self) -> int:
@@ -61,8 +76,33 @@ class Precision:
         """Whether nothing is quantized."""
         return self.weight is None and self.activation is None
 
+    def formats(
+        self, weight: WeightFormat, activation: ActivationFormat
+    ) -> tuple[WeightFormat, ActivationFormat]:
+        """The formats of a recipe, or those of ``group`` in their place, as symmetric as they."""
+        if self.group is None:
+            return weight, activation
+        own = {"group": self.group}
+        return (
+            weight.model_copy(update=own | {"granularity": "group"}),
+            activation.model_copy(update=own | {"granularity": "token-group", "time_groups": 1}),
+        )
+
+    def __lt__(self, other: object) -> bool:
+        if not isinstance(other, Precision):
+            return NotImplemented
+        return self._rank < other._rank
+
+    @property
+    def _rank(self) -> tuple[int, int, float]:
+        coarseness = math.inf if self.group is None else self.group
+        return self.weight_bits, self.activation_bits, -coarseness
+
     def __str__(self) -> str:
-        return "FP" if self.is_full else f"W{self.weight_bits}A{self.activation_bits}"
+        if self.is_full:
+            return "FP"
+        group = "" if self.group is None else f"g{self.group}"
+        return f"W{self.weight_bits}A{self.activation_bits}{group}"
 
 
 FULL = Precision(None, None)
@@ -123,6 +163,10 @@ class Budget:
             if match is None:
                 kind, value = "precision", None
                 precision = _precision_of(term, text)
+                if precision.group is not None:
+                    raise BenchError(
+                        f"budget '{text}': BitOPs know no groups; bound bytes, e.g. W4A8+1.2MB"
+                    )
             else:
                 kind = "megabytes" if match[2].upper() == "MB" else "weight_bits"
                 value = float(match[1])
@@ -132,6 +176,11 @@ class Budget:
         if precision.is_full and "precision" in bounds and len(terms) > 1:
             raise BenchError(f"budget '{text}': FP bounds nothing, leave it out")
         return cls(precision, bounds.get("megabytes"), bounds.get("weight_bits"))
+
+    @property
+    def bytes(self) -> float:
+        """The bound in bytes, infinity where there is none; a product of floats is not exact."""
+        return math.inf if self.megabytes is None else round(self.megabytes * 1e6, 3)
 
     @property
     def is_unbounded(self) -> bool:

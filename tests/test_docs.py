@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 
 from mpqbench.cli.main import VERBS, main
+from mpqbench.recipe import SLOTS
 from mpqbench.records.store import RecordStore
-from mpqbench.registry import discover
+from mpqbench.registry import discover, parameters
 from mpqbench.report.render import to_csv, to_markdown
 from mpqbench.report.table import leaderboard
 from mpqbench.suite import plan
@@ -50,10 +51,12 @@ def test_the_page_on_methods_says_what_the_recipes_say():
             texts = (f"`{recipe.name}`", recipe.source, recipe.keeps, recipe.leaves_out)
             assert all(texts)
             assert f"| {' | '.join(texts)} |" in page
-    for kind in ("transform", "rounding"):
+    for kind in SLOTS:
+        part = re.split(r"^##+ ", page.split(f" {kind.capitalize()}s\n")[1], flags=re.M)[0]
         for entry in registry.entries(kind):
             if entry.origin.startswith("package mpqbench "):
-                assert f"| `{entry.name}` |" in page
+                (row,) = [line for line in part.split("\n") if f"| `{entry.name}` |" in line]
+                assert all(f"`{name}`" in row for name in parameters(entry.load()))
 
 
 def test_the_methods_of_the_page_are_planned(tmp_path):
@@ -61,6 +64,17 @@ def test_the_methods_of_the_page_are_planned(tmp_path):
     path.write_text(f"budgets: [W4A4]\n{blocks('docs/methods.md', 'yaml')[0]}")
     jobs = plan(load_suite(str(path)), discover(), "cpu")
     assert [job.recipe.name for job in jobs[1:]] == ["gptq-g32", "rotated", "searched", "static-8"]
+
+
+def test_the_searches_of_the_page_are_planned_and_their_plugins_made(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"budgets: [W4A8+2.66MB]\n{blocks('docs/methods.md', 'yaml')[1]}")
+    registry = discover()
+    jobs = plan(load_suite(str(path)), registry, "cpu")
+    assert len(jobs) == 7
+    for job in jobs:
+        for kind in SLOTS:
+            registry.create(kind, getattr(job.recipe, kind))
 
 
 def test_the_suite_of_the_readme_is_planned(tmp_path):

@@ -23,12 +23,13 @@ TRIES = 10  # litters at most, where most children are known already
 class Evolutionary:
     """Crosses and mutates the best allocations found so far; genes are the groups' choices.
 
-    The defaults are Q-DiT's settings (arXiv 2406.17343, which searches group sizes by FID): a
-    first generation of ``population`` random allocations, then ``generations`` - 1 of
-    ``crossovers`` children of two of the ``parents`` best, each gene of the second with probability
-    ``crossover_rate``, and ``mutations`` copies of one of them, each gene drawn anew with
-    probability ``mutation_rate``. Children above a limit are made cheaper in random groups until
-    they fit (our choice), and none is scored that is among the best ``population`` already.
+    The defaults are Q-DiT's settings (arXiv 2406.17343, which searches group sizes by FID; here
+    choices such as ``W4A8g64`` do, by any joint score): a first generation of ``population`` random
+    allocations, then ``generations`` - 1 of ``crossovers`` children of two of the ``parents`` best,
+    each gene of the second with probability ``crossover_rate``, and ``mutations`` copies of one of
+    them, each gene drawn anew with probability ``mutation_rate``. Children above a limit are made
+    cheaper in random groups until they fit (our choice), and none is scored that is among the best
+    ``population`` already.
     """
 
     population: int = 50

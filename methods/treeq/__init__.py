@@ -3,4 +3,5 @@
 PLUGINS = {
     "searcher": {"tss": "mpqbench.methods.treeq.tss:TSS"},
     "environment": {"eng": "mpqbench.methods.treeq.eng:EnvironmentalNoise"},
+    "method": {"treeq-search": "mpqbench.methods.treeq.recipes:TREEQ_SEARCH"},
 }

@@ -106,7 +106,8 @@ def quantize_model(
 ) -> QuantizedModel:
     """Replace the linear layers of ``groups`` by quantized ones; ``allocation`` covers all groups.
 
-    Groups in floating point are left alone. ``layer_data`` gives what the plugins may know of the
+    Groups in floating point are left alone, and a precision with a group size stands for formats
+    of its own in place of the two given. ``layer_data`` gives what the plugins may know of the
     layer at a path. ``static_ranges`` gives the ranges of each layer's own input, for a static
     activation format; where a transform changes the input, they are taken from the transformed
     calibration inputs instead. ``block_inputs`` gives the inputs of a block by number, for a
@@ -161,10 +162,12 @@ def _rounded(
     attention: QuantizedAttention | None,
 ) -> Mapping[str, QuantizedWeight]:
     """Integers by path, of the layers whose weight is quantized."""
-    rounding, fmt = build.rounding, build.weight_format
+    rounding = build.rounding
     if not getattr(rounding, "by_block", False):
         return {
-            layer.path: rounding.round(layer.weight, layer.data, fmt, layer.precision.weight)
+            layer.path: rounding.round(
+                layer.weight, layer.data, layer.data.weight_format, layer.precision.weight
+            )
             for layer in layers
             if layer.precision.weight is not None
         }
@@ -178,10 +181,21 @@ def _rounded(
         prefix,
         layers,
         block_inputs(block),
-        fmt,
+        _one_format(prefix, layers),
         build.clock,
         attention,
     )
+
+
+def _one_format(prefix: str, layers: Sequence[Prepared]) -> WeightFormat:
+    """The weight format of a block that is rounded as a whole, adaLN in floating point left out."""
+    formats = {layer.data.weight_format for layer in layers if layer.precision.weight is not None}
+    if len(formats) > 1:
+        raise BenchError(
+            f"block {prefix}: a rounding of whole blocks takes one weight format, so give all its "
+            "layers, adaLN too, one group size"
+        )
+    return formats.pop() if formats else layers[0].data.weight_format
 
 
 def _tell_time(clock: Clock):  # type: ignore[no-untyped-def]

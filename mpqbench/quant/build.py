@@ -15,6 +15,7 @@ from ..formats import ActivationFormat, WeightFormat
 from ..models.groups import Group, linear_layer
 from ..precision import Precision
 from .activation import ActivationQuantizer, static_quantizer
+from .affine import check_group
 from .linear import QuantizedInput, QuantizedLinear
 from .ranges import Clock, StepRanges
 from .storage import SCALE_BYTES, GridBytes, grid_bytes, packed_bytes
@@ -22,7 +23,10 @@ from .storage import SCALE_BYTES, GridBytes, grid_bytes, packed_bytes
 
 @dataclass(frozen=True)
 class Prepared:
-    """A layer before rounding: ``weight`` (out, in) and ``data`` are in the new basis."""
+    """A layer before rounding: ``weight`` (out, in) and ``data`` are in the new basis.
+
+    The formats in ``data`` are those of its precision where that has a group size.
+    """
 
     path: str
     original: nn.Linear
@@ -51,7 +55,10 @@ class Builder:
     clock: Clock
 
     def prepare(self, model: nn.Module, group: Group, precision: Precision) -> list[Prepared]:
-        """The layers of ``group``, which read one input, in one common basis."""
+        """The layers of ``group``, which read one input, in one common basis.
+
+        Raises BenchError for a layer without weights and a group size that does not divide a width.
+        """
         layers = {path: linear_layer(model, path) for path in group.layers}
         for path, layer in layers.items():
             if layer.weight.is_meta:
@@ -59,7 +66,7 @@ class Builder:
         known = {path: self._told(path, layer, precision) for path, layer in layers.items()}
         fitted = self._fit(group, layers, known)
         moved = _move(next(iter(known.values())), fitted)
-        activation = self._activation(group.layers[0], layers, precision, fitted, moved)
+        activation = self._activation(group.layers[0], layers, fitted, moved)
         source = QuantizedInput(fitted, activation, len(layers))
         return [
             Prepared(
@@ -85,7 +92,7 @@ class Builder:
     ) -> tuple[QuantizedLinear, GridBytes]:
         """The module and its grid sizes; raises as ``quantize_model`` says."""
         precision, weight = layer.precision, layer.weight
-        formats = (self.weight_format, self.activation_format)
+        formats = (layer.data.weight_format, layer.data.activation_format)
         grids = grid_bytes(layer.path, layer.original, precision, *formats)
         if rounded is not None and precision.weight is not None:
             _check_rounded(layer.path, rounded, weight, precision.weight)
@@ -105,14 +112,18 @@ class Builder:
         return [Operator(f"{group.name}.transform", "transform", macs, scale_bytes=stored)]
 
     def _told(self, path: str, layer: nn.Linear, precision: Precision) -> LayerData:
+        formats = precision.formats(self.weight_format, self.activation_format)
+        for fmt, bits in zip(formats, (precision.weight, precision.activation), strict=True):
+            if bits is not None and fmt.group is not None:
+                check_group(path, layer.in_features, fmt.group)
         return replace(
             self.layer_data(path),
             name=path,
             in_features=layer.in_features,
             out_features=layer.out_features,
             precision=precision,
-            weight_format=self.weight_format,
-            activation_format=self.activation_format,
+            weight_format=formats[0],
+            activation_format=formats[1],
         )
 
     def _fit(
@@ -128,11 +139,10 @@ class Builder:
         self,
         path: str,
         layers: Mapping[str, nn.Linear],
-        precision: Precision,
         fitted: FittedTransform,
         moved: LayerData,
     ) -> ActivationQuantizer | None:
-        fmt, bits = self.activation_format, precision.activation
+        fmt, bits = moved.activation_format, moved.precision.activation
         if bits is None:
             return None
         if not fmt.is_static:

@@ -9,10 +9,13 @@ import torch
 import torch.nn.functional as F
 
 from ..errors import Diverged
+from ..formats import WeightFormat
 from ..models.groups import Group, linear_layer
 from ..precision import Precision
 from ..quant.build import Builder
 from ..quant.linear import QuantizedInput
+
+Rounded = tuple[torch.Tensor, torch.Tensor]  # a weight in its basis, before and after rounding
 
 
 class Cell:
@@ -30,7 +33,7 @@ class Cell:
         biases = [layer.bias.detach() for layer in layers if layer.bias is not None]
         self.bias = torch.cat(biases) if biases else None
         self._forms: dict[Precision, Form] = {}
-        self._rounded: dict[int | None, list[tuple[torch.Tensor, torch.Tensor]]] = {}
+        self._rounded: dict[tuple[int | None, WeightFormat], list[Rounded]] = {}
 
     def full(self, x: torch.Tensor) -> torch.Tensor:
         """The layers as they are: input (n, tokens, in) to output (n, tokens, out of all)."""
@@ -46,12 +49,14 @@ class Cell:
     def _form(self, precision: Precision) -> Form:
         prepared = self.build.prepare(self.model, self.group, precision)
         basis = torch.cat([layer.weight for layer in prepared])
-        for known, weight in self._rounded.setdefault(precision.weight, []):
+        fmt = prepared[0].data.weight_format
+        rounded = self._rounded.setdefault((precision.weight, fmt), [])
+        for known, weight in rounded:
             if torch.equal(known, basis):
-                return Form(prepared[0].source, weight, basis, self.bias)
+                return Form(prepared[0].source, weight, known, self.bias)  # one copy for all
         weight = basis
         if precision.weight is not None:
-            rounding, fmt = self.build.rounding, self.build.weight_format
+            rounding = self.build.rounding
             weight = torch.cat(
                 [
                     rounding.round(layer.weight, layer.data, fmt, precision.weight).dequantize()
@@ -61,7 +66,7 @@ class Cell:
         if not torch.isfinite(weight).all():
             raise Diverged(f"group {self.group.name}: its weight at {precision} is not finite")
         weight = weight.to(self.weight.dtype)
-        self._rounded[precision.weight].append((basis, weight))
+        rounded.append((basis, weight))
         return Form(prepared[0].source, weight, basis, self.bias)
 
 

@@ -1,0 +1,47 @@
+"""A table with one metric for each of two parts, and joint scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mpqbench.errors import BenchError
+
+from .fisher import Fisher
+from .layer_mse import LayerError
+from .output_mse import OutputMSE
+
+if TYPE_CHECKING:
+    from mpqbench.contracts import Network
+
+
+@dataclass(frozen=True)
+class Decoupled(OutputMSE):
+    """After MixDQ's metric-decoupled search (arXiv 2405.17873): two parts, each ranked by its own.
+
+    Groups of the kinds in ``content`` are scored by ``fisher`` with ``probes``, their effect on the
+    network's output, which stands for the paper's structural similarity of images (our choice, as
+    an objective sees no images). The others are scored by the ratio of noise to signal in dB, as in
+    the paper. The two do not add up: take a searcher that keeps them apart, such as ``ilp`` with a
+    ``split`` of the same kinds. Joint scores are those of ``output-mse``.
+    """
+
+    content: Sequence[str] = ("attn.qkv", "attn.out")
+    probes: int = 4
+
+    def __post_init__(self) -> None:
+        Fisher(self.probes)  # raises BenchError where there are none
+
+    def table(self, network: Network) -> Mapping[str, Sequence[float]]:
+        """Scores of every choice of every group."""
+        first = [name for name in network.groups if name.endswith(self._endings)]
+        if not first:
+            raise BenchError(f"no group is of content: {', '.join(self.content)}")
+        content = Fisher(self.probes).table(network)
+        quality = LayerError("decibel").table(network)
+        return {name: (content if name in first else quality)[name] for name in network.groups}
+
+    @property
+    def _endings(self) -> tuple[str, ...]:
+        return tuple(f".{kind}" for kind in self.content)

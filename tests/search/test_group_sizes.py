@@ -1,0 +1,209 @@
+"""Precisions with a group size: how they read, what they take, and what they compute."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from mpqbench.baselines.roundings.nearest import Nearest
+from mpqbench.baselines.searchers.uniform import Uniform
+from mpqbench.baselines.transforms.hadamard import Hadamard
+from mpqbench.baselines.transforms.none import NoTransform
+from mpqbench.conformance.models import tiny_transformer
+from mpqbench.contracts import LayerData
+from mpqbench.cost import count
+from mpqbench.errors import BenchError
+from mpqbench.formats import ActivationFormat, WeightFormat
+from mpqbench.models.calibration import CalibrationSet
+from mpqbench.models.groups import layer_groups
+from mpqbench.precision import FULL, Allocation, Budget, Precision
+from mpqbench.quant.apply import quantize_model
+from mpqbench.quant.build import Builder
+from mpqbench.quant.ranges import Clock
+from mpqbench.search.cells import Cell
+from mpqbench.search.counted import CountedProblem
+from mpqbench.search.setup import build_engine
+
+W8A8 = Precision(8, 8)
+CHOICES = [Precision.parse(text) for text in ("W4A8g16", "W4A8g8", "W4A8g4", "W4A8")]
+FORMATS = {"weight_format": WeightFormat(), "activation_format": ActivationFormat()}
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny_transformer()
+
+
+def _settings(transform=None, **formats):
+    return {
+        "transform": transform or NoTransform(),
+        "rounding": Nearest(),
+        "layer_data": lambda path: LayerData(path, 0, 0, seed=3),
+        **(FORMATS | formats),
+    }
+
+
+def _whole(model, own):
+    return {g.name: own.get(g.name, W8A8) for g in layer_groups(model)}
+
+
+def _mixed(model, texts=("W4A8g4", "W3A8g16", "W4A8", "W16A4g8")):
+    names = [group.name for group in layer_groups(model) if group.searchable]
+    return {name: Precision.parse(texts[at % len(texts)]) for at, name in enumerate(names)}
+
+
+@pytest.mark.parametrize(
+    ("text", "printed"),
+    [("W4A8g64", "W4A8g64"), ("w4a8G032", "W4A8g32"), ("W16A8g64", "W16A8g64"), ("W4A8", "W4A8")],
+)
+def test_it_prints_as_it_parses(text, printed):
+    precision = Precision.parse(text)
+    assert str(precision) == printed
+    assert Precision.parse(printed) == precision
+    assert Allocation.from_json(Allocation({"a": precision}).to_json()) == {"a": precision}
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("W4A8g0", "a group has at least 1 column, not 0"),
+        ("W16A16g64", "floating point has no grids, so no group of 64"),
+        ("W4A8g", "is not a precision: write W4A4, W4A8, W4A8g64"),
+        ("FPg64", "is not a precision"),
+    ],
+)
+def test_mistakes_are_one_sentence(text, sentence):
+    with pytest.raises(BenchError, match=sentence):
+        Precision.parse(text)
+
+
+def test_a_budget_has_no_group():
+    with pytest.raises(BenchError, match=r"BitOPs know no groups; bound bytes, e.g. W4A8\+1.2MB"):
+        Budget.parse("W4A8g64")
+
+
+def test_precisions_have_an_order_coarse_grids_first():
+    texts = ["W3A8g32", "W4A4", "W4A8", "W4A8g128", "W4A8g64", "W4A16", "FP"]
+    precisions = [Precision.parse(text) for text in texts]
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        shuffled = [precisions[at] for at in rng.permutation(len(precisions))]
+        assert sorted(shuffled) == precisions
+    assert Precision(4, 4) <= Precision(4, 4) < Precision(4, 4, 8)
+
+
+def test_the_other_properties_of_a_format_stay():
+    weight = WeightFormat(granularity="tensor", symmetric=False)
+    activation = ActivationFormat(granularity="tensor", time_groups=4, symmetric=True)
+    own = Precision(4, 8, 16).formats(weight, activation)
+    assert own == (
+        WeightFormat(granularity="group", group=16, symmetric=False),
+        ActivationFormat(granularity="token-group", group=16, symmetric=True),
+    )
+    assert Precision(4, 8).formats(weight, activation) == (weight, activation)
+
+
+def test_bytes_of_mixed_groups_by_hand(model):
+    own = _mixed(model)
+    report = count(model, layer_groups(model), _whole(model, own), **FORMATS)
+    plain = count(model, layer_groups(model), _whole(model, {}), **FORMATS)
+    scales = {4: 4, 16: 1, None: 1}  # of a row of 16 columns
+    for group in layer_groups(model):
+        for path in group.layers:
+            layer = model.get_submodule(path)
+            (row,) = [op for op in report.operators if op.name == path]
+            precision = own.get(group.name, W8A8)
+            out, columns = layer.weight.shape
+            grids = out * scales[precision.group] * columns // 16 if precision.weight else 0
+            if precision.group is None and precision.weight:
+                grids = out
+            size = out * columns * precision.weight_bits // 8 + 2 * grids + 2 * out
+            assert row.bytes == size
+            assert row.bitops == row.macs * precision.weight_bits * precision.activation_bits
+    assert report.macs == plain.macs
+
+
+@pytest.mark.parametrize("transform", [NoTransform(), Hadamard()], ids=["none", "hadamard"])
+def test_a_cell_computes_what_the_quantized_model_does(model, transform):
+    settings = _settings(transform)
+    groups, own = layer_groups(model), _mixed(model)
+    generator = torch.Generator().manual_seed(0)
+    inputs = CalibrationSet(
+        torch.randn(4, 4, 8, 8, generator=generator), torch.arange(4) * 200, torch.arange(4) % 3
+    )
+    build = Builder(**settings, static_ranges={}, clock=Clock(1, 1000))
+    engine = build_engine(model, groups, build, inputs, adaln=W8A8, batch=4)
+    errors = engine.errors([own])[0]
+    arguments = (inputs.latents, inputs.times, inputs.classes)
+    with torch.inference_mode():
+        exact = model(*arguments).sample
+        with quantize_model(model, groups, _whole(model, own), **settings) as quantized:
+            given = model(*arguments).sample
+    whole = _whole(model, own)
+    measured = count(model, groups, whole, storage=quantized.storage, **FORMATS)
+    assert measured.bytes == count(model, groups, whole, **FORMATS).bytes
+    expected = (given - exact).double().square().flatten(1).mean(1)
+    np.testing.assert_allclose(errors, expected, rtol=1e-5)
+
+
+def test_a_group_is_the_recipe_s_own_format_of_that_size(model):
+    (group,) = [g for g in layer_groups(model) if g.name == "blocks.1.mlp.down"]
+    x = torch.randn(2, 16, 64, generator=torch.Generator().manual_seed(1))
+    seen = []
+    for size in (4, 16, 64):
+        formats = {
+            "weight_format": WeightFormat(granularity="group", group=size),
+            "activation_format": ActivationFormat(granularity="token-group", group=size),
+        }
+        by_recipe, by_choice = (
+            Builder(**_settings(**own), static_ranges={}, clock=Clock(1, 1000))
+            for own in (formats, {})
+        )
+        expected = Cell(model, group, by_recipe).at(Precision(4, 8))(x)
+        cell = Cell(model, group, by_choice)
+        cell.at(Precision(4, 8))  # another grid at the same bits must not be taken for this one
+        torch.testing.assert_close(cell.at(Precision(4, 8, size))(x), expected, rtol=0, atol=0)
+        seen.append(expected)
+    assert not torch.equal(seen[0], seen[1])
+
+
+@pytest.mark.parametrize("text", ["W4A8g5", "W16A8g5"])
+def test_a_size_that_does_not_divide_names_the_layer(model, text):
+    precision = Precision.parse(text)
+    groups = layer_groups(model)
+    allocation = {g.name: precision if g.searchable else FULL for g in groups}
+    sentence = r"layer transformer_blocks.0.attn1.to_q: group 5 does not divide its width 16; valid"
+    with pytest.raises(BenchError, match=sentence):
+        quantize_model(model, groups, allocation, **_settings())
+    build = Builder(**_settings(), static_ranges={}, clock=Clock(1, 1000))
+    with pytest.raises(BenchError, match=sentence):
+        build.prepare(model, groups[1], precision)
+
+
+def test_whole_blocks_take_one_size(model):
+    class Blocks(Nearest):
+        by_block = True
+
+    settings = _settings() | {"rounding": Blocks(), "block_inputs": lambda _: None}
+    with pytest.raises(BenchError, match=r"transformer_blocks.0: a rounding of whole blocks takes"):
+        quantize_model(model, layer_groups(model), _whole(model, _mixed(model)), **settings)
+
+
+def test_two_measures_bound_a_search_over_sizes():
+    model = tiny_transformer("meta")
+    groups = layer_groups(model)
+    sizes = {}
+    for precision in CHOICES:
+        whole = {g.name: precision if g.searchable else FULL for g in groups}
+        sizes[precision] = count(model, groups, whole, **FORMATS).bytes
+    assert sizes[CHOICES[0]] < sizes[CHOICES[1]] < sizes[CHOICES[2]]
+    budget = Budget.parse(f"W4A8+{sizes[CHOICES[1]] / 1e6}MB")
+    problem = CountedProblem(model, groups, budget, CHOICES)
+    own = problem.choices(problem.groups[0])
+    assert [str(p) for p in own] == ["W4A8", "W4A8g16", "W4A8g8", "W4A8g4"]  # cheapest first
+    for precision in CHOICES:
+        uniform = dict.fromkeys(problem.groups, precision)
+        assert problem.fits(uniform) == (sizes[precision] <= sizes[CHOICES[1]])
+    groups_only = CountedProblem(model, groups, budget, CHOICES[:3])
+    assert set(Uniform().search(groups_only).values()) == {CHOICES[1]}  # the finest that fits

@@ -1,0 +1,212 @@
+"""Scores of several sampling steps against a plain loop over a quantized model."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from mpqbench.baselines.objectives.trajectory_mse import TrajectoryMSE
+from mpqbench.baselines.roundings.nearest import Nearest
+from mpqbench.baselines.transforms.none import NoTransform
+from mpqbench.conformance.models import tiny_transformer
+from mpqbench.contracts import LayerData
+from mpqbench.errors import BenchError
+from mpqbench.formats import ActivationFormat, WeightFormat
+from mpqbench.methods.treeq.eng import EnvironmentalNoise
+from mpqbench.models.calibration import CalibrationSet
+from mpqbench.models.groups import layer_groups
+from mpqbench.models.sampling import image_seed
+from mpqbench.models.schedule import build_schedule
+from mpqbench.precision import FULL, Precision
+from mpqbench.quant.apply import quantize_model
+from mpqbench.quant.build import Builder
+from mpqbench.quant.ranges import Clock, StepRanges
+from mpqbench.search.rollout import build_rollout
+from mpqbench.search.setup import build_engine, clean
+
+CHOICES = [Precision(w, a) for w in (2, 4) for a in (3, 8)]
+W8A8 = Precision(8, 8)
+COUNT, LAST, SEED = 5, 6, 9
+FORMATS = {
+    "transform": NoTransform(),
+    "rounding": Nearest(),
+    "weight_format": WeightFormat(),
+    "activation_format": ActivationFormat(),
+    "layer_data": lambda path: LayerData(path, 0, 0, seed=3),
+}
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny_transformer()
+
+
+def _schedule(sampler="ddim"):
+    return build_schedule({}, sampler, LAST, "original", True)
+
+
+def _inputs(positions):
+    generator = torch.Generator().manual_seed(0)
+    times = torch.tensor(_schedule().model_times)[torch.tensor(positions)]
+    latents = torch.randn(COUNT, 4, 8, 8, generator=generator)
+    return CalibrationSet(latents, times, torch.arange(COUNT) % 4)
+
+
+SPREAD = _inputs([0, 5, 2, 4, 3])  # the second has one step left, the fourth two
+
+
+def _scorer(model, steps=3, inputs=SPREAD, sampler="ddim", **options):
+    build = Builder(**FORMATS, static_ranges={}, clock=Clock(1, 1000))
+    groups = layer_groups(model)
+    engine = build_engine(model, groups, build, inputs, adaln=W8A8, batch=3, **options)
+    choices = dict.fromkeys(engine.groups, CHOICES)
+    objective = TrajectoryMSE(steps)
+    return build_rollout(
+        engine, choices, objective, groups, _schedule(sampler), adaln=W8A8, seed=SEED
+    )
+
+
+def _plain(model, partial, steps, sampler, bits=None, formats=FORMATS, adaln=W8A8):
+    """Mean squared error of final latents, one input after another."""
+    schedule, groups = _schedule(sampler), layer_groups(model)
+    allocation = {g.name: partial.get(g.name, FULL if g.searchable else adaln) for g in groups}
+
+    def ends():
+        found = []
+        for number in range(COUNT):
+            latent, y = SPREAD.latents[number : number + 1], SPREAD.classes[number : number + 1]
+            start = schedule.model_times.index(int(SPREAD.times[number]))
+            for at in range(start, min(start + steps, LAST)):
+                time = torch.tensor([schedule.model_times[at]])
+                noise = torch.Generator().manual_seed(image_seed(SEED, f"rollout/{at}", number))
+                latent = schedule.step(model(latent, time, y).sample, at, latent, [noise])
+            found.append(latent)
+        return torch.cat(found).double()
+
+    with torch.inference_mode():
+        exact = ends()
+        with quantize_model(model, groups, allocation, **formats, attention_bits=bits):
+            given = ends()
+    return float((given - exact).square().mean())
+
+
+def _allocations(groups, count=4):
+    rng = np.random.default_rng(1)
+    return [{g: CHOICES[rng.integers(len(CHOICES))] for g in groups} for _ in range(count)]
+
+
+@pytest.mark.parametrize(("sampler", "bits"), [("ddim", None), ("ddpm", None), ("ddim", 4)])
+@pytest.mark.parametrize("steps", [1, 3])
+def test_scores_are_those_of_a_plain_loop(model, sampler, bits, steps):
+    scorer = _scorer(model, steps, sampler=sampler, attention_bits=bits)
+    groups = scorer.engine.groups
+    asked = [*_allocations(groups), {groups[5]: CHOICES[0]}, {groups[0]: CHOICES[1]}]
+    asked += [asked[1]]
+    scores, _ = scorer.scores(asked)
+    expected = [_plain(model, each, steps, sampler, bits) for each in asked]
+    np.testing.assert_allclose(scores, expected, rtol=1e-5, atol=1e-10)
+    assert scores[1] == scores[-1]
+
+
+def test_scores_agree_to_six_digits_where_float32_has_them(model):
+    scorer = _scorer(model)
+    low = dict.fromkeys(scorer.engine.groups, Precision(2, 3))
+    score = scorer.scores([low])[0][0]
+    assert score == pytest.approx(_plain(model, low, 3, "ddim"), rel=1e-6)
+
+
+def test_one_step_scales_the_output_error_of_the_latent_channels(model):
+    """At one time step a DDIM step is the latent and the output, each times a number."""
+    inputs = _inputs([2] * COUNT)
+    scorer = _scorer(model, 1, inputs)
+    asked = _allocations(scorer.engine.groups, 8)
+    scores, _ = scorer.scores(asked)
+
+    def on_latent_channels(outputs, targets):
+        return (outputs[:, :, :4].double() - targets[:, :4].double()).square().flatten(2).mean(2)
+
+    scorer.engine.distance = on_latent_channels
+    errors = scorer.engine.errors(asked).mean(1)
+    assert (np.argsort(scores) == np.argsort(errors)).all()
+    schedule = _schedule()
+    zero, one = torch.zeros(1, 4, 8, 8), torch.ones(1, 4, 8, 8)
+    factor = float(schedule.step(torch.cat([one, one], 1), 2, zero, [])[0, 0, 0, 0])
+    np.testing.assert_allclose(scores / errors, factor**2, rtol=1e-4)
+
+
+def test_the_environment_is_around_every_step(model):
+    base, noise = Precision(3, 4), EnvironmentalNoise(noise=1.0)
+
+    def outside(cell, inputs, batch):
+        return noise.layer(cell, base, inputs, seed=batch)
+
+    scorer = _scorer(model, outside=outside)
+    groups = scorer.engine.groups
+    part = {groups[2]: CHOICES[3], groups[4]: CHOICES[1]}
+    whole = dict.fromkeys(groups, base) | part
+    assert scorer.scores([part])[0] == pytest.approx(scorer.scores([whole])[0], rel=1e-6)
+    assert scorer.scores([part])[0] > 1.2 * _scorer(model, outside=clean).scores([part])[0]
+
+
+def test_gaussian_noise_is_the_same_for_all_candidates(model):
+    noise = EnvironmentalNoise(noise=1.0, variant="gaussian")
+
+    def outside(cell, inputs, batch):
+        return noise.layer(cell, Precision(3, 4), inputs, seed=batch)
+
+    scorer = _scorer(model, outside=outside)
+    asked = [{scorer.engine.groups[3]: choice} for choice in CHOICES]
+    together = scorer.scores(asked)[0]
+    alone = [scorer.scores([each])[0][0] for each in asked]
+    np.testing.assert_allclose(together, alone, rtol=1e-5)
+
+
+def test_forwards_are_counted_and_never_above_the_price(model):
+    scorer = _scorer(model)
+    engine = scorer.engine
+    late = [{engine.groups[6]: choice} for choice in CHOICES]
+    engine.errors(late[:1])  # what lies before group 6 is kept from here on
+    _, forwards = scorer.scores([*late, late[0]])
+    assert forwards == pytest.approx(4 * (engine.price(late[0]) + 2))  # the fifth is the first
+    assert forwards <= sum(map(scorer.price, [*late, late[0]]))
+    _, whole = scorer.scores(_allocations(engine.groups, 1))
+    assert whole == pytest.approx(3)
+    fresh = _scorer(model)
+    _, first = fresh.scores(late[:1])
+    assert first <= fresh.price(late[0]) == 3
+
+
+def test_the_table_is_every_group_alone(model):
+    scorer = _scorer(model, 2)
+    table, forwards = scorer.table()
+    group = scorer.engine.groups[3]
+    alone = scorer.scores([{group: choice} for choice in CHOICES])[0]
+    np.testing.assert_allclose(table[group], alone, rtol=1e-6)
+    assert list(table) == list(scorer.engine.groups)
+    assert 0 < forwards <= scorer.table_price() == 2 * len(CHOICES) * len(table)
+
+
+def test_time_grouped_grids_follow_each_step(model):
+    """Grids so different in two halves of time that a wrong one would show."""
+    groups = layer_groups(model)
+    ranges = StepRanges(
+        torch.tensor([0, 999]), torch.tensor([-0.1, -9.0]), torch.tensor([0.1, 9.0])
+    )
+    known = {path: ranges for group in groups for path in group.layers}
+    fmt = ActivationFormat(granularity="tensor", time_groups=2)
+    formats = FORMATS | {"activation_format": fmt, "static_ranges": known}
+    build = Builder(**formats, clock=Clock(2, 1000))
+    engine = build_engine(model, groups, build, SPREAD, batch=3)
+    choices = dict.fromkeys(engine.groups, CHOICES)
+    scorer = build_rollout(
+        engine, choices, TrajectoryMSE(3), groups, _schedule(), adaln=FULL, seed=SEED
+    )
+    own = dict.fromkeys(engine.groups, Precision(4, 4))
+    expected = _plain(model, own, 3, "ddim", formats=formats, adaln=FULL)
+    assert scorer.scores([own])[0][0] == pytest.approx(expected, rel=1e-5)
+
+
+def test_no_steps_are_refused():
+    with pytest.raises(BenchError, match="steps must be at least 1, not 0"):
+        TrajectoryMSE(0)

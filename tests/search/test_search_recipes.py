@@ -1,0 +1,127 @@
+"""The named searches run, each with the plugins that it is about."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mpqbench.baselines.objectives.decoupled import Decoupled
+from mpqbench.baselines.objectives.fisher import Fisher
+from mpqbench.baselines.objectives.layer_mse import LayerError
+from mpqbench.errors import BenchError
+from mpqbench.precision import Precision
+from mpqbench.progress import Quiet
+from mpqbench.records.store import RecordStore
+from mpqbench.registry import discover
+from mpqbench.report.table import leaderboard
+from mpqbench.resources import Resources
+from mpqbench.search.counted import ACTIVATION_CHOICES, WEIGHT_CHOICES
+from mpqbench.suite import plan, run_suite
+from mpqbench.suites import load_suite
+
+ADDITIVE = ("hawq", "autoquantize", "sqnr")
+JOINT = ("mixdq", "clado", "treeq-search")
+# A tiny model has 8 groups of widths 16 and 64, and full choices would take minutes.
+SUITE = """
+protocol: {base: smoke, images: 4, steps: 2, micro_batch: 8, calibration: 8, features: none}
+budgets: [W4A4]
+methods:
+  - hawq
+  - {base: autoquantize, name: autoquantize, choices: &few [W2A3, W3A4, W4A4, W5A5]}
+  - {base: sqnr, name: sqnr, choices: *few}
+  - {base: mixdq, name: mixdq, choices: *few}
+  - {base: clado, name: clado, searcher: {name: clado, reach: 2}}
+  - {base: treeq-search, name: treeq-search, searcher: {name: tss, keep: 2}, choices: *few}
+  - {base: treeq-search, name: steps, searcher: {name: random, draws: 4}, choices: *few,
+     objective: {name: trajectory-mse, steps: 2}}
+  - {base: q-dit-search, name: q-dit-search, choices: [W4A4g16, W4A4g8, W4A4g4], evaluations: 12}
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tiny_folder, tmp_path_factory):
+    """The results of the suite on a tiny model."""
+    folder = tmp_path_factory.mktemp("recipes")
+    (folder / "suite.yaml").write_text(SUITE)
+    registry = discover()
+    suite = load_suite(str(folder / "suite.yaml"), {"models": (str(tiny_folder),)})
+    jobs = plan(suite, registry, "cpu")
+    resources = Resources(registry, "cpu", 8, folder / "calibration")
+    run_suite(jobs, resources, RecordStore(folder), Quiet(), fresh=False)
+    return folder
+
+
+def _record(folder, method):
+    (found,) = [r for r in RecordStore(folder).read_all() if r.method == method]
+    return found
+
+
+@pytest.mark.parametrize("method", [*ADDITIVE, *JOINT, "steps", "q-dit-search"])
+def test_each_ends_within_its_budget(folder, method):
+    record = _record(folder, method)
+    assert record.status == "done", record.reason
+    assert record.costs.satisfied
+    assert record.scores["output_mse"].value > 0
+    scored = list((folder / "traces").glob(f"*__{method}__*s0.parquet"))
+    assert len(scored) == (0 if method in ADDITIVE else 1)
+
+
+def test_one_bit_width_for_both_operands_in_hawq(folder):
+    counts = _record(folder, "hawq").allocation.counts
+    assert set(counts) <= {"W2A3", "W3A3", "W4A4", "W5A5", "W6A6", "W8A8"}
+
+
+def test_a_record_of_group_sizes_names_them(folder):
+    record = _record(folder, "q-dit-search")
+    assert set(record.allocation.counts) <= {"W4A4g16", "W4A4g8", "W4A4g4"}
+    assert record.allocation.mean_weight_bits == 4
+    assert 0 < record.search_evals <= 12
+    table = leaderboard(RecordStore(folder).read_all())
+    (row,) = [row for row in table.rows if row["method"] == "q-dit-search"]
+    assert row["bytes"] == record.costs.bytes
+
+
+def test_steps_are_paid_for(folder):
+    assert 4 < _record(folder, "steps").search_evals <= 8  # four candidates, two steps each
+
+
+def test_recipes_take_the_choices_of_every_search_unless_they_say_why_not():
+    registry = discover()
+    for name in ("autoquantize", "sqnr", "mixdq", "treeq-search"):
+        assert registry.method(name).choices == ()
+    for name in ("hawq", "clado", "q-dit-search"):
+        own = [Precision.parse(text) for text in registry.method(name).choices]
+        assert {p.weight for p in own} <= set(WEIGHT_CHOICES)
+        assert {p.activation for p in own} <= set(ACTIVATION_CHOICES)
+    for entry in registry.entries("method"):
+        recipe = entry.load()
+        if recipe.searcher.name != "uniform":
+            assert (recipe.rounding.name, recipe.transform.name) == ("nearest", "none")
+
+
+class _Network:
+    """A table of ours stands for the network: the two metrics are told apart by it."""
+
+    groups = ("blocks.0.attn.qkv", "blocks.0.mlp.up", "blocks.1.attn.out")
+
+
+def test_each_part_has_its_own_metric(monkeypatch):
+    numbers = dict(zip(_Network.groups, np.arange(6.0).reshape(3, 2), strict=True))
+    monkeypatch.setattr(Fisher, "table", lambda self, network: numbers)
+    monkeypatch.setattr(
+        LayerError, "table", lambda self, _: {g: (self.scale, -s) for g, s in numbers.items()}
+    )
+    table = Decoupled().table(_Network())
+    assert list(table) == list(_Network.groups)
+    assert table["blocks.0.attn.qkv"].tolist() == [0, 1]
+    assert table["blocks.1.attn.out"].tolist() == [4, 5]
+    scale, scores = table["blocks.0.mlp.up"]
+    assert scale == "decibel"
+    assert scores.tolist() == [-2, -3]
+
+
+def test_mistakes_in_the_parts():
+    with pytest.raises(BenchError, match=r"no group is of content: attn\.kqv"):
+        Decoupled(content=["attn.kqv"]).table(_Network())
+    with pytest.raises(BenchError, match="probes must be at least 1"):
+        Decoupled(probes=0)
