@@ -1,7 +1,10 @@
-"""Scorings and seconds of tree-structured search over chains of 12 to 96 groups.
+"""Scorings, forwards and seconds of tree-structured search over chains of 12 to 96 groups.
 
-Scores come from tables, so the seconds are those of the search itself and of counting. Both should
-double with the groups: scorings are at most (n - 1) keep^2 after the leaves.
+Scorings are at most (n - 1) keep^2 after the leaves. With scores from tables the seconds are those
+of the search itself and of counting; they and the scorings double with the groups. On random
+transformers of 3 to 24 blocks the scoring engine is measured too: scorings and forwards double, but
+a forward is itself twice as long, so that groups run (forwards times groups) and seconds grow
+faster than the groups do.
 """
 
 from __future__ import annotations
@@ -10,14 +13,30 @@ import time
 from itertools import pairwise
 
 import pytest
+import torch
 
+from mpqbench.contracts import LayerData
+from mpqbench.formats import ActivationFormat, WeightFormat
 from mpqbench.methods.treeq.tss import TSS
+from mpqbench.models.calibration import CalibrationSet
+from mpqbench.models.groups import layer_groups
 from mpqbench.precision import Budget, Precision
+from mpqbench.quant.apply import TRAINED_STEPS
+from mpqbench.quant.build import Builder
+from mpqbench.quant.ranges import Clock
+from mpqbench.recipe import PluginChoice
+from mpqbench.registry import discover
+from mpqbench.search.counted import measures
+from mpqbench.search.problem import Problem
+from mpqbench.search.scoring import JointScorer
+from mpqbench.search.setup import build_engine
 from mpqbench.search.tabular import random_problem
 
 GROUPS = (12, 24, 48, 96)
 CHOICES = [Precision(w, a) for w in (2, 3, 4, 5, 6, 8) for a in (3, 4, 5, 6, 8)]
 RATIO = 2.3
+BUDGET, INPUTS, KEEP = Budget.parse("W4A4"), 4, 4  # of the engine's searches
+FEW = [Precision(2, 3), Precision(3, 4), Precision(4, 4), Precision(5, 5), Precision(8, 8)]
 
 
 def problem_of(groups):
@@ -50,3 +69,72 @@ def test_scorings_and_seconds_double_with_the_groups():
     for before, after in pairwise(measured):
         assert after[0] / before[0] <= RATIO
     assert (measured[-1][1] / measured[0][1]) ** (1 / 3) <= RATIO  # of one doubling, on average
+
+
+def random_chain(groups):
+    """A transformer of width 32 with ``groups`` searchable groups."""
+    from diffusers import DiTTransformer2DModel
+
+    torch.manual_seed(0)
+    model = DiTTransformer2DModel(
+        num_attention_heads=2,
+        attention_head_dim=16,
+        in_channels=4,
+        out_channels=8,
+        num_layers=groups // 4,
+        sample_size=8,
+        num_embeds_ada_norm=3,
+        norm_elementwise_affine=False,
+    )
+    return model.eval().requires_grad_(False)
+
+
+def engine_of(transformer):
+    registry, generator = discover(), torch.Generator().manual_seed(0)
+    inputs = CalibrationSet(
+        torch.randn(INPUTS, 4, 8, 8, generator=generator),
+        torch.arange(INPUTS) * (TRAINED_STEPS // INPUTS),
+        torch.arange(INPUTS) % 4,
+    )
+    build = Builder(
+        registry.create("transform", PluginChoice(name="none")),
+        registry.create("rounding", PluginChoice(name="nearest")),
+        WeightFormat(),
+        ActivationFormat(),
+        lambda path: LayerData(path, 0, 0),
+        {},
+        Clock(1, TRAINED_STEPS),
+    )
+    return build_engine(transformer, layer_groups(transformer), build, inputs, batch=INPUTS)
+
+
+def searched_chain(groups):
+    """Scorings, forwards and processor seconds of a search, and the seconds of one forward."""
+    transformer = random_chain(groups)
+    engine = engine_of(transformer)
+    choices = dict.fromkeys(engine.groups, FEW)
+    costs = measures(transformer, layer_groups(transformer), BUDGET, FEW)
+    scorer = JointScorer(engine, choices, costs[0].table)
+    problem = Problem(engine.groups, choices, costs, BUDGET, scorer=scorer)
+    start = time.process_time()
+    found = TSS(keep=KEEP).search(problem)
+    seconds = time.process_time() - start
+    start = time.process_time()
+    for _ in range(10):
+        engine.errors([found])
+    return len(problem.trace.rows), problem.spent, seconds, (time.process_time() - start) / 10
+
+
+def test_scorings_and_forwards_of_the_engine_double_with_the_groups():
+    measured = [searched_chain(groups) for groups in GROUPS]
+    print("\ngroups  scorings  forwards  groups run  seconds  one forward  seconds a scoring")
+    for groups, (scorings, forwards, seconds, one) in zip(GROUPS, measured, strict=True):
+        each = seconds / scorings
+        print(
+            f"{groups:6} {scorings:9} {forwards:9.0f} {forwards * groups:11.0f} {seconds:8.2f} "
+            f"{1e3 * one:9.1f} ms  {1e3 * each:5.2f} ms = {each / one:.2f} forwards"
+        )
+        assert scorings <= groups * len(FEW) + (groups - 1) * KEEP**2
+    for before, after in pairwise(measured):
+        assert after[0] / before[0] <= RATIO
+        assert after[1] / before[1] <= RATIO

@@ -81,7 +81,9 @@ class Recipe(Frozen):
 
     ``source`` is the paper it follows, ``keeps`` and ``leaves_out`` what of it; none of the four
     texts changes a result. ``evaluations`` is the most that a search may spend, in forwards of the
-    calibration set; left out, there is no limit.
+    calibration set; left out, there is no limit. ``early_drop`` is the error level at which a
+    search's joint scoring lets a candidate go that a cheaper one beats on the inputs so far (a
+    paired comparison, see ``search.race``); left out, every candidate sees all inputs.
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9+._-]*$")
@@ -95,6 +97,7 @@ class Recipe(Frozen):
     objective: PluginChoice = PluginChoice(name="output-mse")
     environment: PluginChoice = PluginChoice(name="clean")
     evaluations: float | None = Field(default=None, gt=0)
+    early_drop: float | None = Field(default=None, gt=0, lt=1)
     weight_format: WeightFormat = WeightFormat()
     activation_format: ActivationFormat = ActivationFormat()
     attention_bits: int | None = Field(default=None, ge=LOWEST, le=HIGHEST)

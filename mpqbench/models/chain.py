@@ -2,7 +2,9 @@
 
 What is before a stage need not run again when a layer in it or behind it changes, and inputs of
 several candidates run through unchanged stages together. The arithmetic is that of diffusers'
-``DiTTransformer2DModel``, operation by operation.
+``DiTTransformer2DModel``, operation by operation and bit by bit: a last bit that differs rounds
+some activation to another integer, and through many groups of 2 or 3 bits that becomes a different
+score (0.3% for 32 groups of the embedded model).
 """
 
 from __future__ import annotations
@@ -34,6 +36,11 @@ class State:
 
     def __len__(self) -> int:
         return len(self.hidden)
+
+    @property
+    def bytes(self) -> int:
+        """What it takes in memory."""
+        return self.hidden.nbytes + (0 if self.inner is None else self.inner.nbytes)
 
     def rows(self, at: torch.Tensor) -> State:
         """The inputs at indices ``at`` (k,)."""
@@ -106,7 +113,7 @@ class Chain:
             approximate = block.ff.net[0].approximate
             return State(state.hidden, F.gelu(output, approximate=approximate))
         _, _, gate, _, _, mlp_gate = conditions[at // len(STAGES)]
-        return State(_gated(gate if kind == "attn.out" else mlp_gate, output) + state.hidden)
+        return State(_gated(gate if kind == "attn.out" else mlp_gate, output).add_(state.hidden))
 
     def finish(self, state: State, times: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
         """Output (n, channels, h, w) behind the last stage; times and classes: (inputs,)."""
@@ -128,7 +135,7 @@ class Chain:
 def _modulated(x: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
     """``x (1 + scale) + shift`` for every candidate's share of x (n, tokens, width)."""
     shares = x.view(-1, *_share(x, scale))
-    return (shares * (1 + scale) + shift).view(x.shape)
+    return (shares * (1 + scale)).add_(shift).view(x.shape)
 
 
 def _gated(gate: torch.Tensor, x: torch.Tensor) -> torch.Tensor:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 PRICES = 64  # multipliers tried by ``lagrangian``
+_BEYOND = 1 + 1e-6  # at a slope itself two corners cost alike and the last bit would choose
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ def shadow_price(costs: list[np.ndarray], scores: list[np.ndarray], limit: float
     low, high = 0, len(slopes) - 1
     while low < high:  # the least slope that fits
         middle = (low + high) // 2
-        if _spent(costs, scores, slopes[middle]) <= limit:
+        if _spent(costs, scores, slopes[middle] * _BEYOND) <= limit:
             high = middle
         else:
             low = middle + 1

@@ -20,9 +20,9 @@ class JointScorer:
     """Scores of an objective in an environment, means over all calibration inputs.
 
     An objective without a table of its own gets one: the joint score of each group alone. With
-    ``level`` a candidate leaves after a batch of inputs when a cheaper one of the same call is
-    better for sure (see ``race``): its score is then the mean over what it has seen, and at least
-    that of the best it lost to.
+    ``level`` a candidate leaves after a batch of inputs when a cheaper one of the same groups and
+    the same call is better for sure (see ``race``). Its score is then that of the best cheaper one
+    that stayed, and how much worse it was than that on the inputs that both have seen.
     """
 
     engine: Engine
@@ -72,19 +72,29 @@ class JointScorer:
         costs = np.array(
             [sum(self.cost[g][p] for g, p in allocation.items()) for allocation in allocations]
         )
-        running = np.arange(len(allocations))
-        scores = np.empty(len(allocations))
+        pools = _of_same_groups(allocations)
         errors = np.empty((len(allocations), 0))
         for number, batch in enumerate(self.engine.batches):
-            new = self.engine.batch_errors([allocations[int(i)] for i in running], batch)
+            running = np.concatenate(pools)
+            found = self.engine.batch_errors([allocations[int(i)] for i in running], batch)
+            new = np.full((len(allocations), found.shape[1]), np.nan)
+            new[running] = found
             errors = np.concatenate([errors, new], axis=1)
-            scores[running] = errors.mean(1)
             if number + 1 < len(self.engine.batches):
-                stay = ~beaten(errors, costs[running], level)
-                running, errors = running[stay], errors[stay]
-        left = np.setdiff1d(np.arange(len(allocations)), running)
-        for candidate in left:
-            cheaper = running[costs[running] <= costs[candidate]]
-            # Means over fewer inputs are not comparable; it lost to one of these.
-            scores[candidate] = max(scores[candidate], scores[cheaper].min())
+                pools = [own[~beaten(errors[own], costs[own], level)] for own in pools]
+        scores = errors.mean(1)
+        for whole, stayed in zip(_of_same_groups(allocations), pools, strict=True):
+            for left in np.setdiff1d(whole, stayed):
+                cheaper = stayed[costs[stayed] <= costs[left]]
+                best = cheaper[scores[cheaper].argmin()]
+                behind = np.nanmean(errors[left] - errors[best])
+                scores[left] = scores[best] + max(behind, 0.0)
         return scores
+
+
+def _of_same_groups(allocations: Sequence[Partial]) -> list[np.ndarray]:
+    """Indices of the allocations that cover the same groups: only those compete."""
+    pools: dict[frozenset[str], list[int]] = {}
+    for index, allocation in enumerate(allocations):
+        pools.setdefault(frozenset(allocation), []).append(index)
+    return [np.array(own) for own in pools.values()]

@@ -23,6 +23,8 @@ from ..quant.build import Builder
 from .cells import Cell, cells_of
 from .engine import Batch, Distance, Engine
 
+CPU_PIECE, DEVICE_PIECE = 4 * 2**20, 2**30  # bytes: see the table in benchmarks/README.md
+
 # A group, how many inputs a batch has, and the number of the batch, to a layer outside candidates.
 Outside = Callable[[Cell, int, int], Layer]
 
@@ -42,12 +44,14 @@ def build_engine(
     attention_bits: int | None = None,
     outside: Outside = clean,
     batch: int = 32,
-    rows: int = 512,
+    rows: int | None = None,
     distance: Distance | None = None,
     device: str = "cpu",
 ) -> Engine:
-    """An engine on ``calibration``, ``batch`` inputs at a time.
+    """An engine on ``calibration``, ``batch`` inputs at a time, ``rows`` behind the candidates.
 
+    Left out, ``rows`` is what keeps the widest activations at 4 MiB on a CPU, about what its caches
+    hold, and at 1 GiB elsewhere; never less than a batch.
     ``transformer`` is in full precision and stays so: its outputs are the targets. Candidates and
     the environment have adaLN at ``adaln`` and attention at ``attention_bits``, as the quantized
     model will. Raises as ``quantize_model`` does.
@@ -56,7 +60,9 @@ def build_engine(
     chain = Chain(transformer, _attention(attention_bits))
     settings = (chain, build, adaln, list(cells.values()), outside)
     batches = _batches(transformer, groups, calibration, settings, batch, device)
-    engine = Engine(chain, cells, batches, _work(transformer, groups), rows, distance, build.clock)
+    rows = _rows(transformer, device) if rows is None else rows
+    clock = build.clock if build.clock.count > 1 else None
+    engine = Engine(chain, cells, batches, _work(transformer, groups), rows, distance, clock)
     engine.errors([{}])  # the environment alone comes first: it may measure itself on what it sees
     return engine
 
@@ -121,6 +127,14 @@ class _LayerByLayer:
     ) -> QuantizedWeight:
         """As the rounding itself."""
         return self._rounding.round(weight, layer, fmt, bits)
+
+
+def _rows(transformer: Any, device: str) -> int:
+    """How many inputs have widest activations, those between the MLP's layers, of one piece."""
+    first = transformer.transformer_blocks[0].ff.net[0].proj
+    each = token_count(transformer) * first.out_features * first.weight.element_size()
+    piece = CPU_PIECE if device.partition(":")[0] == "cpu" else DEVICE_PIECE
+    return max(1, piece // each)
 
 
 def _work(transformer: Any, groups: Sequence[Group]) -> np.ndarray:

@@ -88,6 +88,28 @@ def test_losers_are_not_run_again():
     assert asked[1] == 4 - lost
 
 
+def test_only_candidates_of_the_same_groups_compete():
+    rng = np.random.default_rng(1)
+    common = rng.lognormal(0, 1, 32)
+    errors = {(p,): common + mean for p, mean in ((CHEAP, 0.0), (DEAR, 9.0))}
+    cost = {group: {CHEAP: 6.0, DEAR: 16.0} for group in "ab"}
+    scorer = JointScorer(_Engine(errors, 4), {}, cost, level=0.05)
+    scores, forwards = scorer.scores([{"a": CHEAP}, {"b": DEAR}])
+    assert forwards == 2
+    np.testing.assert_allclose(scores, [common.mean(), common.mean() + 9])
+
+
+def test_the_score_of_one_that_left_is_relative_to_the_best_cheaper_one():
+    rng = np.random.default_rng(2)
+    common = rng.lognormal(0, 1, 32)
+    behind = 0.5 + 0.01 * rng.standard_normal(32)
+    errors = {(CHEAP,): common, (DEAR,): common + behind}
+    scorer = JointScorer(_Engine(errors, 4), {}, {"a": {CHEAP: 1.0, DEAR: 2.0}}, level=0.05)
+    scores, forwards = scorer.scores([{"a": DEAR}, {"a": CHEAP}])
+    assert forwards == 1.25
+    np.testing.assert_allclose(scores, [common.mean() + behind[:8].mean(), common.mean()])
+
+
 def test_the_table_is_every_group_alone():
     rng = np.random.default_rng(0)
     errors = {(p,): rng.uniform(0, 1, 8) for p in (CHEAP, DEAR)}

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from scipy.stats import ttest_rel
 
+from mpqbench.errors import BenchError
+from mpqbench.recipe import Recipe, validate
 from mpqbench.search.race import FEWEST, beaten
 
 
@@ -31,6 +34,35 @@ def test_it_is_the_paired_one_sided_t_test():
         assert beaten(errors, np.array([1.0, 1.0]), 0.05)[1] == (p < 0.05)
 
 
+def test_all_pairs_at_once_are_the_pairs_one_by_one():
+    rng = np.random.default_rng(4)
+    for _ in range(20):
+        errors = _errors(rng, rng.uniform(0, 0.2, 7), inputs=10)
+        costs = rng.integers(1, 4, 7).astype(float)
+        expected = [
+            any(
+                costs[rival] <= costs[own]
+                and ttest_rel(errors[own], errors[rival], alternative="greater").pvalue < 0.05 / 6
+                for rival in range(7)
+                if rival != own
+            )
+            for own in range(7)
+        ]
+        assert beaten(errors, costs, 0.05).tolist() == expected
+
+
+def test_what_all_inputs_share_does_not_matter():
+    errors = _errors(np.random.default_rng(5), [0.0, 0.05, 0.3, 0.0])
+    costs = np.array([1.0, 1.0, 2.0, 3.0])
+    shifted = errors + 1e6 * np.random.default_rng(6).lognormal(0, 1, errors.shape[1])
+    assert beaten(errors, costs, 0.05).tolist() == beaten(shifted, costs, 0.05).tolist()
+
+
+def test_twins_both_stay():
+    errors = np.repeat(_errors(np.random.default_rng(7), [0.0]), 3, axis=0)
+    assert not beaten(errors, np.ones(3), 0.05).any()
+
+
 def test_equal_candidates_are_rarely_dropped():
     rng = np.random.default_rng(1)
     dropped = [beaten(_errors(rng, [0.0] * 10), np.ones(10), 0.05).any() for _ in range(200)]
@@ -50,3 +82,10 @@ def test_the_best_of_the_cheapest_always_stays():
 def test_nothing_is_decided_on_few_inputs():
     errors = _errors(np.random.default_rng(0), [0.0, 9.0], inputs=FEWEST - 1)
     assert not beaten(errors, np.ones(2), 0.05).any()
+
+
+@pytest.mark.parametrize("level", [0, 1, -0.1])
+def test_a_recipe_takes_error_levels_between_0_and_1(level):
+    assert validate(Recipe, {"name": "x", "early_drop": 0.05}, "here").early_drop == 0.05
+    with pytest.raises(BenchError, match="early_drop"):
+        validate(Recipe, {"name": "x", "early_drop": level}, "here")

@@ -141,6 +141,33 @@ def test_pieces_of_any_size_give_the_same(model, batch, rows):
     np.testing.assert_allclose(errors, reference, rtol=1e-5)
 
 
+def test_chaotic_candidates_score_as_whole_forwards_to_the_last_digits(model):
+    engine = _engine(model, batch=6)
+    coarse = dict.fromkeys(engine.groups, Precision(2, 2))  # any last bit changes some integers
+    np.testing.assert_allclose(engine.errors([coarse])[0], _naive(model, coarse), rtol=1e-7)
+
+
+def test_prefixes_stay_within_their_memory(model, monkeypatch):
+    entries = [{group: CHOICES[0]} for group in _engine(model).groups]
+    expected = _engine(model).errors(entries)
+    monkeypatch.setattr("mpqbench.search.engine.PREFIX_BYTES", 0)
+    engine = _engine(model)
+    np.testing.assert_array_equal(engine.errors(entries), expected)
+    for batch in engine.batches:
+        assert set(batch.prefixes) == {0, 4, 8}
+
+
+def test_the_order_of_candidates_does_not_matter(model):
+    rng = np.random.default_rng(5)
+    engine = _engine(model)
+    half = [{engine.groups[k]: CHOICES[rng.integers(6)] for k in (1, 2, 3)} for _ in range(5)]
+    half += [half[0], {engine.groups[2]: CHOICES[0]}, {}]  # twice the same, other lengths
+    order = rng.permutation(len(half))
+    np.testing.assert_array_equal(
+        engine.errors([half[k] for k in order]), engine.errors(half)[order]
+    )
+
+
 def test_shared_work_is_counted_once_and_never_above_the_price(model):
     engine = _engine(model)
     left = [{engine.groups[4]: choice} for choice in CHOICES]
