@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -15,20 +16,42 @@ import click
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder for the files.  [default: RUN_DIR]",
 )
-def report(run_dir: Path, out: Path | None) -> None:
+@click.option(
+    "--merge",
+    "merges",
+    multiple=True,
+    metavar="JOB:NODE",
+    help="Also draw this merge of a tree-structured search; repeatable.",
+)
+@click.option(
+    "--scan",
+    "scans",
+    multiple=True,
+    metavar="SETTING",
+    help="Also draw what this number of the recipe does, e.g. environment.noise; repeatable.",
+)
+def report(
+    run_dir: Path, out: Path | None, merges: tuple[str, ...], scans: tuple[str, ...]
+) -> None:
     """Print the leaderboard of a run and write its tables and figures.
 
     \b
-    Example:
+    Examples:
       mpqbench report runs/quick
+      mpqbench report runs/mine --scan searcher.keep
     """
-    show(run_dir, out)
+    show(run_dir, out, merges, scans)
 
 
-def show(run_dir: Path, out: Path | None = None) -> None:
+def show(
+    run_dir: Path,
+    out: Path | None = None,
+    merges: Sequence[str] = (),
+    scans: Sequence[str] = (),
+) -> None:
     """Write the report of ``run_dir`` into ``out`` (default: ``run_dir``) and print it.
 
-    Raises BenchError where the run has no records, or an unreadable one.
+    ``merges`` and ``scans`` as for ``write_report``, which see for what it raises.
     """
     from rich.console import Console
 
@@ -38,7 +61,7 @@ def show(run_dir: Path, out: Path | None = None) -> None:
     from ..report.table import leaderboard
     from ..report.write import write_report
 
-    paths = write_report(run_dir, out)
+    paths = write_report(run_dir, out, merges, scans)
     records = RecordStore(run_dir).read_all()
     # The tables need about 110 columns; a log file or a pipe has no width of its own.
     console = Console()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import BenchError
@@ -11,14 +12,22 @@ from .summary import has_several_seeds, summary
 from .table import leaderboard
 
 
-def write_report(run_dir: Path | str, out: Path | str | None = None) -> list[Path]:
+def write_report(
+    run_dir: Path | str,
+    out: Path | str | None = None,
+    merges: Sequence[str] = (),
+    scans: Sequence[str] = (),
+) -> list[Path]:
     """Writes ``leaderboard.csv``, ``leaderboard.md``, with several seeds ``summary.csv`` and
-    ``summary.md``, and ``figures/*.png`` and ``*.pdf`` into ``out`` (default: the run's folder).
+    ``summary.md``, ``figures/*.png`` and ``*.pdf``, and with searches the same in
+    ``figures/search/``, into ``out`` (default: the run's folder).
 
-    Returns the paths in that order. Raises BenchError where the run has no records, or where one
-    of them is unreadable.
+    ``merges`` ("JOB:NODE") and ``scans`` (dotted settings) ask for figures of a search besides.
+    Returns the paths in that order. Raises BenchError where the run has no records, where one of
+    its files is unreadable, and where what is asked for is not there.
     """
-    from .figures import write_figures
+    from .figures import block_names, write_figures
+    from .search.write import write_search_figures
 
     run_dir = Path(run_dir)
     folder = run_dir if out is None else Path(out)
@@ -39,4 +48,9 @@ def write_report(run_dir: Path | str, out: Path | str | None = None) -> list[Pat
             write_atomic(path, text.encode())
             paths.append(path)
     table = tables["leaderboard"][0]
-    return paths + write_figures(table, folder / "figures", store.read_samples, store.has_samples)
+    figures = folder / "figures"
+    paths += write_figures(table, figures, store.read_samples, store.has_samples)
+    names = block_names(table)
+    return paths + write_search_figures(
+        store, records, table, names, figures / "search", merges, scans
+    )

@@ -1,0 +1,1 @@
+"""Figures of a search, made from what a run leaves on disk."""

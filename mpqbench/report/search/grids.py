@@ -1,0 +1,105 @@
+"""Groups as a grid: kinds of layers down, transformer blocks across."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+import pandas as pd
+
+from ...errors import BenchError
+from ...precision import Budget, Precision
+
+SIDES = ("weight", "activation")
+_GROUP = re.compile(r"blocks\.(\d+)\.(.+)")
+
+
+def as_grid(values: Mapping[str, float]) -> pd.DataFrame:
+    """``{group: value}`` as kinds x blocks, kinds in the order they appear; NaN for no group.
+
+    Raises BenchError where a group is not called ``blocks.NUMBER.KIND``.
+    """
+    places = {group: _place(group) for group in values}
+    kinds = list(dict.fromkeys(kind for _, kind in places.values()))
+    blocks = sorted({block for block, _ in places.values()})
+    grid = pd.DataFrame(float("nan"), index=kinds, columns=blocks)
+    for group, (block, kind) in places.items():
+        grid.loc[kind, block] = values[group]
+    return grid
+
+
+def bit_grids(allocation: Mapping[str, str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Weight bits and activation bits of ``{group: "W4A8"}``, floating point as 16."""
+    parsed = {group: Precision.parse(text) for group, text in allocation.items()}
+    weights = {group: float(precision.weight_bits) for group, precision in parsed.items()}
+    activations = {group: float(precision.activation_bits) for group, precision in parsed.items()}
+    return as_grid(weights), as_grid(activations)
+
+
+def fixed_precision(allocations: Iterable[Mapping[str, str]], kind: str) -> str | None:
+    """The precision of all groups of ``kind`` where all ``allocations`` agree, else ``None``."""
+    found = {own[group] for own in allocations for group in own if _place(group)[1] == kind}
+    return found.pop() if len(found) == 1 else None
+
+
+def leave_out(allocation: Mapping[str, str], kind: str) -> dict[str, str]:
+    """``allocation`` without the groups of ``kind``."""
+    return {group: own for group, own in allocation.items() if _place(group)[1] != kind}
+
+
+def mean_table(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """The mean score of every group and precision over tables (one a seed)."""
+    joined = pd.concat(list(tables), ignore_index=True)
+    means = joined.groupby(["group", "precision"], sort=False)["score"].mean()
+    return means.reset_index()
+
+
+def score_grid(table: pd.DataFrame, precision: str) -> pd.DataFrame:
+    """Scores of ``precision`` from an additive table. Raises BenchError where it has none."""
+    own = table[table["precision"] == precision]
+    if own.empty:
+        valid = ", ".join(table["precision"].unique())
+        raise BenchError(f"the table has no scores of {precision} (valid: {valid})")
+    return as_grid(dict(zip(own["group"], own["score"], strict=True)))
+
+
+def mean_by_bits(table: pd.DataFrame, side: str) -> pd.DataFrame:
+    """Mean score of each kind (rows) over blocks and choices with so many bits (columns).
+
+    ``side`` is one of ``SIDES``.
+    """
+    parsed = table["precision"].map(Precision.parse)
+    bits = parsed.map(lambda precision: getattr(precision, f"{side}_bits"))
+    kinds = table["group"].map(lambda group: _place(group)[1])
+    frame = pd.DataFrame({"kind": kinds, "bits": bits, "score": table["score"]})
+    return frame.pivot_table(index="kind", columns="bits", values="score", sort=False).sort_index(
+        axis="columns"
+    )
+
+
+def telling_precision(table: pd.DataFrame, budget: str) -> str:
+    """The precision nearest in BitOPs to that of ``budget`` at which groups differ by 1 %.
+
+    In an environment fully at the budget's precision they do not differ there: every group alone
+    is then the whole model. A budget in other measures names no precision: the cheapest is nearest.
+    """
+    bound = Budget.parse(budget).precision
+    wanted = 0 if bound.is_full else _product(bound)
+    scores = table.groupby("precision", sort=False)["score"].agg(["min", "max"])
+    nearest = sorted(
+        scores.index,
+        key=lambda text: (text != budget, abs(_product(Precision.parse(text)) - wanted)),
+    )
+    apart = scores["max"] - scores["min"] > 0.01 * scores["max"].abs()
+    return next((text for text in nearest if apart[text]), nearest[0])
+
+
+def _product(precision: Precision) -> int:
+    return precision.weight_bits * precision.activation_bits
+
+
+def _place(group: str) -> tuple[int, str]:
+    match = _GROUP.fullmatch(group)
+    if match is None:
+        raise BenchError(f"group '{group}' has no place in a heat map: call it blocks.NUMBER.KIND")
+    return int(match[1]), match[2]

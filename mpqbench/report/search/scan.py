@@ -1,0 +1,83 @@
+"""Figure: what one number of a recipe does to the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..columns import frechet_names
+from .drawing import (
+    COLUMN,
+    drawing,
+    error_bar,
+    grid,
+    legend_above,
+    log_x,
+    log_y,
+    look,
+    note_below,
+    reference_lines,
+)
+from .scan_data import Family, labels_of
+from .seeds import Spread, over_seeds, spread_label
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from .runs import Contest
+
+METRICS = frozenset({"output_mse", "fd"})  # a record without either has no place in a scan
+
+
+def scan(contest: Contest, found: Sequence[Family]) -> Figure:
+    """Held-out output MSE and Fréchet distance against one setting, a line for each family.
+
+    All families are of the same setting, and their records have one of ``METRICS`` at least.
+    Methods without a search are dashed lines.
+    """
+    path, labels = found[0].path, labels_of(found)
+    texts = {
+        "output_mse": "output MSE (held-out inputs)",
+        "fd": f"{frechet_names(contest.extractor)[0]} (N = {_images(found)})",
+    }
+    shown = {metric: text for metric, text in texts.items() if any(f.scores(metric) for f in found)}
+    lines: dict[str, Any] = {}
+    with drawing(COLUMN, 2.6) as figure:
+        for number, (metric, text) in enumerate(shown.items(), 1):
+            axes = figure.add_subplot(1, len(shown), number)
+            _draw(axes, found, labels, metric)
+            plain = {method: over_seeds(own, metric) for method, own in contest.plain.items()}
+            lines |= reference_lines(axes, {m: value for m, value in plain.items() if value})
+            axes.set_ylabel(text)
+            axes.set_xlabel(path)
+            axes.set_title(contest.title if number == 1 else "", loc="left")
+        marks, names = figure.axes[0].get_legend_handles_labels()
+        legend_above(figure, dict(zip(names, marks, strict=True)) | lines, COLUMN)
+        note_below(figure, _note(found), COLUMN)
+    return figure
+
+
+def _draw(axes: Axes, found: Sequence[Family], labels: Sequence[str], metric: str) -> None:
+    every: list[Spread] = []
+    for number, (family, label) in enumerate(zip(found, labels, strict=True)):
+        scores = family.scores(metric)
+        means = [own.mean for own in scores.values()]
+        axes.plot(list(scores), means, label=label, markersize=4, linewidth=1.1, **look(number))
+        for value, own in scores.items():
+            error_bar(axes, value, own, **look(number))
+        every += scores.values()
+    log_x(axes, [value for family in found for value in family.records])
+    log_y(axes, every)
+    grid(axes)
+
+
+def _images(found: Sequence[Family]) -> str:
+    counts = {r.n_images for family in found for own in family.records.values() for r in own}
+    return ", ".join(map(str, sorted(counts)))
+
+
+def _note(found: Sequence[Family]) -> str:
+    seeds = [len(own) for family in found for own in family.records.values()]
+    single = " FD of one seed: its 95 % jackknife interval." if 1 in seeds else ""
+    return f"{spread_label(seeds)}{single}"

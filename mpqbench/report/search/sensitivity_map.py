@@ -1,0 +1,104 @@
+"""Figure: how much each group alone costs in score."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .drawing import (
+    PAGE,
+    cell_text,
+    drawing,
+    grid,
+    heat_axes,
+    log_y,
+    look,
+    number,
+    part_of,
+    readable_ticks,
+)
+from .grids import SIDES, mean_by_bits, score_grid
+from .seeds import spread
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_NUMBERED = 16  # blocks up to which a cell has room for its score
+
+
+def sensitivity_map(table: pd.DataFrame, precision: str, title: str, score: str) -> Figure:
+    """Above, the score of every group at ``precision``; below, means over blocks and choices.
+
+    ``table`` has ``group``, ``precision`` and ``score``; ``score`` says what that is. Colours are
+    logarithmic; a score that is not positive has none.
+    """
+    with drawing(PAGE, 3.9) as figure:
+        upper, lower = figure.subfigures(2, 1, height_ratios=[1, 1.15])  # type: ignore[misc]
+        axes = upper.subplots()
+        _draw_map(axes, score_grid(table, precision), score)
+        axes.set_title(f"{title}: each group at {precision}", loc="left")
+        axes.set_xlabel("block")
+        panels = lower.subplots(1, 2, sharey=True)
+        means = [mean_by_bits(table, side) for side in SIDES]
+        for panel, own, side in zip(panels, means, SIDES, strict=True):
+            _draw_means(panel, own)
+            panel.set_xlabel(f"{side} bits")
+        values = np.concatenate([own.to_numpy().ravel() for own in means])
+        log_y(panels[0], [spread([value]) for value in values[~np.isnan(values)].tolist()])
+        panels[0].set_ylabel(f"mean {score}")
+        panels[0].set_title("mean over blocks and choices with these bits", loc="left")
+        panels[1].legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return figure
+
+
+def _draw_map(axes: Axes, scores: pd.DataFrame, score: str) -> None:
+    from matplotlib.colors import LogNorm
+
+    values = scores.to_numpy()
+    positive = values[values > 0]
+    if positive.size == 0:
+        positive = np.ones(1)
+    low, high = float(positive.min()), float(positive.max())
+    norm, shades = LogNorm(low, max(high, low * 1.01)), part_of("cividis", 0.1, 1.0)
+    shown = axes.imshow(
+        np.where(values > 0, values, np.nan), cmap=shades, norm=norm, aspect="auto",
+        interpolation="nearest",
+    )  # fmt: skip
+
+    def shade(value: float) -> Any:
+        return shades(float(norm(value))) if value > 0 else (1.0, 1.0, 1.0, 1.0)
+
+    if len(scores.columns) <= _NUMBERED:
+        unit = 10.0 ** np.floor(np.log10(np.median(positive)))
+        digits = 2 if high >= 2 * low else 3
+        texts = [[_digits(value / unit, digits) for value in row] for row in values]
+        cell_text(axes, values, texts, shade, 6.0)
+        label = score if unit == 1 else f"{score}\n(cells in {number(unit)})"
+    else:
+        label = score
+    bar = axes.figure.colorbar(shown, ax=axes, pad=0.01, aspect=14)
+    bar.set_label(label)
+    bar.outline.set_linewidth(0.5)
+    readable_ticks(bar.ax.yaxis, high / low)
+    heat_axes(axes, scores)
+
+
+def _digits(value: float, digits: int) -> str:
+    """``value`` with that many digits, and with all those before the point; empty for NaN."""
+    if value != value:
+        return ""
+    return f"{value:.0f}" if abs(value) >= 10 ** (digits - 1) else f"{value:#.{digits}g}"
+
+
+def _draw_means(axes: Axes, means: pd.DataFrame) -> None:
+    for at, (kind, own) in enumerate(means.iterrows()):
+        known = own.dropna()
+        axes.plot(
+            known.index.to_numpy(), known.to_numpy(),
+            label=str(kind), markersize=4, linewidth=1.1, **look(at),
+        )  # fmt: skip
+    axes.set_xticks([int(bits) for bits in means.columns])
+    grid(axes)

@@ -1,0 +1,169 @@
+"""What the figures of a search show, read back from the drawings."""
+
+from __future__ import annotations
+
+import pytest
+from synthetic_search import add_search, add_searches
+
+from mpqbench.baselines.searchers.ilp import ILP
+from mpqbench.methods.treeq.tss import TSS
+from mpqbench.records.store import RecordStore
+from mpqbench.report.figures import block_names
+from mpqbench.report.search.allocation_map import ROWS, allocation_map, allocation_maps
+from mpqbench.report.search.anytime import anytime
+from mpqbench.report.search.merge_tree import merge_tree
+from mpqbench.report.search.pareto_drop import pareto_drop
+from mpqbench.report.search.runs import contests, read_table
+from mpqbench.report.search.scan import scan
+from mpqbench.report.search.scan_data import families
+from mpqbench.report.search.sensitivity_map import sensitivity_map
+from mpqbench.report.style import save
+from mpqbench.report.table import leaderboard
+
+JOB = "fashion-dit__tss__W3A3__s0__m1"
+
+
+@pytest.fixture
+def store(tmp_path):
+    return RecordStore(tmp_path / "run")
+
+
+@pytest.fixture
+def searches(store, record):
+    return add_searches(store, record)
+
+
+def only_contest(records):
+    table = leaderboard(records)
+    (contest,) = contests(records, table, block_names(table))
+    return contest
+
+
+def overlapping(figure):
+    """Pairs of texts in the same axes that cover each other."""
+    figure.draw_without_rendering()
+    renderer = figure.canvas.get_renderer()
+    for axes in figure.axes:
+        (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+        ticks = [t for t in axes.get_xticklabels() if left <= t.get_position()[0] <= right]
+        ticks += [t for t in axes.get_yticklabels() if low <= t.get_position()[1] <= high]
+        texts = [*axes.texts, *ticks, axes.xaxis.label, axes.yaxis.label, axes.title]
+        shown = [text for text in texts if text.get_text() and text.get_visible()]
+        boxes = [(text.get_text(), text.get_window_extent(renderer)) for text in shown]
+        for i, (text, box) in enumerate(boxes):
+            yield from ((text, other) for other, own in boxes[:i] if box.overlaps(own))
+
+
+def legend(figure):
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def test_anytime_shows_scores_above_and_answers_below(store, searches):
+    (figure,) = anytime(only_contest(searches), store)
+    upper, lower = figure.axes
+    assert legend(figure) == ["ilp", "random", "tss", "tss-2", "tss-3", "rtn (no search)"]
+    assert upper.get_ylabel().startswith("best output-mse so far")
+    assert "held-out" in lower.get_ylabel()
+    assert lower.get_xscale() == "log"
+    note = figure.get_supxlabel()
+    assert note.startswith("One seed.")
+    assert note.endswith("No complete allocation scored by: ilp.")
+    marks = [line for line in lower.lines if line.get_marker() not in ("", "None", None)]
+    assert sorted(line.get_ydata()[0] for line in marks) == pytest.approx([0.2, 0.3, 0.3, 0.4, 0.4])
+    assert list(overlapping(figure)) == []
+
+
+def test_a_tree_of_48_groups_is_readable(store, record):
+    entry, problem = add_search(
+        store, record("tss", "W3A3", 7.0), TSS(keep=4), {"name": "tss"}, groups=48
+    )
+    figure = merge_tree(read_table(store, entry.job, "merges"), "tss")
+    axes = figure.axes[0]
+    assert len(axes.texts) == 47  # one label a merge
+    names = [tick.get_text() for tick in axes.get_xticklabels()]
+    assert names == [group.removeprefix("blocks.") for group in problem.groups]
+    rows = [tick.get_text() for tick in axes.get_yticklabels()]
+    assert rows[:2] == ["48 leaves\n192 → 192", "24 merges\n384 → 96"]
+    assert list(overlapping(figure)) == []
+
+
+def test_pareto_drop_colours_what_was_kept(store, searches):
+    merges = read_table(store, JOB, "merges")
+    figure = pareto_drop(merges, [28, 30], "tss", "output-mse")
+    for axes, node in zip(figure.axes, (28, 30), strict=True):
+        own = merges[merges.node == node]
+        dropped, kept = (len(points.get_offsets()) for points in axes.collections)
+        assert (dropped, kept) == ((~own.kept).sum(), own.kept.sum())
+    assert sorted(legend(figure)) == ["dropped", "kept", "undominated"]
+    assert list(overlapping(figure)) == []
+
+
+def test_allocation_maps_number_every_cell(store, searches):
+    contest = only_contest(searches)
+    (figure,) = allocation_maps(contest, store)
+    methods = sorted(contest.searches)
+    assert len(figure.axes) == 2 * len(methods)
+    assert figure.get_suptitle() == "fashion-dit, W3A3, seed 0; adaln at W8A8"
+    for number, method in enumerate(methods):
+        allocation = store.read_allocation(contest.searches[method][0].job)
+        weights, activations = figure.axes[2 * number : 2 * number + 2]
+        assert weights.get_title(loc="left") == f"{method}: weight bits, mean 3.00"
+        for w, a in zip(weights.texts, activations.texts, strict=True):
+            assert w.get_position() == a.get_position()
+            block, row = w.get_position()
+            kind = weights.get_yticklabels()[row].get_text()
+            assert allocation[f"blocks.{block}.{kind}"] == f"W{w.get_text()}A{a.get_text()}"
+        assert len(weights.texts) == 16
+    mixed = {"blocks.0.adaln": "W8A8", "blocks.1.adaln": "FP", "blocks.0.mlp.up": "W2A3"}
+    axes = allocation_map("t", [(searches[0], mixed)]).axes[0]
+    assert [text.get_text() for text in axes.texts] == ["8", "FP", "2"]
+
+
+def test_sensitivities_have_one_scale_of_bits(store, searches):
+    contest = only_contest(searches)
+    table = read_table(store, contest.searches["ilp"][0].job, "table")
+    figure = sensitivity_map(table, "W4A4", "ilp", "output-mse")
+    heat, weights, activations = figure.subfigs[0].axes[0], *figure.subfigs[1].axes
+    shown = heat.get_images()[0].get_array()
+    at = table[table.precision == "W4A4"].set_index("group").score
+    for row, kind in enumerate(tick.get_text() for tick in heat.get_yticklabels()):
+        assert list(shown[row]) == [at[f"blocks.{block}.{kind}"] for block in range(4)]
+    assert weights.get_ylim() == activations.get_ylim()
+    assert weights.get_yscale() == "log"
+    means = [value for axes in (weights, activations) for line in axes.lines
+             for value in line.get_ydata()]  # fmt: skip
+    low, high = weights.get_ylim()
+    assert low < min(means) < max(means) < high
+
+
+def test_a_scan_shows_the_answers_by_the_number(store, searches):
+    contest = only_contest(searches)
+    records = [record for own in contest.searches.values() for record in own]
+    figure = scan(contest, families(records))
+    error, distance = figure.axes
+    line = error.lines[0]
+    assert list(line.get_xdata()) == [2, 3, 4]
+    assert list(line.get_ydata()) == pytest.approx([0.2, 0.3, 0.4])
+    assert list(distance.lines[0].get_ydata()) == [7.0, 7.0, 7.0]
+    assert distance.get_ylabel() == "FD (N = 1000)"
+    assert error.get_xlabel() == "searcher.keep"
+    assert legend(figure) == ["tss", "rtn (no search)"]
+    assert "95 % jackknife interval" in figure.get_supxlabel()
+    assert list(overlapping(figure)) == []
+
+
+def test_many_methods_go_on_a_second_page(store, record):
+    for number in range(ROWS + 1):
+        entry = record(f"m{number}", "W3A3", 7.0)
+        add_search(store, entry, ILP(), {"name": "ilp"}, groups=4)
+    pages = allocation_maps(only_contest(store.read_all()), store)
+    assert [len(page.axes) for page in pages] == [2 * ROWS, 2]
+
+
+def test_same_run_same_bytes(store, searches, tmp_path):
+    merges = read_table(store, JOB, "merges")
+    first = save(pareto_drop(merges, [30], "tss", "output-mse"), tmp_path / "a")
+    again = save(pareto_drop(merges, [30], "tss", "output-mse"), tmp_path / "b")
+    for one, two in zip(first, again, strict=True):
+        assert one.read_bytes() == two.read_bytes()
+        assert one.stat().st_size > 3000

@@ -1,0 +1,158 @@
+"""Merge trees and heat maps hold what the search left, each number computed another way."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic_search import add_search
+
+from mpqbench.errors import BenchError
+from mpqbench.methods.treeq.tss import TSS
+from mpqbench.records.store import RecordStore
+from mpqbench.report.search.grids import (
+    bit_grids,
+    fixed_precision,
+    leave_out,
+    mean_by_bits,
+    mean_table,
+    score_grid,
+    telling_precision,
+)
+from mpqbench.report.search.merge_data import merge_tree, node_points, node_title, telling_nodes
+from mpqbench.report.search.runs import read_table
+
+
+@pytest.fixture
+def store(tmp_path):
+    return RecordStore(tmp_path / "run")
+
+
+def searched(store, record, **options):
+    """One TSS run: its record, its merges, its problem."""
+    slot = {"name": "tss", "keep": 4}
+    entry, problem = add_search(store, record("tss", "W3A3", 7.0), TSS(keep=4), slot, **options)
+    return entry, read_table(store, entry.job, "merges"), problem
+
+
+def test_merge_tree_is_the_binary_tree_of_the_search(store, record):
+    _, merges, problem = searched(store, record)
+    nodes = {node.node: node for node in merge_tree(merges)}
+    assert len(nodes) == 2 * len(problem.groups) - 1
+    leaves = [node for node in nodes.values() if node.level == 0]
+    assert [node.groups[0] for node in sorted(leaves, key=lambda n: n.place)] == [*problem.groups]
+    for node in nodes.values():
+        if node.level:
+            left, right = (nodes[child] for child in node.children)
+            assert node.groups == left.groups + right.groups
+            assert node.scored <= left.kept * right.kept
+            assert left.place < node.place < right.place
+        assert node.kept <= node.scored
+    assert max(nodes) == max(node.node for node in nodes.values() if len(node.groups) == 16)
+
+
+def test_leaves_of_a_shuffled_tree_stand_so_that_no_edges_cross(store, record):
+    entry, problem = add_search(
+        store, record("tss", "W3A3", 7.0), TSS(keep=3, order="shuffled"), {"name": "tss"}
+    )
+    nodes = {n.node: n for n in merge_tree(read_table(store, entry.job, "merges"))}
+    place = {n.groups[0]: n.place for n in nodes.values() if n.level == 0}
+    assert sorted(place.values()) == list(range(16))
+    assert sorted(place, key=place.get) != list(problem.groups)
+    for node in nodes.values():
+        own = sorted(place[group] for group in node.groups)
+        assert own == list(np.arange(own[0], own[0] + len(own)))
+
+
+def test_points_of_a_merge_are_those_of_the_table(store, record):
+    _, merges, problem = searched(store, record)
+    below, root = telling_nodes(merges)
+    last = merges[merges.node == root]
+    assert set(last.groups.iloc[0].split()) == set(problem.groups)
+    assert merges[merges.node == below].level.iloc[0] == last.level.iloc[0] - 1
+    points = node_points(merges, below)
+    own = merges[merges.node == below]
+    assert points[points.kept].score.tolist() == own[own.kept].score.tolist()
+    assert points.load.to_numpy() * own.share.to_numpy() == pytest.approx(own.cost.to_numpy())
+    assert 0 < points.kept.sum() <= 4 < len(points)
+    kept = node_points(merges, root).query("kept")
+    assert kept.score.item() == pytest.approx(problem.score(problem.best()))
+    assert node_title(merges, root) == "node 30: 16 of 16 groups\n0.attn.qkv to 3.mlp.down"
+    with pytest.raises(BenchError, match="no node 31: give one from 0 to 30"):
+        node_points(merges, 31)
+
+
+def test_a_search_cut_short_has_no_root(store, record):
+    _, merges, _ = searched(store, record)
+    cut = merges[merges.level < 2]
+    (node,) = telling_nodes(cut)
+    assert cut[cut.node == node].level.iloc[0] == 1
+    assert telling_nodes(merges[merges.level == 0]) == []
+    assert len([n for n in merge_tree(cut) if n.level == 1]) == 8
+
+
+def test_heat_maps_hold_the_allocation(store, record):
+    entry, _, _ = searched(store, record)
+    allocation = store.read_allocation(entry.job)
+    weights, activations = bit_grids(allocation)
+    assert set(weights.index) == {"adaln", "attn.qkv", "attn.out", "mlp.up", "mlp.down"}
+    for group, text in allocation.items():
+        _, block, kind = group.split(".", 2)
+        assert f"W{weights.loc[kind, int(block)]:g}A{activations.loc[kind, int(block)]:g}" == text
+    assert fixed_precision([allocation, allocation], "adaln") == "W8A8"
+    assert fixed_precision([allocation, {"blocks.0.adaln": "W4A8"}], "adaln") is None
+    assert len(leave_out(allocation, "adaln")) == 16
+    assert bit_grids({"blocks.0.mlp.up": "FP"})[0].loc["mlp.up", 0] == 16
+    with pytest.raises(BenchError, match=r"blocks\.NUMBER\.KIND"):
+        bit_grids({"head": "W4A4"})
+
+
+def test_sensitivities_are_means_of_the_table(store, record):
+    entries = [
+        add_search(store, record("tss", "W3A3", 7.0, seed=seed), TSS(keep=2), {"name": "tss"})
+        for seed in (0, 1)
+    ]
+    problems = [problem for _, problem in entries]
+    for problem in problems:
+        problem.table()
+    tables = [pd.concat([pd.DataFrame(p) for p in q.notes["table"]]) for q in problems]
+    mean = mean_table(tables)
+    grid = score_grid(mean, "W4A4")
+    at = [str(p) for p in problems[0].choices(problems[0].groups[0])].index("W4A4")
+    for group in problems[0].groups:
+        _, block, kind = group.split(".", 2)
+        expected = np.mean([problem.table()[group][at] for problem in problems])
+        assert grid.loc[kind, int(block)] == pytest.approx(expected)
+    by_bits = mean_by_bits(mean, "activation")
+    assert list(by_bits.columns) == [3, 4, 6]
+    threes = [i for i, p in enumerate(problems[0].choices("blocks.0.mlp.up")) if p.activation == 3]
+    expected = [
+        problem.table()[f"blocks.{block}.mlp.up"][i]
+        for problem in problems for block in range(4) for i in threes
+    ]  # fmt: skip
+    assert by_bits.loc["mlp.up", 3] == pytest.approx(np.mean(expected))
+    with pytest.raises(BenchError, match="no scores of W8A8"):
+        score_grid(mean, "W8A8")
+
+
+def test_the_precision_shown_is_one_at_which_groups_differ():
+    def table(**scores):
+        rows = [
+            (f"blocks.{i}.mlp.up", p, s) for p, own in scores.items() for i, s in enumerate(own)
+        ]
+        return pd.DataFrame(rows, columns=["group", "precision", "score"])
+
+    differing = table(W2A3=(5, 9), W3A3=(3, 4), W4A4=(1, 2))
+    assert telling_precision(differing, "W3A3") == "W3A3"
+    assert telling_precision(differing, "W4A3") == "W3A3"
+    assert telling_precision(differing, "2.5MB") == "W2A3"
+    assert telling_precision(table(W2A3=(5, 9), W3A3=(3, 3), W6A6=(1, 2)), "W3A3") == "W2A3"
+    assert telling_precision(table(W3A3=(3, 3), W6A6=(1, 1)), "W3A3") == "W3A3"
+
+
+def test_a_corrupt_table_is_one_sentence(store, record):
+    entry, _, _ = searched(store, record)
+    store.trace_path(entry.job, "merges").write_bytes(b"PAR1 no")
+    with pytest.raises(BenchError, match=r"is corrupt .* run the job again"):
+        read_table(store, entry.job, "merges")
+    assert read_table(store, entry.job, "nothing") is None
