@@ -11,24 +11,29 @@ from typing import Any
 
 import numpy as np
 
+from . import __version__
+from .errors import BenchError
 from .models.chain import Layer
 from .models.groups import Group
 from .models.loading import DiTModel, skeleton
-from .models.sampling import image_seed
+from .models.sampling import Sampler, image_seed
 from .precision import FULL, Allocation, Precision
 from .progress import LINE_EVERY_SECONDS, Reporter
 from .quant.apply import TRAINED_STEPS
 from .quant.build import Builder
 from .quant.ranges import Clock
-from .recipe import Job
+from .recipe import Job, Recipe, digest_of
 from .records.store import RecordStore
 from .resources import Resources
+from .search import race
 from .search.cells import Cell
 from .search.counted import choices_within, measures
 from .search.engine import Engine
-from .search.problem import Partial, Problem
+from .search.problem import Partial, Problem, Scorer
+from .search.rollout import build_rollout
 from .search.scoring import JointScorer
 from .search.setup import build_engine
+from .search.table_store import StoredTable, TableStore
 from .search.trace import Trace, write_notes
 from .stages import Calibration
 
@@ -37,15 +42,21 @@ Notes = Mapping[str, Sequence[Mapping[str, Sequence[Any]]]]
 
 @dataclass(frozen=True)
 class Found:
-    """An allocation of all groups, what the search spent in forwards, its trace and its notes."""
+    """An allocation of all groups, what the search spent in forwards, its trace and its notes.
+
+    ``borrowed`` are the seconds that a table took which was found on disk: a search costs the same
+    whether or not another one came before it.
+    """
 
     allocation: Allocation
     spent: float
     trace: Trace
     notes: Notes = field(default_factory=dict)
+    borrowed: float = 0.0
 
     def write(self, store: RecordStore, job: str) -> None:
         """The allocation of ``job``; its trace and notes, where there are any."""
+        store.clear_traces(job)
         store.write_allocation(job, self.allocation.to_json())
         if self.trace.rows:
             self.trace.write(store.trace_path(job))
@@ -68,9 +79,33 @@ def find_allocation(
     """
     if job.budget.is_unbounded:
         return Found(Allocation({group.name: FULL for group in groups}), 0.0, Trace(0))
+    problem, scorer = search_problem(job, model, groups, calibration, resources, reporter)
+    searcher = resources.registry.create("searcher", job.recipe.searcher)
+    found = problem.checked(searcher.search(problem))
+    problem.trace.delay(scorer.borrowed)
+    fixed = Precision.parse(job.recipe.adaln)
+    whole = Allocation({g.name: found.get(g.name, fixed) for g in groups})
+    return Found(whole, problem.spent, problem.trace, problem.notes, scorer.borrowed)
+
+
+def search_problem(
+    job: Job,
+    model: DiTModel,
+    groups: list[Group],
+    calibration: Calibration,
+    resources: Resources,
+    reporter: Reporter,
+    part: Sequence[str] = (),
+) -> tuple[Problem, LazyScorer]:
+    """The problem of a job's recipe and budget, and its scorer.
+
+    ``part`` names the groups to search, in network order, and all others stay at the budget's
+    precision, off the limit; left empty, all searchable groups are searched. The groups must be
+    those of a model in full precision.
+    """
     recipe, budget = job.recipe, job.budget
     own = choices_within(budget, [Precision.parse(text) for text in recipe.choices])
-    names = [group.name for group in groups if group.searchable]
+    names = part or [group.name for group in groups if group.searchable]
     choices = dict.fromkeys(names, own)
     costs = measures(
         skeleton(model.transformer.config),
@@ -81,26 +116,63 @@ def find_allocation(
         weight_format=recipe.weight_format,
         activation_format=recipe.activation_format,
     )
+    if part:
+        costs = [measure.without(part, budget.precision) for measure in costs]
 
-    def scorer() -> JointScorer:
+    def scorer() -> Scorer:
         objective = resources.registry.create("objective", recipe.objective)
-        engine = _engine(job, model, groups, calibration, objective, resources)
-        return JointScorer(engine, choices, costs[0].table, objective)
+        engine = _engine(job, model, groups, calibration, objective, resources, part)
+        if getattr(objective, "needs_trajectory", False):
+            if recipe.early_drop is not None:
+                name = recipe.objective.name
+                raise BenchError(f"objective '{name}' drops no candidate early: remove early_drop")
+            schedule = Sampler(model, job.protocol, job.seed, resources.device).schedule
+            adaln, seed = Precision.parse(recipe.adaln), job.seed
+            return build_rollout(
+                engine, choices, objective, groups, schedule, adaln=adaln, seed=seed
+            )
+        return JointScorer(engine, choices, costs[0].table, objective, recipe.early_drop)
 
+    title = f"searching {recipe.name} {budget}"
+    store = resources.tables()
+    mark = _table_mark(job, model, own, part, resources)
+    lazy = LazyScorer(scorer, store, mark, title, reporter)
     problem = Problem(
         names,
         choices,
         costs,
         budget,
-        scorer=_Lazy(scorer, f"searching {recipe.name} {budget}", reporter),
+        scorer=lazy,
         allowance=math.inf if recipe.evaluations is None else recipe.evaluations,
         seed=image_seed(job.seed, "search", 0),
     )
-    searcher = resources.registry.create("searcher", recipe.searcher)
-    found = problem.checked(searcher.search(problem))
-    fixed = Precision.parse(recipe.adaln)
-    whole = Allocation({g.name: found.get(g.name, fixed) for g in groups})
-    return Found(whole, problem.spent, problem.trace, problem.notes)
+    return problem, lazy
+
+
+def _table_mark(
+    job: Job,
+    model: DiTModel,
+    choices: Sequence[Precision],
+    part: Sequence[str],
+    resources: Resources,
+) -> str:
+    """Digest of everything an additive table depends on: of the recipe, all but the searcher."""
+    names = ("transform", "rounding", "objective", "environment")
+    formats = ("weight_format", "activation_format", "attention_bits", "adaln", "early_drop")
+    recipe = job.recipe.model_dump(mode="json", include={*names, *formats})
+    plain = Recipe(name="table", **{name: getattr(job.recipe, name) for name in names})
+    inputs = resources.statistics_mark(model, job.protocol, job.seed)
+    return digest_of(
+        {
+            "version": __version__,
+            "inputs": inputs,
+            "recipe": recipe,
+            "plugins": resources.registry.source_digest(plain),
+            "choices": [str(precision) for precision in choices],
+            "base": str(job.budget.precision),
+            "part": list(part),
+        }
+    )
 
 
 def _engine(
@@ -110,11 +182,14 @@ def _engine(
     calibration: Calibration,
     objective: Any,
     resources: Resources,
+    part: Sequence[str],
 ) -> Engine:
     recipe, create = job.recipe, resources.registry.create
     environment = create("environment", recipe.environment)
 
     def outside(cell: Cell, inputs: int, batch: int) -> Layer:
+        if part and cell.name not in part:
+            return cell.at(job.budget.precision)
         seed = image_seed(job.seed, f"environment/{cell.name}", batch)
         return environment.layer(cell, job.budget.precision, inputs, seed)
 
@@ -136,40 +211,63 @@ def _engine(
         adaln=Precision.parse(recipe.adaln),
         attention_bits=recipe.attention_bits,
         outside=outside,
-        batch=job.protocol.micro_batch,
+        batch=job.protocol.micro_batch if recipe.early_drop is None else race.BATCH,
         distance=getattr(objective, "distance", None),
         device=resources.device,
     )
 
 
-class _Lazy:
+class LazyScorer:
     """A scorer that is built when the first score is asked for, and tells how far it is.
 
-    ``uniform`` never asks, so a method without a search needs no calibration.
+    ``uniform`` never asks, so a method without a search needs no calibration. Tables are kept in
+    ``store`` under ``mark``; ``borrowed`` are the seconds that a table found there once took.
     """
 
-    def __init__(self, make: Callable[[], JointScorer], title: str, reporter: Reporter) -> None:
+    def __init__(
+        self,
+        make: Callable[[], Scorer],
+        store: TableStore,
+        mark: str,
+        title: str,
+        reporter: Reporter,
+    ) -> None:
+        self.borrowed = 0.0
         self._make, self._title, self._reporter = make, title, reporter
+        self._store, self._mark = store, mark
         self._scored, self._began, self._told = 0, time.monotonic(), time.monotonic()
 
     @cached_property
-    def _scorer(self) -> JointScorer:
+    def _scorer(self) -> Scorer:
         return self._make()
 
+    @cached_property
+    def _stored(self) -> StoredTable | None:
+        return self._store.read(self._mark)
+
     def table(self) -> tuple[Mapping[str, np.ndarray], float]:
-        """As ``JointScorer.table``."""
-        return self._scorer.table()
+        """As ``Scorer.table``, computed or found."""
+        stored = self._stored
+        if stored is not None:
+            self.borrowed += stored.seconds
+            return stored.table, stored.forwards
+        price, began = self._scorer.table_price(), time.monotonic()
+        table, forwards = self._scorer.table()
+        made = StoredTable(table, forwards, time.monotonic() - began, price)
+        self._store.write(self._mark, made)
+        return table, forwards
 
     def table_price(self) -> float:
-        """As ``JointScorer.table_price``."""
-        return self._scorer.table_price()
+        """As ``Scorer.table_price``."""
+        stored = self._stored
+        return self._scorer.table_price() if stored is None else stored.price
 
     def price(self, allocation: Partial) -> float:
-        """As ``JointScorer.price``."""
+        """As ``Scorer.price``."""
         return self._scorer.price(allocation)
 
     def scores(self, allocations: Sequence[Partial]) -> tuple[np.ndarray, float]:
-        """As ``JointScorer.scores``, with a line every ten seconds."""
+        """As ``Scorer.scores``, with a line every ten seconds."""
         found = self._scorer.scores(allocations)
         self._scored += len(allocations)
         now = time.monotonic()

@@ -107,6 +107,7 @@ def _run(
         search = find_allocation(job, model, groups, calibration, resources, reporter)
         allocation, found.search_evals = search.allocation, search.spent
         search.write(store, job.id)
+    meter.seconds["search"] = round(meter.seconds["search"] + search.borrowed, 3)
     title = f"quantizing {job.recipe.name} {job.budget}"
     with meter.stage("quantize"), reporter.stage(title, len(groups)) as advance:
         quantized = quantize(job, model, groups, allocation, calibration, resources, advance)

@@ -20,6 +20,7 @@ from .models.statistics import FORMAT, StatisticsStore
 from .progress import Quiet, Reporter
 from .recipe import Protocol, digest_of
 from .registry import Registry
+from .search.table_store import TableStore
 
 NO_FEATURES = "none"  # a run that measures fidelity and cost alone
 
@@ -95,7 +96,7 @@ class Resources:
 
         The model must be in full precision.
         """
-        mark = self._statistics_mark(model, protocol, seed)
+        mark = self.statistics_mark(model, protocol, seed)
         key = ("statistics", mark)
         if key not in self._kept:
             store = StatisticsStore(self._calibration_folder() / mark)
@@ -104,6 +105,10 @@ class Resources:
             self._kept[key] = store
         return self._kept[key]
 
+    def tables(self) -> TableStore:
+        """Where additive tables of searches are kept."""
+        return TableStore(self._calibration_folder() / "tables")
+
     def held_out(
         self, model: DiTModel, protocol: Protocol, seed: int, reporter: Reporter | None = None
     ) -> HeldOut:
@@ -111,7 +116,7 @@ class Resources:
 
         The model must be in full precision where they are not on disk yet.
         """
-        mark = self._statistics_mark(model, protocol, seed)
+        mark = self.statistics_mark(model, protocol, seed)
         key = ("statistics", "held-out", mark)
         reporter = reporter or Quiet()
 
@@ -138,7 +143,7 @@ class Resources:
         with reporter.stage("gathering calibration statistics", blocks) as advance:
             store.gather(transformer, inputs, protocol.micro_batch, self.device, advance)
 
-    def _statistics_mark(self, model: DiTModel, protocol: Protocol, seed: int) -> str:
+    def statistics_mark(self, model: DiTModel, protocol: Protocol, seed: int) -> str:
         """Digest of everything the statistics depend on."""
         judging = {"name", "images", "features", "feature_weights", "reference"}
         sampling = protocol.model_dump(mode="json", exclude=judging)

@@ -121,13 +121,13 @@ def _overrides(
         "models": models,
         "methods": methods,
         "budgets": budgets,
-        "seeds": _seeds(seeds) if seeds else (),
+        "seeds": parse_seeds(seeds) if seeds else (),
         "protocol": {key: value for key, value in protocol.items() if value is not None},
     }
     return {key: value for key, value in given.items() if value}
 
 
-def _seeds(text: str) -> tuple[int, ...]:
+def parse_seeds(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:

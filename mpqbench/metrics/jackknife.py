@@ -15,7 +15,7 @@ from ..errors import BenchError
 
 GROUPS = 20
 _FEWEST_GROUPS = 10  # below, 1.96 standard errors of so few replicates are far from 95%
-_NORMAL_95 = 1.96
+NORMAL_95 = 1.96
 
 
 class Estimate(NamedTuple):
@@ -61,4 +61,4 @@ def standard_error(replicates: Sequence[float]) -> float:
 
 def half_width(replicates: Sequence[float]) -> float | None:
     """Half the 95% interval, 1.96 standard errors; None where there are no replicates."""
-    return _NORMAL_95 * standard_error(replicates) if len(replicates) else None
+    return NORMAL_95 * standard_error(replicates) if len(replicates) else None

@@ -66,6 +66,12 @@ class RecordStore:
         part = f".{_safe(table)}" if table else ""
         return self.folder / "traces" / f"{_safe(job)}{part}.parquet"
 
+    def clear_traces(self, job: str) -> None:
+        """Removes the trace and tables of an earlier search of ``job``."""
+        first = self.trace_path(job)
+        for path in [first, *first.parent.glob(f"{_safe(job)}.*.parquet")]:
+            path.unlink(missing_ok=True)
+
     def samples_path(self, job: str) -> Path:
         """The folder ``samples/JOB``."""
         return self.folder / "samples" / _safe(job)

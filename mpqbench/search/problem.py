@@ -57,6 +57,7 @@ class Problem:
     ) -> None:
         self.groups: Sequence[str] = tuple(groups)
         self.measures = tuple(measures)
+        self.units: Sequence[str] = tuple(measure.unit for measure in self.measures)
         self.budget, self.allowance, self.spent = budget, allowance, 0.0
         self.rng = np.random.default_rng(seed)
         self.trace = Trace(len(self.groups))
@@ -121,16 +122,23 @@ class Problem:
         scorer = self._needed()
         for allocation in allocations:
             self._check_choices(allocation)
-        affordable = self._affordable(scorer, allocations)
-        scores = np.empty(0)
-        if affordable:
+        found: list[np.ndarray] = [np.empty(0)]
+        rest = list(allocations)
+        while rest:
+            # Prices are upper bounds: what a batch did not spend may pay for some of the rest.
+            count = self._affordable(scorer, rest)
+            if not count:
+                self._afford(scorer.price(rest[0]))
             before = self.spent
-            scores, forwards = scorer.scores(list(allocations[:affordable]))
+            scores, forwards = scorer.scores(rest[:count])
             self.spent += forwards
-            self._note(allocations[:affordable], scores, before)
-        if affordable < len(allocations):
-            self._afford(scorer.price(allocations[affordable]))
-        return scores
+            self._note(rest[:count], scores, before)
+            found, rest = [*found, scores], rest[count:]
+        return np.concatenate(found)
+
+    def price(self, allocation: Partial) -> float:
+        """The most forwards that scoring ``allocation`` takes. Raises BenchError without scores."""
+        return self._needed().price(allocation)
 
     def best(self) -> Allocation | None:
         """The complete allocation of lowest joint score that fits, among those scored."""
@@ -188,7 +196,7 @@ class Problem:
     def _note_table(self, table: Mapping[str, np.ndarray]) -> None:
         for group in self.groups:
             own = self._choices[group]
-            columns = {
+            columns: dict[str, Any] = {
                 "group": [group] * len(own),
                 "precision": [str(precision) for precision in own],
                 "cost": self._costs[group][:, 0],

@@ -46,6 +46,11 @@ class Trace:
         )
         return better
 
+    def delay(self, seconds: float) -> None:
+        """Every row by ``seconds`` later."""
+        at = COLUMNS.index("seconds")
+        self.rows = [(*row[:at], row[at] + seconds, *row[at + 1 :]) for row in self.rows]  # type: ignore[misc]
+
     def write(self, path: Path) -> None:
         """``trace.parquet`` with ``COLUMNS``, in one step."""
         import pandas as pd

@@ -87,6 +87,33 @@ def test_the_allowance_is_hard_and_what_was_scored_stays():
     assert problem.spent == 2
 
 
+class _Shares(TabularScorer):
+    """Takes half of what it asks for, as candidates do that share their beginnings."""
+
+    def scores(self, allocations):
+        scores, forwards = super().scores(allocations)
+        return scores, forwards / 2
+
+
+def test_what_a_batch_did_not_spend_pays_for_the_rest_of_it():
+    whole = _problem()
+    scorer = _Shares(whole._scorer.choices, whole._scorer.additive)
+    every = [_everywhere(whole, p) for p in CHOICES] * 2
+
+    def problem(allowance):
+        macs = dict.fromkeys(whole.groups, 1.0)
+        return tabular_problem(macs, CHOICES, scorer, W3A3, allowance=allowance)
+
+    enough = problem(4.5)
+    assert len(enough.score_many(every)) == len(every)
+    assert enough.spent == 4
+    short = problem(3.0)
+    with pytest.raises(Exhausted):
+        short.score_many(every)
+    assert short.spent + 1 > 3
+    assert len(short.trace.rows) == 2 * short.spent
+
+
 def test_the_best_is_complete_and_fits():
     problem = _problem(W3A3)
     problem.score({problem.groups[0]: CHOICES[-1]})

@@ -10,6 +10,10 @@ import pandas as pd
 import pytest
 
 from mpqbench.cli.main import main
+from mpqbench.finding import Found
+from mpqbench.precision import Allocation
+from mpqbench.records.store import RecordStore
+from mpqbench.search.trace import Trace
 
 PLUGINS = '''
 from dataclasses import dataclass
@@ -114,3 +118,17 @@ def test_an_objective_without_joint_scores_says_so(folder):
 
 def test_a_method_without_a_search_leaves_no_trace(folder):
     assert not list((folder / "traces").glob("*full-precision*"))
+
+
+def test_a_job_run_again_with_another_search_leaves_no_table_of_the_first(tmp_path):
+    store = RecordStore(tmp_path)
+    trace = Trace(1)
+    trace.add(1.0, 1, 1.0, True, 1.0)
+    first = Found(Allocation({}), 1.0, trace, {"merges": [{"node": [0]}]})
+    first.write(store, "job")
+    first.write(store, "job-2")
+    Found(Allocation({}), 0.0, Trace(1)).write(store, "job")
+    assert {path.name for path in (tmp_path / "traces").iterdir()} == {
+        "job-2.parquet",
+        "job-2.merges.parquet",
+    }

@@ -1,0 +1,61 @@
+"""What studies share: the parts of a job before its search."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..errors import BenchError
+from ..finding import LazyScorer, search_problem
+from ..models.groups import Group, layer_groups
+from ..models.loading import DiTModel
+from ..precision import Precision
+from ..progress import Reporter
+from ..recipe import Job
+from ..records.store import RecordStore
+from ..registry import Registry
+from ..resources import Resources
+from ..search.problem import Problem
+from ..stages import Calibration, calibrate
+
+
+@dataclass(frozen=True)
+class Session:
+    """What a study runs with, and where its results go."""
+
+    registry: Registry
+    resources: Resources
+    store: RecordStore
+    reporter: Reporter
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A job with its model and calibration, up to its search."""
+
+    job: Job
+    model: DiTModel
+    groups: list[Group]
+    calibration: Calibration
+
+    @classmethod
+    def of(cls, job: Job, resources: Resources, reporter: Reporter) -> Stage:
+        """Raises BenchError for a budget that names no precision."""
+        check_base(job.budget.precision)
+        model = resources.model(job.model, job.protocol)
+        groups = layer_groups(model.transformer)
+        return cls(job, model, groups, calibrate(job, model, groups, resources, reporter))
+
+    def problem(
+        self, resources: Resources, reporter: Reporter, part: tuple[str, ...] = ()
+    ) -> tuple[Problem, LazyScorer]:
+        """As ``finding.search_problem``."""
+        return search_problem(
+            self.job, self.model, self.groups, self.calibration, resources, reporter, part
+        )
+
+
+def check_base(base: Precision) -> None:
+    """Raises BenchError where a budget names no precision: studies vary around it."""
+    if base.is_full:
+        raise BenchError("a study needs a budget such as W4A4: others name no precision")

@@ -1,0 +1,89 @@
+"""Searchers on equal terms: one choice list, one rounding, one allowance, several seeds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ..errors import unknown
+from ..precision import Budget
+from ..recipe import Job, Suite, digest_of
+from ..records.store import write_atomic
+from ..report.render import to_csv, to_markdown
+from ..report.studies import searcher_table
+from ..report.write import write_report
+from ..suite import plan, run_suite
+from .jobs import Session
+from .regret import as_rows, measure_regret, truncated_choices
+
+
+def only(suite: Suite, names: tuple[str, ...]) -> Suite:
+    """``suite`` with the named methods, all of them where none is named.
+
+    Raises BenchError for a name that is none of the suite's.
+    """
+    own = {_name(method): method for method in suite.methods}
+    for name in names:
+        if name not in own:
+            raise unknown(f"method of suite '{suite.name}'", name, own)
+    kept = tuple(own[name] for name in names) or suite.methods
+    return suite.model_copy(update={"methods": kept})
+
+
+def with_evaluations(suite: Suite, evaluations: float | None) -> Suite:
+    """``suite`` with this allowance in every method; as it is for ``None``."""
+    if evaluations is None:
+        return suite
+    methods = tuple(
+        {**(m if isinstance(m, dict) else {"base": m, "name": m}), "evaluations": evaluations}
+        for m in suite.methods
+    )
+    return suite.model_copy(update={"methods": methods})
+
+
+def run_searchers(suite: Suite, session: Session) -> tuple[list[Path], bool]:
+    """Every search, its samples and its regret; then tables and figures.
+
+    Returns their paths, and whether a job failed. What is done is not done again.
+    """
+    jobs = plan(suite, session.registry, session.device)
+    for budget in suite.budgets:
+        truncated_choices(Budget.parse(budget).precision)  # before hours of searching
+    records = run_suite(jobs, session.resources, session.store, session.reporter, fresh=False)
+    regrets = _regrets([job for job in jobs if not job.is_reference], session)
+    table = searcher_table(records, regrets)
+    folder = session.store.folder
+    paths = []
+    for kind, text in (("csv", to_csv(table)), ("md", to_markdown(table, "Searchers"))):
+        paths.append(folder / f"searchers.{kind}")
+        write_atomic(paths[-1], text.encode())
+    paths += write_report(folder)
+    return paths, any(record.status == "failed" for record in records)
+
+
+def _regrets(jobs: list[Job], session: Session) -> list[dict[str, Any]]:
+    folder = session.store.folder / "regret"
+    rows = []
+    for number, job in enumerate(jobs, 1):
+        mark = digest_of(
+            [
+                job.recipe.model_dump(mode="json", exclude={"summary", "source"}),
+                session.registry.source_digest(job.recipe),
+                job.model, job.protocol.model_dump(mode="json"), str(job.budget), job.seed,
+            ]
+        )  # fmt: skip
+        path = folder / f"{job.id}.json"
+        known = json.loads(path.read_text()) if path.is_file() else {}
+        if known.get("mark") != mark:
+            title = f"{job.recipe.name} {job.budget} seed {job.seed}"
+            session.reporter.say(f"[{number}/{len(jobs)}] regret of {title}")
+            found = measure_regret(job, session.resources, session.reporter, folder / "optima")
+            known = {"mark": mark, **as_rows([found])[0]}
+            write_atomic(path, json.dumps(known, indent=2).encode())
+        rows.append(known)
+    return rows
+
+
+def _name(method: str | dict[str, Any]) -> str:
+    return method if isinstance(method, str) else str(method.get("name", method.get("base")))

@@ -1,0 +1,47 @@
+"""Kendall's tau against its definition, its interval against repetition."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+from mpqbench.errors import BenchError
+from mpqbench.study.agreement import agreement
+
+
+def test_tau_is_concordant_less_discordant_pairs():
+    rng = np.random.default_rng(0)
+    first, second = rng.normal(size=(2, 12))
+    signs = [
+        np.sign((first[i] - first[j]) * (second[i] - second[j]))
+        for i, j in combinations(range(12), 2)
+    ]
+    assert agreement(first, second).tau == pytest.approx(np.mean(signs))
+
+
+def test_one_order_is_one_and_the_reverse_minus_one():
+    values = np.arange(10.0)
+    assert agreement(values, np.exp(values)) == (pytest.approx(1), pytest.approx(0))
+    assert agreement(values, -values) == (pytest.approx(-1), pytest.approx(0))
+
+
+def test_the_interval_covers_the_truth_about_as_often_as_it_says():
+    # For normal pairs of correlation r, tau is 2 / pi arcsin r.
+    rng = np.random.default_rng(1)
+    correlation, runs = 0.7, 100
+    truth = 2 / np.pi * np.arcsin(correlation)
+    covered = 0
+    for _ in range(runs):
+        a, b = rng.normal(size=(2, 40))
+        found = agreement(a, correlation * a + np.sqrt(1 - correlation**2) * b)
+        covered += abs(found.tau - truth) <= found.ci
+    assert 0.90 <= covered / runs <= 0.99
+
+
+def test_too_few_or_equal_scores_are_named():
+    with pytest.raises(BenchError, match="at least 10"):
+        agreement(np.arange(9.0), np.arange(9.0))
+    with pytest.raises(BenchError, match="no order"):
+        agreement(np.ones(10), np.arange(10.0))

@@ -1,0 +1,137 @@
+"""Both studies as a user meets them, on a tiny model."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pandas as pd
+import pytest
+
+from mpqbench.cli.main import main
+
+SUITE = """
+protocol: {base: smoke, images: 8, steps: 2, micro_batch: 8, calibration: 8, features: none}
+budgets: [W3A3]
+seeds: [0, 1]
+methods:
+  - {base: rtn, name: uniform}
+  - {base: rtn, name: ilp, searcher: ilp, choices: [W2A3, W3A3, W4A4]}
+  - {base: rtn, name: chance, searcher: {name: random, draws: 1}, choices: [W2A3, W3A3, W4A4]}
+  - {base: rtn, name: all, searcher: {name: tss, keep: 4096}, choices: [W2A3, W3A3, W4A4]}
+"""
+
+FEW = """
+from mpqbench.recipe import Recipe
+FEW = Recipe(name="few", choices=("W2A3", "W3A3", "W3A4", "W4A4", "W5A5"))
+PLUGINS = {"method": {"few": FEW}}
+"""
+
+
+@pytest.fixture
+def mpqbench(monkeypatch, capsys):
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["mpqbench", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        return end.value.code, *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def searchers(mpqbench, tiny_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("mpqbench.study.regret.BLOCKS", 1)
+    (tmp_path / "mine.yaml").write_text(SUITE)
+
+    def call(*arguments):
+        fixed = ["--model", tiny_folder, "--out", tmp_path / "out"]
+        return mpqbench("study", "searchers", tmp_path / "mine.yaml", *fixed, *arguments)
+
+    return call
+
+
+def test_searchers_are_compared_and_the_exhaustive_one_has_no_regret(searchers, tmp_path):
+    code, out, _ = searchers()
+    assert code == 0
+    table = pd.read_csv(tmp_path / "out/searchers.csv").set_index("method")
+    assert list(table.seeds) == [2] * 5
+    assert (table.regret.drop("full-precision") >= -1e-12).all()
+    assert table.regret["all"] == pytest.approx(0, abs=1e-12)
+    assert table.regret["chance"] > 0
+    assert table.search_evals["uniform"] == 0 < table.search_evals["ilp"]
+    assert table.output_mse["uniform"] > 0
+    again, out, _ = searchers()
+    assert again == 0
+    assert out.count("done before") == 10
+    assert "regret of" not in out
+
+
+def test_one_allowance_for_all(searchers, tmp_path):
+    code, _, _ = searchers("--evaluations", 3, "--seeds", 0, "--method", "all", "--method", "ilp")
+    assert code == 0
+    table = pd.read_csv(tmp_path / "out/searchers.csv").set_index("method")
+    assert set(table.index) == {"full-precision", "ilp", "all"}
+    assert table.search_evals.max() <= 3
+    for path in (tmp_path / "out/records").glob("*W3A3*.json"):
+        assert json.loads(path.read_text())["recipe"]["evaluations"] == 3
+
+
+def test_a_table_is_computed_once_and_charged_to_each(searchers, tmp_path):
+    searchers("--seeds", 0)
+    tables = list((tmp_path / "out/calibration/tables").glob("*.json"))
+    before = {path: path.stat().st_mtime_ns for path in tables}
+    record = next((tmp_path / "out/records").glob("*__ilp__*"))
+    first = json.loads(record.read_text())
+    record.unlink()
+    searchers("--seeds", 0)
+    second = json.loads(record.read_text())
+    assert {path: path.stat().st_mtime_ns for path in tables} == before
+    assert second["search_evals"] == first["search_evals"] > 0
+    table_seconds = min(json.loads(path.read_text())["seconds"] for path in tables)
+    assert second["seconds"]["search"] >= table_seconds
+
+
+def test_proxies_are_ranked_by_what_was_measured(mpqbench, tiny_folder, tmp_path):
+    arguments = ["--model", tiny_folder, "--features", "none", "--images", 4, "--calibration", 8]
+    out = tmp_path / "out"
+    (tmp_path / "few.py").write_text(FEW)
+    arguments += ["--method", "few", "--plugins", tmp_path / "few.py"]
+    code, _, _ = mpqbench("study", "proxies", *arguments, "--allocations", 20, "--out", out)
+    assert code == 0
+    table = pd.read_csv(out / "proxies.csv").set_index(["proxy", "part"])
+    raw = pd.read_csv(out / "scores.csv")
+    assert len(raw) == 20
+    whole = table.loc[("output-mse, joint", "all")]
+    tau = raw["output-mse, joint"].corr(raw.output_mse, method="kendall")
+    assert whole.tau_output_mse == pytest.approx(tau, abs=1e-5)
+    assert tau > 0.5  # both are output errors, on different inputs
+    assert "tau_fd" not in table.columns
+    assert (out / "figures/proxies.pdf").exists()
+    assert "τ with held-out MSE, better half" in (out / "proxies.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["searchers", "--method", "tsss"], "did you mean 'tss'"),
+        (["searchers", "--budget", "FP"], "a study needs a budget such as W4A4"),
+        (["searchers", "--seeds", "x"], "--seeds 'x' is not a list"),
+        (["searchers", "--evaluations", "0"], "0"),
+        (["searchers", "serchers"], "did you mean 'searchers'"),
+        (["proxies", "--budget", "3MB"], "a study needs a budget such as W4A4"),
+        (["proxies", "--method", "rtm"], "did you mean 'rtn'"),
+        (["proxies", "--allocations", "5"], "20"),
+    ],
+)
+def test_mistakes_are_one_sentence_and_leave_nothing(
+    mpqbench, tiny_folder, tmp_path, arguments, sentence
+):
+    out = tmp_path / "out"
+    verb, *rest = arguments
+    fixed = ["--model", tiny_folder, "--features", "none", "--out", out]
+    code, _, err = mpqbench("study", verb, *rest, *fixed)
+    assert code == 2
+    assert sentence in err
+    assert "Traceback" not in err
+    assert not list(out.rglob("*.json"))
