@@ -75,11 +75,10 @@ def searchers(
 @click.option("--seed", type=int, help="Of calibration, allocations and images.  [default: 0]")
 @click.option("--allocations", type=click.IntRange(min=20), default=64, show_default=True,
               help="How many are sampled and measured.")  # fmt: skip
-@click.option("--method", default="rtn", show_default=True, metavar="NAME",
-              help="The recipe around the allocations.")  # fmt: skip
+@click.option("--method", metavar="NAME", help="The recipe around them instead of rtn.")
 @_shared
 def proxies(
-    budget: str | None, seed: int | None, allocations: int, method: str, **shared: Any
+    budget: str | None, seed: int | None, allocations: int, method: str | None, **shared: Any
 ) -> None:
     """Sample allocations, measure FD of each, and rank every objective x environment by its tau.
 
@@ -92,9 +91,10 @@ def proxies(
     from ..suites import load_suite
 
     given = {"budgets": (budget,) if budget else (), "seeds": () if seed is None else (seed,)}
+    given["methods"] = (method,) if method else ()
     resolved = load_suite("proxies", _overrides(given, shared))
     session = _session(resolved.name, shared)
-    _finish(*run_proxies(resolved, session, method, allocations))
+    _finish(*run_proxies(resolved, session, allocations))
 
 
 def _overrides(given: dict[str, Any], shared: dict[str, Any]) -> dict[str, Any]:

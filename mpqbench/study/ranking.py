@@ -31,15 +31,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def run_proxies(suite: Suite, session: Session, method: str, count: int) -> tuple[list[Path], bool]:
-    """Samples ``count`` allocations, measures each, and ranks every proxy against FD.
+def run_proxies(suite: Suite, session: Session, count: int) -> tuple[list[Path], bool]:
+    """Samples allocations for the suite's one method, measures each, and ranks every proxy by FD.
 
-    Returns the paths of tables and figures, and whether a job failed. What is done is not done
+    There are ``count`` of them. Returns the paths of tables and figures, and whether a job failed. What is done is not done
     again. Raises BenchError where too few were measured.
     """
     import pandas as pd
 
     registry, resources, reporter = session.registry, session.resources, session.reporter
+    (method,) = suite.methods
     base = registry.method(method)
     suite = allocation_suite(suite, base, registry, resources, count, session.device, reporter)
     jobs = plan(suite, registry, session.device)
