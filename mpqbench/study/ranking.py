@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 def run_proxies(suite: Suite, session: Session, count: int) -> tuple[list[Path], bool]:
     """Samples allocations for the suite's one method, measures each, and ranks every proxy by FD.
 
-    There are ``count`` of them. Returns the paths of tables and figures, and whether a job failed. What is done is not done
-    again. Raises BenchError where too few were measured.
+    There are ``count`` of them. Returns the paths of tables and figures, and whether a job failed.
+    What is done is not done again. Raises BenchError where too few were measured.
     """
     import pandas as pd
 
