@@ -18,6 +18,12 @@ PLUGINS = {
         "gptq": f"{_HERE}.roundings.gptq:GPTQ",
         "adaround": f"{_HERE}.roundings.adaround:AdaRound",
     },
+    "branch": {
+        "none": f"{_HERE}.branches.none:NoBranch",
+        "low-rank": f"{_HERE}.branches.low_rank:LowRank",
+        "sparse": f"{_HERE}.branches.sparse:Sparse",
+        "h-svd": f"{_HERE}.branches.h_svd:MixedSVD",
+    },
     "searcher": {
         "uniform": f"{_HERE}.searchers.uniform:Uniform",
         "random": f"{_HERE}.searchers.random_search:RandomSearch",
@@ -53,6 +59,7 @@ PLUGINS = {
         "vidit-q": f"{_HERE}.recipes:VIDIT_Q",
         "adaround": f"{_HERE}.recipes:ADAROUND",
         "brecq": f"{_HERE}.recipes:BRECQ",
+        "svdquant": f"{_HERE}.recipes:SVDQUANT",
         "hawq": f"{_HERE}.search_recipes:HAWQ",
         "autoquantize": f"{_HERE}.search_recipes:AUTOQUANTIZE",
         "sqnr": f"{_HERE}.search_recipes:SQNR",

@@ -141,17 +141,82 @@ class BlockRounding(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class BranchSize:
+    """What a branch takes, known from the shape of its layer before anything is fitted.
+
+    ``numbers`` are the values it stores, at ``bits`` (8 or 16) each, and ``macs_per_token`` the
+    multiplications it does for one row, both operands at ``bits``. ``extra_bits`` is what it stores
+    besides: scales (16 each), indices, permutations.
+    """
+
+    numbers: int
+    macs_per_token: int
+    bits: int = 16
+    extra_bits: int = 0
+
+    @property
+    def stored_bits(self) -> int:
+        """Everything it stores, in bits."""
+        return self.numbers * self.bits + self.extra_bits
+
+
+class FittedBranch(Protocol):
+    """A structured matrix M (out, in), applied as products that never build it.
+
+    An ``nn.Module`` whose tensors are its own, so that they move with the model. At 8 bits its
+    numbers lie on 8-bit grids, the harness quantizes its input to 8 bits per token, and what passes
+    between its products has 8 bits too.
+    """
+
+    size: BranchSize
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """Input (..., in) to ``x @ M.T`` (..., out)."""
+        ...
+
+    def dense(self) -> torch.Tensor:
+        """M itself (out, in) float32."""
+        ...
+
+
+class Branch(Protocol):
+    """A small path beside the rounded weight: ``W x ~ Q(W - M) Q(x) + M x``.
+
+    The harness alternates fitting M and rounding what M leaves for up to ``iterations`` rounds,
+    from the weight itself or, with ``init = "residual"``, from what rounding it lost. Both may be
+    missing: one round, from the weight.
+    """
+
+    needs_inputs: bool = False
+
+    def size(self, out_features: int, in_features: int) -> BranchSize | None:
+        """What the branch of a layer takes; ``None`` for no branch there."""
+        ...
+
+    def fit(self, target: torch.Tensor, layer: LayerData) -> FittedBranch:
+        """The best approximation of target (out, in) that it can represent; of zero, zero.
+
+        ``layer`` has ``inputs``, ``times`` and ``moment`` in the basis of ``target``.
+        """
+        ...
+
+
 class GroupForm(Protocol):
     """A group of layers at one precision; ``weight`` is rounded, ``basis`` the same before.
 
     Both (out, in) in the basis of ``source``, whose ``transform`` moves an input there and which,
-    called, moves and quantizes it.
+    called, moves and quantizes it. Where the recipe has a branch M, ``basis`` is the weight less M.
     """
 
     weight: torch.Tensor
     basis: torch.Tensor
     bias: torch.Tensor | None
     source: Any
+
+    def around(self, moved: torch.Tensor) -> torch.Tensor:
+        """What the branches give beside ``weight``: moved input (..., in) to (..., out)."""
+        ...
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Input (n, tokens, in) to output (n, tokens, out)."""

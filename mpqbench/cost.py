@@ -93,7 +93,7 @@ class CostReport:
 
     @property
     def bitops_linear(self) -> int:
-        """Searchable linear layers only: what a budget bounds."""
+        """Searchable linear layers only: what a budget bounds, with their branches."""
         return sum(op.bitops for op in self.operators if op.searchable)
 
     @property
@@ -116,16 +116,32 @@ class CostReport:
         return budget_limit(sum(op.macs for op in self.operators if op.searchable), budget)
 
     @property
+    def branch_bitops(self) -> int:
+        """Of all branches, which are in ``bitops`` and not in ``bitops_linear``."""
+        return sum(op.bitops for op in self.operators if op.kind == "branch")
+
+    @property
+    def branch_bytes(self) -> int:
+        """Of all branches, which are in ``bytes``."""
+        return sum(op.bytes for op in self.operators if op.kind == "branch")
+
+    @property
     def weight_bits(self) -> float:
         """Average over the weights of the searchable linears."""
         rows = [op for op in self.operators if op.searchable]
         return sum(op.weights * op.weight_bits for op in rows) / sum(op.weights for op in rows)
 
-    def satisfied(self, budget: Budget) -> bool:
-        """Whether every bound of ``budget`` holds."""
+    def satisfied(self, budget: Budget, branch_in_budget: bool = True) -> bool:
+        """Whether every bound of ``budget`` holds, with what branches take or without it.
+
+        Weight bits are those of the layers either way.
+        """
         limit = self.limit(budget)
-        within = limit is None or self.bitops_linear <= limit
-        within &= self.bytes <= budget.bytes
+        bitops, size = self.bitops_linear + self.branch_bitops, self.bytes
+        if not branch_in_budget:
+            bitops, size = self.bitops_linear, size - self.branch_bytes
+        within = limit is None or bitops <= limit
+        within &= size <= budget.bytes
         return within and (budget.weight_bits is None or self.weight_bits <= budget.weight_bits)
 
     def to_json(self) -> dict[str, Any]:
@@ -152,9 +168,9 @@ def count(
     ``allocation`` covers all ``groups``; a precision with a group size stands for formats of its
     own: more scales, the same BitOPs. ``attention_bits`` holds for both operands of QK^T and AV,
     ``None`` for 16. ``storage`` are measured grid sizes by layer, which replace those that follow
-    from the formats. ``extra`` operators (branches, transforms) count at their own bits and never
-    towards the budget. Raises BenchError for an allocation that does not fit the groups, a group
-    size that does not divide a width, and a layer the count does not know.
+    from the formats. ``extra`` operators (branches, transforms) count at their own bits. Raises
+    BenchError for an allocation that does not fit the groups, a group size that does not divide a
+    width, and a layer the count does not know.
     """
     check_allocation([group.name for group in groups], allocation)
     attention = FULL_BITS if attention_bits is None else attention_bits

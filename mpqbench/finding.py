@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from . import __version__
-from .errors import BenchError
+from .cost import Operator
+from .errors import BenchError, Infeasible
 from .models.chain import Layer
 from .models.groups import Group
 from .models.loading import DiTModel, skeleton
@@ -20,6 +21,7 @@ from .models.sampling import Sampler, image_seed
 from .precision import FULL, Allocation, Precision
 from .progress import LINE_EVERY_SECONDS, Reporter
 from .quant.apply import TRAINED_STEPS
+from .quant.branch import branch_operators, share_of
 from .quant.build import Builder
 from .quant.ranges import Clock
 from .recipe import Job, Recipe, digest_of
@@ -81,11 +83,24 @@ def find_allocation(
         return Found(Allocation({group.name: FULL for group in groups}), 0.0, Trace(0))
     problem, scorer = search_problem(job, model, groups, calibration, resources, reporter)
     searcher = resources.registry.create("searcher", job.recipe.searcher)
-    found = problem.checked(searcher.search(problem))
+    try:
+        found = problem.checked(searcher.search(problem))
+    except Infeasible as error:
+        raise Infeasible(f"{error}{share_of(_branches(job, model, groups, resources))}") from error
     problem.trace.delay(scorer.borrowed)
     fixed = Precision.parse(job.recipe.adaln)
     whole = Allocation({g.name: found.get(g.name, fixed) for g in groups})
     return Found(whole, problem.spent, problem.trace, problem.notes, scorer.borrowed)
+
+
+def _branches(
+    job: Job, model: DiTModel, groups: list[Group], resources: Resources
+) -> Mapping[str, Sequence[Operator]]:
+    """What counts against the budget beside the layers, by group."""
+    if not job.recipe.branch_in_budget:
+        return {}
+    branch = resources.registry.create("branch", job.recipe.branch)
+    return branch_operators(branch, skeleton(model.transformer.config), groups)
 
 
 def search_problem(
@@ -115,6 +130,7 @@ def search_problem(
         adaln=Precision.parse(recipe.adaln),
         weight_format=recipe.weight_format,
         activation_format=recipe.activation_format,
+        branches=_branches(job, model, groups, resources),
     )
     if part:
         costs = [measure.without(part, budget.precision) for measure in costs]
@@ -157,7 +173,7 @@ def _table_mark(
     resources: Resources,
 ) -> str:
     """Digest of everything an additive table depends on: of the recipe, all but the searcher."""
-    names = ("transform", "rounding", "objective", "environment")
+    names = ("transform", "rounding", "branch", "objective", "environment")
     formats = ("weight_format", "activation_format", "attention_bits", "adaln", "early_drop")
     recipe = job.recipe.model_dump(mode="json", include={*names, *formats})
     plain = Recipe(name="table", **{name: getattr(job.recipe, name) for name in names})
@@ -202,6 +218,7 @@ def _engine(
         calibration.layer_data,
         calibration.ranges,
         Clock(fmt.time_groups, TRAINED_STEPS),
+        create("branch", recipe.branch),
     )
     return build_engine(
         model.transformer,

@@ -117,7 +117,7 @@ def _run(
             found.scores["output_mse"] = Score(value=error)
         sampler = Sampler(model, protocol, job.seed, job.device)
         report = count_cost(job, model, groups, allocation, quantized, sampler.guidance_passes)
-        found.costs, found.allocation = costs_of(report, job.budget), summary_of(allocation, report)
+        found.costs, found.allocation = costs_of(report, job), summary_of(allocation, report)
         title = f"sampling {job.recipe.name} {job.budget}"
         with meter.stage("sample"), reporter.stage(title, images) as advance:
             samples.fill(sampler, images, advance)

@@ -73,7 +73,8 @@ class PluginChoice(Frozen):
         return value
 
 
-SLOTS = ("transform", "rounding", "searcher", "objective", "environment")  # what is a plugin
+# What is a plugin.
+SLOTS = ("transform", "rounding", "branch", "searcher", "objective", "environment")
 
 
 class Recipe(Frozen):
@@ -83,7 +84,8 @@ class Recipe(Frozen):
     texts changes a result. ``evaluations`` is the most that a search may spend, in forwards of the
     calibration set; left out, there is no limit. ``early_drop`` is the error level at which a
     search's joint scoring lets a candidate go that a cheaper one beats on the inputs so far (a
-    paired comparison, see ``search.race``); left out, every candidate sees all inputs.
+    paired comparison, see ``search.race``); left out, every candidate sees all inputs. What
+    branches take counts against the budget unless ``branch_in_budget`` is false.
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9+._-]*$")
@@ -93,6 +95,8 @@ class Recipe(Frozen):
     leaves_out: str = ""
     transform: PluginChoice = PluginChoice(name="none")
     rounding: PluginChoice = PluginChoice(name="nearest")
+    branch: PluginChoice = PluginChoice(name="none")
+    branch_in_budget: bool = True
     searcher: PluginChoice = PluginChoice(name="uniform")
     objective: PluginChoice = PluginChoice(name="output-mse")
     environment: PluginChoice = PluginChoice(name="clean")

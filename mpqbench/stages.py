@@ -17,7 +17,7 @@ from .metrics.score import score
 from .models.groups import Group
 from .models.loading import DiTModel, skeleton
 from .models.sampling import image_seed
-from .precision import Allocation, Budget
+from .precision import Allocation
 from .progress import Advance, Reporter
 from .quant.apply import QuantizedModel, quantize_model
 from .quant.block import BlockInputs
@@ -49,7 +49,7 @@ def calibrate(
     quantized layers before it give (our choice, so that all methods share one pass).
     """
     recipe, create = job.recipe, resources.registry.create
-    plugins = [create(kind, getattr(recipe, kind)) for kind in ("transform", "rounding")]
+    plugins = [create(kind, getattr(recipe, kind)) for kind in ("transform", "rounding", "branch")]
     asked = any(getattr(plugin, "needs_inputs", False) for plugin in plugins)
     if job.budget.is_unbounded or not (asked or recipe.activation_format.is_static):
         return Calibration(partial(_layer_data, job, model))
@@ -99,6 +99,7 @@ def quantize(
         allocation,
         transform=create("transform", recipe.transform),
         rounding=create("rounding", recipe.rounding),
+        branch=create("branch", recipe.branch),
         weight_format=recipe.weight_format,
         activation_format=recipe.activation_format,
         layer_data=calibration.layer_data,
@@ -132,7 +133,7 @@ def count_cost(
     )
 
 
-def costs_of(report: CostReport, budget: Budget) -> Costs:
+def costs_of(report: CostReport, job: Job) -> Costs:
     """The totals of a report as a record keeps them."""
     return Costs(
         macs=report.macs,
@@ -142,7 +143,9 @@ def costs_of(report: CostReport, budget: Budget) -> Costs:
         bitops_per_image=report.bitops_per_image,
         bytes=report.bytes,
         effective_bits=report.effective_bits,
-        satisfied=report.satisfied(budget),
+        satisfied=report.satisfied(job.budget, job.recipe.branch_in_budget),
+        branch_bitops=report.branch_bitops,
+        branch_bytes=report.branch_bytes,
     )
 
 

@@ -52,7 +52,8 @@ def test_the_page_on_methods_says_what_the_recipes_say():
             assert all(texts)
             assert f"| {' | '.join(texts)} |" in page
     for kind in SLOTS:
-        part = re.split(r"^##+ ", page.split(f" {kind.capitalize()}s\n")[1], flags=re.M)[0]
+        plural = f"{kind.capitalize()}{'es' if kind.endswith('ch') else 's'}"
+        part = re.split(r"^##+ ", page.split(f" {plural}\n")[1], flags=re.M)[0]
         for entry in registry.entries(kind):
             if entry.origin.startswith("package mpqbench "):
                 (row,) = [line for line in part.split("\n") if f"| `{entry.name}` |" in line]
@@ -66,9 +67,20 @@ def test_the_methods_of_the_page_are_planned(tmp_path):
     assert [job.recipe.name for job in jobs[1:]] == ["gptq-g32", "rotated", "searched", "static-8"]
 
 
+def test_the_branches_of_the_page_are_planned_and_made(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"budgets: [W4A4]\n{blocks('docs/methods.md', 'yaml')[1]}")
+    registry = discover()
+    jobs = plan(load_suite(str(path)), registry, "cpu")[1:]
+    assert [job.recipe.branch.name for job in jobs] == ["low-rank", "monarch", "sparse"]
+    assert [job.recipe.branch_in_budget for job in jobs] == [True, True, False]
+    for job in jobs:
+        assert registry.create("branch", job.recipe.branch).size(128, 512).bits in (8, 16)
+
+
 def test_the_searches_of_the_page_are_planned_and_their_plugins_made(tmp_path):
     path = tmp_path / "mine.yaml"
-    path.write_text(f"budgets: [W4A8+2.66MB]\n{blocks('docs/methods.md', 'yaml')[1]}")
+    path.write_text(f"budgets: [W4A8+2.66MB]\n{blocks('docs/methods.md', 'yaml')[2]}")
     registry = discover()
     jobs = plan(load_suite(str(path)), registry, "cpu")
     assert len(jobs) == 7

@@ -2,6 +2,7 @@
 
 PLUGINS = {
     "searcher": {"tss": "mpqbench.methods.treeq.tss:TSS"},
+    "branch": {"monarch": "mpqbench.methods.treeq.gmb:Monarch"},
     "environment": {"eng": "mpqbench.methods.treeq.eng:EnvironmentalNoise"},
     "method": {"treeq-search": "mpqbench.methods.treeq.recipes:TREEQ_SEARCH"},
 }

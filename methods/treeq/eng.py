@@ -29,7 +29,8 @@ class EnvironmentalNoise:
     variants are our choice:
 
     - ``output``: ``y + noise (y_q - y)`` with ``y_q`` the quantized layer on the same input;
-    - ``weight``: weight and input each go that share of the way to their rounded values;
+    - ``weight``: weight and input each go that share of the way to their rounded values, branches
+      stay whole;
     - ``gaussian``: ``y`` plus independent noise, ``noise`` times as large as ``y_q - y`` is.
 
     ``base`` takes the place of the budget's precision, e.g. ``W4A4``.
@@ -70,7 +71,8 @@ class EnvironmentalNoise:
         def layer(x: torch.Tensor) -> torch.Tensor:
             moved, quantized = form.source.transform.input(x.float()), form.source(x)
             mixed = torch.lerp(moved, quantized, self.noise)
-            return F.linear(mixed.to(weight.dtype), weight, form.bias)
+            output = F.linear(mixed.to(weight.dtype), weight, form.bias)
+            return output + form.around(moved).to(output)
 
         return layer
 

@@ -14,6 +14,7 @@ from ..errors import BenchError
 VERBS = {
     "run": ("run:run", "Run a suite and make its leaderboard."),
     "study": ("study:study", "Compare searchers, and rank proxies by measured quality."),
+    "ablate": ("ablate:ablate", "Tell what each component of a method is worth."),
     "list": ("list_plugins:list_plugins", "List plugins, suites, protocols and models."),
     "info": ("info:info", "Show one plugin: parameters, source, origin."),
     "check": ("check:check", "Check that a plugin keeps its promises."),

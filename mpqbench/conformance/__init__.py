@@ -20,7 +20,7 @@ from typing import Any
 from ..errors import unknown
 from .check import Check
 
-KINDS = ("transform", "rounding", "searcher", "objective", "environment")
+KINDS = ("transform", "rounding", "branch", "searcher", "objective", "environment")
 
 
 def checks(kind: str, plugin: Any, *, quick: bool | None = None) -> list[Check]:
@@ -42,6 +42,10 @@ def checks(kind: str, plugin: Any, *, quick: bool | None = None) -> list[Check]:
         from .roundings import RoundingChecks
 
         return RoundingChecks(plugin, few).all()
+    if kind == "branch":
+        from .branches import BranchChecks
+
+        return BranchChecks(plugin, few).all()
     if kind == "searcher":
         from .searchers import SearcherChecks
 

@@ -12,7 +12,9 @@ from torch.utils._pytree import tree_leaves
 
 _LEFT_OPERAND = {"mm": 0, "bmm": 0, "mv": 0, "dot": 0, "linear": 0, "addmm": 1, "baddbmm": 1,
                  "addmv": 1}  # fmt: skip
+_SPARSE = {"_sparse_mm": 0, "_sparse_addmm": 1}
 _MOVES = {
+    "_coalesced_", "_sparse_coo_tensor_with_dims_and_tensors", "_sparse_coo_tensor_unsafe",
     "_to_copy", "_unsafe_view", "arange", "bitwise_and", "cat", "clone", "constant_pad_nd",
     "copy", "copy_", "empty", "empty_like", "fill_", "flip", "full", "full_like", "gather",
     "index", "index_copy", "index_put", "index_put_", "index_select", "lift_fresh", "new_empty",
@@ -24,14 +26,15 @@ _MOVES = {
 class Executed(TorchDispatchMode):
     """MACs executed inside its ``with`` block, and the tensors read that it did not make itself.
 
-    A matrix product of (m, k) and (k, n) counts m k n; any other arithmetic counts each number of
+    A matrix product of (m, k) and (k, n) counts m k n, and with a sparse matrix its stored values
+    times n; ``products`` are of these alone. Any other arithmetic counts each number of
     its largest operand or result once; moving numbers counts nothing. ``given`` is the input,
     which is not among ``read``.
     """
 
     def __init__(self, given: torch.Tensor) -> None:
         super().__init__()
-        self.macs = 0
+        self.macs = self.products = 0
         self.read: list[torch.Tensor] = []
         self._known = {_storage(given)}
         self._alive: list[Any] = []  # a freed intermediate's address could come again
@@ -53,14 +56,22 @@ class Executed(TorchDispatchMode):
         outputs = _tensors(result)
         self._known.update(map(_storage, outputs))
         self._alive.append(result)
-        self.macs += _macs(func, args, inputs, outputs)
+        product = _product(func, args, outputs)
+        self.products += product
+        self.macs += product or _elementwise(func, inputs, outputs)
         return result
 
 
-def macs_per_row(function: Callable[[torch.Tensor], torch.Tensor], rows: torch.Tensor) -> float:
+def macs_per_row(
+    function: Callable[[torch.Tensor], torch.Tensor],
+    rows: torch.Tensor,
+    *,
+    products_only: bool = False,
+) -> float:
     """MACs of ``function`` for one more row, from runs on half and on all of ``rows`` (n, in)."""
     half = len(rows) // 2
-    few, many = (_run(function, rows[:n].clone()).macs for n in (half, len(rows)))
+    runs = [_run(function, rows[:n].clone()) for n in (half, len(rows))]
+    few, many = (run.products if products_only else run.macs for run in runs)
     return (many - few) / (len(rows) - half)
 
 
@@ -90,19 +101,29 @@ def _run(function: Callable[[torch.Tensor], torch.Tensor], rows: torch.Tensor) -
     return executed
 
 
-def _macs(func: Any, args: Any, inputs: list[torch.Tensor], outputs: list[torch.Tensor]) -> int:
+def _product(func: Any, args: Any, outputs: list[torch.Tensor]) -> int:
+    """MACs of a matrix product, 0 of anything else."""
     name = func.overloadpacket.__name__
+    if name in _SPARSE:
+        return args[_SPARSE[name]]._nnz() * outputs[0].shape[-1]
     if name in _LEFT_OPERAND:
         return outputs[0].numel() * args[_LEFT_OPERAND[name]].shape[-1]
     if name == "convolution":
         return outputs[0].numel() * (args[1].numel() // args[1].shape[0])
+    return 0
+
+
+def _elementwise(func: Any, inputs: list[torch.Tensor], outputs: list[torch.Tensor]) -> int:
+    name = func.overloadpacket.__name__
     if func.is_view or name in _MOVES:
         return 0
     return max((t.numel() for t in (*inputs, *outputs) if t.is_floating_point()), default=0)
 
 
 def _tensors(tree: Any) -> list[torch.Tensor]:
-    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
+    """The dense tensors of ``tree``: a sparse one is made of such, which are seen when it is."""
+    leaves = (leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor))
+    return [leaf for leaf in leaves if leaf.layout == torch.strided]
 
 
 def _storage(tensor: torch.Tensor) -> int:

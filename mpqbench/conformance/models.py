@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..contracts import FittedTransform, LayerData, QuantizedWeight, Rounding, Transform
+from ..contracts import Branch, FittedTransform, LayerData, QuantizedWeight, Rounding, Transform
 from ..cost import count
 from ..formats import ActivationFormat, WeightFormat
 from ..models.groups import Group, layer_groups, uniform_allocation
@@ -82,13 +82,17 @@ def tiny_transformer(device: str = "cpu") -> Any:
     return model.eval().requires_grad_(False)
 
 
-def check_in_a_model(transform: Transform = UNTOUCHED, rounding: Rounding = TO_NEAREST) -> None:
+def check_in_a_model(
+    transform: Transform = UNTOUCHED,
+    rounding: Rounding = TO_NEAREST,
+    branch: Branch | None = None,
+) -> None:
     """Quantize, run, count, remove; AssertionError where a number or a trace is not right."""
     model = tiny_transformer()
     groups = layer_groups(model)
     allocation = uniform_allocation(groups, Precision(4, 4), Precision(8, 8))
-    known = _Calibration(model, groups)
-    needs = any(getattr(plugin, "needs_inputs", False) for plugin in (transform, rounding))
+    known = Calibration(model, groups)
+    needs = any(getattr(plugin, "needs_inputs", False) for plugin in (transform, rounding, branch))
     before = _run(model)
     modules = dict(model.named_modules())
     state = {key: value.clone() for key, value in model.state_dict().items()}
@@ -102,6 +106,7 @@ def check_in_a_model(transform: Transform = UNTOUCHED, rounding: Rounding = TO_N
             allocation,
             transform=transform,
             rounding=rounding,
+            branch=branch,
             layer_data=known.layer if needs else known.without_inputs,
             block_inputs=known.block,
             **FORMATS,  # type: ignore[arg-type]
@@ -138,22 +143,28 @@ def _expect_cost(
     extra_bytes, executed = 0, 0.0
     for group in groups:
         fitted = quantized.layers[group.layers[0]].transform
-        width = quantized.layers[group.layers[0]].in_features
+        rows = torch.ones(64, quantized.layers[group.layers[0]].in_features)
         extra_bytes += math.ceil(fitted.extra_bits / 8)
-        executed += macs_per_row(fitted.input, torch.ones(64, width)) * group.tokens
+        executed += macs_per_row(fitted.input, rows) * group.tokens
+        for branch in (quantized.layers[path].branch for path in group.layers):
+            if branch is not None:
+                size = branch.size
+                extra_bytes += math.ceil(size.numbers * size.bits / 8)
+                extra_bytes += math.ceil(size.extra_bits / 8)
+                executed += macs_per_row(branch, rows, products_only=True) * group.tokens
     expect(
         report.bytes == plain.bytes + extra_bytes,
         f"{WHERE}: it takes {report.bytes} bytes, where the format takes {plain.bytes} and the "
-        f"transforms {extra_bytes}",
+        f"transforms and branches {extra_bytes}",
     )
     added = report.macs - plain.macs
     expect(
         executed <= added <= 2 * executed,
-        f"{WHERE}: the transforms add {added} MACs to the report and execute {executed:g}",
+        f"{WHERE}: transforms and branches add {added} MACs to the report and execute {executed:g}",
     )
 
 
-class _Calibration:
+class Calibration:
     """Inputs of all layers and blocks from one run of ``model`` over four time steps."""
 
     def __init__(self, model: nn.Module, groups: Sequence[Group]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..contracts import LayerData, QuantizedWeight, Rounding, Transform
+from ..contracts import Branch, LayerData, Rounding, Transform
 from ..cost import Operator
 from ..errors import BenchError
 from ..formats import ActivationFormat, WeightFormat
@@ -18,7 +18,7 @@ from ..models.groups import Group, check_allocation
 from ..precision import Precision
 from .attention import QuantizedAttention
 from .block import BlockInputs, round_together
-from .build import Builder, Prepared
+from .build import Builder, Prepared, Rounded
 from .linear import QuantizedLinear
 from .ranges import Clock, StepRanges
 from .storage import GridBytes
@@ -30,9 +30,10 @@ class QuantizedModel:
     """A transformer with quantized layers in place of its own, until ``remove``.
 
     ``layers`` are the new modules by path; ``storage`` what their grids take in bytes and
-    ``operators`` what their transforms cost, both as ``cost.count`` takes them. Leaving the
-    ``with`` block removes. Move or cast the transformer before quantizing: the originals that
-    wait outside it do not move along. With ``clock``, every forward tells it its time steps.
+    ``operators`` what their transforms and branches cost, both as ``cost.count`` takes them.
+    Leaving the ``with`` block removes. Move or cast the transformer before quantizing: the
+    originals that wait outside it do not move along. With ``clock``, every forward tells it its
+    time steps.
     """
 
     def __init__(
@@ -96,6 +97,7 @@ def quantize_model(
     *,
     transform: Transform,
     rounding: Rounding,
+    branch: Branch | None = None,
     weight_format: WeightFormat,
     activation_format: ActivationFormat,
     layer_data: Callable[[str], LayerData],
@@ -107,7 +109,9 @@ def quantize_model(
     """Replace the linear layers of ``groups`` by quantized ones; ``allocation`` covers all groups.
 
     Groups in floating point are left alone, and a precision with a group size stands for formats
-    of its own in place of the two given. ``layer_data`` gives what the plugins may know of the
+    of its own in place of the two given. ``branch`` adds a branch to the layers of searchable
+    groups, fitted in turn with the rounding or, where that sees whole blocks, to what it lost.
+    ``layer_data`` gives what the plugins may know of the
     layer at a path. ``static_ranges`` gives the ranges of each layer's own input, for a static
     activation format; where a transform changes the input, they are taken from the transformed
     calibration inputs instead. ``block_inputs`` gives the inputs of a block by number, for a
@@ -116,14 +120,14 @@ def quantize_model(
 
     All layers are built before the first one is swapped, so an error leaves the model untouched.
     Raises BenchError for an allocation that does not fit the groups, a group size that does not
-    divide a width, a missing range and a rounding that breaks its contract; Diverged, naming the
-    layer, where a rounded weight is not finite.
+    divide a width, a missing range and a rounding or a branch that breaks its contract; Diverged,
+    naming the layer, where a rounded weight is not finite.
     """
     check_allocation([group.name for group in groups], allocation)
     clock = Clock(activation_format.time_groups, TRAINED_STEPS)
     formats = (weight_format, activation_format)
     ranges = static_ranges or {}
-    build = Builder(transform, rounding, *formats, layer_data, ranges, clock)
+    build = Builder(transform, rounding, *formats, layer_data, ranges, clock, branch)
     attention = None if attention_bits is None else QuantizedAttention(attention_bits)
     layers: dict[str, QuantizedLinear] = {}
     storage: dict[str, GridBytes] = {}
@@ -137,8 +141,8 @@ def quantize_model(
             for layer in flat:
                 module, grids = build.finish(layer, rounded.get(layer.path))
                 layers[layer.path], storage[layer.path] = module, grids
-            for group, own in zip(unit, prepared, strict=True):
-                operators += build.operators(group, own)
+            for group in unit:
+                operators += build.operators(group, {path: layers[path] for path in group.layers})
                 advance(1)
     timed = clock if activation_format.time_groups > 1 else None
     return QuantizedModel(transformer, layers, storage, operators, attention, timed)
@@ -160,22 +164,17 @@ def _rounded(
     layers: Sequence[Prepared],
     block_inputs: Callable[[int], BlockInputs] | None,
     attention: QuantizedAttention | None,
-) -> Mapping[str, QuantizedWeight]:
-    """Integers by path, of the layers whose weight is quantized."""
+) -> Mapping[str, Rounded]:
+    """Integers and branches by path, of the layers whose weight is quantized."""
     rounding = build.rounding
+    weighted = {layer.path: layer for layer in layers if layer.precision.weight is not None}
     if not getattr(rounding, "by_block", False):
-        return {
-            layer.path: rounding.round(
-                layer.weight, layer.data, layer.data.weight_format, layer.precision.weight
-            )
-            for layer in layers
-            if layer.precision.weight is not None
-        }
+        return {path: build.rounded(layer) for path, layer in weighted.items()}
     block = unit[0].block
     prefix = f"transformer_blocks.{block}"
     if block_inputs is None:
         raise BenchError(f"block {prefix}: a rounding of whole blocks needs calibration inputs")
-    return round_together(
+    together = round_together(
         rounding,  # type: ignore[arg-type]
         transformer,
         prefix,
@@ -185,6 +184,7 @@ def _rounded(
         build.clock,
         attention,
     )
+    return {path: build.beside(weighted[path], weight) for path, weight in together.items()}
 
 
 def _one_format(prefix: str, layers: Sequence[Prepared]) -> WeightFormat:

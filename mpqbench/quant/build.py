@@ -1,14 +1,22 @@
-"""From an ``nn.Linear`` and a precision to what replaces it: basis, rounded weight, input grid."""
+"""From an ``nn.Linear`` and a precision to what replaces it: basis, weight, branch, input grid."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
-from ..contracts import FittedTransform, LayerData, QuantizedWeight, Rounding, Transform
+from ..contracts import (
+    Branch,
+    FittedBranch,
+    FittedTransform,
+    LayerData,
+    QuantizedWeight,
+    Rounding,
+    Transform,
+)
 from ..cost import Operator
 from ..errors import BenchError, Diverged
 from ..formats import ActivationFormat, WeightFormat
@@ -16,6 +24,7 @@ from ..models.groups import Group, linear_layer
 from ..precision import Precision
 from .activation import ActivationQuantizer, static_quantizer
 from .affine import check_group
+from .branch import branch_of_rest, branch_operator, branch_size, round_beside
 from .linear import QuantizedInput, QuantizedLinear
 from .ranges import Clock, StepRanges
 from .storage import SCALE_BYTES, GridBytes, grid_bytes, packed_bytes
@@ -25,7 +34,8 @@ from .storage import SCALE_BYTES, GridBytes, grid_bytes, packed_bytes
 class Prepared:
     """A layer before rounding: ``weight`` (out, in) and ``data`` are in the new basis.
 
-    The formats in ``data`` are those of its precision where that has a group size.
+    The formats in ``data`` are those of its precision where that has a group size. ``branched``
+    says whether it gets a branch.
     """
 
     path: str
@@ -35,16 +45,33 @@ class Prepared:
     data: LayerData
     source: QuantizedInput
     reader: int
+    branched: bool = False
 
-    def layer(self, weight: torch.Tensor, original: nn.Linear | None = None) -> QuantizedLinear:
+    def layer(
+        self,
+        weight: torch.Tensor,
+        original: nn.Linear | None = None,
+        branch: FittedBranch | None = None,
+    ) -> QuantizedLinear:
         """The module with ``weight`` (new basis), in place of ``original`` or a copy of it."""
         stands_for = self.original if original is None else original
-        return QuantizedLinear(stands_for, weight, self.precision, self.source, self.reader)
+        return QuantizedLinear(stands_for, weight, self.precision, self.source, self.reader, branch)
+
+
+@dataclass(frozen=True)
+class Rounded:
+    """A weight (out, in) on its grid, and the branch beside it, where there is one."""
+
+    weight: QuantizedWeight
+    branch: FittedBranch | None = None
 
 
 @dataclass(frozen=True)
 class Builder:
-    """Prepares and finishes layers under one recipe; ``clock`` is set where grids follow time."""
+    """Prepares, rounds and finishes layers under one recipe.
+
+    ``clock`` is set where grids follow time.
+    """
 
     transform: Transform
     rounding: Rounding
@@ -53,6 +80,7 @@ class Builder:
     layer_data: Callable[[str], LayerData]
     static_ranges: Mapping[str, StepRanges]
     clock: Clock
+    branch: Branch | None = None
 
     def prepare(self, model: nn.Module, group: Group, precision: Precision) -> list[Prepared]:
         """The layers of ``group``, which read one input, in one common basis.
@@ -83,33 +111,59 @@ class Builder:
                 ),
                 source=source,
                 reader=reader,
+                branched=precision.weight is not None and self._has_branch(group, layer),
             )
             for reader, (path, layer) in enumerate(layers.items())
         ]
 
-    def finish(
-        self, layer: Prepared, rounded: QuantizedWeight | None
-    ) -> tuple[QuantizedLinear, GridBytes]:
+    def rounded(self, layer: Prepared) -> Rounded:
+        """The weight of ``layer`` rounded by itself, with its branch; it must have weight bits."""
+        data = layer.data
+        if self.branch is None or not layer.branched:
+            fmt, bits = data.weight_format, layer.precision.weight
+            assert bits is not None
+            return Rounded(self.rounding.round(layer.weight, data, fmt, bits))
+        if getattr(self.rounding, "by_block", False):
+            alone = replace(self, branch=None).rounded(layer).weight
+            return self.beside(layer, alone)
+        return Rounded(*round_beside(layer.weight, data, self.rounding, self.branch))
+
+    def beside(self, layer: Prepared, weight: QuantizedWeight) -> Rounded:
+        """``weight`` as it was rounded with its whole block, and a branch of what it lost."""
+        if self.branch is None or not layer.branched:
+            return Rounded(weight)
+        return Rounded(weight, branch_of_rest(layer.weight, layer.data, weight, self.branch))
+
+    def finish(self, layer: Prepared, rounded: Rounded | None) -> tuple[QuantizedLinear, GridBytes]:
         """The module and its grid sizes; raises as ``quantize_model`` says."""
-        precision, weight = layer.precision, layer.weight
+        precision, weight, branch = layer.precision, layer.weight, None
         formats = (layer.data.weight_format, layer.data.activation_format)
         grids = grid_bytes(layer.path, layer.original, precision, *formats)
         if rounded is not None and precision.weight is not None:
-            _check_rounded(layer.path, rounded, weight, precision.weight)
-            grids = _measured(grids, rounded, layer, *formats)
-            weight = rounded.dequantize()
-        module = layer.layer(weight)
+            _check_rounded(layer.path, rounded.weight, weight, precision.weight)
+            grids = _measured(grids, rounded.weight, layer, *formats)
+            weight, branch = rounded.weight.dequantize(), rounded.branch
+        module = layer.layer(weight, branch=branch)
         if not torch.isfinite(module.weight).all():
             raise Diverged(f"layer {layer.path}: its weight at {precision} is not finite")
         return module, grids
 
-    def operators(self, group: Group, layers: Sequence[Prepared]) -> list[Operator]:
-        """The cost of the group's transform, which all its layers share."""
-        fitted = layers[0].source.transform
-        if not (fitted.macs_per_token or fitted.extra_bits):
-            return []
-        macs, stored = fitted.macs_per_token * group.tokens, packed_bytes(fitted.extra_bits, 1)
-        return [Operator(f"{group.name}.transform", "transform", macs, scale_bytes=stored)]
+    def operators(self, group: Group, layers: Mapping[str, QuantizedLinear]) -> list[Operator]:
+        """The cost of the transform that ``layers`` (by path) share, and of their branches."""
+        fitted = next(iter(layers.values())).transform
+        found = []
+        if fitted.macs_per_token or fitted.extra_bits:
+            macs, stored = fitted.macs_per_token * group.tokens, packed_bytes(fitted.extra_bits, 1)
+            found.append(Operator(f"{group.name}.transform", "transform", macs, scale_bytes=stored))
+        branches = ((path, layer.branch) for path, layer in layers.items())
+        return found + [
+            branch_operator(path, group, branch.size)
+            for path, branch in branches
+            if branch is not None
+        ]
+
+    def _has_branch(self, group: Group, layer: nn.Linear) -> bool:
+        return branch_size(self.branch, group, layer.out_features, layer.in_features) is not None
 
     def _told(self, path: str, layer: nn.Linear, precision: Precision) -> LayerData:
         formats = precision.formats(self.weight_format, self.activation_format)

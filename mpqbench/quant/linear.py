@@ -6,9 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..contracts import FittedTransform
+from ..contracts import FittedBranch, FittedTransform
 from ..precision import Precision
 from .activation import ActivationQuantizer
+from .branch import applied
+
+Pair = tuple[torch.Tensor, torch.Tensor]
 
 
 class QuantizedInput(nn.Module):
@@ -29,12 +32,16 @@ class QuantizedInput(nn.Module):
         super().__init__()
         self.transform, self.activation, self.readers = transform, activation, readers
         self._seen: torch.Tensor | None = None
-        self._value: torch.Tensor | None = None
+        self._value: Pair | None = None
         self._graph = False
         self._waiting: set[int] = set()
 
     def forward(self, x: torch.Tensor, reader: int = 0) -> torch.Tensor:
         """The input of layer number ``reader``."""
+        return self.pair(x, reader)[0]
+
+    def pair(self, x: torch.Tensor, reader: int = 0) -> Pair:
+        """The input of layer number ``reader`` quantized, and before that, for its branch."""
         if self.readers == 1:
             return self._compute(x)
         known = x is self._seen and self._graph == torch.is_grad_enabled()
@@ -47,23 +54,24 @@ class QuantizedInput(nn.Module):
             self._seen = self._value = None  # nobody else will ask: free the memory
         return value
 
-    def _compute(self, x: torch.Tensor) -> torch.Tensor:
+    def _compute(self, x: torch.Tensor) -> Pair:
         x = self.transform.input(x.float())
         if self.activation is None:
-            return x
+            return x, x
         with torch.no_grad():  # the quantizer works in place
             values = self.activation(x)
         if torch.is_grad_enabled() and x.requires_grad:
-            return x + (values - x).detach()
-        return values
+            return x + (values - x).detach(), x
+        return values, x
 
 
 class QuantizedLinear(nn.Module):
     """``x (..., in) -> source(x) @ weight.T + bias`` with the weight rounded once, beforehand.
 
-    ``weight`` (out, in) holds the dequantized values in the new basis. Device and type are those
-    of the ``nn.Linear`` it replaces; ``source`` works in float32 whatever that type is, and this is
-    its reader number ``reader``.
+    ``weight`` (out, in) holds the dequantized values in the new basis. A ``branch`` adds what it
+    makes of the input in that basis before its quantization. Device and type are those of the
+    ``nn.Linear`` it replaces; ``source`` and ``branch`` work in float32 whatever that type is, and
+    this is reader number ``reader`` of ``source``.
     """
 
     def __init__(
@@ -73,10 +81,12 @@ class QuantizedLinear(nn.Module):
         precision: Precision,
         source: QuantizedInput,
         reader: int = 0,
+        branch: FittedBranch | None = None,
     ) -> None:
         super().__init__()
         self.in_features, self.out_features = layer.in_features, layer.out_features
         self.precision, self.source, self.reader = precision, source, reader
+        self.branch = branch
         # Copies: training the quantized model must never write into the original.
         own = weight.detach().to(layer.weight.device, layer.weight.dtype, copy=True)
         self.weight: torch.Tensor
@@ -97,8 +107,12 @@ class QuantizedLinear(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Output (..., out) in the type of the weight."""
-        x = self.source(x, self.reader)
-        return F.linear(x.to(self.weight.dtype), self.weight, self.bias)
+        if self.branch is None:
+            x = self.source(x, self.reader)
+            return F.linear(x.to(self.weight.dtype), self.weight, self.bias)
+        quantized, moved = self.source.pair(x, self.reader)
+        output = F.linear(quantized.to(self.weight.dtype), self.weight, self.bias)
+        return output + applied(self.branch, moved).to(output)
 
     def extra_repr(self) -> str:
         """Widths and precision, for ``print(model)``."""

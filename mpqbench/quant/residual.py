@@ -7,47 +7,49 @@ from dataclasses import dataclass
 
 import torch
 
-from ..contracts import QuantizedWeight
+from ..contracts import FittedBranch, QuantizedWeight
 from ..errors import BenchError
 
 
 @dataclass(frozen=True)
 class Alternation:
-    """The best pair found: the layer's weight is ``branch + rounded.dequantize()``.
+    """The best pair found: the layer's weight is ``branch.dense() + rounded.dequantize()``.
 
-    ``branch`` is (out, in). ``errors`` are those of all rounds in order; only the last may exceed
-    the one before it, and it is not the one that was kept.
+    ``errors`` are those of all rounds in order; only the last may exceed the one before it, and it
+    is not the one that was kept.
     """
 
-    branch: torch.Tensor
+    branch: FittedBranch
     rounded: QuantizedWeight
     errors: tuple[float, ...]
 
 
 def alternate(
     weight: torch.Tensor,
-    approximate: Callable[[torch.Tensor], torch.Tensor],
+    fit: Callable[[torch.Tensor], FittedBranch],
     rounded: Callable[[torch.Tensor], QuantizedWeight],
     error: Callable[[torch.Tensor], float | torch.Tensor],
     iterations: int,
+    start: torch.Tensor | None = None,
 ) -> Alternation:
-    """Alternate ``L = approximate(W - R^)`` and ``R^ = rounded(W - L)``, starting from R^ = 0.
+    """Alternate ``L = fit(W - R^)`` and ``R^ = rounded(W - L)``, from R^ = ``start`` or 0.
 
-    ``approximate`` gives what the branch can represent of a matrix (out, in), for SVDQuant
-    (arXiv 2411.05007) its truncated SVD; ``rounded`` is any rounding of the rest; ``error`` judges
-    the combined weight ``L + R^`` and should be finite. Stops after ``iterations`` rounds or with
-    the first that is no better, and keeps the best. Raises BenchError for fewer than one round.
+    ``fit`` gives the branch that approximates a matrix (out, in), for SVDQuant (arXiv 2411.05007)
+    its truncated SVD; ``rounded`` is any rounding of the rest; ``error`` judges the combined weight
+    ``L + R^`` and should be finite. Stops after ``iterations`` rounds or with the first that is no
+    better, and keeps the best. Raises BenchError for fewer than one round.
     """
     if iterations < 1:
         raise BenchError(f"the residual loop needs at least 1 iteration, not {iterations}")
-    kept: tuple[torch.Tensor, QuantizedWeight] | None = None
+    kept: tuple[FittedBranch, QuantizedWeight] | None = None
     errors: list[float] = []
-    rest = weight
+    rest = weight if start is None else weight - start
     for _ in range(iterations):
-        branch = approximate(rest)
-        residual = rounded(weight - branch)
+        branch = fit(rest)
+        dense = branch.dense()
+        residual = rounded(weight - dense)
         values = residual.dequantize()
-        errors.append(float(error(branch + values)))
+        errors.append(float(error(dense + values)))
         if kept is not None and not errors[-1] < errors[-2]:
             break
         kept = branch, residual

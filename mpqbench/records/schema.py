@@ -63,7 +63,9 @@ class Costs(Entry):
 
     ``macs`` and the BitOPs are per forward of one image, except ``bitops_per_image`` (times
     guidance passes times steps); ``bytes`` is the packed model, ``effective_bits`` is
-    8 bytes / parameters; ``satisfied`` says whether the budget was kept.
+    8 bytes / parameters; ``satisfied`` says whether the budget was kept. ``branch_bitops`` and
+    ``branch_bytes`` are what branches take of ``bitops`` and ``bytes``, so that a budget can be
+    read with them and without them, whichever the recipe chose.
     """
 
     macs: Count
@@ -74,6 +76,8 @@ class Costs(Entry):
     bytes: Count
     effective_bits: float = Field(ge=0)
     satisfied: bool
+    branch_bitops: Count = 0
+    branch_bytes: Count = 0
 
 
 class Provenance(Entry):

@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
+from ..contracts import FittedBranch
 from ..errors import Diverged
 from ..formats import WeightFormat
 from ..models.groups import Group, linear_layer
 from ..precision import Precision
-from ..quant.build import Builder
+from ..quant.branch import applied
+from ..quant.build import Builder, Prepared
 from ..quant.linear import QuantizedInput
 
-Rounded = tuple[torch.Tensor, torch.Tensor]  # a weight in its basis, before and after rounding
+
+@dataclass(frozen=True)
+class Weights:
+    """The layers of a group side by side, (out, in) each.
+
+    ``moved`` is the weight in its basis, ``basis`` the same less its branches, ``rounded`` that on
+    its grid. ``branches`` stand with the number of their layer's first output.
+    """
+
+    moved: torch.Tensor
+    basis: torch.Tensor
+    rounded: torch.Tensor
+    branches: Sequence[tuple[int, FittedBranch]] = ()
 
 
 class Cell:
@@ -23,6 +38,7 @@ class Cell:
 
     Weights are rounded when they are first asked for, and once for all activation bits where the
     change of basis does not depend on them. A rounding of whole blocks is asked for single layers.
+    Branches are part of what is rounded once.
     """
 
     def __init__(self, model: Any, group: Group, build: Builder) -> None:
@@ -33,7 +49,7 @@ class Cell:
         biases = [layer.bias.detach() for layer in layers if layer.bias is not None]
         self.bias = torch.cat(biases) if biases else None
         self._forms: dict[Precision, Form] = {}
-        self._rounded: dict[tuple[int | None, WeightFormat], list[Rounded]] = {}
+        self._rounded: dict[tuple[int | None, WeightFormat], list[Weights]] = {}
 
     def full(self, x: torch.Tensor) -> torch.Tensor:
         """The layers as they are: input (n, tokens, in) to output (n, tokens, out of all)."""
@@ -48,48 +64,64 @@ class Cell:
 
     def _form(self, precision: Precision) -> Form:
         prepared = self.build.prepare(self.model, self.group, precision)
-        basis = torch.cat([layer.weight for layer in prepared])
-        fmt = prepared[0].data.weight_format
-        rounded = self._rounded.setdefault((precision.weight, fmt), [])
-        for known, weight in rounded:
-            if torch.equal(known, basis):
-                return Form(prepared[0].source, weight, known, self.bias)  # one copy for all
-        weight = basis
-        if precision.weight is not None:
-            rounding = self.build.rounding
-            weight = torch.cat(
-                [
-                    rounding.round(layer.weight, layer.data, fmt, precision.weight).dequantize()
-                    for layer in prepared
-                ]
-            )
+        moved = torch.cat([layer.weight for layer in prepared])
+        known = self._rounded.setdefault((precision.weight, prepared[0].data.weight_format), [])
+        for weights in known:
+            if torch.equal(weights.moved, moved):
+                return Form(prepared[0].source, weights, self.bias)  # one copy for all
+        weights = self._weights(prepared, moved, precision)
+        known.append(weights)
+        return Form(prepared[0].source, weights, self.bias)
+
+    def _weights(
+        self, prepared: Sequence[Prepared], moved: torch.Tensor, precision: Precision
+    ) -> Weights:
+        parts: list[torch.Tensor] = []
+        bases: list[torch.Tensor] = []
+        branches: list[tuple[int, FittedBranch]] = []
+        for layer in prepared:
+            part = basis = layer.weight
+            if precision.weight is not None:
+                rounded = self.build.rounded(layer)
+                part = rounded.weight.dequantize()
+                if rounded.branch is not None:
+                    branches.append((sum(len(own) for own in parts), rounded.branch))
+                    basis = basis - rounded.branch.dense()
+            parts.append(part)
+            bases.append(basis)
+        weight = torch.cat(parts)
         if not torch.isfinite(weight).all():
             raise Diverged(f"group {self.group.name}: its weight at {precision} is not finite")
-        weight = weight.to(self.weight.dtype)
-        rounded.append((basis, weight))
-        return Form(prepared[0].source, weight, basis, self.bias)
+        basis = torch.cat(bases) if branches else moved
+        return Weights(moved, basis, weight.to(self.weight.dtype), branches)
 
 
 class Form:
     """A group at one precision: ``weight`` is rounded, ``basis`` the same weight before rounding.
 
-    Both (out, in) in the basis of ``source``, which quantizes the input.
+    Both (out, in) in the basis of ``source``, which quantizes the input. With branches, ``basis``
+    is less what they hold.
     """
 
-    def __init__(
-        self,
-        source: QuantizedInput,
-        weight: torch.Tensor,
-        basis: torch.Tensor,
-        bias: torch.Tensor | None,
-    ) -> None:
+    def __init__(self, source: QuantizedInput, weights: Weights, bias: torch.Tensor | None) -> None:
         # A state is never the input of three layers here, so nothing is shared between readers.
         self.source = QuantizedInput(source.transform, source.activation)
-        self.weight, self.basis, self.bias = weight, basis, bias
+        self.weight, self.basis, self.bias = weights.rounded, weights.basis, bias
+        self._branches = weights.branches
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Input (n, tokens, in) to output (n, tokens, out of all)."""
-        return F.linear(self.source(x).to(self.weight.dtype), self.weight, self.bias)
+        quantized, moved = self.source.pair(x)
+        output = F.linear(quantized.to(self.weight.dtype), self.weight, self.bias)
+        return output + self.around(moved).to(output) if self._branches else output
+
+    def around(self, moved: torch.Tensor) -> torch.Tensor:
+        """What the branches make of the moved input (..., in): (..., out of all)."""
+        given = moved.new_zeros(*moved.shape[:-1], len(self.weight))
+        for first, branch in self._branches:
+            part = applied(branch, moved)
+            given[..., first : first + part.shape[-1]] = part
+        return given
 
 
 def cells_of(model: Any, groups: Sequence[Group], build: Builder) -> Mapping[str, Cell]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from torch import nn
 
-from ..cost import CostReport, budget_limit, count, group_macs
+from ..cost import CostReport, Operator, budget_limit, count, group_macs
 from ..formats import PER_CHANNEL, PER_TOKEN, ActivationFormat, WeightFormat
 from ..models.groups import Group, uniform_allocation
 from ..precision import FULL, Budget, Precision
@@ -49,15 +50,18 @@ def measures(
     adaln: Precision = FULL,
     weight_format: WeightFormat = PER_CHANNEL,
     activation_format: ActivationFormat = PER_TOKEN,
+    branches: Mapping[str, Sequence[Operator]] | None = None,
 ) -> list[Measure]:
     """BitOPs, bounded or not, then bytes and weight bits where ``budget`` bounds them.
 
     BitOPs are of one forward of one image. Bytes are those of a group's layers and their grids;
     what the rest of the model takes is off the limit already, but for a transform's own scales,
-    which the achieved cost counts. Weight bits are summed over weights. All costs and limits are
-    whole numbers below 2^53, and what fits is what ``CostReport.satisfied`` says.
+    which the achieved cost counts. ``branches`` by group add to BitOPs and bytes of every choice
+    that rounds weights. Weight bits are summed over weights, without branches. All costs and limits
+    are whole numbers below 2^53, and what fits is what ``CostReport.satisfied`` says.
     """
-    found = [_bitops(transformer, groups, budget, choices)]
+    beside = branches or {}
+    found = [_with(_bitops(transformer, groups, budget, choices), beside, "bitops")]
     if budget.megabytes is None and budget.weight_bits is None:
         return found
     reports = {
@@ -79,7 +83,7 @@ def measures(
         }
         rest = sum(op.bytes for op in one.operators if not op.searchable)
         limit = float(math.floor(budget.bytes) - rest)
-        found.append(Measure("bytes", "bytes", table, limit))
+        found.append(_with(Measure("bytes", "bytes", table, limit), beside, "bytes"))
     if budget.weight_bits is not None:
         weights = {name: _sum(one, name, "weights") for name in own}
         table = {
@@ -110,6 +114,16 @@ def _bitops(
     }
     limit = budget_limit(sum(macs.values()), budget)
     return Measure("bitops", "BitOPs", table, math.inf if limit is None else float(limit))
+
+
+def _with(measure: Measure, branches: Mapping[str, Sequence[Operator]], what: str) -> Measure:
+    """``measure`` and what the branches of every group take of it where weights are rounded."""
+    added = {group: sum(getattr(op, what) for op in ops) for group, ops in branches.items()}
+    table = {
+        group: {p: n + (0 if p.weight is None else added.get(group, 0)) for p, n in own.items()}
+        for group, own in measure.table.items()
+    }
+    return replace(measure, table=table)
 
 
 def _most(mean: float, count: int) -> int:

@@ -255,9 +255,6 @@ def _adaln_at(
         if group.searchable or precision.is_full:
             continue
         for layer in build.prepare(transformer, group, precision):
-            rounded = None
-            if precision.weight is not None:
-                fmt = layer.data.weight_format
-                rounded = build.rounding.round(layer.weight, layer.data, fmt, precision.weight)
+            rounded = None if precision.weight is None else build.rounded(layer)
             layers[layer.path], _ = build.finish(layer, rounded)
     return QuantizedModel(transformer, layers, {}, ())

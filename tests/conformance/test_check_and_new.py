@@ -78,6 +78,7 @@ def test_a_liar_is_named_with_its_reason(capsys, monkeypatch, liar):
         (["check", "rtn"], "method 'rtn' is a recipe"),
         (["check", "nearest", "--param", "alpha"], "--param 'alpha' is not of the form KEY=VALUE"),
         (["check", "nearest", "--param", "alpha=[1"], "--param alpha: '[1' cannot be read"),
+        (["check", "low-rank", "--param", "rank=0"], "rank must be a whole number of at least 1"),
         (["check", "uniform", "--param", "alpha=1"], "parameter of searcher 'uniform' 'alpha'"),
         (["new", "roundin", "mine"], "unknown kind of plugin to write 'roundin'; did you mean"),
         (["new", "method", "mine"], "unknown kind of plugin to write 'method'"),
@@ -110,7 +111,12 @@ def test_help_has_examples(capsys, monkeypatch, verb):
 
 @pytest.mark.parametrize(
     ("name", "kind", "number"),
-    [("uniform", "searcher", 8), ("fisher", "objective", 5), ("eng", "environment", 7)],
+    [
+        ("low-rank", "branch", 12),
+        ("uniform", "searcher", 8),
+        ("fisher", "objective", 5),
+        ("eng", "environment", 7),
+    ],
 )
 def test_every_kind_can_be_checked(capsys, monkeypatch, name, kind, number):
     code, text = call(capsys, monkeypatch, "check", name, "--quick")

@@ -13,12 +13,22 @@ from mpqbench.quant.residual import alternate
 FMT = WeightFormat(symmetric=False)
 
 
-def _low_rank(rank):
-    def approximate(matrix):
-        u, s, v = torch.linalg.svd(matrix, full_matrices=False)
-        return (u[:, :rank] * s[:rank]) @ v[:rank]
+class _Dense:
+    """A branch that is just its matrix."""
 
-    return approximate
+    def __init__(self, matrix):
+        self.matrix = matrix
+
+    def dense(self):
+        return self.matrix
+
+
+def _low_rank(rank):
+    def fit(matrix):
+        u, s, v = torch.linalg.svd(matrix, full_matrices=False)
+        return _Dense((u[:, :rank] * s[:rank]) @ v[:rank])
+
+    return fit
 
 
 def _nearest(matrix):
@@ -43,9 +53,9 @@ def test_errors_fall_until_the_last_and_the_best_pair_is_kept(seed):
     assert len(found.errors) in (best + 1, best + 2)
     kept = found.errors[: best + 1]
     assert all(later < earlier for earlier, later in itertools.pairwise(kept))
-    combined = found.branch + found.rounded.dequantize()
+    combined = found.branch.dense() + found.rounded.dequantize()
     assert float(error(combined)) == kept[-1]
-    assert torch.linalg.matrix_rank(found.branch, rtol=1e-4) == 4
+    assert torch.linalg.matrix_rank(found.branch.dense(), rtol=1e-4) == 4
 
 
 def test_more_rounds_help():
@@ -65,10 +75,8 @@ def test_more_rounds_help():
 
 def test_exact_where_the_branch_holds_the_whole_weight():
     weight = torch.outer(torch.arange(1.0, 7), torch.arange(1.0, 5))
-    found = alternate(
-        weight, lambda matrix: matrix, _nearest, lambda w: (w - weight).abs().max(), 5
-    )
-    assert torch.equal(found.branch, weight)
+    found = alternate(weight, _Dense, _nearest, lambda w: (w - weight).abs().max(), 5)
+    assert torch.equal(found.branch.dense(), weight)
     assert not found.rounded.dequantize().any()
     assert found.errors == (0.0, 0.0)
 
@@ -78,7 +86,14 @@ def test_a_worse_second_round_is_dropped():
     scores = iter([1.0, 2.0])
     found = alternate(weight, _low_rank(1), _nearest, lambda _: next(scores), 5)
     assert found.errors == (1.0, 2.0)
-    assert torch.equal(found.branch, _low_rank(1)(weight))
+    assert torch.equal(found.branch.dense(), _low_rank(1)(weight).dense())
+
+
+def test_it_may_start_from_what_rounding_alone_lost():
+    weight = _weight(0)
+    alone = _nearest(weight).dequantize()
+    found = alternate(weight, _low_rank(2), _nearest, lambda _: 0.0, 1, start=alone)
+    assert torch.equal(found.branch.dense(), _low_rank(2)(weight - alone).dense())
 
 
 def test_no_rounds_are_refused():

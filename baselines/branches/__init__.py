@@ -1,0 +1,1 @@
+"""Baseline branches, one file each."""

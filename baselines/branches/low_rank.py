@@ -1,0 +1,59 @@
+"""A low-rank branch: truncated SVD."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from mpqbench.errors import BenchError
+from mpqbench.quant.branch_settings import DEFAULT_RANK, BranchSettings, check_whole, one_size
+from mpqbench.quant.factors import BlockFactors, Grid, project
+
+if TYPE_CHECKING:
+    from mpqbench.contracts import BranchSize, LayerData
+
+
+@dataclass(frozen=True)
+class LowRank(BranchSettings):
+    """The best matrix of rank ``rank`` (SVDQuant, arXiv 2411.05007, equations 4 to 6).
+
+    ``rank`` is a number, or with ``ratio`` that share of the layer's smaller side, at least 1; rank
+    4 without either. With ``weighted`` it is the best for the layer's output (SVD of ``W C`` with
+    ``C C^T`` the moment), and ``randomized`` takes an SVD of a random sketch.
+    """
+
+    rank: int | None = None
+    ratio: float | None = None
+    randomized: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        one_size(rank=self.rank, ratio=self.ratio)
+        if self.rank is not None:
+            check_whole("rank", self.rank)
+        if self.ratio is not None and not 0 < self.ratio <= 1:
+            raise BenchError(f"ratio lies above 0 and is at most 1, not {self.ratio}")
+
+    def size(self, out_features: int, in_features: int) -> BranchSize:
+        """``rank (out + in)`` numbers and multiplications."""
+        return self._grid(out_features, in_features).size(self.bits)
+
+    def fit(self, target: torch.Tensor, layer: LayerData) -> BlockFactors:
+        """The best approximation of target (out, in)."""
+        drawn = torch.Generator().manual_seed(layer.seed) if self.randomized else None
+        return project(
+            target,
+            self._grid(*target.shape),
+            self.bits,
+            moment=self.moment(layer),
+            generator=drawn,
+            name=layer.name,
+        )
+
+    def _grid(self, out: int, width: int) -> Grid:
+        rank = self.rank or DEFAULT_RANK
+        if self.ratio is not None:
+            rank = max(1, round(self.ratio * min(out, width)))
+        return Grid(out, width, rank=rank)

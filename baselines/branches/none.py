@@ -1,0 +1,26 @@
+"""No branch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mpqbench.errors import BenchError
+
+if TYPE_CHECKING:
+    import torch
+
+    from mpqbench.contracts import BranchSize, FittedBranch, LayerData
+
+
+@dataclass(frozen=True)
+class NoBranch:
+    """Nothing beside the rounded weight: the control of every branch."""
+
+    def size(self, out_features: int, in_features: int) -> BranchSize | None:
+        """No branch for any layer."""
+        return None
+
+    def fit(self, target: torch.Tensor, layer: LayerData) -> FittedBranch:
+        """Raises BenchError: what has no size is not fitted."""
+        raise BenchError(f"layer {layer.name}: branch 'none' cannot be fitted")

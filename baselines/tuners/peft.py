@@ -1,0 +1,83 @@
+"""Parameter-efficient tuning: branches and scales, with the integers of the weights frozen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mpqbench.errors import BenchError, unknown
+from mpqbench.models.sampling import image_seed
+from mpqbench.quant.trainable import Free, FrozenIntegers, low_rank_adapter
+from mpqbench.tuning.distil import retrain
+from mpqbench.tuning.settings import Training, check_positive
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from mpqbench.tuning.loop import Curve
+    from mpqbench.tuning.student import Lessons, Student
+
+ADAPTERS = ("auto", "branch", "lora", "none")
+
+
+@dataclass(frozen=True)
+class PEFT(Training):
+    """Distils full precision into branches, scales, zero points and biases (our choice of parts).
+
+    The weight stays ``s (q - z)`` with the integers q that rounding chose, a byte each while
+    training, as QLoRA (arXiv 2305.14314) keeps its frozen weights. Trained are:
+
+    - ``adapter``: ``branch``, the branches that the recipe put beside layers, at their own bits;
+      ``lora``, a branch of ``rank`` at 16 bits beside every searchable layer that has none (arXiv
+      2106.09685), whose bytes and BitOPs are counted; ``auto``, both; or ``none``;
+    - ``scales``: s, with LSQ's gradient (arXiv 1902.08153), in the logarithm; ``zeros``: z too, a
+      real number from then on, counted at 16 bits instead of the weight's;
+    - ``biases``.
+
+    ``rate`` is that of adapters and biases, ``scale_rate`` that of log s, and of z in units of s.
+    """
+
+    adapter: str = "auto"
+    rank: int = 4
+    scales: bool = True
+    zeros: bool = True
+    biases: bool = True
+    rate: float = 3e-3
+    scale_rate: float = 3e-3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.adapter not in ADAPTERS:
+            raise unknown("adapter", str(self.adapter), ADAPTERS)
+        if self.rank < 1:
+            raise BenchError(f"rank must be at least 1, not {self.rank}")
+        check_positive(self, "rate", "scale_rate")
+        if self.zeros and not self.scales:
+            raise BenchError("zero points are trained with their scales: set zeros to false too")
+        if self.adapter == "none" and not (self.scales or self.biases):
+            raise BenchError("nothing to train: choose an adapter, scales or biases")
+
+    def tune(self, student: Student, lessons: Lessons) -> Curve:
+        """Train in place. Raises Diverged where a loss is not finite."""
+        branches = self._branches(student, lessons.seed)
+        sources: dict[str, dict[str, nn.Module]] = {}
+        for path, layer in student.layers.items():
+            sources[path] = {}
+            if self.scales and path in student.rounded:
+                sources[path]["weight"] = FrozenIntegers(student.rounded[path], self.zeros)
+            if self.biases and layer.bias is not None:
+                sources[path]["bias"] = Free(layer.bias)
+        return retrain(self, student, lessons, sources, branches, self.rate, self.scale_rate)
+
+    def _branches(self, student: Student, seed: int) -> dict[str, Any]:
+        """The branches to train by path, those that are added now among them."""
+        found: dict[str, Any] = {}
+        for path, layer in student.layers.items():
+            branch = student.branch(path)
+            if branch is not None and self.adapter in ("auto", "branch"):
+                found[path] = branch
+            if branch is None and self.adapter in ("auto", "lora") and student.branchable(path):
+                own = image_seed(seed, f"adapter/{path}", 0)
+                found[path] = low_rank_adapter(layer, self.rank, own)
+                student.add_branch(path, found[path])
+        return found

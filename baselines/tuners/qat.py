@@ -1,0 +1,48 @@
+"""Quantization-aware training: every quantized weight learns, rounded in every forward."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mpqbench.quant.trainable import Free, RoundedWeight
+from mpqbench.tuning.distil import retrain
+from mpqbench.tuning.settings import Training, check_positive
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from mpqbench.tuning.loop import Curve
+    from mpqbench.tuning.student import Lessons, Student
+
+
+@dataclass(frozen=True)
+class QAT(Training):
+    """LSQ (arXiv 1902.08153) with full precision's outputs as targets, so it needs no data.
+
+    Trained are the weights and scales of all quantized layers, their biases, and branches where the
+    recipe has them; zero points, embeddings and the final layer stay. Weights are kept in float32
+    and begin at what rounding made of them, so the first step is the post-training model's; they
+    are rounded straight-through in every forward and for good at the end: no byte is added.
+    ``rate`` is that of weights, biases and branches, ``scale_rate`` that of log s.
+    """
+
+    rate: float = 3e-4
+    scale_rate: float = 1e-3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_positive(self, "rate", "scale_rate")
+
+    def tune(self, student: Student, lessons: Lessons) -> Curve:
+        """Train in place. Raises Diverged where a loss is not finite."""
+        sources: dict[str, dict[str, nn.Module]] = {}
+        for path, layer in student.layers.items():
+            sources[path] = {}
+            if path in student.rounded:
+                sources[path]["weight"] = RoundedWeight(student.rounded[path])
+            if layer.bias is not None:
+                sources[path]["bias"] = Free(layer.bias)
+        all_branches = {path: student.branch(path) for path in student.layers}
+        branches = {path: branch for path, branch in all_branches.items() if branch is not None}
+        return retrain(self, student, lessons, sources, branches, self.rate, self.scale_rate)

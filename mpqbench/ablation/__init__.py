@@ -1,0 +1,1 @@
+"""Ablations: what each component of a method is worth, by factorial designs and sweeps."""

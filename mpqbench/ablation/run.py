@@ -1,0 +1,105 @@
+"""A factorial ablation from its plan to its files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import BenchError
+from ..recipe import Job, Suite, validate
+from ..records.schema import JobRecord
+from ..records.store import RecordStore, write_atomic
+from ..report.ablation import cell_table, effect_sections
+from ..report.latex import latex_table
+from ..report.render import to_csv, to_markdown
+from ..report.table import Table
+from ..report.write import write_report
+from ..study.jobs import Session
+from ..suite import plan as plan_jobs
+from ..suite import run_suite
+from .plan import Cell, Plan, recipes_of
+from .responses import Scale, cell_means, effects_table
+
+Jobs = Sequence[tuple[RecordStore, list[Job]]]
+
+
+def suite_of(cells: Sequence[Cell], given: Mapping[str, Any]) -> Suite:
+    """The suite that runs ``cells``, which change the same fields of the protocol.
+
+    ``given`` has the other keys of a suite, ``protocol`` with all its fields. Raises BenchError.
+    """
+    methods = tuple(recipe.model_dump(mode="json") for recipe in recipes_of(cells))
+    protocol = {**given["protocol"], **cells[0].protocol}
+    return validate(Suite, {**given, "methods": methods, "protocol": protocol}, "ablation")
+
+
+def jobs_of(cells: Sequence[Cell], given: Mapping[str, Any], session: Session) -> Jobs:
+    """All jobs, with the store of each list of them: cells of one protocol share one.
+
+    Cells that change the protocol have a folder each, named like the cell, because their
+    full-precision jobs differ too. Raises BenchError where two cells have one name.
+    """
+    for at, cell in enumerate(cells):
+        if cell.name in [other.name for other in cells[:at]]:
+            raise BenchError(f"two cells are called '{cell.name}': run them one by one")
+    plain = [cell for cell in cells if not cell.protocol]
+    parts = [(session.store, plain)] if plain else []
+    parts += [(RecordStore(session.store.folder / c.name), [c]) for c in cells if c.protocol]
+    return [
+        (store, plan_jobs(suite_of(own, given), session.registry, session.device))
+        for store, own in parts
+    ]
+
+
+def run_jobs(jobs: Jobs, session: Session) -> list[list[JobRecord]]:
+    """Records of every list of jobs; what is done is not done again."""
+    return [
+        run_suite(own, session.resources, store, session.reporter, fresh=False)
+        for store, own in jobs
+    ]
+
+
+def run_plan(
+    plan: Plan, given: Mapping[str, Any], session: Session, scale: Scale
+) -> tuple[list[Path], bool]:
+    """Runs every cell; writes ``ablation.*``, ``effects.csv``, figures and the usual report.
+
+    Returns the paths, and whether a job failed. Raises BenchError where ``scale`` cannot be used.
+    """
+    from ..report.ablation_figures import write_effect_figures
+
+    batches = run_jobs(jobs_of(plan.cells, given, session), session)
+    records = [record for batch in batches for record in batch]
+    rows = [(dict(zip(plan.levels, c.levels, strict=True)), c.recipe.name) for c in plan.cells]
+    table = cell_table(rows, batches)
+    effects = effects_table(plan, records, scale)
+    title, folder = f"Ablation of {plan.method.name}", session.store.folder
+    ticks = {factor: plan.base[factor] for factor, own in plan.levels.items() if len(own) == 2}
+    text = f"{to_markdown(table, title)}\n{effect_sections(effects, table.blocks[0].extractor)}"
+    paths = write_cells(folder, table, text, latex_table(table, title, ticks))
+    paths.append(folder / "effects.csv")
+    content = effects.to_csv(index=False, float_format="%.10g", lineterminator="\n")
+    write_atomic(paths[-1], content.encode())
+    paths += write_effect_figures(
+        effects,
+        plan.levels,
+        cell_means(plan, records, scale),
+        table.blocks[0].extractor,
+        folder / "figures" / "ablation",
+    )
+    return paths + write_report(folder), has_failed(records)
+
+
+def write_cells(folder: Path, table: Table, markdown: str, latex: str) -> list[Path]:
+    """Writes ``ablation.csv``, ``.md`` and ``.tex``."""
+    paths = []
+    for kind, text in (("csv", to_csv(table)), ("md", markdown), ("tex", latex)):
+        paths.append(folder / f"ablation.{kind}")
+        write_atomic(paths[-1], text.encode())
+    return paths
+
+
+def has_failed(records: Sequence[JobRecord]) -> bool:
+    """Whether a job failed: a diverged or infeasible one is a result."""
+    return any(record.status == "failed" for record in records)

@@ -1,0 +1,136 @@
+"""``mpqbench ablate``: what each component of a method is worth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..errors import BenchError
+from .study import _finish, _overrides, _session, _shared
+
+if TYPE_CHECKING:
+    from ..ablation.plan import Plan, Sweep
+    from ..recipe import Recipe
+    from ..registry import Registry
+
+
+@click.command("ablate")
+@click.argument("method", metavar="METHOD")
+@click.option("--factor", "factors", multiple=True, metavar="SLOT=A|B|...",
+              help="Levels of a slot: names, '{name: eng, noise: 0.5}' or 'half: {...}'; "
+              "repeatable.  [default: every slot the method fills, on and off]")  # fmt: skip
+@click.option("--factors", "file", type=click.Path(path_type=Path), metavar="FILE.yaml",
+              help="{factor: {level: {slot: choice, ...}}}")  # fmt: skip
+@click.option("--sweep", "sweeps", multiple=True, metavar="SLOT.PARAM=1,2,...",
+              help="Vary one number instead; also protocol.FIELD; repeatable.")  # fmt: skip
+@click.option("--full/--one-at-a-time", default=True,
+              help="All combinations of levels (default), or each level alone.")  # fmt: skip
+@click.option("--scale", type=click.Choice(["log", "linear"]), default="log", show_default=True,
+              help="Effects as ratios or as differences.")  # fmt: skip
+@click.option("--budget", multiple=True, metavar="W4A4", help="Repeatable.  [default: W4A4, W3A3]")
+@click.option("--seeds", metavar="0,1,2", help="Separated by commas.  [default: 0]")
+@click.option("--protocol", "protocol_name", default="quick", show_default=True, metavar="NAME",
+              help="What images are made and judged by.")  # fmt: skip
+@click.option("-n", "--dry-run", is_flag=True, help="Print the factors and jobs; run nothing.")
+@_shared
+def ablate(
+    method: str, factors: tuple[str, ...], file: Path | None, sweeps: tuple[str, ...], full: bool,
+    scale: Any, budget: tuple[str, ...], seeds: str | None, protocol_name: str, dry_run: bool,
+    **shared: Any,
+) -> None:  # fmt: skip
+    """Switch the components of METHOD on and off, in all combinations, and tell what each is worth.
+
+    METHOD is a name or a YAML file with a recipe. The same command goes on where it was stopped.
+
+    \b
+    Examples:
+      mpqbench ablate treeq-search --budget W3A3 --seeds 0,1,2
+      mpqbench ablate treeq-search --factor "searcher=tss|ilp|uniform" --one-at-a-time
+      mpqbench ablate treeq-search --sweep environment.noise=0,0.25,0.5,1
+      mpqbench ablate gptq --sweep protocol.calibration=16,64,256
+    """
+    from ..ablation.run import run_plan
+    from ..ablation.sweeps import run_sweeps
+    from .run import parse_seeds
+
+    if sweeps and (factors or file or not full):
+        raise BenchError("--sweep varies one number by itself: leave out the factors")
+    chosen = {"budgets": budget, "seeds": parse_seeds(seeds) if seeds else ()}
+    given = _suite(_overrides(chosen, shared), protocol_name)
+    session, recipe = _opened(method, shared)
+    if sweeps:
+        swept = _sweeps(sweeps, recipe, session.registry)
+        if dry_run:
+            cells = [cell for one in swept for cell in one.cells.values()]
+            _show(cells, given, session)
+            return
+        _finish(*run_sweeps(swept, given, session))
+        return
+    plan = _plan(recipe, factors, file, full, session.registry)
+    if dry_run:
+        for name, levels in plan.levels.items():
+            shown = [f"{level} *" if level == plan.base[name] else level for level in levels]
+            click.echo(f"{name}: {', '.join(shown)}")
+        _show(plan.cells, given, session)
+        return
+    _finish(*run_plan(plan, given, session, scale))
+
+
+def _suite(overrides: dict[str, Any], protocol: str) -> dict[str, Any]:
+    """Keys of a suite but its methods."""
+    from ..errors import unknown
+    from ..recipe import PROTOCOLS
+
+    if protocol not in PROTOCOLS:
+        raise unknown("protocol", protocol, PROTOCOLS)
+    fields = PROTOCOLS[protocol].model_dump() | overrides.pop("protocol", {})
+    return {"name": "ablation", "budgets": ("W4A4", "W3A3"), **overrides, "protocol": fields}
+
+
+def _opened(method: str, shared: dict[str, Any]) -> tuple[Any, Recipe]:
+    from ..recipe import read_yaml
+
+    is_file = method.endswith((".yaml", ".yml"))
+    name = Path(method).stem if is_file else method
+    session = _session(f"ablate-{name}", shared)
+    if not is_file:
+        return session, session.registry.method(method)
+    data = read_yaml(Path(method))
+    if not isinstance(data, dict):
+        raise BenchError(f"{method}: a recipe is a mapping with name, base, searcher, ...")
+    return session, session.registry.method({"name": name, **data})
+
+
+def _plan(
+    recipe: Recipe, factors: tuple[str, ...], file: Path | None, full: bool, registry: Registry
+) -> Plan:
+    from ..ablation.factors import default_factors, factors_from, parse_factor
+    from ..ablation.plan import factorial
+    from ..recipe import read_yaml
+
+    found = [parse_factor(text, recipe) for text in factors]
+    if file is not None:
+        found += factors_from(read_yaml(file), str(file))
+    return factorial(recipe, found or default_factors(recipe), registry, full=full)
+
+
+def _sweeps(texts: tuple[str, ...], recipe: Recipe, registry: Registry) -> list[Sweep]:
+    from ..ablation.plan import sweep
+
+    return [sweep(text, recipe, registry) for text in texts]
+
+
+def _show(cells: Any, given: dict[str, Any], session: Any) -> None:
+    from ..ablation.run import jobs_of
+    from ..suite import look_up
+
+    shared = [cell for cell in cells if cell.name != cell.recipe.name]
+    for cell in shared:
+        click.echo(f"{cell.name} is {cell.recipe.name}")
+    for store, jobs in jobs_of(cells, given, session):
+        click.echo(f"{len(jobs)} jobs into {store.folder}:")
+        for planned in look_up(jobs, session.resources, store):
+            state = "done before" if planned.cached else "to run"
+            click.echo(f"  {planned.job.id:60s} {planned.fingerprint}  {state}")

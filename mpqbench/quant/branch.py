@@ -1,0 +1,145 @@
+"""The branch of a layer: when there is one, how it is fitted, what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..contracts import Branch, BranchSize, FittedBranch, LayerData, QuantizedWeight, Rounding
+from ..cost import Operator
+from ..errors import BenchError
+from ..models.groups import Group, linear_layer
+from .affine import own_round_trip
+from .residual import alternate
+from .storage import packed_bytes
+
+INITS = ("weight", "residual")
+BITS = (8, 16)
+
+
+def round_beside(
+    weight: torch.Tensor, data: LayerData, rounding: Rounding, branch: Branch
+) -> tuple[QuantizedWeight, FittedBranch | None]:
+    """Weight (out, in) as a rounded residual and a branch, fitted to each other in turn.
+
+    The loop judges the combined weight by the output error where the layer has a moment, and else
+    by the squared error. No branch where rounding alone loses nothing, which is tried first. Raises
+    BenchError where the fitted branch has not the size that was planned.
+    """
+    bits = data.precision.weight
+    assert bits is not None
+
+    def rounded(matrix: torch.Tensor) -> QuantizedWeight:
+        return rounding.round(matrix, data, data.weight_format, bits)
+
+    alone = rounded(weight)
+    values = alone.dequantize()
+    if torch.equal(values, weight) or not torch.isfinite(values).all():
+        return alone, None  # what is not finite is for the caller to name
+    found = alternate(
+        weight,
+        lambda target: _fitted(branch, target, data),
+        rounded,
+        lambda combined: squared_error(combined - weight, data.moment),
+        getattr(branch, "iterations", 1),
+        values if getattr(branch, "init", "weight") == "residual" else None,
+    )
+    return found.rounded, found.branch
+
+
+def branch_of_rest(
+    weight: torch.Tensor, data: LayerData, rounded: QuantizedWeight, branch: Branch
+) -> FittedBranch | None:
+    """The branch of what a rounding lost of weight (out, in), where nothing can be rounded again:
+    a rounding of whole blocks has seen all layers together. None where nothing was lost.
+    """
+    rest = weight - rounded.dequantize()
+    return _fitted(branch, rest, data) if rest.any() else None
+
+
+def squared_error(difference: torch.Tensor, moment: torch.Tensor | None) -> float:
+    """``sum d^2`` of a difference d (out, in), or ``sum d M d^T`` with a moment M; in float64."""
+    own = difference.double()
+    return float((own * (own if moment is None else own @ moment.double())).sum())
+
+
+def branch_size(branch: Branch | None, group: Group, out: int, width: int) -> BranchSize | None:
+    """What the branch of a layer (out, width) of ``group`` takes, where its weight is rounded.
+
+    The layers of a policy, adaLN, get none (SVDQuant leaves them out too): in a DiT they hold a
+    third of the weights and hardly any of the error. Raises BenchError for bits but 8 and 16.
+    """
+    size = None if branch is None or not group.searchable else branch.size(out, width)
+    if size is not None and size.bits not in BITS:
+        raise BenchError(f"a branch has 8 or 16 bits, not {size.bits}")
+    return size
+
+
+def branch_operator(path: str, group: Group, size: BranchSize) -> Operator:
+    """The branch of the layer at ``path`` as the cost counts it."""
+    return Operator(
+        f"{path}.branch",
+        "branch",
+        size.macs_per_token * group.tokens,
+        weight_bits=size.bits,
+        activation_bits=size.bits,
+        weights=size.numbers,
+        scale_bytes=packed_bytes(size.extra_bits, 1),
+    )
+
+
+def branch_operators(
+    branch: Branch | None, transformer: nn.Module, groups: Sequence[Group]
+) -> Mapping[str, Sequence[Operator]]:
+    """The branches of every searchable group at any rounded precision, before any is fitted.
+
+    The meta device is enough.
+    """
+    found: dict[str, list[Operator]] = {group.name: [] for group in groups if group.searchable}
+    for group in groups:
+        for path in group.layers:
+            layer = linear_layer(transformer, path)
+            size = branch_size(branch, group, layer.out_features, layer.in_features)
+            if size is not None:
+                found[group.name].append(branch_operator(path, group, size))
+    return found
+
+
+def share_of(branches: Mapping[str, Sequence[Operator]]) -> str:
+    """What branches by group take of a budget, as the end of a sentence; nothing without any."""
+    operators = [op for own in branches.values() for op in own]
+    if not operators:
+        return ""
+    return (
+        f"; the branches alone take {sum(op.bitops for op in operators):,} BitOPs and "
+        f"{sum(op.bytes for op in operators):,} bytes of it: make them smaller, or leave them out "
+        "of the budget with branch_in_budget: false"
+    )
+
+
+def applied(branch: FittedBranch, x: torch.Tensor) -> torch.Tensor:
+    """What ``branch`` makes of the moved input (..., in) float32: (..., out)."""
+    return branch(operand(x, branch.size.bits))
+
+
+def operand(x: torch.Tensor, bits: int) -> torch.Tensor:
+    """``x`` (..., channels) as a product of a branch at ``bits`` reads it.
+
+    At 8 bits on an asymmetric grid for each token, straight-through for gradients.
+    """
+    if bits != 8:
+        return x
+    with torch.no_grad():
+        values = own_round_trip(x, bits, symmetric=False)
+    return x + (values - x).detach() if torch.is_grad_enabled() and x.requires_grad else values
+
+
+def _fitted(branch: Branch, target: torch.Tensor, data: LayerData) -> FittedBranch:
+    fitted: Any = branch.fit(target, data)
+    planned = branch.size(*target.shape)
+    if fitted.size != planned:
+        raise BenchError(f"layer {data.name}: its branch takes {fitted.size}, planned {planned}")
+    return fitted

@@ -1,0 +1,194 @@
+"""Figures of an ablation: effects with their intervals, and how pairs of factors go together."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .ablation import change_of
+from .columns import frechet_names
+from .search.drawing import (
+    LOG_FROM,
+    PAGE,
+    drawing,
+    grid,
+    legend_above,
+    look,
+    note_below,
+    readable_ticks,
+)
+from .style import COLOURS, FULL_COLOUR, save
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Levels = Mapping[str, Sequence[str]]
+_KINDS = {
+    "contrast": ("averaged over the other factors", COLOURS[0], COLOURS[0], "o", 0.13),
+    "alone": ("all else at the base", COLOURS[1], "white", "s", -0.13),
+}
+
+
+def write_effect_figures(
+    effects: pd.DataFrame,
+    levels: Levels,
+    means: Mapping[tuple[str, str], np.ndarray],
+    extractor: str | None,
+    folder: Path,
+) -> list[Path]:
+    """Writes ``effects-BUDGET`` and, with two factors or more, ``interactions-RESPONSE-BUDGET``.
+
+    ``effects`` as ``ablation.responses.effects_table`` gives them; ``means`` by budget and response
+    have the value of every cell (levels of factor 1, levels of factor 2, ...), NaN where there is
+    none. Returns the paths.
+    """
+    headers = {"fd": frechet_names(extractor)[0], "output_mse": "output MSE"}
+    paths: list[Path] = []
+    if effects.empty:
+        return paths
+    log = effects.scale.iloc[0] == "log"
+    for budget, own in effects.groupby("budget", sort=False):
+        shown = own[own.kind.isin(list(_KINDS))]
+        paths += save(effect_figure(shown, headers, log, str(budget)), folder / f"effects-{budget}")
+    for (budget, response), values in means.items():
+        if len(levels) > 1 and np.isfinite(values).any():
+            figure = interaction_figure(levels, values, headers[response], log, budget)
+            paths += save(figure, folder / f"interactions-{response}-{budget}")
+    return paths
+
+
+def effect_figure(
+    effects: pd.DataFrame, headers: Mapping[str, str], log: bool, title: str
+) -> Figure:
+    """A row for every change of a level and a panel for every response."""
+    changes = list(dict.fromkeys(change_of(row) for row in effects.to_dict("records")))
+    responses = list(dict.fromkeys(effects.response))
+    width = 1.6 + 2.2 * len(responses)
+    with drawing(width, 1.2 + 0.34 * len(changes)) as figure:
+        panels: Any = figure.subplots(1, len(responses), sharey=True, squeeze=False)[0]
+        for axes, response in zip(panels, responses, strict=True):
+            _forest(axes, effects[effects.response == response], changes, log)
+            axes.set_xlabel(f"{headers[response]}, {'ratio' if log else 'difference'}")
+        panels[0].set_yticks(range(len(changes)), changes)
+        panels[0].set_ylim(len(changes) - 0.5, -0.5)
+        panels[0].set_title(title, loc="left")
+        handles: dict[str, Any] = {}
+        for axes in panels:
+            marks, names = axes.get_legend_handles_labels()
+            handles |= dict(zip(names, marks, strict=True))
+        if handles:
+            legend_above(figure, handles, width)
+        note_below(figure, _interval_note(effects, headers), width)
+    return figure
+
+
+def interaction_figure(
+    levels: Levels, values: np.ndarray, header: str, log: bool, title: str
+) -> Figure:
+    """A panel for every pair of factors: means over the cells that share two levels, a line for
+    each level of the second. A mean that lacks a cell is not drawn."""
+    pairs = list(itertools.combinations(range(len(levels)), 2))
+    columns = min(3, len(pairs))
+    rows = math.ceil(len(pairs) / columns)
+    width = PAGE * columns / 3 + 0.4 * (columns < 3)
+    scaled = np.log(values) if log else values
+    with drawing(width, 0.4 + 2.3 * rows) as figure:
+        panels: Any = figure.subplots(rows, columns, squeeze=False, sharey=True)
+        for axes, pair in itertools.zip_longest(panels.flat, pairs):
+            if pair is None:
+                axes.set_visible(False)
+                continue
+            means = scaled.mean(axis=tuple(set(range(values.ndim)) - set(pair)))
+            _lines(axes, levels, pair, np.exp(means) if log else means)
+        if log:
+            _log_y(panels.flat[0], scaled)
+        for axes in panels[:, 0]:
+            axes.set_ylabel(header)
+        kind = "geometric means" if log else "means"
+        parallel = "On this scale parallel" if log else "Parallel"
+        text = (
+            f"{title}: {kind} over the other factors and seeds. {parallel} lines: no interaction."
+        )
+        note_below(figure, text, width)
+    return figure
+
+
+def _interval_note(effects: pd.DataFrame, headers: Mapping[str, str]) -> str:
+    without = [headers[str(r)] for r, own in effects.groupby("response") if own.low.isna().all()]
+    if not without:
+        return "95 % intervals, which may be smaller than a marker."
+    rest = "" if len(without) == effects.response.nunique() else "95 % intervals; "
+    return f"{rest}no intervals of {' and '.join(without)}."
+
+
+def _forest(axes: Axes, effects: pd.DataFrame, changes: Sequence[str], log: bool) -> None:
+    axes.axvline(1 if log else 0, color=FULL_COLOUR, linewidth=0.8)
+    ends: list[float] = []
+    for kind, (label, colour, face, marker, shift) in _KINDS.items():
+        rows = effects[(effects.kind == kind) & effects.effect.notna()].to_dict("records")
+        for number, row in enumerate(rows):
+            known = not math.isnan(row["low"])
+            low, high = (row["low"], row["high"]) if known else (row["effect"], row["effect"])
+            axes.errorbar(
+                [row["effect"]], [changes.index(change_of(row)) + shift],
+                xerr=[[row["effect"] - low], [high - row["effect"]]] if known else None,
+                fmt=marker, color=colour, markerfacecolor=face, markersize=4, elinewidth=0.9,
+                capsize=2, label="" if number else label,
+            )  # fmt: skip
+            ends += [low, high]
+    grid(axes)
+    if log:
+        _log_x(axes, [1.0, *ends])
+
+
+def _log_x(axes: Axes, ends: Iterable[float]) -> None:
+    """A logarithmic axis of ratios, with room at both ends."""
+    low, high = min(ends := list(ends)), max(ends)
+    room = max((high / low) ** 0.06, 1.02)
+    axes.set_xscale("log")
+    axes.set_xlim(low / room, high * room)
+    _ticks(axes.xaxis, high / low, 5)
+
+
+def _log_y(axes: Axes, scaled: np.ndarray) -> None:
+    known = np.exp(scaled[np.isfinite(scaled)])
+    axes.set_yscale("log")
+    _ticks(axes.yaxis, float(known.max() / known.min()), 7)
+
+
+def _ticks(axis: Any, ratio: float, most: int) -> None:
+    """Round numbers; where the ends are close those of a linear axis, of which there are enough."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
+
+    if ratio >= LOG_FROM:
+        readable_ticks(axis, ratio)
+        return
+    axis.set_major_locator(MaxNLocator(most, steps=[1, 2, 5, 10]))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
+    axis.set_minor_locator(NullLocator())
+
+
+def _lines(axes: Axes, levels: Levels, pair: tuple[int, int], means: np.ndarray) -> None:
+    """``means`` (levels of the first factor, levels of the second)."""
+    (across, ticks), (lines, names) = (list(levels.items())[axis] for axis in pair)
+    for number, name in enumerate(names):
+        axes.plot(
+            range(len(ticks)), means[:, number], label=name, markersize=4, linewidth=1.1,
+            **look(number),
+        )  # fmt: skip
+    axes.set_xticks(range(len(ticks)), list(ticks))
+    axes.set_xlim(-0.3, len(ticks) - 0.7)
+    axes.set_xlabel(across)
+    axes.legend(
+        title=lines, frameon=False, title_fontsize=7, loc="lower left", bbox_to_anchor=(-0.05, 1),
+        ncols=len(names) if sum(map(len, names)) < 20 else 1, handlelength=1.2, columnspacing=0.8,
+        handletextpad=0.4, alignment="left",
+    )  # fmt: skip
+    grid(axes)

@@ -1,0 +1,1 @@
+"""Training after quantization: distillation against the full-precision model, without data."""

@@ -1,0 +1,86 @@
+"""How training goes, whatever is trained: the parameters that all tuners share."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..errors import BenchError, unknown
+
+if TYPE_CHECKING:
+    import torch
+
+SCHEDULES = ("cosine", "constant")
+WEIGHTINGS = ("uniform", "min-snr")
+SNR_BOUND = 5.0
+_AT_LEAST_ONE = ("trajectories", "held_out", "steps", "batch", "every", "patience")
+
+
+@dataclass(frozen=True)
+class Training:
+    """Steps, batches, rates over time, and when to stop.
+
+    It learns from ``trajectories`` images of full precision and is judged on ``held_out`` others,
+    every ``every`` steps: after ``patience`` of these without a new best it ends, as it does after
+    ``steps`` steps or ``seconds`` of training, and the best parameters stay. Steps are of AdamW,
+    with ``batch`` inputs. The rates rise linearly over ``warmup`` steps, then stay, or fall to 0
+    over ``steps`` as a half cosine; gradients are clipped to the norm ``clip``.
+
+    ``weighting`` of the squared error by noise level: ``uniform``, or ``min-snr``, ``min(SNR, 5) /
+    SNR`` (arXiv 2303.09556, for predicted noise), which counts the last, nearly clean steps less.
+    With ``ema`` > 0 the judged and kept parameters are a running average of that decay.
+    ``checkpointing`` computes blocks twice to save memory; ``autocast`` uses bfloat16 on a GPU and
+    has no effect elsewhere.
+    """
+
+    trajectories: int = 200
+    held_out: int = 50
+    steps: int = 2000
+    seconds: float | None = None
+    batch: int = 32
+    schedule: str = "cosine"
+    warmup: int = 50
+    clip: float = 1.0
+    weight_decay: float = 0.0
+    ema: float = 0.0
+    weighting: str = "uniform"
+    every: int = 100
+    patience: int = 5
+    checkpointing: bool = False
+    autocast: bool = True
+
+    def __post_init__(self) -> None:
+        for name in _AT_LEAST_ONE:
+            if getattr(self, name) < 1:
+                raise BenchError(f"{name} must be at least 1, not {getattr(self, name)}")
+        check_positive(self, "clip", *(["seconds"] if self.seconds is not None else []))
+        if self.warmup < 0 or self.weight_decay < 0:
+            name = "warmup" if self.warmup < 0 else "weight_decay"
+            raise BenchError(f"{name} must not be negative, but is {getattr(self, name)}")
+        if not 0 <= self.ema < 1:
+            raise BenchError(f"ema must be at least 0 and below 1, not {self.ema}")
+        for name, valid in (("schedule", SCHEDULES), ("weighting", WEIGHTINGS)):
+            if getattr(self, name) not in valid:
+                raise unknown(name, str(getattr(self, name)), valid)
+
+    def rate_factor(self, step: int) -> float:
+        """What the rates are multiplied with in ``step``, from 0."""
+        warm = min(1.0, (step + 1) / (self.warmup + 1))
+        if self.schedule == "constant":
+            return warm
+        return warm * 0.5 * (1 + math.cos(math.pi * step / self.steps))
+
+    def weights(self, signal: torch.Tensor) -> torch.Tensor:
+        """Weight (n,) of latents with the given share of signal in their variance."""
+        if self.weighting == "uniform":
+            return signal.new_ones(signal.shape)
+        ratio = signal / (1 - signal).clamp(min=1e-12)
+        return (SNR_BOUND / ratio).clamp(max=1)
+
+
+def check_positive(settings: object, *names: str) -> None:
+    """Raises BenchError for the first of the fields that is not above 0."""
+    for name in names:
+        if not getattr(settings, name) > 0:
+            raise BenchError(f"{name} must be positive, not {getattr(settings, name)}")

@@ -1,0 +1,129 @@
+"""The quantized model as a tuner sees it, and the lessons it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ..contracts import QuantizedWeight
+from ..errors import BenchError
+from ..models.groups import Group
+from ..models.loading import DiTModel
+from ..progress import Quiet, Reporter
+from ..quant.apply import QuantizedModel
+from ..quant.branch import branch_operator
+from ..quant.linear import QuantizedLinear
+from ..quant.storage import SCALE_BYTES, packed_bytes
+from ..recipe import Protocol
+from .checkpoint import Checkpoint
+from .trajectories import HELD_OUT, TRAIN, Trajectories, TrajectoryStore
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """What a tuner is given beside the student: full precision's trajectories and where to work.
+
+    ``held_out`` are of other noise than ``train``. ``seed`` is the tuner's only source of random
+    numbers. Whatever is in ``checkpoint`` is to be resumed.
+    """
+
+    train: Trajectories
+    held_out: Trajectories
+    seed: int
+    device: str
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)
+    reporter: Reporter = field(default_factory=Quiet)
+
+
+def record_lessons(
+    tuner: Any,
+    model: DiTModel,
+    protocol: Protocol,
+    seed: int,
+    device: str,
+    folder: Path,
+    checkpoint: Checkpoint,
+    reporter: Reporter,
+) -> Lessons:
+    """The trajectories that ``tuner`` asks for, from ``folder`` or recorded there.
+
+    ``folder`` belongs to this model, protocol and seed. The model must be in full precision where
+    they are not on disk yet. Raises as ``TrajectoryStore.record``.
+    """
+    parts = []
+    for axis, images in ((TRAIN, tuner.trajectories), (HELD_OUT, tuner.held_out)):
+        store = TrajectoryStore(folder / axis)
+        with reporter.stage(f"recording trajectories: {axis}", images) as advance:
+            parts.append(store.record(model, protocol, seed, device, images, axis, advance))
+    return Lessons(parts[0], parts[1], seed, device, checkpoint, reporter)
+
+
+class Student:
+    """A quantized model that can be trained. What is changed through it stays counted.
+
+    ``transformer`` is called with (latents, times, classes); ``layers`` are its quantized layers by
+    path, ``rounded`` the integers and grids of those whose weight is rounded.
+    """
+
+    def __init__(
+        self,
+        quantized: QuantizedModel,
+        groups: Sequence[Group],
+        rounded: Mapping[str, QuantizedWeight],
+    ) -> None:
+        self.transformer: Any = quantized.transformer
+        self.layers: Mapping[str, QuantizedLinear] = quantized.layers
+        self.rounded = dict(rounded)
+        self._quantized = quantized
+        self._groups = {path: group for group in groups for path in group.layers}
+
+    def branch(self, path: str) -> Any:
+        """The branch of a layer, or ``None``."""
+        return getattr(self.layers[path], "branch", None)
+
+    def branchable(self, path: str) -> bool:
+        """Whether a branch may be added: the weight is rounded, the layer's group searchable."""
+        return path in self.rounded and self._groups[path].searchable
+
+    def add_branch(self, path: str, branch: Any) -> None:
+        """Put a new branch beside a layer, and into the count of the model's cost."""
+        if self.branch(path) is not None:
+            raise BenchError(f"layer {path} has a branch already")
+        self.layers[path].branch = branch
+        operator = branch_operator(path, self._groups[path], branch.size)
+        self._quantized.operators += (operator,)
+
+    def settle(self, path: str, rounded: QuantizedWeight) -> None:
+        """Note the trained integers and grids of a layer, whose weight holds them already.
+
+        Zero points that are no whole numbers any more are counted at 16 bits each, like scales.
+        """
+        before, zero = self.rounded[path], rounded.zero
+        self.rounded[path] = rounded
+        if bool((zero != zero.round()).any()):
+            grids, count = self._quantized.storage[path], zero.numel()
+            taken = grids.zero - packed_bytes(count, before.bits) + SCALE_BYTES * count
+            self._quantized.storage[path] = replace(grids, zero=taken)
+
+    @contextmanager
+    def school(self, checkpointing: bool) -> Iterator[None]:
+        """While inside, no parameter of its own has a gradient, and blocks may be computed twice.
+
+        Layers stay in evaluation mode: a DiT in training mode drops classes at random.
+        """
+        frozen = [p for p in self.transformer.parameters() if p.requires_grad]
+        before = self.transformer.is_gradient_checkpointing
+        for parameter in frozen:
+            parameter.requires_grad_(False)
+        if checkpointing and not before:
+            self.transformer.enable_gradient_checkpointing()
+        try:
+            yield
+        finally:
+            if checkpointing and not before:
+                self.transformer.disable_gradient_checkpointing()
+            for parameter in frozen:
+                parameter.requires_grad_(True)

@@ -1,0 +1,151 @@
+"""What a tuner learns from: the full-precision model's own trajectories, recorded once to disk.
+
+Data-free: noise and classes are all it takes, as for calibration, but every trajectory gives many
+inputs, each with what full precision answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..models.calibration import CalibrationSet
+from ..models.held_out import evaluate
+from ..models.loading import DiTModel
+from ..models.sampling import Sampler, image_seed
+from ..models.statistics import read_tensors, write_tensors
+from ..progress import Advance
+from ..recipe import Protocol
+
+TRAIN, HELD_OUT = "tuning", "tuning-held-out"  # axes: never evaluated noise, nor calibration's
+KEPT_STEPS = 25  # of one trajectory: 1 MB an image of DiT-XL/2 at 256 x 256
+
+
+@dataclass(frozen=True)
+class Trajectories:
+    """Inputs of the transformer with full precision's outputs, row by row.
+
+    latents (n, c, h, w) float32, times and classes (n,), ``signal`` (n,) float32 the share of the
+    clean image in the variance of each latent, outputs (n, channels, h, w) float32.
+    """
+
+    latents: torch.Tensor
+    times: torch.Tensor
+    classes: torch.Tensor
+    signal: torch.Tensor
+    outputs: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.latents)
+
+    @property
+    def inputs(self) -> CalibrationSet:
+        """The inputs alone."""
+        return CalibrationSet(self.latents, self.times, self.classes)
+
+    def rows(self, at: torch.Tensor | slice) -> Trajectories:
+        """The rows at indices ``at``."""
+        return Trajectories(*(getattr(self, f.name)[at] for f in fields(self)))
+
+    def minibatch(self, step: int, size: int, seed: int) -> Trajectories:
+        """The ``size`` rows of training step ``step``, from 0.
+
+        Every epoch meets every row once, in an order of its own. It is a function of its arguments
+        alone: training that resumes at a step needs no state of a generator.
+        """
+        total, begin = len(self), step * size
+        chosen: list[torch.Tensor] = []
+        for epoch in range(begin // total, (begin + size - 1) // total + 1):
+            generator = torch.Generator().manual_seed(image_seed(seed, "tuning-order", epoch))
+            first = epoch * total
+            part = slice(max(begin - first, 0), max(begin + size - first, 0))
+            chosen.append(torch.randperm(total, generator=generator)[part])
+        return self.rows(torch.cat(chosen))
+
+    @classmethod
+    def cat(cls, parts: list[Trajectories]) -> Trajectories:
+        """All rows of all parts."""
+        return cls(*(torch.cat([getattr(p, f.name) for p in parts]) for f in fields(cls)))
+
+
+@dataclass(frozen=True)
+class TrajectoryStore:
+    """Trajectories of one model, protocol, seed and axis in ``folder``, a file a micro-batch.
+
+    The caller gives every such combination a folder of its own. A file is written in one step and
+    never made twice, so recording that was stopped goes on, and more images can be asked for later.
+    """
+
+    folder: Path
+
+    def record(
+        self,
+        model: DiTModel,
+        protocol: Protocol,
+        seed: int,
+        device: str,
+        images: int,
+        axis: str = TRAIN,
+        advance: Advance = lambda _images: None,
+    ) -> Trajectories:
+        """At least ``images`` trajectories, whole micro-batches of them.
+
+        The model must be in full precision where they are not on disk yet. Each gives up to
+        ``KEPT_STEPS`` inputs, at steps and with or without its class (guidance evaluates the model
+        on both) dealt by its own seed. Raises Diverged where a latent is not finite, and BenchError
+        where a file is damaged.
+        """
+        sampler = Sampler(model, protocol, seed, device, axis=axis)
+        size = protocol.micro_batch
+        parts = []
+        for first in range(0, images, size):
+            path = self.folder / f"trajectories-{first:06d}.safetensors"
+            if not path.is_file():
+                write_tensors(path, vars(_recorded(sampler, first)))
+            parts.append(Trajectories(**read_tensors(path)))
+            advance(min(size, images - first))
+        return Trajectories.cat(parts)
+
+
+def _recorded(sampler: Sampler, first: int) -> Trajectories:
+    """Inputs and outputs of the micro-batch that begins with image ``first``."""
+    model, protocol = sampler.model, sampler.protocol
+    dealt = [
+        _deal(sampler, index, protocol.steps)
+        for index in range(first, first + protocol.micro_batch)
+    ]
+    signal = sampler.schedule.scheduler.alphas_cumprod[torch.tensor(sampler.schedule.own_times)]
+    seen: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]] = []
+
+    def keep(_first: int, position: int, x: torch.Tensor, time: int, y: torch.Tensor) -> None:
+        slots = torch.tensor(
+            [s for s, own in enumerate(dealt) if position in own], dtype=torch.long
+        )
+        null = torch.tensor([dealt[s][position] for s in slots.tolist()], dtype=torch.bool)
+        classes = y.cpu()[slots].masked_fill(null, model.classes)
+        times = torch.full_like(slots, time)
+        share = signal[position].float().expand(len(slots))
+        seen.append((x.float().cpu()[slots], times, classes, share))
+
+    _exhaust(sampler.batches(first, first + protocol.micro_batch, observe=keep))
+    latents, times, classes, shares = (torch.cat(part) for part in zip(*seen, strict=True))
+    inputs = CalibrationSet(latents, times, classes)
+    outputs = evaluate(model.transformer, inputs, protocol.micro_batch, sampler.device)
+    return Trajectories(latents, times, classes, shares, outputs)
+
+
+def _deal(sampler: Sampler, index: int, steps: int) -> dict[int, bool]:
+    """Which steps of image ``index`` are kept, and at which of them its class is left out."""
+    deal = np.random.default_rng(image_seed(sampler.seed, f"{sampler.axis}-deal", index))
+    kept = deal.permutation(steps)[:KEPT_STEPS]
+    guided = sampler.guidance_passes == 2
+    return {int(position): guided and number % 2 == 1 for number, position in enumerate(kept)}
+
+
+def _exhaust(batches: Iterator[object]) -> None:
+    for _ in batches:
+        pass

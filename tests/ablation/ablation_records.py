@@ -1,0 +1,74 @@
+"""Records of an ablation without a model: two factors, known ratios, paired replicates."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mpqbench.ablation.factors import parse_factor
+from mpqbench.ablation.plan import factorial
+from mpqbench.recipe import Recipe
+from mpqbench.records.schema import JobRecord
+from mpqbench.registry import discover
+
+METHOD = Recipe(name="mine", searcher="tss", environment="eng")
+RATIOS = {"tss": 1.0, "ilp": 1.5, "uniform": 3.0, "eng": 1.0, "clean": 2.0}
+
+
+def small_plan(**options):
+    texts = ("searcher=tss|ilp|uniform", "environment=eng|clean")
+    return factorial(METHOD, [parse_factor(t, METHOD) for t in texts], discover(), **options)
+
+
+def record(method, recipe, budget="W3A3", seed=0, *, fd=None, mse=None, status="done", steps=20):
+    """``fd`` is a value with replicates around it."""
+    done, reason = status == "done", "" if status == "done" else f"it is {status}"
+    scores = {}
+    if done and fd is not None:
+        value, replicates = fd
+        scores["fd"] = {"value": value, "ci": 0.1, "replicates": list(replicates)}
+        scores["sfd"] = {"value": 3 * value, "ci": 0.2}
+        scores["is"] = {"value": 9 - value / 10, "ci": 0.1}
+    if done and mse is not None:
+        scores["output_mse"] = {"value": mse}
+    costs = {
+        "macs": 10**8, "parameters": 10**6, "bitops": 9 * 10**8, "bitops_linear": 9 * 10**8,
+        "bitops_per_image": 10**10, "bytes": 4_000_000, "effective_bits": 3.2, "satisfied": True,
+    }  # fmt: skip
+    return JobRecord.model_validate(
+        {
+            "job": f"m__{method}__{budget}__s{seed}",
+            "fingerprint": "f", "metric_fingerprint": "m", "status": status, "reason": reason,
+            "model": "m", "method": method, "budget": budget, "seed": seed,
+            "recipe": recipe.model_dump(mode="json"),
+            "protocol": {"name": "quick", "calibration": 64, "sampler": "ddim", "steps": steps},
+            "extractor": "fashion", "n_images": 1000 if done else 0, "scores": scores,
+            "costs": costs if done else None, "seconds": {"sample": 1.0},
+            "provenance": {
+                "mpqbench": "0.1.0", "python": "3.11.0", "platform": "test",
+                "started": "2026-01-01T00:00:00+00:00", "finished": "2026-01-01T00:01:00+00:00",
+            },
+        }
+    )  # fmt: skip
+
+
+def records_of(plan, seeds=(0, 1), *, failing=(), with_fd=True):
+    """Cells whose FD is exactly the product of their levels' ratios times a factor of the seed.
+
+    Replicates share their noise but for 1 %; jobs named in ``failing`` diverged.
+    """
+    rng = np.random.default_rng(0)
+    found = [record("full-precision", Recipe(name="full-precision"), "FP", s) for s in seeds]
+    for seed in seeds:
+        shared = 0.2 * rng.normal(size=20)
+        for recipe in {cell.recipe.name: cell.recipe for cell in plan.cells}.values():
+            levels = recipe.name.split(".")[1:]
+            value = (1 + seed) * float(np.prod([RATIOS[level] for level in levels]))
+            around = value * np.exp(shared + 0.01 * rng.normal(size=20))
+            found.append(
+                record(
+                    recipe.name, recipe, seed=seed, mse=1e-3 * value,
+                    fd=(value, around) if with_fd else None,
+                    status="diverged" if recipe.name in failing else "done",
+                )
+            )  # fmt: skip
+    return found

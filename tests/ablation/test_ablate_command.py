@@ -1,0 +1,103 @@
+"""``mpqbench ablate`` as a user meets it, on a tiny model."""
+
+from __future__ import annotations
+
+import sys
+
+import pandas as pd
+import pytest
+
+from mpqbench.cli.main import main
+
+FEW = ["--protocol", "smoke", "--features", "none", "--images", 4, "--calibration", 8]
+
+
+@pytest.fixture
+def ablate(monkeypatch, capsys, tiny_folder, tmp_path):
+    monkeypatch.setattr("mpqbench.report.style.DPI", 60)
+
+    def call(*arguments):
+        fixed = [*FEW, "--model", tiny_folder, "--budget", "W3A3", "--out", tmp_path / "out"]
+        monkeypatch.setattr(sys, "argv", ["mpqbench", "ablate", *map(str, [*fixed, *arguments])])
+        with pytest.raises(SystemExit) as end:
+            main()
+        return end.value.code, *capsys.readouterr()
+
+    return call
+
+
+def test_a_factorial_from_the_command_to_its_files(ablate, tmp_path):
+    arguments = ["gptq", "--factor", "transform=none|hadamard", "--factor", "rounding=gptq|nearest"]
+    code, out, _ = ablate(*arguments)
+    assert code == 0
+    folder = tmp_path / "out"
+    cells = pd.read_csv(folder / "ablation.csv").set_index("method")
+    assert list(cells.index) == ["full-precision"] + [
+        f"gptq.{a}.{b}" for a in ("none", "hadamard") for b in ("gptq", "nearest")
+    ]
+    assert (cells.status == "done").all()
+    mse = cells.output_mse
+    effects = pd.read_csv(folder / "effects.csv")
+    assert set(effects.response) == {"output_mse"}
+    (row,) = effects[(effects.kind == "alone") & (effects.factor == "rounding")].to_dict("records")
+    assert row["effect"] == pytest.approx(mse["gptq.none.nearest"] / mse["gptq.none.gptq"])
+    assert pd.isna(row["low"])
+    text = (folder / "ablation.md").read_text()
+    assert "1 seed: no interval over seeds" in text
+    assert "No feature network" in text
+    assert (folder / "ablation.tex").read_text().count(r"\checkmark") == 4
+    for name in ("effects-W3A3.pdf", "interactions-output_mse-W3A3.png"):
+        assert (folder / "figures/ablation" / name).stat().st_size > 0
+    assert (folder / "leaderboard.csv").exists()
+
+    code, out, _ = ablate(*arguments, "--dry-run")
+    assert code == 0
+    assert "transform: none *, hadamard" in out
+    assert out.count("done before") == 5
+
+
+def test_a_sweep_of_the_protocol_has_folders_of_its_own(ablate, tmp_path):
+    code, _, _ = ablate("gptq", "--sweep", "protocol.calibration=8,16")
+    assert code == 0
+    folder = tmp_path / "out"
+    cells = pd.read_csv(folder / "ablation.csv")
+    swept = cells[cells.method != "full-precision"]
+    assert list(swept.value) == [8, 16]
+    assert swept.metric_fingerprint.nunique() == 2
+    assert list(folder.glob("figures/ablation/scan-protocol.calibration-*.pdf"))
+    for value in (8, 16):
+        assert len(list((folder / f"gptq.calibration-{value}/records").iterdir())) == 2
+
+
+def test_a_sweep_of_a_plugin(ablate, tmp_path):
+    arguments = ["smoothquant", "--sweep", "transform.alpha=0.25,0.75"]
+    code, _, _ = ablate(*arguments)
+    assert code == 0
+    cells = pd.read_csv(tmp_path / "out/ablation.csv").set_index("method")
+    assert list(cells.index) == [
+        "full-precision", "smoothquant.alpha-0.25", "smoothquant.alpha-0.75",
+    ]  # fmt: skip
+    assert cells.output_mse.nunique() == 2
+    assert not (tmp_path / "out/effects.csv").exists()
+    assert list((tmp_path / "out").glob("figures/ablation/scan-transform.alpha-*.pdf"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["gptk"], "did you mean 'gptq'"),
+        (["rtn"], "differs from the default recipe in no slot"),
+        (["gptq", "--factor", "rounding=gptq|nearst"], "did you mean 'nearest'"),
+        (["gptq", "--factors", "missing.yaml"], "missing.yaml does not exist"),
+        (["gptq", "--sweep", "rounding.damp=1,2", "--one-at-a-time"], "leave out the factors"),
+        (["gptq", "--seeds", "x"], "--seeds 'x' is not a list"),
+        (["gptq", "--protocol", "quik"], "did you mean 'quick'"),
+        (["gptq", "--sweep", "protocol.steps=0,4"], "greater than 0"),
+    ],
+)
+def test_mistakes_are_one_sentence_and_leave_nothing(ablate, tmp_path, arguments, sentence):
+    code, _, err = ablate(*arguments)
+    assert code == 2
+    assert sentence in err
+    assert "Traceback" not in err
+    assert not list((tmp_path / "out").rglob("*.json"))

@@ -1,0 +1,188 @@
+"""From a method and what is asked for to recipes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mpqbench.ablation.factors import default_factors, factors_from, parse_factor
+from mpqbench.ablation.plan import factorial, recipes_of, sweep
+from mpqbench.errors import BenchError
+from mpqbench.recipe import PluginChoice, Recipe
+from mpqbench.registry import discover
+
+METHOD = Recipe(
+    name="mine",
+    transform="hadamard",
+    searcher={"name": "tss", "keep": 4},
+    environment={"name": "eng", "noise": 0.5},
+    choices=("W2A3", "W4A4"),
+)
+
+
+@pytest.fixture(scope="module")
+def registry():
+    return discover()
+
+
+def planned(registry, *texts, method=METHOD, **options):
+    return factorial(method, [parse_factor(t, method) for t in texts], registry, **options)
+
+
+def test_by_default_every_slot_that_is_filled_is_on_and_off(registry):
+    plan = factorial(METHOD, default_factors(METHOD), registry)
+    assert plan.levels == {
+        "transform": ("hadamard", "off"),
+        "searcher": ("tss", "off"),
+        "environment": ("eng", "off"),
+    }
+    assert plan.base == {"transform": "hadamard", "searcher": "tss", "environment": "eng"}
+    assert len(plan.cells) == len(recipes_of(plan.cells)) == 8
+    names = [cell.name for cell in plan.cells]
+    assert names[0] == "mine.hadamard.tss.eng"
+    assert names[-1] == "mine.off.off.off"
+    first, last = plan.cells[0].recipe, plan.cells[-1].recipe
+    assert first.model_copy(update={"name": "mine"}) == METHOD
+    assert last.model_copy(update={"name": "rtn"}) == Recipe(name="rtn", choices=METHOD.choices)
+
+
+def test_levels_are_names_choices_and_choices_with_a_name(registry):
+    plan = planned(
+        registry,
+        "searcher=ilp|tss|{name: tss, keep: 8}",
+        "environment={name: eng, noise: 0.25}|half: {name: eng, noise: 0.5}|off: clean",
+    )
+    assert plan.levels == {
+        "searcher": ("ilp", "tss-keep-4", "tss-keep-8"),
+        "environment": ("eng", "half", "off"),
+    }
+    assert plan.base["searcher"] == "tss-keep-4"  # the bare name is the method's own choice
+    assert plan.base["environment"] == "half"
+    (cell,) = [c for c in plan.cells if c.levels[0] == "tss-keep-8" and c.levels[1] == "off"]
+    assert cell.recipe.searcher == PluginChoice(name="tss", params={"keep": 8})
+    assert cell.recipe.environment == PluginChoice(name="clean")
+    assert cell.recipe.choices == METHOD.choices
+
+
+def test_a_file_may_set_several_fields_in_a_level(registry):
+    text = """
+    formats:
+      rows: {}
+      blocks: {weight_format: {granularity: group, group: 8}, attention_bits: 8}
+    search: {on: , off: {searcher: uniform}}
+    """
+    plan = factorial(METHOD, factors_from(yaml.safe_load(text), "f.yaml"), registry)
+    assert plan.levels == {"formats": ("rows", "blocks"), "search": ("on", "off")}
+    assert plan.base == {"formats": "rows", "search": "on"}
+    recipe = plan.cells[-1].recipe
+    assert (recipe.weight_format.group, recipe.attention_bits) == (8, 8)
+    assert recipe.searcher.name == "uniform"
+
+
+def test_cells_that_mean_the_same_are_run_once(registry):
+    method = Recipe(name="same", environment="eng")
+    text = "environment=eng|written: {name: eng, noise: 1.0}|clean"
+    plan = planned(registry, text, method=method)
+    assert [cell.recipe.name for cell in plan.cells] == ["same.eng", "same.eng", "same.clean"]
+    assert len(recipes_of(plan.cells)) == 2
+
+
+def test_one_factor_at_a_time(registry):
+    plan = planned(registry, "searcher=uniform|tss|ilp", "environment=eng|clean", full=False)
+    assert [cell.levels for cell in plan.cells] == [
+        ("tss", "eng"), ("uniform", "eng"), ("ilp", "eng"), ("tss", "clean"),
+    ]  # fmt: skip
+
+
+def test_sweeps_change_one_number(registry):
+    found = sweep("environment.noise=0,0.25,1", METHOD, registry)
+    assert list(found.cells) == [0, 0.25, 1]
+    assert [c.name for c in found.cells.values()] == [
+        "mine.noise-0", "mine.noise-0.25", "mine.noise-1",
+    ]  # fmt: skip
+    cell = found.cells[0.25]
+    assert cell.recipe.environment.params == {"noise": 0.25}
+    assert cell.recipe.searcher == METHOD.searcher
+    assert sweep("evaluations=10,20", METHOD, registry).cells[20].recipe.evaluations == 20
+    protocol = sweep("protocol.calibration=16,64", METHOD, registry).cells[16]
+    assert protocol.protocol == {"calibration": 16}
+    assert protocol.recipe.model_copy(update={"name": "mine"}) == METHOD
+
+
+@pytest.mark.parametrize(
+    ("texts", "sentence"),
+    [
+        (["searchr=tss|ilp"], "unknown slot 'searchr'; did you mean 'searcher'"),
+        (["searcher"], "is not SLOT=LEVEL|LEVEL"),
+        (["searcher=tss"], "has one level"),
+        (["searcher=tss|ilb"], "did you mean 'ilp'"),
+        (["searcher=tss|{name: ilp, kep: 3}"], "unknown parameter of searcher 'ilp' 'kep'"),
+        (["searcher=tss|{name: tss, keep: 0}"], "keep"),
+        (["searcher=tss|{nome: ilp, keep: 2}"], "name"),
+        (["searcher=tss|{name: ilp"], "is no YAML"),
+        (["searcher=tss|a b: ilp"], "is no safe file name"),
+        (["searcher=x: tss|x: ilp"], "2 levels called 'x'"),
+        (["searcher=tss|ilp", "searcher=tss|dp"], "two factors are called 'searcher'"),
+    ],
+)
+def test_mistakes_in_factors(registry, texts, sentence):
+    with pytest.raises(BenchError, match=re.escape(sentence)):
+        planned(registry, *texts)
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        ({"a": {"x": {"sercher": "tss"}, "y": {}}}, "did you mean 'searcher'"),
+        ({"a": {"x": {"name": "tss"}, "y": {}}}, "unknown recipe field 'name'"),
+        ({"a": ["x", "y"]}, "factor 'a' is no mapping"),
+        ({"a": {"x": "tss", "y": {}}}, "level 'x' is no mapping"),
+        (["a"], "f.yaml is no mapping"),
+        ({"a": {"x": {"adaln": "FP"}, "y": {}}, "b": {"u": {}, "v": {"adaln": "W4A4"}}},
+         "factors 'a' and 'b' both set 'adaln'"),
+        ({"budget": {"x": {}, "y": {"adaln": "FP"}}}, "cannot be called 'budget'"),
+    ],
+)  # fmt: skip
+def test_mistakes_in_files(registry, data, sentence):
+    with pytest.raises(BenchError, match=re.escape(sentence)):
+        factorial(METHOD, factors_from(data, "f.yaml"), registry)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("searcher.keep", "is not SLOT.PARAMETER=V1,V2"),
+        ("searcher.keep=4", "two values at least"),
+        ("searcher.keep=4,4.0", "none of them twice"),
+        ("searcher.keep=4,many", "'many' is no number"),
+        ("searcher.keep=4,nan", "'nan' is no number"),
+        ("searcher.kep=4,8", "did you mean 'keep'"),
+        ("sercher.keep=4,8", "did you mean 'searcher'"),
+        ("protocol.calibraton=4,8", "did you mean 'calibration'"),
+        ("protocol.features=4,8", "unknown number of the protocol 'features'"),
+        ("weight_format.grup=4,8", "grup"),
+        ("searcher.keep=0,8", "keep"),
+    ],
+)
+def test_mistakes_in_sweeps(registry, text, sentence):
+    with pytest.raises(BenchError, match=re.escape(sentence)):
+        sweep(text, METHOD, registry)
+
+
+def test_the_plan_of_the_page(registry):
+    page = (Path(__file__).parents[2] / "docs/ablation.md").read_text()
+    (text,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    method = registry.method("treeq-search")
+    plan = factorial(method, factors_from(yaml.safe_load(text), "factors.yaml"), registry)
+    assert len(plan.cells) == 6
+    for line in re.findall(r"^\$ mpqbench ablate (\S+) .*--sweep (\S+)", page, re.M):
+        assert sweep(line[1], registry.method(line[0]), registry).cells
+    assert "--sweep" in page
+
+
+def test_nothing_to_switch_off():
+    with pytest.raises(BenchError, match="in no slot"):
+        default_factors(Recipe(name="plain"))

@@ -1,0 +1,247 @@
+"""Tables, LaTeX and figures of an ablation, from records with known effects."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pandas as pd
+import pytest
+from ablation_records import RATIOS, record, records_of, small_plan
+
+from mpqbench.ablation.responses import cell_means, effects_table
+from mpqbench.errors import BenchError
+from mpqbench.metrics.jackknife import half_width
+from mpqbench.recipe import Recipe
+from mpqbench.report.ablation import cell_table, effect_sections, shown_effect
+from mpqbench.report.ablation_figures import write_effect_figures
+from mpqbench.report.latex import escape, latex_table, ranked
+from mpqbench.report.render import to_markdown
+
+
+def table_of(plan, records):
+    rows = [(dict(zip(plan.levels, c.levels, strict=True)), c.recipe.name) for c in plan.cells]
+    return cell_table(rows, [records])
+
+
+def effect_of(effects, kind, *levels, response="fd"):
+    levels = (*levels, "")[:2]
+    (row,) = effects[
+        (effects.response == response)
+        & (effects.kind == kind)
+        & (effects.level == levels[0])
+        & (effects.level_2 == levels[1])
+    ].to_dict("records")
+    return row
+
+
+def test_ratios_come_back_from_records():
+    plan = small_plan()
+    effects = effects_table(plan, records_of(plan), "log")
+    for level in ("ilp", "uniform", "clean"):
+        for kind in ("contrast", "alone"):
+            row = effect_of(effects, kind, level)
+            assert row["effect"] == pytest.approx(RATIOS[level])
+            assert row["low"] < row["effect"] < row["high"]
+            assert row["interval"] == "images"
+            assert effect_of(effects, kind, level, response="output_mse")["interval"] == ""
+    joint = effect_of(effects, "joint", "uniform", "clean")
+    assert joint["effect"] == pytest.approx(1)
+    assert (joint["versus"], joint["versus_2"]) == ("tss", "eng")
+    main = effect_of(effects, "main", "clean")
+    assert main["effect"] == pytest.approx(np.sqrt(2))
+
+
+def test_the_interval_over_images_is_the_jackknife_of_the_paired_contrast():
+    plan = small_plan()
+    records = records_of(plan)
+    row = effect_of(effects_table(plan, records, "linear"), "alone", "ilp")
+    scores = {(r.method, r.seed): dict(r.scores).get("fd") for r in records}
+    halves = [
+        half_width(
+            np.subtract(scores["mine.ilp.eng", s].replicates, scores["mine.tss.eng", s].replicates)
+        )
+        for s in (0, 1)
+    ]
+    assert row["effect"] == pytest.approx(0.75)  # half of 1 and half of 2, averaged
+    half = np.hypot(*halves) / 2
+    assert (row["high"] - row["effect"], row["effect"] - row["low"]) == pytest.approx((half, half))
+
+
+def test_three_seeds_have_an_interval_of_their_own():
+    plan = small_plan()
+    effects = effects_table(plan, records_of(plan, (0, 1, 2)), "linear")
+    row = effect_of(effects, "contrast", "clean", response="output_mse")
+    each = pd.Series([1, 2, 3]) * 1e-3 * np.mean([1, 1.5, 3])
+    assert row["effect"] == pytest.approx(each.mean())
+    assert row["high"] - row["effect"] == pytest.approx(4.302653 * each.std() / np.sqrt(3))
+    assert row["interval"] == "seeds"
+
+
+def test_a_diverged_cell_is_named_and_never_filled_in():
+    plan = small_plan()
+    effects = effects_table(plan, records_of(plan, failing=["mine.ilp.clean"]), "log")
+    lost = effect_of(effects, "main", "tss")
+    assert np.isnan(lost["effect"])
+    assert lost["reason"] == "no seed has all its cells: missing mine.ilp.clean (diverged)"
+    assert effect_of(effects, "contrast", "uniform")["effect"] == pytest.approx(3)
+    assert effect_of(effects, "alone", "ilp")["effect"] == pytest.approx(1.5)
+    means = cell_means(plan, records_of(plan, failing=["mine.ilp.clean"]), "log")["W3A3", "fd"]
+    assert np.isnan(means[1, 1])
+    assert means[2, 1] == pytest.approx(6 * np.sqrt(2))
+    text = effect_sections(effects, "fashion")
+    assert "| searcher: tss → ilp |  |  | 0 | no seed has all its cells" in text
+
+
+def test_an_incomplete_seed_is_told():
+    plan = small_plan()
+    records = records_of(plan)
+    records = [r for r in records if r.job != "m__mine.ilp.clean__W3A3__s1"]
+    row = effect_of(effects_table(plan, records, "log"), "main", "tss")
+    assert (row["seeds"], row["reason"]) == (1, "without seed 1: incomplete")
+
+
+def test_the_logarithm_needs_positive_values():
+    plan = small_plan()
+    records = records_of(plan)
+    records[2] = record(records[2].method, plan.method, fd=(-0.1, [0.1] * 20))
+    with pytest.raises(BenchError, match="use --scale linear"):
+        effects_table(plan, records, "log")
+    assert len(effects_table(plan, records, "linear"))
+
+
+def test_effects_are_written_as_people_read_them():
+    assert shown_effect(1.8, 1.623, 2.0149, log=True) == "x1.8 [1.62, 2.01]"
+    assert shown_effect(0.25, -0.1, 0.6, log=False) == "+0.25 [-0.1, +0.6]"
+    nan = float("nan")
+    assert shown_effect(1.8, nan, nan, log=True) == "x1.8"
+    assert shown_effect(nan, nan, nan, log=True) == ""
+
+
+def test_markdown_says_where_intervals_come_from():
+    plan = small_plan()
+    records = records_of(plan)
+    effects = effects_table(plan, records, "log")
+    text = effect_sections(effects, "fashion")
+    assert "## Effects on FD at W3A3" in text
+    assert re.search(r"\| environment: eng → clean \| x2 \[1\.9.*\] \| images \| 2 \|", text)
+    assert "searcher: tss → uniform and environment: eng → clean" in text
+    assert "2 seeds: no interval over seeds" in text
+    assert "The output MSE has no jackknife replicates" in text
+    plain = effect_sections(
+        effects_table(plan, records_of(plan, (0, 1, 2), with_fd=False), "log"), "none"
+    )
+    assert "No feature network" in plain
+    assert "delete-group" not in plain
+    cells = to_markdown(table_of(plan, records), "Ablation")
+    assert "| W3A3 | tss | eng | 2 | **1.50 ±0.07** |" in cells
+
+
+def rows_of(latex):
+    body = latex.split(r"\toprule")[1].split(r"\bottomrule")[0]
+    lines = [line for line in body.strip().split("\n") if line != r"\midrule"]
+    return [[cell.strip() for cell in line.removesuffix(r"\\").split(" & ")] for line in lines]
+
+
+def test_latex_has_ticks_the_best_in_bold_and_the_second_underlined():
+    plan = small_plan()
+    table = table_of(plan, records_of(plan, failing=["mine.uniform.clean"]))
+    latex = latex_table(table, "Ablation of mine", {"environment": "eng"})
+    head, *rows = rows_of(latex)
+    align = re.search(r"\\begin\{tabular\}\{(\w+)\}", latex)[1]
+    assert align == "llcrrrrrr"
+    assert {len(row) for row in [head, *rows]} == {len(align)}
+    assert head[:3] == ["budget", "searcher", "environment (eng)"]
+    assert head[3:7] == [
+        r"FD $\downarrow$", r"sFD $\downarrow$", r"IS $\uparrow$", r"output MSE $\downarrow$",
+    ]  # fmt: skip
+    assert rows[0][:3] == ["FP", "--", ""]
+    assert rows[1][:4] == ["W3A3", "tss", r"\checkmark", r"\textbf{1.50}"]
+    assert rows[3][:4] == ["W3A3", "ilp", r"\checkmark", r"\underline{2.25}"]
+    assert rows[1][5] == r"\textbf{8.85}"  # IS, where higher is better
+    assert rows[-1][1:5] == ["uniform", "", r"\emph{diverged}", "--"]
+    assert latex.count(r"\textbf") == latex.count(r"\underline") == 4
+    assert "Best in bold, second underlined." in latex
+
+
+def test_equal_values_share_a_place():
+    plan = small_plan()
+    records = records_of(plan, (0,))
+    same = [r.model_copy(update={"scores": records[1].scores}) for r in records[1:4]]
+    block = table_of(plan, [records[0], *same, *records[4:]]).blocks[0]
+    places = {i: place for (i, name), place in ranked(block).items() if name == "fd"}
+    assert [places[i] for i in (1, 2, 3)] == [1, 1, 1]
+    assert sorted(places.values()) == [1, 1, 1, 2, 2]  # ilp.clean and uniform.eng are both 3
+    assert all(ranked(block).get((0, name)) is None for name in ("fd", "is"))
+
+
+def test_text_is_escaped():
+    assert escape("a_b & 50% #1 {x} ~^\\") == (
+        r"a\_b \& 50\% \#1 \{x\} \textasciitilde{}\textasciicircum{}\textbackslash{}"
+    )
+    assert escape("MSE (10⁻³) ±1") == r"MSE (10$^{-3}$) $\pm$1"
+    assert escape("10⁻³").isascii()
+
+
+@pytest.mark.skipif(
+    not (shutil.which("pdflatex") or shutil.which("tectonic")), reason="no LaTeX here"
+)
+def test_latex_compiles(tmp_path):
+    plan = small_plan()
+    table = latex_table(table_of(plan, records_of(plan)), "A_b & c", {"environment": "eng"})
+    document = (
+        "\\documentclass{article}\n\\usepackage{booktabs,amssymb}\n"
+        f"\\begin{{document}}\n{table}\\end{{document}}\n"
+    )
+    (tmp_path / "a.tex").write_text(document)
+    program = shutil.which("tectonic") or "pdflatex"
+    options = [] if program.endswith("tectonic") else ["-interaction=batchmode", "-halt-on-error"]
+    subprocess.run([program, *options, "a.tex"], cwd=tmp_path, check=True)
+    assert (tmp_path / "a.pdf").stat().st_size > 0
+
+
+def test_figures_are_the_same_bytes_twice(tmp_path, monkeypatch):
+    monkeypatch.setattr("mpqbench.report.style.DPI", 60)
+    plan = small_plan()
+    records = records_of(plan, failing=["mine.ilp.clean"])
+    effects = effects_table(plan, records, "log").query("response == 'fd'")
+    means = {("W3A3", "fd"): cell_means(plan, records, "log")["W3A3", "fd"]}
+    written = []
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        paths = write_effect_figures(effects, plan.levels, means, "fashion", folder)
+        written.append({path.name: path.read_bytes() for path in paths})
+    assert written[0] == written[1]
+    assert set(written[0]) == {
+        f"{stem}.{kind}"
+        for stem in ("effects-W3A3", "interactions-fd-W3A3")
+        for kind in ("png", "pdf")
+    }
+
+
+def test_nothing_done_is_said():
+    plan = small_plan()
+    names = {cell.recipe.name for cell in plan.cells}
+    records = records_of(plan, failing=names)
+    effects = effects_table(plan, records, "log")
+    assert effects.empty
+    assert "nothing to compare" in effect_sections(effects, None)
+    latex = latex_table(table_of(plan, [r for r in records if r.budget != "FP"]), "x")
+    assert {len(row) for row in rows_of(latex)} == {4}
+    assert latex.count(r"\emph{diverged}") == 6
+
+
+def test_cells_of_another_protocol_are_another_block():
+    recipe = Recipe(name="mine")
+    batches = [
+        [record(f"mine.steps-{n}", recipe, mse=0.1 * n, fd=(n, [n] * 20), steps=n)]
+        for n in (10, 20)
+    ]
+    rows = [({"setting": "protocol.steps", "value": str(n)}, f"mine.steps-{n}") for n in (10, 20)]
+    table = cell_table(rows, batches)
+    assert len(table.blocks) == 2
+    assert all(not ranked(block) for block in table.blocks)
+    assert [row["value"] for row in table.rows] == ["10", "20"]
+    assert r"\textbf" not in latex_table(table, "x")
+    assert "bold" not in latex_table(table, "x")

@@ -1,0 +1,26 @@
+"""Fixtures of the tests of tuning."""
+
+from __future__ import annotations
+
+import pytest
+from tiny_student import lively_transformer, rows
+
+from mpqbench.tuning.student import Lessons
+
+
+@pytest.fixture(scope="session")
+def teacher():
+    """Full precision."""
+    return lively_transformer()
+
+
+@pytest.fixture(scope="session")
+def taught(teacher):
+    """128 inputs to learn from and 64 to be judged on."""
+    return rows(teacher, 128, 1), rows(teacher, 64, 2)
+
+
+@pytest.fixture
+def lessons(taught):
+    """Lessons without a checkpoint."""
+    return Lessons(*taught, seed=0, device="cpu")

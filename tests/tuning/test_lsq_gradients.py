@@ -1,0 +1,74 @@
+"""Gradients of rounding: straight-through, and those of LSQ against its published formulas."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mpqbench.quant.lsq import fake_quantize_lsq, round_through, scale_gradient, step_factor
+
+
+def gradients(value, scale, zero, lowest, highest):
+    """(output, d/dv, d/ds) at one number, in float64."""
+    v, s = (torch.tensor(x, dtype=torch.float64, requires_grad=True) for x in (value, scale))
+    y = fake_quantize_lsq(v, s, torch.tensor(float(zero)), lowest, highest)
+    y.backward()
+    return y.item(), v.grad.item(), s.grad.item()
+
+
+@pytest.mark.parametrize("value", [-0.9, -0.31, 0.0, 0.2, 0.74])
+def test_inside_the_range_lsq_gives_round_minus_value(value):
+    # Equation 3 of arXiv 1902.08153 with s = 0.25 and integers from -4 to 3.
+    y, by_value, by_scale = gradients(value, 0.25, 0, -4, 3)
+    assert y == pytest.approx(0.25 * round(value / 0.25))
+    assert by_value == 1
+    assert by_scale == pytest.approx(round(value / 0.25) - value / 0.25)
+
+
+@pytest.mark.parametrize(("value", "end"), [(-3.0, -4), (2.0, 3)])
+def test_outside_the_range_values_get_no_gradient_and_the_scale_gets_the_end(value, end):
+    assert gradients(value, 0.25, 0, -4, 3) == (0.25 * end, 0, end)
+
+
+def test_zero_points_shift_the_ends():
+    # Integers 0 to 7 around zero point 2 are the numbers -2 s to 5 s.
+    assert gradients(9.0, 0.5, 2, 0, 7) == (2.5, 0, 5)
+    assert gradients(-9.0, 0.5, 2, 0, 7) == (-1.0, 0, -2)
+    y, by_value, by_scale = gradients(0.6, 0.5, 2, 0, 7)
+    assert (y, by_value) == (0.5, 1)
+    assert by_scale == pytest.approx(1 - 1.2)
+
+
+def test_the_scale_gradient_is_that_of_the_true_function_where_nothing_rounds():
+    # Outside the range the output is s (end - z), which can be differentiated numerically.
+    def output(scale):
+        return float(fake_quantize_lsq(*(torch.tensor(float(x)) for x in (7, scale, 1)), 0, 7))
+
+    slope = (output(0.501) - output(0.499)) / 0.002
+    assert gradients(7.0, 0.5, 1, 0, 7)[2] == pytest.approx(slope, rel=1e-3)
+
+
+def test_the_mean_scale_gradient_is_that_of_the_smoothed_rounding():
+    # Dithered by uniform noise, rounding is unbiased inside the range: E s round(v/s + u) = v. Its
+    # derivative by s is 0, and so is the mean of LSQ's gradient over values in whole steps.
+    v = (torch.arange(40_000, dtype=torch.float64) + 0.5) / 10_000 - 2  # four steps of s = 1
+    s = torch.ones((), dtype=torch.float64, requires_grad=True)
+    fake_quantize_lsq(v, s, torch.zeros(()), -8, 7).mean().backward()
+    assert abs(float(s.grad)) < 1e-9
+
+
+def test_rounding_passes_gradients_and_halves_go_to_even():
+    x = torch.tensor([0.5, 1.5, -2.4], requires_grad=True)
+    y = round_through(x)
+    (y * torch.tensor([1.0, 2.0, 3.0])).sum().backward()
+    assert y.tolist() == [0.0, 2.0, -2.0]
+    assert x.grad.tolist() == [1.0, 2.0, 3.0]
+
+
+def test_the_factor_changes_the_gradient_alone():
+    x = torch.tensor([0.3, -1.7], requires_grad=True)
+    y = scale_gradient(x, 0.25)
+    y.sum().backward()
+    assert torch.equal(y, x)
+    assert x.grad.tolist() == [0.25, 0.25]
+    assert step_factor(100, 4) == pytest.approx(1 / 20)

@@ -1,0 +1,123 @@
+"""Trajectories of full precision: recorded once, resumable, on noise of their own."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from mpqbench.baselines.tuners.peft import PEFT
+from mpqbench.errors import BenchError
+from mpqbench.models.calibration import record_calibration
+from mpqbench.models.loading import load_model
+from mpqbench.progress import Quiet
+from mpqbench.recipe import Protocol
+from mpqbench.tuning import trajectories
+from mpqbench.tuning.checkpoint import Checkpoint
+from mpqbench.tuning.student import record_lessons
+from mpqbench.tuning.trajectories import HELD_OUT, TrajectoryStore
+
+PROTOCOL = Protocol(name="test", images=8, steps=6, micro_batch=4, calibration=8)
+
+
+@pytest.fixture(scope="module")
+def model(tiny_folder):
+    return load_model(str(tiny_folder))
+
+
+@pytest.fixture(scope="module")
+def recorded(model, tmp_path_factory):
+    store = TrajectoryStore(tmp_path_factory.mktemp("trajectories"))
+    return store, store.record(model, PROTOCOL, 0, "cpu", 8)
+
+
+def test_every_step_of_every_image_comes_with_what_full_precision_gives(model, recorded):
+    _, rows = recorded
+    assert len(rows) == 8 * 6
+    assert rows.times.unique(return_counts=True)[1].tolist() == [8] * 6
+    assert int((rows.classes == model.classes).sum()) == 8 * 3  # the null class: half of them
+    with torch.inference_mode():
+        given = model.transformer(rows.latents, rows.times, rows.classes).sample
+    torch.testing.assert_close(rows.outputs, given)
+
+
+def test_the_signal_is_the_share_of_the_image_in_the_latent(recorded):
+    # Linear betas from 1e-4 to 2e-2 over 1,000 steps, as the tiny pipeline has them.
+    kept = np.cumprod(1 - np.linspace(1e-4, 2e-2, 1000))
+    rows = recorded[1]
+    torch.testing.assert_close(
+        rows.signal, torch.tensor(kept[rows.times.numpy()]).float(), rtol=1e-4, atol=1e-6
+    )
+
+
+def test_noise_is_neither_evaluated_nor_calibration_nor_held_out(model, recorded, tmp_path):
+    rows = recorded[1]
+    held = TrajectoryStore(tmp_path).record(model, PROTOCOL, 0, "cpu", 4, HELD_OUT)
+    others = [
+        record_calibration(model, PROTOCOL, 0, "cpu", axis=a) for a in ("calibration", "noise")
+    ]
+    for latents in (held.latents, *(other.latents for other in others)):
+        assert torch.cdist(rows.latents.flatten(1), latents.flatten(1)).min() > 0.1
+
+
+def test_recording_goes_on_where_it_was_stopped(model, recorded, tmp_path, monkeypatch):
+    store = TrajectoryStore(tmp_path)
+    store.record(model, PROTOCOL, 0, "cpu", 3)
+    assert [path.name for path in tmp_path.iterdir()] == ["trajectories-000000.safetensors"]
+    made = []
+    monkeypatch.setattr(
+        trajectories,
+        "_recorded",
+        lambda sampler, first, plain=trajectories._recorded: (
+            made.append(first) or plain(sampler, first)
+        ),
+    )
+    again = store.record(model, PROTOCOL, 0, "cpu", 8)
+    assert made == [4]
+    for name, part in vars(recorded[1]).items():
+        assert torch.equal(getattr(again, name), part)
+
+
+def test_lessons_are_what_the_tuner_asks_for(model, tmp_path):
+    tuner = PEFT(trajectories=3, held_out=5)
+    given = (tuner, model, PROTOCOL, 0, "cpu", tmp_path, Checkpoint(), Quiet())
+    lessons = record_lessons(*given)
+    assert (len(lessons.train), len(lessons.held_out)) == (4 * 6, 8 * 6)  # whole micro-batches
+    written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
+    assert len(written) == 3
+    assert torch.equal(record_lessons(*given).train.outputs, lessons.train.outputs)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")} == written
+
+
+def test_a_damaged_file_is_one_sentence(model, tmp_path):
+    (tmp_path / "trajectories-000000.safetensors").write_bytes(b"no tensors")
+    with pytest.raises(BenchError, match="cannot be read"):
+        TrajectoryStore(tmp_path).record(model, PROTOCOL, 0, "cpu", 4)
+
+
+def test_long_trajectories_are_thinned(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(trajectories, "KEPT_STEPS", 2)
+    rows = TrajectoryStore(tmp_path).record(model, PROTOCOL, 0, "cpu", 4)
+    assert len(rows) == 4 * 2
+    assert int((rows.classes == model.classes).sum()) == 4
+
+
+def test_without_guidance_no_class_is_left_out(model, tmp_path):
+    plain = PROTOCOL.model_copy(update={"guidance": 1.0})
+    rows = TrajectoryStore(tmp_path).record(model, plain, 0, "cpu", 4)
+    assert not (rows.classes == model.classes).any()
+
+
+def test_an_epoch_of_minibatches_meets_every_row_once(recorded):
+    rows = recorded[1]
+    numbered = trajectories.Trajectories(
+        rows.latents, torch.arange(len(rows)), rows.classes, rows.signal, rows.outputs
+    )
+    seen = torch.cat([numbered.minibatch(step, 7, seed=1).times for step in range(48)])
+    assert len(seen) == 7 * 48
+    for epoch in seen.view(7, 48):
+        assert epoch.sort().values.tolist() == list(range(48))
+    assert not torch.equal(seen[:48], seen[48:96])
+    assert torch.equal(numbered.minibatch(9, 7, seed=1).times, seen[63:70])
+    assert not torch.equal(numbered.minibatch(9, 7, seed=2).times, seen[63:70])
+    assert len(numbered.minibatch(0, 100, seed=1)) == 100  # more than there are rows
