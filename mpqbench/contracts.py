@@ -293,7 +293,9 @@ class Objective(Protocol):
     """Scores allocations; lower is better. Either method may be missing, not both.
 
     With a class attribute ``needs_trajectory = True`` and a field ``steps``, what ``distance``
-    compares are latents after so many sampling steps in place of one forward's outputs.
+    compares are latents after so many sampling steps in place of one forward's outputs. With
+    ``joint_only = True`` nobody adds its scores of single groups; with ``whole_batches = True`` an
+    input's score depends on the others of its batch.
     """
 
     def table(self, network: Network) -> Mapping[str, Sequence[float]]:

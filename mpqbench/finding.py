@@ -13,7 +13,7 @@ import numpy as np
 
 from . import __version__
 from .cost import Operator
-from .errors import BenchError, Infeasible
+from .errors import BenchError, Exhausted, Infeasible
 from .models.chain import Layer
 from .models.groups import Group
 from .models.loading import DiTModel, skeleton
@@ -262,14 +262,16 @@ class LazyScorer:
     def _stored(self) -> StoredTable | None:
         return self._store.read(self._mark)
 
-    def table(self) -> tuple[Mapping[str, np.ndarray], float]:
+    def table(self, afford: float = math.inf) -> tuple[Mapping[str, np.ndarray], float]:
         """As ``Scorer.table``, computed or found."""
         stored = self._stored
         if stored is not None:
+            if stored.forwards > afford:
+                raise Exhausted(f"the table takes {stored.forwards:.4g} forwards")
             self.borrowed += stored.seconds
             return stored.table, stored.forwards
         price, began = self._scorer.table_price(), time.monotonic()
-        table, forwards = self._scorer.table()
+        table, forwards = self._scorer.table(afford)
         made = StoredTable(table, forwards, time.monotonic() - began, price)
         self._store.write(self._mark, made)
         return table, forwards

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from pathlib import Path
 
@@ -25,3 +26,17 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _one_thread() -> None:
     """Small tensors: threads would only get in each other's way."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def mpqbench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Calls the command line; gives (exit code, stdout, stderr)."""
+    from mpqbench.cli.main import main
+
+    def call(*arguments: object):
+        monkeypatch.setattr(sys, "argv", ["mpqbench", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        return end.value.code, *capsys.readouterr()
+
+    return call

@@ -9,8 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mpqbench.cli.main import main
-
 BAD_PLUGINS = '''
 from dataclasses import dataclass
 
@@ -58,19 +56,6 @@ PLUGINS = {
     "searcher": {"hopeless": Hopeless, "spender": Spender},
 }
 '''
-
-
-@pytest.fixture
-def mpqbench(monkeypatch, capsys):
-    """Calls the command line; gives (exit code, stdout, stderr)."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["mpqbench", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        return end.value.code, *capsys.readouterr()
-
-    return call
 
 
 @pytest.fixture

@@ -34,7 +34,9 @@ class ObjectiveChecks:
         methods = [self.methods]
         methods += [self.table] if self.has_table else []
         if self.has_distance:
-            methods += [self.distance, self.least, self.independent, self.arguments]
+            methods += [self.distance, self.least, self.arguments]
+            if not getattr(self.plugin, "whole_batches", False):
+                methods.append(self.independent)
         if self.has_table or self.has_distance:
             methods += [self.direction, self.deterministic, self.network]
         return [check_of(method) for method in methods]

@@ -57,7 +57,7 @@ class CountingScorer:
         self.numbers, self.groups = numbers, list(numbers.choices)
         self.forwards, self.scored = 0.0, 0
 
-    def table(self) -> tuple[Mapping[str, np.ndarray], float]:
+    def table(self, afford: float = math.inf) -> tuple[Mapping[str, np.ndarray], float]:
         """The additive part, as if every entry were scored."""
         self.forwards += self.table_price()
         return self.numbers.additive, self.table_price()

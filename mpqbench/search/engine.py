@@ -8,13 +8,16 @@ the environment together.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 
 import numpy as np
 import torch
 
+from ..errors import Exhausted
 from ..models.chain import STAGES, Chain, Conditions, Layer, State
 from ..precision import Precision
 from ..quant.ranges import Clock
@@ -76,7 +79,7 @@ class Engine:
     ) -> None:
         self.chain, self.cells, self.batches = chain, cells, tuple(batches)
         self.groups = tuple(cells)
-        self.forwards = 0.0
+        self.forwards, self._limit = 0.0, math.inf
         self._kept = 0  # bytes of prefixes
         self._index = {name: at for at, name in enumerate(self.groups)}
         self._inputs = sum(len(batch) for batch in batches)
@@ -88,6 +91,28 @@ class Engine:
         """The most forwards that an allocation takes: everything from its first group on."""
         first = min((self._index[group] for group in partial), default=len(self.groups))
         return float(self._share[first:].sum())
+
+    def count(self, stage: int, inputs: int) -> None:
+        """Adds to ``forwards`` what ``stage`` takes on so many inputs.
+
+        Raises Exhausted where that is more than ``within`` allows.
+        """
+        self.spend(float(self._share[stage]) * inputs / self._inputs)
+
+    def spend(self, forwards: float) -> None:
+        """Adds to ``forwards``; raises as ``count`` does."""
+        self.forwards += forwards
+        if self.forwards > self._limit:
+            raise Exhausted(f"there is no allowance for more than {self._limit:.4g} forwards")
+
+    @contextmanager
+    def within(self, forwards: float) -> Iterator[None]:
+        """Inside, no more than ``forwards`` may be spent."""
+        self._limit = self.forwards + forwards
+        try:
+            yield
+        finally:
+            self._limit = math.inf
 
     def errors(self, partials: Sequence[Partial]) -> np.ndarray:
         """What ``distance`` gives for each input: (allocations, inputs) float64."""
@@ -158,7 +183,7 @@ class Engine:
         return self.cells[self.groups[at]].at(precision)
 
     def _through(self, batch: Batch, at: int, state: State, layer: Layer) -> State:
-        self.forwards += float(self._share[at]) * len(state) / self._inputs
+        self.count(at, len(state))
         if self._clock is not None:
             self._clock.set(batch.times.repeat(len(state) // len(batch)))
         return self.chain.run(at, state, batch.conditions, layer)

@@ -2,16 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
 from ..contracts import Sensitivity
 from ..models.chain import State
 from ..precision import Precision
-from .cells import Cell
+from .cells import Cell, Form
 from .engine import Batch, Engine
+
+
+class CountedGroup:
+    """The group of one stage of an engine; implements ``contracts.QuantizableGroup``."""
+
+    def __init__(self, engine: Engine, stage: int) -> None:
+        self.name = engine.groups[stage]
+        self._cell, self._count = engine.cells[self.name], partial(engine.count, stage)
+
+    def full(self, x: torch.Tensor) -> torch.Tensor:
+        """As ``Cell.full``."""
+        self._count(len(x))
+        return self._cell.full(x)
+
+    def at(self, precision: Precision) -> CountedForm:
+        """As ``Cell.at``."""
+        return CountedForm(self._cell.at(precision), self._count)
+
+
+class CountedForm:
+    """A group at one precision; implements ``contracts.GroupForm``."""
+
+    def __init__(self, form: Form, count: Callable[[int], None]) -> None:
+        self._form, self._count = form, count
+        self.weight, self.basis = form.weight, form.basis
+        self.bias, self.source = form.bias, form.source
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """As ``Form``."""
+        self._count(len(x))
+        return self._form(x)
 
 
 @dataclass(frozen=True)
@@ -30,9 +62,9 @@ class FullPrecision:
         """Precisions that ``group`` may take."""
         return self.of_group[group]
 
-    def group(self, name: str) -> Cell:
-        """The layers of a group."""
-        return self.engine.cells[name]
+    def group(self, name: str) -> CountedGroup:
+        """The layers of a group; what they do is counted."""
+        return CountedGroup(self.engine, self.groups.index(name))
 
     def inputs(self, group: str) -> Iterator[torch.Tensor]:
         """What ``group`` reads in full precision, batch by batch: (n, tokens, in)."""
@@ -73,12 +105,12 @@ class FullPrecision:
             output = chain.finish(state, batch.times, batch.classes)
             gradients = torch.autograd.grad((output * projection).sum(), [y for _, y in seen])
         # Three forwards: a backward pass costs about two.
-        self.engine.forwards += 3 * len(batch) / sum(map(len, self.engine.batches))
+        self.engine.spend(3 * len(batch) / sum(map(len, self.engine.batches)))
         return [
             Sensitivity(name, x, gradient, output.numel())
             for name, (x, _), gradient in zip(self.groups, seen, gradients, strict=True)
         ]
 
     def _stage(self, batch: Batch, at: int, state: State) -> State:
-        layer = self.engine.cells[self.groups[at]].full
+        layer = self.group(self.groups[at]).full
         return self.engine.chain.run(at, state, batch.conditions, layer)

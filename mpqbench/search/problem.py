@@ -20,8 +20,12 @@ Partial = Mapping[str, Precision]
 class Scorer(Protocol):
     """Where scores come from: a model, or numbers computed before."""
 
-    def table(self) -> tuple[Mapping[str, np.ndarray], float]:
-        """Additive scores by group in the order of its choices, and the forwards they took."""
+    def table(self, afford: float = math.inf) -> tuple[Mapping[str, np.ndarray], float]:
+        """Additive scores by group in the order of its choices, and the forwards they took.
+
+        Raises Exhausted where that is more than ``afford``, which need be checked only where
+        ``table_price`` cannot say so in advance.
+        """
         ...
 
     def table_price(self) -> float:
@@ -103,7 +107,11 @@ class Problem:
         if self._table is None:
             scorer = self._needed()
             self._afford(scorer.table_price())
-            self._table, forwards = scorer.table()
+            try:
+                self._table, forwards = scorer.table(self.allowance - self.spent)
+            except Exhausted:
+                self.spent = self.allowance  # on a table that did not get done
+                raise
             self.spent += forwards
             self._note_table(self._table)
         return {group: scores.copy() for group, scores in self._table.items()}

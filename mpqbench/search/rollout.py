@@ -8,6 +8,7 @@ guidance: half of the inputs have a class and half the null class, as guidance n
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -106,7 +107,7 @@ class RolloutScorer:
         self.stepper, self.paths, self._clock = stepper, tuple(paths), clock
         self._inputs = sum(len(path.batch) for path in paths)
 
-    def table(self) -> tuple[Mapping[str, np.ndarray], float]:
+    def table(self, afford: float = math.inf) -> tuple[Mapping[str, np.ndarray], float]:
         """Scores of each group alone in the order of its choices, and the forwards they took."""
         entries = [{group: p} for group, own in self.choices.items() for p in own]
         scores, forwards = self.scores(entries)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,11 +32,15 @@ class JointScorer:
     objective: Any = None
     level: float | None = None
 
-    def table(self) -> tuple[Mapping[str, np.ndarray], float]:
-        """Additive scores by group in the order of its choices, and the forwards they took."""
+    def table(self, afford: float = math.inf) -> tuple[Mapping[str, np.ndarray], float]:
+        """Additive scores by group in the order of its choices, and the forwards they took.
+
+        Raises Exhausted where an objective's own table takes more than ``afford``.
+        """
         before = self.engine.forwards
         if hasattr(self.objective, "table"):
-            found = self.objective.table(FullPrecision(self.engine, self.choices))
+            with self.engine.within(afford):
+                found = self.objective.table(FullPrecision(self.engine, self.choices))
             table = {group: np.asarray(own, dtype=float) for group, own in found.items()}
             return table, self.engine.forwards - before
         entries = [{group: p} for group, own in self.choices.items() for p in own]

@@ -31,7 +31,7 @@ class TabularScorer:
     additive: Mapping[str, np.ndarray]
     interactions: Mapping[tuple[str, str], np.ndarray] = field(default_factory=dict)
 
-    def table(self) -> tuple[Mapping[str, np.ndarray], float]:
+    def table(self, afford: float = math.inf) -> tuple[Mapping[str, np.ndarray], float]:
         """The additive part, for one forward per entry."""
         return self.additive, self.table_price()
 

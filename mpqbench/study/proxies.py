@@ -102,7 +102,7 @@ def proxies(registry: Registry) -> Iterator[Proxy]:
         plugin = registry.create("objective", objective)
         if hasattr(plugin, "table"):
             yield Proxy(objective, clean, "table")
-        else:
+        elif not getattr(plugin, "joint_only", False):
             for environment in [*around, *MORE_ENVIRONMENTS]:
                 yield Proxy(objective, environment, "table")
         if hasattr(plugin, "distance"):

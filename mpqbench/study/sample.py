@@ -4,45 +4,67 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..precision import Allocation
-from ..search.feasible import Arrays, random_feasible
-from ..search.knapsack import solve
+from ..errors import BenchError
+from ..precision import Allocation, Precision
+from ..search.feasible import Arrays
 from ..search.problem import Problem
 
-SPREADS = (0.3, 2.0)  # of the logarithm of a group's sensitivity: from nearly uniform to extreme
+FEWEST_MOVES = 2
+_TRIES = 200  # draws of a move before a walk is given up
 
 
 def sample_allocations(problem: Problem, count: int, rng: np.random.Generator) -> list[Allocation]:
-    """``count`` distinct allocations within the limits, the first half of them drawn at random.
+    """``count`` distinct allocations within the limits, from nearly uniform to thoroughly mixed.
 
-    Random ones say how an objective ranks nonsense; a search compares better ones. So the others
-    are what an integer program would choose under a made-up sensitivity: group g errs by
-    ``s_g (4^-w + r_g 4^-a)``, where log s_g is the sum of a term of its kind, one of its block and
-    one of its own, and their spread grows from draw to draw (our choice). No objective has a say,
-    or its rank correlation would be measured on allocations of its own making.
+    Each starts from the budget's own precision everywhere and is moved in some groups, in half of
+    them to a cheaper choice and, as far as what that saved goes, in others to a dearer one; choices
+    are drawn uniformly among the cheaper and among the dearer ones. The number of moved groups
+    grows in equal ratios from two to all (our choice). A search ends near the beginning of that
+    range or not at all: drawn over all choices instead, allocations are so bad that their order
+    says nothing. No objective has a say, or its rank correlation would be measured on allocations
+    of its own making. Raises BenchError where the budget's precision is no choice of some group,
+    or where there are too few allocations.
     """
     arrays = Arrays.of(problem)
+    base = problem.budget.precision
+    start = _uniform(arrays, base)
     found: dict[Allocation, None] = {}
-    while len(found) < count // 2:
-        found[random_feasible(problem, rng, arrays=arrays)] = None
-    for spread in np.linspace(*SPREADS, count - len(found)):
-        before = len(found)
-        while len(found) == before:
-            found[_of_made_up_sensitivity(arrays, spread, rng)] = None
+    for moves in np.geomspace(FEWEST_MOVES, len(arrays.groups), count):
+        for _ in range(_TRIES):
+            each = arrays.allocation(_walk(arrays, start, round(float(moves)), rng))
+            if each not in found:
+                found[each] = None
+                break
+        else:
+            raise BenchError(f"there are too few allocations around {base} to sample {count}")
     return list(found)
 
 
-def _of_made_up_sensitivity(arrays: Arrays, spread: float, rng: np.random.Generator) -> Allocation:
-    shared: dict[str, float] = {}
-    scores = []
-    for name, choices in zip(arrays.groups, arrays.choices, strict=True):
-        block, _, kind = name.rpartition(".")
-        block = ".".join(block.split(".")[:2])
-        parts = [shared.setdefault(key, float(rng.normal())) for key in (block, kind)]
-        level = np.exp(spread * (sum(parts) + rng.normal()) / np.sqrt(3))
-        ratio = np.exp(0.5 * rng.normal())
-        errors = [4.0**-p.weight_bits + ratio * 4.0**-p.activation_bits for p in choices]
-        scores.append(level * np.array(errors))
-    indices = solve(scores, arrays)
-    assert indices is not None  # something fits: random_feasible found it
-    return arrays.allocation(indices)
+def _uniform(arrays: Arrays, base: Precision) -> np.ndarray:
+    """``base`` everywhere: (groups,)."""
+    for group, own in zip(arrays.groups, arrays.choices, strict=True):
+        if base not in own:
+            raise BenchError(f"{base} is no choice of group {group}: samples start from it")
+    return np.array([own.index(base) for own in arrays.choices])
+
+
+def _walk(arrays: Arrays, start: np.ndarray, moves: int, rng: np.random.Generator) -> np.ndarray:
+    """``start`` with ``moves`` groups drawn anew, the first half cheaper, the others dearer."""
+    indices = start.copy()
+    groups = rng.permutation(len(start))[:moves]
+    for number, group in enumerate(groups):
+        own = arrays.costs[group]
+        change = own - own[start[group]]
+        cheaper = np.flatnonzero((change <= 0).all(axis=1) & (change < 0).any(axis=1))
+        allowed = cheaper if number < (moves + 1) // 2 else _dearer(arrays, indices, group)
+        if allowed.size:
+            indices[group] = rng.choice(allowed)
+    return indices
+
+
+def _dearer(arrays: Arrays, indices: np.ndarray, group: int) -> np.ndarray:
+    """Choices of ``group`` that cost more than its own and still fit."""
+    own = arrays.costs[group]
+    total = arrays.total(indices) - own[indices[group]] + own
+    fits = arrays.excess(total) <= 0
+    return np.flatnonzero(fits & (own[:, 0] > own[indices[group], 0]))

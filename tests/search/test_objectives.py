@@ -14,7 +14,7 @@ from mpqbench.baselines.roundings.nearest import Nearest
 from mpqbench.baselines.transforms.none import NoTransform
 from mpqbench.conformance.models import tiny_transformer
 from mpqbench.contracts import LayerData
-from mpqbench.errors import BenchError
+from mpqbench.errors import BenchError, Exhausted
 from mpqbench.formats import ActivationFormat, WeightFormat
 from mpqbench.models.calibration import CalibrationSet
 from mpqbench.models.groups import layer_groups
@@ -179,7 +179,8 @@ def test_an_objective_brings_its_table_and_no_joint_score(engine):
     choices = dict.fromkeys(engine.groups, CHOICES)
     scorer = JointScorer(engine, choices, {}, Fisher(probes=2))
     table, forwards = scorer.table()
-    assert forwards == pytest.approx(6)  # two probes, three forwards each
+    # Two probes: three forwards each, then every layer exactly and at four choices.
+    assert forwards == pytest.approx(2 * (3 + 1 + 4))
     assert table["blocks.0.mlp.up"].shape == (4,)
     with pytest.raises(BenchError, match="Fisher scores single groups"):
         scorer.scores([{}])
@@ -196,3 +197,26 @@ def test_an_objective_brings_its_table_and_no_joint_score(engine):
 def test_bad_parameters_are_one_sentence(make, sentence):
     with pytest.raises(BenchError, match=sentence):
         make()
+
+
+def test_a_local_table_is_counted_layer_by_layer(engine, network):
+    # Prefixes of every group, then the group itself: once exactly, and once for each choice.
+    before = engine.forwards
+    LayerError().table(network)
+    shares = np.array([engine.price({g: CHOICES[0]}) for g in engine.groups] + [0.0])
+    own = -np.diff(shares)
+    prefixes = (1 - shares[:-1]).sum()
+    expected = prefixes + (1 + len(network.choices(engine.groups[0]))) * own.sum()
+    assert engine.forwards - before == pytest.approx(expected)
+
+
+def test_a_table_that_cannot_be_afforded_ends_the_search_and_not_later(engine):
+    choices = dict.fromkeys(engine.groups, CHOICES)
+    scorer = JointScorer(engine, choices, {}, Fisher(probes=2))
+    before = engine.forwards
+    _, forwards = scorer.table()
+    assert forwards == pytest.approx(engine.forwards - before)
+    with pytest.raises(Exhausted):
+        scorer.table(forwards / 2)
+    assert engine.forwards - before == pytest.approx(1.5 * forwards, rel=0.2)
+    assert scorer.table(forwards * (1 + 1e-9))[1] == pytest.approx(forwards)  # no limit is left

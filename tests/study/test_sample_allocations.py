@@ -1,18 +1,21 @@
-"""Sampled allocations keep the budget, differ, and reach from nonsense to sense."""
+"""Sampled allocations keep the budget, differ, and reach from nearly uniform to mixed."""
 
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
+from mpqbench.errors import BenchError
 from mpqbench.precision import Budget, Precision
 from mpqbench.search.tabular import random_problem
 from mpqbench.study.sample import sample_allocations
 
 CHOICES = [Precision(w, a) for w in (2, 3, 4, 5) for a in (3, 4, 5)]
+W3A3 = Precision(3, 3)
 
 
-def _problem():
-    return random_problem(24, CHOICES, Budget.parse("W3A3"), seed=5)
+def _problem(choices=CHOICES, groups=24):
+    return random_problem(groups, choices, Budget.parse("W3A3"), seed=5)
 
 
 def _sampled(seed=0, count=30):
@@ -28,13 +31,35 @@ def test_they_fit_and_differ_and_one_seed_gives_them_again():
     assert found != _sampled(seed=1)[1]
 
 
-def test_made_up_sensitivities_spend_the_budget_and_are_better_than_chance():
+def test_more_and_more_groups_leave_the_budgets_precision():
+    _, found = _sampled()
+    moved = [sum(own != W3A3 for own in each.values()) for each in found]
+    assert 1 <= min(moved[:3]) <= max(moved[:3]) <= 2
+    assert max(moved[-3:]) > 12
+    assert np.corrcoef(moved, range(30))[0, 1] > 0.9
+
+
+def test_what_cheaper_groups_save_is_spent_on_dearer_ones():
     problem, found = _sampled()
-    spent = np.array([problem.cost(each) for each in found]) / problem.limit()
-    assert spent[15:].min() > 0.97
-    scores = problem.score_many(found)
-    assert np.median(scores[15:]) < np.median(scores[:15])
+    for each in found[5:]:
+        costs = [problem.cost({g: p}) - problem.cost({g: W3A3}) for g, p in each.items()]
+        assert min(costs) < 0
+    assert sum(any(c > 0 for c in _changes(problem, each)) for each in found) > 25
+    spent = [problem.cost(each) / problem.limit() for each in found]
+    assert np.median(spent) > 0.9
 
 
-def test_an_odd_number_is_met():
-    assert len(_sampled(count=21)[1]) == 21
+def _changes(problem, allocation):
+    return [problem.cost({g: p}) - problem.cost({g: W3A3}) for g, p in allocation.items()]
+
+
+def test_samples_start_from_the_budgets_precision():
+    problem = _problem([Precision(2, 3), Precision(4, 4)])
+    with pytest.raises(BenchError, match="W3A3 is no choice"):
+        sample_allocations(problem, 20, np.random.default_rng(0))
+
+
+def test_too_few_allocations_are_named():
+    problem = _problem([Precision(2, 3), W3A3], groups=2)
+    with pytest.raises(BenchError, match="too few"):
+        sample_allocations(problem, 20, np.random.default_rng(0))

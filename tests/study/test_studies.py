@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import pandas as pd
 import pytest
-
-from mpqbench.cli.main import main
 
 SUITE = """
 protocol: {base: smoke, images: 8, steps: 2, micro_batch: 8, calibration: 8, features: none}
@@ -26,17 +23,6 @@ from mpqbench.recipe import Recipe
 FEW = Recipe(name="few", choices=("W2A3", "W3A3", "W3A4", "W4A4", "W5A5"))
 PLUGINS = {"method": {"few": FEW}}
 """
-
-
-@pytest.fixture
-def mpqbench(monkeypatch, capsys):
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["mpqbench", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        return end.value.code, *capsys.readouterr()
-
-    return call
 
 
 @pytest.fixture
