@@ -46,6 +46,11 @@ PLUGINS = {
         "hessian": f"{_HERE}.objectives.hessian:HessianTrace",
         "decoupled": f"{_HERE}.objectives.decoupled:Decoupled",
     },
+    "tuner": {
+        "none": f"{_HERE}.tuners.none:NoTuning",
+        "peft": f"{_HERE}.tuners.peft:PEFT",
+        "qat": f"{_HERE}.tuners.qat:QAT",
+    },
     "environment": {"clean": f"{_HERE}.environments.clean:Clean"},
     "method": {
         "full-precision": "mpqbench.recipe:FULL_PRECISION",

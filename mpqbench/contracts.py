@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
+    from .tuning.loop import Curve
+    from .tuning.student import Lessons, Student
+
 
 @dataclass(frozen=True)
 class LayerData:
@@ -374,4 +377,24 @@ class Searcher(Protocol):
 
     def search(self, problem: SearchProblem) -> Allocation:
         """An allocation for every group. Raises Infeasible where none meets the budget."""
+        ...
+
+
+class Tuner(Protocol):
+    """Trains a quantized model after rounding.
+
+    ``trajectories`` and ``held_out`` are how many images of full precision it learns from and is
+    judged on; with 0 nothing is recorded.
+    """
+
+    trajectories: int
+    held_out: int
+
+    def tune(self, student: Student, lessons: Lessons) -> Curve:
+        """Change the student in place; afterwards it is a plain quantized model.
+
+        Weights lie on the grids of ``student.rounded`` and nothing in it can be trained any more.
+        Costs are counted by the harness, which is told through ``student`` of every branch that was
+        added and every grid that changed. The course of the training comes back.
+        """
         ...

@@ -1,4 +1,4 @@
-"""One job, top to bottom: load, search, count, calibrate, quantize, sample, score, record."""
+"""One job, top to bottom: load, calibrate, search, quantize, tune, count, sample, score, record."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from .stages import (
     quantize,
     summary_of,
 )
+from .tuning.stage import lessons_of, tune
 
 
 @dataclass
@@ -103,6 +104,8 @@ def _run(
         held = None
         if not job.is_reference:
             held = resources.held_out(model, protocol, job.seed, reporter)
+        mark = _samples_fingerprint(job, resources)
+        lessons = lessons_of(job, model, resources, store, mark, reporter, fresh)
     with meter.stage("search"):
         search = find_allocation(job, model, groups, calibration, resources, reporter)
         allocation, found.search_evals = search.allocation, search.spent
@@ -112,6 +115,10 @@ def _run(
     with meter.stage("quantize"), reporter.stage(title, len(groups)) as advance:
         quantized = quantize(job, model, groups, allocation, calibration, resources, advance)
     with quantized:
+        if lessons is not None:
+            with meter.stage("tune"):
+                curve = tune(job, quantized, groups, lessons, resources)
+                curve.write(store.trace_path(job.id, "tuning"))
         if held is not None:
             error = held.mse(model.transformer, protocol.micro_batch, job.device)
             found.scores["output_mse"] = Score(value=error)

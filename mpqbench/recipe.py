@@ -74,7 +74,7 @@ class PluginChoice(Frozen):
 
 
 # What is a plugin.
-SLOTS = ("transform", "rounding", "branch", "searcher", "objective", "environment")
+SLOTS = ("transform", "rounding", "branch", "searcher", "objective", "environment", "tuner")
 
 
 class Recipe(Frozen):
@@ -100,6 +100,7 @@ class Recipe(Frozen):
     searcher: PluginChoice = PluginChoice(name="uniform")
     objective: PluginChoice = PluginChoice(name="output-mse")
     environment: PluginChoice = PluginChoice(name="clean")
+    tuner: PluginChoice = PluginChoice(name="none")
     evaluations: float | None = Field(default=None, gt=0)
     early_drop: float | None = Field(default=None, gt=0, lt=1)
     weight_format: WeightFormat = WeightFormat()

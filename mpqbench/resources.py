@@ -99,7 +99,7 @@ class Resources:
         mark = self.statistics_mark(model, protocol, seed)
         key = ("statistics", mark)
         if key not in self._kept:
-            store = StatisticsStore(self._calibration_folder() / mark)
+            store = StatisticsStore(self.calibration_folder() / mark)
             if not store.complete():
                 self._gather(store, model, protocol, seed, reporter or Quiet())
             self._kept[key] = store
@@ -107,7 +107,7 @@ class Resources:
 
     def tables(self) -> TableStore:
         """Where additive tables of searches are kept."""
-        return TableStore(self._calibration_folder() / "tables")
+        return TableStore(self.calibration_folder() / "tables")
 
     def held_out(
         self, model: DiTModel, protocol: Protocol, seed: int, reporter: Reporter | None = None
@@ -127,7 +127,7 @@ class Resources:
                 )
 
         if key not in self._kept:
-            path = self._calibration_folder() / mark / "held-out.safetensors"
+            path = self.calibration_folder() / mark / "held-out.safetensors"
             batch = protocol.micro_batch
             self._kept[key] = held_out(path, model.transformer, record, batch, self.device)
         return self._kept[key]
@@ -150,7 +150,8 @@ class Resources:
         device = self.device.partition(":")[0]
         return digest_of([FORMAT, model.digest, sampling, seed, device])
 
-    def _calibration_folder(self) -> Path:
+    def calibration_folder(self) -> Path:
+        """Where everything lies that is computed once for all methods."""
         if self.folder is not None:
             return self.folder
         if "temporary" not in self._kept:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..contracts import Branch, LayerData, Rounding, Transform
+from ..contracts import Branch, LayerData, QuantizedWeight, Rounding, Transform
 from ..cost import Operator
 from ..errors import BenchError
 from ..formats import ActivationFormat, WeightFormat
@@ -29,7 +29,8 @@ TRAINED_STEPS = 1000  # of every DiT; a time-grouped format divides them
 class QuantizedModel:
     """A transformer with quantized layers in place of its own, until ``remove``.
 
-    ``layers`` are the new modules by path; ``storage`` what their grids take in bytes and
+    ``layers`` are the new modules by path, ``rounded`` the integers and grids of those whose weight
+    is rounded, on the CPU; ``storage`` what their grids take in bytes and
     ``operators`` what their transforms and branches cost, both as ``cost.count`` takes them.
     Leaving the ``with`` block removes. Move or cast the transformer before quantizing: the
     originals that wait outside it do not move along. With ``clock``, every forward tells it its
@@ -44,8 +45,10 @@ class QuantizedModel:
         operators: Sequence[Operator],
         attention: QuantizedAttention | None = None,
         clock: Clock | None = None,
+        rounded: Mapping[str, QuantizedWeight] | None = None,
     ) -> None:
         self.transformer = transformer
+        self.rounded = dict(rounded or {})
         self.layers = dict(layers)
         self.storage = dict(storage)
         self.operators = tuple(operators)
@@ -131,6 +134,7 @@ def quantize_model(
     attention = None if attention_bits is None else QuantizedAttention(attention_bits)
     layers: dict[str, QuantizedLinear] = {}
     storage: dict[str, GridBytes] = {}
+    integers: dict[str, QuantizedWeight] = {}
     operators: list[Operator] = []
     quantized = [group for group in groups if not allocation[group.name].is_full]
     with torch.no_grad():
@@ -141,11 +145,19 @@ def quantize_model(
             for layer in flat:
                 module, grids = build.finish(layer, rounded.get(layer.path))
                 layers[layer.path], storage[layer.path] = module, grids
+                if layer.path in rounded:
+                    integers[layer.path] = on_cpu(rounded[layer.path].weight)
             for group in unit:
                 operators += build.operators(group, {path: layers[path] for path in group.layers})
                 advance(1)
     timed = clock if activation_format.time_groups > 1 else None
-    return QuantizedModel(transformer, layers, storage, operators, attention, timed)
+    return QuantizedModel(transformer, layers, storage, operators, attention, timed, integers)
+
+
+def on_cpu(weight: QuantizedWeight) -> QuantizedWeight:
+    """The same off the device, whose memory the model needs."""
+    parts = (weight.integers.cpu(), weight.scale.cpu(), weight.zero.cpu())
+    return QuantizedWeight(*parts, weight.bits)
 
 
 def _units(groups: Sequence[Group], rounding: Rounding) -> Iterator[list[Group]]:

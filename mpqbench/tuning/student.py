@@ -72,11 +72,11 @@ class Student:
         self,
         quantized: QuantizedModel,
         groups: Sequence[Group],
-        rounded: Mapping[str, QuantizedWeight],
+        rounded: Mapping[str, QuantizedWeight] | None = None,
     ) -> None:
         self.transformer: Any = quantized.transformer
         self.layers: Mapping[str, QuantizedLinear] = quantized.layers
-        self.rounded = dict(rounded)
+        self.rounded = dict(quantized.rounded if rounded is None else rounded)
         self._quantized = quantized
         self._groups = {path: group for group in groups for path in group.layers}
 
