@@ -7,6 +7,8 @@ import json
 import pandas as pd
 import pytest
 
+from mpqbench.suites import load_suite
+
 SUITE = """
 protocol: {base: smoke, images: 8, steps: 2, micro_batch: 8, calibration: 8, features: none}
 budgets: [W3A3]
@@ -94,6 +96,8 @@ def test_proxies_are_ranked_by_what_was_measured(mpqbench, tiny_folder, tmp_path
     assert tau > 0.5  # both are output errors, on different inputs
     assert "tau_fd" not in table.columns
     assert (out / "figures/proxies.pdf").exists()
+    again = load_suite(str(out / "suite.yaml"))
+    assert [method["name"] for method in again.methods] == list(raw.method)
     assert "τ with held-out MSE, better half" in (out / "proxies.md").read_text()
 
 
