@@ -42,6 +42,7 @@ INPUTS, KEEP, BLOCKS = (
     for name, default in (("INPUTS", 32), ("KEEP", 16), ("BLOCKS", 12))
 )
 CHOICES = [Precision.parse(text) for text in os.environ.get("CHOICES", "").split(",") if text]
+SAMPLE = 20  # complete allocations by which a scoring with and without rounding is compared
 BUDGET, ADALN = Budget.parse("W4A4"), Precision(8, 8)
 
 
@@ -135,6 +136,48 @@ class FullForwards:
         for path, _ in taken:
             self.transformer.set_submodule(path, self.original[path])
         return float((output - self.targets).double().square().mean())
+
+
+class RoundedAnew(FullForwards):
+    """Full forwards as one would first write them: every candidate is quantized from the model."""
+
+    def __init__(self, setting):
+        super().__init__(setting)
+        self.close()
+        self.names = [group.name for group in setting.groups]
+        self.own = setting.groups
+
+    def _score(self, allocation):
+        fixed = {g.name: ADALN for g in self.own if not g.searchable}
+        whole = {name: allocation.get(name, fixed.get(name, FULL)) for name in self.names}
+        with (
+            quantize_model(self.transformer, self.own, Allocation(whole), **plugins()),
+            torch.inference_mode(),
+        ):
+            output = self.transformer(*self.arguments).sample
+        return float((output - self.targets).double().square().mean())
+
+
+def per_scoring(rival, allocations):
+    """Scores, and processor seconds each."""
+    start = time.process_time()
+    scores, _ = rival.scores(allocations)
+    return scores, (time.process_time() - start) / len(allocations)
+
+
+def test_rounding_anew_costs_more(setting):
+    rng = np.random.default_rng(0)
+    own = next(iter(setting.choices.values()))
+    drawn = rng.integers(len(own), size=(SAMPLE, len(setting.choices)))
+    some = [{g: own[i] for g, i in zip(setting.choices, row, strict=True)} for row in drawn]
+    rival = FullForwards(setting)
+    kept, kept_seconds = per_scoring(rival, some)
+    rival.close()
+    anew, anew_seconds = per_scoring(RoundedAnew(setting), some)
+    print(f"\nfull forwards: {1e3 * kept_seconds:.0f} ms a scoring")
+    print(f"weights rounded anew as well: {1e3 * anew_seconds:.0f} ms")
+    np.testing.assert_allclose(anew, kept, rtol=1e-6)
+    assert anew_seconds > kept_seconds
 
 
 def searched(setting, scorer):

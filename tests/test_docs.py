@@ -111,3 +111,21 @@ def test_committed_leaderboards_are_what_their_records_say(folder):
     assert (folder / "leaderboard.md").read_text() == markdown
     jobs = plan(load_suite(str(folder / "suite.yaml")), discover(), "cpu")
     assert {job.id for job in jobs} == {row["job"] for row in table.rows}
+
+
+def test_the_readme_quotes_the_study_of_proxies():
+    table = pd.read_csv(ROOT / "leaderboards/proxies/proxies.csv").set_index(["part", "proxy"])
+    quoted = {
+        "output error of single groups, added up": "output-mse, sum",
+        "the same, other layers fully quantized (`eng`, noise 1)": "output-mse in eng, sum",
+        "output error of the whole allocation": "output-mse, joint",
+        "latents three steps later, single groups added up": "trajectory-mse, sum",
+        "distribution of latents at the end, whole allocation": "trajectory-frechet, joint",
+        "HAWQ's Hessian trace": "hessian, sum",
+        "signal-to-noise ratio in decibels": "layer-mse decibel, sum",
+    }
+    readme = (ROOT / "README.md").read_text()
+    for text, proxy in quoted.items():
+        row = table.loc[("all", proxy)]
+        cells = [f"{row[f'tau_{t}']:+.2f} ±{row[f'tau_{t}_ci']:.2f}" for t in ("fd", "output_mse")]
+        assert f"| {text} | {' | '.join(cells)} |" in readme

@@ -118,6 +118,7 @@ def _session(name: str, shared: dict[str, Any]) -> Any:
     registry = discover(shared["plugins"])
     store = RecordStore(shared["out"] or Path("runs") / name)
     resources = Resources(registry, shared["device"], folder=store.folder / "calibration")
+    resources.check_device()
     return Session(registry, resources, store, reporter(), shared["device"])
 
 

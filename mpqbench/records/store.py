@@ -116,7 +116,7 @@ class RecordStore:
         path = self.allocation_path(job)
         if not path.is_file():
             raise BenchError(f"no allocation of job '{job}' in {path.parent}: run the job first")
-        return dict(_read_object(path))
+        return dict(read_object(path))
 
     def read_samples(self, job: str, count: int) -> np.ndarray:
         """The first ``count`` images of ``job``, uint8 (count, height, width, 1 or 3).
@@ -152,7 +152,9 @@ def _safe(job: str) -> str:
     return job
 
 
-def _read_object(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> dict[str, Any]:
+    """A JSON object from a file. Raises BenchError where it is damaged."""
+
     def refuse(constant: str) -> NoReturn:
         raise ValueError(f"{constant} is not a number of JSON")
 
@@ -182,7 +184,7 @@ def _read_images(path: Path) -> np.ndarray:
 
 
 def _read_record(path: Path) -> JobRecord:
-    data = _read_object(path)
+    data = read_object(path)
     version = data.get("schema_version")
     if version != SCHEMA_VERSION:
         raise BenchError(

@@ -43,6 +43,7 @@ def run_proxies(suite: Suite, session: Session, count: int) -> tuple[list[Path],
     (method,) = suite.methods
     base = registry.method(method)
     suite = allocation_suite(suite, base, registry, resources, count, session.device, reporter)
+    write_atomic(session.store.folder / "suite.yaml", as_yaml(suite).encode())
     jobs = plan(suite, registry, session.device)
     records = run_suite(jobs, resources, session.store, reporter, fresh=False)
     done = [r for r in records if not r.is_full_precision and r.status == "done"]
@@ -94,3 +95,11 @@ def _write(
         write_atomic(paths[-1], text.encode())
     figure = proxy_figure(table, records[0].extractor)
     return [*paths, *save(figure, folder / "figures" / "proxies")]
+
+
+def as_yaml(suite: Suite) -> str:
+    """The suite with its sampled allocations: ``mpqbench run`` measures the same ones again."""
+    import yaml
+
+    head = "# The sampled allocations of a study of proxies.\n"
+    return head + yaml.safe_dump(suite.model_dump(mode="json"), sort_keys=False, width=1000)

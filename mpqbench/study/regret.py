@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import BenchError
 from ..precision import Precision
 from ..progress import Quiet, Reporter
-from ..recipe import Job, PluginChoice, digest_of
-from ..records.store import write_atomic
+from ..recipe import Job, PluginChoice, Recipe, digest_of
+from ..records.store import read_object, write_atomic
 from ..resources import Resources
 from ..search.problem import Problem
 from ..search.tabular import enumerate_best
@@ -19,6 +19,8 @@ from .jobs import Stage, check_base
 
 BLOCKS = 2  # the last ones: 8 groups, and with 4 choices 65,536 allocations
 INPUTS = 32
+# What an optimum does not depend on.
+_OTHERS = {"name", "summary", "source", "keeps", "leaves_out", "searcher", "evaluations"}
 
 
 @dataclass(frozen=True)
@@ -97,21 +99,19 @@ def _judging(job: Job) -> Job:
 def _optimum(
     job: Job, judge: Problem, resources: Resources, reporter: Reporter, folder: Path
 ) -> float:
-    texts = {"name", "summary", "source", "keeps", "leaves_out"}
-    recipe = job.recipe.model_dump(mode="json", exclude={*texts, "searcher", "evaluations"})
+    plain = Recipe(name="optimum").model_copy(
+        update={key: getattr(job.recipe, key) for key in Recipe.model_fields if key not in _OTHERS}
+    )
     inputs = resources.statistics_mark(
         resources.model(job.model, job.protocol), job.protocol, job.seed
     )
-    path = folder / f"{digest_of([recipe, inputs, str(job.budget)])}.json"
+    sources = resources.registry.source_digest(plain)
+    parts = [plain.model_dump(mode="json"), sources, inputs, str(job.budget)]
+    path = folder / f"{digest_of(parts)}.json"
     if path.is_file():
-        return float(json.loads(path.read_text())["optimum"])
+        return float(read_object(path)["optimum"])
     reporter.say(f"  scoring all allocations of the last {BLOCKS} blocks at {job.budget}")
     found, score = enumerate_best(judge, joint=True)
     content = {"allocation": found.to_json(), "optimum": score, "scored": len(judge.trace.rows)}
     write_atomic(path, json.dumps(content, indent=2).encode())
     return score
-
-
-def as_rows(found: list[Regret]) -> list[dict[str, object]]:
-    """For a table."""
-    return [asdict(each) for each in found]

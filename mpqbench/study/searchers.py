@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ..errors import unknown
 from ..precision import Budget
 from ..recipe import Job, Suite, digest_of
-from ..records.store import write_atomic
+from ..records.store import read_object, write_atomic
 from ..report.render import to_csv, to_markdown
 from ..report.studies import searcher_table
 from ..report.write import write_report
 from ..suite import plan, run_suite
 from .jobs import Session
-from .regret import as_rows, measure_regret, truncated_choices
+from .regret import measure_regret, truncated_choices
 
 
 def only(suite: Suite, names: tuple[str, ...]) -> Suite:
@@ -51,7 +52,9 @@ def run_searchers(suite: Suite, session: Session) -> tuple[list[Path], bool]:
     for budget in suite.budgets:
         truncated_choices(Budget.parse(budget).precision)  # before hours of searching
     records = run_suite(jobs, session.resources, session.store, session.reporter, fresh=False)
-    regrets = _regrets([job for job in jobs if not job.is_reference], session)
+    done = {record.job for record in records if record.status == "done"}
+    searched = [job for job in jobs if not job.is_reference and job.id in done]
+    regrets = _regrets(searched, session)
     table = searcher_table(records, regrets)
     folder = session.store.folder
     paths = []
@@ -59,30 +62,41 @@ def run_searchers(suite: Suite, session: Session) -> tuple[list[Path], bool]:
         paths.append(folder / f"searchers.{kind}")
         write_atomic(paths[-1], text.encode())
     paths += write_report(folder)
-    return paths, any(record.status == "failed" for record in records)
+    failed = any(record.status == "failed" for record in records)
+    return paths, failed or len(regrets) < len(searched)
 
 
 def _regrets(jobs: list[Job], session: Session) -> list[dict[str, Any]]:
-    folder = session.store.folder / "regret"
+    """Regret of every job; one whose searcher fails on the small problem is told and left out."""
     rows = []
     for number, job in enumerate(jobs, 1):
-        mark = digest_of(
-            [
-                job.recipe.model_dump(mode="json", exclude={"summary", "source"}),
-                session.registry.source_digest(job.recipe),
-                job.model, job.protocol.model_dump(mode="json"), str(job.budget), job.seed,
-            ]
-        )  # fmt: skip
-        path = folder / f"{job.id}.json"
-        known = json.loads(path.read_text()) if path.is_file() else {}
-        if known.get("mark") != mark:
-            title = f"{job.recipe.name} {job.budget} seed {job.seed}"
-            session.reporter.say(f"[{number}/{len(jobs)}] regret of {title}")
-            found = measure_regret(job, session.resources, session.reporter, folder / "optima")
-            known = {"mark": mark, **as_rows([found])[0]}
-            write_atomic(path, json.dumps(known, indent=2).encode())
-        rows.append(known)
+        title = f"[{number}/{len(jobs)}] regret of {job.recipe.name} {job.budget} seed {job.seed}"
+        try:
+            rows.append(_regret(job, session, title))
+        except Exception as error:  # whatever a plugin raises must not cost the other rows
+            session.reporter.say(f"{title}: {type(error).__name__}: {error}")
     return rows
+
+
+def _regret(job: Job, session: Session, title: str) -> dict[str, Any]:
+    """From disk where it was measured before."""
+    folder = session.store.folder / "regret"
+    mark = digest_of(
+        [
+            job.recipe.model_dump(mode="json", exclude={"summary", "source"}),
+            session.registry.source_digest(job.recipe),
+            job.model, job.protocol.model_dump(mode="json"), str(job.budget), job.seed,
+        ]
+    )  # fmt: skip
+    path = folder / f"{job.id}.json"
+    known = read_object(path) if path.is_file() else {}
+    if known.get("mark") == mark:
+        return known
+    session.reporter.say(title)
+    found = measure_regret(job, session.resources, session.reporter, folder / "optima")
+    row = {"mark": mark, **asdict(found)}
+    write_atomic(path, json.dumps(row, indent=2).encode())
+    return row
 
 
 def _name(method: str | dict[str, Any]) -> str:

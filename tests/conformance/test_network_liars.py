@@ -97,13 +97,13 @@ class OwnRandomTable(Table):
 
 class Pruner(Table):
     def table(self, network):
-        network.group(network.groups[0]).weight.mul_(0.9)
+        network.group(network.groups[0])._cell.weight.mul_(0.9)
         return super().table(network)
 
 
 class Trainer(Table):
     def table(self, network):
-        network.group(network.groups[0]).model.requires_grad_(True)
+        network.group(network.groups[0])._cell.model.requires_grad_(True)
         return super().table(network)
 
 

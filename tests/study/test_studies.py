@@ -7,6 +7,8 @@ import json
 import pandas as pd
 import pytest
 
+from mpqbench.suites import load_suite
+
 SUITE = """
 protocol: {base: smoke, images: 8, steps: 2, micro_batch: 8, calibration: 8, features: none}
 budgets: [W3A3]
@@ -78,6 +80,40 @@ def test_a_table_is_computed_once_and_charged_to_each(searchers, tmp_path):
     assert second["seconds"]["search"] >= table_seconds
 
 
+PICKY = """
+from dataclasses import dataclass
+from mpqbench.precision import Allocation
+
+@dataclass(frozen=True)
+class Picky:
+    def search(self, problem):
+        if len(problem.groups) < 8:
+            raise KeyError("too small for me")
+        return Allocation({g: problem.choices(g)[0] for g in problem.groups})
+
+PLUGINS = {"searcher": {"picky": Picky}}
+"""
+
+
+def test_a_searcher_that_fails_on_the_small_problem_costs_no_other_row(
+    mpqbench, tiny_folder, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("mpqbench.study.regret.BLOCKS", 1)
+    (tmp_path / "picky.py").write_text(PICKY)
+    line = "  - {base: rtn, name: picky, searcher: picky, choices: [W2A3, W3A3]}\n"
+    (tmp_path / "mine.yaml").write_text(SUITE.replace("seeds: [0, 1]", "seeds: [0]") + line)
+    code, out, _ = mpqbench(
+        "study", "searchers", tmp_path / "mine.yaml", "--method", "picky", "--method", "uniform",
+        "--model", tiny_folder, "--out", tmp_path / "out", "--plugins", tmp_path / "picky.py",
+    )  # fmt: skip
+    assert code == 1
+    assert "regret of picky W3A3 seed 0: KeyError" in out
+    table = pd.read_csv(tmp_path / "out/searchers.csv").set_index("method")
+    assert table.status["picky"] == "done"
+    assert table.regret.isna()["picky"]
+    assert table.regret["uniform"] >= 0
+
+
 def test_proxies_are_ranked_by_what_was_measured(mpqbench, tiny_folder, tmp_path):
     arguments = ["--model", tiny_folder, "--features", "none", "--images", 4, "--calibration", 8]
     out = tmp_path / "out"
@@ -94,6 +130,8 @@ def test_proxies_are_ranked_by_what_was_measured(mpqbench, tiny_folder, tmp_path
     assert tau > 0.5  # both are output errors, on different inputs
     assert "tau_fd" not in table.columns
     assert (out / "figures/proxies.pdf").exists()
+    again = load_suite(str(out / "suite.yaml"))
+    assert [method["name"] for method in again.methods] == list(raw.method)
     assert "τ with held-out MSE, better half" in (out / "proxies.md").read_text()
 
 
@@ -108,6 +146,7 @@ def test_proxies_are_ranked_by_what_was_measured(mpqbench, tiny_folder, tmp_path
         (["proxies", "--budget", "3MB"], "a study needs a budget such as W4A4"),
         (["proxies", "--method", "rtm"], "did you mean 'rtn'"),
         (["proxies", "--allocations", "5"], "20"),
+        (["proxies", "--device", "cuda:7"], "device 'cuda:7' cannot be used"),
     ],
 )
 def test_mistakes_are_one_sentence_and_leave_nothing(
