@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mpqbench.tuning.loop import Curve
     from mpqbench.tuning.student import Lessons, Student
 
-ADAPTERS = ("auto", "branch", "lora", "none")
+ADAPTERS = ("branch", "lora", "both", "none")
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,8 @@ class PEFT(Training):
 
     - ``adapter``: ``branch``, the branches that the recipe put beside layers, at their own bits;
       ``lora``, a branch of ``rank`` at 16 bits beside every searchable layer that has none (arXiv
-      2106.09685), whose bytes and BitOPs are counted; ``auto``, both; or ``none``;
+      2106.09685), whose bytes and BitOPs are counted but come on top of the budget, which was
+      spent before; ``both``; or ``none``;
     - ``scales``: s, with LSQ's gradient (arXiv 1902.08153), in the logarithm; ``zeros``: z too, a
       real number from then on, counted at 16 bits instead of the weight's;
     - ``biases``.
@@ -37,7 +38,7 @@ class PEFT(Training):
     ``rate`` is that of adapters and biases, ``scale_rate`` that of log s, and of z in units of s.
     """
 
-    adapter: str = "auto"
+    adapter: str = "branch"
     rank: int = 4
     scales: bool = True
     zeros: bool = True
@@ -74,9 +75,9 @@ class PEFT(Training):
         found: dict[str, Any] = {}
         for path, layer in student.layers.items():
             branch = student.branch(path)
-            if branch is not None and self.adapter in ("auto", "branch"):
+            if branch is not None and self.adapter in ("both", "branch"):
                 found[path] = branch
-            if branch is None and self.adapter in ("auto", "lora") and student.branchable(path):
+            if branch is None and self.adapter in ("both", "lora") and student.branchable(path):
                 own = image_seed(seed, f"adapter/{path}", 0)
                 found[path] = low_rank_adapter(layer, self.rank, own)
                 student.add_branch(path, found[path])

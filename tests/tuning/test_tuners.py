@@ -25,7 +25,7 @@ from mpqbench.tuning.checkpoint import Checkpoint
 
 SHORT = FAST | {"steps": 6, "every": 3}
 PATH = "transformer_blocks.1.attn1.to_out.0"
-ALL = [PEFT(**SHORT), QAT(**SHORT)]
+ALL = [PEFT(**SHORT, adapter="both"), QAT(**SHORT)]
 
 
 def error(student, lessons):
@@ -37,7 +37,7 @@ def error(student, lessons):
 @pytest.mark.parametrize(
     ("tuner", "gain"),
     [
-        (PEFT(**FAST, rate=1e-2, scale_rate=1e-2), 1.8),
+        (PEFT(**FAST, rate=1e-2, scale_rate=1e-2, adapter="both"), 1.8),
         (PEFT(**FAST, rate=1e-2, scale_rate=1e-2, adapter="none"), 1.5),
         (QAT(**FAST, rate=3e-3, scale_rate=3e-3), 1.5),
     ],
@@ -156,7 +156,7 @@ def test_adapters_and_real_zero_points_are_counted(teacher, lessons):
     groups = layer_groups(teacher)
     student, quantized = quantized_student(teacher)
     with quantized:
-        PEFT(**SHORT, rank=2).tune(student, lessons)
+        PEFT(**SHORT, adapter="lora", rank=2).tune(student, lessons)
     formats = {
         "weight_format": WeightFormat(symmetric=False),
         "activation_format": ActivationFormat(),
@@ -180,7 +180,7 @@ def test_adapters_and_real_zero_points_are_counted(teacher, lessons):
 
 
 @pytest.mark.parametrize(
-    ("adapter", "trained"), [("auto", True), ("branch", True), ("lora", False), ("none", False)]
+    ("adapter", "trained"), [("both", True), ("branch", True), ("lora", False), ("none", False)]
 )
 def test_which_branches_are_trained(teacher, lessons, adapter, trained):
     student, quantized = quantized_student(teacher, branch=LowRank(rank=2))
@@ -193,7 +193,7 @@ def test_which_branches_are_trained(teacher, lessons, adapter, trained):
 
 
 @pytest.mark.parametrize(
-    ("adapter", "added"), [("auto", 12), ("lora", 12), ("branch", 0), ("none", 0)]
+    ("adapter", "added"), [("both", 12), ("lora", 12), ("branch", 0), ("none", 0)]
 )
 def test_layers_without_a_branch_get_an_adapter_where_one_is_asked_for(
     teacher, lessons, adapter, added
