@@ -23,6 +23,7 @@ from .recipe import SLOTS, PluginChoice, Recipe, digest_of, validate
 
 ENTRY_POINTS = "mpqbench.plugins"
 KINDS = (*SLOTS, "method")
+TRAINING = "mpqbench.tuning"
 
 
 @dataclass(frozen=True)
@@ -144,30 +145,46 @@ class Registry:
         """Digest of the source of a recipe's plugins: editing one invalidates its results.
 
         A plugin's source is its own file and those of the modules it takes names from, beside
-        other people's packages.
+        other people's packages. Of a tuner that trains, whose loop lies deeper, these are followed
+        further within ``mpqbench.tuning``.
         """
         digests = []
         for kind in SLOTS:
             name = getattr(recipe, kind).name
-            module = sys.modules.get(self.entry(kind, name).load().__module__)
+            plugin = self.entry(kind, name).load()
+            module = sys.modules.get(plugin.__module__)
             if module is None or getattr(module, "__file__", None) is None:
                 raise BenchError(f"{kind} '{name}' has no source file")
-            digests += [
-                hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in _sources(module)
-            ]
+            trains = kind == "tuner" and getattr(plugin, "trajectories", None) != 0
+            files = _sources(module, TRAINING if trains else None)
+            digests += [hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in files]
         return digest_of(digests)
 
 
-def _sources(module: ModuleType) -> list[str]:
-    """The files of ``module`` and of the modules of its package that its names come from."""
-    package = module.__name__.partition(".")[0]
-    names = {module.__name__}
-    for value in vars(module).values():
-        owner = getattr(value, "__module__", None)
-        if isinstance(owner, str) and owner.partition(".")[0] == package:
-            names.add(owner)
+def _sources(module: ModuleType, within: str | None = None) -> list[str]:
+    """The files of ``module`` and of the modules of its package that its names come from.
+
+    With the name of a package, ``within``, those in it are followed to the ones in it that theirs
+    come from, and so on.
+    """
+    names = {module.__name__} | _owners(module, module.__name__.partition(".")[0])
+    ahead = [name for name in names if within and _lies_in(name, within)]
+    while within and ahead:
+        new = _owners(sys.modules[ahead.pop()], within) - names
+        names |= new
+        ahead += new
     files = (getattr(sys.modules.get(name), "__file__", None) for name in sorted(names))
     return [file for file in files if file is not None]
+
+
+def _owners(module: ModuleType, package: str) -> set[str]:
+    """The modules of ``package`` that names of ``module`` come from."""
+    owners = (getattr(value, "__module__", None) for value in vars(module).values())
+    return {owner for owner in owners if isinstance(owner, str) and _lies_in(owner, package)}
+
+
+def _lies_in(module: str, package: str) -> bool:
+    return f"{module}.".startswith(f"{package}.")
 
 
 def parameters(cls: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import BenchError
-from .study import _finish, _overrides, _session, _shared
+from .options import finish, open_session, overrides, study_options
 
 if TYPE_CHECKING:
     from ..ablation.plan import Plan, Sweep
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 @click.option("--protocol", "protocol_name", default="quick", show_default=True, metavar="NAME",
               help="What images are made and judged by.")  # fmt: skip
 @click.option("-n", "--dry-run", is_flag=True, help="Print the factors and jobs; run nothing.")
-@_shared
+@study_options
 def ablate(
     method: str, factors: tuple[str, ...], file: Path | None, sweeps: tuple[str, ...], full: bool,
     scale: Any, budget: tuple[str, ...], seeds: str | None, protocol_name: str, dry_run: bool,
@@ -58,7 +58,7 @@ def ablate(
     if sweeps and (factors or file or not full):
         raise BenchError("--sweep varies one number by itself: leave out the factors")
     chosen = {"budgets": budget, "seeds": parse_seeds(seeds) if seeds else ()}
-    given = _suite(_overrides(chosen, shared), protocol_name)
+    given = _suite(overrides(chosen, shared), protocol_name)
     session, recipe = _opened(method, shared)
     if sweeps:
         swept = _sweeps(sweeps, recipe, session.registry)
@@ -66,7 +66,7 @@ def ablate(
             cells = [cell for one in swept for cell in one.cells.values()]
             _show(cells, given, session)
             return
-        _finish(*run_sweeps(swept, given, session))
+        finish(*run_sweeps(swept, given, session))
         return
     plan = _plan(recipe, factors, file, full, session.registry)
     if dry_run:
@@ -75,18 +75,18 @@ def ablate(
             click.echo(f"{name}: {', '.join(shown)}")
         _show(plan.cells, given, session)
         return
-    _finish(*run_plan(plan, given, session, scale))
+    finish(*run_plan(plan, given, session, scale))
 
 
-def _suite(overrides: dict[str, Any], protocol: str) -> dict[str, Any]:
+def _suite(chosen: dict[str, Any], protocol: str) -> dict[str, Any]:
     """Keys of a suite but its methods."""
     from ..errors import unknown
     from ..recipe import PROTOCOLS
 
     if protocol not in PROTOCOLS:
         raise unknown("protocol", protocol, PROTOCOLS)
-    fields = PROTOCOLS[protocol].model_dump() | overrides.pop("protocol", {})
-    return {"name": "ablation", "budgets": ("W4A4", "W3A3"), **overrides, "protocol": fields}
+    fields = PROTOCOLS[protocol].model_dump() | chosen.pop("protocol", {})
+    return {"name": "ablation", "budgets": ("W4A4", "W3A3"), **chosen, "protocol": fields}
 
 
 def _opened(method: str, shared: dict[str, Any]) -> tuple[Any, Recipe]:
@@ -94,7 +94,7 @@ def _opened(method: str, shared: dict[str, Any]) -> tuple[Any, Recipe]:
 
     is_file = method.endswith((".yaml", ".yml"))
     name = Path(method).stem if is_file else method
-    session = _session(f"ablate-{name}", shared)
+    session = open_session(f"ablate-{name}", shared)
     if not is_file:
         return session, session.registry.method(method)
     data = read_yaml(Path(method))

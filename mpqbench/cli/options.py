@@ -1,10 +1,22 @@
-"""Options that several verbs share."""
+"""What several verbs share: the plugins option, and how the verbs of studies begin and end.
+
+``study_options`` adds the options of a study to a command, which receives them in ``**shared``;
+``overrides``, ``open_session`` and ``finish`` turn them into a suite, a session and an exit code.
+"""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from ..study.jobs import Session
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 plugins_option = click.option(
     "--plugins",
@@ -13,3 +25,63 @@ plugins_option = click.option(
     metavar="PATH",
     help="Python file or folder with a PLUGINS table; repeatable.",
 )
+
+_STUDY_OPTIONS = (
+    click.option("--model", metavar="NAME", help="Model instead of the study's."),
+    click.option("--images", type=click.IntRange(min=1), help="Images per job."),
+    click.option("--calibration", type=click.IntRange(min=1), help="Calibration inputs."),
+    click.option("--features", metavar="NAME", help="Feature network instead of the study's."),
+    click.option("--reference", metavar="REF", help="Reference statistics or images."),
+    click.option("--device", default="cpu", show_default=True, metavar="DEVICE", help="As in run."),
+    click.option("--out", type=click.Path(path_type=Path), metavar="DIR",
+                 help="Folder instead of runs/STUDY."),
+    plugins_option,
+)  # fmt: skip
+
+
+def study_options(command: _Command) -> _Command:
+    """``command`` with the options that every study has."""
+    for option in reversed(_STUDY_OPTIONS):
+        command = option(command)
+    return command
+
+
+def overrides(given: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[str, Any]:
+    """Keys of a suite that were set on the command line, and no others.
+
+    ``given`` are keys as the verb itself read them, empty where they were not set; ``shared`` the
+    values of ``study_options``.
+    """
+    names = ("images", "calibration", "features", "reference")
+    protocol = {name: shared[name] for name in names if shared[name] is not None}
+    models = (shared["model"],) if shared["model"] else ()
+    every = {**given, "models": models, "protocol": protocol}
+    return {key: value for key, value in every.items() if value}
+
+
+def open_session(name: str, shared: Mapping[str, Any]) -> Session:
+    """What a study's jobs run in: plugins, device, and the folder ``runs/NAME`` or ``--out``.
+
+    Raises BenchError for a plugin file that cannot be used and for a device that is not there.
+    """
+    from ..memory import keep_freed_memory
+    from ..progress import reporter
+    from ..records.store import RecordStore
+    from ..registry import discover
+    from ..resources import Resources
+    from ..study.jobs import Session
+
+    keep_freed_memory()
+    registry = discover(shared["plugins"])
+    store = RecordStore(shared["out"] or Path("runs") / name)
+    resources = Resources(registry, shared["device"], folder=store.folder / "calibration")
+    resources.check_device()
+    return Session(registry, resources, store, reporter(), shared["device"])
+
+
+def finish(paths: Iterable[Path], failed: bool) -> None:
+    """Print the files that were written; exit code 1 where some job failed: its row says why."""
+    for path in paths:
+        click.echo(path)
+    if failed:
+        sys.exit(1)

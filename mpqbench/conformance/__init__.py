@@ -9,8 +9,8 @@
 
 The same checks are behind ``mpqbench check NAME``. A rounding may state three class attributes:
 ``error_bound`` (default 1.05), how many times nearest rounding's squared error its own may be on
-ordinary layers; ``idempotent`` (default True); and, as a transform or a searcher may, ``slow``
-(default False), which has it checked on few cases.
+ordinary layers; ``idempotent`` (default True); and, as a transform, a searcher or a tuner may,
+``slow`` (default False), which has it checked on few cases.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 from ..errors import unknown
 from .check import Check
 
-KINDS = ("transform", "rounding", "branch", "searcher", "objective", "environment")
+KINDS = ("transform", "rounding", "branch", "searcher", "objective", "environment", "tuner")
 
 
 def checks(kind: str, plugin: Any, *, quick: bool | None = None) -> list[Check]:
@@ -54,6 +54,10 @@ def checks(kind: str, plugin: Any, *, quick: bool | None = None) -> list[Check]:
         from .objectives import ObjectiveChecks
 
         return ObjectiveChecks(plugin).all()
+    if kind == "tuner":
+        from .tuners import TunerChecks
+
+        return TunerChecks(plugin, few).all()
     from .environments import EnvironmentChecks
 
     return EnvironmentChecks(plugin).all()

@@ -19,7 +19,7 @@ from ..search.cells import Cell
 from ..search.engine import Distance, Engine
 from ..search.setup import build_engine, clean
 from .check import expect
-from .models import TO_NEAREST, UNTOUCHED, tiny_transformer
+from .models import TO_NEAREST, UNTOUCHED, expect_plain, tiny_transformer
 
 CHOICES = tuple(Precision(*bits) for bits in ((2, 3), (4, 4), (2, 8), (8, 8)))
 COARSE, FINE = CHOICES[0], CHOICES[-1]
@@ -75,11 +75,7 @@ def unchanged(engine: Engine, where: object) -> Iterator[None]:
         expect(torch.equal(tensor, before[name]), f"{where}: it changes {name} of the network")
     now = {name: id(module) for name, module in _modules(engine)}
     expect(now == modules, f"{where}: it exchanges modules of the network")
-    for name, module in _modules(engine):
-        hooks = len(module._forward_hooks) + len(module._forward_pre_hooks)
-        expect(not hooks, f"{where}: it leaves a hook on {name or 'the network'}")
-        learns = any(p.requires_grad for p in module.parameters(recurse=False))
-        expect(not learns, f"{where}: it leaves requires_grad set in {name}")
+    expect_plain(engine.chain.transformer, where)
 
 
 def _modules(engine: Engine) -> list[tuple[str, torch.nn.Module]]:

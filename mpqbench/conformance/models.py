@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from ..precision import Precision
 from ..quant.affine import quantize_weight
 from ..quant.apply import QuantizedModel, quantize_model
 from ..quant.block import BlockInputs
+from ..quant.storage import SCALE_BYTES, packed_bytes
 from .check import attempt, expect
 from .counting import macs_per_row
 from .layers import STEPS
@@ -124,23 +125,42 @@ def check_in_a_model(
     for key, value in model.state_dict().items():
         expect(torch.equal(value, state[key]), f"{WHERE}: after removal {key} has changed")
     expect(torch.equal(_run(model), before), f"{WHERE}: after removal the output has changed")
-    _expect_cost(model, groups, allocation, quantized)
+    expect_cost(WHERE, model, groups, allocation, quantized, FORMATS)
 
 
-def _expect_cost(
-    model: nn.Module, groups: Sequence[Group], allocation: Any, quantized: QuantizedModel
+def expect_plain(model: nn.Module, where: object) -> None:
+    """No hook and no gradient is left."""
+    for name, module in model.named_modules():
+        place = name or "the network"
+        hooks = len(module._forward_hooks) + len(module._forward_pre_hooks)
+        expect(not hooks, f"{where}: it leaves a hook on {place}")
+        tensors = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
+        learns = any(tensor.requires_grad for tensor in tensors)
+        expect(not learns, f"{where}: it leaves requires_grad set in {place}")
+        kept = any(tensor.grad is not None for tensor in tensors)
+        expect(not kept, f"{where}: it leaves a gradient in {place}")
+
+
+def expect_cost(
+    where: object,
+    model: nn.Module,
+    groups: Sequence[Group],
+    allocation: Any,
+    quantized: QuantizedModel,
+    formats: Mapping[str, Any],
+    rounded: Mapping[str, QuantizedWeight] | None = None,
 ) -> None:
-    """What the report adds to a plainly quantized model is what the layers do and store."""
-    plain = count(model, groups, allocation, **FORMATS)  # type: ignore[arg-type]
+    """What the report adds to a plainly quantized model is what the layers do and store.
+
+    ``rounded`` are weights by path whose zero points may be real numbers: 2 bytes each.
+    """
+    plain = count(model, groups, allocation, **formats)
     report = count(
-        model,
-        groups,
-        allocation,
-        storage=quantized.storage,
-        extra=quantized.operators,
-        **FORMATS,  # type: ignore[arg-type]
+        model, groups, allocation, storage=quantized.storage, extra=quantized.operators, **formats
     )
-    extra_bytes, executed = 0, 0.0
+    symmetric = formats["weight_format"].symmetric
+    extra_bytes = sum(_more_for_zeros(own, symmetric) for own in (rounded or {}).values())
+    executed = 0.0
     for group in groups:
         fitted = quantized.layers[group.layers[0]].transform
         rows = torch.ones(64, quantized.layers[group.layers[0]].in_features)
@@ -154,14 +174,24 @@ def _expect_cost(
                 executed += macs_per_row(branch, rows, products_only=True) * group.tokens
     expect(
         report.bytes == plain.bytes + extra_bytes,
-        f"{WHERE}: it takes {report.bytes} bytes, where the format takes {plain.bytes} and the "
-        f"transforms and branches {extra_bytes}",
+        f"{where}: it takes {report.bytes} bytes, where the format takes {plain.bytes} and "
+        f"transforms, branches and real zero points {extra_bytes}",
     )
     added = report.macs - plain.macs
     expect(
         executed <= added <= 2 * executed,
-        f"{WHERE}: transforms and branches add {added} MACs to the report and execute {executed:g}",
+        f"{where}: transforms and branches add {added} MACs to the report and execute {executed:g}",
     )
+
+
+def _more_for_zeros(weight: QuantizedWeight, symmetric: bool) -> int:
+    """Bytes of zero points beyond those of the format."""
+    zero, count = weight.zero, weight.zero.numel()
+    packed = packed_bytes(count, weight.bits)
+    planned = 0 if symmetric else packed
+    if bool((zero != zero.round()).any()):
+        return SCALE_BYTES * count - planned
+    return packed - planned if zero.any() else 0
 
 
 class Calibration:

@@ -6,12 +6,11 @@ Needs the packages ``booktabs`` and, for tick marks, ``amssymb``; nothing else.
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Mapping
 
-from ..records.schema import FULL_METHOD
-from .columns import Column, Row, Value
-from .table import Block, Table
+from .columns import Column, Row
+from .render import ranked
+from .table import Table
 
 NOTHING = "--"
 _RAISED = "⁰¹²³⁴⁵⁶⁷⁸⁹⁻"
@@ -74,31 +73,6 @@ def latex_table(table: Table, caption: str, ticks: Mapping[str, str] | None = No
             "",
         ]
     )
-
-
-def ranked(block: Block) -> dict[tuple[int, str], int]:
-    """(row number, column) of the best (1) and second best (2) scores of each budget and seed.
-
-    Full precision and rows over their budget do not compete; equal values share a place, and
-    where all are equal none has one.
-    """
-    rivals: dict[tuple[Value, Value], list[int]] = defaultdict(list)
-    for i, row in enumerate(block.rows):
-        if row["status"] == "done" and row["satisfied"] and row["method"] != FULL_METHOD:
-            rivals[row["budget"], row.get("seed")].append(i)
-    places: dict[tuple[int, str], int] = {}
-    for column in block.columns:
-        if column.role != "score":
-            continue
-        for group in rivals.values():
-            cells = ((i, block.rows[i][column.name]) for i in group)
-            numbers = {i: value for i, value in cells if isinstance(value, int | float)}
-            order = sorted(set(numbers.values()), reverse=column.direction == "higher")
-            if len(order) > 1:
-                for i, value in numbers.items():
-                    if value in order[:2]:
-                        places[i, column.name] = 1 + order.index(value)
-    return places
 
 
 def _columns(table: Table) -> list[Column]:

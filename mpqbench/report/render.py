@@ -57,25 +57,28 @@ def print_table(table: Table, console: Console) -> None:
         console.print()
 
 
-def best_cells(block: Block) -> frozenset[Cell]:
-    """(row number, column) of the best scores where several methods share a budget and seed.
+def ranked(block: Block) -> dict[Cell, int]:
+    """(row number, column) of the best (1) and second best (2) scores of each budget and seed.
 
-    Full precision and rows over their budget do not compete; of equal values none or all are best.
+    Full precision and rows over their budget do not compete; equal values share a place, and
+    where all are equal none has one.
     """
     rivals: dict[tuple[Value, Value], list[int]] = defaultdict(list)
     for i, row in enumerate(block.rows):
         if row["status"] == "done" and row["satisfied"] and row["method"] != FULL_METHOD:
             rivals[row["budget"], row.get("seed")].append(i)
-    cells: set[Cell] = set()
+    places: dict[Cell, int] = {}
     for column in block.columns:
         if column.role != "score":
             continue
         for group in rivals.values():
             numbers = _numbers(block, group, column.name)
-            if len(set(numbers.values())) > 1:
-                best = (min if column.direction == "lower" else max)(numbers.values())
-                cells |= {(i, column.name) for i, value in numbers.items() if value == best}
-    return frozenset(cells)
+            order = sorted(set(numbers.values()), reverse=column.direction == "higher")
+            if len(order) > 1:
+                for i, value in numbers.items():
+                    if value in order[:2]:
+                        places[i, column.name] = 1 + order.index(value)
+    return places
 
 
 def _numbers(block: Block, rows: list[int], name: str) -> Mapping[int, float]:
@@ -122,7 +125,7 @@ def _status(row: Row, reason: bool) -> str:
 
 def _markdown_rows(block: Block) -> list[str]:
     columns = _shown(block, "brief", "full")
-    best = best_cells(block)
+    places = ranked(block)
     lines = [
         _line([*(column.header for column in columns), "note"]),
         _line([*("---:" if _is_number(column) else "---" for column in columns), "---"]),
@@ -130,7 +133,7 @@ def _markdown_rows(block: Block) -> list[str]:
     for i, row in enumerate(block.rows):
         cells = [_escape(column.text(row)) for column in columns]
         for j, column in enumerate(columns):
-            if (i, column.name) in best:
+            if places.get((i, column.name)) == 1:
                 cells[j] = f"**{cells[j]}**"
         lines.append(_line([*cells, _escape(_status(row, reason=True))]))
     return lines
@@ -154,7 +157,7 @@ def _rich_block(block: Block) -> RichTable:
     from rich.text import Text
 
     columns = _shown(block, "brief")
-    best = best_cells(block)
+    places = ranked(block)
     table = RichTable(title=Text(_heading(block)), box=SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         number = _is_number(column)
@@ -165,7 +168,7 @@ def _rich_block(block: Block) -> RichTable:
     table.add_column("note", overflow="fold")
     for i, row in enumerate(block.rows):
         cells = [
-            Text(column.text(row), style="bold" if (i, column.name) in best else "")
+            Text(column.text(row), style="bold" if places.get((i, column.name)) == 1 else "")
             for column in columns
         ]
         table.add_row(*cells, Text(_status(row, reason=False)))

@@ -19,8 +19,8 @@ def write_report(
     scans: Sequence[str] = (),
 ) -> list[Path]:
     """Writes ``leaderboard.csv``, ``leaderboard.md``, with several seeds ``summary.csv`` and
-    ``summary.md``, ``figures/*.png`` and ``*.pdf``, and with searches the same in
-    ``figures/search/``, into ``out`` (default: the run's folder).
+    ``summary.md``, ``figures/*.png`` and ``*.pdf`` (of tuned jobs the course of training too), and
+    with searches the same in ``figures/search/``, into ``out`` (default: the run's folder).
 
     ``merges`` ("JOB:NODE") and ``scans`` (dotted settings) ask for figures of a search besides.
     Returns the paths in that order. Raises BenchError where the run has no records, where one of
@@ -28,6 +28,7 @@ def write_report(
     """
     from .figures import block_names, write_figures
     from .search.write import write_search_figures
+    from .tuning import write_tuning_figures
 
     run_dir = Path(run_dir)
     folder = run_dir if out is None else Path(out)
@@ -51,6 +52,7 @@ def write_report(
     figures = folder / "figures"
     paths += write_figures(table, figures, store.read_samples, store.has_samples)
     names = block_names(table)
+    paths += write_tuning_figures(store, records, table, names, figures)
     return paths + write_search_figures(
         store, records, table, names, figures / "search", merges, scans
     )

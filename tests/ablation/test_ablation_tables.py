@@ -17,8 +17,8 @@ from mpqbench.metrics.jackknife import half_width
 from mpqbench.recipe import Recipe
 from mpqbench.report.ablation import cell_table, effect_sections, shown_effect
 from mpqbench.report.ablation_figures import write_effect_figures
-from mpqbench.report.latex import escape, latex_table, ranked
-from mpqbench.report.render import to_markdown
+from mpqbench.report.latex import escape, latex_table
+from mpqbench.report.render import ranked, to_markdown
 
 
 def table_of(plan, records):

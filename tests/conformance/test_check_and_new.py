@@ -79,6 +79,7 @@ def test_a_liar_is_named_with_its_reason(capsys, monkeypatch, liar):
         (["check", "nearest", "--param", "alpha"], "--param 'alpha' is not of the form KEY=VALUE"),
         (["check", "nearest", "--param", "alpha=[1"], "--param alpha: '[1' cannot be read"),
         (["check", "low-rank", "--param", "rank=0"], "rank must be a whole number of at least 1"),
+        (["check", "peft", "--param", "rate=0"], "rate must be positive, not 0"),
         (["check", "uniform", "--param", "alpha=1"], "parameter of searcher 'uniform' 'alpha'"),
         (["new", "roundin", "mine"], "unknown kind of plugin to write 'roundin'; did you mean"),
         (["new", "method", "mine"], "unknown kind of plugin to write 'method'"),
@@ -116,6 +117,7 @@ def test_help_has_examples(capsys, monkeypatch, verb):
         ("uniform", "searcher", 8),
         ("fisher", "objective", 5),
         ("eng", "environment", 7),
+        ("qat", "tuner", 11),
     ],
 )
 def test_every_kind_can_be_checked(capsys, monkeypatch, name, kind, number):
@@ -138,11 +140,12 @@ def test_list_and_info_know_every_kind(capsys, monkeypatch):
             assert kind in call(capsys, monkeypatch, verb, "--help")[1]
 
 
-def test_the_searcher_of_the_page_passes(capsys, monkeypatch, tmp_path):
+@pytest.mark.parametrize("name", ["cheapest", "biases"])
+def test_the_plugins_of_the_page_pass(capsys, monkeypatch, tmp_path, name):
     page = (Path(__file__).parents[2] / "docs" / "plugins.md").read_text()
-    plugin = tmp_path / "cheapest.py"
-    plugin.write_text(page.partition("```python\n")[2].partition("```")[0])
-    code, text = call(capsys, monkeypatch, "check", "cheapest", "--plugins", plugin)
+    plugin = tmp_path / f"{name}.py"
+    plugin.write_text(page.partition(f"```python\n# {name}.py\n")[2].partition("```")[0])
+    code, text = call(capsys, monkeypatch, "check", name, "--quick", "--plugins", plugin)
     assert code == 0, text
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from tiny_student import lively_transformer, rows
 
+from mpqbench.conformance.students import lively_transformer, rows
 from mpqbench.tuning.student import Lessons
 
 

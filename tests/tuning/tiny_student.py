@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from mpqbench.conformance.models import UNTOUCHED, tiny_transformer
+from mpqbench.conformance.models import UNTOUCHED
 from mpqbench.contracts import LayerData
 from mpqbench.formats import ActivationFormat, WeightFormat
 from mpqbench.models.groups import layer_groups, uniform_allocation
@@ -14,7 +14,6 @@ from mpqbench.precision import Precision
 from mpqbench.quant.affine import quantize_weight
 from mpqbench.quant.apply import quantize_model
 from mpqbench.tuning.student import Student
-from mpqbench.tuning.trajectories import Trajectories
 
 CHANNELS = WeightFormat(symmetric=False)
 FAST = {
@@ -59,25 +58,3 @@ def quantized_student(transformer, precision=(3, 3), fmt=CHANNELS, **options):
         **options,
     )
     return Student(quantized, groups, rounding.of(quantized)), quantized
-
-
-def rows(transformer, count, seed):
-    """Random inputs of a transformer with what it makes of them."""
-    generator = torch.Generator().manual_seed(seed)
-    latents = torch.randn(count, 4, 8, 8, generator=generator)
-    times = torch.randint(0, 1000, (count,), generator=generator)
-    classes = torch.randint(0, 4, (count,), generator=generator)
-    signal = torch.rand(count, generator=generator)
-    with torch.no_grad():
-        outputs = transformer(latents, times, classes).sample
-    return Trajectories(latents, times, classes, signal, outputs)
-
-
-def lively_transformer():
-    """A tiny DiT whose output depends on its blocks: that of a new one hardly does."""
-    transformer = tiny_transformer()
-    generator = torch.Generator().manual_seed(5)
-    with torch.no_grad():
-        for parameter in transformer.parameters():
-            parameter.add_(0.15 * torch.randn(parameter.shape, generator=generator))
-    return transformer
