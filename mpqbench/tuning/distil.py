@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Any
 
@@ -10,43 +10,69 @@ import torch
 from torch import nn
 
 from ..errors import BenchError
-from ..models.held_out import HeldOut
 from ..quant.trainable import GRID_PARAMETERS, Remade, branch_sources
 from .loop import Curve, Rated, train
 from .settings import Training
 from .student import Lessons, Student
+from .trajectories import Trajectories
+from .weighting import balanced, min_snr, uniform
 
 
 def distil(training: Training, student: Student, lessons: Lessons, trained: Rated) -> Curve:
     """Train ``trained``, parameters of the student by name with their rates.
 
-    The loss is the mean over inputs of their weight times the mean squared difference of all output
-    channels, weights divided by their mean over the training set; judged on held-out trajectories
-    by the plain mean squared difference. Raises Diverged where either is not finite.
+    The loss is the mean over inputs of their weight times the mean squared difference of the output
+    channels that the sampler reads, on minibatches of the training set; judged on all held-out
+    trajectories. Raises Diverged where either is not finite.
     """
     device, transformer = lessons.device, student.transformer
-    dtype = next(transformer.parameters()).dtype
-    weights = training.weights(lessons.train.signal)
-    scale = 1 / float(weights.double().mean())
     half = training.autocast and torch.device(device).type == "cuda"
-    held = HeldOut(lessons.held_out.inputs, lessons.held_out.outputs)
+    weigh = _weighting(training, student, lessons)
 
     def loss_at(step: int) -> torch.Tensor:
         batch = lessons.train.minibatch(step, training.batch, lessons.seed)
         with torch.autocast("cuda", torch.bfloat16, enabled=half):
-            output = transformer(
-                batch.latents.to(device, dtype), batch.times.to(device), batch.classes.to(device)
-            ).sample
-        errors = (output.float() - batch.outputs.to(device)).square().flatten(1).mean(1)
-        return (errors * training.weights(batch.signal).to(device)).mean() * scale
+            errors = _errors(transformer, batch, device)
+        return (errors * weigh(batch).to(device)).mean()
 
     def held_out_loss() -> float:
-        return held.mse(transformer, training.batch, device)
+        errors = _all_errors(transformer, lessons.held_out, training.batch, device)
+        return float((errors.double() * weigh(lessons.held_out)).mean())
 
     with student.school(training.checkpointing):
         return train(
             training, trained, loss_at, held_out_loss, lessons.checkpoint, lessons.reporter
         )
+
+
+def _weighting(
+    training: Training, student: Student, lessons: Lessons
+) -> Callable[[Trajectories], torch.Tensor]:
+    """Weights (n,) of rows. A function of the untuned student: the same when training resumes."""
+    if training.weighting == "min-snr":
+        return min_snr(lessons.train)
+    if training.weighting == "uniform":
+        return uniform
+    rows = lessons.held_out
+    errors = _all_errors(student.transformer, rows, training.batch, lessons.device)
+    return balanced(rows, errors)
+
+
+def _errors(transformer: Any, rows: Trajectories, device: str) -> torch.Tensor:
+    """Mean squared differences (n,) of the student's outputs from ``rows.outputs``."""
+    dtype = next(transformer.parameters()).dtype
+    output = transformer(
+        rows.latents.to(device, dtype), rows.times.to(device), rows.classes.to(device)
+    ).sample
+    read = output[:, : rows.outputs.shape[1]].float()
+    return (read - rows.outputs.to(device)).square().flatten(1).mean(1)
+
+
+@torch.no_grad()
+def _all_errors(transformer: Any, rows: Trajectories, batch: int, device: str) -> torch.Tensor:
+    """The same of many rows, on the CPU."""
+    parts = (rows.rows(slice(at, at + batch)) for at in range(0, len(rows), batch))
+    return torch.cat([_errors(transformer, part, device).cpu() for part in parts])
 
 
 def retrain(

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from ..errors import BenchError, unknown
 
-if TYPE_CHECKING:
-    import torch
-
 SCHEDULES = ("cosine", "constant")
-WEIGHTINGS = ("uniform", "min-snr")
-SNR_BOUND = 5.0
+WEIGHTINGS = ("uniform", "min-snr", "balanced")
 _AT_LEAST_ONE = ("trajectories", "held_out", "steps", "batch", "every", "patience")
 
 
@@ -27,8 +22,9 @@ class Training:
     with ``batch`` inputs. The rates rise linearly over ``warmup`` steps, then stay, or fall to 0
     over ``steps`` as a half cosine; gradients are clipped to the norm ``clip``.
 
-    ``weighting`` of the squared error by noise level: ``uniform``, or ``min-snr``, ``min(SNR, 5) /
-    SNR`` (arXiv 2303.09556, for predicted noise), which counts the last, nearly clean steps less.
+    ``weighting`` of the squared error by noise level (see ``tuning.weighting``): ``uniform``;
+    ``min-snr``, which counts the last, nearly clean steps less; or ``balanced``, where each level's
+    error counts in units of what it is before training.
     With ``ema`` > 0 the judged and kept parameters are a running average of that decay.
     ``checkpointing`` computes blocks twice to save memory; ``autocast`` uses bfloat16 on a GPU and
     has no effect elsewhere.
@@ -70,13 +66,6 @@ class Training:
         if self.schedule == "constant":
             return warm
         return warm * 0.5 * (1 + math.cos(math.pi * step / self.steps))
-
-    def weights(self, signal: torch.Tensor) -> torch.Tensor:
-        """Weight (n,) of latents with the given share of signal in their variance."""
-        if self.weighting == "uniform":
-            return signal.new_ones(signal.shape)
-        ratio = signal / (1 - signal).clamp(min=1e-12)
-        return (SNR_BOUND / ratio).clamp(max=1)
 
 
 def check_positive(settings: object, *names: str) -> None:

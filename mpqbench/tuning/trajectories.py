@@ -30,7 +30,8 @@ class Trajectories:
     """Inputs of the transformer with full precision's outputs, row by row.
 
     latents (n, c, h, w) float32, times and classes (n,), ``signal`` (n,) float32 the share of the
-    clean image in the variance of each latent, outputs (n, channels, h, w) float32.
+    clean image in the variance of each latent, outputs (n, channels, h, w) float32 of the channels
+    that the sampler reads: the predicted noise, and the variance where it is learned and used.
     """
 
     latents: torch.Tensor
@@ -135,7 +136,8 @@ def _recorded(sampler: Sampler, first: int) -> Trajectories:
     latents, times, classes, shares = (torch.cat(part) for part in zip(*seen, strict=True))
     inputs = CalibrationSet(latents, times, classes)
     outputs = evaluate(model.transformer, inputs, protocol.micro_batch, sampler.device)
-    return Trajectories(latents, times, classes, shares, outputs)
+    read = outputs.shape[1] if sampler.schedule.learned_variance else sampler.channels
+    return Trajectories(latents, times, classes, shares, outputs[:, :read].contiguous())
 
 
 def _deal(sampler: Sampler, index: int, steps: int) -> dict[int, bool]:

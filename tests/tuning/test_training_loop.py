@@ -169,11 +169,3 @@ def test_rates_warm_up_and_fall():
     assert [constant.rate_factor(step) for step in (0, 1, 4, 59)] == [0.2, 0.4, 1.0, 1.0]
     assert cosine.rate_factor(50) == pytest.approx(0.5)
     assert cosine.rate_factor(100) == pytest.approx(0)
-
-
-def test_min_snr_weights_follow_their_formula():
-    signal = torch.tensor([0.2, 0.5, 0.9, 1.0])
-    weights = settings(weighting="min-snr").weights(signal)
-    torch.testing.assert_close(weights[:3], torch.tensor([1.0, 1.0, 5 / 9]))
-    assert 0 <= float(weights[3]) < 1e-9
-    assert settings().weights(signal).tolist() == [1, 1, 1, 1]

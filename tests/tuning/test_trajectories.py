@@ -38,7 +38,14 @@ def test_every_step_of_every_image_comes_with_what_full_precision_gives(model, r
     assert int((rows.classes == model.classes).sum()) == 8 * 3  # the null class: half of them
     with torch.inference_mode():
         given = model.transformer(rows.latents, rows.times, rows.classes).sample
-    torch.testing.assert_close(rows.outputs, given)
+    assert given.shape[1] == 8  # noise and variance, of which DDIM reads the noise
+    torch.testing.assert_close(rows.outputs, given[:, :4])
+
+
+def test_the_variance_is_learned_from_where_the_sampler_reads_it(model, tmp_path):
+    protocol = PROTOCOL.model_copy(update={"sampler": "ddpm"})
+    rows = TrajectoryStore(tmp_path).record(model, protocol, 0, "cpu", 4)
+    assert rows.outputs.shape[1] == 8
 
 
 def test_the_signal_is_the_share_of_the_image_in_the_latent(recorded):

@@ -1,0 +1,66 @@
+"""How much an error counts by the noise level it is made at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from .trajectories import Trajectories
+
+SNR_BOUND = 5.0
+LEVELS = 20  # of noise, as many inputs in each: a sampler of few steps has each step by itself
+
+
+@dataclass(frozen=True)
+class Levels:
+    """A factor for every part of the time axis: ``factors`` (k,), parted at ``edges`` (k - 1,)."""
+
+    edges: torch.Tensor
+    factors: torch.Tensor
+
+    def __call__(self, rows: Trajectories) -> torch.Tensor:
+        """Weights (n,) of rows."""
+        return self.factors[torch.bucketize(rows.times, self.edges)]
+
+
+@dataclass(frozen=True)
+class MinSNR:
+    """``min(SNR, 5) / SNR`` (arXiv 2303.09556, for predicted noise), divided by ``mean``."""
+
+    mean: float = 1.0
+
+    def __call__(self, rows: Trajectories) -> torch.Tensor:
+        """Weights (n,) of rows."""
+        ratio = rows.signal / (1 - rows.signal).clamp(min=1e-12)
+        return (SNR_BOUND / ratio).clamp(max=1) / self.mean
+
+
+def uniform(rows: Trajectories) -> torch.Tensor:
+    """Every error counts alike."""
+    return rows.signal.new_ones(len(rows))
+
+
+def min_snr(train: Trajectories) -> MinSNR:
+    """Weights whose mean over ``train`` is 1."""
+    return MinSNR(float(MinSNR()(train).double().mean()))
+
+
+def balanced(rows: Trajectories, errors: torch.Tensor) -> Levels:
+    """Factors that make ``errors`` (n,) of ``rows`` as large at every noise level: 1 on average.
+
+    The time axis is parted into at most ``LEVELS`` parts of as many rows. A level without an error
+    counts as the one with the least. Our choice: the squared error of predicted noise is a hundred
+    times larger in the last, nearly clean steps than in the first, whose errors nevertheless decide
+    what is in the image; minimised as it is, it gives these up for those.
+    """
+    times = rows.times.sort().values
+    edges = times[torch.arange(1, LEVELS) * len(times) // LEVELS].unique()
+    level = torch.bucketize(rows.times, edges)
+    sums = errors.new_zeros(len(edges) + 1, dtype=torch.float64).index_add_(
+        0, level, errors.double()
+    )
+    means = sums / torch.bincount(level, minlength=len(sums)).clamp(min=1)
+    found = means[means > 0]
+    least = found.min() if len(found) else means.new_ones(())
+    return Levels(edges, (1 / means.clamp(min=float(least))).float())

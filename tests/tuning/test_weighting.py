@@ -1,0 +1,90 @@
+"""Weights of noise levels against their formulas."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from tiny_student import FAST, quantized_student
+
+from mpqbench.baselines.tuners.peft import PEFT
+from mpqbench.errors import BenchError
+from mpqbench.tuning.trajectories import Trajectories
+from mpqbench.tuning.weighting import LEVELS, MinSNR, balanced, min_snr, uniform
+
+
+def rows_at(times, signal=None):
+    count = len(times)
+    signal = torch.zeros(count) if signal is None else signal
+    latents = torch.zeros(count, 1, 1, 1)
+    return Trajectories(latents, torch.as_tensor(times), torch.zeros(count), signal, latents)
+
+
+def test_min_snr_follows_its_formula():
+    signal = torch.tensor([0.2, 0.5, 0.9, 1.0])
+    rows = rows_at(range(4), signal)
+    weights = MinSNR()(rows)
+    torch.testing.assert_close(weights[:3], torch.tensor([1.0, 1.0, 5 / 9]))
+    assert 0 <= float(weights[3]) < 1e-9
+    assert float(min_snr(rows)(rows).mean()) == pytest.approx(1)
+    assert uniform(rows).tolist() == [1, 1, 1, 1]
+
+
+def test_balanced_levels_are_the_steps_of_a_sampler_of_few():
+    times = np.repeat([950, 500, 0], 30)
+    errors = np.random.default_rng(0).exponential(size=90) * np.repeat([1e-4, 1e-2, 1], 30)
+    rows = rows_at(times)
+    weigh = balanced(rows, torch.tensor(errors))
+    means = errors.reshape(3, 30).mean(axis=1)
+    assert weigh(rows).numpy() == pytest.approx(np.repeat(1 / means, 30), rel=1e-5)
+    assert weigh(rows_at([950, 0])).numpy() == pytest.approx(1 / means[[0, 2]], rel=1e-5)
+
+
+def test_balanced_levels_of_many_steps_hold_as_many_rows():
+    times = np.random.default_rng(1).permutation(1000)
+    errors = np.exp(-times / 100)
+    rows = rows_at(times)
+    weighted = balanced(rows, torch.tensor(errors))(rows).numpy() * errors
+    parts = weighted[np.argsort(times)].reshape(LEVELS, -1)
+    assert parts.mean(axis=1) == pytest.approx(np.ones(LEVELS), rel=0.05)
+    assert weighted.mean() == pytest.approx(1, rel=0.02)
+
+
+def test_a_level_without_an_error_counts_as_the_best_one():
+    rows = rows_at([5, 5, 1, 1])
+    assert balanced(rows, torch.tensor([0.0, 0.0, 0.5, 0.5]))(rows).tolist() == [2, 2, 2, 2]
+    assert balanced(rows, torch.zeros(4))(rows).tolist() == [1, 1, 1, 1]
+
+
+def test_a_balanced_curve_begins_at_one(teacher, lessons):
+    student, quantized = quantized_student(teacher)
+    with quantized:
+        curve = PEFT(**FAST, weighting="balanced", rate=1e-2, scale_rate=1e-2).tune(
+            student, lessons
+        )
+    assert curve.rows[0][2] == pytest.approx(1, abs=1e-4)
+    assert curve.rows[-1][2] < 0.8
+
+
+def test_channels_that_the_sampler_does_not_read_are_not_learned_from(teacher, lessons):
+    read = [
+        replace(rows, outputs=rows.outputs[:, :4]) for rows in (lessons.train, lessons.held_out)
+    ]
+    unread = torch.arange(teacher.proj_out_2.out_features) % 8 >= 4  # channels vary fastest
+    curves = []
+    for lie in (0, 100):
+        student, quantized = quantized_student(teacher)
+        before = teacher.proj_out_2.bias.detach().clone()
+        with quantized:
+            teacher.proj_out_2.bias.data += lie * unread
+            tuned = PEFT(**FAST).tune(student, replace(lessons, train=read[0], held_out=read[1]))
+            teacher.proj_out_2.bias.data.copy_(before)
+        curves.append([row[2] for row in tuned.rows])
+    assert curves[0] == curves[1]
+
+
+def test_an_unknown_weighting_is_named():
+    with pytest.raises(BenchError, match="did you mean 'balanced'"):
+        PEFT(weighting="balance")
