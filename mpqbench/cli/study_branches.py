@@ -1,0 +1,80 @@
+"""``mpqbench study branches``: every branch at equal bytes, layer by layer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .options import finish, open_session, plugins_option
+
+if TYPE_CHECKING:
+    from ..recipe import PluginChoice
+
+
+@click.command("branches")
+@click.option("--model", default="fashion-dit", show_default=True, metavar="NAME")
+@click.option("--bits", type=click.IntRange(2, 7), multiple=True, default=(3, 4),
+              show_default=True, help="Of the rounded weights; repeatable.")  # fmt: skip
+@click.option("--rank", type=click.IntRange(min=1), multiple=True, default=(2, 4, 8),
+              show_default=True, help="A branch has the bytes of this low rank at 8 bits; "
+              "repeatable.")  # fmt: skip
+@click.option("--branch", multiple=True, metavar="CHOICE",
+              help="One more branch: a name, or '{name: monarch, permutation: energy}'; "
+              "repeatable.")  # fmt: skip
+@click.option("--method", default="rtn", show_default=True, metavar="NAME",
+              help="The recipe of the layers around the branch.")  # fmt: skip
+@click.option("--seed", default=0, show_default=True, help="Of the inputs.")
+@click.option("--calibration", type=click.IntRange(min=1), default=64, show_default=True,
+              help="Calibration inputs, and as many held-out ones.")  # fmt: skip
+@click.option("--device", default="cpu", show_default=True, metavar="DEVICE", help="As in run.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR",
+              help="Folder instead of runs/branches.")  # fmt: skip
+@plugins_option
+def branches(
+    model: str, bits: tuple[int, ...], rank: tuple[int, ...], branch: tuple[str, ...],
+    method: str, seed: int, calibration: int, **shared: Any,
+) -> None:  # fmt: skip
+    """Give every branch the same bytes beside every layer; report what is left of its error.
+
+    \b
+    Examples:
+      mpqbench study branches
+      mpqbench study branches --bits 3 --rank 4 --branch "{name: monarch, permutation: energy}"
+      mpqbench study branches --method gptq --plugins my_branch.py --branch my-branch
+    """
+    from ..precision import Budget, Precision
+    from ..recipe import PROTOCOLS, Job
+    from ..study.branches import BRANCHES, Plan, run_branches
+
+    session = open_session("branches", shared)
+    settings = {"calibration": calibration, "features": "none"}
+    protocol = PROTOCOLS["quick"].model_copy(update=settings)
+    budget = Budget(Precision(min(bits), None))
+    recipe = session.registry.method(method)
+    job = Job(model, recipe, budget, seed, protocol, shared["device"])
+    chosen = (*BRANCHES, *map(_choice, branch))
+    finish(run_branches(Plan(job, chosen, _once(rank), _once(bits)), session), failed=False)
+
+
+def _once(numbers: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(sorted(set(numbers)))
+
+
+def _choice(text: str) -> PluginChoice:
+    """A name or YAML with a name. Raises BenchError."""
+    import yaml
+
+    from ..errors import BenchError
+    from ..recipe import PluginChoice, validate
+
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError:
+        data = None
+    if not isinstance(data, str | dict):
+        raise BenchError(
+            f"--branch '{text}' is no branch: write a name, or '{{name: monarch, block_rank: 2}}'"
+        )
+    return validate(PluginChoice, data, "--branch")

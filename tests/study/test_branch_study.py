@@ -1,0 +1,261 @@
+"""The study of branches: what it measures, what it counts, and what a user sees of it."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from tiny_pipeline import save_tiny_pipeline
+
+from mpqbench.contracts import LayerData
+from mpqbench.models.groups import layer_groups
+from mpqbench.precision import Budget, Precision
+from mpqbench.progress import Quiet
+from mpqbench.quant.affine import quantize_weight
+from mpqbench.quant.build import Prepared
+from mpqbench.quant.linear import QuantizedInput
+from mpqbench.recipe import PROTOCOLS, Job, PluginChoice, Recipe
+from mpqbench.records.store import RecordStore
+from mpqbench.registry import discover
+from mpqbench.report.branches import ALL, against, branch_figure, geometric_mean, wins
+from mpqbench.resources import Resources
+from mpqbench.study.branch_errors import MORE_BITS, NONE, spend_on_rows
+from mpqbench.study.branches import Plan, comparison_of, measure, variants
+from mpqbench.study.jobs import Session
+
+LOW_RANK = PluginChoice(name="low-rank")
+
+
+def plan_of(folder, **changes):
+    protocol = PROTOCOLS["smoke"].model_copy(update={"calibration": 8, "features": "none"})
+    job = Job(str(folder), Recipe(name="rtn"), Budget(Precision(3, None)), 0, protocol)
+    return Plan(job, **({"branches": (LOW_RANK,), "ranks": (2,), "bits": (3,)} | changes))
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory):
+    store = RecordStore(tmp_path_factory.mktemp("branches"))
+    registry = discover()
+    resources = Resources(registry, folder=store.folder / "calibration")
+    return Session(registry, resources, store, Quiet())
+
+
+@pytest.fixture(scope="module")
+def rows(tiny_folder, session):
+    return measure(plan_of(tiny_folder), session)
+
+
+def _inputs_of(model, path, inputs):
+    """What the layer at ``path`` reads in a forward of its own, (rows, in) float64."""
+    seen = []
+    handle = model.transformer.get_submodule(path).register_forward_pre_hook(
+        lambda _module, arguments: seen.append(arguments[0])
+    )
+    with torch.no_grad():
+        model.transformer(inputs.latents, inputs.times, inputs.classes)
+    handle.remove()
+    return seen[0].flatten(0, 1).double().numpy()
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_error_is_that_of_the_matrices_on_inputs_that_no_fit_saw(
+    tiny_folder, session, rows, weighted
+):
+    plan, path = plan_of(tiny_folder), "transformer_blocks.1.ff.net.2"
+    model = session.resources.model(plan.job.model, plan.job.protocol)
+    held = session.resources.held_out(model, plan.job.protocol, 0)
+    x = _inputs_of(model, path, held.inputs)
+    seen = _inputs_of(model, path, session.resources.statistics(
+        model, plan.job.protocol, 0).calibration())  # fmt: skip
+    assert x.shape == seen.shape
+    assert abs(x[:, None] - seen).max(-1).min() > 1e-3  # no row is in both
+
+    (variant,) = (v for v in variants(plan, session.registry) if v.weighted == weighted)
+    comparison = comparison_of(plan, [variant], model, session.resources, Quiet())
+    group = next(g for g in layer_groups(model.transformer) if path in g.layers)
+    build = comparison.builders[0][1]
+    with torch.no_grad():
+        (layer,) = build.prepare(model.transformer, group, Precision(3, None))
+        rounded = build.rounded(layer)
+    weight = model.transformer.get_submodule(path).weight.detach().double().numpy()
+    integers, scale = rounded.weight.integers.numpy(), rounded.weight.scale.double().numpy()
+    assert abs(integers).max() <= 4
+    lost = weight - integers * scale - rounded.branch.dense().double().numpy()
+    expected = np.sum((x @ lost.T) ** 2) / np.sum((x @ weight.T) ** 2)
+
+    (row,) = (
+        r for r in rows
+        if r.layer == path and r.branch == "low-rank" and r.weighted == weighted
+    )  # fmt: skip
+    assert row.error == pytest.approx(expected, rel=1e-4)
+    assert (row.out, row.width, row.kind) == (16, 64, "mlp.down")
+    assert row.bytes == 2 * (16 + 64) + 2 * 2 * 2  # numbers of one byte, four scales of two
+    assert row.macs == 2 * (16 + 64)
+
+
+def test_every_layer_has_every_row_and_branches_help(rows):
+    layers = {row.layer for row in rows}
+    assert len(layers) == 12
+    keys = [(row.layer, row.branch, row.weighted) for row in rows]
+    assert len(keys) == len(set(keys)) == 12 * 5
+    for row in rows:
+        assert row.bytes <= (16 * 2 * (row.out + row.width) + 2 * 2 * 16) / 8
+        assert row.ratio == row.error / row.alone
+        if row.branch == NONE:
+            assert (row.rank, row.error, row.bytes, row.macs) == (0, row.alone, 0, 0)
+        else:
+            assert row.ratio < 1
+    fits = {
+        weighted: np.mean([math.log(r.error) for r in rows
+                           if r.branch == "low-rank" and r.weighted == weighted])
+        for weighted in (True, False)
+    }  # fmt: skip
+    assert fits[True] < fits[False]
+
+
+def test_a_layer_is_measured_once(tiny_folder, session, rows):
+    paths = list((session.store.folder / "layers").rglob("*.json"))
+    assert len(paths) == 8
+    before = {path: path.stat().st_mtime_ns for path in paths}
+    paths[0].unlink()
+    assert measure(plan_of(tiny_folder), session) == rows
+    assert [path for path in paths if path.stat().st_mtime_ns != before[path]] == paths[:1]
+
+
+def _layer(weight):
+    data = LayerData("layer", weight.shape[1], weight.shape[0])
+    return Prepared("layer", None, Precision(3, None), weight, data, QuantizedInput(None, None), 0)
+
+
+def test_bits_go_to_the_rows_that_gain_most_and_never_beyond_the_room():
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(6, 10, generator=generator)
+    inputs = torch.randn(50, 10, generator=generator) * torch.linspace(0.1, 3, 10)
+    layer = _layer(weight)
+
+    def rounded(bits):
+        return quantize_weight(weight, layer.data.weight_format, bits, "layer")
+
+    coarse, fine = (rounded(bits).dequantize() for bits in (3, 4))
+    for x in (None, inputs):
+        moved = torch.eye(10) if x is None else x
+        for room in (5, 15, 16, 36, 49, 65):
+            values, spent = spend_on_rows(layer, rounded, 3, room, x)
+            count = max(room - 6, 0) // 10
+            changed = [i for i in range(6) if not torch.equal(values[i], coarse[i])]
+            assert len(changed) == count
+            assert spent == (6 + 10 * count if count else 0)
+            error = ((values - weight) @ moved.T).square().sum()
+            best = min(
+                ((torch.stack([fine[i] if i in some else coarse[i] for i in range(6)]) - weight)
+                 @ moved.T).square().sum()
+                for some in itertools.combinations(range(6), count)
+            )  # fmt: skip
+            assert float(error) == pytest.approx(float(best), rel=1e-5)
+    assert torch.equal(spend_on_rows(layer, rounded, 3, 6 + 60, None)[0], fine)
+    beyond, spent = spend_on_rows(layer, rounded, 3, 6 + 80, None)
+    assert spent == 6 + 80
+    assert sum(torch.equal(a, b) for a, b in zip(beyond, fine, strict=True)) == 4
+    most, spent = spend_on_rows(layer, rounded, 3, 10**6, None)
+    assert torch.equal(most, rounded(8).dequantize())
+    assert spent == 5 * 60
+
+
+def _table(errors):
+    """``errors`` by branch and fit, of as many layers."""
+    rows = [
+        {"layer": f"l{i}", "kind": "mlp.up" if i % 2 else "mlp.down", "bits": 3, "rank": rank,
+         "branch": branch, "weighted": weighted, "error": error * 2 / rank, "ratio": error / rank,
+         "bytes": 10, "macs": 5}
+        for rank in (2, 4)
+        for (branch, weighted), own in errors.items()
+        for i, error in enumerate(own)
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_summaries_by_hand():
+    table = _table(
+        {
+            ("a", False): [0.5, 0.4, 0.2], ("a", True): [0.4, 0.4, 0.1],
+            ("b", False): [0.6, 0.2, 0.2], ("b", True): [0.4, 0.9, 0.3],
+            (MORE_BITS, False): [0.1, 0.1, 0.1],
+        }
+    )  # fmt: skip
+    part = table[table["rank"] == 2]
+    assert wins(part) == {("a", False): 0, ("a", True): 2, ("b", False): 1, ("b", True): 1}
+    weighted, plain = (part[(part.branch == "a") & (part.weighted == w)] for w in (True, False))
+    ratio, lower, layers = against(weighted, plain)
+    assert (lower, layers) == (2, 3)
+    assert ratio.mean == pytest.approx((0.8 * 1 * 0.5) ** (1 / 3))
+    logs = np.log([0.8, 1, 0.5])
+    half = 4.302653 * logs.std(ddof=1) / math.sqrt(3)  # Student's t, 2 degrees of freedom
+    assert ratio.high == pytest.approx(math.exp(logs.mean() + half), rel=1e-6)
+    assert geometric_mean(pd.Series([0.5] * 4))[:3] == pytest.approx((0.5, 0.5, 0.5))
+    titles = [axes.get_title() for axes in branch_figure(table).axes]
+    assert titles == [ALL, "mlp.down", "mlp.up"]
+
+
+def test_what_is_compared_without_being_told():
+    every = variants(Plan(plan_of("model").job), discover())
+    names = ["low-rank", "monarch", "sparse", "h-svd"]
+    wanted = itertools.product((2, 4, 8), names, (False, True))
+    assert [(v.rank, v.name, v.weighted) for v in every] == list(wanted)
+    sized = {v.name: v.choice.params for v in every if v.rank == 4 and v.weighted}
+    common = {"bits": 8, "weighted": True}
+    assert sized["low-rank"] == {"rank": 4, **common}
+    assert all(sized[name] == {"like_rank": 4, **common} for name in names[1:])
+
+
+def test_the_command_writes_tables_and_a_figure(mpqbench, tmp_path, monkeypatch):
+    few = (LOW_RANK, PluginChoice(name="sparse"))
+    monkeypatch.setattr("mpqbench.study.branches.BRANCHES", few)
+    folder, out = save_tiny_pipeline(tmp_path / "tiny-dit", num_layers=1), tmp_path / "out"
+    energy = "{name: monarch, permutation: energy, weighted: true}"
+    arguments = ["--model", folder, "--calibration", 2, "--rank", 2, "--bits", 3]
+    arguments += ["--branch", energy, "--out", out]
+    code, told, _ = mpqbench("study", "branches", *arguments)
+    assert code == 0
+    names = ["branches.csv", "branches.md", "figures/branches.png", "figures/branches.pdf"]
+    assert [out / name for name in names] == [type(out)(line) for line in told.split()[-4:]]
+    table = pd.read_csv(out / "branches.csv")
+    branches = ["low-rank", "sparse", "monarch permutation=energy weighted=True"]
+    assert list(dict.fromkeys(table.branch)) == [NONE, *branches, MORE_BITS]
+    text = (out / "branches.md").read_text()
+    low = table[(table.branch == "low-rank") & table.weighted]
+    mean = math.exp(np.log(low.error / low.alone).mean())
+    (line,) = (own for own in text.splitlines() if own.startswith("| low-rank | output"))
+    assert f"{mean:.3f}" in line
+    assert "| low-rank | x" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--branch", "monarsh"], "did you mean 'monarch'"),
+        (["--branch", "{name: monarch, permute: energy}"], "unknown parameter of branch 'monarch'"),
+        (["--branch", "[1, 2]"], "--branch '[1, 2]' is no branch"),
+        (["--branch", "{name: ["], "--branch '{name: [' is no branch"),
+        (["--branch", "{permutation: energy}"], "--branch: name"),
+        (["--branch", "low-rank"], "branch 'low-rank' is compared with itself"),
+        (["--branch", "{name: low-rank, bits: 16}"], "more than the"),
+        (["--branch", "{name: monarch, grid: [2, 2]}"], "give grid or like_rank, not both"),
+        (["--bits", "8"], "8"),
+        (["--rank", "0"], "0"),
+        (["--method", "rtm"], "did you mean 'rtn'"),
+        (["--device", "cuda:7"], "device 'cuda:7' cannot be used"),
+    ],
+)
+def test_mistakes_are_one_sentence_and_leave_nothing(
+    mpqbench, tiny_folder, tmp_path, arguments, sentence
+):
+    out = tmp_path / "out"
+    code, _, err = mpqbench("study", "branches", "--model", tiny_folder, "--out", out, *arguments)
+    assert code == 2
+    assert sentence in err
+    assert "Traceback" not in err
+    assert not out.exists()
