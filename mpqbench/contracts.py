@@ -373,7 +373,13 @@ class SearchProblem(Protocol):
 
 
 class Searcher(Protocol):
-    """Finds an allocation within the budget."""
+    """Finds an allocation within the budget.
+
+    ``scored`` is false of one that never asks the problem for a score: objective, environment and
+    allowance then change nothing, and an ablation does not run such jobs twice.
+    """
+
+    scored: bool = True
 
     def search(self, problem: SearchProblem) -> Allocation:
         """An allocation for every group. Raises Infeasible where none meets the budget."""

@@ -23,6 +23,7 @@ class Given:
     """
 
     allocation: Mapping[str, str]
+    scored = False
 
     def __post_init__(self) -> None:
         for text in self.allocation.values():

@@ -21,6 +21,8 @@ class Uniform:
     grids (our choice).
     """
 
+    scored = False
+
     def search(self, problem: SearchProblem) -> Allocation:
         """One precision for all groups.
 

@@ -13,6 +13,8 @@ from ..registry import Registry, parameters
 from ..report.ablation import TAKEN
 from .factors import FIELDS, TEXTS, Factor, check_apart
 
+SCORING = ("objective", "environment", "evaluations", "early_drop")
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -140,6 +142,7 @@ def _shared(cells: Sequence[Cell], registry: Registry) -> Iterator[Cell]:
 def _content(recipe: Recipe, registry: Registry) -> str:
     """The same text for recipes that mean the same, parameters left to defaults included.
 
+    How a searcher that asks for no score would get one means nothing.
     Raises BenchError for plugins and parameters that are none.
     """
     data = recipe.model_dump(exclude=set(TEXTS))
@@ -148,6 +151,8 @@ def _content(recipe: Recipe, registry: Registry) -> str:
         registry.create(slot, choice)
         known = parameters(registry.entry(slot, choice.name).load())
         data[slot] = (choice.name, sorted((known | choice.params).items()))
+    if not getattr(registry.entry("searcher", recipe.searcher.name).load(), "scored", True):
+        data = {field: value for field, value in data.items() if field not in SCORING}
     return repr(data)
 
 

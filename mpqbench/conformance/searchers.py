@@ -114,6 +114,10 @@ class SearcherChecks:
             expect(spent == asked, f"{case}: problem.spent is {spent:g}, its scorer gave {asked:g}")
             rows, scored = len(run.problem.trace.rows), run.scorer.scored
             expect(rows == scored, f"{case}: the trace has {rows} rows for {scored} scorings")
+            if not getattr(self.plugin, "scored", True):
+                expect(
+                    asked == 0, f"{case}: it calls itself not scored and spends {asked:g} forwards"
+                )
 
     def trace(self) -> None:
         """Evaluations are numbered, forwards and seconds never fall, the best never rises."""

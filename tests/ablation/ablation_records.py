@@ -11,11 +11,11 @@ from mpqbench.records.schema import JobRecord
 from mpqbench.registry import discover
 
 METHOD = Recipe(name="mine", searcher="tss", environment="eng")
-RATIOS = {"tss": 1.0, "ilp": 1.5, "uniform": 3.0, "eng": 1.0, "clean": 2.0}
+RATIOS = {"tss": 1.0, "ilp": 1.5, "greedy": 3.0, "eng": 1.0, "clean": 2.0}
 
 
 def small_plan(**options):
-    texts = ("searcher=tss|ilp|uniform", "environment=eng|clean")
+    texts = ("searcher=tss|ilp|greedy", "environment=eng|clean")
     return factorial(METHOD, [parse_factor(t, METHOD) for t in texts], discover(), **options)
 
 

@@ -40,13 +40,16 @@ def test_by_default_every_slot_that_is_filled_is_on_and_off(registry):
         "environment": ("eng", "off"),
     }
     assert plan.base == {"transform": "hadamard", "searcher": "tss", "environment": "eng"}
-    assert len(plan.cells) == len(recipes_of(plan.cells)) == 8
+    assert len(plan.cells) == 8
+    assert len(recipes_of(plan.cells)) == 6  # no search, no environment
     names = [cell.name for cell in plan.cells]
     assert names[0] == "mine.hadamard.tss.eng"
     assert names[-1] == "mine.off.off.off"
+    assert plan.cells[-1].recipe.name == "mine.off.off.eng"
     first, last = plan.cells[0].recipe, plan.cells[-1].recipe
     assert first.model_copy(update={"name": "mine"}) == METHOD
-    assert last.model_copy(update={"name": "rtn"}) == Recipe(name="rtn", choices=METHOD.choices)
+    rest = {"name": "rtn", "environment": PluginChoice(name="clean")}
+    assert last.model_copy(update=rest) == Recipe(name="rtn", choices=METHOD.choices)
 
 
 def test_levels_are_names_choices_and_choices_with_a_name(registry):
@@ -83,11 +86,19 @@ def test_a_file_may_set_several_fields_in_a_level(registry):
 
 
 def test_cells_that_mean_the_same_are_run_once(registry):
-    method = Recipe(name="same", environment="eng")
+    method = Recipe(name="same", searcher="ilp", environment="eng")
     text = "environment=eng|written: {name: eng, noise: 1.0}|clean"
     plan = planned(registry, text, method=method)
     assert [cell.recipe.name for cell in plan.cells] == ["same.eng", "same.eng", "same.clean"]
     assert len(recipes_of(plan.cells)) == 2
+
+
+def test_where_nothing_is_scored_the_environment_means_nothing(registry):
+    method = Recipe(name="m")
+    texts = ["searcher=ilp|uniform", "environment=eng|clean"]
+    plan = factorial(method, [parse_factor(text, method) for text in texts], registry)
+    names = [cell.recipe.name for cell in plan.cells]
+    assert names == ["m.ilp.eng", "m.ilp.clean", "m.uniform.eng", "m.uniform.eng"]
 
 
 def test_one_factor_at_a_time(registry):

@@ -40,14 +40,14 @@ def effect_of(effects, kind, *levels, response="fd"):
 def test_ratios_come_back_from_records():
     plan = small_plan()
     effects = effects_table(plan, records_of(plan), "log")
-    for level in ("ilp", "uniform", "clean"):
+    for level in ("ilp", "greedy", "clean"):
         for kind in ("contrast", "alone"):
             row = effect_of(effects, kind, level)
             assert row["effect"] == pytest.approx(RATIOS[level])
             assert row["low"] < row["effect"] < row["high"]
             assert row["interval"] == "images"
             assert effect_of(effects, kind, level, response="output_mse")["interval"] == ""
-    joint = effect_of(effects, "joint", "uniform", "clean")
+    joint = effect_of(effects, "joint", "greedy", "clean")
     assert joint["effect"] == pytest.approx(1)
     assert (joint["versus"], joint["versus_2"]) == ("tss", "eng")
     main = effect_of(effects, "main", "clean")
@@ -86,7 +86,7 @@ def test_a_diverged_cell_is_named_and_never_filled_in():
     lost = effect_of(effects, "main", "tss")
     assert np.isnan(lost["effect"])
     assert lost["reason"] == "no seed has all its cells: missing mine.ilp.clean (diverged)"
-    assert effect_of(effects, "contrast", "uniform")["effect"] == pytest.approx(3)
+    assert effect_of(effects, "contrast", "greedy")["effect"] == pytest.approx(3)
     assert effect_of(effects, "alone", "ilp")["effect"] == pytest.approx(1.5)
     means = cell_means(plan, records_of(plan, failing=["mine.ilp.clean"]), "log")["W3A3", "fd"]
     assert np.isnan(means[1, 1])
@@ -127,7 +127,7 @@ def test_markdown_says_where_intervals_come_from():
     text = effect_sections(effects, "fashion")
     assert "## Effects on FD at W3A3" in text
     assert re.search(r"\| environment: eng → clean \| x2 \[1\.9.*\] \| images \| 2 \|", text)
-    assert "searcher: tss → uniform and environment: eng → clean" in text
+    assert "searcher: tss → greedy and environment: eng → clean" in text
     assert "2 seeds: no interval over seeds" in text
     assert "The output MSE has no jackknife replicates" in text
     plain = effect_sections(
@@ -147,7 +147,7 @@ def rows_of(latex):
 
 def test_latex_has_ticks_the_best_in_bold_and_the_second_underlined():
     plan = small_plan()
-    table = table_of(plan, records_of(plan, failing=["mine.uniform.clean"]))
+    table = table_of(plan, records_of(plan, failing=["mine.greedy.clean"]))
     latex = latex_table(table, "Ablation of mine", {"environment": "eng"})
     head, *rows = rows_of(latex)
     align = re.search(r"\\begin\{tabular\}\{(\w+)\}", latex)[1]
@@ -161,7 +161,7 @@ def test_latex_has_ticks_the_best_in_bold_and_the_second_underlined():
     assert rows[1][:4] == ["W3A3", "tss", r"\checkmark", r"\textbf{1.50}"]
     assert rows[3][:4] == ["W3A3", "ilp", r"\checkmark", r"\underline{2.25}"]
     assert rows[1][5] == r"\textbf{8.85}"  # IS, where higher is better
-    assert rows[-1][1:5] == ["uniform", "", r"\emph{diverged}", "--"]
+    assert rows[-1][1:5] == ["greedy", "", r"\emph{diverged}", "--"]
     assert latex.count(r"\textbf") == latex.count(r"\underline") == 4
     assert "Best in bold, second underlined." in latex
 
@@ -173,7 +173,7 @@ def test_equal_values_share_a_place():
     block = table_of(plan, [records[0], *same, *records[4:]]).blocks[0]
     places = {i: place for (i, name), place in ranked(block).items() if name == "fd"}
     assert [places[i] for i in (1, 2, 3)] == [1, 1, 1]
-    assert sorted(places.values()) == [1, 1, 1, 2, 2]  # ilp.clean and uniform.eng are both 3
+    assert sorted(places.values()) == [1, 1, 1, 2, 2]  # ilp.clean and greedy.eng are both 3
     assert all(ranked(block).get((0, name)) is None for name in ("fd", "is"))
 
 

@@ -152,6 +152,12 @@ class Curious(Honest):
         return super().search(problem)
 
 
+class Discreet(Honest):
+    """Says that it needs no score."""
+
+    scored = False
+
+
 class GlobalDice(Honest):
     def search(self, problem):
         problem.rng = np.random.default_rng(np.random.randint(1000))
@@ -179,6 +185,7 @@ class OwnDice(Honest):
         (Forger, "counted", "problem.spent is 0, its scorer gave 3"),
         (Extender, "allowance", "budget W4A4, 0 forwards: it spends 20 forwards"),
         (Eraser, "counted", "the trace has 2 rows for 3 scorings"),
+        (Discreet, "counted", "it calls itself not scored and spends 3 forwards"),
         (Shuffler, "trace", "evaluations are"),
         (Curious, "unbounded", "budget FP: it spends 1 forwards where there is one choice"),
         (GlobalDice, "deterministic", "global generator of numpy; it must draw from problem.rng"),
