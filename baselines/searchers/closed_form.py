@@ -18,7 +18,7 @@ from mpqbench.search.feasible import (
     table_scores,
 )
 
-from .greedy import Moves
+from .greedy import Moves, Walk
 
 if TYPE_CHECKING:
     from mpqbench.contracts import SearchProblem
@@ -67,7 +67,7 @@ class ClosedForm:
         sensitivities = fitted(scores, bits)
         start = self._rounded(arrays, bits, sensitivities, arrays.indices(cheapest))
         model = [4.0**-own @ s for own, s in zip(bits, sensitivities, strict=True)]
-        return arrays.allocation(Moves.of(arrays, model).promoted(start))
+        return arrays.allocation(Walk(Moves.of(arrays, model), None).promoted(start))
 
     def _rounded(
         self,

@@ -7,8 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mpqbench.errors import BenchError, Exhausted
-from mpqbench.search.feasible import Arrays, cheapest_feasible, only_allocation, random_feasible
+from mpqbench.errors import BenchError, Exhausted, unknown
+from mpqbench.search.feasible import (
+    Arrays,
+    cheapest_feasible,
+    only_allocation,
+    random_feasible,
+    table_scores,
+)
+from mpqbench.search.knapsack import optima
 from mpqbench.search.repair import repaired
 
 if TYPE_CHECKING:
@@ -16,6 +23,8 @@ if TYPE_CHECKING:
     from mpqbench.precision import Allocation
 
 
+FIRST = ("random", "ilp")
+NOISE = 0.3  # of the scores whose optima are a first generation
 TRIES = 10  # litters at most, where most children are known already
 
 
@@ -29,7 +38,8 @@ class Evolutionary:
     each gene of the second with probability ``crossover_rate``, and ``mutations`` copies of one of
     them, each gene drawn anew with probability ``mutation_rate``. Children above a limit are made
     cheaper in random groups until they fit (our choice), and none is scored that is among the best
-    ``population`` already.
+    ``population`` already. With ``first`` "ilp" instead of "random", the first generation are
+    optima of the integer program on additive scores, perturbed as by ``ilp+verify`` (our choice).
     """
 
     population: int = 50
@@ -39,6 +49,7 @@ class Evolutionary:
     mutations: int = 25
     crossover_rate: float = 0.5
     mutation_rate: float = 0.1
+    first: str = "random"
 
     def __post_init__(self) -> None:
         for name in ("population", "generations", "parents"):
@@ -49,6 +60,8 @@ class Evolutionary:
         for name in ("crossover_rate", "mutation_rate"):
             if not 0 <= getattr(self, name) <= 1:
                 raise BenchError(f"{name} must be from 0 to 1, not {getattr(self, name)}")
+        if self.first not in FIRST:
+            raise unknown("first generation", self.first, FIRST)
 
     def search(self, problem: SearchProblem) -> Allocation:
         """The best allocation scored; the cheapest where the allowance is too small for one.
@@ -60,8 +73,8 @@ class Evolutionary:
             return only
         cheapest = cheapest_feasible(problem)
         arrays = Arrays.of(problem)
-        algorithm = _algorithm(self, problem, arrays)
         try:
+            algorithm = _algorithm(self, problem, arrays, _first(self, problem, arrays))
             for _ in range(self.generations):
                 young = algorithm.ask()
                 if young is None:  # every child there can be is known
@@ -73,7 +86,18 @@ class Evolutionary:
         return problem.best() or cheapest
 
 
-def _algorithm(settings: Evolutionary, problem: SearchProblem, arrays: Arrays) -> Any:
+def _first(settings: Evolutionary, problem: SearchProblem, arrays: Arrays) -> np.ndarray:
+    """Distinct allocations that fit: (population or fewer, groups)."""
+    count, rng = settings.population, problem.rng
+    if settings.first == "ilp":
+        return np.array(optima(table_scores(problem), arrays, count, noise=NOISE, rng=rng))
+    drawn = [random_feasible(problem, rng, arrays=arrays) for _ in range(count)]
+    return np.unique([arrays.indices(each) for each in drawn], axis=0)
+
+
+def _algorithm(
+    settings: Evolutionary, problem: SearchProblem, arrays: Arrays, first: np.ndarray
+) -> Any:
     """Pymoo's genetic algorithm with these settings; ``ask`` gives the next generation."""
     try:
         from pymoo.algorithms.soo.nonconvex.ga import GA
@@ -93,11 +117,10 @@ def _algorithm(settings: Evolutionary, problem: SearchProblem, arrays: Arrays) -
             return Population.new("X", _children(settings, problem, arrays, genes, n_offsprings))
 
     rng, sizes = problem.rng, [len(own) for own in arrays.choices]
-    first = [random_feasible(problem, rng, arrays=arrays) for _ in range(settings.population)]
     algorithm = GA(
         pop_size=settings.population,
         n_offsprings=settings.crossovers + settings.mutations,
-        sampling=np.unique([arrays.indices(each) for each in first], axis=0),
+        sampling=first,
         mating=Children(eliminate_duplicates=DefaultDuplicateElimination(), n_max_iterations=TRIES),
         advance_after_initial_infill=True,
     )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -37,7 +37,8 @@ class Greedy:
     then promotes with what is left. Costs of several measures are added in units of their limits.
     With ``rescore`` the table proposes one move for each group, the joint scores of these complete
     allocations decide, and the best allocation that was scored is returned (our choice: n scorings
-    a step instead of one for every choice of every group).
+    a step instead of one for every choice of every group). Steps that the allowance does not pay
+    for are decided by the table.
     """
 
     direction: str = "promote"
@@ -50,9 +51,8 @@ class Greedy:
     def search(self, problem: SearchProblem) -> Allocation:
         """An allocation from which no single promotion fits and helps.
 
-        Where the allowance ends it, the best scored jointly, or else the result without
-        ``rescore``; without an allowance for the table, the best scored before or the cheapest
-        that fits. Raises Infeasible where nothing fits.
+        Without an allowance for the table, the best scored before or the cheapest that fits. Raises
+        Infeasible where nothing fits.
         """
         only = only_allocation(problem)
         if only is not None:
@@ -62,19 +62,13 @@ class Greedy:
             moves = Moves.of(Arrays.of(problem), table_scores(problem))
         except Exhausted:
             return best_or_cheapest(problem)
-        if self.rescore:
-            with suppress(Exhausted):  # what was scored is in problem.best()
-                self._walk(moves, cheapest, partial(_joint, problem, moves.arrays))
-            best = problem.best()
-            if best is not None:
-                return best
-        return moves.arrays.allocation(self._walk(moves, cheapest, None))
-
-    def _walk(self, moves: Moves, cheapest: Allocation, joint: Joint | None) -> np.ndarray:
+        walk = Walk(moves, partial(_joint, problem, moves.arrays) if self.rescore else None)
         start = moves.arrays.indices(cheapest)
         if self.direction == "demote":
-            start = moves.demoted(start, joint)
-        return moves.promoted(start, joint)
+            start = walk.demoted(start)
+        found = moves.arrays.allocation(walk.promoted(start))
+        # A walk on joint scores alone may have met a better allocation than the one it ends at.
+        return (problem.best() if walk.joint else None) or found
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,76 +90,97 @@ class Moves:
         prices = [own.sum(axis=1) for own in arrays.relative()]
         return cls(arrays, _filled(scores), _filled(arrays.costs), _filled(prices))
 
-    def promoted(self, indices: np.ndarray, joint: Joint | None = None) -> np.ndarray:
-        """From ``indices`` that fit, down in score until no move fits and helps."""
-        indices = indices.copy()
-        current = joint([indices])[0] if joint else 0.0
-        rows = np.arange(len(indices))
-        barred = np.zeros(self.scores.shape, dtype=bool)
-        while True:
-            gain = self.scores[rows, indices][:, None] - self.scores
-            added = np.maximum(self.prices - self.prices[rows, indices][:, None], 1e-15)
-            fits = (self._totals(indices) <= self.arrays.limits).all(axis=2)
-            step = _step(indices, gain, added, fits & (gain > 0) & ~barred, joint, current)
-            if step is None or (joint and step[1] >= current):
-                return indices
-            changed, score = step
-            if self.arrays.fits(changed):
-                indices, current = changed, score
-            else:  # only rounding made it fit
-                at = int(np.flatnonzero(changed != indices)[0])
-                barred[at, changed[at]] = True
-
-    def demoted(self, cheapest: np.ndarray, joint: Joint | None = None) -> np.ndarray:
-        """From the best choices down in cost until every limit is kept.
-
-        ``cheapest`` where measures pull apart so that no single move lowers the excess.
-        """
-        indices = self.scores.argmin(axis=1)
-        rows = np.arange(len(indices))
-        current = joint([indices])[0] if joint else 0.0
-        while not self.arrays.fits(indices):
-            over = float(self.arrays.excess(self.arrays.total(indices)))
-            gain = self.scores[rows, indices][:, None] - self.scores
-            with np.errstate(invalid="ignore"):
-                relief = over - self.arrays.excess(self._totals(indices))
-            valid = (relief > 1e-15) & np.isfinite(self.scores)
-            step = _step(indices, gain, np.where(valid, relief, 1.0), valid, joint, current)
-            if step is None:
-                return cheapest
-            indices, current = step
-        return indices
-
-    def _totals(self, indices: np.ndarray) -> np.ndarray:
+    def totals(self, indices: np.ndarray) -> np.ndarray:
         """Total costs after each single move: (groups, most choices, measures)."""
         own = self.costs[np.arange(len(indices)), indices]
         return self.arrays.total(indices) - own[:, None] + self.costs
 
 
-def _step(
-    indices: np.ndarray,
-    gain: np.ndarray,
-    per: np.ndarray,
-    valid: np.ndarray,
-    joint: Joint | None,
-    current: float,
-) -> tuple[np.ndarray, float] | None:
-    """The valid move of most ``gain / per``, both (groups, choices), and its joint score, if any.
+@dataclass
+class Walk:
+    """Steps decided by ``joint`` scores as long as the allowance lasts, then by the table."""
 
-    With ``joint``, the best of each group by that ratio, and among these by the measured one.
-    """
-    ratio = np.where(valid, gain, -np.inf) / np.where(valid, per, 1.0)
-    choice = ratio.argmax(axis=1)
-    groups = np.flatnonzero(valid.any(axis=1))
-    if not groups.size:
-        return None
-    if joint is None:
+    moves: Moves
+    joint: Joint | None
+
+    def promoted(self, indices: np.ndarray) -> np.ndarray:
+        """From ``indices`` that fit, down in score until no move fits and helps."""
+        moves, rows = self.moves, np.arange(len(indices))
+        indices, current = indices.copy(), self._score(indices)
+        barred = np.zeros(moves.scores.shape, dtype=bool)
+        while True:
+            gain = moves.scores[rows, indices][:, None] - moves.scores
+            added = np.maximum(moves.prices - moves.prices[rows, indices][:, None], 1e-15)
+            fits = (moves.totals(indices) <= moves.arrays.limits).all(axis=2)
+            step = self._step(indices, gain, added, fits & (gain > 0) & ~barred, current)
+            if step is None or (self.joint and step[1] >= current):
+                return indices
+            changed, score = step
+            if moves.arrays.fits(changed):
+                indices, current = changed, score
+            else:  # only rounding made it fit
+                at = int(np.flatnonzero(changed != indices)[0])
+                barred[at, changed[at]] = True
+
+    def demoted(self, cheapest: np.ndarray) -> np.ndarray:
+        """From the best choices down in cost until every limit is kept.
+
+        ``cheapest`` where measures pull apart so that no single move lowers the excess.
+        """
+        moves, indices = self.moves, self.moves.scores.argmin(axis=1)
+        rows = np.arange(len(indices))
+        current = self._score(indices)
+        while not moves.arrays.fits(indices):
+            over = float(moves.arrays.excess(moves.arrays.total(indices)))
+            gain = moves.scores[rows, indices][:, None] - moves.scores
+            with np.errstate(invalid="ignore"):
+                relief = over - moves.arrays.excess(moves.totals(indices))
+            valid = (relief > 1e-15) & np.isfinite(moves.scores)
+            step = self._step(indices, gain, np.where(valid, relief, 1.0), valid, current)
+            if step is None:
+                return cheapest
+            indices, current = step
+        return indices
+
+    def _step(
+        self,
+        indices: np.ndarray,
+        gain: np.ndarray,
+        per: np.ndarray,
+        valid: np.ndarray,
+        current: float,
+    ) -> tuple[np.ndarray, float] | None:
+        """The valid move of most ``gain / per``, both (groups, choices), and its joint score.
+
+        With ``joint``, the best of each group by that ratio, and among these by the measured one.
+        """
+        ratio = np.where(valid, gain, -np.inf) / np.where(valid, per, 1.0)
+        choice = ratio.argmax(axis=1)
+        groups = np.flatnonzero(valid.any(axis=1))
+        if not groups.size:
+            return None
+        if self.joint:
+            proposals = [_moved(indices, int(group), int(choice[group])) for group in groups]
+            with self._allowed():
+                scores = self.joint(proposals)
+                best = int(((current - scores) / per[groups, choice[groups]]).argmax())
+                return proposals[best], float(scores[best])
         at = int(groups[ratio[groups, choice[groups]].argmax()])
         return _moved(indices, at, int(choice[at])), 0.0
-    proposals = [_moved(indices, int(group), int(choice[group])) for group in groups]
-    scores = joint(proposals)
-    best = int(((current - scores) / per[groups, choice[groups]]).argmax())
-    return proposals[best], float(scores[best])
+
+    def _score(self, indices: np.ndarray) -> float:
+        if self.joint:
+            with self._allowed():
+                return float(self.joint([indices])[0])
+        return 0.0
+
+    @contextmanager
+    def _allowed(self) -> Iterator[None]:
+        """What is joint ends where the allowance does."""
+        try:
+            yield
+        except Exhausted:
+            self.joint = None
 
 
 def _moved(indices: np.ndarray, group: int, choice: int) -> np.ndarray:

@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from mpqbench.errors import BenchError, Exhausted
 from mpqbench.search.feasible import Arrays, cheapest_feasible, only_allocation, table_scores
-from mpqbench.search.knapsack import TIME_LIMIT, solve
+from mpqbench.search.knapsack import TIME_LIMIT, optima
 
 if TYPE_CHECKING:
     from mpqbench.contracts import SearchProblem
@@ -56,23 +54,16 @@ class ILPVerify:
         except Exhausted:
             return problem.best() or cheapest
         arrays = Arrays.of(problem)
-        found = [arrays.allocation(each) for each in self._propose(problem, arrays, scores)]
+        proposed = optima(
+            scores,
+            arrays,
+            self.proposals,
+            noise=self.noise if self.vary == "scores" else 0,
+            rng=problem.rng,
+            time_limit=self.time_limit,
+        )
+        found = [arrays.allocation(each) for each in proposed]
         try:
             return found[int(problem.score_many(found).argmin())]
         except Exhausted:
             return problem.best() or found[0]
-
-    def _propose(
-        self, problem: SearchProblem, arrays: Arrays, scores: list[np.ndarray]
-    ) -> list[np.ndarray]:
-        """Distinct choices (groups,) that fit, the best sum first; fewer where there are fewer."""
-        found: list[np.ndarray] = []
-        while len(found) < self.proposals:
-            own = scores
-            if found and self.vary == "scores":
-                own = [s * np.exp(self.noise * problem.rng.normal(size=len(s))) for s in scores]
-            each = solve(own, arrays, exclude=found, time_limit=self.time_limit)
-            if each is None:
-                break
-            found.append(each)
-        return found

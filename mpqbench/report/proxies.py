@@ -37,6 +37,8 @@ def proxy_markdown(table: pd.DataFrame, records: Sequence[JobRecord]) -> str:
         f"{inputs} calibration inputs; the better half has the lower {headers[first]}.",
         "- τ: Kendall's tau-b; ±: half-width of the 95 % interval, delete-one jackknife over "
         "allocations. The noise of the measured values lowers every τ alike.",
+        "- Bold: the highest τ of its column. ≈: the interval of the paired difference from it "
+        "holds zero.",
         "- sum: scores of single groups added up; joint: one score of the whole allocation.",
         "",
     ]
@@ -73,8 +75,11 @@ def proxy_figure(table: pd.DataFrame, extractor: str | None) -> Figure:
 
 
 def _cell(table: pd.DataFrame, proxy: str, name: str) -> str:
-    tau, half = (float(table.at[proxy, f"tau_{name}{end}"]) for end in ("", "_ci"))  # type: ignore[arg-type]
-    return f"{tau:+.2f} ±{half:.2f}"
+    row = table.loc[proxy]
+    text = f"{row[f'tau_{name}']:+.2f} ±{row[f'tau_{name}_ci']:.2f}"
+    if row[f"behind_{name}"] == 0:
+        return f"**{text}**"
+    return f"{text} ≈" if row[f"behind_{name}"] <= row[f"behind_{name}_ci"] else text
 
 
 def _ordered(table: pd.DataFrame, part: str) -> pd.DataFrame:

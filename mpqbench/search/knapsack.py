@@ -50,6 +50,32 @@ def solve(
     return finer if finer is not None and _sum(gains, finer) < total else found
 
 
+def optima(
+    scores: Sequence[np.ndarray],
+    arrays: Arrays,
+    count: int,
+    *,
+    noise: float,
+    rng: np.random.Generator,
+    time_limit: float = TIME_LIMIT,
+) -> list[np.ndarray]:
+    """Up to ``count`` distinct solutions that fit, the optimum first.
+
+    The others are optima of scores multiplied by random factors exp(``noise`` z), z standard
+    normal; with ``noise`` 0 they are the next best sums. Raises as ``solve``.
+    """
+    found: list[np.ndarray] = []
+    while len(found) < count:
+        own = scores
+        if found and noise:
+            own = [s * np.exp(noise * rng.normal(size=len(s))) for s in scores]
+        each = solve(own, arrays, exclude=found, time_limit=time_limit)
+        if each is None:
+            break
+        found.append(each)
+    return found
+
+
 def common_divisor(values: np.ndarray) -> float:
     """The largest number of which all ``values`` are multiples, 0 where they are all zero.
 

@@ -13,18 +13,34 @@ FEWEST = 10  # allocations: below, an interval of a rank correlation says nothin
 
 
 class Agreement(NamedTuple):
-    """Kendall's tau and the half-width of its 95 % interval."""
+    """Kendall's tau, and what it becomes without each allocation."""
 
     tau: float
-    ci: float
+    replicates: tuple[float, ...]
+
+    @property
+    def ci(self) -> float:
+        """Half-width of the 95 % interval of tau, by the delete-one jackknife.
+
+        A bootstrap would repeat allocations, and ties with themselves lower its tau; the jackknife
+        keeps each one distinct (Arvesen 1969, for U-statistics such as this).
+        """
+        return NORMAL_95 * standard_error(self.replicates)
+
+    def behind(self, other: Agreement) -> tuple[float, float]:
+        """Tau of ``other`` less this one's, and the half-width of its 95 % interval.
+
+        Both must be of the same allocations: leaving one out changes both taus, so the interval of
+        the difference is narrower than those of the two suggest.
+        """
+        gaps = [o - s for o, s in zip(other.replicates, self.replicates, strict=True)]
+        return other.tau - self.tau, NORMAL_95 * standard_error(gaps)
 
 
 def agreement(first: np.ndarray, second: np.ndarray) -> Agreement:
-    """Kendall's tau-b of (n,) and (n,), with the delete-one jackknife's interval.
+    """Kendall's tau-b of (n,) and (n,): 1 where both order the allocations alike.
 
-    1 where both order the allocations alike. A bootstrap would repeat allocations, and ties with
-    themselves lower its tau; the jackknife keeps each one distinct (Arvesen 1969, for U-statistics
-    such as this). Raises BenchError below ten allocations, and where one side is constant.
+    Raises BenchError below ten allocations, and where one side is constant.
     """
     from scipy.stats import kendalltau
 
@@ -34,5 +50,4 @@ def agreement(first: np.ndarray, second: np.ndarray) -> Agreement:
         raise BenchError("all allocations score the same: there is no order to compare")
     without = [np.delete(np.arange(len(first)), left_out) for left_out in range(len(first))]
     taus = [float(kendalltau(first[rest], second[rest]).statistic) for rest in without]
-    half = NORMAL_95 * standard_error(taus)
-    return Agreement(float(kendalltau(first, second).statistic), half)
+    return Agreement(float(kendalltau(first, second).statistic), tuple(taus))

@@ -134,7 +134,8 @@ def _sums(problem: Problem, allocations: Sequence[Allocation]) -> np.ndarray:
 def agreements(
     scores: Mapping[str, np.ndarray], records: Sequence[JobRecord], better_half: bool = False
 ) -> list[dict[str, Any]]:
-    """Kendall's tau of every proxy with FD, where it was measured, and with the held-out error.
+    """Kendall's tau of every proxy with FD, where it was measured, and with the held-out error,
+    and how far it is ``behind`` the best proxy's.
 
     ``scores`` are in the order of ``records``, by name of the proxy. With ``better_half`` only the
     allocations with the lower half of the first of these count: a search ends among them.
@@ -144,14 +145,17 @@ def agreements(
     if better_half:
         order = np.argsort(next(iter(truths.values())), kind="stable")
         chosen = order[: (len(records) + 1) // 2]
-    rows = []
-    for name, own in scores.items():
-        row: dict[str, Any] = {"proxy": name, "allocations": len(chosen)}
-        row["part"] = "better half" if better_half else "all"
-        for truth, values in truths.items():
-            found = agreement(own[chosen], values[chosen])
-            row |= {f"tau_{truth}": found.tau, f"tau_{truth}_ci": found.ci}
-        rows.append(row)
+    part = "better half" if better_half else "all"
+    rows: list[dict[str, Any]] = [
+        {"proxy": name, "allocations": len(chosen), "part": part} for name in scores
+    ]
+    for truth, values in truths.items():
+        found = [agreement(own[chosen], values[chosen]) for own in scores.values()]
+        best = max(found)
+        for row, own in zip(rows, found, strict=True):
+            behind, half = own.behind(best)
+            row |= {f"tau_{truth}": own.tau, f"tau_{truth}_ci": own.ci}
+            row |= {f"behind_{truth}": behind, f"behind_{truth}_ci": half}
     return rows
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mpqbench.baselines.searchers.evolutionary import Evolutionary
+from mpqbench.baselines.searchers.ilp import ILP
 from mpqbench.errors import BenchError, Infeasible
 from mpqbench.precision import Budget, Precision
 from mpqbench.search.feasible import Arrays, cheapest_feasible
@@ -45,6 +46,24 @@ def test_the_defaults_are_the_settings_of_q_dit():
     problem = _problem(16, choices=[Precision(w, a) for w in (2, 3, 4) for a in (3, 4)])
     Evolutionary().search(problem)
     assert problem.spent == 500
+
+
+def test_the_first_generation_may_be_the_integer_programs():
+    seeded, plain, drawn = (_problem(12, seed=3) for _ in range(3))
+    found = Evolutionary(population=10, generations=3, first="ilp").search(seeded)
+    optimum = plain.score(ILP().search(plain))
+    Evolutionary(population=10, generations=1).search(drawn)
+    scores = [row[6] for row in seeded.trace.rows]
+    assert scores[0] == optimum
+    assert np.mean(scores[:10]) < np.mean([row[6] for row in drawn.trace.rows])
+    assert seeded.score(found) == min(scores) < optimum
+
+
+def test_without_an_allowance_for_the_table_the_cheapest_is_the_answer():
+    problem = _problem(6, allowance=5)
+    found = Evolutionary(first="ilp").search(problem)
+    assert problem.spent == 0
+    assert found == cheapest_feasible(problem)
 
 
 def test_it_is_decided_by_the_problem_and_leaves_global_generators_alone():

@@ -23,8 +23,9 @@ def test_tau_is_concordant_less_discordant_pairs():
 
 def test_one_order_is_one_and_the_reverse_minus_one():
     values = np.arange(10.0)
-    assert agreement(values, np.exp(values)) == (pytest.approx(1), pytest.approx(0))
-    assert agreement(values, -values) == (pytest.approx(-1), pytest.approx(0))
+    alike, reverse = agreement(values, np.exp(values)), agreement(values, -values)
+    assert (alike.tau, alike.ci) == (pytest.approx(1), pytest.approx(0))
+    assert (reverse.tau, reverse.ci) == (pytest.approx(-1), pytest.approx(0))
 
 
 def test_the_interval_covers_the_truth_about_as_often_as_it_says():
@@ -38,6 +39,27 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says():
         found = agreement(a, correlation * a + np.sqrt(1 - correlation**2) * b)
         covered += abs(found.tau - truth) <= found.ci
     assert 0.90 <= covered / runs <= 0.99
+
+
+def test_the_interval_of_a_difference_covers_zero_as_often_as_it_says():
+    # Two scores of the same truth with independent errors of one size: none is better.
+    rng = np.random.default_rng(2)
+    runs, covered, halves = 100, 0, []
+    for _ in range(runs):
+        truth, *errors = rng.normal(size=(3, 40))
+        one, other = (agreement(truth + 0.7 * error, truth) for error in errors)
+        gap, half = one.behind(other)
+        assert gap == pytest.approx(other.tau - one.tau)
+        covered += abs(gap) <= half
+        halves.append(half / np.hypot(one.ci, other.ci))
+    assert 0.90 <= covered / runs <= 0.99
+    assert np.mean(halves) < 0.97  # leaving out an odd allocation helps both
+
+
+def test_nobody_is_behind_itself():
+    values = np.arange(12.0)
+    found = agreement(values, np.random.default_rng(0).normal(size=12))
+    assert found.behind(found) == (0, 0)
 
 
 def test_too_few_or_equal_scores_are_named():
