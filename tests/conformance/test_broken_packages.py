@@ -58,7 +58,7 @@ def test_a_broken_package_is_listed_and_nothing_else_suffers(name, install, caps
     assert len(broken) == 1
     assert broken[0].startswith(f"broken: package aaa-{name} (aaa_{name.replace('-', '_')}): ")
     assert reason in broken[0]
-    listed = printed.out.partition("rounding:")[2].partition("\nsearcher:")[0].split("\n")
+    listed = printed.out.partition("rounding:")[2].partition("\nbranch:")[0].split("\n")
     rows = {line.split()[0]: line for line in listed if line.strip()}
     assert set(rows) == ours | {"stranger"}
     assert "cannot be imported: ModuleNotFoundError" in rows["stranger"]
