@@ -13,7 +13,7 @@ from ..errors import BenchError
 # verb -> (module:command, one line for --help)
 VERBS = {
     "run": ("run:run", "Run a suite and make its leaderboard."),
-    "study": ("study:study", "Compare searchers, and rank proxies by measured quality."),
+    "study": ("study:study", "Compare searchers, proxies and branches on equal terms."),
     "ablate": ("ablate:ablate", "Tell what each component of a method is worth."),
     "list": ("list_plugins:list_plugins", "List plugins, suites, protocols and models."),
     "info": ("info:info", "Show one plugin: parameters, source, origin."),

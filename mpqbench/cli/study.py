@@ -12,7 +12,7 @@ from .study_branches import branches
 
 @click.group("study")
 def study() -> None:
-    """Searchers on equal terms, and how well proxies rank allocations.
+    """Searchers on equal terms, how well proxies rank allocations, branches at equal bytes.
 
     A study goes on where it was stopped: the same command again.
     """
