@@ -44,10 +44,12 @@ class TSS:
     program on the leaves' scores, so that the answer is never worse than that in joint score, or
     "cheapest". So there is always an answer, and ``keep`` = 1 gives the anchor itself.
 
-    An allowance too small for ``keep`` lowers it merge by merge to what the rest of the allowance
-    pays for. Where it ends in spite of that, the best complete allocation scored so far is the
-    answer; before there is one, each node gives one of its points by the integer program on their
-    scores, taken as additive, and without leaves the cheapest allocation is the answer.
+    An allowance too small for ``keep`` lowers it merge by merge: every level may spend an equal
+    part of what is left, so that the many merges of few groups, whose scores are nearly additive,
+    keep less than the few merges of many. Where the allowance ends in spite of that, the best
+    complete allocation scored so far is the answer; before there is one, each node gives one of its
+    points by the integer program on their scores, taken as additive, and without leaves the
+    cheapest allocation is the answer.
 
     What was scored and kept is noted as table "merges", one row for each point: ``node`` counts
     leaves (``level`` 0) and merges in the order of scoring, ``groups`` are the node's own with a
@@ -95,7 +97,7 @@ class _Tree:
         self.problem, self.tss, self.nodes = problem, tss, 0
         self.space = Space(problem)
         self.anchor = self.space.arrays.indices(cheapest_feasible(problem))
-        self.scored, self.before = 0, problem.spent
+        self.scored, self.since = 0, problem.spent  # in this level, and spent before it
 
     def run(self) -> Allocation:
         """Leaves, levels, root."""
@@ -130,10 +132,13 @@ class _Tree:
 
     def _merge_level(self, nodes: list[Node], level: int) -> None:
         """Merges neighbours in ``nodes``, in place so that a search cut short keeps what it has."""
-        price = self.space.price(nodes)
-        for left in range(len(nodes) // 2):
-            merges = len(nodes) - 1
-            pair = (self._afforded(node, merges, price) for node in nodes[left : left + 2])
+        price, merges, end = self.space.price(nodes), len(nodes) // 2, self._end_of_level(nodes)
+        each = (self.problem.spent - self.since) / self.scored  # a scoring of the level below
+        self.scored, self.since = 0, self.problem.spent
+        for left in range(merges):
+            forwards = (end - self.problem.spent) / (merges - left)
+            scorings = forwards / each if each else math.inf
+            pair = (self._afforded(node, scorings, price) for node in nodes[left : left + 2])
             both = self._useful(self.space.combined(*pair))
             whole = both.with_scores(self._scores([both]))
             nodes[left : left + 2] = [self._thinned(whole, self.tss.keep, price, level)]
@@ -175,14 +180,18 @@ class _Tree:
             return kept
         return np.append(rule(cost, node.scores, keep - 1, target), anchor)
 
-    def _afforded(self, node: Node, merges: int, price: float) -> Node:
-        """``node`` thinned so far that ``merges`` of its size stay within the allowance."""
-        rest = self.problem.allowance - self.problem.spent
-        if math.isinf(rest):
+    def _end_of_level(self, nodes: list[Node]) -> float:
+        """The forwards at which the level that merges ``nodes`` leaves the rest to those above."""
+        spent, allowance = self.problem.spent, self.problem.allowance
+        if math.isinf(allowance):
+            return allowance
+        return spent + (allowance - spent) / math.ceil(math.log2(len(nodes)))
+
+    def _afforded(self, node: Node, scorings: float, price: float) -> Node:
+        """``node`` thinned so far that merging two of its size takes so many."""
+        if math.isinf(scorings):
             return node
-        each = (self.problem.spent - self.before) / self.scored
-        keep = math.isqrt(max(int(rest / max(each * merges, 1)), 1))  # refused above one forward
-        return node.take(self._kept(node, keep, price))
+        return node.take(self._kept(node, math.isqrt(max(int(scorings), 1)), price))
 
     def _anchored(self, node: Node) -> np.ndarray:
         """Which points are the anchor's part: (points,) bool."""
