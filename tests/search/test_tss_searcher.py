@@ -186,6 +186,17 @@ def test_a_small_allowance_lowers_keep_so_that_the_root_is_reached():
     assert free.score(found) <= free.score(alone) * (1 + 1e-12)
 
 
+def test_a_small_allowance_is_shared_by_the_levels():
+    leaves, rest = 8 * 16, 90
+    problem = _problem(8, choices=MORE, seed=5, allowance=leaves + rest)
+    _, steps = _steps(problem, TSS(keep=16))
+    merged = [step for step in steps if step.level.iloc[0] > 0]
+    sizes = {level: [len(s) for s in merged if s.level.iloc[0] == level] for level in (1, 2, 3)}
+    assert [len(own) for own in sizes.values()] == [4, 2, 1]
+    assert max(sizes[1]) < sizes[3][0]
+    assert sum(sizes[1]) <= rest / 3
+
+
 def test_without_an_allowance_for_merges_the_integer_program_completes():
     problem = _problem(8, choices=MORE, seed=5, allowance=8 * 16)
     free = _problem(8, choices=MORE, seed=5)
