@@ -4,66 +4,36 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Mapping, Sequence
 from typing import Any
-
-import numpy as np
 
 from . import __version__
 from .cost import Operator
-from .errors import BenchError, Exhausted, Infeasible
+from .errors import BenchError, Infeasible
 from .models.chain import Layer
 from .models.groups import Group
 from .models.loading import DiTModel, skeleton
 from .models.sampling import Sampler, image_seed
 from .precision import FULL, Allocation, Precision
-from .progress import LINE_EVERY_SECONDS, Reporter
+from .progress import Reporter
 from .quant.apply import TRAINED_STEPS
 from .quant.branch import branch_operators, share_of
 from .quant.build import Builder
 from .quant.ranges import Clock
 from .recipe import Job, Recipe, digest_of
-from .records.store import RecordStore
 from .resources import Resources
 from .search import race
 from .search.cells import Cell
 from .search.counted import choices_within, measures
 from .search.engine import Engine
-from .search.problem import Partial, Problem, Scorer
+from .search.found import Found
+from .search.lazy import LazyScorer
+from .search.problem import Problem, Scorer
 from .search.rollout import build_rollout
 from .search.scoring import JointScorer
 from .search.setup import build_engine
-from .search.table_store import StoredTable, TableStore
-from .search.trace import Trace, write_notes
+from .search.trace import Trace
 from .stages import Calibration
-
-Notes = Mapping[str, Sequence[Mapping[str, Sequence[Any]]]]
-
-
-@dataclass(frozen=True)
-class Found:
-    """An allocation of all groups, what the search spent in forwards, its trace and its notes.
-
-    ``borrowed`` are the seconds that a table took which was found on disk: a search costs the same
-    whether or not another one came before it.
-    """
-
-    allocation: Allocation
-    spent: float
-    trace: Trace
-    notes: Notes = field(default_factory=dict)
-    borrowed: float = 0.0
-
-    def write(self, store: RecordStore, job: str) -> None:
-        """The allocation of ``job``; its trace and notes, where there are any."""
-        store.clear_traces(job)
-        store.write_allocation(job, self.allocation.to_json())
-        if self.trace.rows:
-            self.trace.write(store.trace_path(job))
-        for name, parts in self.notes.items():
-            write_notes(store.trace_path(job, name), parts)
 
 
 def find_allocation(
@@ -73,14 +43,37 @@ def find_allocation(
     calibration: Calibration,
     resources: Resources,
     reporter: Reporter,
+    *,
+    fresh: bool = False,
 ) -> Found:
     """The searcher's allocation of the searchable groups, the recipe's policy for the others.
 
-    Scores come from the calibration inputs; the record's quality is measured on others. Raises
-    Infeasible, and BenchError where the searcher breaks its contract.
+    Scores come from the calibration inputs; the record's quality is measured on others. A search
+    that took scores is kept, and found again unless ``fresh``. Raises Infeasible, and BenchError
+    where the searcher breaks its contract.
     """
     if job.budget.is_unbounded:
         return Found(Allocation({group.name: FULL for group in groups}), 0.0, Trace(0))
+    store, mark = resources.searches(), _search_mark(job, model, resources)
+    before = None if fresh else store.read(mark)
+    if before is not None:
+        reporter.say(f"  searching {job.recipe.name} {job.budget}: done before")
+        return before
+    began = time.monotonic()
+    found = _search(job, model, groups, calibration, resources, reporter)
+    if found.spent > 0:
+        store.write(mark, found, time.monotonic() - began + found.borrowed)
+    return found
+
+
+def _search(
+    job: Job,
+    model: DiTModel,
+    groups: list[Group],
+    calibration: Calibration,
+    resources: Resources,
+    reporter: Reporter,
+) -> Found:
     problem, scorer = search_problem(job, model, groups, calibration, resources, reporter)
     searcher = resources.registry.create("searcher", job.recipe.searcher)
     try:
@@ -165,6 +158,12 @@ def search_problem(
     return problem, lazy
 
 
+# What scores depend on, and then searches: plugins, and other fields of a recipe.
+_SCORING = ("transform", "rounding", "branch", "objective", "environment")
+_SCORED = ("weight_format", "activation_format", "attention_bits", "adaln", "early_drop")
+_SEARCHED = ("evaluations", "branch_in_budget", "choices")
+
+
 def _table_mark(
     job: Job,
     model: DiTModel,
@@ -173,22 +172,29 @@ def _table_mark(
     resources: Resources,
 ) -> str:
     """Digest of everything an additive table depends on: of the recipe, all but the searcher."""
-    names = ("transform", "rounding", "branch", "objective", "environment")
-    formats = ("weight_format", "activation_format", "attention_bits", "adaln", "early_drop")
-    recipe = job.recipe.model_dump(mode="json", include={*names, *formats})
-    plain = Recipe(name="table", **{name: getattr(job.recipe, name) for name in names})
-    inputs = resources.statistics_mark(model, job.protocol, job.seed)
-    return digest_of(
-        {
-            "version": __version__,
-            "inputs": inputs,
-            "recipe": recipe,
-            "plugins": resources.registry.source_digest(plain),
-            "choices": [str(precision) for precision in choices],
-            "base": str(job.budget.precision),
-            "part": list(part),
-        }
-    )
+    own = {"choices": [str(precision) for precision in choices], "part": list(part)}
+    return digest_of(_dependencies(job, model, resources, _SCORING, _SCORED) | own)
+
+
+def _search_mark(job: Job, model: DiTModel, resources: Resources) -> str:
+    """Digest of everything a search depends on."""
+    slots, fields = (*_SCORING, "searcher"), (*_SCORED, *_SEARCHED)
+    own = {"budget": str(job.budget)}
+    return digest_of(_dependencies(job, model, resources, slots, fields) | own)
+
+
+def _dependencies(
+    job: Job, model: DiTModel, resources: Resources, slots: Sequence[str], fields: Sequence[str]
+) -> dict[str, Any]:
+    recipe = job.recipe
+    chosen = Recipe(name="search", **{name: getattr(recipe, name) for name in slots})
+    return {
+        "version": __version__,
+        "inputs": resources.statistics_mark(model, job.protocol, job.seed),
+        "recipe": recipe.model_dump(mode="json", include={*slots, *fields}),
+        "plugins": resources.registry.source_digest(chosen),
+        "base": str(job.budget.precision),
+    }
 
 
 def _engine(
@@ -232,66 +238,3 @@ def _engine(
         distance=getattr(objective, "distance", None),
         device=resources.device,
     )
-
-
-class LazyScorer:
-    """A scorer that is built when the first score is asked for, and tells how far it is.
-
-    ``uniform`` never asks, so a method without a search needs no calibration. Tables are kept in
-    ``store`` under ``mark``; ``borrowed`` are the seconds that a table found there once took.
-    """
-
-    def __init__(
-        self,
-        make: Callable[[], Scorer],
-        store: TableStore,
-        mark: str,
-        title: str,
-        reporter: Reporter,
-    ) -> None:
-        self.borrowed = 0.0
-        self._make, self._title, self._reporter = make, title, reporter
-        self._store, self._mark = store, mark
-        self._scored, self._began, self._told = 0, time.monotonic(), time.monotonic()
-
-    @cached_property
-    def _scorer(self) -> Scorer:
-        return self._make()
-
-    @cached_property
-    def _stored(self) -> StoredTable | None:
-        return self._store.read(self._mark)
-
-    def table(self, afford: float = math.inf) -> tuple[Mapping[str, np.ndarray], float]:
-        """As ``Scorer.table``, computed or found."""
-        stored = self._stored
-        if stored is not None:
-            if stored.forwards > afford:
-                raise Exhausted(f"the table takes {stored.forwards:.4g} forwards")
-            self.borrowed += stored.seconds
-            return stored.table, stored.forwards
-        price, began = self._scorer.table_price(), time.monotonic()
-        table, forwards = self._scorer.table(afford)
-        made = StoredTable(table, forwards, time.monotonic() - began, price)
-        self._store.write(self._mark, made)
-        return table, forwards
-
-    def table_price(self) -> float:
-        """As ``Scorer.table_price``."""
-        stored = self._stored
-        return self._scorer.table_price() if stored is None else stored.price
-
-    def price(self, allocation: Partial) -> float:
-        """As ``Scorer.price``."""
-        return self._scorer.price(allocation)
-
-    def scores(self, allocations: Sequence[Partial]) -> tuple[np.ndarray, float]:
-        """As ``Scorer.scores``, with a line every ten seconds."""
-        found = self._scorer.scores(allocations)
-        self._scored += len(allocations)
-        now = time.monotonic()
-        if now - self._told >= LINE_EVERY_SECONDS:
-            self._told = now
-            line = f"{self._scored} scorings after {now - self._began:.0f} s"
-            self._reporter.say(f"  {self._title}: {line}")
-        return found

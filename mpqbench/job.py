@@ -107,7 +107,7 @@ def _run(
         mark = _samples_fingerprint(job, resources)
         lessons = lessons_of(job, model, resources, store, mark, reporter, fresh)
     with meter.stage("search"):
-        search = find_allocation(job, model, groups, calibration, resources, reporter)
+        search = find_allocation(job, model, groups, calibration, resources, reporter, fresh=fresh)
         allocation, found.search_evals = search.allocation, search.spent
         search.write(store, job.id)
     meter.seconds["search"] = round(meter.seconds["search"] + search.borrowed, 3)

@@ -20,6 +20,7 @@ from .models.statistics import FORMAT, StatisticsStore
 from .progress import Quiet, Reporter
 from .recipe import Protocol, digest_of
 from .registry import Registry
+from .search.found import SearchStore
 from .search.table_store import TableStore
 
 NO_FEATURES = "none"  # a run that measures fidelity and cost alone
@@ -108,6 +109,10 @@ class Resources:
     def tables(self) -> TableStore:
         """Where additive tables of searches are kept."""
         return TableStore(self.calibration_folder() / "tables")
+
+    def searches(self) -> SearchStore:
+        """Where finished searches are kept."""
+        return SearchStore(self.calibration_folder() / "searches")
 
     def held_out(
         self, model: DiTModel, protocol: Protocol, seed: int, reporter: Reporter | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..errors import BenchError
-from ..finding import LazyScorer, search_problem
+from ..finding import search_problem
 from ..models.groups import Group, layer_groups
 from ..models.loading import DiTModel
 from ..precision import Precision
@@ -14,6 +14,7 @@ from ..recipe import Job
 from ..records.store import RecordStore
 from ..registry import Registry
 from ..resources import Resources
+from ..search.lazy import LazyScorer
 from ..search.problem import Problem
 from ..stages import Calibration, calibrate
 

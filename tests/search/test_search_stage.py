@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 
 from mpqbench.cli.main import main
-from mpqbench.finding import Found
 from mpqbench.precision import Allocation
 from mpqbench.records.store import RecordStore
+from mpqbench.search.found import Found
 from mpqbench.search.trace import Trace
 
 PLUGINS = '''
