@@ -185,7 +185,8 @@ def count(
             grids = storage.get(row.name) or grid_bytes(row.name, layer, precision, *formats)
             w, a = precision.weight_bits, precision.activation_bits
             row = replace(row, weight_bits=w, activation_bits=a)
-            row = replace(row, scale_bytes=grids.scale, zero_bytes=grids.zero)
+            zero = grids.zero + grids.input_zero
+            row = replace(row, scale_bytes=grids.scale, zero_bytes=zero)
         rows.append(row)
     _check_names(rows, storage, extra)
     parameters = sum(row.weights + row.biases for row in rows)

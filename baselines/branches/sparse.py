@@ -38,9 +38,14 @@ class Entries(nn.Module):
         self.register_buffer("places", places)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Input (..., in) to (..., out): one multiplication for each value."""
-        rows = x.reshape(-1, x.shape[-1])
-        return torch.sparse.mm(self._matrix(), rows.T).T.reshape(*x.shape[:-1], -1)
+        """Input (..., in) to (..., out): one multiplication for each value, in float32.
+
+        A sparse product is not among those that autocast knows how to convert.
+        """
+        rows = x.reshape(-1, x.shape[-1]).to(self.values.dtype)
+        with torch.autocast(x.device.type, enabled=False):
+            product = torch.sparse.mm(self._matrix(), rows.T).T
+        return product.reshape(*x.shape[:-1], -1).to(x.dtype)
 
     def dense(self) -> torch.Tensor:
         """The matrix (out, in)."""

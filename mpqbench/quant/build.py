@@ -266,5 +266,6 @@ def _measured(
     rest = grid_bytes("", layer.original, only, weight_format, activation_format)
     scale = rest.scale + SCALE_BYTES * rounded.scale.numel()
     if weight_format.symmetric and not rounded.zero.any():
-        return GridBytes(scale, rest.zero)
-    return GridBytes(scale, rest.zero + packed_bytes(rounded.zero.numel(), rounded.bits))
+        return GridBytes(scale, 0, rest.input_zero)
+    zero = packed_bytes(rounded.zero.numel(), rounded.bits)
+    return GridBytes(scale, zero, rest.input_zero)

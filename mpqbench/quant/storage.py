@@ -15,10 +15,12 @@ SCALE_BYTES = 2  # fp16
 
 @dataclass(frozen=True)
 class GridBytes:
-    """What the quantization grids of one layer take, in bytes."""
+    """What the quantization grids of one layer take, in bytes: scales of weights and inputs, zero
+    points of weights, zero points of inputs."""
 
     scale: int = 0
     zero: int = 0
+    input_zero: int = 0
 
 
 def packed_bytes(values: int, bits: int) -> int:
@@ -38,7 +40,7 @@ def grid_bytes(
     Dynamic activation formats store nothing. Raises BenchError for a group size that does not
     divide the layer's width.
     """
-    scale = zero = 0
+    scale = zero = input_zero = 0
     if precision.weight is not None:
         grids = grid_count(layer.out_features, layer.in_features, weight_format, name)
         scale += grids * SCALE_BYTES
@@ -49,5 +51,6 @@ def grid_bytes(
         if activation_format.is_static:
             count = activation_format.time_groups
             scale += count * SCALE_BYTES
-            zero += 0 if activation_format.symmetric else packed_bytes(count, precision.activation)
-    return GridBytes(scale, zero)
+            if not activation_format.symmetric:
+                input_zero += packed_bytes(count, precision.activation)
+    return GridBytes(scale, zero, input_zero)

@@ -16,7 +16,7 @@ from ..progress import Quiet, Reporter
 from ..quant.apply import QuantizedModel
 from ..quant.branch import branch_operator
 from ..quant.linear import QuantizedLinear
-from ..quant.storage import SCALE_BYTES, packed_bytes
+from ..quant.storage import SCALE_BYTES
 from ..recipe import Protocol
 from .checkpoint import Checkpoint
 from .trajectories import HELD_OUT, TRAIN, Trajectories, TrajectoryStore
@@ -101,12 +101,10 @@ class Student:
 
         Zero points that are no whole numbers any more are counted at 16 bits each, like scales.
         """
-        before, zero = self.rounded[path], rounded.zero
-        self.rounded[path] = rounded
+        self.rounded[path], zero = rounded, rounded.zero
         if bool((zero != zero.round()).any()):
-            grids, count = self._quantized.storage[path], zero.numel()
-            taken = grids.zero - packed_bytes(count, before.bits) + SCALE_BYTES * count
-            self._quantized.storage[path] = replace(grids, zero=taken)
+            grids = self._quantized.storage[path]
+            self._quantized.storage[path] = replace(grids, zero=SCALE_BYTES * zero.numel())
 
     @contextmanager
     def school(self, checkpointing: bool) -> Iterator[None]:

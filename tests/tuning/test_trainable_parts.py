@@ -11,6 +11,7 @@ from tiny_student import quantized_student
 from mpqbench.baselines.branches.h_svd import MixedSVD
 from mpqbench.baselines.branches.low_rank import LowRank
 from mpqbench.baselines.branches.sparse import Sparse
+from mpqbench.contracts import LayerData
 from mpqbench.formats import WeightFormat
 from mpqbench.quant.affine import own_round_trip, quantize_weight
 from mpqbench.quant.trainable import (
@@ -167,3 +168,17 @@ def test_a_branch_is_trained_at_its_own_bits(teacher, branch, bits):
         rows = parameter.flatten(1) if parameter.ndim > 1 else parameter
         on_grid = torch.allclose(own_round_trip(rows, 8, True), rows, rtol=1e-5, atol=1e-7)
         assert on_grid == (bits == 8)
+
+
+@pytest.mark.parametrize("given", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("branch", [Sparse(), LowRank(rank=2), MixedSVD(like_rank=4)])
+def test_a_branch_is_trained_under_autocast(branch, given):
+    target = torch.randn(32, 16, generator=torch.Generator().manual_seed(0))
+    fitted = branch.fit(target, LayerData("layer", 16, 32)).requires_grad_(True)
+    x = torch.randn(3, 5, 16, generator=torch.Generator().manual_seed(1), requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        low = fitted(x.to(given))
+    torch.testing.assert_close(low.float(), fitted(x), atol=0.1, rtol=0.05)
+    low.float().sum().backward()
+    assert x.grad.abs().sum() > 0
+    assert all(parameter.grad.abs().sum() > 0 for parameter in fitted.parameters())

@@ -20,6 +20,7 @@ from mpqbench.formats import ActivationFormat, WeightFormat
 from mpqbench.models.groups import layer_groups, uniform_allocation
 from mpqbench.models.held_out import evaluate
 from mpqbench.precision import Precision
+from mpqbench.quant.ranges import StepRanges
 from mpqbench.quant.storage import packed_bytes
 from mpqbench.tuning.checkpoint import Checkpoint
 
@@ -177,6 +178,28 @@ def test_adapters_and_real_zero_points_are_counted(teacher, lessons):
     assert tuned.bytes - plain.bytes == 2 * sum(ranks.values()) + zeros
     tokens = searchable[0].tokens
     assert tuned.bitops - plain.bitops == 16 * 16 * tokens * sum(ranks.values())
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+@pytest.mark.parametrize("inputs_symmetric", [True, False])
+def test_real_zero_points_take_two_bytes_each_whatever_was_counted(
+    teacher, symmetric, inputs_symmetric
+):
+    weights = WeightFormat(granularity="group", group=4, symmetric=symmetric)
+    paths = [path for group in layer_groups(teacher) for path in group.layers]
+    seen = StepRanges(torch.tensor([0]), torch.tensor([-1.0]), torch.tensor([2.0]))
+    student, quantized = quantized_student(
+        teacher,
+        fmt=weights,
+        activation_format=ActivationFormat(granularity="tensor", symmetric=inputs_symmetric),
+        static_ranges=dict.fromkeys(paths, seen),
+    )
+    with quantized:
+        (path, own), *_ = student.rounded.items()
+        student.settle(path, replace(own, zero=own.zero + 0.5))
+    grids = quantized.storage[path]
+    assert grids.zero == 2 * own.zero.numel()
+    assert grids.input_zero == (0 if inputs_symmetric else 1)
 
 
 @pytest.mark.parametrize(
