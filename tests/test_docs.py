@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from scipy.stats import kendalltau
 
 from mpqbench.cli.main import VERBS, main
 from mpqbench.recipe import SLOTS
 from mpqbench.records.store import RecordStore
 from mpqbench.registry import discover, parameters
 from mpqbench.report.render import to_csv, to_markdown
+from mpqbench.report.studies import searcher_table
 from mpqbench.report.table import leaderboard
 from mpqbench.suite import plan
 from mpqbench.suites import load_suite
@@ -111,6 +114,70 @@ def test_committed_leaderboards_are_what_their_records_say(folder):
     assert (folder / "leaderboard.md").read_text() == markdown
     jobs = plan(load_suite(str(folder / "suite.yaml")), discover(), "cpu")
     assert {job.id for job in jobs} == {row["job"] for row in table.rows}
+
+
+def test_the_committed_study_of_searchers_is_what_its_records_say():
+    folder = ROOT / "leaderboards/searchers"
+    regrets = [json.loads(path.read_text()) for path in sorted((folder / "regret").glob("*.json"))]
+    table = searcher_table(RecordStore(folder).read_all(), regrets)
+    assert (folder / "searchers.csv").read_text() == to_csv(table)
+    assert (folder / "searchers.md").read_text() == to_markdown(table, "Searchers")
+    assert len(regrets) == sum(row["seeds"] for row in table.rows if row["budget"] != "FP")
+
+
+def test_the_readme_quotes_the_study_of_searchers():
+    table = pd.read_csv(ROOT / "leaderboards/searchers/searchers.csv").set_index("method")
+    quoted = {
+        "`uniform`": "uniform",
+        "`ilp`: output errors of single groups, added up": "ilp",
+        "the same errors with other layers quantized (`eng`, noise 1)": "ilp-eng",
+        "`ilp+verify`": "ilp+verify",
+        "`greedy`, scored anew after every move": "greedy",
+        "`evolutionary` from optima of `ilp`": "evolutionary-ilp",
+        "`evolutionary` from random allocations": "evolutionary",
+        "**`tss`**": "tss",
+        "`tss` in `eng`, noise 1": "tss-eng",
+        "`tss` that does not keep the optimum of `ilp`": "tss-pure",
+        "`closed-form`: a variance for every choice": "closed-form",
+        "`autoquantize`: Fisher information": "autoquantize",
+        "`hawq`: Hessian trace": "hawq",
+        "`clado`: errors of pairs of groups": "clado",
+        "`tpe`": "tpe",
+        "`random`": "random",
+    }
+    assert set(quoted.values()) == set(table.index) - {"full-precision"}
+    readme = (ROOT / "README.md").read_text()
+    for text, method in quoted.items():
+        cells = []
+        for budget in ("W4A4", "W3A3"):
+            row = table[table.budget == budget].loc[method]
+            cells += [f"{1e3 * row.output_mse:.{2 if budget == 'W4A4' else 1}f}", f"{row.fd:.2f}"]
+            delta = f"{row.fd_uniform_delta:+.2f} ±{row.fd_uniform_ci:.2f}"
+            cells.append("" if method == "uniform" else delta)
+        assert f"| {text} | {' | '.join(cells)} |".replace("|  |", "| |") in readme
+    tss = table[table.budget == "W4A4"].loc["tss"]
+    behind = f"{tss.fd_ilp_delta:.3f} ±{tss.fd_ilp_ci:.3f}"
+    assert f"the integer program beats it by {behind}" in " ".join(readme.split())
+
+
+def test_the_readme_says_what_fd_follows_at_three_bits():
+    records = RecordStore(ROOT / "leaderboards/searchers").read_all()
+    own = [record for record in records if record.budget == "W3A3"]
+    assert len(own) == 48
+    fd = [record.scores["fd"].value for record in own]
+    error = [record.scores["output_mse"].value for record in own]
+    counts = [record.allocation.counts.items() for record in own]
+    low = [sum(n for precision, n in each if precision.startswith("W2")) for each in counts]
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    for what, values in (("the number of groups at W2", low), ("the held-out output error", error)):
+        assert f"{what} (τ {kendalltau(values, fd).statistic:+.2f})" in readme
+
+
+def test_the_readme_quotes_how_long_errors_persist():
+    page, readme = ((ROOT / name).read_text() for name in ("docs/persistence.md", "README.md"))
+    later = dict(re.findall(r"^\| (W\d+A\d+) \| \S+ \| (\S+) ±", page, re.MULTILINE))
+    assert f"(correlation {later['W2A16']} at two bits)" in readme
+    assert f"({later['W16A3']} at three)" in " ".join(readme.split())
 
 
 def test_the_readme_quotes_the_study_of_proxies():

@@ -53,7 +53,7 @@ def searcher_table(records: Iterable[JobRecord], regrets: Sequence[Mapping[str, 
     Differences of FD are paired over noise and classes within each seed; their interval is that of
     the mean of the seeds' jackknife intervals taken as independent, ``sqrt(sum h^2) / S``. Spreads
     are standard deviations over seeds. ``regrets`` are rows of ``study.regret.Regret``. Rows are
-    in the order of FD within a budget, or of the held-out error where there is no FD.
+    in the order of FD within a budget, or of the held-out error where there is no FD, then by name.
     """
     records = list(records)
     full = {record.seed: record for record in records if record.is_full_precision}
@@ -61,7 +61,9 @@ def searcher_table(records: Iterable[JobRecord], regrets: Sequence[Mapping[str, 
     for record in records:
         groups[record.budget, record.method].append(record)
     rows = [_row(own, groups, full, regrets) for own in groups.values()]
-    rows.sort(key=lambda row: (row["status"] != "done", str(row["budget"]), _fd(row)))
+    rows.sort(
+        key=lambda row: (row["status"] != "done", str(row["budget"]), _fd(row), str(row["method"]))
+    )
     first = next((record for record in records if record.status == "done"), None)
     extractor = None if first is None else first.extractor
     block = Block(

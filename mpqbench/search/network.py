@@ -48,7 +48,10 @@ class CountedForm:
 
 @dataclass(frozen=True)
 class FullPrecision:
-    """The groups of an engine around full precision; implements ``contracts.Network``."""
+    """The groups of an engine around full precision; implements ``contracts.Network``.
+
+    Only those that have choices are shown: a study of regret searches the last few of an engine's.
+    """
 
     engine: Engine
     of_group: Mapping[str, Sequence[Precision]]
@@ -56,7 +59,7 @@ class FullPrecision:
     @property
     def groups(self) -> Sequence[str]:
         """Names in network order."""
-        return self.engine.groups
+        return tuple(group for group in self.engine.groups if group in self.of_group)
 
     def choices(self, group: str) -> Sequence[Precision]:
         """Precisions that ``group`` may take."""
@@ -64,11 +67,11 @@ class FullPrecision:
 
     def group(self, name: str) -> CountedGroup:
         """The layers of a group; what they do is counted."""
-        return CountedGroup(self.engine, self.groups.index(name))
+        return CountedGroup(self.engine, self.engine.groups.index(name))
 
     def inputs(self, group: str) -> Iterator[torch.Tensor]:
         """What ``group`` reads in full precision, batch by batch: (n, tokens, in)."""
-        last = self.groups.index(group)
+        last = self.engine.groups.index(group)
         for batch in self.engine.batches:
             with torch.inference_mode():
                 state = self.engine.chain.start(batch.latents)
@@ -77,7 +80,7 @@ class FullPrecision:
                 yield self.engine.chain.input(last, state, batch.conditions)
 
     def sensitivities(self, probes: int, seed: int) -> Iterator[Sequence[Sensitivity]]:
-        """For every probe and every batch, those of all groups."""
+        """For every probe and every batch, those of all ``groups``."""
         generator = torch.Generator().manual_seed(seed)
         for _ in range(probes):
             for batch in self.engine.batches:
@@ -100,7 +103,7 @@ class FullPrecision:
 
         with torch.enable_grad():
             state = chain.start(batch.latents)
-            for at, name in enumerate(self.groups):
+            for at, name in enumerate(self.engine.groups):
                 state = chain.run(at, state, batch.conditions, watched(self.engine.cells[name]))
             output = chain.finish(state, batch.times, batch.classes)
             gradients = torch.autograd.grad((output * projection).sum(), [y for _, y in seen])
@@ -108,9 +111,10 @@ class FullPrecision:
         self.engine.spend(3 * len(batch) / sum(map(len, self.engine.batches)))
         return [
             Sensitivity(name, x, gradient, output.numel())
-            for name, (x, _), gradient in zip(self.groups, seen, gradients, strict=True)
+            for name, (x, _), gradient in zip(self.engine.groups, seen, gradients, strict=True)
+            if name in self.of_group
         ]
 
     def _stage(self, batch: Batch, at: int, state: State) -> State:
-        layer = self.group(self.groups[at]).full
+        layer = self.group(self.engine.groups[at]).full
         return self.engine.chain.run(at, state, batch.conditions, layer)

@@ -21,6 +21,8 @@ from mpqbench.models.groups import layer_groups
 from mpqbench.precision import Precision
 from mpqbench.quant.build import Builder
 from mpqbench.quant.ranges import Clock
+from mpqbench.recipe import PluginChoice
+from mpqbench.registry import discover
 from mpqbench.search.network import FullPrecision
 from mpqbench.search.scoring import JointScorer
 from mpqbench.search.setup import build_engine
@@ -126,6 +128,17 @@ def test_fisher_weighs_errors_by_squared_gradients(engine, network):
             total[index] += float((one.gradient * error).square().sum())
         outputs += one.outputs
     np.testing.assert_allclose(table[name], total / outputs, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["fisher", "hessian", "layer-mse"])
+def test_a_table_of_the_last_groups_is_that_part_of_the_whole_table(engine, network, name):
+    objective = discover().create("objective", PluginChoice(name=name))
+    last = engine.groups[-4:]
+    part = objective.table(FullPrecision(engine, dict.fromkeys(last, CHOICES)))
+    assert tuple(part) == last
+    whole = objective.table(network)
+    for group in last:
+        np.testing.assert_allclose(part[group], whole[group], rtol=1e-6)
 
 
 def test_fisher_estimates_the_output_error_of_small_noise(engine, network):

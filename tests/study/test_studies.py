@@ -16,6 +16,7 @@ seeds: [0, 1]
 methods:
   - {base: rtn, name: uniform}
   - {base: rtn, name: ilp, searcher: ilp, choices: [W2A3, W3A3, W4A4]}
+  - {base: rtn, name: fisher, searcher: ilp, objective: fisher, choices: [W2A3, W3A3, W4A4]}
   - {base: rtn, name: chance, searcher: {name: random, draws: 1}, choices: [W2A3, W3A3, W4A4]}
   - {base: rtn, name: all, searcher: {name: tss, keep: 4096}, choices: [W2A3, W3A3, W4A4]}
 """
@@ -43,15 +44,15 @@ def test_searchers_are_compared_and_the_exhaustive_one_has_no_regret(searchers, 
     code, out, _ = searchers()
     assert code == 0
     table = pd.read_csv(tmp_path / "out/searchers.csv").set_index("method")
-    assert list(table.seeds) == [2] * 5
-    assert (table.regret.drop("full-precision") >= -1e-12).all()
+    assert list(table.seeds) == [2] * 6
+    assert (table.regret.drop("full-precision") >= -1e-12).all()  # and none is missing
     assert table.regret["all"] == pytest.approx(0, abs=1e-12)
     assert table.regret["chance"] > 0
     assert table.search_evals["uniform"] == 0 < table.search_evals["ilp"]
     assert table.output_mse["uniform"] > 0
     again, out, _ = searchers()
     assert again == 0
-    assert out.count("done before") == 10
+    assert out.count("done before") == 12
     assert "regret of" not in out
 
 
