@@ -161,7 +161,7 @@ def rows(transformer: Any, count: int, seed: int) -> Trajectories:
     signal = torch.rand(count, generator=generator)
     with torch.no_grad():
         outputs = transformer(latents, times, classes).sample
-    return Trajectories(latents, times, classes, signal, outputs)
+    return Trajectories(latents, times, classes, torch.arange(count), signal, outputs)
 
 
 def lively_transformer() -> Any:

@@ -21,24 +21,28 @@ from .weighting import balanced, min_snr, uniform
 def distil(training: Training, student: Student, lessons: Lessons, trained: Rated) -> Curve:
     """Train ``trained``, parameters of the student by name with their rates.
 
-    The loss is the mean over inputs of their weight times the mean squared difference of the output
-    channels that the sampler reads, on minibatches of the training set; judged on all held-out
-    trajectories. Raises Diverged where either is not finite.
+    An error is the difference, times the root of its weight, in the output channels that the
+    sampler reads. The loss is the mean square of the sum of ``span`` consecutive ones, divided by
+    ``span``, on minibatches of the training set; judged on all held-out trajectories. Raises
+    Diverged where either is not finite, BenchError where trajectories are shorter than ``span``.
     """
     device, transformer = lessons.device, student.transformer
     half = training.autocast and torch.device(device).type == "cuda"
     weigh = _weighting(training, student, lessons)
 
     def loss_at(step: int) -> torch.Tensor:
-        batch = lessons.train.minibatch(step, training.batch, lessons.seed)
+        batch = lessons.train.minibatch(step, training.batch, lessons.seed, training.span)
         with torch.autocast("cuda", torch.bfloat16, enabled=half):
             errors = _errors(transformer, batch, device)
-        return (errors * weigh(batch).to(device)).mean()
+        return summed(weighted(errors, weigh(batch).to(device)), training.span).mean()
 
     def held_out_loss() -> float:
         errors = _all_errors(transformer, lessons.held_out, training.batch, device)
-        return float((errors.double() * weigh(lessons.held_out)).mean())
+        errors = weighted(errors, weigh(lessons.held_out))
+        parts = runs.split(training.batch)
+        return float(torch.cat([summed(errors[p.flatten()], training.span) for p in parts]).mean())
 
+    runs = lessons.held_out.spans(training.span)
     with student.school(training.checkpointing):
         return train(
             training, trained, loss_at, held_out_loss, lessons.checkpoint, lessons.reporter
@@ -55,17 +59,27 @@ def _weighting(
         return uniform
     rows = lessons.held_out
     errors = _all_errors(student.transformer, rows, training.batch, lessons.device)
-    return balanced(rows, errors)
+    return balanced(rows, errors.square().flatten(1).mean(1))
+
+
+def weighted(errors: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Errors (n, c, h, w) whose squares count as ``weights`` (n,) say."""
+    return errors * weights.sqrt()[:, None, None, None]
+
+
+def summed(errors: torch.Tensor, span: int) -> torch.Tensor:
+    """Mean squares (n / span,), in double precision, of sums of ``span`` errors, over ``span``."""
+    sums = errors.unflatten(0, (-1, span)).sum(1)
+    return sums.double().square().flatten(1).mean(1) / span
 
 
 def _errors(transformer: Any, rows: Trajectories, device: str) -> torch.Tensor:
-    """Mean squared differences (n,) of the student's outputs from ``rows.outputs``."""
+    """Differences (n, channels, h, w) of the student's outputs from ``rows.outputs``, float32."""
     dtype = next(transformer.parameters()).dtype
     output = transformer(
         rows.latents.to(device, dtype), rows.times.to(device), rows.classes.to(device)
     ).sample
-    read = output[:, : rows.outputs.shape[1]].float()
-    return (read - rows.outputs.to(device)).square().flatten(1).mean(1)
+    return output[:, : rows.outputs.shape[1]].float() - rows.outputs.to(device)
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ from ..errors import BenchError, unknown
 
 SCHEDULES = ("cosine", "constant")
 WEIGHTINGS = ("uniform", "min-snr", "balanced")
-_AT_LEAST_ONE = ("trajectories", "held_out", "steps", "batch", "every", "patience")
+_AT_LEAST_ONE = ("trajectories", "held_out", "steps", "batch", "every", "patience", "span")
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,11 @@ class Training:
     ``weighting`` of the squared error by noise level (see ``tuning.weighting``): ``uniform``;
     ``min-snr``, which counts the last, nearly clean steps less; or ``balanced``, where each level's
     error counts in units of what it is before training.
+
+    ``span`` consecutive steps of one image answer for their errors together: the loss is the mean
+    square of their sum, divided by ``span`` (our choice). What a model always gets wrong in the
+    same way adds up along a trajectory and counts up to ``span`` times; what it gets wrong now this
+    way and now that partly cancels, as it does in sampling. With 1, every input stands for itself.
     With ``ema`` > 0 the judged and kept parameters are a running average of that decay.
     ``checkpointing`` computes blocks twice to save memory; ``autocast`` uses bfloat16 on a GPU and
     has no effect elsewhere.
@@ -41,6 +46,7 @@ class Training:
     weight_decay: float = 0.0
     ema: float = 0.0
     weighting: str = "uniform"
+    span: int = 1
     every: int = 100
     patience: int = 5
     checkpointing: bool = False
@@ -56,6 +62,8 @@ class Training:
             raise BenchError(f"{name} must not be negative, but is {getattr(self, name)}")
         if not 0 <= self.ema < 1:
             raise BenchError(f"ema must be at least 0 and below 1, not {self.ema}")
+        if self.batch % self.span:
+            raise BenchError(f"batch must be a multiple of span {self.span}, not {self.batch}")
         for name, valid in (("schedule", SCHEDULES), ("weighting", WEIGHTINGS)):
             if getattr(self, name) not in valid:
                 raise unknown(name, str(getattr(self, name)), valid)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..errors import BenchError
 from ..models.calibration import CalibrationSet
 from ..models.held_out import evaluate
 from ..models.loading import DiTModel
@@ -29,14 +30,16 @@ KEPT_STEPS = 25  # of one trajectory: 1 MB an image of DiT-XL/2 at 256 x 256
 class Trajectories:
     """Inputs of the transformer with full precision's outputs, row by row.
 
-    latents (n, c, h, w) float32, times and classes (n,), ``signal`` (n,) float32 the share of the
-    clean image in the variance of each latent, outputs (n, channels, h, w) float32 of the channels
-    that the sampler reads: the predicted noise, and the variance where it is learned and used.
+    latents (n, c, h, w) float32, times and classes (n,), ``images`` (n,) the number of the image on
+    whose way each is, ``signal`` (n,) float32 the share of the clean image in the variance of each
+    latent, outputs (n, channels, h, w) float32 of the channels that the sampler reads: the
+    predicted noise, and the variance where it is learned and used.
     """
 
     latents: torch.Tensor
     times: torch.Tensor
     classes: torch.Tensor
+    images: torch.Tensor
     signal: torch.Tensor
     outputs: torch.Tensor
 
@@ -52,20 +55,37 @@ class Trajectories:
         """The rows at indices ``at``."""
         return Trajectories(*(getattr(self, f.name)[at] for f in fields(self)))
 
-    def minibatch(self, step: int, size: int, seed: int) -> Trajectories:
-        """The ``size`` rows of training step ``step``, from 0.
+    def spans(self, length: int) -> torch.Tensor:
+        """Indices (m, length) of all rows that follow each other on the way of one image.
 
-        Every epoch meets every row once, in an order of its own. It is a function of its arguments
+        Raises BenchError where no image has as many rows.
+        """
+        if length == 1:
+            return torch.arange(len(self))[:, None]
+        order = torch.from_numpy(np.lexsort((-self.times.numpy(), self.images.numpy())))
+        if len(order) >= length:
+            runs = order.unfold(0, length, 1)
+            runs = runs[self.images[runs[:, 0]] == self.images[runs[:, -1]]]
+            if len(runs):
+                return runs
+        longest = int(self.images.unique(return_counts=True)[1].max())
+        raise BenchError(f"span {length} is longer than a recorded trajectory of {longest} steps")
+
+    def minibatch(self, step: int, size: int, seed: int, span: int = 1) -> Trajectories:
+        """The ``size`` rows of training step ``step``, from 0: ``size / span`` spans, in a row.
+
+        Every epoch meets every span once, in an order of its own. It is a function of its arguments
         alone: training that resumes at a step needs no state of a generator.
         """
-        total, begin = len(self), step * size
+        runs, size = self.spans(span), size // span
+        total, begin = len(runs), step * size
         chosen: list[torch.Tensor] = []
         for epoch in range(begin // total, (begin + size - 1) // total + 1):
             generator = torch.Generator().manual_seed(image_seed(seed, "tuning-order", epoch))
             first = epoch * total
             part = slice(max(begin - first, 0), max(begin + size - first, 0))
             chosen.append(torch.randperm(total, generator=generator)[part])
-        return self.rows(torch.cat(chosen))
+        return self.rows(runs[torch.cat(chosen)].flatten())
 
     @classmethod
     def cat(cls, parts: list[Trajectories]) -> Trajectories:
@@ -120,7 +140,7 @@ def _recorded(sampler: Sampler, first: int) -> Trajectories:
         for index in range(first, first + protocol.micro_batch)
     ]
     signal = sampler.schedule.scheduler.alphas_cumprod[torch.tensor(sampler.schedule.own_times)]
-    seen: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]] = []
+    seen: list[tuple[torch.Tensor, ...]] = []
 
     def keep(_first: int, position: int, x: torch.Tensor, time: int, y: torch.Tensor) -> None:
         slots = torch.tensor(
@@ -130,14 +150,14 @@ def _recorded(sampler: Sampler, first: int) -> Trajectories:
         classes = y.cpu()[slots].masked_fill(null, model.classes)
         times = torch.full_like(slots, time)
         share = signal[position].float().expand(len(slots))
-        seen.append((x.float().cpu()[slots], times, classes, share))
+        seen.append((x.float().cpu()[slots], times, classes, first + slots, share))
 
     _exhaust(sampler.batches(first, first + protocol.micro_batch, observe=keep))
-    latents, times, classes, shares = (torch.cat(part) for part in zip(*seen, strict=True))
+    latents, times, classes, images, shares = (torch.cat(part) for part in zip(*seen, strict=True))
     inputs = CalibrationSet(latents, times, classes)
     outputs = evaluate(model.transformer, inputs, protocol.micro_batch, sampler.device)
     read = outputs.shape[1] if sampler.schedule.learned_variance else sampler.channels
-    return Trajectories(latents, times, classes, shares, outputs[:, :read].contiguous())
+    return Trajectories(latents, times, classes, images, shares, outputs[:, :read].contiguous())
 
 
 def _deal(sampler: Sampler, index: int, steps: int) -> dict[int, bool]:

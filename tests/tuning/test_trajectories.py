@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -115,11 +117,50 @@ def test_without_guidance_no_class_is_left_out(model, tmp_path):
     assert not (rows.classes == model.classes).any()
 
 
-def test_an_epoch_of_minibatches_meets_every_row_once(recorded):
+def test_rows_know_their_image(recorded):
     rows = recorded[1]
-    numbered = trajectories.Trajectories(
-        rows.latents, torch.arange(len(rows)), rows.classes, rows.signal, rows.outputs
-    )
+    assert rows.images.unique(return_counts=True)[1].tolist() == [6] * 8
+    first = rows.rows(rows.times == rows.times.max())
+    assert first.images.tolist() == list(range(8))
+    # From the noise of its image every way goes by steps of its own sampler: latents of one image
+    # are nearer each other than those of others at the same time.
+    later = rows.rows(rows.times == rows.times.unique()[-2])
+    apart = torch.cdist(first.latents.flatten(1), later.latents.flatten(1))
+    assert torch.equal(later.images[apart.argmin(1)], first.images)
+
+
+def test_spans_are_all_neighbours_on_the_way_of_one_image(recorded):
+    rows = recorded[1]
+    shuffled = rows.rows(torch.randperm(len(rows), generator=torch.Generator().manual_seed(0)))
+    ways = {int(n): rows.times.unique().flip(0).tolist() for n in rows.images.unique()}
+    expected = {(n, tuple(way[at : at + 4])) for n, way in ways.items() for at in range(3)}
+    spans = shuffled.spans(4)
+    own = shuffled.images[spans]
+    assert torch.equal(own, own[:, :1].expand(-1, 4))
+    found = {
+        (int(n), tuple(times))
+        for n, times in zip(own[:, 0], shuffled.times[spans].tolist(), strict=True)
+    }
+    assert len(spans) == len(expected) == 24
+    assert found == expected
+    assert rows.spans(1).flatten().tolist() == list(range(48))
+    with pytest.raises(BenchError, match="span 7 is longer than a recorded trajectory of 6 steps"):
+        rows.spans(7)
+
+
+def test_minibatches_are_whole_spans(recorded):
+    rows = recorded[1]
+    batch = rows.minibatch(0, 12, seed=1, span=3)
+    assert len(batch) == 12
+    assert torch.equal(*batch.images.view(4, 3)[:, [0, 2]].unbind(1))
+    assert bool((batch.times.view(4, 3).diff(dim=1) < 0).all())
+    seen = torch.cat([rows.minibatch(s, 12, seed=1, span=3).times[::3] for s in range(8)])
+    assert len(seen) == len(rows.spans(3))
+    assert seen.sort().values.tolist() == rows.times[rows.spans(3)[:, 0]].sort().values.tolist()
+
+
+def test_an_epoch_of_minibatches_meets_every_row_once(recorded):
+    numbered = replace(recorded[1], times=torch.arange(48))
     seen = torch.cat([numbered.minibatch(step, 7, seed=1).times for step in range(48)])
     assert len(seen) == 7 * 48
     for epoch in seen.view(7, 48):

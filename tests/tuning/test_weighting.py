@@ -19,7 +19,10 @@ def rows_at(times, signal=None):
     count = len(times)
     signal = torch.zeros(count) if signal is None else signal
     latents = torch.zeros(count, 1, 1, 1)
-    return Trajectories(latents, torch.as_tensor(times), torch.zeros(count), signal, latents)
+    images = torch.arange(count)
+    return Trajectories(
+        latents, torch.as_tensor(times), torch.zeros(count), images, signal, latents
+    )
 
 
 def test_min_snr_follows_its_formula():
