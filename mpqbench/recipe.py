@@ -73,6 +73,7 @@ class PluginChoice(Frozen):
         return value
 
 
+TEXTS = ("name", "summary", "source", "keeps", "leaves_out")  # change no result
 # What is a plugin.
 SLOTS = ("transform", "rounding", "branch", "searcher", "objective", "environment", "tuner")
 
@@ -81,11 +82,13 @@ class Recipe(Frozen):
     """One choice per slot with parameters: a method is a named recipe, data and not code.
 
     ``source`` is the paper it follows, ``keeps`` and ``leaves_out`` what of it; none of the four
-    texts changes a result. ``evaluations`` is the most that a search may spend, in forwards of the
-    calibration set; left out, there is no limit. ``early_drop`` is the error level at which a
-    search's joint scoring lets a candidate go that a cheaper one beats on the inputs so far (a
-    paired comparison, see ``search.race``); left out, every candidate sees all inputs. What
-    branches take counts against the budget unless ``branch_in_budget`` is false.
+    texts changes a result. ``factors`` is what ``mpqbench ablate`` varies of it by default, as
+    ``{factor: {level: {field: value}}}``: it is inherited with ``base`` and written nowhere.
+    ``evaluations`` is the most that a search may spend, in forwards of the calibration set; left
+    out, there is no limit. ``early_drop`` is the error level at which a search's joint scoring lets
+    a candidate go that a cheaper one beats on the inputs so far (a paired comparison, see
+    ``search.race``); left out, every candidate sees all inputs. What branches take counts against
+    the budget unless ``branch_in_budget`` is false.
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9+._-]*$")
@@ -93,6 +96,7 @@ class Recipe(Frozen):
     source: str = ""
     keeps: str = ""
     leaves_out: str = ""
+    factors: dict[str, dict[str, dict[str, Any]]] = Field(default_factory=dict, exclude=True)
     transform: PluginChoice = PluginChoice(name="none")
     rounding: PluginChoice = PluginChoice(name="nearest")
     branch: PluginChoice = PluginChoice(name="none")

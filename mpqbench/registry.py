@@ -138,7 +138,7 @@ class Registry:
             base = self.method(str(data.pop("base")))
             if "name" not in data:
                 raise BenchError(f"a method based on '{base.name}' needs a name of its own")
-            data = base.model_dump() | data
+            data = base.model_dump() | {"factors": base.factors} | data
         return validate(Recipe, data, where)
 
     def source_digest(self, recipe: Recipe) -> str:

@@ -4,5 +4,9 @@ PLUGINS = {
     "searcher": {"tss": "mpqbench.methods.treeq.tss:TSS"},
     "branch": {"monarch": "mpqbench.methods.treeq.gmb:Monarch"},
     "environment": {"eng": "mpqbench.methods.treeq.eng:EnvironmentalNoise"},
-    "method": {"treeq-search": "mpqbench.methods.treeq.recipes:TREEQ_SEARCH"},
+    "method": {
+        "treeq-search": "mpqbench.methods.treeq.recipes:TREEQ_SEARCH",
+        "treeq": "mpqbench.methods.treeq.recipes:TREEQ",
+        "treeq-peft": "mpqbench.methods.treeq.recipes:TREEQ_PEFT",
+    },
 }

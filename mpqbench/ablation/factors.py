@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import BenchError, unknown
-from ..recipe import SLOTS, PluginChoice, Recipe, validate
+from ..recipe import SLOTS, TEXTS, PluginChoice, Recipe, validate
 
 OFF = "off"  # the level of a slot that is as in the default recipe
-TEXTS = ("name", "summary", "source", "keeps", "leaves_out")  # no factor can set them
-FIELDS = tuple(field for field in Recipe.model_fields if field not in TEXTS)
+# What a level can set.
+FIELDS = tuple(field for field in Recipe.model_fields if field not in (*TEXTS, "factors"))
 _SAFE = r"[a-z0-9][a-z0-9+._-]*"
 _WORDS = {True: "on", False: "off", None: "null"}  # YAML 1.1 reads these bare words otherwise
 
@@ -54,10 +54,13 @@ class Factor:
 
 
 def default_factors(method: Recipe) -> list[Factor]:
-    """Every slot that differs from the default recipe: the method's own choice, and ``off``.
+    """The recipe's own ``factors``, or else every slot that differs from the default recipe: the
+    method's own choice, and ``off``.
 
     Raises BenchError where no slot does.
     """
+    if method.factors:
+        return factors_from(method.factors, f"method '{method.name}': factors")
     factors = []
     for slot in SLOTS:
         own, default = getattr(method, slot), Recipe.model_fields[slot].default

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..errors import BenchError, unknown
-from ..recipe import SLOTS, Protocol, Recipe, validate
+from ..recipe import SLOTS, TEXTS, Protocol, Recipe, validate
 from ..registry import Registry, parameters
 from ..report.ablation import TAKEN
-from .factors import FIELDS, TEXTS, Factor, check_apart
+from .factors import FIELDS, Factor, check_apart
 
 SCORING = ("objective", "environment", "evaluations", "early_drop")
 

@@ -6,9 +6,10 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ...recipe import TEXTS
+
 Settings = Mapping[str, Any]
 
-TEXTS = ("name", "summary", "source", "keeps", "leaves_out")  # change no result
 SEARCH = ("searcher", "objective", "environment", "evaluations", "choices")
 
 
