@@ -106,7 +106,10 @@ def test_the_readme_names_only_verbs_that_exist():
     assert named == set(VERBS)
 
 
-@pytest.mark.parametrize("folder", sorted((ROOT / "leaderboards").iterdir()), ids=lambda f: f.name)
+LEADERBOARDS = sorted(path.parent for path in (ROOT / "leaderboards").glob("*/suite.yaml"))
+
+
+@pytest.mark.parametrize("folder", LEADERBOARDS, ids=lambda f: f.name)
 def test_committed_leaderboards_are_what_their_records_say(folder):
     table = leaderboard(RecordStore(folder).read_all())
     assert (folder / "leaderboard.csv").read_text() == to_csv(table)

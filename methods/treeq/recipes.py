@@ -38,7 +38,7 @@ TREEQ = Recipe(
     summary="tree-structured search, environmental noise and a Monarch branch, post-training",
     source="TreeQ, arXiv 2512.06353, its abstract and figures: TSS, ENG and GMB",
     keeps="all three; the branch is paid for out of the budget",
-    leaves_out="nothing we know of; scales of AWQ, groups of 32 and GPTQ are our choice",
+    leaves_out="formats and rounding, not told there: our choice is groups of 32, AWQ, GPTQ",
     transform=PluginChoice(name="awq"),
     rounding=PluginChoice(name="gptq"),
     branch=PluginChoice(name="monarch", params={"like_rank": 1, "bits": 8}),
@@ -54,6 +54,7 @@ TREEQ_PEFT = TREEQ.model_copy(
     update={
         "name": "treeq-peft",
         "summary": "the same with little noise in the search, its branch and scales trained",
+        "leaves_out": "how the paper trains, not told there: as treeq, then our tuner `peft`",
         "environment": PluginChoice(name="eng", params={"noise": 0.25}),
         "tuner": PluginChoice(name="peft", params={"trajectories": 500, "steps": 1500, **TRAINING}),
         "factors": {},

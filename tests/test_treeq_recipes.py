@@ -1,0 +1,106 @@
+"""The recipes of TreeQ as a whole: what they are, and that they run."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from mpqbench.ablation.factors import default_factors
+from mpqbench.ablation.plan import factorial, recipes_of
+from mpqbench.recipe import TEXTS
+from mpqbench.registry import discover
+
+SUITE = """
+name: treeq
+protocol: smoke
+budgets: [W4A4]
+methods:
+  - base: treeq
+    name: treeq
+    weight_format: &w {granularity: group, group: 8, symmetric: false}
+    activation_format: &a {granularity: token-group, group: 8}
+    branch: &b {name: monarch, grid: [1, 2], bits: 8}
+    choices: &c [W2A3, W3A3, W4A4, W5A5]
+    searcher: &s {name: tss, keep: 2}
+  - base: treeq-peft
+    name: treeq-peft
+    weight_format: *w
+    activation_format: *a
+    branch: *b
+    choices: *c
+    searcher: *s
+    tuner: {name: peft, trajectories: 8, held_out: 4, steps: 4, every: 2, batch: 8, span: 2}
+"""
+
+
+@pytest.fixture(scope="module")
+def registry():
+    return discover()
+
+
+def test_tuned_it_differs_in_noise_and_training_alone(registry):
+    plain, tuned = (registry.method(name) for name in ("treeq", "treeq-peft"))
+    assert {name: getattr(plain, name).name for name in ("branch", "searcher", "environment")} == {
+        "branch": "monarch", "searcher": "tss", "environment": "eng",
+    }  # fmt: skip
+    assert plain.environment.params["noise"] == 1
+    assert 0 < tuned.environment.params["noise"] < 1
+    assert (plain.tuner.name, tuned.tuner.name) == ("none", "peft")
+    assert plain.branch_in_budget
+    assert tuned.branch_in_budget
+    other = {"environment", "tuner"}
+    differing = {k for k, v in plain if k not in TEXTS and getattr(tuned, k) != v}
+    assert differing - {"factors"} == other
+
+
+def test_its_ablation_is_the_factorial_of_its_components(registry):
+    method = registry.method("treeq")
+    plan = factorial(method, default_factors(method), registry)
+    assert plan.levels == {
+        "search": ("tss", "ilp", "uniform"),
+        "environment": ("eng", "clean"),
+        "branch": ("monarch", "low-rank", "none"),
+        "tuner": ("ptq", "peft"),
+    }
+    assert list(plan.base.values()) == ["tss", "eng", "monarch", "ptq"]
+    assert len(plan.cells) == 36
+    assert len(recipes_of(plan.cells)) == 30  # uniform precision asks for no environment
+    assert plan.cells[0].recipe.model_copy(update={"name": "treeq"}) == method.model_copy(
+        update={"factors": {}}
+    )
+
+
+def test_factors_are_inherited_and_written_nowhere(registry):
+    method = registry.method({"base": "treeq", "name": "mine", "evaluations": 10})
+    assert method.factors == registry.method("treeq").factors
+    assert default_factors(method) == default_factors(registry.method("treeq"))
+    assert "factors" not in method.model_dump()
+    own = {"rounding": {"gptq": {}, "nearest": {"rounding": "nearest"}}}
+    other = registry.method({"base": "treeq", "name": "mine", "factors": own})
+    assert [factor.name for factor in default_factors(other)] == ["rounding"]
+
+
+def test_a_mistake_in_factors_names_the_method(mpqbench, tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("base: treeq\nfactors: {a: {x: {sercher: ilp}, y: {}}}\n")
+    code, _, err = mpqbench("ablate", path, "-n", "--out", tmp_path / "out")
+    assert code == 2
+    assert "sercher" in err
+    assert "did you mean 'searcher'" in err
+
+
+def test_both_run_within_the_budget_with_their_branch(mpqbench, tiny_folder, tmp_path):
+    suite = tmp_path / "suite.yaml"
+    suite.write_text(SUITE)
+    fixed = ["--model", tiny_folder, "--features", "none", "--out", tmp_path / "out"]
+    code, _, err = mpqbench("run", suite, *fixed)
+    assert code == 0, err
+    for method in ("treeq", "treeq-peft"):
+        (path,) = (tmp_path / "out/records").glob(f"*__{method}__*")
+        record = json.loads(path.read_text())
+        assert record["status"] == "done", record["reason"]
+        assert record["costs"]["satisfied"]
+        assert record["costs"]["branch_bitops"] > 0
+        assert record["search_evals"] > 0
+        assert ("tune" in record["seconds"]) == (method == "treeq-peft")
