@@ -63,32 +63,43 @@ def run_jobs(jobs: Jobs, session: Session) -> list[list[JobRecord]]:
 def run_plan(
     plan: Plan, given: Mapping[str, Any], session: Session, scale: Scale
 ) -> tuple[list[Path], bool]:
-    """Runs every cell; writes ``ablation.*``, ``effects.csv``, figures and the usual report.
+    """Runs every cell and writes what ``write_plan`` does and the usual report.
 
     Returns the paths, and whether a job failed. Raises BenchError where ``scale`` cannot be used.
     """
+    batches = run_jobs(jobs_of(plan.cells, given, session), session)
+    folder = session.store.folder
+    paths = write_plan(plan, batches, folder, scale) + write_report(folder)
+    return paths, has_failed([record for batch in batches for record in batch])
+
+
+def write_plan(
+    plan: Plan, batches: Sequence[Sequence[JobRecord]], folder: Path, scale: Scale
+) -> list[Path]:
+    """Writes ``ablation.*``, ``effects.csv`` and figures of the records in ``batches``.
+
+    Raises BenchError where ``scale`` cannot be used.
+    """
     from ..report.ablation_figures import write_effect_figures
 
-    batches = run_jobs(jobs_of(plan.cells, given, session), session)
     records = [record for batch in batches for record in batch]
     rows = [(dict(zip(plan.levels, c.levels, strict=True)), c.recipe.name) for c in plan.cells]
     table = cell_table(rows, batches)
     effects = effects_table(plan, records, scale)
-    title, folder = f"Ablation of {plan.method.name}", session.store.folder
+    title = f"Ablation of {plan.method.name}"
     ticks = {factor: plan.base[factor] for factor, own in plan.levels.items() if len(own) == 2}
     text = f"{to_markdown(table, title)}\n{effect_sections(effects, table.blocks[0].extractor)}"
     paths = write_cells(folder, table, text, latex_table(table, title, ticks))
     paths.append(folder / "effects.csv")
     content = effects.to_csv(index=False, float_format="%.10g", lineterminator="\n")
     write_atomic(paths[-1], content.encode())
-    paths += write_effect_figures(
+    return paths + write_effect_figures(
         effects,
         plan.levels,
         cell_means(plan, records, scale),
         table.blocks[0].extractor,
         folder / "figures" / "ablation",
     )
-    return paths + write_report(folder), has_failed(records)
 
 
 def write_cells(folder: Path, table: Table, markdown: str, latex: str) -> list[Path]:
