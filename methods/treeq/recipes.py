@@ -24,7 +24,7 @@ FACTORS: dict[str, dict[str, dict[str, Any]]] = {
     "environment": {"eng": {}, "clean": {"environment": "clean"}},
     "branch": {
         "monarch": {},
-        "low-rank": {"branch": {"name": "low-rank", "rank": 1, "bits": 8}},
+        "low-rank": {"branch": {"name": "low-rank", "rank": 2, "bits": 8}},
         "none": {"branch": "none"},
     },
     "tuner": {
@@ -41,7 +41,7 @@ TREEQ = Recipe(
     leaves_out="formats and rounding, not told there: our choice is groups of 32, AWQ, GPTQ",
     transform=PluginChoice(name="awq"),
     rounding=PluginChoice(name="gptq"),
-    branch=PluginChoice(name="monarch", params={"like_rank": 1, "bits": 8}),
+    branch=PluginChoice(name="monarch", params={"like_rank": 2, "bits": 8}),
     searcher=PluginChoice(name="tss"),
     environment=PluginChoice(name="eng", params={"noise": 1.0}),
     evaluations=2000,
