@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 
 from mpqbench.ablation.factors import default_factors
 from mpqbench.ablation.plan import factorial, recipes_of
+from mpqbench.contracts import LayerData
+from mpqbench.quant.factors import bits_of_rank
 from mpqbench.recipe import TEXTS
 from mpqbench.registry import discover
 
@@ -69,6 +72,17 @@ def test_its_ablation_is_the_factorial_of_its_components(registry):
     assert plan.cells[0].recipe.model_copy(update={"name": "treeq"}) == method.model_copy(
         update={"factors": {}}
     )
+
+
+@pytest.mark.parametrize(("out", "width"), [(128, 128), (384, 128), (512, 128), (128, 512)])
+def test_its_branch_is_no_low_rank_in_disguise(registry, out, width):
+    """Of one block only, a general Monarch matrix is one: the recipe must pay for more."""
+    branch = registry.create("branch", registry.method("treeq").branch)
+    assert branch.size(out, width).stored_bits <= bits_of_rank(out, width, 2, 8)
+    target = torch.randn(out, width, generator=torch.Generator().manual_seed(0))
+    fitted = branch.fit(target, LayerData("layer", 0, 0))
+    product = fitted(torch.eye(width))
+    assert int(torch.linalg.matrix_rank(product, rtol=0.05)) > 2
 
 
 def test_factors_are_inherited_and_written_nowhere(registry):
