@@ -20,6 +20,7 @@ from .check import expect
 from .models import TO_NEAREST, UNTOUCHED, expect_cost, expect_plain, tiny_transformer
 
 LEARNED, JUDGED = 32, 24  # inputs
+STEPS = 4  # that count as of one image
 SAME = 1e-5
 
 
@@ -161,7 +162,8 @@ def rows(transformer: Any, count: int, seed: int) -> Trajectories:
     signal = torch.rand(count, generator=generator)
     with torch.no_grad():
         outputs = transformer(latents, times, classes).sample
-    return Trajectories(latents, times, classes, torch.arange(count), signal, outputs)
+    images = torch.arange(count) // STEPS
+    return Trajectories(latents, times, classes, images, signal, outputs)
 
 
 def lively_transformer() -> Any:

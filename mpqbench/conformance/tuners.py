@@ -23,7 +23,7 @@ from .check import Check, attempt, check_of, expect, own_generators_only, unmodi
 from .roundings import expect_range
 from .students import CASES, SAME, Case, Pupil, held_out_error, lessons_for
 
-SHORT = {"steps": 12, "every": 4, "batch": 8, "warmup": 2}
+SHORT = {"steps": 12, "every": 4, "batch": 8, "span": 2, "warmup": 2}
 TUNES = "every quantized model must be tuned"
 
 
@@ -50,8 +50,8 @@ class Tuned:
 class TunerChecks:
     """The checks of one tuner on tiny quantized DiTs; tunings are shared between them.
 
-    One that has the fields ``steps``, ``every``, ``batch`` and ``warmup`` is given fewer, and no
-    ``seconds``. One that asks for no trajectories must change nothing.
+    One that has the fields ``steps``, ``every``, ``batch``, ``span`` and ``warmup`` is given fewer,
+    and no ``seconds``. One that asks for no trajectories must change nothing.
     """
 
     def __init__(self, plugin: Tuner, quick: bool) -> None:
