@@ -23,7 +23,7 @@ from .check import Check, attempt, check_of, expect, own_generators_only, unmodi
 from .roundings import expect_range
 from .students import CASES, SAME, Case, Pupil, held_out_error, lessons_for
 
-SHORT = {"steps": 12, "every": 4, "batch": 8, "span": 2, "warmup": 2}
+SHORT = {"steps": 12, "every": 4, "batch": 8, "span": 1, "warmup": 2}
 TUNES = "every quantized model must be tuned"
 
 
@@ -51,7 +51,8 @@ class TunerChecks:
     """The checks of one tuner on tiny quantized DiTs; tunings are shared between them.
 
     One that has the fields ``steps``, ``every``, ``batch``, ``span`` and ``warmup`` is given fewer,
-    and no ``seconds``. One that asks for no trajectories must change nothing.
+    no ``seconds``, and ``weighting`` "uniform": its curve is compared with plain errors. One that
+    asks for no trajectories must change nothing.
     """
 
     def __init__(self, plugin: Tuner, quick: bool) -> None:
@@ -273,7 +274,8 @@ def _expect_same(sentence: str, one: Tuned, other: Tuned) -> None:
 
 
 def _shortened(plugin: Any) -> Any:
-    """``plugin`` with ``SHORT`` in place of larger numbers of these names, and no limit in time."""
+    """``plugin`` with ``SHORT`` in place of larger numbers of these names, without a limit in time
+    and with every error counting alike."""
     if not dataclasses.is_dataclass(plugin) or isinstance(plugin, type):
         return plugin
     known = {f.name for f in dataclasses.fields(plugin) if f.init}
@@ -282,4 +284,6 @@ def _shortened(plugin: Any) -> Any:
     }
     if "seconds" in known:
         fewer["seconds"] = None
+    if "weighting" in known:
+        fewer["weighting"] = "uniform"
     return replace(plugin, **fewer)

@@ -152,7 +152,7 @@ def test_stored_grids_are_counted_once_per_time_group(transformer):
         with _apply(transformer, fmt) as made:
             stored.append(made.storage[DOWN])
     assert stored[1].scale - stored[0].scale == 3 * 2
-    assert (stored[0].zero, stored[1].zero) == (1, 2)  # packed at 4 bits
+    assert (stored[0].input_zero, stored[1].input_zero) == (1, 2)  # packed at 4 bits
 
 
 def test_time_groups_are_equal_parts():

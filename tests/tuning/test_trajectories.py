@@ -117,16 +117,18 @@ def test_without_guidance_no_class_is_left_out(model, tmp_path):
     assert not (rows.classes == model.classes).any()
 
 
-def test_rows_know_their_image(recorded):
-    rows = recorded[1]
+def test_a_span_is_walked_by_the_formula_of_the_sampler(model, tmp_path):
+    """Without guidance a row and its output give the next row of the same image (DDIM)."""
+    plain = PROTOCOL.model_copy(update={"guidance": 1.0})
+    rows = TrajectoryStore(tmp_path).record(model, plain, 0, "cpu", 8)
     assert rows.images.unique(return_counts=True)[1].tolist() == [6] * 8
-    first = rows.rows(rows.times == rows.times.max())
-    assert first.images.tolist() == list(range(8))
-    # From the noise of its image every way goes by steps of its own sampler: latents of one image
-    # are nearer each other than those of others at the same time.
-    later = rows.rows(rows.times == rows.times.unique()[-2])
-    apart = torch.cdist(first.latents.flatten(1), later.latents.flatten(1))
-    assert torch.equal(later.images[apart.argmin(1)], first.images)
+    spans = rows.spans(2)
+    assert len(spans) == 8 * 5
+    here, there = rows.rows(spans[:, 0]), rows.rows(spans[:, 1])
+    before, after = here.signal.view(-1, 1, 1, 1), there.signal.view(-1, 1, 1, 1)
+    clean = (here.latents - (1 - before).sqrt() * here.outputs) / before.sqrt()
+    walked = after.sqrt() * clean + (1 - after).sqrt() * here.outputs
+    torch.testing.assert_close(there.latents, walked, rtol=1e-3, atol=1e-3)
 
 
 def test_spans_are_all_neighbours_on_the_way_of_one_image(recorded):
