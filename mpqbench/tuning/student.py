@@ -19,7 +19,7 @@ from ..quant.linear import QuantizedLinear
 from ..quant.storage import SCALE_BYTES
 from ..recipe import Protocol
 from .checkpoint import Checkpoint
-from .trajectories import HELD_OUT, TRAIN, Trajectories, TrajectoryStore
+from .trajectories import HELD_OUT, KEPT_STEPS, TRAIN, Trajectories, TrajectoryStore
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,12 @@ def record_lessons(
     """The trajectories that ``tuner`` asks for, from ``folder`` or recorded there.
 
     ``folder`` belongs to this model, protocol and seed. The model must be in full precision where
-    they are not on disk yet. Raises as ``TrajectoryStore.record``.
+    they are not on disk yet. Raises as ``TrajectoryStore.record``, and BenchError where they would
+    be shorter than its ``span``.
     """
+    span, steps = getattr(tuner, "span", 1), min(protocol.steps, KEPT_STEPS)
+    if span > steps:
+        raise BenchError(f"span {span} is longer than a recorded trajectory of {steps} steps")
     parts = []
     for axis, images in ((TRAIN, tuner.trajectories), (HELD_OUT, tuner.held_out)):
         store = TrajectoryStore(folder / axis)

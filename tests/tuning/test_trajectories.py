@@ -98,6 +98,13 @@ def test_lessons_are_what_the_tuner_asks_for(model, tmp_path):
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")} == written
 
 
+def test_too_long_a_span_is_found_before_anything_is_recorded(model, tmp_path):
+    given = (model, PROTOCOL, 0, "cpu", tmp_path, Checkpoint(), Quiet())
+    with pytest.raises(BenchError, match="span 8 is longer than a recorded trajectory of 6 steps"):
+        record_lessons(PEFT(span=8), *given)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_damaged_file_is_one_sentence(model, tmp_path):
     (tmp_path / "trajectories-000000.safetensors").write_bytes(b"no tensors")
     with pytest.raises(BenchError, match="cannot be read"):
