@@ -44,7 +44,7 @@ TREEQ = Recipe(
     branch=PluginChoice(name="monarch", params={"like_rank": 2, "bits": 8}),
     searcher=PluginChoice(name="tss"),
     environment=PluginChoice(name="eng", params={"noise": 1.0}),
-    evaluations=2000,
+    evaluations=1000,
     weight_format=WeightFormat(granularity="group", group=32, symmetric=False),
     activation_format=ActivationFormat(granularity="token-group", group=32),
     factors=FACTORS,
