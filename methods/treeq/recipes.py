@@ -56,7 +56,7 @@ TREEQ_PEFT = TREEQ.model_copy(
         "summary": "the same with little noise in the search, its branch and scales trained",
         "leaves_out": "how the paper trains, not told there: as treeq, then our tuner `peft`",
         "environment": PluginChoice(name="eng", params={"noise": 0.25}),
-        "tuner": PluginChoice(name="peft", params={"trajectories": 500, "steps": 1500, **TRAINING}),
+        "tuner": PluginChoice(name="peft", params={"trajectories": 500, "steps": 1000, **TRAINING}),
         "factors": {},
     }
 )
