@@ -40,6 +40,7 @@ PLUGINS = {
     "objective": {
         "output-mse": f"{_HERE}.objectives.output_mse:OutputMSE",
         "trajectory-frechet": f"{_HERE}.objectives.trajectory_frechet:TrajectoryFrechet",
+        "span-mse": f"{_HERE}.objectives.span_mse:SpanMSE",
         "trajectory-mse": f"{_HERE}.objectives.trajectory_mse:TrajectoryMSE",
         "layer-mse": f"{_HERE}.objectives.layer_mse:LayerError",
         "fisher": f"{_HERE}.objectives.fisher:Fisher",

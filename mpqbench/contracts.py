@@ -298,7 +298,9 @@ class Objective(Protocol):
     With a class attribute ``needs_trajectory = True`` and a field ``steps``, what ``distance``
     compares are latents after so many sampling steps in place of one forward's outputs. With
     ``joint_only = True`` nobody adds its scores of single groups; with ``whole_batches = True`` an
-    input's score depends on the others of its batch.
+    input's score depends on the others of its batch. With a field ``span`` of k, calibration inputs
+    are runs of k consecutive steps of one image, batches are of whole runs, and ``distance`` is
+    given the output channels that the sampler reads.
     """
 
     def table(self, network: Network) -> Mapping[str, Sequence[float]]:

@@ -25,7 +25,7 @@ from .resources import Resources
 from .search import race
 from .search.cells import Cell
 from .search.counted import choices_within, measures
-from .search.engine import Engine
+from .search.engine import Distance, Engine
 from .search.found import Found
 from .search.lazy import LazyScorer
 from .search.problem import Problem, Scorer
@@ -131,10 +131,11 @@ def search_problem(
     def scorer() -> Scorer:
         objective = resources.registry.create("objective", recipe.objective)
         engine = _engine(job, model, groups, calibration, objective, resources, part)
-        if getattr(objective, "needs_trajectory", False):
-            if recipe.early_drop is not None:
-                name = recipe.objective.name
-                raise BenchError(f"objective '{name}' drops no candidate early: remove early_drop")
+        rolls = getattr(objective, "needs_trajectory", False)
+        if recipe.early_drop is not None and (rolls or getattr(objective, "whole_batches", False)):
+            name = recipe.objective.name
+            raise BenchError(f"objective '{name}' drops no candidate early: remove early_drop")
+        if rolls:
             schedule = Sampler(model, job.protocol, job.seed, resources.device).schedule
             adaln, seed = Precision.parse(recipe.adaln), job.seed
             return build_rollout(
@@ -226,15 +227,29 @@ def _engine(
         Clock(fmt.time_groups, TRAINED_STEPS),
         create("branch", recipe.branch),
     )
+    span = getattr(objective, "span", 1)
+    size = job.protocol.micro_batch if recipe.early_drop is None else race.BATCH
     return build_engine(
         model.transformer,
         groups,
         build,
-        resources.statistics(model, job.protocol, job.seed).calibration(),
+        resources.calibration_inputs(model, job.protocol, job.seed, span),
         adaln=Precision.parse(recipe.adaln),
         attention_bits=recipe.attention_bits,
         outside=outside,
-        batch=job.protocol.micro_batch if recipe.early_drop is None else race.BATCH,
-        distance=getattr(objective, "distance", None),
+        batch=span * max(1, size // span),
+        distance=_distance(job, model, objective, resources, span),
         device=resources.device,
     )
+
+
+def _distance(
+    job: Job, model: DiTModel, objective: Any, resources: Resources, span: int
+) -> Distance | None:
+    """The objective's, on the channels that the sampler reads where it sums over steps."""
+    distance: Distance | None = getattr(objective, "distance", None)
+    if distance is None or span == 1:
+        return distance
+    sampler = Sampler(model, job.protocol, job.seed, resources.device)
+    read = None if sampler.schedule.learned_variance else sampler.channels
+    return lambda outputs, targets: distance(outputs[:, :, :read], targets[:, :read])

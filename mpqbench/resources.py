@@ -11,7 +11,7 @@ from .errors import BenchError
 from .metrics.extractors import load_extractor
 from .metrics.features import FeatureNetwork
 from .metrics.reference import Reference, load_reference
-from .models.calibration import CalibrationSet, record_calibration
+from .models.calibration import CalibrationSet, record_calibration, record_spans
 from .models.convention import apply_convention
 from .models.held_out import HeldOut, held_out
 from .models.loading import DiTModel, load_model
@@ -104,6 +104,20 @@ class Resources:
             if not store.complete():
                 self._gather(store, model, protocol, seed, reporter or Quiet())
             self._kept[key] = store
+        return self._kept[key]
+
+    def calibration_inputs(
+        self, model: DiTModel, protocol: Protocol, seed: int, span: int = 1
+    ) -> CalibrationSet:
+        """The inputs of the statistics, or those of ``record_spans`` where ``span`` is not 1.
+
+        The model must be in full precision.
+        """
+        if span == 1:
+            return self.statistics(model, protocol, seed).calibration()
+        key = ("statistics", "spans", span, self.statistics_mark(model, protocol, seed))
+        if key not in self._kept:
+            self._kept[key] = record_spans(model, protocol, seed, self.device, span)
         return self._kept[key]
 
     def tables(self) -> TableStore:

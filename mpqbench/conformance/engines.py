@@ -31,13 +31,16 @@ def tiny_engine(
     environment: Environment | None = None,
     base: Precision = BASE,
     distance: Distance | None = None,
+    span: int = 1,
 ) -> Engine:
-    """An engine on 5 random inputs over all time steps; full precision around candidates unless
-    there is an ``environment``.
+    """An engine on 5 random inputs over all time steps, or on two runs of ``span``; full precision
+    around candidates unless there is an ``environment``.
     """
+    inputs, batch = (INPUTS, BATCH) if span == 1 else (2 * span, span)
     generator = torch.Generator().manual_seed(2)
-    latents = torch.randn(INPUTS, 4, 8, 8, generator=generator)
-    calibration = CalibrationSet(latents, torch.arange(INPUTS) * 200, torch.arange(INPUTS) % 4)
+    latents = torch.randn(inputs, 4, 8, 8, generator=generator)
+    times = torch.arange(inputs) * (1000 // inputs)
+    calibration = CalibrationSet(latents, times, torch.arange(inputs) % 4)
     build = Builder(
         transform=UNTOUCHED,
         rounding=TO_NEAREST,
@@ -60,7 +63,7 @@ def tiny_engine(
         build,
         calibration,
         outside=outside,
-        batch=BATCH,
+        batch=batch,
         distance=distance,
     )
 

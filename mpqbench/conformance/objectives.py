@@ -27,6 +27,7 @@ class ObjectiveChecks:
 
     def __init__(self, plugin: Any) -> None:
         self.plugin = plugin
+        self.span = getattr(plugin, "span", 1)
         self.has_table, self.has_distance = (hasattr(plugin, n) for n in ("table", "distance"))
 
     def all(self) -> list[Check]:
@@ -67,7 +68,7 @@ class ObjectiveChecks:
     def distance(self) -> None:
         """Outputs (candidates, n, c, h, w) give finite scores (candidates, n)."""
         for dtype in (torch.float32, torch.bfloat16):
-            outputs, targets = (each.to(dtype) for each in _outputs())
+            outputs, targets = (each.to(dtype) for each in self._outputs())
             scores = self._distance(outputs, targets)
             where = f"outputs {tuple(outputs.shape)} {str(dtype).removeprefix('torch.')}"
             expect(
@@ -79,7 +80,7 @@ class ObjectiveChecks:
 
     def least(self) -> None:
         """No output scores better than full precision's own."""
-        outputs, targets = _outputs()
+        outputs, targets = self._outputs()
         own = self._distance(targets[None], targets)
         expect(own.isfinite().all(), f"outputs equal to the targets score {own.tolist()}")
         better = (self._distance(outputs, targets) < own).sum()
@@ -87,7 +88,7 @@ class ObjectiveChecks:
 
     def independent(self) -> None:
         """A score depends on no other candidate and on no other input."""
-        outputs, targets = _outputs()
+        outputs, targets = self._outputs()
         together = self._distance(outputs, targets)
         by_candidate = [self._distance(each[None], targets) for each in outputs]
         by_input = [
@@ -107,7 +108,7 @@ class ObjectiveChecks:
 
     def arguments(self) -> None:
         """Outputs and targets are not written into."""
-        outputs, targets = _outputs()
+        outputs, targets = self._outputs()
         with unmodified("distance", outputs=outputs, targets=targets):
             self._distance(outputs, targets)
 
@@ -147,7 +148,10 @@ class ObjectiveChecks:
     @functools.cached_property
     def engine(self) -> Engine:
         """The tiny DiT with this objective's distance."""
-        return tiny_engine(distance=getattr(self.plugin, "distance", None))
+        return tiny_engine(distance=getattr(self.plugin, "distance", None), span=self.span)
+
+    def _outputs(self) -> tuple[torch.Tensor, torch.Tensor]:
+        return _outputs(3 if self.span == 1 else 2 * self.span)
 
     def _everything(self) -> list[np.ndarray]:
         found = []
@@ -155,7 +159,7 @@ class ObjectiveChecks:
             table = self._table()
             found += [np.asarray(table[group], dtype=float) for group in self.engine.groups]
         if self.has_distance:
-            found.append(self._distance(*_outputs()).double().numpy())
+            found.append(self._distance(*self._outputs()).double().numpy())
         return found
 
     def _table(self) -> Table:
@@ -177,10 +181,10 @@ class ObjectiveChecks:
         return found
 
 
-def _outputs() -> tuple[torch.Tensor, torch.Tensor]:
-    """Outputs (4, 3, 8, 8, 8) with smaller and smaller errors, and targets (3, 8, 8, 8)."""
+def _outputs(inputs: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Outputs (4, n, 8, 8, 8) with smaller and smaller errors, and targets (n, 8, 8, 8)."""
     generator = torch.Generator().manual_seed(3)
-    targets = torch.randn(3, 8, 8, 8, generator=generator)
+    targets = torch.randn(inputs, 8, 8, 8, generator=generator)
     noise = torch.randn(CANDIDATES, *targets.shape, generator=generator)
     sizes = 0.5 ** torch.arange(CANDIDATES).reshape(-1, 1, 1, 1, 1)
     return targets + sizes * noise, targets
