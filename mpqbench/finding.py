@@ -24,7 +24,7 @@ from .recipe import Job, Recipe, digest_of
 from .resources import Resources
 from .search import race
 from .search.cells import Cell
-from .search.counted import choices_within, measures
+from .search.counted import choices_within, measures, parse_choices
 from .search.engine import Distance, Engine
 from .search.found import Found
 from .search.lazy import LazyScorer
@@ -112,7 +112,7 @@ def search_problem(
     those of a model in full precision.
     """
     recipe, budget = job.recipe, job.budget
-    own = choices_within(budget, [Precision.parse(text) for text in recipe.choices])
+    own = choices_within(budget, parse_choices(recipe.choices, budget))
     names = part or [group.name for group in groups if group.searchable]
     choices = dict.fromkeys(names, own)
     costs = measures(

@@ -41,6 +41,18 @@ def _canonical_budget(text: str) -> str:
 
 
 PrecisionText = Annotated[str, AfterValidator(_canonical_precision)]
+
+NEIGHBOURS = "neighbours"  # among choices: what lies next to the budget's precision
+
+
+def _canonical_choice(text: str) -> str:
+    try:
+        return text if text == NEIGHBOURS else _canonical_precision(text)
+    except ValueError as error:
+        raise ValueError(f"{error}; or write {NEIGHBOURS}") from None
+
+
+ChoiceText = Annotated[str, AfterValidator(_canonical_choice)]
 BudgetText = Annotated[str, AfterValidator(_canonical_budget)]
 
 
@@ -110,7 +122,7 @@ class Recipe(Frozen):
     weight_format: WeightFormat = WeightFormat()
     activation_format: ActivationFormat = ActivationFormat()
     attention_bits: int | None = Field(default=None, ge=LOWEST, le=HIGHEST)
-    choices: tuple[PrecisionText, ...] = ()
+    choices: tuple[ChoiceText, ...] = ()
     adaln: PrecisionText = "W8A8"
 
 

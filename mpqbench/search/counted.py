@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from torch import nn
 
 from ..cost import CostReport, Operator, budget_limit, count, group_macs
+from ..errors import BenchError
 from ..formats import PER_CHANNEL, PER_TOKEN, ActivationFormat, WeightFormat
 from ..models.groups import Group, uniform_allocation
 from ..precision import FULL, Budget, Precision
+from ..recipe import NEIGHBOURS
 from .measures import Measure
 from .problem import Problem
 
@@ -92,6 +94,31 @@ def measures(
         limit = float(_most(budget.weight_bits, sum(weights.values())))
         found.append(Measure("weight-bits", "weight bits", table, limit))
     return found
+
+
+def parse_choices(texts: Iterable[str], budget: Budget) -> list[Precision]:
+    """The precisions of a recipe's choices, ``neighbours`` among them. Raises BenchError."""
+    found: list[Precision] = []
+    for text in () if budget.is_unbounded else texts:
+        found += neighbours(budget) if text == NEIGHBOURS else [Precision.parse(text)]
+    return found
+
+
+def neighbours(budget: Budget) -> list[Precision]:
+    """The bits of the budget's precision and the next fewer and next more, in all pairs.
+
+    Raises BenchError where the budget names no bits for both.
+    """
+    own = budget.precision
+    if own.weight is None or own.activation is None:
+        raise BenchError(f"choice '{NEIGHBOURS}' needs a budget with bits, like W4A4, not {budget}")
+    return [Precision(w, a) for w in _next_to(own.weight) for a in _next_to(own.activation)]
+
+
+def _next_to(bits: int) -> list[int]:
+    fewer = [other for other in WEIGHT_CHOICES if other < bits]
+    more = [other for other in WEIGHT_CHOICES if other > bits]
+    return [*fewer[-1:], bits, *more[:1]]
 
 
 def choices_within(budget: Budget, given: Sequence[Precision]) -> tuple[Precision, ...]:

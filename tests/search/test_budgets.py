@@ -10,7 +10,8 @@ from mpqbench.errors import BenchError
 from mpqbench.formats import ActivationFormat, WeightFormat
 from mpqbench.models.groups import layer_groups, uniform_allocation
 from mpqbench.precision import FULL, Budget, Precision
-from mpqbench.search.counted import CountedProblem, measures
+from mpqbench.recipe import NEIGHBOURS, Recipe, validate
+from mpqbench.search.counted import CountedProblem, measures, parse_choices
 
 CHOICES = [Precision(w, a) for w in (2, 4, 8) for a in (4, 8)]
 
@@ -97,3 +98,24 @@ def test_choices_of_a_budget_without_precision_are_the_grid(model):
     problem = CountedProblem(model, layer_groups(model), Budget.parse("3b"))
     assert len(problem.choices(problem.groups[0])) == 30
     assert FULL not in problem.choices(problem.groups[0])
+
+
+def _neighbours(text):
+    return {str(p) for p in parse_choices([NEIGHBOURS], Budget.parse(text))}
+
+
+def test_neighbours_are_the_next_bits_of_both():
+    assert _neighbours("W2A2") == {"W2A2", "W2A3", "W3A2", "W3A3"}
+    assert _neighbours("W4A8+2.66MB") == {f"W{w}A{a}" for w in (3, 4, 5) for a in (6, 8)}
+    assert _neighbours("W6A4") == {f"W{w}A{a}" for w in (5, 6, 8) for a in (3, 4, 5)}
+    assert _neighbours("FP") == set()
+    both = parse_choices([NEIGHBOURS, "W8A8"], Budget.parse("W2A2"))
+    assert both[-1] == Precision(8, 8)
+    for text in ("2.66MB", "W16A4"):
+        with pytest.raises(BenchError, match="'neighbours' needs a budget with bits"):
+            _neighbours(text)
+
+
+def test_a_misspelt_neighbour_is_told_the_word():
+    with pytest.raises(BenchError, match=r"'neighbors' is not a precision: .* or write neighbours"):
+        validate(Recipe, {"name": "x", "choices": ["neighbors"]}, "here")

@@ -116,7 +116,7 @@ def test_a_searcher_that_fails_on_the_small_problem_costs_no_other_row(
 
 
 def test_proxies_are_ranked_by_what_was_measured(mpqbench, tiny_folder, tmp_path):
-    arguments = ["--model", tiny_folder, "--features", "none", "--images", 4, "--calibration", 8]
+    arguments = ["--model", tiny_folder, "--features", "none", "--images", 4, "--calibration", 16]
     out = tmp_path / "out"
     (tmp_path / "few.py").write_text(FEW)
     arguments += ["--method", "few", "--plugins", tmp_path / "few.py"]
