@@ -25,5 +25,5 @@ def test_the_committed_ablation_is_what_its_records_say(tmp_path):
     write_plan(plan, [records], tmp_path, "log")
     for name in ("ablation.csv", "ablation.md", "ablation.tex", "effects.csv"):
         assert (tmp_path / name).read_text() == (FOLDER / name).read_text(), name
-    drawn = {path.name for path in (tmp_path / "figures/ablation").iterdir()}
+    drawn = {path.name for path in (tmp_path / "figures/ablation").glob("*.png")}
     assert drawn == {path.name for path in (FOLDER / "figures/ablation").iterdir()}
