@@ -26,6 +26,7 @@ methods:
     branch: &b {name: monarch, grid: [1, 2], bits: 8}
     choices: &c [W2A3, W3A3, W4A4, W5A5]
     searcher: &s {name: tss, keep: 2}
+    objective: &o {name: span-mse, span: 2}
   - base: treeq-peft
     name: treeq-peft
     weight_format: *w
@@ -33,6 +34,7 @@ methods:
     branch: *b
     choices: *c
     searcher: *s
+    objective: *o
     tuner: {name: peft, trajectories: 8, held_out: 4, steps: 4, every: 2, batch: 8, span: 2}
 """
 
@@ -48,6 +50,8 @@ def test_tuned_it_differs_in_noise_and_training_alone(registry):
         "branch": "monarch", "searcher": "tss", "environment": "eng",
     }  # fmt: skip
     assert plain.environment.params["noise"] == 1
+    assert plain.objective.name == "span-mse"
+    assert plain.choices == ("neighbours",)
     assert 0 < tuned.environment.params["noise"] < 1
     assert (plain.tuner.name, tuned.tuner.name) == ("none", "peft")
     assert plain.branch_in_budget
