@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
+
 from mpqbench.ablation.factors import default_factors
 from mpqbench.ablation.plan import factorial
 from mpqbench.ablation.run import write_plan
@@ -27,3 +29,34 @@ def test_the_committed_ablation_is_what_its_records_say(tmp_path):
         assert (tmp_path / name).read_text() == (FOLDER / name).read_text(), name
     drawn = {path.name for path in (tmp_path / "figures/ablation").glob("*.png")}
     assert drawn == {path.name for path in (FOLDER / "figures/ablation").iterdir()}
+
+
+def test_the_readme_quotes_the_ablation():
+    effects = pd.read_csv(FOLDER / "effects.csv")
+    effects = effects[effects.kind == "contrast"].set_index(["response", "factor", "level"])
+    quoted = {
+        "no training → `peft`: branch, scales, zero points, biases": ("tuner", "peft"),
+        "Monarch branch (GMB) → none": ("branch", "none"),
+        "Monarch branch → low rank of the same bytes": ("branch", "low-rank"),
+        "noisy environment (ENG) → clean": ("environment", "clean"),
+        "tree search (TSS) → integer program": ("search", "ilp"),
+        "tree search → uniform precision": ("search", "uniform"),
+    }
+    text = (FOLDER.parents[1] / "README.md").read_text()
+    for words, key in quoted.items():
+        fd, error = (effects.loc[(response, *key)] for response in ("fd", "output_mse"))
+        interval = f"[{fd.low:.2f}, {fd.high:.2f}]"
+        assert f"| {words} | x{fd.effect:.2f} {interval} | x{error.effect:.2f} |" in text
+    readme = " ".join(text.split())
+    cells = pd.read_csv(FOLDER / "ablation.csv")
+    full, others = cells[cells.budget == "FP"].fd.item(), cells[cells.budget == "W3A3"].fd
+    spread = f"an FD of {full:.2f}, the cells {others.min():.2f} to {others.max():.2f}"
+    assert spread in readme
+    searched = [
+        sum(count for precision, count in r.allocation.counts.items() if precision[:2] == "W2")
+        for r in RecordStore(FOLDER).read_all()
+        if r.budget == "W3A3" and ".uniform." not in r.method
+    ]
+    assert f"they put {min(searched)} to {max(searched)} of 48 groups at W2" in readme
+    trained = cells[(cells.search == "uniform") & (cells.tuner == "peft")].set_index("branch")
+    assert abs(trained.loc["monarch"].fd_delta.iloc[0]) < 0.01
