@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -45,8 +46,16 @@ class Column:
         shown = format(value / self.scale, sign + self.form) if self.form else str(value)
         half = row.get(self.interval) if self.interval else None
         if isinstance(half, int | float):
-            shown += f" ±{format(half / self.scale, self.form)}"
+            shown += f" ±{_half_width(half / self.scale, shown, self.form)}"
         return shown
+
+
+def _half_width(half: float, shown: str, form: str) -> str:
+    """In ``form``; where that counts significant digits, with the places of ``shown`` or more."""
+    if not form.endswith("g") or "e" in shown or half <= 0:
+        return format(half, form)
+    places = len(shown.partition(".")[2])
+    return f"{half:.{max(places, -math.floor(math.log10(half)))}f}"
 
 
 def frechet_names(extractor: str | None) -> tuple[str, str]:
