@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from .errors import BenchError
 from .job import fingerprint, run_job, unfinished
 from .precision import FULL, Budget
 from .progress import Reporter
-from .recipe import FULL_PRECISION, SLOTS, Job, Recipe, Suite
+from .recipe import FULL_PRECISION, SLOTS, Job, Protocol, Recipe, Suite
 from .records.schema import JobRecord
 from .records.store import RecordStore
 from .registry import Registry
@@ -26,7 +27,7 @@ def plan(suite: Suite, registry: Registry, device: str) -> list[Job]:
     for recipe in recipes:
         if names.count(recipe.name) > 1:
             raise BenchError(f"suite '{suite.name}' names two methods '{recipe.name}'")
-        _check(recipe, registry)
+        _check(recipe, registry, suite.protocol)
     budgets = [Budget.parse(text) for text in suite.budgets]
     jobs = []
     for model in suite.models:
@@ -41,9 +42,19 @@ def plan(suite: Suite, registry: Registry, device: str) -> list[Job]:
     return jobs
 
 
-def _check(recipe: Recipe, registry: Registry) -> None:
+def _check(recipe: Recipe, registry: Registry, protocol: Protocol) -> None:
     for kind in SLOTS:
-        registry.create(kind, getattr(recipe, kind))
+        plugin: Any = registry.create(kind, getattr(recipe, kind))
+        span = getattr(plugin, "span", 1)
+        limits = [("sampling steps", protocol.steps)]
+        if kind == "objective":
+            limits.append(("calibration inputs", protocol.calibration))
+        for what, most in limits:
+            if span > most:
+                raise BenchError(
+                    f"method '{recipe.name}': its {kind} has span {span}, and protocol "
+                    f"'{protocol.name}' no more than {most} {what}"
+                )
 
 
 @dataclass(frozen=True)

@@ -244,6 +244,8 @@ def test_a_failed_job_is_run_again(run, tmp_path, bad_plugins):
         (["run", "--device", "cuda:7"], "device 'cuda:7'"),
         (["run", "--features", "inceptoin-adm"], "did you mean 'inception-adm'"),
         (["run", "--reference", "nowhere.npz"], "nowhere.npz"),
+        (["run", "smoke", "--method", "treeq"], "'treeq': its objective has span 10, and protocol"),
+        (["run", "--method", "treeq-peft", "--steps", "5"], "no more than 5 sampling steps"),
         (["rnu"], "unknown command 'rnu'; did you mean 'run'"),
         (["list", "roundings"], "unknown plugin kind 'roundings'; did you mean 'rounding'"),
         (["info", "nearst"], "unknown plugin 'nearst'; did you mean 'nearest'"),
