@@ -15,8 +15,19 @@ from ..report.style import save
 from ..report.table import Table
 from ..report.write import write_report
 from ..study.jobs import Session
-from .plan import Sweep
+from .plan import Cell
 from .run import has_failed, jobs_of, run_jobs, write_cells
+from .sweep_plan import Sweep
+
+
+def cells_of(sweeps: Sequence[Sweep]) -> list[Cell]:
+    """All cells; that of a level which has neither of two swept numbers is in both, here once."""
+    found: list[Cell] = []
+    for sweep in sweeps:
+        known = [cell.name for cell in found]
+        shared = {cell.name for cell in sweep.without.values()}
+        found += [c for c in sweep.cells if c.name not in shared or c.name not in known]
+    return found
 
 
 def run_sweeps(
@@ -27,15 +38,9 @@ def run_sweeps(
 
     Returns the paths, and whether a job failed. What is done is not done again.
     """
-    cells = [cell for sweep in sweeps for cell in sweep.cells.values()]
-    jobs = jobs_of(cells, given, session)
+    jobs = jobs_of(cells_of(sweeps), given, session)
     batches = run_jobs(jobs, session)
-    rows = [
-        ({"setting": sweep.path, "value": cell.levels[0]}, cell.recipe.name)
-        for sweep in sweeps
-        for cell in sweep.cells.values()
-    ]
-    table = cell_table(rows, batches)
+    table = cell_table([row for sweep in sweeps for row in sweep.rows], batches)
     title = f"Sweeps of {sweeps[0].method.name}"
     folder = session.store.folder
     paths = write_cells(folder, table, to_markdown(table, title), latex_table(table, title))
@@ -58,16 +63,35 @@ def write_sweep_figures(
     name = block_names(Table(table.blocks[:1], table.columns))[0]
     paths: list[Path] = []
     for sweep in sweeps:
-        fixed = {"searcher.name": sweep.method.name}  # what a scan calls its only line
         for budget in dict.fromkeys(r.budget for r in records if not r.is_full_precision):
-            found = {
-                value: [r for r in done if (r.method, r.budget) == (cell.recipe.name, budget)]
-                for value, cell in sorted(sweep.cells.items())
-            }
-            found = {value: own for value, own in found.items() if own}
-            if len(found) > 1:
+            own = [r for r in done if r.budget == budget]
+            # A scan tells lines apart by whatever differs between them: here that is their name.
+            found = [
+                Family(sweep.path, {"searcher.name": line}, of_line)
+                for line, of_line in lines_of(sweep, own).items()
+            ]
+            if any(len(family.records) > 1 for family in found):
                 place = f"{name}-{budget}"
                 contest = Contest(place, records[0].model, budget, extractor, {}, {})
-                figure = scan(contest, [Family(sweep.path, fixed, found)])
-                paths += save(figure, folder / f"scan-{sweep.path}-{place}")
+                paths += save(scan(contest, found), folder / f"scan-{sweep.path}-{place}")
     return paths
+
+
+def lines_of(sweep: Sweep, records: Sequence[JobRecord]) -> dict[str, dict[float, list[JobRecord]]]:
+    """Records of every line by value, in ascending order; a level without the number has the same
+    ones at every value, so that it is a level line beside the others."""
+    of_method: dict[str, list[JobRecord]] = {}
+    for record in records:
+        of_method.setdefault(record.method, []).append(record)
+    cells = dict(sweep.lines)
+    for line, cell in sweep.without.items():
+        cells[line] = {value: cell for own in sweep.lines.values() for value in own}
+    found = {
+        line: {
+            value: of_method[cell.recipe.name]
+            for value, cell in sorted(own.items())
+            if cell.recipe.name in of_method
+        }
+        for line, own in cells.items()
+    }
+    return {line: own for line, own in found.items() if own}

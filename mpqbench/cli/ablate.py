@@ -11,7 +11,9 @@ from ..errors import BenchError
 from .options import finish, open_session, overrides, study_options
 
 if TYPE_CHECKING:
-    from ..ablation.plan import Plan, Sweep
+    from ..ablation.factors import Factor
+    from ..ablation.plan import Plan
+    from ..ablation.sweep_plan import Sweep
     from ..recipe import Recipe
     from ..registry import Registry
 
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
 @click.option("--factors", "file", type=click.Path(path_type=Path), metavar="FILE.yaml",
               help="{factor: {level: {slot: choice, ...}}}")  # fmt: skip
 @click.option("--sweep", "sweeps", multiple=True, metavar="SLOT.PARAM=1,2,...",
-              help="Vary one number instead; also protocol.FIELD; repeatable.")  # fmt: skip
+              help="Vary one number instead, for every level of one factor; also "
+              "protocol.FIELD; repeatable.")  # fmt: skip
 @click.option("--full/--one-at-a-time", default=True,
               help="All combinations of levels (default), or each level alone.")  # fmt: skip
 @click.option("--scale", type=click.Choice(["log", "linear"]), default="log", show_default=True,
@@ -50,21 +53,21 @@ def ablate(
       mpqbench ablate treeq-search --factor "searcher=tss|ilp|uniform" --one-at-a-time
       mpqbench ablate treeq-search --sweep environment.noise=0,0.25,0.5,1
       mpqbench ablate gptq --sweep protocol.calibration=16,64,256
+      mpqbench ablate rtn --factor "branch=monarch|sparse|none" --sweep branch.like_rank=1,2,4
     """
     from ..ablation.run import run_plan
-    from ..ablation.sweeps import run_sweeps
+    from ..ablation.sweeps import cells_of, run_sweeps
     from .run import parse_seeds
 
-    if sweeps and (factors or file or not full):
-        raise BenchError("--sweep varies one number by itself: leave out the factors")
+    if sweeps and not full:
+        raise BenchError("--sweep varies one number: leave out --one-at-a-time")
     chosen = {"budgets": budget, "seeds": parse_seeds(seeds) if seeds else ()}
     given = _suite(overrides(chosen, shared), protocol_name)
     session, recipe = _opened(method, shared)
     if sweeps:
-        swept = _sweeps(sweeps, recipe, session.registry)
+        swept = _sweeps(sweeps, recipe, _factors(recipe, factors, file), session.registry)
         if dry_run:
-            cells = [cell for one in swept for cell in one.cells.values()]
-            _show(cells, given, session)
+            _show(cells_of(swept), given, session)
             return
         finish(*run_sweeps(swept, given, session))
         return
@@ -106,20 +109,31 @@ def _opened(method: str, shared: dict[str, Any]) -> tuple[Any, Recipe]:
 def _plan(
     recipe: Recipe, factors: tuple[str, ...], file: Path | None, full: bool, registry: Registry
 ) -> Plan:
-    from ..ablation.factors import default_factors, factors_from, parse_factor
+    from ..ablation.factors import default_factors
     from ..ablation.plan import factorial
+
+    found = _factors(recipe, factors, file) or default_factors(recipe)
+    return factorial(recipe, found, registry, full=full)
+
+
+def _factors(recipe: Recipe, factors: tuple[str, ...], file: Path | None) -> list[Factor]:
+    from ..ablation.factors import factors_from, parse_factor
     from ..recipe import read_yaml
 
     found = [parse_factor(text, recipe) for text in factors]
     if file is not None:
         found += factors_from(read_yaml(file), str(file))
-    return factorial(recipe, found or default_factors(recipe), registry, full=full)
+    return found
 
 
-def _sweeps(texts: tuple[str, ...], recipe: Recipe, registry: Registry) -> list[Sweep]:
-    from ..ablation.plan import sweep
+def _sweeps(
+    texts: tuple[str, ...], recipe: Recipe, factors: list[Factor], registry: Registry
+) -> list[Sweep]:
+    from ..ablation.sweep_plan import sweep
 
-    return [sweep(text, recipe, registry) for text in texts]
+    if len(factors) > 1:
+        raise BenchError("--sweep has a line for every level of one factor: leave out the others")
+    return [sweep(text, recipe, registry, *factors) for text in texts]
 
 
 def _show(cells: Any, given: dict[str, Any], session: Any) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 import yaml
 
 from mpqbench.ablation.factors import default_factors, factors_from, parse_factor
-from mpqbench.ablation.plan import factorial, recipes_of, sweep
+from mpqbench.ablation.plan import factorial, recipes_of
+from mpqbench.ablation.sweep_plan import sweep
+from mpqbench.ablation.sweeps import cells_of
 from mpqbench.errors import BenchError
 from mpqbench.recipe import PluginChoice, Recipe
 from mpqbench.registry import discover
@@ -110,17 +113,65 @@ def test_one_factor_at_a_time(registry):
 
 def test_sweeps_change_one_number(registry):
     found = sweep("environment.noise=0,0.25,1", METHOD, registry)
-    assert list(found.cells) == [0, 0.25, 1]
-    assert [c.name for c in found.cells.values()] == [
-        "mine.noise-0", "mine.noise-0.25", "mine.noise-1",
-    ]  # fmt: skip
-    cell = found.cells[0.25]
+    assert list(found.lines) == ["mine"]
+    assert list(found.lines["mine"]) == [0, 0.25, 1]
+    assert [c.name for c in found.cells] == ["mine.noise-0", "mine.noise-0.25", "mine.noise-1"]
+    cell = found.lines["mine"][0.25]
     assert cell.recipe.environment.params == {"noise": 0.25}
     assert cell.recipe.searcher == METHOD.searcher
-    assert sweep("evaluations=10,20", METHOD, registry).cells[20].recipe.evaluations == 20
-    protocol = sweep("protocol.calibration=16,64", METHOD, registry).cells[16]
+    assert sweep("evaluations=10,20", METHOD, registry).cells[1].recipe.evaluations == 20
+    protocol = sweep("protocol.calibration=16,64", METHOD, registry).cells[0]
     assert protocol.protocol == {"calibration": 16}
     assert protocol.recipe.model_copy(update={"name": "mine"}) == METHOD
+
+
+BRANCHES = "branch=monarch|{name: low-rank, bits: 8}|sparse|none"
+
+
+def test_a_sweep_has_a_line_for_every_level_of_a_factor(registry):
+    factor = parse_factor(BRANCHES, METHOD)
+    found = sweep("branch.like_rank|rank=1,2", METHOD, registry, factor)
+    assert list(found.lines) == ["monarch", "low-rank", "sparse"]
+    assert list(found.without) == ["none"]
+    assert [cell.name for cell in found.cells] == [
+        "mine.monarch.like_rank-1", "mine.monarch.like_rank-2",
+        "mine.low-rank.rank-1", "mine.low-rank.rank-2",
+        "mine.sparse.like_rank-1", "mine.sparse.like_rank-2", "mine.none",
+    ]  # fmt: skip
+    assert found.lines["low-rank"][2].recipe.branch.params == {"bits": 8, "rank": 2}
+    assert found.rows[3] == (
+        {"branch": "low-rank", "setting": "branch.like_rank", "value": "2"}, "mine.low-rank.rank-2"
+    )  # fmt: skip
+    assert found.rows[-1][0] == {"branch": "none", "setting": "branch.like_rank", "value": ""}
+
+
+def test_a_level_without_one_of_two_numbers_is_run_once(registry):
+    factor = parse_factor("branch=low-rank|sparse|none", METHOD)
+    swept = [
+        sweep(text, METHOD, registry, factor)
+        for text in ("branch.like_rank|rank=1,2", "branch.iterations=1,2")
+    ]
+    names = [cell.name for cell in cells_of(swept)]
+    assert len(names) == len(set(names)) == 4 + 4 + 1
+
+
+@pytest.mark.parametrize(
+    ("text", "factor", "sentence"),
+    [
+        ("branch.lik_rank=1,2", BRANCHES, "unknown parameter of branch 'monarch' 'lik_rank'"),
+        ("searcher.kep=4,8", BRANCHES, "did you mean 'keep'"),
+        ("branch.like_rank=0,1", BRANCHES, "like_rank"),
+    ],
+)
+def test_mistakes_in_sweeps_of_several_lines(registry, text, factor, sentence):
+    with pytest.raises(BenchError, match=re.escape(sentence)):
+        sweep(text, METHOD, registry, parse_factor(factor, METHOD))
+
+
+def test_a_factor_called_as_a_column_of_a_sweep(registry):
+    factors = factors_from({"value": {"a": {"adaln": "FP"}, "b": {}}}, "f.yaml")
+    with pytest.raises(BenchError, match="cannot be called 'value'"):
+        sweep("searcher.keep=4,8", METHOD, registry, *factors)
 
 
 @pytest.mark.parametrize(
@@ -189,9 +240,16 @@ def test_the_plan_of_the_page(registry):
     method = registry.method("treeq-search")
     plan = factorial(method, factors_from(yaml.safe_load(text), "factors.yaml"), registry)
     assert len(plan.cells) == 6
-    for line in re.findall(r"^\$ mpqbench ablate (\S+) .*--sweep (\S+)", page, re.M):
-        assert sweep(line[1], registry.method(line[0]), registry).cells
-    assert "--sweep" in page
+    told = 0
+    for line in re.findall(r"^\$ (mpqbench ablate .*--sweep.*)$", page, re.M):
+        words = shlex.split(line)
+        method = registry.method(words[2])
+        own = [words[at + 1] for at, word in enumerate(words) if word == "--factor"]
+        factors = [parse_factor(text, method) for text in own]
+        for at, word in enumerate(words):
+            if word == "--sweep":
+                told += len(sweep(words[at + 1], method, registry, *factors).cells) > 1
+    assert told == 4
 
 
 def test_nothing_to_switch_off():
