@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -21,7 +22,14 @@ from mpqbench.quant.linear import QuantizedInput
 from mpqbench.recipe import PROTOCOLS, Job, PluginChoice, Recipe
 from mpqbench.records.store import RecordStore
 from mpqbench.registry import discover
-from mpqbench.report.branches import ALL, against, branch_figure, geometric_mean, wins
+from mpqbench.report.branches import (
+    ALL,
+    against,
+    branch_figure,
+    branch_markdown,
+    geometric_mean,
+    wins,
+)
 from mpqbench.resources import Resources
 from mpqbench.study.branch_errors import MORE_BITS, NONE, spend_on_rows
 from mpqbench.study.branches import Plan, comparison_of, measure, variants
@@ -259,3 +267,35 @@ def test_mistakes_are_one_sentence_and_leave_nothing(
     assert sentence in err
     assert "Traceback" not in err
     assert not out.exists()
+
+
+COMMITTED = Path(__file__).parents[2] / "leaderboards/branches"
+
+
+def test_the_committed_table_is_that_of_its_rows():
+    protocol = PROTOCOLS["quick"].model_copy(update={"calibration": 64, "features": "none"})
+    job = Job("fashion-dit", Recipe(name="rtn"), Budget(Precision(3, None)), 0, protocol)
+    table = pd.read_csv(COMMITTED / "branches.csv", keep_default_na=False)
+    assert branch_markdown(table, job) == (COMMITTED / "branches.md").read_text()
+
+
+def test_the_page_quotes_the_committed_table():
+    table = pd.read_csv(COMMITTED / "branches.csv", keep_default_na=False)
+    table = (
+        table[table.bits == 3].set_index(["branch", "weighted", "rank", "layer"]).error.sort_index()
+    )
+
+    def ratios(one, other):
+        means = np.exp(np.log(table[one] / table[other]).groupby("rank").mean())
+        return " | ".join(f"x{means[rank]:.2f}" for rank in (2, 4, 8))
+
+    page = (COMMITTED.parents[1] / "docs/studies.md").read_text()
+    monarch = ("monarch", True)
+    for words, other in {
+        "Monarch ÷ low rank, both fitted to the output": ("low-rank", True),
+        "Monarch: fitted to the output ÷ fitted to the weight": ("monarch", False),
+        "Monarch ÷ more bits in some rows, both fitted to the output": (MORE_BITS, True),
+    }.items():
+        assert f"| {words} | {ratios(monarch, other)} |" in page
+    better = (table["low-rank", True] < table["low-rank", False]).groupby("rank").mean()
+    assert (better > 0.95).all()
