@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from mpqbench.contracts import SearchProblem
 
 _RATIOS = np.logspace(-6, 6, 241)  # of activation to weight sensitivity
+_NEAREST_ONE_FIRST = np.argsort(np.abs(np.log(_RATIOS)), kind="stable")
 _FLOOR = 1e-9  # of the table's largest score: logarithms need positive ones
+_ROUNDING = 1e-20  # variances of logarithms this close are equal but for rounding
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,8 @@ def fitted(scores: Sequence[np.ndarray], bits: Sequence[np.ndarray]) -> np.ndarr
     """Sensitivities (groups, 2) to weight and activation bits, from scores at ``bits``.
 
     ``scores`` (choices,) and ``bits`` (choices, 2) for each group. Scores at or below 1e-9 of the
-    largest of all are counted as that.
+    largest of all are counted as that. Of ratios that fit equally well the one nearest 1 is taken:
+    where all choices have as many weight as activation bits, the table says nothing about it.
     """
     largest = max(own.max() for own in scores)
     floor = _FLOOR * largest if largest > 0 else _FLOOR
@@ -105,7 +108,8 @@ def fitted(scores: Sequence[np.ndarray], bits: Sequence[np.ndarray]) -> np.ndarr
         errors = 4.0**-widths
         shapes = np.log(errors[:, 0] + _RATIOS[:, None] * errors[:, 1])  # (ratios, choices)
         rest = np.log(np.maximum(own, floor)) - shapes
-        best = rest.var(axis=1).argmin()
+        spread = rest.var(axis=1)[_NEAREST_ONE_FIRST]
+        best = _NEAREST_ONE_FIRST[np.argmax(spread <= spread.min() + _ROUNDING)]
         weight = np.exp(rest[best].mean())
         found.append((weight, weight * _RATIOS[best]))
     return np.array(found)

@@ -52,6 +52,16 @@ def test_scores_that_are_not_positive_are_floored():
     assert (fitted(scores[1:], [bits] * 2) > 0).all()
 
 
+def test_a_ratio_that_the_table_leaves_open_is_one():
+    """Equal bits everywhere fit any ratio but for rounding, which no machine does alike."""
+    bits = np.array([(b, b) for b in (2, 3, 4, 5, 6, 8)])
+    rng = np.random.default_rng(0)
+    factors = 10.0 ** rng.uniform(-1, 1, 50)
+    scores = [f * 2 * 4.0 ** -bits[:, 0] * (1 + 1e-15 * rng.normal(size=6)) for f in factors]
+    found = fitted(scores, [bits] * 50)
+    assert found == pytest.approx(np.stack([factors, factors], axis=1), rel=1e-9)
+
+
 def test_bits_follow_half_the_logarithm():
     """Sixteen times the sensitivity is two bits more, where costs do not differ."""
     square = [Precision(bits, bits) for bits in (2, 3, 4, 5, 6, 8)]
