@@ -27,4 +27,5 @@ def unknown(what: str, name: str, valid: Iterable[str]) -> BenchError:
     names = sorted(valid)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"; did you mean '{near[0]}'?" if near else ""
-    return BenchError(f"unknown {what} '{name}'{hint} (valid: {', '.join(names)})")
+    valid_ones = f"valid: {', '.join(names)}" if names else "there are none"
+    return BenchError(f"unknown {what} '{name}'{hint} ({valid_ones})")

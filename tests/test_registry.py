@@ -65,6 +65,8 @@ def test_unknown_names_and_parameters_come_with_the_nearest(plugin_file):
         found.create("rounding", PluginChoice(name="nearst"))
     with pytest.raises(BenchError, match="parameter of searcher 'lowest' 'flor'; did you mean 'fl"):
         found.create("searcher", PluginChoice(name="lowest", params={"flor": 3}))
+    with pytest.raises(BenchError, match=r"parameter of branch 'none' 'rank' \(there are none\)"):
+        found.create("branch", PluginChoice(name="none", params={"rank": 3}))
     with pytest.raises(BenchError, match="unknown plugin kind 'roundin'"):
         found.entries("roundin")
     with pytest.raises(BenchError, match="unknown plugin 'rntn'; did you mean 'rtn'"):
