@@ -14,14 +14,17 @@ LEVELS = 20  # of noise, as many inputs in each: a sampler of few steps has each
 
 @dataclass(frozen=True)
 class Levels:
-    """A factor for every part of the time axis: ``factors`` (k,), parted at ``edges`` (k - 1,)."""
+    """A factor for every part of the time axis: ``factors`` (k,), parted at ``edges`` (k - 1,).
+
+    An edge is the first time of the part above it.
+    """
 
     edges: torch.Tensor
     factors: torch.Tensor
 
     def __call__(self, rows: Trajectories) -> torch.Tensor:
         """Weights (n,) of rows."""
-        return self.factors[torch.bucketize(rows.times, self.edges)]
+        return self.factors[_part(rows.times, self.edges)]
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ def balanced(rows: Trajectories, errors: torch.Tensor) -> Levels:
     """
     times = rows.times.sort().values
     edges = times[torch.arange(1, LEVELS) * len(times) // LEVELS].unique()
-    level = torch.bucketize(rows.times, edges)
+    level = _part(rows.times, edges)
     sums = errors.new_zeros(len(edges) + 1, dtype=torch.float64).index_add_(
         0, level, errors.double()
     )
@@ -64,3 +67,7 @@ def balanced(rows: Trajectories, errors: torch.Tensor) -> Levels:
     found = means[means > 0]
     least = found.min() if len(found) else means.new_ones(())
     return Levels(edges, (1 / means.clamp(min=float(least))).float())
+
+
+def _part(times: torch.Tensor, edges: torch.Tensor) -> torch.Tensor:
+    return torch.bucketize(times, edges, right=True)

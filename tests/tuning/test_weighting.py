@@ -45,6 +45,16 @@ def test_balanced_levels_are_the_steps_of_a_sampler_of_few():
     assert weigh(rows_at([950, 0])).numpy() == pytest.approx(1 / means[[0, 2]], rel=1e-5)
 
 
+@pytest.mark.parametrize("steps", [2, LEVELS - 1, LEVELS])
+def test_every_step_of_a_sampler_of_few_is_a_level(steps):
+    """The cleanest one, too: its error is of another size than that of the next."""
+    times = np.repeat(np.linspace(0, 950, steps).astype(int), 50)
+    errors = np.repeat(10.0 ** np.random.default_rng(2).uniform(-2, 2, steps), 50)
+    rows = rows_at(times)
+    weighted = balanced(rows, torch.tensor(errors))(rows).numpy() * errors
+    assert weighted == pytest.approx(np.ones(len(rows)), rel=1e-5)
+
+
 def test_balanced_levels_of_many_steps_hold_as_many_rows():
     times = np.random.default_rng(1).permutation(1000)
     errors = np.exp(-times / 100)
