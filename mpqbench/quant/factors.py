@@ -182,6 +182,12 @@ def project(
     moved = target.double()
     moment = None if moment is None else moment.double()
     if order is not None:
+        # A side that is one block has no order of its own: none is stored for it, either.
+        divided = (grid.rows > 1, grid.columns > 1)
+        rows, columns = (
+            own if parted else own.sort().values for own, parted in zip(order, divided, strict=True)
+        )
+        order = rows, columns
         moved = moved[order[0]][:, order[1]]
         moment = None if moment is None else moment[order[1]][:, order[1]]
     blocks = moved.view(grid.rows, s, grid.columns, p).transpose(1, 2)  # (l, k, s, p)

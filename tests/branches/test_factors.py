@@ -61,6 +61,17 @@ def test_scales_and_permutations_are_counted_by_hand():
     assert Sparse(density=0.25, bits=8).size(10, 12).extra_bits == 30 * 4 + 10 * 4 + 16
 
 
+@pytest.mark.parametrize("grid", [(4, 1), (1, 4), (4, 3), (1, 1)])
+@pytest.mark.parametrize("permutation", ["none", "energy", "spread"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_blocks_of_full_rank_are_the_matrix_in_any_order(grid, permutation, weighted):
+    target, x = _random(24, 36), _random(5, 36, seed=3)
+    branch = Monarch(grid=grid, block_rank=36, permutation=permutation, weighted=weighted)
+    fitted = _fit(branch, target, _moment(36) if weighted else None)
+    torch.testing.assert_close(fitted.dense(), target, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(fitted(x), x @ target.T, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("rank", [1, 2, 3, 8])
 def test_at_equal_like_rank_nothing_takes_more_than_low_rank(rank, bits):
