@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -30,8 +30,9 @@ def effects_table(plan: Plan, records: Iterable[JobRecord], scale: Scale) -> pd.
 
     On the ``log`` scale ``effect``, ``low`` and ``high`` are ratios, on the ``linear`` one
     differences. The interval is the wider one of that over images and that over seeds, which stand
-    beside it as ``images_`` and ``seeds_``. ``reason`` says why an effect has no value, or which
-    seeds it had to leave out. Raises BenchError for values that have no logarithm.
+    beside it as ``images_`` and ``seeds_``. ``reason`` says why an effect has no value, which seeds
+    it had to leave out, and which of its cells are over the budget. Raises BenchError for values
+    that have no logarithm.
     """
     import pandas as pd
 
@@ -156,14 +157,26 @@ def _numbers(effect: Effect | None) -> dict[str, Any]:
 def _reason(
     plan: Plan, runs: Runs, contrast: Contrast, response: Response, effect: Effect | None
 ) -> str:
-    if effect is not None:
-        lost = [str(seed) for seed in response.seeds if seed not in effect.seeds]
-        return f"without seed {', '.join(lost)}: incomplete" if lost else ""
     cells = {places_of(plan, cell): cell for cell in plan.cells}
-    lacking = missing(contrast, response)
-    shown = [_lack(runs, cells[place]) for place in lacking[:2]]
-    more = f" and {len(lacking) - 2} more" if len(lacking) > 2 else ""
-    return f"no seed has all its cells: missing {', '.join(shown)}{more}"
+    if effect is None:
+        lacking = [_lack(runs, cells[place]) for place in missing(contrast, response)]
+        return f"no seed has all its cells: missing {_first_two(lacking)}"
+    lost = [str(seed) for seed in response.seeds if seed not in effect.seeds]
+    needed = [cell for place, cell in cells.items() if contrast.needed[place]]
+    dear = [cell.name for cell in needed if not _within_budget(runs, cell, effect.seeds)]
+    parts = [f"without seed {', '.join(lost)}: incomplete"] if lost else []
+    parts += [f"over budget: {_first_two(dear)}"] if dear else []
+    return "; ".join(parts)
+
+
+def _first_two(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 2} more" if len(names) > 2 else ""
+    return f"{', '.join(names[:2])}{more}"
+
+
+def _within_budget(runs: Runs, cell: Cell, seeds: Iterable[int]) -> bool:
+    costs = [runs[cell.recipe.name, seed].costs for seed in seeds]
+    return all(own is None or own.satisfied for own in costs)
 
 
 def _lack(runs: Runs, cell: Cell) -> str:

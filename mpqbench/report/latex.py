@@ -21,6 +21,7 @@ _SPECIAL = {
     "±": r"$\pm$", "\u00d7": r"$\times$", "·": r"$\cdot$", "Δ": r"$\Delta$", "≈": r"$\approx$",
     "τ": r"$\tau$", "→": r"$\to$",
 }  # fmt: skip
+_DEAR = r"$^\dagger$"
 _SHOWN = ("fd", "sfd", "is", "output_mse", "bitops", "bytes")
 
 
@@ -40,7 +41,7 @@ def latex_table(table: Table, caption: str, ticks: Mapping[str, str] | None = No
     Columns are the brief keys, then FD, sFD, IS, output MSE, BitOPs and MB, those that have
     values. ``ticks`` names for a column the value that becomes a tick mark, its other one being
     left blank. Among the rows of a block and a budget that are done and within it the best score is
-    bold and the second underlined; intervals are left out.
+    bold and the second underlined; one over it has a dagger. Intervals are left out.
     """
     ticks = ticks or {}
     columns = _columns(table)
@@ -55,6 +56,7 @@ def latex_table(table: Table, caption: str, ticks: Mapping[str, str] | None = No
             lines.append(_line(_cells(columns, row, marks, ticks)))
     heads = [_head(column, ticks) for column in columns]
     legend = " Best in bold, second underlined." if any(placed) else ""
+    legend += rf" {_DEAR}: over budget." if any(_is_dear(row) for row in table.rows) else ""
     align = "".join("c" if c.name in ticks else "l" if c.role == "key" else "r" for c in columns)
     return "\n".join(
         [
@@ -97,7 +99,13 @@ def _cells(
     numbers = [_number(column, row, marks) for column in columns if column.role != "key"]
     if row["status"] != "done":
         numbers[0] = rf"\emph{{{escape(str(row['status']))}}}"
+    elif _is_dear(row):
+        numbers[0] += _DEAR
     return keys + numbers
+
+
+def _is_dear(row: Row) -> bool:
+    return row["status"] == "done" and row.get("satisfied") is False
 
 
 def _key(column: Column, row: Row, ticks: Mapping[str, str]) -> str:

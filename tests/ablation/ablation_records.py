@@ -19,7 +19,8 @@ def small_plan(**options):
     return factorial(METHOD, [parse_factor(t, METHOD) for t in texts], discover(), **options)
 
 
-def record(method, recipe, budget="W3A3", seed=0, *, fd=None, mse=None, status="done", steps=20):
+def record(method, recipe, budget="W3A3", seed=0, *, fd=None, mse=None, status="done", steps=20,
+           within=True):  # fmt: skip
     """``fd`` is a value with replicates around it."""
     done, reason = status == "done", "" if status == "done" else f"it is {status}"
     scores = {}
@@ -32,7 +33,7 @@ def record(method, recipe, budget="W3A3", seed=0, *, fd=None, mse=None, status="
         scores["output_mse"] = {"value": mse}
     costs = {
         "macs": 10**8, "parameters": 10**6, "bitops": 9 * 10**8, "bitops_linear": 9 * 10**8,
-        "bitops_per_image": 10**10, "bytes": 4_000_000, "effective_bits": 3.2, "satisfied": True,
+        "bitops_per_image": 10**10, "bytes": 4_000_000, "effective_bits": 3.2, "satisfied": within,
     }  # fmt: skip
     return JobRecord.model_validate(
         {
@@ -51,10 +52,11 @@ def record(method, recipe, budget="W3A3", seed=0, *, fd=None, mse=None, status="
     )  # fmt: skip
 
 
-def records_of(plan, seeds=(0, 1), *, failing=(), with_fd=True):
+def records_of(plan, seeds=(0, 1), *, failing=(), with_fd=True, dear=()):
     """Cells whose FD is exactly the product of their levels' ratios times a factor of the seed.
 
-    Replicates share their noise but for 1 %; jobs named in ``failing`` diverged.
+    Replicates share their noise but for 1 %; jobs named in ``failing`` diverged, those in
+    ``dear`` are over the budget.
     """
     rng = np.random.default_rng(0)
     found = [record("full-precision", Recipe(name="full-precision"), "FP", s) for s in seeds]
@@ -69,6 +71,7 @@ def records_of(plan, seeds=(0, 1), *, failing=(), with_fd=True):
                     recipe.name, recipe, seed=seed, mse=1e-3 * value,
                     fd=(value, around) if with_fd else None,
                     status="diverged" if recipe.name in failing else "done",
+                    within=recipe.name not in dear,
                 )
             )  # fmt: skip
     return found

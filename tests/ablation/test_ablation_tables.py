@@ -103,6 +103,20 @@ def test_an_incomplete_seed_is_told():
     assert (row["seeds"], row["reason"]) == (1, "without seed 1: incomplete")
 
 
+def test_cells_over_the_budget_are_told_where_they_count():
+    plan = small_plan()
+    records = records_of(plan, dear=["mine.ilp.clean"])
+    effects = effects_table(plan, records, "log")
+    assert effect_of(effects, "contrast", "clean")["reason"] == "over budget: mine.ilp.clean"
+    assert effect_of(effects, "contrast", "greedy")["reason"] == ""
+    assert "| images | 2 | over budget: mine.ilp.clean |" in effect_sections(effects, "fashion")
+    latex = latex_table(table_of(plan, records), "Ablation of mine", {"environment": "eng"})
+    marked = [row[1:4] for row in rows_of(latex) if "dagger" in " ".join(row)]
+    assert marked == [["ilp", "", r"4.50$^\dagger$"]]
+    assert r"$^\dagger$: over budget." in latex
+    assert "dagger" not in latex_table(table_of(plan, records_of(plan)), "Ablation of mine")
+
+
 def test_the_logarithm_needs_positive_values():
     plan = small_plan()
     records = records_of(plan)
