@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +29,19 @@ class Checkpoint:
     every: float = SAVE_EVERY_SECONDS
     _saved: float = field(default_factory=time.monotonic)
 
+    def of(self, part: str) -> Checkpoint:
+        """The same file, belonging to ``part`` of what this one belongs to."""
+        return replace(self, mark=f"{self.mark}/{part}")
+
     @property
     def due(self) -> bool:
         """Whether so much time has passed that it should be saved again."""
         return self.path is not None and time.monotonic() - self._saved >= self.every
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is a file, of this mark or another."""
+        return self.path is not None and self.path.is_file()
 
     def save(self, state: dict[str, Any]) -> None:
         """``state`` of tensors, numbers, strings and containers of these."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -121,8 +123,23 @@ def retrain(
                         trained[f"{place}.{source}.{name}"] = (parameter, own_rate)
         if not trained:
             raise BenchError("the tuner has nothing to train: no layer has any of what it trains")
-        curve = distil(training, student, lessons, trained)
+        checkpoint = lessons.checkpoint.of(_digest(parts))
+        curve = distil(training, student, replace(lessons, checkpoint=checkpoint), trained)
     for path, own in sources.items():
         if "weight" in own:
             student.settle(path, own["weight"].rounded())
     return curve
+
+
+def _digest(parts: Mapping[str, tuple[nn.Module, Mapping[str, Any]]]) -> str:
+    """Of what training begins with. It trains changes of numbers that are computed anew when it
+    resumes: on another processor they may differ, and changes of others mean nothing there.
+    """
+    total = hashlib.sha256()
+    for place, (_, own) in parts.items():
+        for source, module in own.items():
+            for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+                total.update(f"{place}.{source}.{name}{tuple(tensor.shape)}".encode())
+                content = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
+                total.update(content.numpy())
+    return total.hexdigest()

@@ -81,6 +81,8 @@ def train(
     run = _Run(training, trained, loss_at, held_out_loss, checkpoint)
     if run.resume():
         reporter.say(f"  tuning resumes at step {run.state.step}")
+    elif checkpoint.exists:
+        reporter.say("  tuning begins anew: what is on disk was trained from other numbers")
     with reporter.stage("tuning", training.steps) as advance:
         advance(run.state.step)
         if not run.state.rows:

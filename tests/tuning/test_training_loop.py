@@ -102,6 +102,9 @@ def test_a_checkpoint_of_something_else_is_not_resumed(tmp_path):
     Regression().run(settings(steps=20), Checkpoint(tmp_path / "tuning.pt", "one"))
     curve = Regression().run(settings(), Checkpoint(tmp_path / "tuning.pt", "other"))
     assert curve.rows[-1][0] == 60
+    one = Checkpoint(tmp_path / "tuning.pt", "other")
+    assert one.load() is not None
+    assert one.of("part").load() is None
 
 
 def test_a_damaged_checkpoint_is_one_sentence(tmp_path):

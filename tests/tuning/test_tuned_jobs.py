@@ -7,6 +7,8 @@ import json
 import pandas as pd
 import pytest
 
+from mpqbench.baselines.roundings.nearest import Nearest
+
 SEARCHED = """
 name: tuned
 protocol: smoke
@@ -118,6 +120,34 @@ def test_training_that_was_stopped_goes_on_to_the_same_images(run, tmp_path, mon
     assert done == [*range(8), *range(7, 12)]
     pd.testing.assert_frame_equal(course(tmp_path, "whole"), course(tmp_path, "resumed"))
     assert images(tmp_path, "whole") == images(tmp_path, "resumed")
+
+
+def test_training_of_other_numbers_is_not_gone_on_with(run, tmp_path, monkeypatch):
+    """What is trained are changes: another processor may have rounded otherwise."""
+    from mpqbench.tuning import checkpoint, loop
+
+    monkeypatch.setattr(checkpoint.Checkpoint, "due", True)
+    real = loop._Run.one_step
+
+    def stop_at_three(self):
+        if self.state.step == 3:
+            raise KeyboardInterrupt
+        real(self)
+
+    monkeypatch.setattr(loop._Run, "one_step", stop_at_three)
+    assert run()[0] == 130
+    monkeypatch.setattr(loop._Run, "one_step", real)
+    rounded = Nearest.round
+
+    def other(self, weight, *rest):
+        return rounded(self, weight * 1.001, *rest)
+
+    monkeypatch.setattr(Nearest, "round", other)
+    code, out, _ = run()
+    assert code == 0
+    assert "tuning begins anew: what is on disk was trained from other numbers" in out
+    assert "resumes" not in out
+    assert course(tmp_path)["step"].tolist() == [0, 4, 8, 12]
 
 
 def test_fresh_trains_anew(run, tmp_path):
