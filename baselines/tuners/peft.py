@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mpqbench.errors import BenchError, unknown
+from mpqbench.errors import BenchError, check_whole, unknown
 from mpqbench.models.sampling import image_seed
 from mpqbench.quant.trainable import Free, FrozenIntegers, low_rank_adapter
 from mpqbench.tuning.distil import retrain
@@ -50,11 +50,12 @@ class PEFT(Training):
         super().__post_init__()
         if self.adapter not in ADAPTERS:
             raise unknown("adapter", str(self.adapter), ADAPTERS)
-        if self.rank < 1:
-            raise BenchError(f"rank must be at least 1, not {self.rank}")
+        check_whole("rank", self.rank)
         check_positive(self, "rate", "scale_rate")
         if self.zeros and not self.scales:
             raise BenchError("zero points are trained with their scales: set zeros to false too")
+        if self.zeros and self.weight_decay:
+            raise BenchError("weight_decay would pull zero points to 0: set zeros to false with it")
         if self.adapter == "none" and not (self.scales or self.biases):
             raise BenchError("nothing to train: choose an adapter, scales or biases")
 

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from mpqbench.errors import BenchError
+from mpqbench.errors import BenchError, check_whole
 from mpqbench.quant.branch_settings import (
     DEFAULT_RANK,
     BranchSettings,
     check_pair,
-    check_whole,
     one_size,
 )
 from mpqbench.quant.factors import (

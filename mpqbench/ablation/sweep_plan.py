@@ -130,7 +130,7 @@ def _number(text: str, path: str) -> int | float:
         except ValueError:
             continue
         if abs(value) < float("inf"):
-            return value
+            return int(value) if value == int(value) else value  # 1e3 is a whole number
     raise BenchError(f"--sweep {path}: '{text}' is no number; for names use --factor")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..errors import BenchError
+from ..errors import BenchError, check_whole
 from .branch import BITS, INITS
 
 if TYPE_CHECKING:
@@ -22,7 +22,9 @@ class BranchSettings:
 
     ``iterations`` rounds at most of fitting and rounding in turn, from the ``init``: the "weight",
     or the "residual" of rounding it alone. ``bits``, 8 or 16, of what is stored and of both
-    operands of every product. ``weighted``: fitted to the layer's output error, not to the weight.
+    operands of every product: 8 are simulated, 16 are counted for floating point, which is
+    computed in float32 as everywhere in the model. ``weighted``: fitted to the layer's output
+    error, not to the weight.
 
     Raises BenchError for other values.
     """
@@ -38,6 +40,8 @@ class BranchSettings:
             raise BenchError(f"init must be one of {', '.join(INITS)}, not {self.init!r}")
         if self.bits not in BITS:
             raise BenchError(f"a branch has 8 or 16 bits, not {self.bits!r}")
+        if not isinstance(self.weighted, bool):
+            raise BenchError(f"weighted must be true or false, not {self.weighted!r}")
 
     @property
     def needs_inputs(self) -> bool:
@@ -49,12 +53,6 @@ class BranchSettings:
         if self.weighted and layer.moment is None:
             raise BenchError(f"layer {layer.name}: a weighted branch needs its moment")
         return layer.moment if self.weighted else None
-
-
-def check_whole(name: str, value: object) -> None:
-    """Raises BenchError unless ``value`` is a whole number of at least 1."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise BenchError(f"{name} must be a whole number of at least 1, not {value!r}")
 
 
 def check_pair(name: str, value: object) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ..errors import BenchError, unknown
+from ..errors import BenchError, check_whole, unknown
 
 SCHEDULES = ("cosine", "constant")
 WEIGHTINGS = ("uniform", "min-snr", "balanced")
@@ -30,6 +30,8 @@ class Training:
     square of their sum, divided by ``span`` (our choice). What a model always gets wrong in the
     same way adds up along a trajectory and counts up to ``span`` times; what it gets wrong now this
     way and now that partly cancels, as it does in sampling. With 1, every input stands for itself.
+    Consecutive are those that were recorded: of more than 25 steps, 25 drawn at random; and with
+    guidance each is one of the two evaluations of its step, with or without its class.
     With ``ema`` > 0 the judged and kept parameters are a running average of that decay.
     ``checkpointing`` computes blocks twice to save memory; ``autocast`` uses bfloat16 on a GPU and
     has no effect elsewhere.
@@ -54,12 +56,11 @@ class Training:
 
     def __post_init__(self) -> None:
         for name in _AT_LEAST_ONE:
-            if getattr(self, name) < 1:
-                raise BenchError(f"{name} must be at least 1, not {getattr(self, name)}")
+            check_whole(name, getattr(self, name))
+        check_whole("warmup", self.warmup, least=0)
         check_positive(self, "clip", *(["seconds"] if self.seconds is not None else []))
-        if self.warmup < 0 or self.weight_decay < 0:
-            name = "warmup" if self.warmup < 0 else "weight_decay"
-            raise BenchError(f"{name} must not be negative, but is {getattr(self, name)}")
+        if self.weight_decay < 0:
+            raise BenchError(f"weight_decay must not be negative, but is {self.weight_decay}")
         if not 0 <= self.ema < 1:
             raise BenchError(f"ema must be at least 0 and below 1, not {self.ema}")
         if self.batch % self.span:

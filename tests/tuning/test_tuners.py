@@ -271,13 +271,16 @@ def test_none_does_nothing(teacher, lessons):
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        ({"steps": 0}, "steps must be at least 1, not 0"),
-        ({"patience": 0}, "patience must be at least 1, not 0"),
+        ({"steps": 0}, "steps must be a whole number of at least 1, not 0"),
+        ({"patience": 0}, "patience must be a whole number of at least 1, not 0"),
+        ({"steps": 10.5}, "steps must be a whole number of at least 1, not 10.5"),
+        ({"trajectories": 1e3}, "trajectories must be a whole number of at least 1, not 1000.0"),
         ({"seconds": 0.0}, "seconds must be positive, not 0.0"),
         ({"clip": -1.0}, "clip must be positive, not -1.0"),
         ({"rate": 0.0}, "rate must be positive, not 0.0"),
         ({"scale_rate": math.nan}, "scale_rate must be positive, not nan"),
-        ({"warmup": -1}, "warmup must not be negative, but is -1"),
+        ({"warmup": -1}, "warmup must be a whole number of at least 0, not -1"),
+        ({"weight_decay": -1}, "weight_decay must not be negative, but is -1"),
         ({"ema": 1.0}, "ema must be at least 0 and below 1, not 1.0"),
         ({"schedule": "cosin"}, "unknown schedule 'cosin'; did you mean 'cosine'"),
         ({"weighting": "min-snt"}, "unknown weighting 'min-snt'; did you mean 'min-snr'"),
@@ -293,7 +296,8 @@ def test_bad_parameters_are_one_sentence(tuner, bad, message):
     ("bad", "message"),
     [
         ({"adapter": "loar"}, "unknown adapter 'loar'; did you mean 'lora'"),
-        ({"rank": 0}, "rank must be at least 1, not 0"),
+        ({"rank": 0}, "rank must be a whole number of at least 1, not 0"),
+        ({"weight_decay": 0.1}, "weight_decay would pull zero points to 0: set zeros to false"),
         ({"scales": False}, "zero points are trained with their scales"),
         (
             {"adapter": "none", "scales": False, "zeros": False, "biases": False},
