@@ -54,10 +54,11 @@ def branch_of_rest(
     weight: torch.Tensor, data: LayerData, rounded: QuantizedWeight, branch: Branch
 ) -> FittedBranch | None:
     """The branch of what a rounding lost of weight (out, in), where nothing can be rounded again:
-    a rounding of whole blocks has seen all layers together. None where nothing was lost.
+    a rounding of whole blocks has seen all layers together. None where nothing was lost, or where
+    something is not finite, which is for the caller to name.
     """
     rest = weight - rounded.dequantize()
-    return _fitted(branch, rest, data) if rest.any() else None
+    return _fitted(branch, rest, data) if rest.any() and rest.isfinite().all() else None
 
 
 def squared_error(difference: torch.Tensor, moment: torch.Tensor | None) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -309,8 +309,9 @@ def test_a_branch_that_is_not_what_it_said_is_refused(model, known):
         _quantized(model, known, Odd())
 
 
-def test_a_weight_that_is_not_finite_is_named(known):
+@pytest.mark.parametrize("rounding", [Nearest(), AdaRound(unit="block", iterations=3)], ids=str)
+def test_a_weight_that_is_not_finite_is_named(known, rounding):
     broken = tiny_transformer()
     broken.get_submodule("transformer_blocks.1.ff.net.2").weight[0, 0] = float("nan")
     with pytest.raises(Diverged, match=r"layer transformer_blocks\.1\.ff\.net\.2"):
-        _quantized(broken, known, replace(BRANCHES[0]))
+        _quantized(broken, known, BRANCHES[0], rounding=rounding)
