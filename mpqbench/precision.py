@@ -54,9 +54,9 @@ class Precision:
     @classmethod
     def parse(cls, text: str) -> Precision:
         """``W4A8`` or ``W4A8g64`` to a precision, ``FP`` to floating point; else BenchError."""
-        if text.upper() == "FP":
+        if str(text).upper() == "FP":
             return cls(None, None)
-        match = _PATTERN.fullmatch(text.strip())
+        match = _PATTERN.fullmatch(str(text).strip())  # YAML may have made a number of it
         if match is None:
             raise BenchError(f"'{text}' is not a precision: write W4A4, W4A8, W4A8g64, W16A8 or FP")
         return cls(int(match[1]), int(match[2]), None if match[3] is None else int(match[3]))

@@ -15,6 +15,7 @@ from .records.schema import JobRecord
 from .records.store import RecordStore
 from .registry import Registry
 from .resources import Resources
+from .tuning.trajectories import KEPT_STEPS
 
 
 def plan(suite: Suite, registry: Registry, device: str) -> list[Job]:
@@ -29,6 +30,11 @@ def plan(suite: Suite, registry: Registry, device: str) -> list[Job]:
             raise BenchError(f"suite '{suite.name}' names two methods '{recipe.name}'")
         _check(recipe, registry, suite.protocol)
     budgets = [Budget.parse(text) for text in suite.budgets]
+    axes = {"model": suite.models, "seed": suite.seeds, "budget": [str(b) for b in budgets]}
+    for axis, values in axes.items():
+        for value in values:
+            if values.count(value) > 1:
+                raise BenchError(f"suite '{suite.name}' names {axis} {value} twice")
     jobs = []
     for model in suite.models:
         for seed in suite.seeds:
@@ -49,6 +55,8 @@ def _check(recipe: Recipe, registry: Registry, protocol: Protocol) -> None:
         limits = [("sampling steps", protocol.steps)]
         if kind == "objective":
             limits.append(("calibration inputs", protocol.calibration))
+        if kind == "tuner":
+            limits.append(("recorded steps of an image", KEPT_STEPS))
         for what, most in limits:
             if span > most:
                 raise BenchError(

@@ -61,6 +61,8 @@ def ablate(
 
     if sweeps and not full:
         raise BenchError("--sweep varies one number: leave out --one-at-a-time")
+    if sweeps and scale != "log":
+        raise BenchError("--sweep estimates no effects: leave out --scale")
     chosen = {"budgets": budget, "seeds": parse_seeds(seeds) if seeds else ()}
     given = _suite(overrides(chosen, shared), protocol_name)
     session, recipe = _opened(method, shared)

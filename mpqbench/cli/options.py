@@ -74,6 +74,7 @@ def open_session(name: str, shared: Mapping[str, Any]) -> Session:
     keep_freed_memory()
     registry = discover(shared["plugins"])
     store = RecordStore(shared["out"] or Path("runs") / name)
+    store.check_writable()
     resources = Resources(registry, shared["device"], folder=store.folder / "calibration")
     resources.check_device()
     return Session(registry, resources, store, reporter(), shared["device"])

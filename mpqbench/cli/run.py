@@ -101,6 +101,7 @@ def run(
     resolved = load_suite(suite, overrides)
     jobs = plan(resolved, registry, device)
     store = RecordStore(out or Path("runs") / resolved.name)
+    store.check_writable()
     resources = Resources(registry, device, batch_size, store.folder / "calibration")
     if dry_run:
         _show_plan(resolved, jobs, resources, store)

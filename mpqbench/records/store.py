@@ -50,6 +50,14 @@ class RecordStore:
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
 
+    def check_writable(self) -> None:
+        """Before hours of work: raises BenchError where ``folder`` cannot be made or written to."""
+        existing = next(p for p in (self.folder, *self.folder.absolute().parents) if p.exists())
+        if not existing.is_dir():
+            raise BenchError(f"results cannot go into {self.folder}: {existing} is a file")
+        if not os.access(existing, os.W_OK | os.X_OK):
+            raise BenchError(f"results cannot go into {self.folder}: {existing} is not writable")
+
     def record_path(self, job: str) -> Path:
         """``records/JOB.json``. Raises BenchError where ``job`` is no safe file name."""
         return self.folder / "records" / f"{_safe(job)}.json"

@@ -30,6 +30,7 @@ from .jobs import Session
 
 BRANCHES = tuple(PluginChoice(name=name) for name in ("low-rank", "monarch", "sparse", "h-svd"))
 _SIZES = ("like_rank", "rank")  # parameters that size a branch, the first one that it has
+_OTHER_SIZES = ("ratio", "grid", "density")  # instead of these, where `--branch` gives one
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,7 @@ def _choices(choice: PluginChoice, rank: int, registry: Registry) -> list[Plugin
     does not set them itself."""
     known, added = parameters(registry.entry("branch", choice.name).load()), {}
     size = next((name for name in _SIZES if name in known), None)
-    if size is not None and not any(name in choice.params for name in _SIZES):
+    if size is not None and not any(name in choice.params for name in (*_SIZES, *_OTHER_SIZES)):
         added[size] = rank
     if "bits" in known:
         added["bits"] = STORED

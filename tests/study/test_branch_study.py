@@ -224,14 +224,16 @@ def test_the_command_writes_tables_and_a_figure(mpqbench, tmp_path, monkeypatch)
     monkeypatch.setattr("mpqbench.study.branches.BRANCHES", few)
     folder, out = save_tiny_pipeline(tmp_path / "tiny-dit", num_layers=1), tmp_path / "out"
     energy = "{name: monarch, permutation: energy, weighted: true}"
+    grid = "{name: monarch, grid: [1, 2], weighted: true}"
     arguments = ["--model", folder, "--calibration", 2, "--rank", 2, "--bits", 3]
-    arguments += ["--branch", energy, "--out", out]
+    arguments += ["--branch", energy, "--branch", grid, "--out", out]
     code, told, _ = mpqbench("study", "branches", *arguments)
     assert code == 0
     names = ["branches.csv", "branches.md", "figures/branches.png", "figures/branches.pdf"]
     assert [out / name for name in names] == [type(out)(line) for line in told.split()[-4:]]
     table = pd.read_csv(out / "branches.csv")
     branches = ["low-rank", "sparse", "monarch permutation=energy weighted=True"]
+    branches += ["monarch grid=[1, 2] weighted=True"]
     assert list(dict.fromkeys(table.branch)) == [NONE, *branches, MORE_BITS]
     text = (out / "branches.md").read_text()
     low = table[(table.branch == "low-rank") & table.weighted]
@@ -251,7 +253,8 @@ def test_the_command_writes_tables_and_a_figure(mpqbench, tmp_path, monkeypatch)
         (["--branch", "{permutation: energy}"], "--branch: name"),
         (["--branch", "low-rank"], "branch 'low-rank' is compared with itself"),
         (["--branch", "{name: low-rank, bits: 16}"], "more than the"),
-        (["--branch", "{name: monarch, grid: [2, 2]}"], "give grid or like_rank, not both"),
+        (["--branch", "{name: monarch, grid: [2, 2], like_rank: 2}"], "give grid or like_rank"),
+        (["--branch", "{name: monarch, grid: [8, 8]}"], "more than the"),
         (["--bits", "8"], "8"),
         (["--rank", "0"], "0"),
         (["--method", "rtm"], "did you mean 'rtn'"),
