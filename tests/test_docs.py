@@ -163,6 +163,45 @@ def test_the_readme_quotes_the_study_of_searchers():
     assert f"the integer program beats it by {behind}" in " ".join(readme.split())
 
 
+def test_the_readme_quotes_treeq_and_what_it_has_to_beat():
+    table = pd.read_csv(ROOT / "leaderboards/embedded/leaderboard.csv")
+    rows = table.set_index(["method", "budget"])
+    quoted = {
+        "`quarot`": "quarot",
+        "`svdquant`": "svdquant",
+        "`groups`: TreeQ's formats, transform and rounding alone": "groups",
+        "`groups-ilp`: an integer program for the bits": "groups-ilp",
+        "`groups-peft`: uniform bits, trained": "groups-peft",
+        "`treeq`": "treeq",
+        "`treeq-over`: its branch on top of the budget": "treeq-over",
+        "`treeq-peft`": "treeq-peft",
+        "`treeq-peft-over`: its branch on top of the budget": "treeq-peft-over",
+    }
+    assert set(quoted.values()) == set(table.method) - {"full-precision"}
+    budgets = [budget for budget in table.budget.unique() if budget != "FP"]
+    readme = (ROOT / "README.md").read_text()
+    for text, method in quoted.items():
+        cells = []
+        for budget in budgets:
+            row = rows.loc[method, budget]
+            cells += [f"{row.fd:.3f}", f"{row.fd_delta:+.3f} ±{row.fd_delta_ci:.3f}"]
+            cells += [f"{row.bitops / 1e9:.2f}"]
+        assert f"| {text} | {' | '.join(cells)} |" in readme
+    full = rows.loc["full-precision", "FP"]
+    assert f"full precision {full.fd:.3f} ±{full.fd_ci:.3f}" in readme
+    counts = {
+        record.method: record.allocation.counts
+        for record in RecordStore(ROOT / "leaderboards/embedded").read_all()
+        if record.budget == "W3A3"
+    }
+    low = {
+        method: sum(n for precision, n in own.items() if precision.startswith("W2"))
+        for method, own in counts.items()
+    }
+    assert (low["treeq"], low["groups-ilp"], low["groups"]) == (23, 12, 0)
+    assert "`treeq` puts 23 of 48 groups at W2,\n  `groups-ilp` 12, uniform" in readme
+
+
 def test_the_readme_says_what_fd_follows_at_three_bits():
     records = RecordStore(ROOT / "leaderboards/searchers").read_all()
     own = [record for record in records if record.budget == "W3A3"]
