@@ -159,7 +159,7 @@ class Forgetful(Honest):
     """Goes on, but learns in another order."""
 
     def tune(self, student, lessons):
-        if lessons.checkpoint.load() is not None:
+        if lessons.checkpoint.exists:
             lessons = replace(lessons, seed=lessons.seed + 1)
         return super().tune(student, lessons)
 
