@@ -202,6 +202,38 @@ def test_the_readme_quotes_treeq_and_what_it_has_to_beat():
     assert "`treeq` puts 23 of 48 groups at W2,\n  `groups-ilp` 12, uniform" in readme
 
 
+def test_the_rates_of_treeq_peft_are_those_of_least_held_out_loss():
+    folder = ROOT / "leaderboards/rates"
+    suite = load_suite(str(folder / "suite.yaml"))
+    assert suite.methods == load_suite("treeq-rates").methods
+    rows = pd.read_csv(folder / "leaderboard.csv").set_index(["method", "budget"])
+    tuners = {job.recipe.name: job.recipe.tuner.params for job in plan(suite, discover(), "cpu")}
+    tuners = {name: params for name, params in tuners.items() if params}
+    page = (ROOT / "docs/tuning.md").read_text()
+    quoted = {name: [] for name in (*tuners, "untrained")}
+    for budget in ("W4A4", "W3A3"):
+        curves = {
+            name: pd.read_parquet(path).held_out_loss
+            for name in tuners
+            for path in folder.glob(f"traces/*__{name}__{budget}__*")
+        }
+        best = min(tuners, key=lambda name: curves[name].min())
+        chosen = discover().method("treeq-peft").tuner.params
+        assert {key: tuners[best][key] for key in chosen} == chosen
+        first = {float(curve.iloc[0]) for curve in curves.values()}
+        assert len(curves) == 4
+        assert len(first) == 1
+        for name, cells in quoted.items():
+            loss = curves[name].min() if name in curves else first.pop()
+            cells += [f"{loss:.2f}", f"{rows.loc[(name, budget)].fd:.3f}"]
+    for name, cells in quoted.items():
+        rates = [tuners[name][key] for key in ("rate", "scale_rate")] if name in tuners else []
+        text = [f"{rate:.0e}".replace("e-0", "e-") for rate in rates] or ["untrained", ""]
+        assert f"| {' | '.join(text + cells)} |".replace("|  |", "| |") in page
+    full = rows.loc[("full-precision", "FP")].fd
+    assert f"full precision has an FD of {full:.3f}" in " ".join(page.split())
+
+
 def test_the_readme_says_what_fd_follows_at_three_bits():
     records = RecordStore(ROOT / "leaderboards/searchers").read_all()
     own = [record for record in records if record.budget == "W3A3"]
