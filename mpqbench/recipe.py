@@ -190,6 +190,15 @@ class Suite(Frozen):
     seeds: tuple[int, ...] = (0,)
     protocol: Annotated[Protocol, BeforeValidator(_protocol_from_short_form)] = PROTOCOLS["quick"]
 
+    @property
+    def named(self) -> dict[str, str | dict[str, Any]]:
+        """The methods by name."""
+        return {_name_of(method): method for method in self.methods}
+
+
+def _name_of(method: str | dict[str, Any]) -> str:
+    return method if isinstance(method, str) else str(method.get("name", method.get("base")))
+
 
 @dataclass(frozen=True)
 class Job:

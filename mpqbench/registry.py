@@ -91,10 +91,10 @@ class Registry:
             raise unknown("plugin kind", kind, KINDS)
         return [self._entries[kind][name] for name in sorted(self._entries[kind])]
 
-    def entry(self, kind: str, name: str) -> Entry:
-        """One entry. Raises BenchError with the nearest valid name."""
+    def entry(self, kind: str, name: str, beside: Iterable[str] = ()) -> Entry:
+        """One entry. Raises BenchError with the nearest name, valid here or among ``beside``."""
         if name not in self._entries[kind]:
-            raise self._missing(unknown(kind, name, self._entries[kind]))
+            raise self._missing(unknown(kind, name, {*self._entries[kind], *beside}))
         return self._entries[kind][name]
 
     def find(self, name: str) -> list[Entry]:

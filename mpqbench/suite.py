@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +46,19 @@ def plan(suite: Suite, registry: Registry, device: str) -> list[Job]:
                 for budget in budgets
             ]
     return jobs
+
+
+def with_methods(suite: Suite, names: Sequence[str], registry: Registry) -> Suite:
+    """``suite`` with these methods instead: its own of that name, or else the registered one.
+
+    As it is where none is named. Raises BenchError for a name that is neither.
+    """
+    own = suite.named
+    for name in names:
+        if name not in own:
+            registry.entry("method", name, beside=own)
+    kept = tuple(own.get(name, name) for name in names) or suite.methods
+    return suite.model_copy(update={"methods": kept})
 
 
 def _check(recipe: Recipe, registry: Registry, protocol: Protocol) -> None:

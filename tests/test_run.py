@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 
 import numpy as np
@@ -238,6 +239,7 @@ def test_a_failed_job_is_run_again(run, tmp_path, bad_plugins):
     [
         (["run", "quik"], "unknown suite 'quik'; did you mean 'quick'"),
         (["run", "--method", "rntn"], "unknown method 'rntn'; did you mean 'rtn'"),
+        (["run", "treeq", "--method", "group-peft"], "did you mean 'groups-peft'?"),
         (["run", "--budget", "W44"], "'W44' is no bound: write W4A4"),
         (["run", "--seeds", "a"], "--seeds 'a' is not a list"),
         (["run", "--model", "/no/such/folder"], "model folder /no/such/folder does not exist"),
@@ -307,6 +309,17 @@ def test_dry_run_shows_the_resolved_suite_and_writes_nothing(run, tmp_path):
     assert "images: 10" in out
     assert out.count("to run") == 3
     assert not (tmp_path / "out").exists()
+
+
+def test_a_method_named_is_the_suites_own_or_a_registered_one(mpqbench, tmp_path):
+    out = ("--out", tmp_path / "out", "-n")
+    methods = ("--method", "groups-peft", "--method", "rtn", "--budget", "W3A3")
+    code, text, _ = mpqbench("run", "treeq", *methods, *out)
+    assert code == 0
+    _, whole, _ = mpqbench("run", "treeq", "--budget", "W3A3", *out)
+    marks = [dict(re.findall(r"__([^_]+)__\S+ +(\w+) +to run", own)) for own in (text, whole)]
+    assert list(marks[0]) == ["full-precision", "groups-peft", "rtn"]
+    assert marks[0]["groups-peft"] == marks[1]["groups-peft"]
 
 
 def test_list_and_info(mpqbench):

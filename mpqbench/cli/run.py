@@ -18,7 +18,10 @@ from .options import plugins_option
     "--model", multiple=True, metavar="NAME", help="Model instead of the suite's; repeatable."
 )
 @click.option(
-    "--method", multiple=True, metavar="NAME", help="Method instead of the suite's; repeatable."
+    "--method",
+    multiple=True,
+    metavar="NAME",
+    help="Only this method: one of the suite's, or any registered one; repeatable.",
 )
 @click.option(
     "--budget", multiple=True, metavar="W4A4", help="Budget instead of the suite's; repeatable."
@@ -86,19 +89,20 @@ def run(
       mpqbench run smoke --budget W4A4
       mpqbench run quick --model path/to/DiTPipeline --features none
       mpqbench run my-suite.yaml --seeds 0,1,2 --device cuda
+      mpqbench run treeq --method groups-peft --budget W3A3
     """
     from ..memory import keep_freed_memory
     from ..progress import reporter
     from ..records.store import RecordStore
     from ..registry import discover
     from ..resources import Resources
-    from ..suite import plan, run_suite
+    from ..suite import plan, run_suite, with_methods
     from ..suites import load_suite
     from .report import show
 
     registry = discover(plugins)
-    overrides = _overrides(model, method, budget, seeds, protocol)
-    resolved = load_suite(suite, overrides)
+    overrides = _overrides(model, budget, seeds, protocol)
+    resolved = with_methods(load_suite(suite, overrides), method, registry)
     jobs = plan(resolved, registry, device)
     store = RecordStore(out or Path("runs") / resolved.name)
     store.check_writable()
@@ -114,13 +118,12 @@ def run(
 
 
 def _overrides(
-    models: tuple[str, ...], methods: tuple[str, ...], budgets: tuple[str, ...],
-    seeds: str | None, protocol: dict[str, Any],
+    models: tuple[str, ...], budgets: tuple[str, ...], seeds: str | None,
+    protocol: dict[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
     """Only what was given on the command line."""
     given: dict[str, Any] = {
         "models": models,
-        "methods": methods,
         "budgets": budgets,
         "seeds": parse_seeds(seeds) if seeds else (),
         "protocol": {key: value for key, value in protocol.items() if value is not None},

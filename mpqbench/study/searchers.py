@@ -24,7 +24,7 @@ def only(suite: Suite, names: tuple[str, ...]) -> Suite:
 
     Raises BenchError for a name that is none of the suite's.
     """
-    own = {_name(method): method for method in suite.methods}
+    own = suite.named
     for name in names:
         if name not in own:
             raise unknown(f"method of suite '{suite.name}'", name, own)
@@ -97,7 +97,3 @@ def _regret(job: Job, session: Session, title: str) -> dict[str, Any]:
     row = {"mark": mark, **asdict(found)}
     write_atomic(path, json.dumps(row, indent=2).encode())
     return row
-
-
-def _name(method: str | dict[str, Any]) -> str:
-    return method if isinstance(method, str) else str(method.get("name", method.get("base")))
