@@ -6,7 +6,6 @@ A plugin module has a table ``PLUGINS = {kind: {name: target}}`` whose targets a
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import importlib
 import importlib.util
@@ -19,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from .errors import BenchError, unknown
+from .parameters import check_types, parameters
 from .recipe import SLOTS, PluginChoice, Recipe, digest_of, validate
 
 ENTRY_POINTS = "mpqbench.plugins"
@@ -113,7 +113,7 @@ class Registry:
         return BenchError(f"{error}; plugins of broken packages are missing: {broken}")
 
     def create(self, kind: str, choice: PluginChoice) -> Any:
-        """The plugin of ``choice`` with its parameters, each of which must be known to it."""
+        """The plugin of ``choice`` with its parameters, known to it and of the types it says."""
         entry = self.entry(kind, choice.name)
         cls = entry.load()
         valid = parameters(cls)
@@ -121,8 +121,9 @@ class Registry:
             if key not in valid:
                 raise unknown(f"parameter of {kind} '{choice.name}'", key, valid)
         try:
+            check_types(cls, choice.params)
             return cls(**choice.params)
-        except (TypeError, ValueError) as error:
+        except (BenchError, TypeError, ValueError) as error:
             raise BenchError(f"{kind} '{choice.name}': {error}") from error
 
     def method(self, spec: str | Mapping[str, Any]) -> Recipe:
@@ -185,17 +186,6 @@ def _owners(module: ModuleType, package: str) -> set[str]:
 
 def _lies_in(module: str, package: str) -> bool:
     return f"{module}.".startswith(f"{package}.")
-
-
-def parameters(cls: Any) -> dict[str, Any]:
-    """Parameters of a plugin class and their defaults (``...`` where there is none)."""
-    if not dataclasses.is_dataclass(cls):
-        raise BenchError(f"plugin {getattr(cls, '__name__', cls)} must be a dataclass")
-    return {
-        f.name: ... if f.default is dataclasses.MISSING else f.default
-        for f in dataclasses.fields(cls)
-        if f.init
-    }
 
 
 def discover(paths: Iterable[Path] = ()) -> Registry:

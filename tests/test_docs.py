@@ -12,9 +12,10 @@ import pytest
 from scipy.stats import kendalltau
 
 from mpqbench.cli.main import VERBS, main
+from mpqbench.parameters import parameters
 from mpqbench.recipe import SLOTS
 from mpqbench.records.store import RecordStore
-from mpqbench.registry import discover, parameters
+from mpqbench.registry import discover
 from mpqbench.report.render import to_csv, to_markdown
 from mpqbench.report.studies import searcher_table
 from mpqbench.report.table import leaderboard

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from importlib.metadata import EntryPoint
 
 import pytest
+import yaml
 
 from mpqbench import registry as registry_module
 from mpqbench.errors import BenchError
@@ -71,6 +73,37 @@ def test_unknown_names_and_parameters_come_with_the_nearest(plugin_file):
         found.entries("roundin")
     with pytest.raises(BenchError, match="unknown plugin 'rntn'; did you mean 'rtn'"):
         found.find("rntn")
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "value", "sentence"),
+    [
+        ("rounding", "gptq", "{block: 1.5}", "'gptq': block must be a whole number, not 1.5"),
+        ("rounding", "gptq", "{block: true}", "'gptq': block must be a whole number, not True"),
+        ("rounding", "gptq", "{act_order: 'no'}", "act_order must be true or false, not 'no'"),
+        ("rounding", "gptq", "{grid: 3}", "grid must be a text, not 3"),
+        ("rounding", "gptq", "{block: 0}", "rounding 'gptq': block must be at least 1"),
+        ("branch", "low-rank", "{rank: 2.5}", "rank must be a whole number or null, not 2.5"),
+        (
+            "tuner",
+            "peft",
+            "{rate: 1e-3}",
+            "'1e-3' (in YAML a number of this form needs a point: 0.001)",
+        ),
+        ("tuner", "peft", "{rate: high}", "tuner 'peft': rate must be a number, not 'high'"),
+    ],
+)
+def test_a_parameter_of_another_type_is_refused(kind, name, value, sentence):
+    params = yaml.safe_load(value)
+    with pytest.raises(BenchError, match=re.escape(sentence)):
+        discover().create(kind, PluginChoice(name=name, params=params))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("peft", "{rate: 1, zeros: false}"), ("peft", "{seconds: null}")]
+)
+def test_a_whole_number_is_a_number_and_null_may_be_given(name, value):
+    assert discover().create("tuner", PluginChoice(name=name, params=yaml.safe_load(value)))
 
 
 def test_a_named_file_must_work(tmp_path):

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..errors import BenchError
+from ..parameters import parameters
 from ..recipe import SLOTS, TEXTS, Recipe, validate
-from ..registry import Registry, parameters
+from ..registry import Registry
 from ..report.ablation import TAKEN
 from .factors import Factor, check_apart
 

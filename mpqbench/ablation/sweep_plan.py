@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import BenchError, unknown
+from ..parameters import parameters
 from ..recipe import SLOTS, Protocol, Recipe
-from ..registry import Registry, parameters
+from ..registry import Registry
 from .factors import FIELDS, Factor, Level
 from .plan import Cell, changed, content_of
 

@@ -30,8 +30,8 @@ def info(name: str, plugins: tuple[Path, ...]) -> None:
 
 
 def _describe(plugin: Any) -> list[str]:
+    from ..parameters import parameters
     from ..recipe import Recipe
-    from ..registry import parameters
 
     if isinstance(plugin, Recipe):
         fields = plugin.model_dump(mode="json")

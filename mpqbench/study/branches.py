@@ -12,6 +12,7 @@ from ..errors import BenchError
 from ..models.groups import Group, layer_groups, linear_layer
 from ..models.loading import DiTModel
 from ..models.statistics import StatisticsStore
+from ..parameters import parameters
 from ..progress import Reporter
 from ..quant.apply import TRAINED_STEPS
 from ..quant.build import Builder
@@ -20,7 +21,7 @@ from ..quant.ranges import Clock
 from ..quant.storage import packed_bytes
 from ..recipe import Job, PluginChoice, digest_of
 from ..records.store import write_atomic
-from ..registry import Registry, parameters
+from ..registry import Registry
 from ..report.branches import branch_figure, branch_markdown
 from ..report.style import save
 from ..resources import Resources

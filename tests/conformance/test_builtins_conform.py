@@ -8,8 +8,9 @@ from __future__ import annotations
 import pytest
 
 from mpqbench.conformance import KINDS, checks
+from mpqbench.parameters import parameters
 from mpqbench.recipe import SLOTS, PluginChoice
-from mpqbench.registry import discover, parameters
+from mpqbench.registry import discover
 
 # Promises do not wait for convergence.
 FEW = {"iterations": 10, "proposals": 4, "trials": 60, "draws": 100}
