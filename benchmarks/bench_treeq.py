@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, DiTPipeline, DiTTransformer2DModel
 
 from mpqbench.memory import keep_freed_memory
+from mpqbench.models.zoo import CONFIGURATIONS, RANDOM_PREFIX
 from mpqbench.progress import reporter
 from mpqbench.recipe import Suite
 from mpqbench.records.schema import JobRecord
@@ -30,37 +30,23 @@ BLOCKS = int(os.environ.get("BLOCKS", "28"))
 INPUTS = int(os.environ.get("INPUTS", "128"))
 EVALUATIONS = float(os.environ.get("EVALUATIONS", "0"))
 STEPS = 10  # what TreeQ's objective sums errors over
+MODEL = f"dit-xl-2-{BLOCKS}-blocks"
+CONFIGURATIONS[MODEL] = CONFIGURATIONS["dit-xl-2-256"] | {"num_layers": BLOCKS}
 
 UNIFORM = {"base": "treeq", "name": "treeq", "searcher": "uniform", "environment": "clean"}
 SEARCHED = {"base": "treeq", "name": "treeq", "evaluations": EVALUATIONS}
 METHODS = {"treeq": SEARCHED if EVALUATIONS else UNIFORM, "svdquant": "svdquant", "gptq": "gptq"}
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A pipeline with the transformer of DiT-XL/2 at 256 pixels and hardly any autoencoder."""
-    path = tmp_path_factory.mktemp("dit-xl-2")
-    torch.manual_seed(0)
-    transformer = DiTTransformer2DModel(
-        num_attention_heads=16, attention_head_dim=72, in_channels=4, out_channels=8,
-        num_layers=BLOCKS, sample_size=32, patch_size=2, num_embeds_ada_norm=1000,
-        norm_type="ada_norm_zero", norm_elementwise_affine=False, activation_fn="gelu-approximate",
-        attention_bias=True,
-    )  # fmt: skip
-    vae = AutoencoderKL(latent_channels=4, block_out_channels=(4,), norm_num_groups=4)
-    scheduler = DDIMScheduler(1000, 1e-4, 2e-2, "linear", clip_sample=False)
-    DiTPipeline(transformer, vae, scheduler).save_pretrained(path)
-    keep_freed_memory()
-    return path
-
-
-def one_pass(model: Path, method: str, out: Path) -> JobRecord:
+def one_pass(method: str, out: Path) -> JobRecord:
     """The record of ``method``, with nothing left over from another."""
     suite = Suite.model_validate({
-        "name": "pass", "models": [str(model)], "methods": [METHODS[method]], "budgets": ["W4A4"],
+        "name": "pass", "models": [RANDOM_PREFIX + MODEL], "methods": [METHODS[method]],
+        "budgets": ["W4A4"],
         "protocol": {"base": "quick", "images": 1, "steps": STEPS, "micro_batch": 8,
                      "calibration": INPUTS, "features": "none"},
     })  # fmt: skip
+    keep_freed_memory()
     registry, store = discover(), RecordStore(out)
     resources = Resources(registry, DEVICE, 1, out / "calibration")
     records = run_suite(plan(suite, registry, DEVICE), resources, store, reporter(), fresh=False)
@@ -71,10 +57,8 @@ def one_pass(model: Path, method: str, out: Path) -> JobRecord:
 
 @pytest.mark.benchmark(group="post-training pass, W4A4")
 @pytest.mark.parametrize("method", METHODS)
-def bench_pass(benchmark, folder, tmp_path, method):
-    if DEVICE.startswith("cuda"):
-        torch.cuda.reset_peak_memory_stats()
-    record = benchmark.pedantic(one_pass, (folder, method, tmp_path / method), rounds=1)
+def bench_pass(benchmark, tmp_path, method):
+    record = benchmark.pedantic(one_pass, (method, tmp_path / method), rounds=1)
     stages = {stage: record.seconds[stage] for stage in ("calibrate", "search", "quantize")}
     benchmark.extra_info |= {
         "device": DEVICE,

@@ -192,8 +192,12 @@ class Suite(Frozen):
 
     @property
     def named(self) -> dict[str, str | dict[str, Any]]:
-        """The methods by name."""
-        return {_name_of(method): method for method in self.methods}
+        """The methods by name. Raises BenchError where two have the same."""
+        names = [_name_of(method) for method in self.methods]
+        for name in names:
+            if names.count(name) > 1:
+                raise BenchError(f"suite '{self.name}' names two methods '{name}'")
+        return dict(zip(names, self.methods, strict=True))
 
 
 def _name_of(method: str | dict[str, Any]) -> str:

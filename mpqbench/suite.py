@@ -23,11 +23,8 @@ def plan(suite: Suite, registry: Registry, device: str) -> list[Job]:
 
     Plugins are built here once, so that a mistake in a recipe shows before anything is run.
     """
-    recipes = [registry.method(spec) for spec in suite.methods]
-    names = [recipe.name for recipe in recipes]
+    recipes = [registry.method(spec) for spec in suite.named.values()]
     for recipe in recipes:
-        if names.count(recipe.name) > 1:
-            raise BenchError(f"suite '{suite.name}' names two methods '{recipe.name}'")
         _check(recipe, registry, suite.protocol)
     budgets = [Budget.parse(text) for text in suite.budgets]
     axes = {"model": suite.models, "seed": suite.seeds, "budget": [str(b) for b in budgets]}

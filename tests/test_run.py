@@ -248,6 +248,7 @@ def test_a_failed_job_is_run_again(run, tmp_path, bad_plugins):
         (["run", "--reference", "nowhere.npz"], "nowhere.npz"),
         (["run", "smoke", "--method", "treeq"], "'treeq': its objective has span 10, and protocol"),
         (["run", "--method", "treeq-peft", "--steps", "5"], "no more than 5 sampling steps"),
+        (["run", "--method", "rtn", "--method", "rtn"], "names two methods 'rtn'"),
         (["run", "--seeds", "0,1,0"], "suite 'quick' names seed 0 twice"),
         (["run", "--budget", "W4A4", "--budget", "w4a4"], "names budget W4A4 twice"),
         (["ablate", "gptq", "--seeds", "3,3"], "names seed 3 twice"),
