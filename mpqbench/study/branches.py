@@ -29,7 +29,14 @@ from ..stages import calibrate
 from .branch_errors import NONE, STORED, Comparison, Row, Variant
 from .jobs import Session
 
-BRANCHES = tuple(PluginChoice(name=name) for name in ("low-rank", "monarch", "sparse", "h-svd"))
+BRANCHES = (
+    PluginChoice(name="low-rank"),
+    PluginChoice(name="monarch"),
+    PluginChoice(name="monarch", params={"permutation": "energy"}),
+    PluginChoice(name="monarch", params={"permutation": "spread"}),
+    PluginChoice(name="sparse"),
+    PluginChoice(name="h-svd"),
+)
 _SIZES = ("like_rank", "rank")  # parameters that size a branch, the first one that it has
 _OTHER_SIZES = ("ratio", "grid", "density")  # instead of these, where `--branch` gives one
 

@@ -210,13 +210,16 @@ def test_summaries_by_hand():
 
 def test_what_is_compared_without_being_told():
     every = variants(Plan(plan_of("model").job), discover())
-    names = ["low-rank", "monarch", "sparse", "h-svd"]
+    permuted = [f"monarch permutation={by}" for by in ("energy", "spread")]
+    names = ["low-rank", "monarch", *permuted, "sparse", "h-svd"]
     wanted = itertools.product((2, 4, 8), names, (False, True))
     assert [(v.rank, v.name, v.weighted) for v in every] == list(wanted)
     sized = {v.name: v.choice.params for v in every if v.rank == 4 and v.weighted}
     common = {"bits": 8, "weighted": True}
     assert sized["low-rank"] == {"rank": 4, **common}
-    assert all(sized[name] == {"like_rank": 4, **common} for name in names[1:])
+    for name in names[1:]:
+        by = {"permutation": name.split("=")[1]} if name in permuted else {}
+        assert sized[name] == {"like_rank": 4, **common, **by}
 
 
 def test_the_command_writes_tables_and_a_figure(mpqbench, tmp_path, monkeypatch):
