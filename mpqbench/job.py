@@ -120,8 +120,10 @@ def _run(
                 curve = tune(job, quantized, groups, lessons, resources)
                 curve.write(store.trace_path(job.id, "tuning"))
         if held is not None:
-            error = held.mse(model.transformer, protocol.micro_batch, job.device)
-            found.scores["output_mse"] = Score(value=error)
+            errors = held.mse(model.transformer, protocol.micro_batch, job.device)
+            noise = errors[: model.latent_shape[0]]
+            found.scores["output_mse"] = Score(value=float(errors.mean()))
+            found.scores["noise_mse"] = Score(value=float(noise.mean()))
         sampler = Sampler(model, protocol, job.seed, job.device)
         report = count_cost(job, model, groups, allocation, quantized, sampler.guidance_passes)
         found.costs, found.allocation = costs_of(report, job), summary_of(allocation, report)

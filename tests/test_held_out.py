@@ -37,9 +37,10 @@ def test_the_error_is_the_mean_squared_difference(model):
     with torch.inference_mode():
         whole = model.transformer(inputs.latents, inputs.times, inputs.classes).sample
     torch.testing.assert_close(outputs, whole)
-    assert HeldOut(inputs, outputs).mse(model.transformer, 3, "cpu") == 0.0
-    shifted = HeldOut(inputs, outputs + 0.5)
-    assert shifted.mse(model.transformer, 8, "cpu") == pytest.approx(0.25, rel=1e-5)
+    assert HeldOut(inputs, outputs).mse(model.transformer, 3, "cpu").tolist() == [0.0] * 8
+    offsets = torch.arange(8)[:, None, None] / 4
+    shifted = HeldOut(inputs, outputs + offsets).mse(model.transformer, 8, "cpu")
+    assert shifted.tolist() == pytest.approx([(at / 4) ** 2 for at in range(8)], rel=1e-5)
 
 
 def test_they_are_made_once_and_read_again(model, tmp_path):

@@ -150,7 +150,7 @@ def lessons_for(case: Case) -> Lessons:
 def held_out_error(pupil: Pupil, lessons: Lessons) -> float:
     """Mean squared error of the student on the held-out inputs. Raises Diverged."""
     held = HeldOut(lessons.held_out.inputs, lessons.held_out.outputs)
-    return held.mse(pupil.model, JUDGED, "cpu")
+    return float(held.mse(pupil.model, JUDGED, "cpu").mean())
 
 
 def rows(transformer: Any, count: int, seed: int) -> Trajectories:

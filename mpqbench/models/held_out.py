@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,17 +21,17 @@ class HeldOut:
     inputs: CalibrationSet
     outputs: torch.Tensor
 
-    def mse(self, transformer: Any, batch: int, device: str) -> float:
-        """Mean squared difference of what ``transformer`` gives to ``outputs``, float64.
+    def mse(self, transformer: Any, batch: int, device: str) -> torch.Tensor:
+        """Mean squared errors (channels,) of what ``transformer`` gives, float64.
 
-        Over all output channels: the predicted noise, and the variance where it is learned. Raises
-        Diverged where an output is not finite.
+        The first channels are the predicted noise, the others the variance where it is learned.
+        Raises Diverged where an output is not finite.
         """
         given = evaluate(transformer, self.inputs, batch, device)
-        error = float((given.double() - self.outputs.double()).square().mean())
-        if not math.isfinite(error):
+        errors = (given.double() - self.outputs.double()).square().mean((0, 2, 3))
+        if not errors.isfinite().all():
             raise Diverged("the output of the transformer on held-out inputs is not finite")
-        return error
+        return errors
 
 
 def held_out(

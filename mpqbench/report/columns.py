@@ -105,6 +105,7 @@ LEADERBOARD = (
     Column("n_images", "N", "text"),
     Column("fingerprint", "fingerprint", "text"),
     Column("metric_fingerprint", "metric fingerprint", "text"),
+    Column("noise_mse", "noise MSE", "score", "lower", ".3g", view="full"),
     Column("rank", "rank", "rank", "lower", ".0f", view="full"),
     Column("ties", "ties", "text"),
     Column("mean_weight_bits", "weight bits", "cost", "lower"),
