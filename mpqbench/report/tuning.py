@@ -110,7 +110,7 @@ def tuning(model: str, found: Mapping[str, Sequence[Course]]) -> Figure:
             axes.set_title(f"{model}, {budget}", loc="left")
         for axes in panels[len(found) :]:
             axes.remove()
-        figure.supylabel("loss: mean squared error of the output", fontsize=8)
+        figure.supylabel("loss, in units of the tuner's weighting", fontsize=8)
         legend_above(figure, _handles(figure, looks), width)
         every = [own for panel in found.values() for own in panel]
         note_below(figure, _note(every), width)
