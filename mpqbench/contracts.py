@@ -188,7 +188,9 @@ class Branch(Protocol):
 
     The harness alternates fitting M and rounding what M leaves for up to ``iterations`` rounds,
     from the weight itself or, with ``init = "residual"``, from what rounding it lost. Both may be
-    missing: one round, from the weight.
+    missing: one round, from the weight. With a method ``refit(before, target, layer)`` that is
+    called in place of ``fit`` from the second round on, with the branch of the round before: what
+    ``fit`` decides by rule, such as an order of channels, has to stay for the turns to converge.
     """
 
     needs_inputs: bool = False

@@ -80,6 +80,12 @@ class Monarch(BranchSettings):
         order = self._order(target, moment, grid) if grid.permuted else None
         return project(target, grid, self.bits, moment=moment, order=order, name=layer.name)
 
+    def refit(self, before: BlockFactors, target: torch.Tensor, layer: LayerData) -> BlockFactors:
+        """The nearest Monarch matrix in the order of ``before``: sorted anew each round, its blocks
+        would hold other entries, and what rounding had made room for would be lost."""
+        own = {"moment": self.moment(layer), "order": before.order}
+        return project(target, before.grid, self.bits, **own, name=layer.name)
+
     def _order(
         self, target: torch.Tensor, moment: torch.Tensor | None, grid: Grid
     ) -> tuple[torch.Tensor, torch.Tensor]:

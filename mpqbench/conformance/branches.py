@@ -35,7 +35,8 @@ class BranchChecks:
 
     def all(self) -> list[Check]:
         """All checks."""
-        methods = [self.sizes, self.output, self.zero, self.nearer, self.finite, self.gradient]
+        methods = [self.sizes, self.output, self.zero, self.nearer, self.refit, self.finite]
+        methods += [self.gradient]
         methods += [self.deterministic, self.arguments, self.macs, self.storage, self.device]
         return [check_of(method) for method in (*methods, self.model)]
 
@@ -96,6 +97,26 @@ class BranchChecks:
                 left < whole,
                 f"{layer}: what the branch leaves has error {left:.6g}, the whole weight "
                 f"{whole:.6g}",
+            )
+
+    def refit(self) -> None:
+        """``refit``, if any, of the same target has the same size and is no farther from it."""
+        again: Any = getattr(self.plugin, "refit", None)
+        for layer in self.ordinary if again else ():
+            before, data = self._fit(layer), layer.data(self.needs_inputs)
+            with torch.no_grad():
+                target = layer.weight.clone()
+                after = attempt(layer, "refit", partial(again, before, target, data))
+                rests = [layer.weight - fitted.dense() for fitted in (before, after)]
+            expect(
+                after.size == before.size,
+                f"{layer}: refit gave a branch of {after.size}, fit one of {before.size}",
+            )
+            first, second = (squared_error(rest, data.moment) for rest in rests)
+            expect(
+                second <= first * (1 + 1e-4),
+                f"{layer}: refit leaves an error of {second:.6g}, fit {first:.6g} of the same "
+                "target",
             )
 
     def finite(self) -> None:

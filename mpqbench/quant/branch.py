@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import nn
@@ -39,13 +38,15 @@ def round_beside(
     values = alone.dequantize()
     if torch.equal(values, weight) or not torch.isfinite(values).all():
         return alone, None  # what is not finite is for the caller to name
+    again = getattr(branch, "refit", None)
     found = alternate(
         weight,
-        lambda target: _fitted(branch, target, data),
+        lambda target: _checked(branch.fit(target, data), branch, target, data),
         rounded,
         lambda combined: squared_error(combined - weight, data.moment),
         getattr(branch, "iterations", 1),
         values if getattr(branch, "init", "weight") == "residual" else None,
+        again and (lambda old, target: _checked(again(old, target, data), branch, target, data)),
     )
     return found.rounded, found.branch
 
@@ -58,7 +59,9 @@ def branch_of_rest(
     something is not finite, which is for the caller to name.
     """
     rest = weight - rounded.dequantize()
-    return _fitted(branch, rest, data) if rest.any() and rest.isfinite().all() else None
+    if not rest.any() or not rest.isfinite().all():
+        return None
+    return _checked(branch.fit(rest, data), branch, rest, data)
 
 
 def squared_error(difference: torch.Tensor, moment: torch.Tensor | None) -> float:
@@ -138,8 +141,9 @@ def operand(x: torch.Tensor, bits: int) -> torch.Tensor:
     return x + (values - x).detach() if torch.is_grad_enabled() and x.requires_grad else values
 
 
-def _fitted(branch: Branch, target: torch.Tensor, data: LayerData) -> FittedBranch:
-    fitted: Any = branch.fit(target, data)
+def _checked(
+    fitted: FittedBranch, branch: Branch, target: torch.Tensor, data: LayerData
+) -> FittedBranch:
     planned = branch.size(*target.shape)
     if fitted.size != planned:
         raise BenchError(f"layer {data.name}: its branch takes {fitted.size}, planned {planned}")

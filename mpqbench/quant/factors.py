@@ -152,6 +152,19 @@ class BlockFactors(nn.Module):
         y = outer.transpose(0, 1).reshape(*x.shape[:-1], -1)
         return y if self.places is None else y[..., self.places]
 
+    @property
+    def order(self) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """The order (rows (out,), columns (in,)) of its blocks, if any."""
+        if self.places is None and self.columns is None:
+            return None
+        device = self.left.device
+        rows = torch.arange(self.grid.out, device=device)
+        columns = torch.arange(self.grid.width, device=device)
+        return (
+            rows if self.places is None else self.places.argsort(),
+            columns if self.columns is None else self.columns,
+        )
+
     def dense(self) -> torch.Tensor:
         """The matrix (out, in)."""
         grid, (s, p) = self.grid, self.grid.block

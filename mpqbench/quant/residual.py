@@ -31,11 +31,13 @@ def alternate(
     error: Callable[[torch.Tensor], float | torch.Tensor],
     iterations: int,
     start: torch.Tensor | None = None,
+    refit: Callable[[FittedBranch, torch.Tensor], FittedBranch] | None = None,
 ) -> Alternation:
     """Alternate ``L = fit(W - R^)`` and ``R^ = rounded(W - L)``, from R^ = ``start`` or 0.
 
     ``fit`` gives the branch that approximates a matrix (out, in), for SVDQuant (arXiv 2411.05007)
-    its truncated SVD; ``rounded`` is any rounding of the rest; ``error`` judges the combined weight
+    its truncated SVD, and ``refit`` the same from the second round on, with the branch of the round
+    before it; ``rounded`` is any rounding of the rest; ``error`` judges the combined weight
     ``L + R^`` and should be finite. Stops after ``iterations`` rounds or with the first that is no
     better, and keeps the best. Raises BenchError for fewer than one round.
     """
@@ -45,7 +47,7 @@ def alternate(
     errors: list[float] = []
     rest = weight if start is None else weight - start
     for _ in range(iterations):
-        branch = fit(rest)
+        branch = fit(rest) if kept is None or refit is None else refit(kept[0], rest)
         dense = branch.dense()
         residual = rounded(weight - dense)
         values = residual.dequantize()

@@ -78,6 +78,16 @@ class Detached(Honest):
         return fitted
 
 
+class Growing(Honest):
+    def refit(self, before, target, layer):
+        return LowRank(rank=3).fit(target, layer)
+
+
+class Worse(Honest):
+    def refit(self, before, target, layer):
+        return self.fit(target / 2, layer)
+
+
 @pytest.mark.parametrize(
     ("liar", "name", "sentence"),
     [
@@ -90,6 +100,8 @@ class Detached(Honest):
         (Writing, "arguments", "it writes into target"),
         (Constant, "zero", "the branch of zero is not zero"),
         (Detached, "gradient", "has no gradient"),
+        (Growing, "refit", "refit gave a branch of BranchSize"),
+        (Worse, "refit", "of the same target"),
         (Larger, "model", "its branch takes BranchSize"),
     ],
 )
