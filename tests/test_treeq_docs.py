@@ -79,3 +79,30 @@ def test_the_page_quotes_the_development_suite(records):
         line = " | ".join([text, *cells(method, "peft-span-10")])
         assert f"| {line} |".replace("|  |", "| |") in page
     assert f"Full precision has an FD of {rows.fd['full-precision']:.3f}" in " ".join(page.split())
+
+
+def test_the_page_quotes_ten_minutes_of_training():
+    folder = ROOT / "leaderboards/tuning"
+    rows = pd.read_csv(folder / "leaderboard.csv").set_index("method")
+    page = (ROOT / "docs/tuning.md").read_text()
+    plain = rows.loc["gptq-monarch"]
+    quoted = {
+        "none": "gptq-monarch",
+        "`span: 1`, uniform weighting": "gptq-monarch-peft-single",
+        "`span: 10`, balanced weighting": "gptq-monarch-peft",
+    }
+    assert set(quoted.values()) == set(rows.index) - {"full-precision"}
+    for text, method in quoted.items():
+        row, cells = rows.loc[method], [text]
+        assert row.bitops == plain.bitops
+        if method == "gptq-monarch":
+            cells += ["", ""]
+        else:
+            (path,) = folder.glob(f"traces/*__{method}__*.tuning.parquet")
+            loss = pd.read_parquet(path).set_index("step").held_out_loss
+            cells += [f"{loss.index[-1]:,}", f"{loss.iloc[0]:.3g} → {loss.min():.3g}"]
+        for name in ("noise_mse", "output_mse"):
+            factor = "" if method == "gptq-monarch" else f"x{row[name] / plain[name]:.2f}"
+            cells += [f"{1e3 * row[name]:.1f}", factor]
+        line = " | ".join([*cells, f"{row.psnr:.1f}"])
+        assert f"| {line} |".replace("|  ", "| ") in page
