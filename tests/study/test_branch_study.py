@@ -303,5 +303,9 @@ def test_the_page_quotes_the_committed_table():
         "Monarch ÷ more bits in some rows, both fitted to the output": (MORE_BITS, True),
     }.items():
         assert f"| {words} | {ratios(monarch, other)} |" in page
+    for words, by in {"sorted": "energy", "dealt out": "spread"}.items():
+        permuted = (f"monarch permutation={by}", True)
+        words = f"Monarch, {words} by energy ÷ as it is, both fitted to the output"
+        assert f"| {words} | {ratios(permuted, monarch)} |" in page
     better = (table["low-rank", True] < table["low-rank", False]).groupby("rank").mean()
     assert (better > 0.95).all()
