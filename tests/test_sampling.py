@@ -47,6 +47,17 @@ def test_a_run_cannot_start_within_a_micro_batch(model):
         next(Sampler(model, protocol(), SEED, "cpu").batches(2, 8))
 
 
+def test_a_watched_way_is_the_same_without_an_image(model, monkeypatch):
+    sampler = Sampler(model, protocol(), SEED, "cpu")
+    whole, bare = [], []
+    list(sampler.batches(4, 11, lambda first, at, x, *_: whole.append((first, at, x.clone()))))
+    monkeypatch.delattr(Sampler, "_decode")
+    shares = sampler.watch(4, 11, lambda first, at, x, *_: bare.append((first, at, x.clone())))
+    assert list(shares) == [4, 3]
+    assert len(bare) == 2 * STEPS
+    assert all(a[:2] == b[:2] and a[2].equal(b[2]) for a, b in zip(whole, bare, strict=True))
+
+
 def test_classes_are_balanced(model):
     batch = np.concatenate([b.classes for b in Sampler(model, protocol(), 0, "cpu").batches(0, 12)])
     assert np.bincount(batch).tolist() == [4, 4, 4]

@@ -103,6 +103,6 @@ def _record(
                 times[row] = time
                 classes[row] = sampler.model.classes if null[index] else y[slot]
 
-    for batch in sampler.batches(0, count, observe=keep):
-        advance(len(batch.images))
+    for images in sampler.watch(0, count, keep):
+        advance(images)
     return CalibrationSet(torch.stack(latents), times, classes)

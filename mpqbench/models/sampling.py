@@ -82,18 +82,31 @@ class Sampler:
 
         Raises Diverged where a latent is not finite.
         """
-        size = self.protocol.micro_batch
-        if start % size:
-            raise BenchError(f"sampling must start at a multiple of {size}, not {start}")
-        for first in range(start, stop, size):
-            latents, classes = self._denoise(first, observe)
-            keep = min(size, stop - first)
+        for first, latents, classes in self._paths(start, stop, observe):
+            keep = min(len(latents), stop - first)
             yield SampleBatch(
                 first,
                 self._decode(latents)[:keep],
                 latents[:keep].float().cpu().numpy(),
                 classes[:keep].cpu().numpy(),
             )
+
+    def watch(self, start: int, stop: int, observe: Observer) -> Iterator[int]:
+        """The same for what ``observe`` sees on the way: no image is decoded, which for a large
+        autoencoder takes longer than the way. Gives the number of images of each micro-batch.
+        """
+        for first, latents, _ in self._paths(start, stop, observe):
+            yield min(len(latents), stop - first)
+
+    def _paths(
+        self, start: int, stop: int, observe: Observer | None
+    ) -> Iterator[tuple[int, torch.Tensor, torch.Tensor]]:
+        """First image, final latents and classes of every full micro-batch."""
+        size = self.protocol.micro_batch
+        if start % size:
+            raise BenchError(f"sampling must start at a multiple of {size}, not {start}")
+        for first in range(start, stop, size):
+            yield (first, *self._denoise(first, observe))
 
     @torch.inference_mode()
     def _denoise(self, first: int, observe: Observer | None) -> tuple[torch.Tensor, torch.Tensor]:

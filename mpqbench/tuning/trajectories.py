@@ -6,7 +6,6 @@ inputs, each with what full precision answers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -152,7 +151,8 @@ def _recorded(sampler: Sampler, first: int) -> Trajectories:
         share = signal[position].float().expand(len(slots))
         seen.append((x.float().cpu()[slots], times, classes, first + slots, share))
 
-    _exhaust(sampler.batches(first, first + protocol.micro_batch, observe=keep))
+    for _ in sampler.watch(first, first + protocol.micro_batch, keep):
+        pass
     latents, times, classes, images, shares = (torch.cat(part) for part in zip(*seen, strict=True))
     inputs = CalibrationSet(latents, times, classes)
     outputs = evaluate(model.transformer, inputs, protocol.micro_batch, sampler.device)
@@ -166,8 +166,3 @@ def _deal(sampler: Sampler, index: int, steps: int) -> dict[int, bool]:
     kept = deal.permutation(steps)[:KEPT_STEPS]
     guided = sampler.guidance_passes == 2
     return {int(position): guided and number % 2 == 1 for number, position in enumerate(kept)}
-
-
-def _exhaust(batches: Iterator[object]) -> None:
-    for _ in batches:
-        pass
