@@ -113,7 +113,7 @@ def test_help_has_examples(capsys, monkeypatch, verb):
 @pytest.mark.parametrize(
     ("name", "kind", "number"),
     [
-        ("low-rank", "branch", 12),
+        ("low-rank", "branch", 13),
         ("uniform", "searcher", 8),
         ("fisher", "objective", 5),
         ("eng", "environment", 7),
