@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Scale = Literal["log", "linear"]
 Runs = Mapping[tuple[str, int], JobRecord]  # by method and seed, of one budget
-RESPONSES = ("fd", "output_mse")
+RESPONSES = ("fd", "output_mse", "noise_mse")
 
 NUMBERS = (
     "effect", "low", "high", "images_low", "images_high", "seeds_low", "seeds_high"

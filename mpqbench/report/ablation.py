@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,16 @@ if TYPE_CHECKING:
 Cells = Sequence[tuple[Mapping[str, str], str]]  # levels by factor, and the method that was run
 
 _OF_IMAGES = ("fd", "sfd", "is")  # have a jackknife interval in the records
+_OF_OUTPUTS = {"output_mse": "output MSE", "noise_mse": "noise MSE"}  # vary over seeds alone
 _KNOWN = {column.name: column for column in LEADERBOARD}
+
+
+def _of_outputs() -> Iterator[Column]:
+    for name, header in _OF_OUTPUTS.items():
+        yield replace(_KNOWN[name], interval=f"{name}_std", view="brief")
+        yield Column(f"{name}_std", f"{header} std", "interval")
+
+
 _BEFORE = (
     Column("method", "method", "key"),
     Column("budget", "budget", "key", view="brief"),
@@ -29,8 +38,7 @@ _BEFORE = (
 _AFTER = (
     *(_KNOWN[name + end] for name in _OF_IMAGES for end in ("", "_ci")),
     replace(_KNOWN["fd_delta"], interval=None, view="full"),
-    replace(_KNOWN["output_mse"], interval="output_mse_std", view="brief"),
-    Column("output_mse_std", "output MSE std", "interval"),
+    *_of_outputs(),
     *(_KNOWN[name] for name in ("psnr", "ssim", "bitops", "bytes", "effective_bits", "satisfied")),
     *(_KNOWN[name] for name in ("search_evals", "seconds", "extractor", "n_images")),
     _KNOWN["metric_fingerprint"],
@@ -42,7 +50,11 @@ _SECTIONS = {
     "alone": "One level changed, all else at the base",
     "joint": "Two levels changed: beyond what each does by itself",
 }
-_HEADERS = {"output_mse": "output MSE"}
+
+
+def response_headers(extractor: str | None) -> dict[str, str]:
+    """What every response is called, the Fréchet distance after its features."""
+    return {"fd": frechet_names(extractor)[0], **_OF_OUTPUTS}
 
 
 def cell_table(cells: Cells, batches: Sequence[Sequence[JobRecord]]) -> Table:
@@ -50,7 +62,7 @@ def cell_table(cells: Cells, batches: Sequence[Sequence[JobRecord]]) -> Table:
 
     ``batches`` are records of one protocol each, which become a block of their own. Intervals of
     FD, sFD and IS are those of the seeds' jackknife intervals taken as independent,
-    ``sqrt(sum h^2) / S``; that of the output MSE is the standard deviation over seeds.
+    ``sqrt(sum h^2) / S``; that of errors of outputs is the standard deviation over seeds.
     """
     factors = tuple(Column(name, name, "key", view="brief") for name in cells[0][0])
     columns = (*_BEFORE[:2], *factors, *_BEFORE[2:], *_AFTER)
@@ -64,7 +76,7 @@ def effect_sections(effects: pd.DataFrame, extractor: str | None) -> str:
         return "No job is done: there is nothing to compare.\n"
     lines: list[str] = []
     log = effects.scale.iloc[0] == "log"
-    headers = {"fd": frechet_names(extractor)[0]} | _HEADERS
+    headers = response_headers(extractor)
     for (budget, response), own in effects.groupby(["budget", "response"], sort=False):
         lines += [f"## Effects on {headers[str(response)]} at {budget}", ""]
         for kind, title in _SECTIONS.items():
@@ -98,9 +110,10 @@ def effect_notes(effects: pd.DataFrame) -> list[str]:
         )
     else:
         notes.append(f"{most} seed{'s' * (most > 1)}: no interval over seeds (three are needed).")
-    if "output_mse" in kinds:
+    plain = [f"the {header}" for name, header in _OF_OUTPUTS.items() if name in kinds]
+    if plain:
         notes.append(
-            "The output MSE has no jackknife replicates: its intervals are over seeds alone."
+            f"No jackknife replicates of {' and '.join(plain)}: intervals are over seeds alone."
         )
     if "fd" not in kinds:
         notes.append("No feature network: there is no Fréchet distance to compare.")
@@ -168,7 +181,7 @@ def _notes(done: Sequence[JobRecord], extractor: str | None) -> tuple[str, ...]:
     notes = [
         f"Means over the seeds that are done; each has {done[0].n_images:,} images and "
         f"{done[0].protocol['calibration']} held-out inputs of its own.",
-        "± of the output MSE: standard deviation over seeds.",
+        "± of errors of outputs: standard deviation over seeds.",
     ]
     if any("fd" in record.scores for record in done):
         fd = frechet_names(extractor)[0]

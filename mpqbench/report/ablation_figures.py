@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .ablation import change_of
-from .columns import frechet_names
+from .ablation import change_of, response_headers
 from .search.drawing import (
     LOG_FROM,
     PAGE,
@@ -49,7 +48,7 @@ def write_effect_figures(
     have the value of every cell (levels of factor 1, levels of factor 2, ...), NaN where there is
     none. Returns the paths.
     """
-    headers = {"fd": frechet_names(extractor)[0], "output_mse": "output MSE"}
+    headers = response_headers(extractor)
     paths: list[Path] = []
     if effects.empty:
         return paths

@@ -36,17 +36,18 @@ def test_a_factorial_from_the_command_to_its_files(ablate, tmp_path):
         f"gptq.{a}.{b}" for a in ("none", "hadamard") for b in ("gptq", "nearest")
     ]
     assert (cells.status == "done").all()
-    mse = cells.output_mse
     effects = pd.read_csv(folder / "effects.csv")
-    assert set(effects.response) == {"output_mse"}
-    (row,) = effects[(effects.kind == "alone") & (effects.factor == "rounding")].to_dict("records")
-    assert row["effect"] == pytest.approx(mse["gptq.none.nearest"] / mse["gptq.none.gptq"])
-    assert pd.isna(row["low"])
+    assert set(effects.response) == {"output_mse", "noise_mse"}
+    alone = effects[(effects.kind == "alone") & (effects.factor == "rounding")]
+    for row in alone.to_dict("records"):
+        error = cells[row["response"]]
+        assert row["effect"] == pytest.approx(error["gptq.none.nearest"] / error["gptq.none.gptq"])
+        assert pd.isna(row["low"])
     text = (folder / "ablation.md").read_text()
     assert "1 seed: no interval over seeds" in text
     assert "No feature network" in text
     assert (folder / "ablation.tex").read_text().count(r"\checkmark") == 4
-    for name in ("effects-W3A3.pdf", "interactions-output_mse-W3A3.png"):
+    for name in ("effects-W3A3.pdf", "interactions-noise_mse-W3A3.png"):
         assert (folder / "figures/ablation" / name).stat().st_size > 0
     assert (folder / "leaderboard.csv").exists()
 

@@ -143,7 +143,7 @@ def test_markdown_says_where_intervals_come_from():
     assert re.search(r"\| environment: eng → clean \| x2 \[1\.9.*\] \| images \| 2 \|", text)
     assert "searcher: tss → greedy and environment: eng → clean" in text
     assert "2 seeds: no interval over seeds" in text
-    assert "The output MSE has no jackknife replicates" in text
+    assert "No jackknife replicates of the output MSE: intervals are over seeds alone." in text
     plain = effect_sections(
         effects_table(plan, records_of(plan, (0, 1, 2), with_fd=False), "log"), "none"
     )
