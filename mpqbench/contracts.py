@@ -191,6 +191,7 @@ class Branch(Protocol):
     missing: one round, from the weight. With a method ``refit(before, target, layer)`` that is
     called in place of ``fit`` from the second round on, with the branch of the round before: what
     ``fit`` decides by rule, such as an order of channels, has to stay for the turns to converge.
+    Neither ``before`` nor ``target`` is written into.
     """
 
     needs_inputs: bool = False

@@ -100,14 +100,22 @@ class BranchChecks:
             )
 
     def refit(self) -> None:
-        """``refit``, if any, of the same target has the same size and is no farther from it."""
+        """``refit``, if any, of the same target has the same size and is no farther from it.
+
+        The branch of before stays what it was: the harness keeps it where the new one is no better.
+        """
         again: Any = getattr(self.plugin, "refit", None)
         for layer in self.ordinary if again else ():
-            before, data = self._fit(layer), layer.data(self.needs_inputs)
+            before, data = self._new_fit(layer), layer.data(self.needs_inputs)
             with torch.no_grad():
-                target = layer.weight.clone()
-                after = attempt(layer, "refit", partial(again, before, target, data))
-                rests = [layer.weight - fitted.dense() for fitted in (before, after)]
+                target, dense = layer.weight.clone(), before.dense().clone()
+                with unmodified(layer, target=target, layer=data):
+                    after = attempt(layer, "refit", partial(again, before, target, data))
+                expect(
+                    torch.equal(before.dense(), dense),
+                    f"{layer}: refit writes into the branch of before; it must give a new one",
+                )
+                rests = [layer.weight - own for own in (dense, after.dense())]
             expect(
                 after.size == before.size,
                 f"{layer}: refit gave a branch of {after.size}, fit one of {before.size}",

@@ -83,6 +83,20 @@ class Growing(Honest):
         return LowRank(rank=3).fit(target, layer)
 
 
+class Overwriting(Honest):
+    def refit(self, before, target, layer):
+        for terms in before.parameters():
+            terms.mul_(0.5)
+        return self.fit(target, layer)
+
+
+class Consuming(Honest):
+    def refit(self, before, target, layer):
+        again = self.fit(target, layer)
+        target.zero_()
+        return again
+
+
 class Worse(Honest):
     def refit(self, before, target, layer):
         return self.fit(target / 2, layer)
@@ -102,6 +116,8 @@ class Worse(Honest):
         (Detached, "gradient", "has no gradient"),
         (Growing, "refit", "refit gave a branch of BranchSize"),
         (Worse, "refit", "of the same target"),
+        (Overwriting, "refit", "refit writes into the branch of before"),
+        (Consuming, "refit", "it writes into target"),
         (Larger, "model", "its branch takes BranchSize"),
     ],
 )
