@@ -192,7 +192,7 @@ class Suite(Frozen):
 
     @property
     def named(self) -> dict[str, str | dict[str, Any]]:
-        """The methods by name. Raises BenchError where two have the same."""
+        """The methods by name. Raises BenchError where one has none or two have the same."""
         names = [_name_of(method) for method in self.methods]
         for name in names:
             if names.count(name) > 1:
@@ -201,7 +201,12 @@ class Suite(Frozen):
 
 
 def _name_of(method: str | dict[str, Any]) -> str:
-    return method if isinstance(method, str) else str(method.get("name", method.get("base")))
+    if isinstance(method, str):
+        return method
+    if "name" not in method:
+        based = f" based on '{method['base']}'" if "base" in method else ""
+        raise BenchError(f"a method{based} needs a name of its own")
+    return str(method["name"])
 
 
 @dataclass(frozen=True)

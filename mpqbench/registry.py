@@ -132,6 +132,10 @@ class Registry:
             recipe = self.entry("method", spec).load()
             if not isinstance(recipe, Recipe):
                 raise BenchError(f"method '{spec}' is not a Recipe but {type(recipe).__name__}")
+            if recipe.name != spec:  # records and files are named after the recipe
+                raise BenchError(
+                    f"method '{spec}' is a Recipe named '{recipe.name}': name it alike"
+                )
             return recipe
         data = dict(spec)
         where = f"method '{data.get('name', '?')}'"

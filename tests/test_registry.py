@@ -148,6 +148,13 @@ def test_methods_by_name_and_by_base():
         found.method({"name": "x", "roundig": "nearest"})
 
 
+def test_a_recipe_is_named_as_it_is_registered():
+    registry = Registry()
+    registry.add("method", "x", Recipe(name="y"), "package p")
+    with pytest.raises(BenchError, match="method 'x' is a Recipe named 'y': name it alike"):
+        registry.method("x")
+
+
 def test_editing_a_plugin_changes_the_source_digest(plugin_file):
     recipe = Recipe(name="low", searcher=PluginChoice(name="lowest"))
     before = discover([plugin_file]).source_digest(recipe)

@@ -326,6 +326,22 @@ def test_a_method_named_is_the_suites_own_or_a_registered_one(mpqbench, tmp_path
     assert marks[0]["groups-peft"] == marks[1]["groups-peft"]
 
 
+@pytest.mark.parametrize(
+    ("methods", "sentence"),
+    [
+        ("[{base: rtn, name: x}, {base: rtn, name: x, rounding: gptq}]", "two methods 'x'"),
+        ("[rtn, {base: rtn, rounding: gptq}]", "based on 'rtn' needs a name of its own"),
+    ],
+)
+def test_a_suite_names_each_method_once(mpqbench, tmp_path, methods, sentence):
+    suite = tmp_path / "suite.yaml"
+    suite.write_text(f"protocol: smoke\nbudgets: [W4A4]\nmethods: {methods}\n")
+    out = ("--out", tmp_path / "out", "-n")
+    code, _, err = mpqbench("run", suite, "--method", "x", *out)
+    assert code == 2
+    assert sentence in err
+
+
 def test_list_and_info(mpqbench):
     code, out, _ = mpqbench("list")
     assert code == 0
