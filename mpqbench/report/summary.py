@@ -73,6 +73,8 @@ def _mean_row(rows: Sequence[Row]) -> dict[str, Value]:
     for column in SUMMARY:
         if column.role == "score":
             values = _numbers(done, column.name)
+            if len(values) < len(done):  # a mean of some seeds beside means of all would mislead
+                values = []
             result[column.name] = statistics.fmean(values) if values else None
             result[f"{column.name}_std"] = statistics.stdev(values) if len(values) > 1 else None
         elif column.role == "cost":
