@@ -287,6 +287,10 @@ def test_the_committed_table_is_that_of_its_rows():
 
 def test_the_page_quotes_the_committed_table():
     table = pd.read_csv(COMMITTED / "branches.csv", keep_default_na=False)
+    fits = table[~table.branch.isin(["none", MORE_BITS])].pivot(
+        index=["branch", "bits", "rank", "layer"], columns="weighted", values="error"
+    )
+    better = (fits[True] < fits[False]).groupby(["branch", "bits", "rank"]).sum()
     table = (
         table[table.bits == 3].set_index(["branch", "weighted", "rank", "layer"]).error.sort_index()
     )
@@ -307,5 +311,5 @@ def test_the_page_quotes_the_committed_table():
         permuted = (f"monarch permutation={by}", True)
         words = f"Monarch, {words} by energy ÷ as it is, both fitted to the output"
         assert f"| {words} | {ratios(permuted, monarch)} |" in page
-    better = (table["low-rank", True] < table["low-rank", False]).groupby("rank").mean()
-    assert (better > 0.95).all()
+    quoted = f"better in at least {better.min()} of 72 layers, whatever the branch"
+    assert quoted in page
