@@ -24,7 +24,7 @@ from .recipe import Job, Recipe, digest_of
 from .resources import Resources
 from .search import race
 from .search.cells import Cell
-from .search.counted import choices_within, measures, parse_choices
+from .search.counted import choices_by_group, choices_within, measures, parse_choices
 from .search.engine import Distance, Engine
 from .search.found import Found
 from .search.lazy import LazyScorer
@@ -79,7 +79,8 @@ def _search(
     try:
         found = problem.checked(searcher.search(problem))
     except Infeasible as error:
-        raise Infeasible(f"{error}{share_of(_branches(job, model, groups, resources))}") from error
+        branches = _branches(job, model, groups, resources) if job.recipe.branch_in_budget else {}
+        raise Infeasible(f"{error}{share_of(branches)}") from error
     problem.trace.delay(scorer.borrowed)
     fixed = Precision.parse(job.recipe.adaln)
     whole = Allocation({g.name: found.get(g.name, fixed) for g in groups})
@@ -89,9 +90,7 @@ def _search(
 def _branches(
     job: Job, model: DiTModel, groups: list[Group], resources: Resources
 ) -> Mapping[str, Sequence[Operator]]:
-    """What counts against the budget beside the layers, by group."""
-    if not job.recipe.branch_in_budget:
-        return {}
+    """The branches beside the layers, by group."""
     branch = resources.registry.create("branch", job.recipe.branch)
     return branch_operators(branch, skeleton(model.transformer.config), groups)
 
@@ -114,7 +113,7 @@ def search_problem(
     recipe, budget = job.recipe, job.budget
     own = choices_within(budget, parse_choices(recipe.choices, budget))
     names = part or [group.name for group in groups if group.searchable]
-    choices = dict.fromkeys(names, own)
+    branches = _branches(job, model, groups, resources)
     costs = measures(
         skeleton(model.transformer.config),
         groups,
@@ -123,8 +122,9 @@ def search_problem(
         adaln=Precision.parse(recipe.adaln),
         weight_format=recipe.weight_format,
         activation_format=recipe.activation_format,
-        branches=_branches(job, model, groups, resources),
+        branches=branches if recipe.branch_in_budget else {},
     )
+    choices = choices_by_group(own, costs[0], {g for g, ops in branches.items() if ops}, names)
     if part:
         costs = [measure.without(part, budget.precision) for measure in costs]
 

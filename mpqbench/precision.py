@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 FULL_BITS = 16  # what an operator in floating point counts in BitOPs and bytes
 LOWEST, HIGHEST = 2, 8
-_PATTERN = re.compile(r"W(\d+)A(\d+)(?:G(\d+))?", re.IGNORECASE)
+_PATTERN = re.compile(r"W(\d+)A(\d+)(?:G(\d+))?(-)?", re.IGNORECASE)
 _BOUND = re.compile(r"(\d+(?:\.\d+)?)(MB|b)", re.IGNORECASE)
 
 
@@ -27,14 +27,17 @@ class Precision:
 
     16 and 32 bits also mean floating point and are kept as ``None``. With a ``group``, printed
     ``W4A8g64``, weights have a grid for every 64 input columns and activations one per token and 64
-    channels; without one, the grids are those of the recipe's formats. In order, fewer bits come
-    first, and of the same bits the coarser grids. Raises BenchError for widths other than 2 to 8,
-    16 and 32, and for a group of no columns or of floating point.
+    channels; without one, the grids are those of the recipe's formats. A ``bare`` one, printed
+    ``W4A8-``, goes without the recipe's branch. In order, fewer bits come first, of the same bits
+    the coarser grids, and of the same grids the bare ones. Raises BenchError for widths other than
+    2 to 8, 16 and 32, for a group of no columns or of floating point, and for bare weights that are
+    not rounded, as they have no branch.
     """
 
     weight: int | None
     activation: int | None
     group: int | None = None
+    bare: bool = False
 
     def __post_init__(self) -> None:
         for name in ("weight", "activation"):
@@ -50,16 +53,24 @@ class Precision:
             raise BenchError(f"a group has at least 1 column, not {self.group}")
         if self.group is not None and self.is_full:
             raise BenchError(f"floating point has no grids, so no group of {self.group}")
+        if self.bare and self.weight is None:
+            raise BenchError("weights in floating point have no branch to leave out: drop the '-'")
 
     @classmethod
     def parse(cls, text: str) -> Precision:
-        """``W4A8`` or ``W4A8g64`` to a precision, ``FP`` to floating point; else BenchError."""
+        """``W4A8``, ``W4A8g64`` or ``W4A8-`` to a precision, ``FP`` to floating point.
+
+        Raises BenchError for anything else.
+        """
         if str(text).upper() == "FP":
             return cls(None, None)
         match = _PATTERN.fullmatch(str(text).strip())  # YAML may have made a number of it
         if match is None:
-            raise BenchError(f"'{text}' is not a precision: write W4A4, W4A8, W4A8g64, W16A8 or FP")
-        return cls(int(match[1]), int(match[2]), None if match[3] is None else int(match[3]))
+            raise BenchError(
+                f"'{text}' is not a precision: write W4A4, W4A8, W4A8g64, W4A8-, W16A8 or FP"
+            )
+        group = None if match[3] is None else int(match[3])
+        return cls(int(match[1]), int(match[2]), group, match[4] is not None)
 
     @property
     def weight_bits(self) -> int:
@@ -75,6 +86,11 @@ class Precision:
     def is_full(self) -> bool:
         """Whether nothing is quantized."""
         return self.weight is None and self.activation is None
+
+    @property
+    def branched(self) -> bool:
+        """Whether the recipe's branch, if it has one, stands beside the weights."""
+        return self.weight is not None and not self.bare
 
     def formats(
         self, weight: WeightFormat, activation: ActivationFormat
@@ -94,15 +110,15 @@ class Precision:
         return self._rank < other._rank
 
     @property
-    def _rank(self) -> tuple[int, int, float]:
+    def _rank(self) -> tuple[int, int, float, bool]:
         coarseness = math.inf if self.group is None else self.group
-        return self.weight_bits, self.activation_bits, -coarseness
+        return self.weight_bits, self.activation_bits, -coarseness, not self.bare
 
     def __str__(self) -> str:
         if self.is_full:
             return "FP"
         group = "" if self.group is None else f"g{self.group}"
-        return f"W{self.weight_bits}A{self.activation_bits}{group}"
+        return f"W{self.weight_bits}A{self.activation_bits}{group}{'-' if self.bare else ''}"
 
 
 FULL = Precision(None, None)
@@ -166,6 +182,10 @@ class Budget:
                 if precision.group is not None:
                     raise BenchError(
                         f"budget '{text}': BitOPs know no groups; bound bytes, e.g. W4A8+1.2MB"
+                    )
+                if precision.bare:
+                    raise BenchError(
+                        f"budget '{text}': a budget has no branch to leave out; drop the '-'"
                     )
             else:
                 kind = "megabytes" if match[2].upper() == "MB" else "weight_bits"

@@ -43,13 +43,14 @@ def _canonical_budget(text: str) -> str:
 PrecisionText = Annotated[str, AfterValidator(_canonical_precision)]
 
 NEIGHBOURS = "neighbours"  # among choices: what lies next to the budget's precision
+BARE_NEIGHBOURS = f"{NEIGHBOURS}-"  # the same without the recipe's branch
 
 
 def _canonical_choice(text: str) -> str:
     try:
-        return text if text == NEIGHBOURS else _canonical_precision(text)
+        return text if text in (NEIGHBOURS, BARE_NEIGHBOURS) else _canonical_precision(text)
     except ValueError as error:
-        raise ValueError(f"{error}; or write {NEIGHBOURS}") from None
+        raise ValueError(f"{error}; or write {NEIGHBOURS} or {BARE_NEIGHBOURS}") from None
 
 
 ChoiceText = Annotated[str, AfterValidator(_canonical_choice)]

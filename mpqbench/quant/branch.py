@@ -119,8 +119,8 @@ def share_of(branches: Mapping[str, Sequence[Operator]]) -> str:
         return ""
     return (
         f"; the branches alone take {sum(op.bitops for op in operators):,} BitOPs and "
-        f"{sum(op.bytes for op in operators):,} bytes of it: make them smaller, or leave them out "
-        "of the budget with branch_in_budget: false"
+        f"{sum(op.bytes for op in operators):,} bytes of it: make them smaller, offer choices "
+        "without them, like W2A2-, or leave them out of the budget with branch_in_budget: false"
     )
 
 

@@ -111,7 +111,7 @@ class Builder:
                 ),
                 source=source,
                 reader=reader,
-                branched=precision.weight is not None and self._has_branch(group, layer),
+                branched=precision.branched and self._has_branch(group, layer),
             )
             for reader, (path, layer) in enumerate(layers.items())
         ]

@@ -49,7 +49,7 @@ class Cell:
         biases = [layer.bias.detach() for layer in layers if layer.bias is not None]
         self.bias = torch.cat(biases) if biases else None
         self._forms: dict[Precision, Form] = {}
-        self._rounded: dict[tuple[int | None, WeightFormat], list[Weights]] = {}
+        self._rounded: dict[tuple[int | None, bool, WeightFormat], list[Weights]] = {}
 
     def full(self, x: torch.Tensor) -> torch.Tensor:
         """The layers as they are: input (n, tokens, in) to output (n, tokens, out of all)."""
@@ -65,7 +65,8 @@ class Cell:
     def _form(self, precision: Precision) -> Form:
         prepared = self.build.prepare(self.model, self.group, precision)
         moved = torch.cat([layer.weight for layer in prepared])
-        known = self._rounded.setdefault((precision.weight, prepared[0].data.weight_format), [])
+        key = (precision.weight, precision.branched, prepared[0].data.weight_format)
+        known = self._rounded.setdefault(key, [])
         for weights in known:
             if torch.equal(weights.moved, moved):
                 return Form(prepared[0].source, weights, self.bias)  # one copy for all

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from torch import nn
@@ -13,7 +13,7 @@ from ..errors import BenchError
 from ..formats import PER_CHANNEL, PER_TOKEN, ActivationFormat, WeightFormat
 from ..models.groups import Group, uniform_allocation
 from ..precision import FULL, Budget, Precision
-from ..recipe import NEIGHBOURS
+from ..recipe import BARE_NEIGHBOURS, NEIGHBOURS
 from .measures import Measure
 from .problem import Problem
 
@@ -59,8 +59,9 @@ def measures(
     BitOPs are of one forward of one image. Bytes are those of a group's layers and their grids;
     what the rest of the model takes is off the limit already, but for a transform's own scales,
     which the achieved cost counts. ``branches`` by group add to BitOPs and bytes of every choice
-    that rounds weights. Weight bits are summed over weights, without branches. All costs and limits
-    are whole numbers below 2^53, and what fits is what ``CostReport.satisfied`` says.
+    that rounds weights and is not bare. Weight bits are summed over weights, without branches. All
+    costs and limits are whole numbers below 2^53, and what fits is what ``CostReport.satisfied``
+    says.
     """
     beside = branches or {}
     found = [_with(_bitops(transformer, groups, budget, choices), beside, "bitops")]
@@ -100,8 +101,33 @@ def parse_choices(texts: Iterable[str], budget: Budget) -> list[Precision]:
     """The precisions of a recipe's choices, ``neighbours`` among them. Raises BenchError."""
     found: list[Precision] = []
     for text in () if budget.is_unbounded else texts:
-        found += neighbours(budget) if text == NEIGHBOURS else [Precision.parse(text)]
+        if text == NEIGHBOURS:
+            found += neighbours(budget)
+        elif text == BARE_NEIGHBOURS:
+            found += [replace(precision, bare=True) for precision in neighbours(budget)]
+        else:
+            found.append(Precision.parse(text))
     return found
+
+
+def choices_by_group(
+    own: Sequence[Precision],
+    bitops: Measure,
+    branched: Container[str],
+    groups: Iterable[str],
+) -> dict[str, tuple[Precision, ...]]:
+    """What each of ``groups`` may take of ``own``, cheapest first in ``bitops``.
+
+    For a group that is not ``branched`` a bare precision is the same as its twin, and goes where
+    both are given.
+    """
+    twins = {p for p in own if p.bare and replace(p, bare=False) in own}
+
+    def of(group: str) -> tuple[Precision, ...]:
+        kept, prices = set(own) - (set() if group in branched else twins), bitops.table[group]
+        return tuple(sorted(kept, key=lambda p: (prices[p], p)))
+
+    return {group: of(group) for group in groups}
 
 
 def neighbours(budget: Budget) -> list[Precision]:
@@ -144,10 +170,10 @@ def _bitops(
 
 
 def _with(measure: Measure, branches: Mapping[str, Sequence[Operator]], what: str) -> Measure:
-    """``measure`` and what the branches of every group take of it where weights are rounded."""
+    """``measure`` and what the branches of every group take of it, where a choice has one."""
     added = {group: sum(getattr(op, what) for op in ops) for group, ops in branches.items()}
     table = {
-        group: {p: n + (0 if p.weight is None else added.get(group, 0)) for p, n in own.items()}
+        group: {p: n + (added.get(group, 0) if p.branched else 0) for p, n in own.items()}
         for group, own in measure.table.items()
     }
     return replace(measure, table=table)

@@ -1,0 +1,164 @@
+"""Precisions without the recipe's branch: how they read, what they cost and what they compute."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from mpqbench.baselines.branches.low_rank import LowRank
+from mpqbench.baselines.branches.none import NoBranch
+from mpqbench.baselines.roundings.gptq import GPTQ
+from mpqbench.baselines.transforms.none import NoTransform
+from mpqbench.conformance.models import Calibration, tiny_transformer
+from mpqbench.cost import count
+from mpqbench.errors import BenchError
+from mpqbench.formats import ActivationFormat, WeightFormat
+from mpqbench.models.groups import layer_groups
+from mpqbench.precision import FULL, Allocation, Budget, Precision
+from mpqbench.quant.apply import quantize_model
+from mpqbench.quant.branch import branch_operators
+from mpqbench.quant.build import Builder
+from mpqbench.quant.ranges import Clock
+from mpqbench.recipe import BARE_NEIGHBOURS, Recipe, validate
+from mpqbench.search.cells import Cell
+from mpqbench.search.counted import choices_by_group, measures, parse_choices
+from mpqbench.search.measures import Measure
+
+W8A8 = Precision(8, 8)
+BRANCH = LowRank(rank=1, bits=8, weighted=True)
+FORMATS = {"weight_format": WeightFormat(), "activation_format": ActivationFormat()}
+
+
+@pytest.mark.parametrize("text", ["W4A8-", "W2A3g64-"])
+def test_it_prints_as_it_parses(text):
+    precision = Precision.parse(text.lower())
+    assert precision.bare
+    assert str(precision) == text
+    assert Allocation.from_json(Allocation({"a": precision}).to_json()) == {"a": precision}
+    assert precision != Precision.parse(text[:-1])
+
+
+def test_bare_comes_before_its_twin():
+    texts = ["W3A4", "W3A4-", "W3A4g8-", "W3A3"]
+    ordered = sorted(map(Precision.parse, texts))
+    assert list(map(str, ordered)) == ["W3A3", "W3A4-", "W3A4", "W3A4g8-"]
+
+
+@pytest.mark.parametrize("text", ["W16A8-", "W16A16-"])
+def test_weights_in_floating_point_have_none_to_leave_out(text):
+    with pytest.raises(BenchError, match="have no branch to leave out: drop the '-'"):
+        Precision.parse(text)
+
+
+def test_a_budget_is_not_bare():
+    with pytest.raises(BenchError, match="budget 'W4A4-': a budget has no branch to leave out"):
+        Budget.parse("W4A4-")
+
+
+def test_neighbours_may_be_bare():
+    both = parse_choices([BARE_NEIGHBOURS], Budget.parse("W2A2"))
+    assert set(map(str, both)) == {"W2A2-", "W2A3-", "W3A2-", "W3A3-"}
+    with pytest.raises(BenchError, match="or write neighbours or neighbours-"):
+        validate(Recipe, {"name": "x", "choices": ["neighbour-"]}, "here")
+
+
+def test_choices_are_in_the_order_of_their_price_and_twins_go_where_there_is_no_branch():
+    own = tuple(map(Precision.parse, ["W2A2", "W2A2-", "W2A3-", "W2A4-"]))
+    prices = {p: p.weight_bits * p.activation_bits + (0 if p.bare else 3) for p in own}
+    table = {"with": prices, "without": prices}
+    found = choices_by_group(own, Measure("bitops", "BitOPs", table, 9.0), {"with"}, table)
+    assert list(map(str, found["with"])) == ["W2A2-", "W2A3-", "W2A2", "W2A4-"]
+    assert list(map(str, found["without"])) == ["W2A3-", "W2A2", "W2A4-"]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny_transformer()
+
+
+def _settings(model, branch):
+    known = Calibration(model, layer_groups(model))
+    return {
+        "transform": NoTransform(),
+        "rounding": GPTQ(),
+        "branch": branch,
+        "layer_data": known.layer,
+        **FORMATS,
+    }
+
+
+def test_only_what_is_not_bare_has_a_branch_and_is_charged_for_one(model):
+    groups = layer_groups(model)
+    names = [group.name for group in groups if group.searchable]
+    pair = Precision.parse("W3A4"), Precision.parse("W3A4-")
+    own = {name: pair[at % 2] for at, name in enumerate(names)}
+    whole = own | {g.name: W8A8 for g in groups if not g.searchable}
+    with quantize_model(model, groups, whole, **_settings(model, BRANCH)) as quantized:
+        for group in groups:
+            for path in group.layers:
+                has = getattr(quantized.layers[path], "branch", None) is not None
+                assert has == (own.get(group.name) == pair[0])
+    planned = branch_operators(BRANCH, model, groups)
+    (bitops,) = measures(model, groups, Budget.parse("W3A4"), pair, branches=planned)
+    report = count(model, groups, whole, extra=quantized.operators, **FORMATS)
+    counted = sum(bitops.table[name][own[name]] for name in names)
+    assert counted == report.bitops_linear + report.branch_bitops
+    assert report.branch_bitops > 0
+
+
+def test_a_form_without_its_branch_is_that_of_a_recipe_without_branches(model):
+    """Asked for in any order: what was rounded beside a branch is not what stands alone."""
+    groups = layer_groups(model)
+    group = next(group for group in groups if group.searchable)
+
+    def form(branch, *texts):
+        settings = _settings(model, branch)
+        settings["static_ranges"], settings["clock"] = {}, Clock(1, 1000)
+        cell = Cell(model, group, Builder(**settings))
+        return [cell.at(Precision.parse(text)) for text in texts]
+
+    beside, bare = form(BRANCH, "W3A4", "W3A4-")
+    (plain,) = form(NoBranch(), "W3A4")
+    assert torch.equal(bare.weight, plain.weight)
+    assert not torch.equal(beside.weight, plain.weight)
+    x = torch.randn(2, 5, bare.weight.shape[1], generator=torch.Generator().manual_seed(0))
+    assert torch.equal(bare(x), plain(x))
+    assert not torch.equal(beside(x), plain(x))
+
+
+SUITE = """
+protocol: {base: smoke, images: 4, steps: 2, micro_batch: 4, calibration: 4, features: none}
+budgets: [W2A2, W3A3]
+methods:
+  - &own {base: rtn, name: free, branch: {name: low-rank, rank: 1, bits: 8}, searcher: tss,
+     choices: [neighbours, neighbours-]}
+  - {<<: *own, name: forced, choices: [neighbours]}
+  - {<<: *own, name: uniform, searcher: uniform}
+  - {<<: *own, name: branchless, branch: none}
+"""
+
+
+def test_a_search_decides_which_groups_have_a_branch(mpqbench, tiny_folder, tmp_path):
+    suite, out = tmp_path / "suite.yaml", tmp_path / "out"
+    suite.write_text(SUITE)
+    assert mpqbench("run", suite, "--model", tiny_folder, "--out", out)[0] == 0
+    records = {
+        (record["method"], record["budget"]): record
+        for record in map(json.loads, (p.read_text() for p in (out / "records").glob("*.json")))
+    }
+    assert records["free", "W2A2"]["allocation"]["counts"] == {"W2A2-": 8}
+    assert records["free", "W2A2"]["costs"]["branch_bitops"] == 0
+    assert records["forced", "W2A2"]["status"] == "infeasible"
+    assert "choices without them, like W2A2-" in records["forced", "W2A2"]["reason"]
+    assert records["uniform", "W3A3"]["allocation"]["counts"] == {"W3A3-": 8}
+    counts = records["branchless", "W3A3"]["allocation"]["counts"]
+    assert not any(text.endswith("-") for text in counts)
+    assert all(record["costs"]["satisfied"] for (m, _), record in records.items() if m == "free")
+
+
+def test_full_precision_is_never_bare():
+    assert not FULL.branched
+    assert Precision(4, 4).branched
+    assert not Precision(4, 4, bare=True).branched
