@@ -52,6 +52,10 @@ PLUGINS = {
         "peft": f"{_HERE}.tuners.peft:PEFT",
         "qat": f"{_HERE}.tuners.qat:QAT",
     },
+    "correction": {
+        "none": f"{_HERE}.corrections.none:NoCorrection",
+        "unbiased": f"{_HERE}.corrections.unbiased:Unbiased",
+    },
     "environment": {"clean": f"{_HERE}.environments.clean:Clean"},
     "method": {
         "full-precision": "mpqbench.recipe:FULL_PRECISION",

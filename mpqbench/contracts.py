@@ -409,3 +409,51 @@ class Tuner(Protocol):
         added and every grid that changed. The course of the training comes back.
         """
         ...
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model predicts in one sampling step, (n, c, h, w) float32 each.
+
+    ``noise`` is guided, as the sampler reads it; ``contrast`` the prediction with the class less
+    the one without, all zero where there is no guidance.
+    """
+
+    noise: torch.Tensor
+    contrast: torch.Tensor
+
+
+class FittedCorrection(Protocol):
+    """The correction of one sampling step.
+
+    ``numbers`` are the values it stores, 16 bits each, ``macs_per_value`` the multiplications for
+    one number of a latent.
+    """
+
+    numbers: int
+    macs_per_value: int
+
+    def __call__(self, prediction: Prediction, latents: torch.Tensor) -> torch.Tensor:
+        """The noise (n, c, h, w) float32 to go on with, of latents (n, c, h, w) float32."""
+        ...
+
+
+class Correction(Protocol):
+    """Gives back what quantization takes from all images alike, in the sampler, step by step.
+
+    ``images`` is how many of them it is fitted on; with 0 there is none. The harness takes the
+    steps in order: each is fitted where the corrected ones before it have led, on noise that
+    nothing else uses, and every image of a step is corrected by itself.
+    """
+
+    images: int
+
+    def fit(
+        self, latents: torch.Tensor, signal: float, full: Prediction, quantized: Prediction
+    ) -> FittedCorrection:
+        """The correction of the step whose latents (n, c, h, w) both models were given.
+
+        ``signal``, between 0 and 1, is the share of the clean image in their variance: a latent is
+        ``sqrt(signal) image + sqrt(1 - signal) noise``.
+        """
+        ...

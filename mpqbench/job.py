@@ -1,4 +1,4 @@
-"""One job, top to bottom: load, calibrate, search, quantize, tune, count, sample, score, record."""
+"""One job, top to bottom: load, calibrate, search, quantize, tune, correct, sample, score."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from . import __version__
+from .correcting import correct
 from .errors import BenchError, Diverged, Infeasible
 from .finding import find_allocation
 from .measure import Meter
@@ -124,7 +125,9 @@ def _run(
             noise = errors[: model.latent_shape[0]]
             found.scores["output_mse"] = Score(value=float(errors.mean()))
             found.scores["noise_mse"] = Score(value=float(noise.mean()))
-        sampler = Sampler(model, protocol, job.seed, job.device)
+        with meter.stage("correct"):
+            corrections = correct(job, model, quantized, resources, reporter)
+        sampler = Sampler(model, protocol, job.seed, job.device, corrections=corrections)
         report = count_cost(job, model, groups, allocation, quantized, sampler.guidance_passes)
         found.costs, found.allocation = costs_of(report, job), summary_of(allocation, report)
         title = f"sampling {job.recipe.name} {job.budget}"

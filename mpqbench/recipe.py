@@ -88,7 +88,10 @@ class PluginChoice(Frozen):
 
 TEXTS = ("name", "summary", "source", "keeps", "leaves_out")  # change no result
 # What is a plugin.
-SLOTS = ("transform", "rounding", "branch", "searcher", "objective", "environment", "tuner")
+SLOTS = (
+    "transform", "rounding", "branch", "searcher", "objective", "environment", "tuner",
+    "correction",
+)  # fmt: skip
 
 
 class Recipe(Frozen):
@@ -118,6 +121,7 @@ class Recipe(Frozen):
     objective: PluginChoice = PluginChoice(name="output-mse")
     environment: PluginChoice = PluginChoice(name="clean")
     tuner: PluginChoice = PluginChoice(name="none")
+    correction: PluginChoice = PluginChoice(name="none")
     evaluations: float | None = Field(default=None, gt=0)
     early_drop: float | None = Field(default=None, gt=0, lt=1)
     weight_format: WeightFormat = WeightFormat()

@@ -30,12 +30,13 @@ def check(
     quick: bool | None,
     plugins: tuple[Path, ...],
 ) -> None:
-    """Check the plugin NAME: transform, rounding, branch, searcher, objective, environment, tuner.
+    """Check the plugin NAME, which may be of any kind that a recipe has a slot for.
 
     A transform, rounding or branch: shapes, bits, errors, costs, hostile layers, a whole model.
     Searchers: choices, budgets, allowances, counted scores. Objectives and environments: scores and
     layers of a tiny network, alone and in batches. Tuners: errors, grids and costs of a tiny
-    quantized network, stopped and resumed. All: the same result again, nothing changed.
+    quantized network, stopped and resumed. Corrections: made-up steps. All: the same result again,
+    nothing changed.
 
     Exit code 0 where it keeps every promise, 1 where it breaks one, 2 for a mistake in the command.
 

@@ -18,7 +18,8 @@ def info(name: str, plugins: tuple[Path, ...]) -> None:
     """Show the plugin or method NAME: what it does, its parameters, where it comes from.
 
     NAME may be of any kind that 'mpqbench list' shows: a transform, rounding, branch, searcher,
-    objective, environment, tuner or method. Where several kinds share it, all of them are shown.
+    objective, environment, tuner, correction or method. Where several kinds share it, all of them
+    are shown.
     """
     from ..registry import discover
 

@@ -17,9 +17,9 @@ EXTRA_KINDS = ("suite", "protocol", "model")
 def list_plugins(kind: str | None, plugins: tuple[Path, ...]) -> None:
     """List everything there is to choose from, or what is of KIND.
 
-    KIND is transform, rounding, branch, searcher, objective, environment, tuner or method, all of
-    which plugins may add, or suite, protocol or model. A broken third-party package is named with
-    its reason and stops nothing.
+    KIND is transform, rounding, branch, searcher, objective, environment, tuner, correction or
+    method, all of which plugins may add, or suite, protocol or model. A broken third-party package
+    is named with its reason and stops nothing.
     """
     from ..errors import unknown
     from ..registry import KINDS, discover

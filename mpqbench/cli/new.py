@@ -25,7 +25,7 @@ _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 def new(kind: str, name: str, out: Path) -> None:
     """Write a working plugin NAME of KIND, and its test.
 
-    KIND is transform, rounding, branch, searcher, objective, environment or tuner.
+    KIND is transform, rounding, branch, searcher, objective, environment, tuner or correction.
 
     \b
     Examples:

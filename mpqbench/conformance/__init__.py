@@ -18,9 +18,10 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import unknown
+from ..recipe import SLOTS
 from .check import Check
 
-KINDS = ("transform", "rounding", "branch", "searcher", "objective", "environment", "tuner")
+KINDS = SLOTS
 
 
 def checks(kind: str, plugin: Any, *, quick: bool | None = None) -> list[Check]:
@@ -58,6 +59,10 @@ def checks(kind: str, plugin: Any, *, quick: bool | None = None) -> list[Check]:
         from .tuners import TunerChecks
 
         return TunerChecks(plugin, few).all()
+    if kind == "correction":
+        from .corrections import CorrectionChecks
+
+        return CorrectionChecks(plugin).all()
     from .environments import EnvironmentChecks
 
     return EnvironmentChecks(plugin).all()

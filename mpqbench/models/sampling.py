@@ -7,12 +7,13 @@ at slot ``i % m`` of micro-batch ``i // m``, and every micro-batch is run at its
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from ..contracts import FittedCorrection, Prediction
 from ..errors import BenchError, Diverged
 from ..recipe import Protocol
 from .convention import ARITHMETIC, apply_convention
@@ -44,13 +45,22 @@ def image_seed(seed: int, axis: str, index: int) -> int:
 
 
 class Sampler:
-    """Samples from a model under a protocol; the transformer may be quantized in between."""
+    """Samples from a model under a protocol; the transformer may be quantized in between.
+
+    ``corrections`` are one for every step, or none at all.
+    """
 
     def __init__(
-        self, model: DiTModel, protocol: Protocol, seed: int, device: str, axis: str = "noise"
+        self,
+        model: DiTModel,
+        protocol: Protocol,
+        seed: int,
+        device: str,
+        axis: str = "noise",
+        corrections: Sequence[FittedCorrection] = (),
     ) -> None:
         self.model, self.protocol, self.seed, self.device = model, protocol, seed, device
-        self.axis = axis
+        self.axis, self.corrections = axis, corrections
         config = model.transformer.config
         self.channels = int(config.in_channels)
         outputs = int(config.out_channels or config.in_channels)
@@ -111,17 +121,15 @@ class Sampler:
     @torch.inference_mode()
     def _denoise(self, first: int, observe: Observer | None) -> tuple[torch.Tensor, torch.Tensor]:
         """Final latents and classes of one full micro-batch."""
-        indices = range(first, first + self.protocol.micro_batch)
-        generators = [
-            torch.Generator().manual_seed(image_seed(self.seed, self.axis, i)) for i in indices
-        ]
-        shape = self.model.latent_shape
-        latents = torch.stack([torch.randn(shape, generator=g) for g in generators]).to(self.device)
-        classes = torch.tensor([i % self.model.classes for i in indices], device=self.device)
+        latents, classes, generators = self.begin(first)
         for position, time in enumerate(self.schedule.model_times):
             if observe is not None:
                 observe(first, position, latents, time, classes)
-            output = self._predict(latents, time, classes)
+            prediction, variance = self.predict(latents, time, classes)
+            noise = prediction.noise
+            if self.corrections:
+                noise = self.corrections[position](prediction, latents)
+            output = torch.cat([noise, variance], dim=1)
             latents = self.schedule.step(output, position, latents, generators)
         broken = (~torch.isfinite(latents)).flatten(1).any(1)
         if broken.any():
@@ -130,8 +138,24 @@ class Sampler:
             raise Diverged(f"the latent of image {index} is not finite after {steps} steps")
         return latents, classes
 
-    def _predict(self, latents: torch.Tensor, time: int, classes: torch.Tensor) -> torch.Tensor:
-        """Guided output float32 (n, channels or twice as many, h, w) (arXiv 2207.12598)."""
+    def begin(self, first: int) -> tuple[torch.Tensor, torch.Tensor, list[torch.Generator]]:
+        """Noise (n, c, h, w), classes (n,) and generators of the micro-batch from ``first`` on."""
+        indices = range(first, first + self.protocol.micro_batch)
+        generators = [
+            torch.Generator().manual_seed(image_seed(self.seed, self.axis, i)) for i in indices
+        ]
+        shape = self.model.latent_shape
+        latents = torch.stack([torch.randn(shape, generator=g) for g in generators]).to(self.device)
+        classes = torch.tensor([i % self.model.classes for i in indices], device=self.device)
+        return latents, classes, generators
+
+    def predict(
+        self, latents: torch.Tensor, time: int, classes: torch.Tensor
+    ) -> tuple[Prediction, torch.Tensor]:
+        """What the model predicts, guided (arXiv 2207.12598), and the channels behind it float32.
+
+        Those, (n, channels, h, w), are the variance where the model learned one, with the class.
+        """
         dtype = DTYPES[self.protocol.dtype]
         double = self.guidance_passes == 2
         if double:
@@ -139,12 +163,13 @@ class Sampler:
             latents, classes = torch.cat([latents, latents]), torch.cat([classes, null])
         times = torch.full((len(latents),), time, device=self.device)
         output = self.model.transformer(latents.to(dtype), times, classes).sample.float()
+        c, g = self.channels, self.guided
         if not double:
-            return output
+            return Prediction(output[:, :c], torch.zeros_like(output[:, :c])), output[:, c:]
         with_class, without = output.chunk(2)
-        g = self.guided
         guided = without[:, :g] + self.protocol.guidance * (with_class[:, :g] - without[:, :g])
-        return torch.cat([guided, with_class[:, g:]], dim=1)
+        noise = torch.cat([guided, with_class[:, g:c]], dim=1)
+        return Prediction(noise, with_class[:, :c] - without[:, :c]), with_class[:, c:]
 
     @torch.inference_mode()
     def _decode(self, latents: torch.Tensor) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import groupby
 from types import TracebackType
 from typing import Any
@@ -52,19 +53,33 @@ class QuantizedModel:
         self.layers = dict(layers)
         self.storage = dict(storage)
         self.operators = tuple(operators)
+        self._attention, self._clock = attention, clock
         self._undo: list[Callable[[], None]] = []
+        self._install()
+
+    def _install(self) -> None:
         try:
-            for path, module in layers.items():
+            for path, module in self.layers.items():
                 self._swap(path, module)
-            if attention is not None:
-                for block in transformer.transformer_blocks:
-                    self._attend(block.attn1, attention)
-            if clock is not None:
-                hook = transformer.register_forward_pre_hook(_tell_time(clock), with_kwargs=True)
-                self._undo.append(hook.remove)
+            if self._attention is not None:
+                for block in self.transformer.transformer_blocks:
+                    self._attend(block.attn1, self._attention)
+            if self._clock is not None:
+                hook = _tell_time(self._clock)
+                handle = self.transformer.register_forward_pre_hook(hook, with_kwargs=True)
+                self._undo.append(handle.remove)
         except BaseException:
             self.remove()
             raise
+
+    @contextmanager
+    def lifted(self) -> Iterator[None]:
+        """The transformer in full precision while inside, as it was before."""
+        self.remove()
+        try:
+            yield
+        finally:
+            self._install()
 
     def remove(self) -> None:
         """Put the very same original modules back; a second call does nothing."""

@@ -1,0 +1,1 @@
+"""Corrections of what a quantized model predicts, in the sampler."""

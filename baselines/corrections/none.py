@@ -1,0 +1,26 @@
+"""No correction: the sampler goes on with what the quantized model predicts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mpqbench.errors import BenchError
+
+if TYPE_CHECKING:
+    import torch
+
+    from mpqbench.contracts import FittedCorrection, Prediction
+
+
+@dataclass(frozen=True)
+class NoCorrection:
+    """Corrects nothing."""
+
+    images = 0
+
+    def fit(
+        self, latents: torch.Tensor, signal: float, full: Prediction, quantized: Prediction
+    ) -> FittedCorrection:
+        """Raises BenchError: what asks for no image is not fitted."""
+        raise BenchError("correction 'none' cannot be fitted")

@@ -1,0 +1,128 @@
+"""What quantization takes from a prediction systematically, given back by least squares."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from mpqbench.errors import Diverged, check_whole
+
+if TYPE_CHECKING:
+    from mpqbench.contracts import FittedCorrection, Prediction
+
+
+@dataclass(frozen=True)
+class Unbiased:
+    """Makes the predicted noise right on average, given what full precision would have predicted.
+
+    The error is taken apart as PTQD does (arXiv 2305.10657): a part that follows the prediction,
+    its mean, and the rest, which stays. PTQD's first part is a multiple of the predicted noise.
+    Ours is a sum of three, by least squares for every channel and band of spatial frequencies:
+
+        quantized - full = a image + b noise + c contrast + rest,
+
+    with the clean image that full precision predicts and its contrast between class and no class;
+    the mean of the rest is one number for each place. ``a > 0`` takes structure out of images,
+    ``c < 0`` weakens the guidance, and a squared error sees neither. The image follows from latent
+    and noise, the contrast from the quantized one, whose own loss is estimated likewise, so that
+    the sampler can solve for the noise. The error is fitted to the truth and not the truth to what
+    is known, whose noise would pull every estimate towards the mean.
+
+    ``images`` is how many it is fitted on; ``bands`` divide the sum of both frequencies of a cosine
+    transform into equal parts.
+    """
+
+    images: int = 100
+    bands: int = 5
+
+    def __post_init__(self) -> None:
+        check_whole("images", self.images)
+        check_whole("bands", self.bands)
+
+    def fit(
+        self, latents: torch.Tensor, signal: float, full: Prediction, quantized: Prediction
+    ) -> FittedCorrection:
+        """Raises Diverged where the error is as large as the prediction or is not finite."""
+        waves = Waves(latents, self.bands)
+        scale, ratio = math.sqrt(signal), math.sqrt((1 - signal) / signal)
+        latent, noise, contrast = map(waves.of, (latents, full.noise, full.contrast))
+        image = latent / scale - ratio * noise
+        error = waves.of(quantized.noise) - noise
+        fading = waves.of(quantized.contrast) - contrast
+        if not (error.isfinite().all() and fading.isfinite().all()):
+            raise Diverged("the error of a step is not finite")
+        factors = noise.new_zeros(3, *error.shape[1:])
+        offset = error.mean(0)
+        for channel in range(error.shape[1]):
+            for band in waves.bands:
+                own = [part[:, channel, band] for part in (image, noise, contrast, error)]
+                a, b, c = _least_squares([part - part.mean(0) for part in own])
+                (lost,) = _least_squares([own[2], fading[:, channel, band]])
+                kept, left = 1 + b - a * ratio, 1 + lost
+                if not (kept > 0 and left > 0):
+                    raise Diverged("the error of a step is as large as its prediction")
+                solved = torch.tensor([1, -a / scale, -c / left], device=error.device) / kept
+                factors[:, channel, band] = solved.to(factors)[:, None]
+                mean = sum(w * part.mean(0) for w, part in zip((a, b, c), own, strict=False))
+                offset[channel, band] = -(offset[channel, band] - mean) / kept
+        return Linear(waves, factors.float(), offset.float())
+
+
+def _least_squares(parts: list[torch.Tensor]) -> list[float]:
+    """Coefficients of all parts (n, frequencies) but the last in that one.
+
+    Of parts that say the same the shortest solution is taken.
+    """
+    table = torch.stack([part.flatten().cpu() for part in parts], dim=1)
+    return torch.linalg.lstsq(table[:, :-1], table[:, -1:], driver="gelsd").solution[:, 0].tolist()
+
+
+class Waves:
+    """Latents as coefficients of the orthonormal cosine transform (DCT-II) of each channel.
+
+    ``bands`` (h, w) bool, one for each, cover every coefficient once.
+    """
+
+    def __init__(self, like: torch.Tensor, bands: int) -> None:
+        height, width = like.shape[-2:]
+        self.rows, self.columns = (_cosines(n).to(like.device) for n in (height, width))
+        total = torch.arange(height)[:, None] + torch.arange(width)
+        number = (total * bands // (height + width - 1)).to(like.device)
+        self.bands = [number == band for band in number.unique()]
+
+    def of(self, values: torch.Tensor) -> torch.Tensor:
+        """Coefficients (..., h, w) of values (..., h, w), in float64."""
+        return self.rows @ values.double() @ self.columns.T
+
+    def back(self, coefficients: torch.Tensor) -> torch.Tensor:
+        """The inverse of ``of``."""
+        return self.rows.T @ coefficients @ self.columns
+
+
+def _cosines(length: int) -> torch.Tensor:
+    places = (torch.arange(length, dtype=torch.float64) + 0.5) * math.pi / length
+    waves = torch.cos(torch.arange(length)[:, None] * places) * math.sqrt(2 / length)
+    waves[0] /= math.sqrt(2)
+    return waves
+
+
+class Linear:
+    """Noise, latent and contrast, each times a factor for each channel and band, and an offset.
+
+    ``factors`` (3, c, h, w) and ``offset`` (c, h, w) are of coefficients.
+    """
+
+    def __init__(self, waves: Waves, factors: torch.Tensor, offset: torch.Tensor) -> None:
+        self._waves, self._factors, self._offset = waves, factors, offset
+        channels, height, width = offset.shape
+        self.numbers = 3 * channels * len(waves.bands) + offset.numel()
+        self.macs_per_value = 4 * (height + width) + 3  # three transforms, and one back
+
+    def __call__(self, prediction: Prediction, latents: torch.Tensor) -> torch.Tensor:
+        """The corrected noise (n, c, h, w)."""
+        parts = (prediction.noise, latents, prediction.contrast)
+        terms = (f * self._waves.of(part) for f, part in zip(self._factors, parts, strict=True))
+        return self._waves.back(sum(terms, self._offset.double())).to(latents.dtype)

@@ -1,0 +1,181 @@
+"""The correction slot of a recipe, through ``mpqbench run``, and in the sampler."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from mpqbench.baselines.roundings.nearest import Nearest
+from mpqbench.baselines.transforms.none import NoTransform
+from mpqbench.contracts import LayerData, Prediction
+from mpqbench.formats import ActivationFormat, WeightFormat
+from mpqbench.models.groups import layer_groups, uniform_allocation
+from mpqbench.models.loading import load_model
+from mpqbench.models.sampling import Sampler
+from mpqbench.precision import Precision
+from mpqbench.quant.apply import quantize_model
+from mpqbench.recipe import PROTOCOLS
+
+SUITE = """
+name: corrected
+protocol: {base: smoke, images: 8, steps: 3, micro_batch: 4, calibration: 4, features: none}
+budgets: [W3A3]
+methods:
+  - rtn
+  - {base: rtn, name: corrected, correction: {name: unbiased, images: 12}}
+"""
+
+
+@pytest.fixture
+def run(mpqbench, tiny_folder, tmp_path):
+    """Runs a suite into ``tmp_path/NAME``; gives (code, stderr)."""
+
+    def call(*arguments, out="out", text=SUITE):
+        suite = tmp_path / "corrected.yaml"
+        suite.write_text(text)
+        code, _, err = mpqbench(
+            "run", suite, "--model", tiny_folder, "--out", tmp_path / out, *arguments
+        )
+        return code, err
+
+    return call
+
+
+def record(folder, method):
+    (path,) = (folder / "records").glob(f"*__{method}__*")
+    return json.loads(path.read_text())
+
+
+def latents(folder, method):
+    (path,) = (folder / "samples").glob(f"*__{method}__*")
+    return np.concatenate([np.load(shard)["latents"] for shard in sorted(path.glob("*.npz"))])
+
+
+def test_a_corrected_job_is_counted_and_closer_to_full_precision(run, tmp_path):
+    code, _ = run()
+    assert code == 0
+    plain, own = record(tmp_path / "out", "rtn"), record(tmp_path / "out", "corrected")
+    assert own["seconds"]["correct"] > 0
+    # 3 steps of 4 channels: 5 bands with 3 factors, 8 x 8 offsets, 2 bytes each.
+    assert own["costs"]["bytes"] - plain["costs"]["bytes"] == 3 * 4 * (5 * 3 + 64) * 2
+    macs = (4 * (8 + 8) + 3) * 4 * 64
+    assert own["costs"]["bitops"] - plain["costs"]["bitops"] == macs * 256
+    assert own["costs"]["bitops_linear"] == plain["costs"]["bitops_linear"]
+    # The error of single forwards is of the model and knows no sampler.
+    assert own["scores"]["noise_mse"] == plain["scores"]["noise_mse"]
+    errors = [
+        np.square(latents(tmp_path / "out", m) - latents(tmp_path / "out", "full-precision"))
+        for m in ("corrected", "rtn")
+    ]
+    assert errors[0].mean() < errors[1].mean()
+
+
+def test_the_same_again_whatever_else_there_is(run, tmp_path):
+    run()
+    run("--method", "corrected", "--images", "4", out="again")
+    few = latents(tmp_path / "again", "corrected")
+    np.testing.assert_array_equal(few, latents(tmp_path / "out", "corrected")[:4])
+
+
+def test_mistakes_are_one_sentence(run):
+    code, err = run(text=SUITE.replace("images: 12", "images: none"))
+    assert code == 2
+    assert "correction 'unbiased'" in err
+    assert "images" in err
+    code, err = run(text=SUITE.replace("correction: {name: unbiased, images: 12}", "corection: x"))
+    assert code == 2
+    assert "did you mean 'correction'" in err
+
+
+@pytest.fixture
+def quantized(tiny_folder):
+    """A tiny model at W3A3, quantized while the test runs."""
+    model = load_model(str(tiny_folder))
+    groups = layer_groups(model.transformer)
+    handle = quantize_model(
+        model.transformer,
+        groups,
+        uniform_allocation(groups, Precision(3, 3), Precision(8, 8)),
+        transform=NoTransform(),
+        rounding=Nearest(),
+        weight_format=WeightFormat(),
+        activation_format=ActivationFormat(),
+        layer_data=lambda path: LayerData(path, 0, 0),
+        attention_bits=4,
+    )
+    with handle:
+        yield model, handle
+
+
+PROTOCOL = PROTOCOLS["smoke"].model_copy(update={"micro_batch": 4})
+
+
+def output(model):
+    with torch.no_grad():
+        x = torch.linspace(-1, 1, 256).view(1, 4, 8, 8)
+        return model.transformer(x, torch.tensor([10]), torch.tensor([1])).sample
+
+
+def test_a_lifted_model_is_full_precision_for_a_while(quantized, tiny_folder):
+    model, handle = quantized
+    wanted, own = output(load_model(str(tiny_folder))), output(model)
+    with handle.lifted():
+        assert torch.equal(output(model), wanted)
+    assert torch.equal(output(model), own)
+    with pytest.raises(RuntimeError, match="inside"), handle.lifted():
+        raise RuntimeError("inside")
+    assert torch.equal(output(model), own)
+    handle.remove()
+    assert torch.equal(output(model), wanted)
+
+
+def test_a_prediction_is_guided_and_has_its_contrast(quantized):
+    """Against single forwards; the original convention guides three of the four channels."""
+    model, _ = quantized
+    sampler = Sampler(model, PROTOCOL, 0, "cpu")
+    x, classes, _ = sampler.begin(0)
+    found, variance = sampler.predict(x, 500, classes)
+    with torch.no_grad():
+        times = torch.full((4,), 500)
+        with_class = model.transformer(x, times, classes).sample
+        without = model.transformer(x, times, torch.full((4,), model.classes)).sample
+    wanted = with_class[:, :4].clone()
+    wanted[:, :3] = without[:, :3] + 1.5 * (with_class - without)[:, :3]
+    close = {"atol": 1e-5, "rtol": 1e-5}
+    torch.testing.assert_close(found.noise, wanted, **close)
+    torch.testing.assert_close(found.contrast, (with_class - without)[:, :4], **close)
+    torch.testing.assert_close(variance, with_class[:, 4:], **close)
+
+
+def test_without_guidance_there_is_no_contrast(quantized):
+    model, _ = quantized
+    sampler = Sampler(model, PROTOCOL.model_copy(update={"guidance": 1.0}), 0, "cpu")
+    x, classes, _ = sampler.begin(0)
+    found, _ = sampler.predict(x, 500, classes)
+    assert not found.contrast.any()
+
+
+class Recorder:
+    """A correction that changes nothing and remembers at which step it was asked."""
+
+    numbers, macs_per_value = 0, 0
+
+    def __init__(self, step, calls):
+        self.step, self.calls = step, calls
+
+    def __call__(self, prediction: Prediction, latents: torch.Tensor) -> torch.Tensor:
+        self.calls.append(self.step)
+        return prediction.noise
+
+
+def test_every_step_has_its_own(quantized):
+    model, _ = quantized
+    calls: list[int] = []
+    steps = [Recorder(step, calls) for step in range(PROTOCOL.steps)]
+    plain = next(Sampler(model, PROTOCOL, 0, "cpu").batches(0, 4))
+    own = next(Sampler(model, PROTOCOL, 0, "cpu", corrections=steps).batches(0, 4))
+    assert calls == list(range(PROTOCOL.steps))
+    np.testing.assert_array_equal(own.latents, plain.latents)

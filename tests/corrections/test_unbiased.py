@@ -1,0 +1,142 @@
+"""``unbiased`` against errors that are planted, and least squares done another way."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import scipy.fft
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mpqbench.baselines.corrections.unbiased import Unbiased, Waves
+from mpqbench.conformance.corrections import sample_step
+from mpqbench.contracts import Prediction
+from mpqbench.errors import BenchError, Diverged
+
+SIGNAL = 0.4
+RATIO = ((1 - SIGNAL) / SIGNAL) ** 0.5
+
+
+def planted(a, b, c, lost, offset=0.0, rest=0.0, signal=SIGNAL, seed=0):
+    """A step whose error has these coefficients in every channel, and independent noise."""
+    step = sample_step(signal, guided=True, seed=seed)
+    full = step.full
+    image = (step.latents - (1 - signal) ** 0.5 * full.noise) / signal**0.5
+    generator = torch.Generator().manual_seed(seed + 100)
+    wild = rest * torch.randn(image.shape, generator=generator)
+    error = a * image + b * full.noise + c * full.contrast + offset + wild
+    quantized = Prediction(full.noise + error, (1 + lost) * full.contrast)
+    return replace(step, quantized=quantized)
+
+
+def corrected(step, **parameters):
+    fitted = Unbiased(**parameters).fit(step.latents, step.signal, step.full, step.quantized)
+    return fitted(step.quantized, step.latents)
+
+
+small = st.floats(-0.2, 0.2)
+
+
+@given(a=small, b=small, c=small, lost=small, offset=small, bands=st.integers(1, 8))
+@settings(max_examples=40, deadline=None)
+def test_an_error_of_its_form_is_taken_away_whole(a, b, c, lost, offset, bands):
+    step = planted(a, b, c, lost, offset)
+    found = corrected(step, bands=bands)
+    torch.testing.assert_close(found, step.full.noise, atol=2e-5, rtol=1e-5)
+
+
+def test_an_error_of_one_band_leaves_the_others_alone():
+    step = sample_step(SIGNAL, guided=True)
+    image = (step.latents - (1 - SIGNAL) ** 0.5 * step.full.noise) / SIGNAL**0.5
+    waves = Waves(image, 5)
+    fine = waves.of(image) * waves.bands[-1]
+    noise = step.full.noise + 0.1 * waves.back(fine).float()
+    step = replace(step, quantized=Prediction(noise, step.full.contrast))
+    torch.testing.assert_close(corrected(step), step.full.noise, atol=2e-5, rtol=1e-5)
+    coarse = corrected(step, bands=1) - step.full.noise
+    assert float(coarse.abs().max()) > 0.01
+
+
+def test_what_is_left_does_not_follow_what_full_precision_predicts():
+    step = planted(0.05, -0.02, -0.1, -0.1, 0.01, rest=0.2)
+    before = step.quantized.noise - step.full.noise
+    after = corrected(step) - step.full.noise
+    image = (step.latents - (1 - SIGNAL) ** 0.5 * step.full.noise) / SIGNAL**0.5
+    assert slope(before, image) == pytest.approx(0.05, abs=0.01)
+    assert abs(slope(after, image)) < 0.01
+    assert float(after.mean(0).abs().max()) < 1e-5
+    # It makes right on average, and therefore not smaller: what is independent stays.
+    assert float(after.std()) > 0.2
+
+
+def slope(error, image):
+    """Least squares through numpy, at each place less the mean over images."""
+    error, image = ((part - part.mean(0)).double().numpy().ravel() for part in (error, image))
+    return float(np.dot(error, image) / np.dot(image, image))
+
+
+def test_coefficients_are_those_of_least_squares_done_another_way():
+    """One band: from factors of noise, latent and contrast back to a, b and c, against numpy."""
+    step = planted(0.04, 0.03, -0.08, -0.1, rest=0.1)
+    fitted = Unbiased(bands=1).fit(step.latents, SIGNAL, step.full, step.quantized)
+    image = (step.latents - (1 - SIGNAL) ** 0.5 * step.full.noise) / SIGNAL**0.5
+    zeros = torch.zeros_like(step.latents)
+    unit = torch.ones_like(zeros)
+
+    def factor(noise, latents, contrast):
+        base = fitted(Prediction(zeros, zeros), zeros)
+        return (fitted(Prediction(noise, contrast), latents) - base)[0, :, 0, 0].double().numpy()
+
+    of_noise, of_latent = factor(unit, zeros, zeros), factor(zeros, unit, zeros)
+    of_contrast = factor(zeros, zeros, unit)
+    a = -of_latent / of_noise * SIGNAL**0.5
+    b = 1 / of_noise - 1 + a * RATIO
+    error = step.quantized.noise - step.full.noise
+    for channel in range(4):
+        parts = [part[:, channel] for part in (image, step.full.noise, step.full.contrast, error)]
+        table = np.stack([(p - p.mean(0)).double().numpy().ravel() for p in parts], axis=1)
+        wanted = np.linalg.solve(table[:, :3].T @ table[:, :3], table[:, :3].T @ table[:, 3])
+        kept = step.quantized.contrast[:, channel].double().numpy().ravel()
+        whole = step.full.contrast[:, channel].double().numpy().ravel()
+        left = np.dot(kept, whole) / np.dot(whole, whole)
+        found = [a[channel], b[channel], -of_contrast[channel] / of_noise[channel] * left]
+        np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (4, 6), (5, 3)])
+def test_waves_are_scipys_cosine_transform(shape):
+    values = torch.randn(3, 2, *shape, generator=torch.Generator().manual_seed(1))
+    waves = Waves(values, 4)
+    wanted = scipy.fft.dctn(values.double().numpy(), axes=(2, 3), norm="ortho")
+    np.testing.assert_allclose(waves.of(values).numpy(), wanted, atol=1e-12)
+    torch.testing.assert_close(waves.back(waves.of(values)).float(), values)
+    assert sum(band.int() for band in waves.bands).eq(1).all()
+
+
+def test_more_bands_than_frequencies_are_as_many_as_there_are():
+    assert len(Waves(torch.zeros(1, 1, 2, 2), 50).bands) == 3
+
+
+def test_what_it_stores_and_does_is_counted():
+    step = sample_step(SIGNAL, guided=True)
+    fitted = Unbiased(bands=2).fit(step.latents, SIGNAL, step.full, step.quantized)
+    assert fitted.numbers == 3 * 4 * 2 + 4 * 6 * 6
+    assert fitted.macs_per_value == 4 * (6 + 6) + 3
+
+
+@pytest.mark.parametrize(
+    "error", [{"a": 1.0}, {"b": -1.5}, {"lost": -1.2}, {"offset": float("inf")}]
+)
+def test_an_error_as_large_as_the_prediction_diverges(error):
+    own = dict.fromkeys(("a", "b", "c", "lost"), 0.0) | error
+    with pytest.raises(Diverged):
+        corrected(planted(**own))
+
+
+@pytest.mark.parametrize("parameters", [{"images": 0}, {"bands": 0}, {"bands": 2.5}])
+def test_parameters_are_whole_numbers(parameters):
+    with pytest.raises(BenchError, match=next(iter(parameters))):
+        Unbiased(**parameters)
