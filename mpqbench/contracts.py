@@ -423,6 +423,29 @@ class Prediction:
     contrast: torch.Tensor
 
 
+@dataclass(frozen=True)
+class CorrectionStep:
+    """One sampling step of some images, as the quantized model and full precision take it.
+
+    Both began with the same noise. ``latents`` (n, c, h, w) float32 is where the corrected steps
+    before this one have led, ``quantized`` what the quantized model predicts there and ``full``
+    what full precision predicts there. ``path`` is where full precision's own way has led,
+    ``path_full`` what it predicts there, and ``wanted`` (n, c, h, w) the noise that would take
+    ``latents`` back onto that way in this one step. ``signal``, between 0 and 1, is the share of
+    the clean image in the variance: a latent is ``sqrt(signal) image + sqrt(1 - signal) noise``.
+    """
+
+    position: int
+    steps: int
+    signal: float
+    latents: torch.Tensor
+    quantized: Prediction
+    full: Prediction
+    path: torch.Tensor
+    path_full: Prediction
+    wanted: torch.Tensor
+
+
 class FittedCorrection(Protocol):
     """The correction of one sampling step.
 
@@ -441,19 +464,12 @@ class FittedCorrection(Protocol):
 class Correction(Protocol):
     """Gives back what quantization takes from all images alike, in the sampler, step by step.
 
-    ``images`` is how many of them it is fitted on; with 0 there is none. The harness takes the
-    steps in order: each is fitted where the corrected ones before it have led, on noise that
-    nothing else uses, and every image of a step is corrected by itself.
+    ``images`` is how many of them it is fitted on; with 0 there is none. Steps are fitted in their
+    order, on noise that nothing else uses, and every image of a step is corrected by itself.
     """
 
     images: int
 
-    def fit(
-        self, latents: torch.Tensor, signal: float, full: Prediction, quantized: Prediction
-    ) -> FittedCorrection:
-        """The correction of the step whose latents (n, c, h, w) both models were given.
-
-        ``signal``, between 0 and 1, is the share of the clean image in their variance: a latent is
-        ``sqrt(signal) image + sqrt(1 - signal) noise``.
-        """
+    def fit(self, step: CorrectionStep) -> FittedCorrection:
+        """The correction of ``step``."""
         ...

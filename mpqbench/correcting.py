@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 
-from .contracts import FittedCorrection, Prediction
+from .contracts import Correction, CorrectionStep, FittedCorrection, Prediction
 from .cost import Operator
 from .errors import BenchError
 from .models.loading import DiTModel
 from .models.sampling import Sampler
+from .models.schedule import Schedule
 from .progress import Reporter
 from .quant.apply import QuantizedModel
 from .recipe import Job
@@ -43,48 +45,95 @@ def correct(
 
 
 @torch.inference_mode()
-def _steps(plugin: Any, sampler: Sampler, quantized: QuantizedModel):  # type: ignore[no-untyped-def]
-    """The corrections one by one, while their images go on to the next step."""
+def _steps(
+    plugin: Correction, sampler: Sampler, quantized: QuantizedModel
+) -> Iterator[FittedCorrection]:
+    """The corrections one by one; latents go on as corrected, beside full precision's own way."""
     schedule, size = sampler.schedule, sampler.protocol.micro_batch
-    parts = [sampler.begin(first) for first in range(0, plugin.images, size)]
+    own = [_Way(*sampler.begin(first)) for first in range(0, plugin.images, size)]
+    path = [_Way(*sampler.begin(first)) for first in range(0, plugin.images, size)]
     for position, time in enumerate(schedule.model_times):
-        given = [(latents, time, classes) for latents, classes, _ in parts]
-        own = [sampler.predict(*each) for each in given]
+        given = [sampler.predict(way.latents, time, way.classes) for way in own]
         with quantized.lifted():
-            full = [sampler.predict(*each)[0] for each in given]
-        signal = float(schedule.scheduler.alphas_cumprod[schedule.own_times[position]])
+            full = [sampler.predict(way.latents, time, way.classes) for way in own]
+            ahead = [sampler.predict(way.latents, time, way.classes) for way in path]
+        before, kept = _latents(path), [way.state() for way in own]
+        for way, (prediction, rest) in zip(path, ahead, strict=True):
+            way.go(schedule, position, prediction.noise, rest)
+        for way, (prediction, rest) in zip(own, given, strict=True):
+            way.go(schedule, position, prediction.noise, rest)
+        missed = (_latents(path) - _latents(own)) / schedule.slope(position, sampler.channels)
+        for way, state in zip(own, kept, strict=True):
+            way.restore(state)
+        prediction = _joined(given)
         correction = plugin.fit(
-            torch.cat([each[0] for each in given]),
-            signal,
-            _joined(full),
-            _joined([prediction for prediction, _ in own]),
+            CorrectionStep(
+                position,
+                len(schedule.model_times),
+                schedule.signal(position),
+                _latents(own),
+                prediction,
+                _joined(full),
+                before,
+                _joined(ahead),
+                prediction.noise + missed,
+            )
         )
-        for number, ((latents, classes, generators), (prediction, rest)) in enumerate(
-            zip(parts, own, strict=True)
-        ):
-            noise = correction(prediction, latents)
-            if noise.shape != latents.shape or noise.dtype != latents.dtype:
-                raise BenchError(
-                    f"a correction gave {noise.dtype} {tuple(noise.shape)} for latents "
-                    f"{latents.dtype} {tuple(latents.shape)}"
-                )
-            output = torch.cat([noise, rest], dim=1)
-            moved = schedule.step(output, position, latents, generators)
-            parts[number] = (moved, classes, generators)
+        for way, (prediction, rest) in zip(own, given, strict=True):
+            noise = _checked(correction(prediction, way.latents), way.latents)
+            way.go(schedule, position, noise, rest)
         yield correction
 
 
-def _joined(parts: Sequence[Prediction]) -> Prediction:
+@dataclass
+class _Way:
+    """The images of one micro-batch on their way; image i draws from ``generators[i]`` alone."""
+
+    latents: torch.Tensor
+    classes: torch.Tensor
+    generators: list[torch.Generator]
+
+    def go(
+        self, schedule: Schedule, position: int, noise: torch.Tensor, rest: torch.Tensor
+    ) -> None:
+        """One step on, with what was predicted behind the noise too."""
+        output = torch.cat([noise, rest], dim=1)
+        self.latents = schedule.step(output, position, self.latents, self.generators)
+
+    def state(self) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """What ``restore`` comes back to."""
+        return self.latents, [generator.get_state() for generator in self.generators]
+
+    def restore(self, state: tuple[torch.Tensor, list[torch.Tensor]]) -> None:
+        """Latents and generators as they were."""
+        self.latents = state[0]
+        for generator, own in zip(self.generators, state[1], strict=True):
+            generator.set_state(own)
+
+
+def _latents(ways: Sequence[_Way]) -> torch.Tensor:
+    return torch.cat([way.latents for way in ways])
+
+
+def _joined(parts: Sequence[tuple[Prediction, torch.Tensor]]) -> Prediction:
+    predictions = [prediction for prediction, _ in parts]
     return Prediction(
-        torch.cat([part.noise for part in parts]), torch.cat([part.contrast for part in parts])
+        torch.cat([each.noise for each in predictions]),
+        torch.cat([each.contrast for each in predictions]),
     )
+
+
+def _checked(noise: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
+    if noise.shape != latents.shape or noise.dtype != latents.dtype:
+        raise BenchError(
+            f"a correction gave {noise.dtype} {tuple(noise.shape)} for latents "
+            f"{latents.dtype} {tuple(latents.shape)}"
+        )
+    return noise
 
 
 def _operator(corrections: Sequence[FittedCorrection], model: DiTModel) -> Operator:
     """All of them, in floating point; a forward is charged for the step that it is half of."""
-    values = 1
-    for length in model.latent_shape:
-        values *= length
-    macs = max(each.macs_per_value for each in corrections) * values
+    macs = max(each.macs_per_value for each in corrections) * math.prod(model.latent_shape)
     numbers = sum(each.numbers for each in corrections)
     return Operator("correction", "correction", macs, weights=numbers)

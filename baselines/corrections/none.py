@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING
 from mpqbench.errors import BenchError
 
 if TYPE_CHECKING:
-    import torch
-
-    from mpqbench.contracts import FittedCorrection, Prediction
+    from mpqbench.contracts import CorrectionStep, FittedCorrection
 
 
 @dataclass(frozen=True)
@@ -19,8 +17,6 @@ class NoCorrection:
 
     images = 0
 
-    def fit(
-        self, latents: torch.Tensor, signal: float, full: Prediction, quantized: Prediction
-    ) -> FittedCorrection:
+    def fit(self, step: CorrectionStep) -> FittedCorrection:
         """Raises BenchError: what asks for no image is not fitted."""
         raise BenchError("correction 'none' cannot be fitted")

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from mpqbench.errors import Diverged, check_whole
+from mpqbench.errors import BenchError, Diverged, check_whole
 
 if TYPE_CHECKING:
-    from mpqbench.contracts import FittedCorrection, Prediction
+    from mpqbench.contracts import CorrectionStep, FittedCorrection, Prediction
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Unbiased:
     its mean, and the rest, which stays. PTQD's first part is a multiple of the predicted noise.
     Ours is a sum of three, by least squares for every channel and band of spatial frequencies:
 
-        quantized - full = a image + b noise + c contrast + rest,
+        quantized - wanted = a image + b noise + c contrast + rest,
 
     with the clean image that full precision predicts and its contrast between class and no class;
     the mean of the rest is one number for each place. ``a > 0`` takes structure out of images,
@@ -31,27 +31,32 @@ class Unbiased:
     the sampler can solve for the noise. The error is fitted to the truth and not the truth to what
     is known, whose noise would pull every estimate towards the mean.
 
+    Wanted is what full precision predicts and, on top of it, what takes latents that have drifted
+    back to full precision's own way within the share ``horizon`` of all steps, one step at least;
+    the last step, where noise hardly moves a latent any more, and a horizon of 0 lead nothing back.
     ``images`` is how many it is fitted on; ``bands`` divide the sum of both frequencies of a cosine
     transform into equal parts.
     """
 
     images: int = 100
     bands: int = 5
+    horizon: float = 0.05
 
     def __post_init__(self) -> None:
         check_whole("images", self.images)
         check_whole("bands", self.bands)
+        if not 0 <= self.horizon <= 1:
+            raise BenchError(f"horizon lies between 0 and 1, not {self.horizon}")
 
-    def fit(
-        self, latents: torch.Tensor, signal: float, full: Prediction, quantized: Prediction
-    ) -> FittedCorrection:
+    def fit(self, step: CorrectionStep) -> FittedCorrection:
         """Raises Diverged where the error is as large as the prediction or is not finite."""
-        waves = Waves(latents, self.bands)
-        scale, ratio = math.sqrt(signal), math.sqrt((1 - signal) / signal)
-        latent, noise, contrast = map(waves.of, (latents, full.noise, full.contrast))
-        image = latent / scale - ratio * noise
-        error = waves.of(quantized.noise) - noise
-        fading = waves.of(quantized.contrast) - contrast
+        waves = Waves(step.latents, self.bands)
+        scale, ratio = math.sqrt(step.signal), math.sqrt((1 - step.signal) / step.signal)
+        truth = step.path_full
+        path, noise, contrast = map(waves.of, (step.path, truth.noise, truth.contrast))
+        image = path / scale - ratio * noise
+        error = waves.of(step.quantized.noise) - waves.of(self._wanted(step))
+        fading = waves.of(step.quantized.contrast) - contrast
         if not (error.isfinite().all() and fading.isfinite().all()):
             raise Diverged("the error of a step is not finite")
         factors = noise.new_zeros(3, *error.shape[1:])
@@ -64,11 +69,17 @@ class Unbiased:
                 kept, left = 1 + b - a * ratio, 1 + lost
                 if not (kept > 0 and left > 0):
                     raise Diverged("the error of a step is as large as its prediction")
-                solved = torch.tensor([1, -a / scale, -c / left], device=error.device) / kept
+                solved = torch.tensor([1, -a / scale, -c / left]) / kept
                 factors[:, channel, band] = solved.to(factors)[:, None]
                 mean = sum(w * part.mean(0) for w, part in zip((a, b, c), own, strict=False))
                 offset[channel, band] = -(offset[channel, band] - mean) / kept
         return Linear(waves, factors.float(), offset.float())
+
+    def _wanted(self, step: CorrectionStep) -> torch.Tensor:
+        """The noise (n, c, h, w) that would be right."""
+        if self.horizon == 0 or step.position == step.steps - 1:
+            return step.full.noise
+        return torch.lerp(step.full.noise, step.wanted, 1 / max(1, self.horizon * step.steps))
 
 
 def _least_squares(parts: list[torch.Tensor]) -> list[float]:

@@ -45,6 +45,24 @@ class Schedule:
         options = {"generator": generators} if isinstance(self.scheduler, DDPMScheduler) else {}
         return self.scheduler.step(output, time, latents, **options).prev_sample
 
+    def signal(self, position: int) -> float:
+        """The share of the clean image in the variance of the latents that a step is given."""
+        return float(self.scheduler.alphas_cumprod[self.own_times[position]])
+
+    def slope(self, position: int, channels: int) -> float:
+        """By how much the latent one step later rises with the predicted noise, of any latent.
+
+        It is told by the step itself: of no latent, between no noise and noise of 1.
+        """
+        nothing = torch.zeros(1, channels, 1, 1)
+        variance = nothing if self.learned_variance else nothing[:, :0]
+
+        def led_to(noise: torch.Tensor) -> torch.Tensor:
+            generators = [torch.Generator().manual_seed(0)]
+            return self.step(torch.cat([noise, variance], 1), position, nothing, generators)
+
+        return float((led_to(nothing + 1) - led_to(nothing)).mean())
+
 
 def build_schedule(
     config: dict[str, Any], sampler: str, steps: int, convention: Convention, channels_doubled: bool

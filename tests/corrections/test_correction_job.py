@@ -11,6 +11,7 @@ import torch
 from mpqbench.baselines.roundings.nearest import Nearest
 from mpqbench.baselines.transforms.none import NoTransform
 from mpqbench.contracts import LayerData, Prediction
+from mpqbench.correcting import AXIS, _steps
 from mpqbench.formats import ActivationFormat, WeightFormat
 from mpqbench.models.groups import layer_groups, uniform_allocation
 from mpqbench.models.loading import load_model
@@ -25,7 +26,7 @@ protocol: {base: smoke, images: 8, steps: 3, micro_batch: 4, calibration: 4, fea
 budgets: [W3A3]
 methods:
   - rtn
-  - {base: rtn, name: corrected, correction: {name: unbiased, images: 12}}
+  - {base: rtn, name: corrected, correction: {name: unbiased, images: 24, horizon: 0}}
 """
 
 
@@ -81,11 +82,13 @@ def test_the_same_again_whatever_else_there_is(run, tmp_path):
 
 
 def test_mistakes_are_one_sentence(run):
-    code, err = run(text=SUITE.replace("images: 12", "images: none"))
+    code, err = run(text=SUITE.replace("images: 24", "images: none"))
     assert code == 2
     assert "correction 'unbiased'" in err
     assert "images" in err
-    code, err = run(text=SUITE.replace("correction: {name: unbiased, images: 12}", "corection: x"))
+    code, err = run(
+        text=SUITE.replace("correction: {name: unbiased, images: 24, horizon: 0}", "corection: x")
+    )
     assert code == 2
     assert "did you mean 'correction'" in err
 
@@ -179,3 +182,76 @@ def test_every_step_has_its_own(quantized):
     own = next(Sampler(model, PROTOCOL, 0, "cpu", corrections=steps).batches(0, 4))
     assert calls == list(range(PROTOCOL.steps))
     np.testing.assert_array_equal(own.latents, plain.latents)
+
+
+class Watcher:
+    """A correction that keeps every step it is fitted on and adds a constant to the noise."""
+
+    images = 8
+
+    def __init__(self):
+        self.seen = []
+
+    def fit(self, step):
+        self.seen.append(step)
+        return Adder()
+
+
+class Adder:
+    numbers, macs_per_value = 1, 0
+
+    def __call__(self, prediction, latents):
+        return prediction.noise + 0.01
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "ddpm"])
+def test_a_step_is_told_what_both_models_do_and_what_would_lead_back(quantized, sampler):
+    """Ways are walked again with plain samplers; DDPM draws the same noise on both."""
+    model, handle = quantized
+    protocol = PROTOCOL.model_copy(update={"sampler": sampler})
+    plugin, own = Watcher(), Sampler(model, protocol, 3, "cpu", axis=AXIS)
+    fitted = list(_steps(plugin, own, handle))
+    assert len(fitted) == protocol.steps
+    with handle.lifted():
+        wanted = walked(Sampler(model, protocol, 3, "cpu", axis=AXIS))
+    given = walked(Sampler(model, protocol, 3, "cpu", axis=AXIS, corrections=fitted))
+    close = {"atol": 1e-5, "rtol": 1e-5}
+    for position, step in enumerate(plugin.seen):
+        assert (step.position, step.steps) == (position, protocol.steps)
+        torch.testing.assert_close(step.latents, given[position], **close)
+        torch.testing.assert_close(step.path, wanted[position], **close)
+        with handle.lifted(), torch.no_grad():
+            time, classes = own.schedule.model_times[position], torch.arange(8) % model.classes
+            here = own.predict(step.latents, time, classes)[0]
+        torch.testing.assert_close(step.full.noise, here.noise, **close)
+        moved = one_step(own, position, step)
+        torch.testing.assert_close(moved, wanted[position + 1], atol=1e-3, rtol=1e-3)
+    assert step.signal == pytest.approx(float(own.schedule.scheduler.alphas_cumprod[0]))
+
+
+def walked(sampler):
+    """Latents (8, c, h, w) before every step and behind the last."""
+    seen = {}
+
+    def keep(first, position, x, time, y):
+        seen.setdefault(position, []).append(x.clone())
+
+    ends = [torch.from_numpy(b.latents) for b in sampler.batches(0, 8, observe=keep)]
+    return [torch.cat(seen[at]) for at in sorted(seen)] + [torch.cat(ends)]
+
+
+def one_step(sampler, position, step):
+    """Where the wanted noise leads, with the generators as they are at that step."""
+    moved = []
+    with torch.inference_mode():
+        for at, first in enumerate((0, 4)):
+            x, classes, generators = sampler.begin(first)
+            for earlier in range(position + 1):
+                time = sampler.schedule.model_times[earlier]
+                rows = slice(4 * at, 4 * at + 4)
+                x = step.latents[rows] if earlier == position else x
+                _, rest = sampler.predict(x, time, classes)
+                noise = step.wanted[rows] if earlier == position else torch.zeros_like(x)
+                x = sampler.schedule.step(torch.cat([noise, rest], 1), earlier, x, generators)
+            moved.append(x)
+    return torch.cat(moved)

@@ -29,11 +29,11 @@ def planted(a, b, c, lost, offset=0.0, rest=0.0, signal=SIGNAL, seed=0):
     wild = rest * torch.randn(image.shape, generator=generator)
     error = a * image + b * full.noise + c * full.contrast + offset + wild
     quantized = Prediction(full.noise + error, (1 + lost) * full.contrast)
-    return replace(step, quantized=quantized)
+    return replace(step, quantized=quantized)  # wanted is full precision's noise: no drift
 
 
 def corrected(step, **parameters):
-    fitted = Unbiased(**parameters).fit(step.latents, step.signal, step.full, step.quantized)
+    fitted = Unbiased(**parameters).fit(step)
     return fitted(step.quantized, step.latents)
 
 
@@ -81,7 +81,7 @@ def slope(error, image):
 def test_coefficients_are_those_of_least_squares_done_another_way():
     """One band: from factors of noise, latent and contrast back to a, b and c, against numpy."""
     step = planted(0.04, 0.03, -0.08, -0.1, rest=0.1)
-    fitted = Unbiased(bands=1).fit(step.latents, SIGNAL, step.full, step.quantized)
+    fitted = Unbiased(bands=1).fit(step)
     image = (step.latents - (1 - SIGNAL) ** 0.5 * step.full.noise) / SIGNAL**0.5
     zeros = torch.zeros_like(step.latents)
     unit = torch.ones_like(zeros)
@@ -122,7 +122,7 @@ def test_more_bands_than_frequencies_are_as_many_as_there_are():
 
 def test_what_it_stores_and_does_is_counted():
     step = sample_step(SIGNAL, guided=True)
-    fitted = Unbiased(bands=2).fit(step.latents, SIGNAL, step.full, step.quantized)
+    fitted = Unbiased(bands=2).fit(step)
     assert fitted.numbers == 3 * 4 * 2 + 4 * 6 * 6
     assert fitted.macs_per_value == 4 * (6 + 6) + 3
 
