@@ -62,7 +62,8 @@ def _steps(
             way.go(schedule, position, prediction.noise, rest)
         for way, (prediction, rest) in zip(own, given, strict=True):
             way.go(schedule, position, prediction.noise, rest)
-        missed = (_latents(path) - _latents(own)) / schedule.slope(position, sampler.channels)
+        slope = schedule.slope(position, sampler.channels)
+        missed = (_latents(path) - _latents(own)) / slope
         for way, state in zip(own, kept, strict=True):
             way.restore(state)
         prediction = _joined(given)
@@ -71,6 +72,8 @@ def _steps(
                 position,
                 len(schedule.model_times),
                 schedule.signal(position),
+                schedule.signal(position + 1),
+                slope,
                 _latents(own),
                 prediction,
                 _joined(full),

@@ -26,7 +26,7 @@ methods:
     branch: &b {name: monarch, grid: [1, 2], bits: 8}
     choices: &c [W2A3, W3A3, W4A4, W5A5]
     searcher: &s {name: tss, keep: 2}
-    objective: &o {name: span-mse, span: 2}
+    correction: &o {name: unbiased, images: 24}
   - base: treeq-peft
     name: treeq-peft
     weight_format: *w
@@ -34,7 +34,7 @@ methods:
     branch: *b
     choices: *c
     searcher: *s
-    objective: *o
+    correction: *o
     tuner: {name: peft, trajectories: 8, held_out: 4, steps: 4, every: 2, batch: 8, span: 2}
 """
 
@@ -44,21 +44,19 @@ def registry():
     return discover()
 
 
-def test_tuned_it_differs_in_noise_and_training_alone(registry):
+def test_tuned_it_differs_in_training_alone(registry):
     plain, tuned = (registry.method(name) for name in ("treeq", "treeq-peft"))
     assert {name: getattr(plain, name).name for name in ("branch", "searcher", "environment")} == {
         "branch": "monarch", "searcher": "tss", "environment": "eng",
     }  # fmt: skip
-    assert plain.environment.params["noise"] == 1
-    assert plain.objective.name == "span-mse"
-    assert plain.choices == ("neighbours",)
-    assert 0 < tuned.environment.params["noise"] < 1
+    assert 0 < plain.environment.params["noise"] < 1
+    assert plain.choices == ("neighbours", "neighbours-")
+    assert plain.correction.name == "unbiased"
     assert (plain.tuner.name, tuned.tuner.name) == ("none", "peft")
     assert plain.branch_in_budget
     assert tuned.branch_in_budget
-    other = {"environment", "tuner"}
     differing = {k for k, v in plain if k not in TEXTS and getattr(tuned, k) != v}
-    assert differing - {"factors"} == other
+    assert differing - {"factors"} == {"tuner"}
 
 
 def test_its_ablation_is_the_factorial_of_its_components(registry):

@@ -13,6 +13,10 @@ from mpqbench.errors import BenchError, Diverged, check_whole
 if TYPE_CHECKING:
     from mpqbench.contracts import CorrectionStep, FittedCorrection, Prediction
 
+TOLD = 0.1  # the most that the standard error of a factor may be
+MOST = 0.36  # of the image's variance that chance may stand for: a fifth of the image
+LEAST = 0.5  # that may be left of what is made whole again: nothing is more than doubled
+
 
 @dataclass(frozen=True)
 class Unbiased:
@@ -22,7 +26,7 @@ class Unbiased:
     its mean, and the rest, which stays. PTQD's first part is a multiple of the predicted noise.
     Ours is a sum of three, by least squares for every channel and band of spatial frequencies:
 
-        quantized - wanted = a image + b noise + c contrast + rest,
+        quantized - full = a image + b noise + c contrast + rest,
 
     with the clean image that full precision predicts and its contrast between class and no class;
     the mean of the rest is one number for each place. ``a > 0`` takes structure out of images,
@@ -31,9 +35,15 @@ class Unbiased:
     the sampler can solve for the noise. The error is fitted to the truth and not the truth to what
     is known, whose noise would pull every estimate towards the mean.
 
-    Wanted is what full precision predicts and, on top of it, what takes latents that have drifted
-    back to full precision's own way within the share ``horizon`` of all steps, one step at least;
-    the last step, where noise hardly moves a latent any more, and a horizon of 0 lead nothing back.
+    Latents that have drifted all the same are led back to full precision's own way within the share
+    ``horizon`` of all steps, one step at least: what that takes, on average and as a multiple of
+    the image there, is added. They come back to its mean and its variance, of which the chance that
+    stays has a part: distributions are compared, and not single images. The last step, where noise
+    hardly moves a latent any more, and a horizon of 0 lead nothing back. In a latent that is nearly
+    all noise a multiple of the image is next to nothing, and solving for it would blow its standard
+    error up: where that comes to more than a tenth of the noise, there is none. Noise and contrast
+    are at most doubled.
+
     ``images`` is how many it is fitted on; ``bands`` divide the sum of both frequencies of a cosine
     transform into equal parts.
     """
@@ -52,43 +62,74 @@ class Unbiased:
         """Raises Diverged where the error is as large as the prediction or is not finite."""
         waves = Waves(step.latents, self.bands)
         scale, ratio = math.sqrt(step.signal), math.sqrt((1 - step.signal) / step.signal)
-        truth = step.path_full
-        path, noise, contrast = map(waves.of, (step.path, truth.noise, truth.contrast))
-        image = path / scale - ratio * noise
-        error = waves.of(step.quantized.noise) - waves.of(self._wanted(step))
-        fading = waves.of(step.quantized.contrast) - contrast
+
+        def image(latents: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+            return waves.of(latents) / scale - ratio * waves.of(noise)
+
+        truth, found = step.full, step.quantized
+        parts = [image(step.latents, truth.noise), *map(waves.of, (truth.noise, truth.contrast))]
+        error, fading = waves.of(found.noise) - parts[1], waves.of(found.contrast) - parts[2]
+        ahead = image(step.path, step.path_full.noise)
+        astray, share = waves.of(step.wanted - truth.noise), self._share(step)
         if not (error.isfinite().all() and fading.isfinite().all()):
             raise Diverged("the error of a step is not finite")
-        factors = noise.new_zeros(3, *error.shape[1:])
-        offset = error.mean(0)
+        factors, offset = error.new_zeros(3, *error.shape[1:]), (error - share * astray).mean(0)
         for channel in range(error.shape[1]):
             for band in waves.bands:
-                own = [part[:, channel, band] for part in (image, noise, contrast, error)]
-                a, b, c = _least_squares([part - part.mean(0) for part in own])
-                (lost,) = _least_squares([own[2], fading[:, channel, band]])
-                kept, left = 1 + b - a * ratio, 1 + lost
-                if not (kept > 0 and left > 0):
+                at = (slice(None), channel, band)
+                own = [part[at] for part in parts]
+                (a, b, c), (doubt, _, _), wild = _least_squares(own, error[at])
+                (lead,), (more,), apart = _least_squares([ahead[at]], astray[at])
+                (lost,), _, _ = _least_squares(own[2:], fading[at])
+                lead = share * (lead + _room(step, wild + apart, ahead[at]))
+                if ratio * math.hypot(doubt, share * more) > TOLD:
+                    a, lead = 0.0, 0.0
+                    (b, c), _, _ = _least_squares(own[1:], error[at])
+                if 1 + b < LEAST:
                     raise Diverged("the error of a step is as large as its prediction")
-                solved = torch.tensor([1, -a / scale, -c / left]) / kept
-                factors[:, channel, band] = solved.to(factors)[:, None]
-                mean = sum(w * part.mean(0) for w, part in zip((a, b, c), own, strict=False))
-                offset[channel, band] = -(offset[channel, band] - mean) / kept
+                strong = ratio * (a - lead) / (1 + b - LEAST)
+                a, lead = a / max(strong, 1), lead / max(strong, 1)
+                kept, left = 1 + b - (a - lead) * ratio, max(1 + lost, LEAST)
+                solved = torch.tensor([1, (lead - a) / scale, -c / left]) / kept
+                factors[at] = solved.to(factors)[:, None]
+                explained = sum(w * part.mean(0) for w, part in zip((a, b, c), own, strict=True))
+                rest = offset[channel, band] - explained + lead * ahead[at].mean(0)
+                offset[channel, band] = -rest / kept
         return Linear(waves, factors.float(), offset.float())
 
-    def _wanted(self, step: CorrectionStep) -> torch.Tensor:
-        """The noise (n, c, h, w) that would be right."""
+    def _share(self, step: CorrectionStep) -> float:
+        """How much of its drift a latent is led back in this step."""
         if self.horizon == 0 or step.position == step.steps - 1:
-            return step.full.noise
-        return torch.lerp(step.full.noise, step.wanted, 1 / max(1, self.horizon * step.steps))
+            return 0.0
+        return 1 / max(1, self.horizon * step.steps)
 
 
-def _least_squares(parts: list[torch.Tensor]) -> list[float]:
-    """Coefficients of all parts (n, frequencies) but the last in that one.
+def _least_squares(
+    parts: list[torch.Tensor], error: torch.Tensor
+) -> tuple[list[float], list[float], float]:
+    """Coefficients of parts (n, frequencies) in an error, all less their means over images.
 
-    Of parts that say the same the shortest solution is taken.
+    Behind them their standard errors, and the variance of the rest. Of parts that say the same the
+    shortest solution is taken.
     """
-    table = torch.stack([part.flatten().cpu() for part in parts], dim=1)
-    return torch.linalg.lstsq(table[:, :-1], table[:, -1:], driver="gelsd").solution[:, 0].tolist()
+    table = torch.stack([(each - each.mean(0)).flatten().cpu() for each in [*parts, error]], dim=1)
+    known, wanted = table[:, :-1], table[:, -1]
+    inverse = torch.linalg.pinv(known.T @ known, hermitian=True)
+    found = inverse @ (known.T @ wanted)
+    variance = (wanted - known @ found).square().mean()
+    return found.tolist(), (variance * inverse.diagonal()).sqrt().tolist(), float(variance)
+
+
+def _room(step: CorrectionStep, wild: float, image: torch.Tensor) -> float:
+    """The multiple of the image that the noise may take more, as there is chance in its place.
+
+    With chance of variance ``wild`` in the noise of this step, the next latent has the variance of
+    full precision's where as much less comes from the image (n, frequencies).
+    """
+    scale = math.sqrt(step.signal_after)
+    share = wild * (step.slope / scale) ** 2 / float((image - image.mean(0)).square().mean())
+    less = 1 - math.sqrt(1 - min(share, MOST))
+    return -less * scale / step.slope
 
 
 class Waves:

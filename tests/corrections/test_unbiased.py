@@ -81,7 +81,7 @@ def slope(error, image):
 def test_coefficients_are_those_of_least_squares_done_another_way():
     """One band: from factors of noise, latent and contrast back to a, b and c, against numpy."""
     step = planted(0.04, 0.03, -0.08, -0.1, rest=0.1)
-    fitted = Unbiased(bands=1).fit(step)
+    fitted = Unbiased(bands=1, horizon=0).fit(step)
     image = (step.latents - (1 - SIGNAL) ** 0.5 * step.full.noise) / SIGNAL**0.5
     zeros = torch.zeros_like(step.latents)
     unit = torch.ones_like(zeros)
@@ -127,13 +127,53 @@ def test_what_it_stores_and_does_is_counted():
     assert fitted.macs_per_value == 4 * (6 + 6) + 3
 
 
-@pytest.mark.parametrize(
-    "error", [{"a": 1.0}, {"b": -1.5}, {"lost": -1.2}, {"offset": float("inf")}]
-)
+@pytest.mark.parametrize("error", [{"b": -0.6}, {"b": -1.5}, {"offset": float("inf")}])
 def test_an_error_as_large_as_the_prediction_diverges(error):
     own = dict.fromkeys(("a", "b", "c", "lost"), 0.0) | error
     with pytest.raises(Diverged):
         corrected(planted(**own))
+
+
+def test_nothing_is_more_than_doubled():
+    """An image that would take more, and a contrast that is gone."""
+    step = planted(1.5, 0, 0, 0)
+    zeros, fitted = torch.zeros_like(step.latents), Unbiased().fit(step)
+    base = fitted(Prediction(zeros, zeros), zeros)
+    gained = fitted(Prediction(step.full.noise, zeros), zeros) - base
+    torch.testing.assert_close(gained, 2 * step.full.noise, atol=1e-4, rtol=1e-4)
+    step = planted(0, 0, -0.1, -0.9)
+    fitted = Unbiased().fit(step)
+    base = fitted(Prediction(zeros, zeros), zeros)
+    gained = fitted(Prediction(zeros, step.full.contrast), zeros) - base
+    torch.testing.assert_close(gained, 0.2 * step.full.contrast, atol=1e-4, rtol=1e-4)
+
+
+def test_in_nearly_pure_noise_no_image_is_made_up():
+    """Its standard error times 150 would be most of the noise; the rest is still taken away."""
+    step = planted(0.0, 0.02, -0.1, -0.1, rest=0.1, signal=4e-5)
+    fitted = Unbiased().fit(step)
+    zeros = torch.zeros_like(step.latents)
+    of_latent = fitted(Prediction(zeros, zeros), step.latents) - fitted(
+        Prediction(zeros, zeros), zeros
+    )
+    assert not of_latent.any()
+    after = corrected(step) - step.full.noise
+    assert abs(slope(after, step.full.noise)) < 0.01
+
+
+def test_drift_is_led_back():
+    """A tenth of the image is gone from all latents: in one step, or over the horizon."""
+    step = planted(0, 0, 0, 0)
+    image = (step.latents - (1 - SIGNAL) ** 0.5 * step.full.noise) / SIGNAL**0.5
+    drift = 0.1 * image + 0.03
+    step = replace(step, wanted=step.full.noise - drift)
+    for horizon, share in ((0, 0), (0.05, 1), (0.25, 0.2)):
+        moved = corrected(step, horizon=horizon) - step.full.noise
+        # The corrected noise holds its own image: solved for, it is a fraction more.
+        factor = slope(moved, image) * (1 - 0.1 * share * RATIO) / 0.1
+        assert factor == pytest.approx(-share, abs=0.02)
+    last = replace(step, position=step.steps - 1)
+    torch.testing.assert_close(corrected(last), step.full.noise, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("parameters", [{"images": 0}, {"bands": 0}, {"bands": 2.5}])

@@ -1,0 +1,32 @@
+"""How much structure latents keep: latents of which a known share is gone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.fft import dctn, idctn
+
+from tools.shrinkage import BANDS, band_of, gains
+
+
+def test_gains_and_noise_that_were_planted_are_found():
+    rng = np.random.default_rng(0)
+    full = rng.standard_normal((400, 4, 8, 8))
+    kept = np.array([1.0, 0.98, 0.95, 0.9, 0.7])[band_of(8, 8)]
+    own = idctn(kept * dctn(full, axes=(2, 3), norm="ortho"), axes=(2, 3), norm="ortho")
+    planted = [0, -0.02, -0.05, -0.1, -0.3]
+    exact = gains(own + 3, full)  # what all have in common is no structure
+    assert [gain for gain, _, _ in exact] == pytest.approx(planted)
+    assert [rest for _, _, rest in exact] == pytest.approx([0] * BANDS, abs=1e-12)
+    found = gains(own + 0.2 * rng.standard_normal(full.shape), full)
+    for (gain, half, rest), wanted in zip(found, planted, strict=True):
+        assert abs(gain - wanted) < 1.5 * half
+        assert 0 < half < 0.03
+        assert rest == pytest.approx(0.04, rel=0.1)
+
+
+def test_bands_are_equal_parts_of_the_frequencies():
+    bands = band_of(8, 8)
+    assert bands[0, 0] == 0
+    assert bands[7, 7] == BANDS - 1
+    assert [(bands == band).sum() for band in range(BANDS)] == [6, 15, 22, 15, 6]
