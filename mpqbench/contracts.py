@@ -432,15 +432,12 @@ class CorrectionStep:
     what full precision predicts there. ``path`` is where full precision's own way has led,
     ``path_full`` what it predicts there, and ``wanted`` (n, c, h, w) the noise that would take
     ``latents`` back onto that way in this one step. ``signal``, between 0 and 1, is the share of
-    the clean image in the variance: a latent is ``sqrt(signal) image + sqrt(1 - signal) noise``;
-    ``signal_after`` is that one step later, where the latent changes by ``slope`` with the noise.
+    the clean image in the variance: a latent is ``sqrt(signal) image + sqrt(1 - signal) noise``.
     """
 
     position: int
     steps: int
     signal: float
-    signal_after: float
-    slope: float
     latents: torch.Tensor
     quantized: Prediction
     full: Prediction

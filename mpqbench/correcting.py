@@ -72,8 +72,6 @@ def _steps(
                 position,
                 len(schedule.model_times),
                 schedule.signal(position),
-                schedule.signal(position + 1),
-                slope,
                 _latents(own),
                 prediction,
                 _joined(full),

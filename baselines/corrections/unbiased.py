@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from mpqbench.contracts import CorrectionStep, FittedCorrection, Prediction
 
 TOLD = 0.1  # the most that the standard error of a factor may be
-MOST = 0.36  # of the image's variance that chance may stand for: a fifth of the image
 LEAST = 0.5  # that may be left of what is made whole again: nothing is more than doubled
 
 
@@ -37,12 +36,10 @@ class Unbiased:
 
     Latents that have drifted all the same are led back to full precision's own way within the share
     ``horizon`` of all steps, one step at least: what that takes, on average and as a multiple of
-    the image there, is added. They come back to its mean and its variance, of which the chance that
-    stays has a part: distributions are compared, and not single images. The last step, where noise
-    hardly moves a latent any more, and a horizon of 0 lead nothing back. In a latent that is nearly
-    all noise a multiple of the image is next to nothing, and solving for it would blow its standard
-    error up: where that comes to more than a tenth of the noise, there is none. Noise and contrast
-    are at most doubled.
+    the image there, is added. The last step, where noise hardly moves a latent any more, and a
+    horizon of 0 lead nothing back. In a latent that is nearly all noise a multiple of the image is
+    next to nothing, and solving for it would blow its standard error up: where that comes to more
+    than a tenth of the noise, there is none. Noise and contrast are at most doubled.
 
     ``images`` is how many it is fitted on; ``bands`` divide the sum of both frequencies of a cosine
     transform into equal parts.
@@ -70,21 +67,20 @@ class Unbiased:
         parts = [image(step.latents, truth.noise), *map(waves.of, (truth.noise, truth.contrast))]
         error, fading = waves.of(found.noise) - parts[1], waves.of(found.contrast) - parts[2]
         ahead = image(step.path, step.path_full.noise)
-        astray, share = waves.of(step.wanted - truth.noise), self._share(step)
+        astray = waves.of(self._lead(step) * (step.wanted - truth.noise))
         if not (error.isfinite().all() and fading.isfinite().all()):
             raise Diverged("the error of a step is not finite")
-        factors, offset = error.new_zeros(3, *error.shape[1:]), (error - share * astray).mean(0)
+        factors, offset = error.new_zeros(3, *error.shape[1:]), (error - astray).mean(0)
         for channel in range(error.shape[1]):
             for band in waves.bands:
                 at = (slice(None), channel, band)
                 own = [part[at] for part in parts]
-                (a, b, c), (doubt, _, _), wild = _least_squares(own, error[at])
-                (lead,), (more,), apart = _least_squares([ahead[at]], astray[at])
-                (lost,), _, _ = _least_squares(own[2:], fading[at])
-                lead = share * (lead + _room(step, wild + apart, ahead[at]))
-                if ratio * math.hypot(doubt, share * more) > TOLD:
+                (a, b, c), (doubt, _, _) = _least_squares(own, error[at])
+                (lead,), (more,) = _least_squares([ahead[at]], astray[at])
+                (lost,), _ = _least_squares(own[2:], fading[at])
+                if ratio * math.hypot(doubt, more) > TOLD:
                     a, lead = 0.0, 0.0
-                    (b, c), _, _ = _least_squares(own[1:], error[at])
+                    (b, c), _ = _least_squares(own[1:], error[at])
                 if 1 + b < LEAST:
                     raise Diverged("the error of a step is as large as its prediction")
                 strong = ratio * (a - lead) / (1 + b - LEAST)
@@ -97,7 +93,7 @@ class Unbiased:
                 offset[channel, band] = -rest / kept
         return Linear(waves, factors.float(), offset.float())
 
-    def _share(self, step: CorrectionStep) -> float:
+    def _lead(self, step: CorrectionStep) -> float:
         """How much of its drift a latent is led back in this step."""
         if self.horizon == 0 or step.position == step.steps - 1:
             return 0.0
@@ -106,30 +102,17 @@ class Unbiased:
 
 def _least_squares(
     parts: list[torch.Tensor], error: torch.Tensor
-) -> tuple[list[float], list[float], float]:
+) -> tuple[list[float], list[float]]:
     """Coefficients of parts (n, frequencies) in an error, all less their means over images.
 
-    Behind them their standard errors, and the variance of the rest. Of parts that say the same the
-    shortest solution is taken.
+    Behind them their standard errors. Of parts that say the same the shortest solution is taken.
     """
     table = torch.stack([(each - each.mean(0)).flatten().cpu() for each in [*parts, error]], dim=1)
     known, wanted = table[:, :-1], table[:, -1]
     inverse = torch.linalg.pinv(known.T @ known, hermitian=True)
     found = inverse @ (known.T @ wanted)
     variance = (wanted - known @ found).square().mean()
-    return found.tolist(), (variance * inverse.diagonal()).sqrt().tolist(), float(variance)
-
-
-def _room(step: CorrectionStep, wild: float, image: torch.Tensor) -> float:
-    """The multiple of the image that the noise may take more, as there is chance in its place.
-
-    With chance of variance ``wild`` in the noise of this step, the next latent has the variance of
-    full precision's where as much less comes from the image (n, frequencies).
-    """
-    scale = math.sqrt(step.signal_after)
-    share = wild * (step.slope / scale) ** 2 / float((image - image.mean(0)).square().mean())
-    less = 1 - math.sqrt(1 - min(share, MOST))
-    return -less * scale / step.slope
+    return found.tolist(), (variance * inverse.diagonal()).sqrt().tolist()
 
 
 class Waves:

@@ -111,7 +111,4 @@ def sample_step(signal: float, *, guided: bool, seed: int = 0) -> CorrectionStep
     full, latents = Prediction(noise, contrast), scale * image + spread * noise
     error = 0.03 * scale * image - 0.1 * contrast + 0.02 * rest + 0.01
     quantized = Prediction(noise + error, 0.9 * contrast + (0.01 * lost if guided else 0.0))
-    after, slope = min(1.0, 1.5 * signal), -0.3
-    return CorrectionStep(
-        9, 20, signal, after, slope, latents, quantized, full, latents, full, noise
-    )
+    return CorrectionStep(9, 20, signal, latents, quantized, full, latents, full, noise)

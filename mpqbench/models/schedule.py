@@ -46,12 +46,7 @@ class Schedule:
         return self.scheduler.step(output, time, latents, **options).prev_sample
 
     def signal(self, position: int) -> float:
-        """The share of the clean image in the variance of the latents that a step is given.
-
-        Behind the last step it is 1.
-        """
-        if position == len(self.own_times):
-            return 1.0
+        """The share of the clean image in the variance of the latents that a step is given."""
         return float(self.scheduler.alphas_cumprod[self.own_times[position]])
 
     def slope(self, position: int, channels: int) -> float:
