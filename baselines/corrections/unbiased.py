@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -58,39 +58,15 @@ class Unbiased:
     def fit(self, step: CorrectionStep) -> FittedCorrection:
         """Raises Diverged where the error is as large as the prediction or is not finite."""
         waves = Waves(step.latents, self.bands)
-        scale, ratio = math.sqrt(step.signal), math.sqrt((1 - step.signal) / step.signal)
-
-        def image(latents: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-            return waves.of(latents) / scale - ratio * waves.of(noise)
-
-        truth, found = step.full, step.quantized
-        parts = [image(step.latents, truth.noise), *map(waves.of, (truth.noise, truth.contrast))]
-        error, fading = waves.of(found.noise) - parts[1], waves.of(found.contrast) - parts[2]
-        ahead = image(step.path, step.path_full.noise)
-        astray = waves.of(self._lead(step) * (step.wanted - truth.noise))
-        if not (error.isfinite().all() and fading.isfinite().all()):
+        seen = _Seen.of(step, waves, self._lead(step))
+        if not (seen.error.isfinite().all() and seen.fading.isfinite().all()):
             raise Diverged("the error of a step is not finite")
-        factors, offset = error.new_zeros(3, *error.shape[1:]), (error - astray).mean(0)
-        for channel in range(error.shape[1]):
+        offset = torch.zeros_like(seen.error[0])
+        factors = torch.stack([offset] * 3)
+        for channel in range(len(offset)):
             for band in waves.bands:
                 at = (slice(None), channel, band)
-                own = [part[at] for part in parts]
-                (a, b, c), (doubt, _, _) = _least_squares(own, error[at])
-                (lead,), (more,) = _least_squares([ahead[at]], astray[at])
-                (lost,), _ = _least_squares(own[2:], fading[at])
-                if ratio * math.hypot(doubt, more) > TOLD:
-                    a, lead = 0.0, 0.0
-                    (b, c), _ = _least_squares(own[1:], error[at])
-                if 1 + b < LEAST:
-                    raise Diverged("the error of a step is as large as its prediction")
-                strong = ratio * (a - lead) / (1 + b - LEAST)
-                a, lead = a / max(strong, 1), lead / max(strong, 1)
-                kept, left = 1 + b - (a - lead) * ratio, max(1 + lost, LEAST)
-                solved = torch.tensor([1, (lead - a) / scale, -c / left]) / kept
-                factors[at] = solved.to(factors)[:, None]
-                explained = sum(w * part.mean(0) for w, part in zip((a, b, c), own, strict=True))
-                rest = offset[channel, band] - explained + lead * ahead[at].mean(0)
-                offset[channel, band] = -rest / kept
+                factors[at], offset[channel, band] = seen.at(at).solved(step.signal)
         return Linear(waves, factors.float(), offset.float())
 
     def _lead(self, step: CorrectionStep) -> float:
@@ -98,6 +74,69 @@ class Unbiased:
         if self.horizon == 0 or step.position == step.steps - 1:
             return 0.0
         return 1 / max(1, self.horizon * step.steps)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What a step shows, as coefficients (n, ...).
+
+    ``image``, ``noise`` and ``contrast`` are full precision's, ``error`` and ``fading`` what the
+    quantized model adds to noise and contrast. ``astray`` is the noise that leads drift back, whose
+    mean and multiple of ``ahead``, the image on full precision's own way, is wanted.
+    """
+
+    image: torch.Tensor
+    noise: torch.Tensor
+    contrast: torch.Tensor
+    error: torch.Tensor
+    fading: torch.Tensor
+    ahead: torch.Tensor
+    astray: torch.Tensor
+
+    @classmethod
+    def of(cls, step: CorrectionStep, waves: Waves, lead: float) -> _Seen:
+        """All of ``step``, of whose drift the share ``lead`` is led back."""
+        scale, ratio = _scale(step.signal)
+        truth, found = step.full, step.quantized
+        noise, contrast = waves.of(truth.noise), waves.of(truth.contrast)
+        return cls(
+            waves.of(step.latents) / scale - ratio * noise,
+            noise,
+            contrast,
+            waves.of(found.noise) - noise,
+            waves.of(found.contrast) - contrast,
+            waves.of(step.path) / scale - ratio * waves.of(step.path_full.noise),
+            waves.of(lead * (step.wanted - truth.noise)),
+        )
+
+    def at(self, place: tuple[Any, ...]) -> _Seen:
+        """One channel and band: (n, frequencies) each."""
+        return _Seen(*(getattr(self, field.name)[place] for field in fields(self)))
+
+    def solved(self, signal: float) -> tuple[torch.Tensor, torch.Tensor]:
+        """Factors of noise, latent and contrast (3, 1), and the offset (frequencies,)."""
+        scale, ratio = _scale(signal)
+        parts = [self.image, self.noise, self.contrast]
+        (a, b, c), (doubt, _, _) = _least_squares(parts, self.error)
+        (lead,), (more,) = _least_squares([self.ahead], self.astray)
+        (lost,), _ = _least_squares([self.contrast], self.fading)
+        if ratio * math.hypot(doubt, more) > TOLD:
+            a, lead = 0.0, 0.0
+            (b, c), _ = _least_squares(parts[1:], self.error)
+        if 1 + b < LEAST:
+            raise Diverged("the error of a step is as large as its prediction")
+        strong = max(1.0, ratio * (a - lead) / (1 + b - LEAST)) if 1 + b > LEAST else math.inf
+        a, lead = a / strong, lead / strong
+        kept, left = 1 + b - (a - lead) * ratio, max(1 + lost, LEAST)
+        factors = torch.tensor([1, (lead - a) / scale, -c / left]) / kept
+        explained = sum(w * part.mean(0) for w, part in zip((a, b, c), parts, strict=True))
+        rest = (self.error - self.astray).mean(0) - explained + lead * self.ahead.mean(0)
+        return factors.to(rest)[:, None], -rest / kept
+
+
+def _scale(signal: float) -> tuple[float, float]:
+    """The part of the image in a latent, and how much of the noise there is to one of it."""
+    return math.sqrt(signal), math.sqrt((1 - signal) / signal)
 
 
 def _least_squares(
