@@ -12,6 +12,7 @@ from mpqbench.methods.treeq.tss import TSS
 from mpqbench.records.store import RecordStore
 from mpqbench.report.search.grids import (
     bit_grids,
+    branch_grid,
     fixed_precision,
     leave_out,
     mean_by_bits,
@@ -105,6 +106,14 @@ def test_heat_maps_hold_the_allocation(store, record):
     assert bit_grids({"blocks.0.mlp.up": "FP"})[0].loc["mlp.up", 0] == 16
     with pytest.raises(BenchError, match=r"blocks\.NUMBER\.KIND"):
         bit_grids({"head": "W4A4"})
+
+
+def test_branches_are_told_where_a_search_decided_on_them():
+    allocation = {"blocks.0.mlp.up": "W4A4-", "blocks.0.mlp.down": "W3A4", "blocks.1.mlp.up": "FP"}
+    grid = branch_grid(allocation)
+    assert grid.loc["mlp.up", 0] == grid.loc["mlp.up", 1] == 0
+    assert grid.loc["mlp.down", 0] == 1
+    assert branch_grid({"blocks.0.mlp.up": "W4A4"}) is None
 
 
 def test_sensitivities_are_means_of_the_table(store, record):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ...models.groups import ADALN
 from ...precision import FULL_BITS, HIGHEST, LOWEST
 from .drawing import PAGE, cell_text, drawing, heat_axes, part_of
-from .grids import bit_grids, fixed_precision, leave_out
+from .grids import bit_grids, branch_grid, fixed_precision, leave_out
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,23 +37,24 @@ def allocation_map(
 ) -> Figure:
     """Weight bits (left) and activation bits (right), kinds of groups by blocks, method by method.
 
+    Where a search decided on branches, weight bits of groups that have one are marked with a plus.
     adaLN layers that are alike in all of them, as they are where no search may change them, are
     named above instead of drawn.
     """
     fixed = fixed_precision([own for _, own in allocations], ADALN)
-    grids = [
-        (record, bit_grids(own if fixed is None else leave_out(own, ADALN)))
-        for record, own in allocations
-    ]
+    drawn = [own if fixed is None else leave_out(own, ADALN) for _, own in allocations]
+    grids = [(record, bit_grids(own)) for (record, _), own in zip(allocations, drawn, strict=True)]
+    branches = list(map(branch_grid, drawn))
     rows = sum(len(weights) for _, (weights, _) in grids)
     with drawing(PAGE, 0.6 + 0.17 * rows + 0.27 * len(grids)) as figure:
         panels = figure.subplots(
             len(grids), 2, squeeze=False, sharey="row",
             height_ratios=[len(weights) for _, (weights, _) in grids],
         )  # fmt: skip
-        for pair, (record, both) in zip(panels, grids, strict=True):
-            for axes, own, text in zip(pair, both, _titles(record), strict=True):
-                _draw(axes, own)
+        for pair, (record, both), beside in zip(panels, grids, branches, strict=True):
+            marks = (beside, None)
+            for axes, own, mark, text in zip(pair, both, marks, _titles(record), strict=True):
+                _draw(axes, own, mark)
                 axes.set_title(text, loc="left", fontsize=7.5)
                 axes.tick_params(labelbottom=axes in panels[-1])
         for axes in panels[-1]:
@@ -73,7 +74,7 @@ def _titles(record: JobRecord) -> tuple[str, str]:
     return f"{weights}, mean {means[0]:.2f}", f"{activations}, mean {means[1]:.2f}"
 
 
-def _draw(axes: Axes, bits: pd.DataFrame) -> None:
+def _draw(axes: Axes, bits: pd.DataFrame, branches: pd.DataFrame | None) -> None:
     """One heat map; a number of bits has one colour in every figure."""
     from matplotlib.colors import LogNorm
 
@@ -88,5 +89,11 @@ def _draw(axes: Axes, bits: pd.DataFrame) -> None:
     texts = [
         ["" if v != v else "FP" if v == FULL_BITS else f"{v:g}" for v in row] for row in values
     ]
+    if branches is not None:
+        beside = branches.to_numpy() == 1
+        texts = [
+            [text + "+" * bool(has) for text, has in zip(*both, strict=True)]
+            for both in zip(texts, beside, strict=True)
+        ]
     cell_text(axes, values, texts, shade, 6.5 if len(bits.columns) <= 16 else 5.0)
     heat_axes(axes, bits)

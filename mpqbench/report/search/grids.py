@@ -36,6 +36,16 @@ def bit_grids(allocation: Mapping[str, str]) -> tuple[pd.DataFrame, pd.DataFrame
     return as_grid(weights), as_grid(activations)
 
 
+def branch_grid(allocation: Mapping[str, str]) -> pd.DataFrame | None:
+    """1 where a group has a branch and 0 where it goes without; ``None`` where none goes without,
+    as then the recipe tells, and not the search.
+    """
+    parsed = {group: Precision.parse(text) for group, text in allocation.items()}
+    if not any(precision.bare for precision in parsed.values()):
+        return None
+    return as_grid({group: float(precision.branched) for group, precision in parsed.items()})
+
+
 def fixed_precision(allocations: Iterable[Mapping[str, str]], kind: str) -> str | None:
     """The precision of all groups of ``kind`` where all ``allocations`` agree, else ``None``."""
     found = {own[group] for own in allocations for group in own if _place(group)[1] == kind}
