@@ -183,3 +183,19 @@ def test_half_precision_changes_the_transformer_only(tiny_folder):
     assert model.vae.dtype == torch.float32
     assert images.dtype == np.uint8
     assert 0 < np.linalg.norm(latents - exact) / np.linalg.norm(exact) < 0.02
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "ddpm"])
+def test_the_slope_of_a_step_is_that_of_its_formula(model, sampler):
+    schedule = Sampler(model, protocol(sampler=sampler), SEED, "cpu").schedule
+    _, betas = original_chain()
+    bars = np.cumprod(1 - betas)
+    for position, i in enumerate(reversed(range(STEPS))):
+        before = bars[i - 1] if i else 1.0
+        of_clean = -np.sqrt((1 - bars[i]) / bars[i])
+        if sampler == "ddim":
+            slope = np.sqrt(before) * of_clean + np.sqrt(1 - before)
+        else:
+            slope = np.sqrt(before) * betas[i] / (1 - bars[i]) * of_clean
+        assert schedule.slope(position, 4) == pytest.approx(slope, rel=1e-4)
+        assert schedule.signal(position) == pytest.approx(bars[i], rel=1e-5)
