@@ -246,7 +246,10 @@ def test_a_failed_job_is_run_again(run, tmp_path, bad_plugins):
         (["run", "--device", "cuda:7"], "device 'cuda:7'"),
         (["run", "--features", "inceptoin-adm"], "did you mean 'inception-adm'"),
         (["run", "--reference", "nowhere.npz"], "nowhere.npz"),
-        (["run", "smoke", "--method", "treeq"], "'treeq': its objective has span 10, and protocol"),
+        (
+            ["run", "treeq", "--method", "groups", "--steps", "5"],
+            "'groups': its objective has span 10, and protocol",
+        ),
         (["run", "--method", "treeq-peft", "--steps", "5"], "no more than 5 sampling steps"),
         (["run", "--method", "rtn", "--method", "rtn"], "names two methods 'rtn'"),
         (["run", "--seeds", "0,1,0"], "suite 'quick' names seed 0 twice"),

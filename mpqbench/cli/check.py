@@ -30,7 +30,8 @@ def check(
     quick: bool | None,
     plugins: tuple[Path, ...],
 ) -> None:
-    """Check the plugin NAME, which may be of any kind that a recipe has a slot for.
+    """Check the plugin NAME, a transform, rounding, branch, searcher, objective, environment, tuner
+    or correction.
 
     A transform, rounding or branch: shapes, bits, errors, costs, hostile layers, a whole model.
     Searchers: choices, budgets, allowances, counted scores. Objectives and environments: scores and

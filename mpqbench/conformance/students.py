@@ -147,10 +147,14 @@ def lessons_for(case: Case) -> Lessons:
     return Lessons(rows(teacher, LEARNED, 1), rows(teacher, JUDGED, 2), seed=7, device="cpu")
 
 
-def held_out_error(pupil: Pupil, lessons: Lessons) -> float:
-    """Mean squared error of the student on the held-out inputs. Raises Diverged."""
+def held_out_error(pupil: Pupil, lessons: Lessons, batch: int = JUDGED) -> float:
+    """Mean squared error of the student on the held-out inputs, ``batch`` at a time.
+
+    Sums of other lengths are rounded otherwise, and a number on the border of two steps of a
+    quantizer then falls to the other side. Raises Diverged.
+    """
     held = HeldOut(lessons.held_out.inputs, lessons.held_out.outputs)
-    return float(held.mse(pupil.model, JUDGED, "cpu").mean())
+    return float(held.mse(pupil.model, batch, "cpu").mean())
 
 
 def rows(transformer: Any, count: int, seed: int) -> Trajectories:
