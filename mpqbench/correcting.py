@@ -21,6 +21,8 @@ from .resources import Resources
 
 AXIS = "correction"  # of the noise: never evaluated, nor calibration's
 
+_Predicted = tuple[Prediction, torch.Tensor]  # as Sampler.predict gives it
+
 
 def correct(
     job: Job, model: DiTModel, quantized: QuantizedModel, resources: Resources, reporter: Reporter
@@ -49,41 +51,57 @@ def _steps(
     plugin: Correction, sampler: Sampler, quantized: QuantizedModel
 ) -> Iterator[FittedCorrection]:
     """The corrections one by one; latents go on as corrected, beside full precision's own way."""
-    schedule, size = sampler.schedule, sampler.protocol.micro_batch
-    own = [_Way(*sampler.begin(first)) for first in range(0, plugin.images, size)]
-    path = [_Way(*sampler.begin(first)) for first in range(0, plugin.images, size)]
+    schedule, firsts = sampler.schedule, range(0, plugin.images, sampler.protocol.micro_batch)
+    own, path = ([_Way(*sampler.begin(first)) for first in firsts] for _ in range(2))
     for position, time in enumerate(schedule.model_times):
-        given = [sampler.predict(way.latents, time, way.classes) for way in own]
+        given = _predicted(sampler, own, time)
         with quantized.lifted():
-            full = [sampler.predict(way.latents, time, way.classes) for way in own]
-            ahead = [sampler.predict(way.latents, time, way.classes) for way in path]
-        before, kept = _latents(path), [way.state() for way in own]
+            full, ahead = _predicted(sampler, own, time), _predicted(sampler, path, time)
+        before = _latents(path)
         for way, (prediction, rest) in zip(path, ahead, strict=True):
             way.go(schedule, position, prediction.noise, rest)
-        for way, (prediction, rest) in zip(own, given, strict=True):
-            way.go(schedule, position, prediction.noise, rest)
-        slope = schedule.slope(position, sampler.channels)
-        missed = (_latents(path) - _latents(own)) / slope
-        for way, state in zip(own, kept, strict=True):
-            way.restore(state)
-        prediction = _joined(given)
-        correction = plugin.fit(
-            CorrectionStep(
-                position,
-                len(schedule.model_times),
-                schedule.signal(position),
-                _latents(own),
-                prediction,
-                _joined(full),
-                before,
-                _joined(ahead),
-                prediction.noise + missed,
-            )
+        step = CorrectionStep(
+            position,
+            len(schedule.model_times),
+            schedule.signal(position),
+            _latents(own),
+            _joined(given),
+            _joined(full),
+            before,
+            _joined(ahead),
+            _leading(schedule, position, own, given, _latents(path)),
         )
+        correction = plugin.fit(step)
         for way, (prediction, rest) in zip(own, given, strict=True):
             noise = _checked(correction(prediction, way.latents), way.latents)
             way.go(schedule, position, noise, rest)
         yield correction
+
+
+def _leading(
+    schedule: Schedule,
+    position: int,
+    ways: Sequence[_Way],
+    given: Sequence[_Predicted],
+    goal: torch.Tensor,
+) -> torch.Tensor:
+    """The noise (n, c, h, w) that would take ``ways`` to ``goal`` in a step, which is linear in it.
+
+    The ways themselves stay where they are.
+    """
+    ends = []
+    for way, (prediction, rest) in zip(ways, given, strict=True):
+        state = way.state()
+        way.go(schedule, position, prediction.noise, rest)
+        ends.append(way.latents)
+        way.restore(state)
+    noise = _joined(given).noise
+    return noise + (goal - torch.cat(ends)) / schedule.slope(position, noise.shape[1])
+
+
+def _predicted(sampler: Sampler, ways: Sequence[_Way], time: int) -> list[_Predicted]:
+    """What the model, as it is now, predicts of each micro-batch."""
+    return [sampler.predict(way.latents, time, way.classes) for way in ways]
 
 
 @dataclass
@@ -116,7 +134,7 @@ def _latents(ways: Sequence[_Way]) -> torch.Tensor:
     return torch.cat([way.latents for way in ways])
 
 
-def _joined(parts: Sequence[tuple[Prediction, torch.Tensor]]) -> Prediction:
+def _joined(parts: Sequence[_Predicted]) -> Prediction:
     predictions = [prediction for prediction, _ in parts]
     return Prediction(
         torch.cat([each.noise for each in predictions]),
