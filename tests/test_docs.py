@@ -18,7 +18,7 @@ from mpqbench.records.store import RecordStore
 from mpqbench.registry import discover
 from mpqbench.report.render import to_csv, to_markdown
 from mpqbench.report.studies import searcher_table
-from mpqbench.report.table import leaderboard
+from mpqbench.report.table import leaderboard, paired_difference
 from mpqbench.suite import plan
 from mpqbench.suites import load_suite
 
@@ -210,6 +210,36 @@ def test_the_readme_quotes_treeq_and_what_it_has_to_beat():
     readme = (ROOT / "README.md").read_text()
     for line in quoted_rows("leaderboards/embedded", quoted):
         assert line in readme
+
+
+def test_the_readme_says_what_a_correction_and_a_search_are_worth():
+    folder = ROOT / "leaderboards/embedded"
+    records = {(r.method, r.budget): r for r in RecordStore(folder).read_all()}
+    readme = " ".join((ROOT / "README.md").read_text().split())
+
+    def less(method, rival, budget):
+        pair = (records[name, budget].scores["fd"] for name in (method, rival))
+        return paired_difference(*pair)
+
+    falls = [less("groups-corrected", "groups", budget) for pair in BUDGETS for budget in pair]
+    text = [f"{-own:.3f} ±{half:.3f}" for own, half in falls]
+    assert f"falls by {', '.join(text[:3])} and {text[3]} from W4A4 to W2A2" in readme
+    own, half = less("treeq", "groups-corrected", "W2A3")
+    assert f"at W2A3 by {-own:.3f} ±{half:.3f}" in readme
+    own, half = less("treeq", "groups-corrected", "W3A3")
+    assert f"At W3A3 it is {own:.3f} ±{half:.3f} behind" in readme
+    counts = {
+        budget: records["treeq", budget].allocation.counts for pair in BUDGETS for budget in pair
+    }
+    low = sum(n for precision, n in counts["W3A3"].items() if precision.startswith("W2"))
+    assert f"it puts {low} of 48 groups at W2" in readme
+    beside = [sum(n for p, n in counts[b].items() if not p.endswith("-")) for b in ("W4A4", "W3A3")]
+    assert f"{beside[0]} of 48 groups have one at W4A4, {beside[1]} at W3A3, none at" in readme
+    assert all(p.endswith("-") for budget in BUDGETS[1] for p in counts[budget])
+    rows = pd.read_csv(folder / "leaderboard.csv").set_index(["method", "budget"]).fd
+    best = {b: rows.xs(b, level="budget").idxmin() for pair in BUDGETS for b in pair}
+    wanted = {"W4A4": "treeq", "W3A3": "groups-peft", "W2A3": "treeq-peft", "W2A2": "groups-peft"}
+    assert best == wanted
 
 
 def test_the_page_on_treeq_quotes_what_it_was_before_a_correction():
