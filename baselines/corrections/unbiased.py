@@ -56,7 +56,7 @@ class Unbiased:
             raise BenchError(f"horizon lies between 0 and 1, not {self.horizon}")
 
     def fit(self, step: CorrectionStep) -> FittedCorrection:
-        """Raises Diverged where the error is as large as the prediction or is not finite."""
+        """Raises Diverged where the error is not finite."""
         waves = Waves(step.latents, self.bands)
         seen = _Seen.of(step, waves, self._lead(step))
         if not (seen.error.isfinite().all() and seen.fading.isfinite().all()):
@@ -123,11 +123,10 @@ class _Seen:
         if ratio * math.hypot(doubt, more) > TOLD:
             a, lead = 0.0, 0.0
             (b, c), _ = _least_squares(parts[1:], self.error)
-        if 1 + b < LEAST:
-            raise Diverged("the error of a step is as large as its prediction")
-        strong = max(1.0, ratio * (a - lead) / (1 + b - LEAST)) if 1 + b > LEAST else math.inf
+        own, left = max(1 + b, LEAST), max(1 + lost, LEAST)
+        strong = max(1.0, ratio * (a - lead) / (own - LEAST)) if own > LEAST else math.inf
         a, lead = a / strong, lead / strong
-        kept, left = 1 + b - (a - lead) * ratio, max(1 + lost, LEAST)
+        kept = own - (a - lead) * ratio
         factors = torch.tensor([1, (lead - a) / scale, -c / left]) / kept
         explained = sum(w * part.mean(0) for w, part in zip((a, b, c), parts, strict=True))
         rest = (self.error - self.astray).mean(0) - explained + lead * self.ahead.mean(0)
