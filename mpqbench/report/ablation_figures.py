@@ -17,11 +17,10 @@ from .search.drawing import (
     drawing,
     grid,
     legend_above,
-    look,
     note_below,
     readable_ticks,
 )
-from .style import COLOURS, FULL_COLOUR, save
+from .style import COLOURS, FULL_COLOUR, look, save
 
 if TYPE_CHECKING:
     import pandas as pd

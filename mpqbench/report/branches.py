@@ -12,9 +12,9 @@ import numpy as np
 
 from ..recipe import Job
 from .ablation import shown_effect
-from .search.drawing import PAGE, drawing, grid, legend_above, look, note_below
+from .search.drawing import PAGE, drawing, grid, legend_above, note_below
 from .search.seeds import Spread, spread
-from .style import FULL_COLOUR
+from .style import FULL_COLOUR, look
 
 if TYPE_CHECKING:
     import pandas as pd

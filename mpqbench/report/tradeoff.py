@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from ..records.schema import FULL_METHOD
 from .columns import Row, frechet_names, unit_of
 from .labels import Anchor, Placer
-from .style import COLOURS, FULL_COLOUR, MARKERS, new_figure, style
+from .style import FULL_COLOUR, look, new_figure, style
 from .table import Block
 
 if TYPE_CHECKING:
@@ -162,8 +162,8 @@ def _draw(axes: Axes, found: dict[str, list[Point]], full: Sequence[Point]) -> N
         axes.errorbar(
             [p.bitops for p in line], [p.value for p in line],
             yerr=[p.half or math.nan for p in line],
-            color=COLOURS[i % len(COLOURS)], marker=MARKERS[i % len(MARKERS)], markersize=4,
-            linewidth=1.1, elinewidth=0.8, capsize=2, label=method, zorder=3,
+            markersize=4, linewidth=1.1, elinewidth=0.8, capsize=2, label=method, zorder=3,
+            **look(i),
         )  # fmt: skip
         placer.block_points((p.bitops, p.value) for p in line)
         for p in line:

@@ -17,14 +17,13 @@ from .search.drawing import (
     drawing,
     grid,
     legend_above,
-    look,
     note_below,
     number,
     readable_ticks,
 )
 from .search.runs import read_table
 from .search.seeds import Spread, spread, spread_label
-from .style import FULL_COLOUR, save
+from .style import FULL_COLOUR, look, save
 from .table import Block, Table
 
 if TYPE_CHECKING:

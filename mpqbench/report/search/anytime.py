@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..style import look
 from .anytime_data import Progress, progress
 from .drawing import (
     COLUMN,
@@ -16,7 +17,6 @@ from .drawing import (
     legend_above,
     log_x,
     log_y,
-    look,
     note_below,
     reference_lines,
 )

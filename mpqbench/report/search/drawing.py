@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ..style import COLOURS, FULL_COLOUR, MARKERS, new_figure, style
+from ..style import COLOURS, FULL_COLOUR, new_figure, style
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 COLUMN, PAGE = 5.5, 6.8  # inches: text width of a common paper style, and of a page
 LOG_FROM = 4.0  # ratio of largest to smallest value from which an axis is logarithmic
 KEPT, DROPPED = COLOURS[1], "#a8a8a8"
-_LINES = ("-", "--", ":")
 _PLAIN = ("--", ":", "-.")
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -35,15 +34,6 @@ def drawing(width: float, height: float) -> Iterator[Figure]:
         figure = new_figure(width, height)
         figure.set_layout_engine("constrained", w_pad=0.04, h_pad=0.04)
         yield figure
-
-
-def look(number: int) -> dict[str, Any]:
-    """Colour, marker and line of the ``number``-th method: 42 differ in the first two alone."""
-    return {
-        "color": COLOURS[number % len(COLOURS)],
-        "marker": MARKERS[number % len(MARKERS)],
-        "linestyle": _LINES[number // len(COLOURS) % len(_LINES)],
-    }
 
 
 def grid(axes: Axes) -> None:

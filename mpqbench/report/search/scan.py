@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..columns import frechet_names
+from ..style import look
 from .drawing import (
     COLUMN,
     drawing,
@@ -14,7 +15,6 @@ from .drawing import (
     legend_above,
     log_x,
     log_y,
-    look,
     note_below,
     reference_lines,
 )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..style import look
 from .drawing import (
     PAGE,
     cell_text,
@@ -13,7 +14,6 @@ from .drawing import (
     grid,
     heat_axes,
     log_y,
-    look,
     number,
     part_of,
     readable_ticks,
