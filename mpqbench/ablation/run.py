@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BenchError
+from ..precision import Budget
 from ..recipe import Job, Suite, validate
-from ..records.schema import JobRecord
+from ..records.schema import FULL_METHOD, JobRecord
 from ..records.store import RecordStore, write_atomic
 from ..report.ablation import cell_table, effect_sections
 from ..report.latex import latex_table
@@ -18,6 +19,7 @@ from ..report.write import write_report
 from ..study.jobs import Session
 from ..suite import plan as plan_jobs
 from ..suite import run_suite
+from .design import Design
 from .plan import Cell, Plan, recipes_of
 from .responses import Scale, cell_means, effects_table
 
@@ -43,13 +45,43 @@ def jobs_of(cells: Sequence[Cell], given: Mapping[str, Any], session: Session) -
     for at, cell in enumerate(cells):
         if cell.name in [other.name for other in cells[:at]]:
             raise BenchError(f"two cells are called '{cell.name}': run them one by one")
-    plain = [cell for cell in cells if not cell.protocol]
-    parts = [(session.store, plain)] if plain else []
-    parts += [(RecordStore(session.store.folder / c.name), [c]) for c in cells if c.protocol]
     return [
         (store, plan_jobs(suite_of(own, given), session.registry, session.device))
-        for store, own in parts
+        for store, own in stores_of(cells, session.store.folder)
     ]
+
+
+def stores_of(cells: Sequence[Cell], folder: Path) -> list[tuple[RecordStore, list[Cell]]]:
+    """Which cells have their records where: those of one protocol share a store."""
+    plain = [cell for cell in cells if not cell.protocol]
+    parts = [(RecordStore(folder), plain)] if plain else []
+    return parts + [(RecordStore(folder / c.name), [c]) for c in cells if c.protocol]
+
+
+def read_batches(cells: Sequence[Cell], folder: Path) -> list[list[JobRecord]]:
+    """The records that there are of ``cells`` and of full precision, a list for each store.
+
+    Raises BenchError where there are none, and for a file that is no record.
+    """
+    batches = []
+    for store, own in stores_of(cells, folder):
+        names = {FULL_METHOD, *(cell.recipe.name for cell in own)}
+        batches.append([record for record in store.read_all() if record.method in names])
+    found = [batch for batch in batches if batch]
+    if not found:
+        raise BenchError(f"{folder} has no records of its ablation: run it first")
+    return found
+
+
+def ordered(records: Sequence[JobRecord]) -> list[JobRecord]:
+    """Many bits first, as in a leaderboard; within a budget as they come."""
+    return sorted(records, key=_place)
+
+
+def _place(record: JobRecord) -> tuple[bool, int, str]:
+    bits = Budget.parse(record.budget).precision
+    product = bits.weight_bits * bits.activation_bits
+    return not record.is_full_precision, -product, record.budget
 
 
 def run_jobs(jobs: Jobs, session: Session) -> list[list[JobRecord]]:
@@ -61,15 +93,17 @@ def run_jobs(jobs: Jobs, session: Session) -> list[list[JobRecord]]:
 
 
 def run_plan(
-    plan: Plan, given: Mapping[str, Any], session: Session, scale: Scale
+    design: Design, plan: Plan, given: Mapping[str, Any], session: Session
 ) -> tuple[list[Path], bool]:
-    """Runs every cell and writes what ``write_plan`` does and the usual report.
+    """Runs every cell of a design's plan; keeps the design, and writes what ``write_plan`` does and
+    the usual report.
 
-    Returns the paths, and whether a job failed. Raises BenchError where ``scale`` cannot be used.
+    Returns the paths, and whether a job failed. Raises BenchError where its scale cannot be used.
     """
-    batches = run_jobs(jobs_of(plan.cells, given, session), session)
-    folder = session.store.folder
-    paths = write_plan(plan, batches, folder, scale) + write_report(folder)
+    folder, jobs = session.store.folder, jobs_of(plan.cells, given, session)
+    design.save(folder)
+    batches = run_jobs(jobs, session)
+    paths = write_plan(plan, batches, folder, design.scale) + write_report(folder)
     return paths, has_failed([record for batch in batches for record in batch])
 
 
@@ -82,6 +116,7 @@ def write_plan(
     """
     from ..report.ablation_figures import write_effect_figures
 
+    batches = [ordered(batch) for batch in batches]
     records = [record for batch in batches for record in batch]
     rows = [(dict(zip(plan.levels, c.levels, strict=True)), c.recipe.name) for c in plan.cells]
     table = cell_table(rows, batches)

@@ -15,8 +15,9 @@ from ..report.style import save
 from ..report.table import Table
 from ..report.write import write_report
 from ..study.jobs import Session
+from .design import Design
 from .plan import Cell
-from .run import has_failed, jobs_of, run_jobs, write_cells
+from .run import has_failed, jobs_of, ordered, run_jobs, write_cells
 from .sweep_plan import Sweep
 
 
@@ -31,23 +32,31 @@ def cells_of(sweeps: Sequence[Sweep]) -> list[Cell]:
 
 
 def run_sweeps(
-    sweeps: Sequence[Sweep], given: Mapping[str, Any], session: Session
+    design: Design, sweeps: Sequence[Sweep], given: Mapping[str, Any], session: Session
 ) -> tuple[list[Path], bool]:
-    """Runs every value of every sweep; writes ``ablation.*``, a figure for each sweep and budget,
-    and the usual report of every folder.
+    """Runs every value of a design's sweeps; keeps the design, and writes ``ablation.*``, a figure
+    for each sweep and budget, and the usual report of every folder.
 
     Returns the paths, and whether a job failed. What is done is not done again.
     """
     jobs = jobs_of(cells_of(sweeps), given, session)
+    design.save(session.store.folder)
     batches = run_jobs(jobs, session)
+    paths = write_sweeps(sweeps, batches, session.store.folder)
+    paths += [path for store, _ in jobs for path in write_report(store.folder)]
+    return paths, has_failed([record for batch in batches for record in batch])
+
+
+def write_sweeps(
+    sweeps: Sequence[Sweep], batches: Sequence[Sequence[JobRecord]], folder: Path
+) -> list[Path]:
+    """Writes ``ablation.*`` and figures of the records in ``batches``."""
+    batches = [ordered(batch) for batch in batches]
     table = cell_table([row for sweep in sweeps for row in sweep.rows], batches)
     title = f"Sweeps of {sweeps[0].method.name}"
-    folder = session.store.folder
     paths = write_cells(folder, table, to_markdown(table, title), latex_table(table, title))
     records = [record for batch in batches for record in batch]
-    paths += write_sweep_figures(sweeps, records, table, folder / "figures" / "ablation")
-    paths += [path for store, _ in jobs for path in write_report(store.folder)]
-    return paths, has_failed(records)
+    return paths + write_sweep_figures(sweeps, records, table, folder / "figures" / "ablation")
 
 
 def write_sweep_figures(

@@ -12,10 +12,7 @@ from .options import finish, open_session, overrides, study_options
 
 if TYPE_CHECKING:
     from ..ablation.factors import Factor
-    from ..ablation.plan import Plan
-    from ..ablation.sweep_plan import Sweep
     from ..recipe import Recipe
-    from ..registry import Registry
 
 
 @click.command("ablate")
@@ -55,6 +52,8 @@ def ablate(
       mpqbench ablate gptq --sweep protocol.calibration=16,64,256
       mpqbench ablate rtn --factor "branch=monarch|sparse|none" --sweep branch.like_rank=1,2,4
     """
+    from ..ablation.design import Design, as_data
+    from ..ablation.factors import check_apart
     from ..ablation.run import run_plan
     from ..ablation.sweeps import cells_of, run_sweeps
     from .run import parse_seeds
@@ -66,21 +65,25 @@ def ablate(
     chosen = {"budgets": budget, "seeds": parse_seeds(seeds) if seeds else ()}
     given = _suite(overrides(chosen, shared), protocol_name)
     session, recipe = _opened(method, shared)
+    found = _factors(recipe, factors, file)
+    check_apart(found)
+    varied = as_data(found)
+    design = Design(method=recipe, factors=varied, sweeps=sweeps, full=full, scale=scale)
     if sweeps:
-        swept = _sweeps(sweeps, recipe, _factors(recipe, factors, file), session.registry)
+        swept = design.swept(session.registry)
         if dry_run:
             _show(cells_of(swept), given, session)
             return
-        finish(*run_sweeps(swept, given, session))
+        finish(*run_sweeps(design, swept, given, session))
         return
-    plan = _plan(recipe, factors, file, full, session.registry)
+    plan = design.plan(session.registry)
     if dry_run:
         for name, levels in plan.levels.items():
             shown = [f"{level} *" if level == plan.base[name] else level for level in levels]
             click.echo(f"{name}: {', '.join(shown)}")
         _show(plan.cells, given, session)
         return
-    finish(*run_plan(plan, given, session, scale))
+    finish(*run_plan(design, plan, given, session))
 
 
 def _suite(chosen: dict[str, Any], protocol: str) -> dict[str, Any]:
@@ -108,16 +111,6 @@ def _opened(method: str, shared: dict[str, Any]) -> tuple[Any, Recipe]:
     return session, session.registry.method({"name": name, **data})
 
 
-def _plan(
-    recipe: Recipe, factors: tuple[str, ...], file: Path | None, full: bool, registry: Registry
-) -> Plan:
-    from ..ablation.factors import default_factors
-    from ..ablation.plan import factorial
-
-    found = _factors(recipe, factors, file) or default_factors(recipe)
-    return factorial(recipe, found, registry, full=full)
-
-
 def _factors(recipe: Recipe, factors: tuple[str, ...], file: Path | None) -> list[Factor]:
     from ..ablation.factors import factors_from, parse_factor
     from ..recipe import read_yaml
@@ -126,16 +119,6 @@ def _factors(recipe: Recipe, factors: tuple[str, ...], file: Path | None) -> lis
     if file is not None:
         found += factors_from(read_yaml(file), str(file))
     return found
-
-
-def _sweeps(
-    texts: tuple[str, ...], recipe: Recipe, factors: list[Factor], registry: Registry
-) -> list[Sweep]:
-    from ..ablation.sweep_plan import sweep
-
-    if len(factors) > 1:
-        raise BenchError("--sweep has a line for every level of one factor: leave out the others")
-    return [sweep(text, recipe, registry, *factors) for text in texts]
 
 
 def _show(cells: Any, given: dict[str, Any], session: Any) -> None:

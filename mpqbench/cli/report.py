@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from .options import plugins_option
+
 
 @click.command()
 @click.argument("run_dir", metavar="RUN_DIR", type=click.Path(path_type=Path))
@@ -30,17 +32,34 @@ import click
     metavar="SETTING",
     help="Also draw what this number of the recipe does, e.g. environment.noise; repeatable.",
 )
+@plugins_option
 def report(
-    run_dir: Path, out: Path | None, merges: tuple[str, ...], scans: tuple[str, ...]
+    run_dir: Path,
+    out: Path | None,
+    merges: tuple[str, ...],
+    scans: tuple[str, ...],
+    plugins: tuple[Path, ...],
 ) -> None:
-    """Print the leaderboard of a run and write its tables and figures.
+    """Print the leaderboard of a run and write its tables and figures, those of an ablation too.
 
     \b
     Examples:
       mpqbench report runs/quick
       mpqbench report runs/mine --scan searcher.keep
     """
-    show(run_dir, out, merges, scans)
+    from ..ablation.design import load
+    from ..records.store import RecordStore
+
+    design = load(run_dir)
+    # Where each cell has a protocol of its own, all records are in folders of their own.
+    if design is None or RecordStore(run_dir).read_all():
+        show(run_dir, out, merges, scans)
+    if design is not None:
+        from ..ablation.again import write_again
+        from ..registry import discover
+
+        for path in write_again(design, run_dir, discover(plugins), out or run_dir):
+            click.echo(path)
 
 
 def show(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..records.schema import FULL_METHOD, JobRecord
 from .columns import LEADERBOARD, Column, Row, Value, adapt, frechet_names
 from .summary import summary
-from .table import Block, Table
+from .table import Block, Table, paired_difference
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +37,8 @@ _BEFORE = (
 )
 _AFTER = (
     *(_KNOWN[name + end] for name in _OF_IMAGES for end in ("", "_ci")),
-    replace(_KNOWN["fd_delta"], interval=None, view="full"),
+    replace(_KNOWN["fd_delta"], view="full"),
+    _KNOWN["fd_delta_ci"],
     *_of_outputs(),
     *(_KNOWN[name] for name in ("psnr", "ssim", "bitops", "bytes", "effective_bits", "satisfied")),
     *(_KNOWN[name] for name in ("search_evals", "seconds", "extractor", "n_images")),
@@ -61,8 +62,9 @@ def cell_table(cells: Cells, batches: Sequence[Sequence[JobRecord]]) -> Table:
     """A row for every cell and budget, means over the seeds that are done; full precision first.
 
     ``batches`` are records of one protocol each, which become a block of their own. Intervals of
-    FD, sFD and IS are those of the seeds' jackknife intervals taken as independent,
-    ``sqrt(sum h^2) / S``; that of errors of outputs is the standard deviation over seeds.
+    FD, its paired difference to full precision, sFD and IS are those of the seeds' jackknife
+    intervals taken as independent, ``sqrt(sum h^2) / S``; that of errors of outputs is the standard
+    deviation over seeds.
     """
     factors = tuple(Column(name, name, "key", view="brief") for name in cells[0][0])
     columns = (*_BEFORE[:2], *factors, *_BEFORE[2:], *_AFTER)
@@ -169,10 +171,25 @@ def _row(
     ]  # fmt: skip
     for name in _OF_IMAGES:
         scores: list[Any] = [dict(r.scores).get(name) for r in own]  # type: ignore[call-overload]
-        halves = [score.ci for score in scores if score is not None and score.ci is not None]
-        whole = bool(own) and len(halves) == len(own)
-        row[f"{name}_ci"] = math.sqrt(sum(half**2 for half in halves)) / len(own) if whole else None
+        row[f"{name}_ci"] = _mean_half([score and score.ci for score in scores])
+    row["fd_delta_ci"] = _mean_half([_paired_half(record, records) for record in own])
     return row
+
+
+def _mean_half(halves: Sequence[float | None]) -> float | None:
+    """Half-width of a mean of independent values, ``None`` where one of them has none."""
+    known = [half for half in halves if half is not None]
+    whole = bool(halves) and len(known) == len(halves)
+    return math.sqrt(sum(half**2 for half in known)) / len(known) if whole else None
+
+
+def _paired_half(record: JobRecord, others: Iterable[JobRecord]) -> float | None:
+    """Half-width of the difference in FD to full precision of the same seed."""
+    for other in others:
+        pair = other.seed == record.seed and other.is_full_precision and other.status == "done"
+        if pair and "fd" in record.scores and "fd" in other.scores and other is not record:
+            return paired_difference(record.scores["fd"], other.scores["fd"])[1]
+    return None
 
 
 def _notes(done: Sequence[JobRecord], extractor: str | None) -> tuple[str, ...]:
@@ -187,7 +204,8 @@ def _notes(done: Sequence[JobRecord], extractor: str | None) -> tuple[str, ...]:
         fd = frechet_names(extractor)[0]
         notes.append(
             f"± of {fd} and of other scores of images: half-width of the 95 % interval over "
-            "images. It does not hold for differences of rows, which are paired: see the effects."
+            "images. It does not hold for differences of rows, which are paired: that of "
+            f"Δ{fd} is the interval of the paired difference to full precision."
         )
     return tuple(notes)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 
 import pandas as pd
 import pytest
 
+from mpqbench.ablation.design import Design
 from mpqbench.cli.main import main
+from mpqbench.registry import discover
 
 FEW = ["--protocol", "smoke", "--features", "none", "--images", 4, "--calibration", 8]
 
@@ -19,6 +22,17 @@ def ablate(monkeypatch, capsys, tiny_folder, tmp_path):
     def call(*arguments):
         fixed = [*FEW, "--model", tiny_folder, "--budget", "W3A3", "--out", tmp_path / "out"]
         monkeypatch.setattr(sys, "argv", ["mpqbench", "ablate", *map(str, [*fixed, *arguments])])
+        with pytest.raises(SystemExit) as end:
+            main()
+        return end.value.code, *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def report(monkeypatch, capsys):
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["mpqbench", "report", *map(str, arguments)])
         with pytest.raises(SystemExit) as end:
             main()
         return end.value.code, *capsys.readouterr()
@@ -57,10 +71,60 @@ def test_a_factorial_from_the_command_to_its_files(ablate, tmp_path):
     assert out.count("done before") == 5
 
 
-def test_a_sweep_of_the_protocol_has_folders_of_its_own(ablate, tmp_path):
+def test_seeds_that_were_run_apart_are_reported_together(ablate, report, tmp_path):
+    arguments = ["gptq", "--factor", "rounding=gptq|near: nearest"]
+    for seeds in ("3", "4", "3,4"):
+        assert ablate(*arguments, "--seeds", seeds, "--out", tmp_path / f"run-{seeds}")[0] == 0
+    apart, both = tmp_path / "run-3", tmp_path / "run-3,4"
+    for path in (tmp_path / "run-4/records").iterdir():
+        shutil.copy(path, apart / "records")
+    code, out, _ = report(apart)
+    assert code == 0
+    for name in ("ablation.md", "ablation.tex", "effects.csv", "leaderboard.md"):
+        assert str(apart / name) in out
+    pd.testing.assert_frame_equal(
+        pd.read_csv(apart / "ablation.csv").drop(columns="seconds"),
+        pd.read_csv(both / "ablation.csv").drop(columns="seconds"),
+    )
+    assert (apart / "effects.csv").read_text() == (both / "effects.csv").read_text()
+
+
+def test_a_report_needs_the_plugins_of_the_ablation(ablate, report, tmp_path):
+    mine = tmp_path / "mine.py"
+    mine.write_text(
+        "from mpqbench.baselines.roundings.nearest import Nearest as Mine\n"
+        'PLUGINS = {"rounding": {"mine": Mine}}\n'
+    )
+    known = ["--plugins", mine]
+    assert ablate("gptq", "--factor", "rounding=gptq|mine", *known)[0] == 0
+    written = (tmp_path / "out/effects.csv").read_text()
+    code, _, err = report(tmp_path / "out")
+    assert code == 2
+    assert "unknown rounding 'mine'" in err
+    assert report(tmp_path / "out", *known, "--out", tmp_path / "again")[0] == 0
+    assert (tmp_path / "again/effects.csv").read_text() == written
+
+
+def test_an_ablation_without_records_cannot_be_reported(report, tmp_path):
+    recipe = discover().method("gptq")
+    Design(method=recipe, sweeps=("protocol.calibration=8,16",)).save(tmp_path / "mine")
+    code, _, err = report(tmp_path / "mine")
+    assert code == 2
+    assert "has no records of its ablation: run it first" in err
+    (tmp_path / "mine/ablation.yaml").write_text("method: {name: x}\nsweep: [a.b=1,2]\n")
+    code, _, err = report(tmp_path / "mine")
+    assert code == 2
+    assert "ablation.yaml: unknown key 'sweep'" in err
+
+
+def test_a_sweep_of_the_protocol_has_folders_of_its_own(ablate, report, tmp_path):
     code, _, _ = ablate("gptq", "--sweep", "protocol.calibration=8,16")
     assert code == 0
     folder = tmp_path / "out"
+    written = (folder / "ablation.md").read_text()
+    (folder / "ablation.md").unlink()
+    assert report(folder)[0] == 0
+    assert (folder / "ablation.md").read_text() == written
     cells = pd.read_csv(folder / "ablation.csv")
     swept = cells[cells.method != "full-precision"]
     assert list(swept.value) == [8, 16]

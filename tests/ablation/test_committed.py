@@ -1,4 +1,4 @@
-"""The committed ablation is what its records say."""
+"""Committed ablations are what their records say, and the README quotes them."""
 
 from __future__ import annotations
 
@@ -6,35 +6,52 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 
-from mpqbench.ablation.factors import default_factors
-from mpqbench.ablation.plan import factorial
-from mpqbench.ablation.run import write_plan
+from mpqbench.ablation.again import write_again
+from mpqbench.ablation.design import load
+from mpqbench.ablation.run import read_batches
+from mpqbench.ablation.sweeps import cells_of
 from mpqbench.recipe import TEXTS, Recipe, read_yaml
+from mpqbench.records.schema import FULL_METHOD
 from mpqbench.records.store import RecordStore
 from mpqbench.registry import discover
 
-FOLDER = Path(__file__).parents[2] / "leaderboards/ablation"
-METHOD = "treeq-factorial"
+LEADERBOARDS = Path(__file__).parents[2] / "leaderboards"
+FOLDERS = sorted(path.parent for path in LEADERBOARDS.glob("*/ablation.yaml"))
+FOLDER = LEADERBOARDS / "ablation"
 
 
-def test_the_committed_ablation_is_what_its_records_say(tmp_path):
-    registry = discover()
-    recipe = registry.method({"name": METHOD, **read_yaml(FOLDER / f"{METHOD}.yaml")})
-    plan = factorial(recipe, default_factors(recipe), registry)
-    records = RecordStore(FOLDER).read_all()
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda f: f.name)
+def test_committed_ablations_are_what_their_records_say(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("mpqbench.report.style.DPI", 60)
+    registry, design = discover(), load(folder)
+    cells = cells_of(design.swept(registry)) if design.sweeps else design.plan(registry).cells
+    records = [record for batch in read_batches(cells, folder) for record in batch]
+    assert all(record.status == "done" for record in records)
     # What a recipe had no word for when it was measured is at its default.
     measured = {record.method: Recipe.model_validate(record.recipe) for record in records}
+    assert set(measured) == {cell.recipe.name for cell in cells} | {FULL_METHOD}
     result = {"exclude": {*TEXTS} - {"name"}}
-    for cell in plan.cells:
+    for cell in cells:
         assert measured[cell.recipe.name].model_dump(**result) == cell.recipe.model_dump(**result)
-    assert {r.method for r in records} == {c.recipe.name for c in plan.cells} | {"full-precision"}
-    assert all(record.status == "done" for record in records)
-    write_plan(plan, [records], tmp_path, "log")
-    for name in ("ablation.csv", "ablation.md", "ablation.tex", "effects.csv"):
-        assert (tmp_path / name).read_text() == (FOLDER / name).read_text(), name
+    write_again(design, folder, registry, tmp_path)
+    for path in folder.glob("ablation.*"):
+        if path.suffix != ".yaml":
+            assert (tmp_path / path.name).read_text() == path.read_text(), path.name
+    assert (tmp_path / "effects.csv").exists() == (folder / "effects.csv").exists()
+    if not design.sweeps:
+        assert (tmp_path / "effects.csv").read_text() == (folder / "effects.csv").read_text()
     drawn = {path.name for path in (tmp_path / "figures/ablation").glob("*.png")}
-    assert drawn == {path.name for path in (FOLDER / "figures/ablation").iterdir()}
+    assert drawn == {path.name for path in (folder / "figures/ablation").iterdir()}
+
+
+def test_the_factorial_is_that_of_the_file_beside_it():
+    registry = discover()
+    data = {"name": "treeq-factorial", **read_yaml(FOLDER / "treeq-factorial.yaml")}
+    recipe, design = registry.method(data), load(FOLDER)
+    assert design.method == recipe.model_copy(update={"factors": {}})
+    assert design.factors == recipe.factors
 
 
 def test_the_readme_quotes_the_ablation():
