@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..records.schema import JobRecord
+from ..records.schema import FULL_METHOD, JobRecord
 from ..report.ablation import cell_table
 from ..report.figures import block_names
 from ..report.latex import latex_table
@@ -62,7 +62,10 @@ def write_sweeps(
 def write_sweep_figures(
     sweeps: Sequence[Sweep], records: Sequence[JobRecord], table: Table, folder: Path
 ) -> list[Path]:
-    """Writes ``scan-PATH-MODEL-BUDGET`` of every sweep and budget with two values that are done."""
+    """Writes ``scan-PATH-MODEL-BUDGET`` of every sweep and budget with two values that are done.
+
+    Full precision and levels without the number are level lines.
+    """
     from ..report.search.runs import Contest
     from ..report.search.scan import METRICS, scan
     from ..report.search.scan_data import Family
@@ -82,25 +85,33 @@ def write_sweep_figures(
             if any(len(family.records) > 1 for family in found):
                 place = f"{name}-{budget}"
                 contest = Contest(place, records[0].model, budget, extractor, {}, {})
-                paths += save(scan(contest, found), folder / f"scan-{sweep.path}-{place}")
+                level = _level_lines(sweep, [r for r in done if r.is_full_precision] + own)
+                paths += save(scan(contest, found, level), folder / f"scan-{sweep.path}-{place}")
     return paths
 
 
 def lines_of(sweep: Sweep, records: Sequence[JobRecord]) -> dict[str, dict[float, list[JobRecord]]]:
-    """Records of every line by value, in ascending order; a level without the number has the same
-    ones at every value, so that it is a level line beside the others."""
+    """Records of every line by value, in ascending order."""
     of_method: dict[str, list[JobRecord]] = {}
     for record in records:
         of_method.setdefault(record.method, []).append(record)
-    cells = dict(sweep.lines)
-    for line, cell in sweep.without.items():
-        cells[line] = {value: cell for own in sweep.lines.values() for value in own}
     found = {
         line: {
             value: of_method[cell.recipe.name]
             for value, cell in sorted(own.items())
             if cell.recipe.name in of_method
         }
-        for line, own in cells.items()
+        for line, own in sweep.lines.items()
     }
     return {line: own for line, own in found.items() if own}
+
+
+def _level_lines(sweep: Sweep, records: Sequence[JobRecord]) -> dict[str, list[JobRecord]]:
+    """What does not depend on the number, by label: one record for each seed."""
+    names = {FULL_METHOD: FULL_METHOD}
+    names |= {cell.recipe.name: line for line, cell in sweep.without.items()}
+    found: dict[str, dict[int, JobRecord]] = {}
+    for record in records:
+        if record.method in names:
+            found.setdefault(names[record.method], {}).setdefault(record.seed, record)
+    return {label: list(own.values()) for label, own in found.items()}

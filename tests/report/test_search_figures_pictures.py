@@ -16,6 +16,7 @@ from mpqbench.report.search.pareto_drop import pareto_drop
 from mpqbench.report.search.runs import contests, read_table
 from mpqbench.report.search.scan import scan
 from mpqbench.report.search.scan_data import families
+from mpqbench.report.search.seeds import over_seeds
 from mpqbench.report.search.sensitivity_map import sensitivity_map
 from mpqbench.report.style import save
 from mpqbench.report.table import leaderboard
@@ -150,6 +151,21 @@ def test_a_scan_shows_the_answers_by_the_number(store, searches):
     assert legend(figure) == ["tss", "rtn (no search)"]
     assert "95 % jackknife interval" in figure.get_supxlabel()
     assert list(overlapping(figure)) == []
+
+
+def test_level_lines_of_a_scan_may_be_given(searches, record):
+    contest = only_contest(searches)
+    records = [record for own in contest.searches.values() for record in own]
+    level = {"full-precision": [record("full-precision", "FP", 6.5)], "rtn": contest.plain["rtn"]}
+    figure = scan(contest, families(records), level)
+    error, distance = figure.axes
+    assert legend(figure) == ["tss", "rtn", "full-precision"]  # full precision has no error
+    levels = [
+        {line.get_ydata()[0] for line in axes.lines if list(line.get_xdata()) == [0, 1]}
+        for axes in (error, distance)
+    ]
+    means = [over_seeds(level["rtn"], metric).mean for metric in ("output_mse", "fd")]
+    assert levels == [{means[0]}, {means[1], 6.5}]
 
 
 def test_many_methods_go_on_a_second_page(store, record):

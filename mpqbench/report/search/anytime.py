@@ -100,7 +100,7 @@ def _draw_answers(
             values.append(own.held_out)
     log_y(axes, values)
     grid(axes)
-    return reference_lines(axes, plain)
+    return reference_lines(axes, {f"{method} (no search)": own for method, own in plain.items()})
 
 
 def side_by_side(forwards: Sequence[float]) -> list[float]:

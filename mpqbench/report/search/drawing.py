@@ -94,14 +94,17 @@ def error_bar(axes: Axes, x: float, value: Spread, **looks: Any) -> None:
     )
 
 
-def reference_lines(axes: Axes, plain: Mapping[str, Spread]) -> dict[str, Any]:
-    """Methods without a search as dashed lines; their legend handles."""
+def reference_lines(axes: Axes, values: Mapping[str, Spread | None]) -> dict[str, Any]:
+    """Level lines at the means of those values that there are; legend handles by their labels.
+
+    A label has the same line in every panel that gives it the same place in ``values``.
+    """
     return {
-        f"{method} (no search)": axes.axhline(
+        label: axes.axhline(
             value.mean, color=FULL_COLOUR, linewidth=0.9, linestyle=_PLAIN[at % len(_PLAIN)],
             zorder=2,
         )
-        for at, (method, value) in enumerate(plain.items())
+        for at, (label, value) in enumerate(values.items()) if value is not None
     }  # fmt: skip
 
 

@@ -25,17 +25,18 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from .runs import Contest
+    from .runs import ByMethod, Contest
 
 METRICS = frozenset({"output_mse", "fd"})  # a record without either has no place in a scan
 
 
-def scan(contest: Contest, found: Sequence[Family]) -> Figure:
+def scan(contest: Contest, found: Sequence[Family], level: ByMethod | None = None) -> Figure:
     """Held-out output MSE and Fréchet distance against one setting, a line for each family.
 
     All families are of the same setting, and their records have one of ``METRICS`` at least.
-    Methods without a search are dashed lines.
+    Level lines are the records in ``level`` by their labels, or methods without a search.
     """
+    levels = level or {f"{method} (no search)": own for method, own in contest.plain.items()}
     path, labels = found[0].path, labels_of(found)
     texts = {
         "output_mse": "output MSE (held-out inputs)",
@@ -47,8 +48,8 @@ def scan(contest: Contest, found: Sequence[Family]) -> Figure:
         for number, (metric, text) in enumerate(shown.items(), 1):
             axes = figure.add_subplot(1, len(shown), number)
             _draw(axes, found, labels, metric)
-            plain = {method: over_seeds(own, metric) for method, own in contest.plain.items()}
-            lines |= reference_lines(axes, {m: value for m, value in plain.items() if value})
+            means = {label: over_seeds(own, metric) for label, own in levels.items()}
+            lines |= reference_lines(axes, means)
             axes.set_ylabel(text)
             axes.set_xlabel(path)
             axes.set_title(contest.title if number == 1 else "", loc="left")
