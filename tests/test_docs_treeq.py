@@ -1,0 +1,154 @@
+"""What the README and the page on TreeQ say of it is what its records say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from mpqbench.records.store import RecordStore
+from mpqbench.report.table import paired_difference
+
+ROOT = Path(__file__).parents[1]
+BUDGETS = (("W4A4", "W3A3"), ("W2A3", "W2A2"))
+
+
+def quoted_rows(folder, quoted):
+    """Lines of two tables of the leaderboard in ``folder``, whose methods have these texts."""
+    table = pd.read_csv(ROOT / folder / "leaderboard.csv")
+    rows = table.set_index(["method", "budget"])
+    assert set(quoted.values()) == set(table.method) - {"full-precision"}
+    assert set(table.budget) == {"FP", *BUDGETS[0], *BUDGETS[1]}
+    for budgets in BUDGETS:
+        for text, method in quoted.items():
+            cells = []
+            for budget in budgets:
+                row = rows.loc[method, budget]
+                done = [
+                    f"{row.fd:.3f}",
+                    f"{row.fd_delta:+.3f} ±{row.fd_delta_ci:.3f}",
+                    f"{row.bitops / 1e9:.2f}",
+                ]
+                cells += done if row.status == "done" else [row.status, "", ""]
+            # The second table repeats no explanation.
+            name = text if budgets == BUDGETS[0] else text.partition(":")[0]
+            yield f"| {name} | {' | '.join(cells)} |".replace("|  ", "| ")
+    full = rows.loc["full-precision", "FP"]
+    yield f"{full.fd:.3f} ±{full.fd_ci:.3f}"
+
+
+def test_the_readme_quotes_treeq_and_what_it_has_to_beat():
+    quoted = {
+        "`quarot`": "quarot",
+        "`svdquant`": "svdquant",
+        "`groups`: TreeQ's formats, transform and rounding alone": "groups",
+        "`groups-corrected`: the same, corrected": "groups-corrected",
+        "`treeq`": "treeq",
+        "`groups-peft`: uniform bits, trained, not corrected": "groups-peft",
+        "`treeq-peft`": "treeq-peft",
+    }
+    readme = (ROOT / "README.md").read_text()
+    for line in quoted_rows("leaderboards/embedded", quoted):
+        assert line in readme
+
+
+def test_the_readme_says_what_a_correction_and_a_search_are_worth():
+    folder = ROOT / "leaderboards/embedded"
+    records = {(r.method, r.budget): r for r in RecordStore(folder).read_all()}
+    readme = " ".join((ROOT / "README.md").read_text().split())
+
+    def less(method, rival, budget):
+        pair = (records[name, budget].scores["fd"] for name in (method, rival))
+        return paired_difference(*pair)
+
+    falls = [less("groups-corrected", "groups", budget) for pair in BUDGETS for budget in pair]
+    text = [f"{-own:.3f} ±{half:.3f}" for own, half in falls]
+    assert f"falls by {', '.join(text[:3])} and {text[3]} from W4A4 to W2A2" in readme
+    own, half = less("treeq", "groups-corrected", "W2A3")
+    assert f"at W2A3 by {-own:.3f} ±{half:.3f}" in readme
+    own, half = less("treeq", "groups-corrected", "W3A3")
+    assert f"At W3A3 it is {own:.3f} ±{half:.3f} behind" in readme
+    counts = {
+        budget: records["treeq", budget].allocation.counts for pair in BUDGETS for budget in pair
+    }
+    low = sum(n for precision, n in counts["W3A3"].items() if precision.startswith("W2"))
+    assert f"it puts {low} of 48 groups at W2" in readme
+    beside = [sum(n for p, n in counts[b].items() if not p.endswith("-")) for b in ("W4A4", "W3A3")]
+    assert f"{beside[0]} of 48 groups have one at W4A4, {beside[1]} at W3A3, none at" in readme
+    assert all(p.endswith("-") for budget in BUDGETS[1] for p in counts[budget])
+    rows = pd.read_csv(folder / "leaderboard.csv").set_index(["method", "budget"]).fd
+    best = {b: rows.xs(b, level="budget").idxmin() for pair in BUDGETS for b in pair}
+    wanted = {"W4A4": "treeq", "W3A3": "groups-peft", "W2A3": "treeq-peft", "W2A2": "treeq-peft"}
+    assert best == wanted
+
+
+def test_the_page_on_treeq_quotes_what_it_was_before_a_correction():
+    quoted = {
+        "`quarot`": "quarot",
+        "`svdquant`": "svdquant",
+        "`groups`: TreeQ's formats, transform and rounding alone": "groups",
+        "`groups-ilp`: an integer program for the bits": "groups-ilp",
+        "`groups-peft`: uniform bits, trained": "groups-peft",
+        "`treeq`": "treeq",
+        "`treeq-over`: its branch on top of the budget": "treeq-over",
+        "`treeq-peft`": "treeq-peft",
+        "`treeq-peft-over`: its branch on top of the budget": "treeq-peft-over",
+    }
+    folder = ROOT / "leaderboards/uncorrected"
+    page = (ROOT / "docs/treeq.md").read_text()
+    for line in quoted_rows("leaderboards/uncorrected", quoted):
+        assert line in page
+    counts = {
+        (record.method, record.budget): record.allocation.counts
+        for record in RecordStore(folder).read_all()
+        if record.status == "done"
+    }
+    low = {
+        method: sum(n for precision, n in own.items() if precision.startswith("W2"))
+        for (method, budget), own in counts.items()
+        if budget == "W3A3"
+    }
+    lows = [low[method] for method in ("treeq", "groups-ilp", "groups", "treeq-over")]
+    assert lows == [23, 12, 0, 14]
+    page = " ".join(page.split())
+    assert "putting 23 of 48 groups at W2, `groups-ilp` 12, uniform precision none" in page
+    assert "the search alone still put 14 groups there" in page
+    assert counts["treeq", "W2A3"]["W2A2"] == 35
+    assert "it took 35 groups down to W2A2" in page
+
+
+def test_the_page_on_treeq_quotes_the_study_of_scores_and_noise():
+    folder = ROOT / "leaderboards/scores"
+    page = (ROOT / "docs/treeq.md").read_text()
+    cells = pd.read_csv(folder / "ablation.csv")
+    assert f"Full precision has an FD of {cells[cells.budget == 'FP'].fd.item():.3f}" in page
+    records = {(r.method, r.seed): r for r in RecordStore(folder).read_all()}
+    names = {"single": "`output-mse`", "span": "`span-mse`", "uniform": "none: `uniform`"}
+    for row in cells[cells.budget == "W3A3"].to_dict("records"):
+        counts = [records[row["method"], seed].allocation.counts for seed in (100, 101)]
+        low = [sum(n for p, n in own.items() if p[:2] == "W2") for own in counts]
+        beside = [sum(n for p, n in own.items() if not p.endswith("-")) for own in counts]
+        searched = row["score"] != "uniform"
+        fields = [
+            names[row["score"]],
+            f"{row['value']:g}" if searched else "",
+            f"{row['fd']:.3f}",
+            f"{row['fd_delta']:+.3f} ±{row['fd_delta_ci']:.3f}",
+            f"{1e3 * row['noise_mse']:.2f}",
+            ", ".join(map(str, low)),
+            ", ".join(map(str, beside)) if searched else "",
+        ]
+        assert f"| {' | '.join(fields)} |".replace("|  |", "| |") in page
+
+    def less(method, rival):
+        pairs = [
+            paired_difference(*(records[name, seed].scores["fd"] for name in (method, rival)))
+            for seed in (100, 101)
+        ]
+        mean = sum(own for own, _ in pairs) / 2
+        return mean, sum(half**2 for _, half in pairs) ** 0.5 / 2
+
+    own, half = less("treeq.single.noise-0.25", "treeq.span.noise-0.25")
+    assert f"by {-own:.3f} ±{half:.3f}" in " ".join(page.split())
+    own, half = less("treeq.single.noise-0.25", "treeq.uniform")
+    assert f"that of uniform precision by {own:+.3f} ±{half:.3f}" in " ".join(page.split())
