@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,9 +95,7 @@ def run_suite(
     jobs: list[Job], resources: Resources, store: RecordStore, reporter: Reporter, *, fresh: bool
 ) -> list[JobRecord]:
     """Run what is not done yet; one failed job does not stop the others."""
-    resources.check_device()
-    for model, protocol in dict.fromkeys((job.model, job.protocol) for job in jobs):
-        resources.check_images(model, protocol)
+    check_jobs(jobs, resources)
     records = []
     for number, job in enumerate(jobs, 1):
         title = f"[{number}/{len(jobs)}] {job.model} {job.recipe.name} {job.budget} seed {job.seed}"
@@ -117,6 +115,13 @@ def run_suite(
             reporter.say(f"{title}: {record.status}: {record.reason}")
         records.append(record)
     return records
+
+
+def check_jobs(jobs: Iterable[Job], resources: Resources) -> None:
+    """Raises BenchError where a job could not be judged: for a device, features or a reference."""
+    resources.check_device()
+    for model, protocol in dict.fromkeys((job.model, job.protocol) for job in jobs):
+        resources.check_images(model, protocol)
 
 
 def _reference_of(job: Job, records: list[JobRecord]) -> JobRecord | None:

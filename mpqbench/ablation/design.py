@@ -25,8 +25,9 @@ class Design(Frozen):
     """A method and what is varied of it: ``factors`` in combination, or numbers in ``sweeps``.
 
     ``method`` is the recipe itself, so that one that is called the same later on changes nothing.
-    ``factors`` are as in a file of factors; without any they are the method's own. With ``sweeps``
-    there is one at most, whose levels are lines, and neither ``full`` nor ``scale`` means anything.
+    ``factors`` are ``{factor: {level: {field: value}}}``; without any they are the method's own.
+    With ``sweeps`` there is one at most, whose levels are lines, and neither ``full`` nor ``scale``
+    means anything.
     """
 
     method: Recipe

@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import BenchError
 from ..precision import Budget
 from ..recipe import Job, Suite, validate
-from ..records.schema import FULL_METHOD, JobRecord
+from ..records.schema import JobRecord
 from ..records.store import RecordStore, write_atomic
 from ..report.ablation import cell_table, effect_sections
 from ..report.latex import latex_table
@@ -17,8 +17,8 @@ from ..report.render import to_csv, to_markdown
 from ..report.table import Table
 from ..report.write import write_report
 from ..study.jobs import Session
+from ..suite import check_jobs, run_suite
 from ..suite import plan as plan_jobs
-from ..suite import run_suite
 from .design import Design
 from .plan import Cell, Plan, recipes_of
 from .responses import Scale, cell_means, effects_table
@@ -58,21 +58,6 @@ def stores_of(cells: Sequence[Cell], folder: Path) -> list[tuple[RecordStore, li
     return parts + [(RecordStore(folder / c.name), [c]) for c in cells if c.protocol]
 
 
-def read_batches(cells: Sequence[Cell], folder: Path) -> list[list[JobRecord]]:
-    """The records that there are of ``cells`` and of full precision, a list for each store.
-
-    Raises BenchError where there are none, and for a file that is no record.
-    """
-    batches = []
-    for store, own in stores_of(cells, folder):
-        names = {FULL_METHOD, *(cell.recipe.name for cell in own)}
-        batches.append([record for record in store.read_all() if record.method in names])
-    found = [batch for batch in batches if batch]
-    if not found:
-        raise BenchError(f"{folder} has no records of its ablation: run it first")
-    return found
-
-
 def ordered(records: Sequence[JobRecord]) -> list[JobRecord]:
     """Many bits first, as in a leaderboard; within a budget as they come."""
     return sorted(records, key=_place)
@@ -84,9 +69,14 @@ def _place(record: JobRecord) -> tuple[bool, int, str]:
     return not record.is_full_precision, -product, record.budget
 
 
-def run_jobs(jobs: Jobs, session: Session) -> list[list[JobRecord]]:
-    """Records of every list of jobs; what is done is not done again."""
-    return [
+def run_jobs(design: Design, jobs: Jobs, session: Session) -> tuple[Path, list[list[JobRecord]]]:
+    """Keeps the design, once it is known that its jobs can run, and runs what is not done yet.
+
+    Returns the design's path, and the records of every list of jobs.
+    """
+    check_jobs([job for _, own in jobs for job in own], session.resources)
+    kept = design.save(session.store.folder)
+    return kept, [
         run_suite(own, session.resources, store, session.reporter, fresh=False)
         for store, own in jobs
     ]
@@ -100,11 +90,10 @@ def run_plan(
 
     Returns the paths, and whether a job failed. Raises BenchError where its scale cannot be used.
     """
-    folder, jobs = session.store.folder, jobs_of(plan.cells, given, session)
-    design.save(folder)
-    batches = run_jobs(jobs, session)
+    folder = session.store.folder
+    kept, batches = run_jobs(design, jobs_of(plan.cells, given, session), session)
     paths = write_plan(plan, batches, folder, design.scale) + write_report(folder)
-    return paths, has_failed([record for batch in batches for record in batch])
+    return [kept, *paths], has_failed([record for batch in batches for record in batch])
 
 
 def write_plan(

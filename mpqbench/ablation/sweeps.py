@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..records.schema import FULL_METHOD, JobRecord
 from ..report.ablation import cell_table
@@ -19,6 +19,9 @@ from .design import Design
 from .plan import Cell
 from .run import has_failed, jobs_of, ordered, run_jobs, write_cells
 from .sweep_plan import Sweep
+
+if TYPE_CHECKING:
+    from ..report.search.scan_data import Family
 
 
 def cells_of(sweeps: Sequence[Sweep]) -> list[Cell]:
@@ -40,11 +43,10 @@ def run_sweeps(
     Returns the paths, and whether a job failed. What is done is not done again.
     """
     jobs = jobs_of(cells_of(sweeps), given, session)
-    design.save(session.store.folder)
-    batches = run_jobs(jobs, session)
+    kept, batches = run_jobs(design, jobs, session)
     paths = write_sweeps(sweeps, batches, session.store.folder)
     paths += [path for store, _ in jobs for path in write_report(store.folder)]
-    return paths, has_failed([record for batch in batches for record in batch])
+    return [kept, *paths], has_failed([record for batch in batches for record in batch])
 
 
 def write_sweeps(
@@ -64,7 +66,7 @@ def write_sweep_figures(
 ) -> list[Path]:
     """Writes ``scan-PATH-MODEL-BUDGET`` of every sweep and budget with two values that are done.
 
-    Full precision and levels without the number are level lines.
+    Levels without the number are level lines, and full precision where all share a protocol.
     """
     from ..report.search.runs import Contest
     from ..report.search.scan import METRICS, scan
@@ -85,7 +87,8 @@ def write_sweep_figures(
             if any(len(family.records) > 1 for family in found):
                 place = f"{name}-{budget}"
                 contest = Contest(place, records[0].model, budget, extractor, {}, {})
-                level = _level_lines(sweep, [r for r in done if r.is_full_precision] + own)
+                full = [r for r in done if r.is_full_precision]
+                level = _level_lines(sweep, found, full + own)
                 paths += save(scan(contest, found, level), folder / f"scan-{sweep.path}-{place}")
     return paths
 
@@ -106,12 +109,18 @@ def lines_of(sweep: Sweep, records: Sequence[JobRecord]) -> dict[str, dict[float
     return {line: own for line, own in found.items() if own}
 
 
-def _level_lines(sweep: Sweep, records: Sequence[JobRecord]) -> dict[str, list[JobRecord]]:
-    """What does not depend on the number, by label: one record for each seed."""
-    names = {FULL_METHOD: FULL_METHOD}
-    names |= {cell.recipe.name: line for line, cell in sweep.without.items()}
-    found: dict[str, dict[int, JobRecord]] = {}
+def _level_lines(
+    sweep: Sweep, found: Sequence[Family], records: Sequence[JobRecord]
+) -> dict[str, list[JobRecord]]:
+    """What does not depend on the number, by label: levels without it, and full precision unless
+    the points of ``found`` have protocols of their own."""
+    names = {cell.recipe.name: line for line, cell in sweep.without.items()}
+    level: dict[str, list[JobRecord]] = {}
     for record in records:
         if record.method in names:
-            found.setdefault(names[record.method], {}).setdefault(record.seed, record)
-    return {label: list(own.values()) for label, own in found.items()}
+            level.setdefault(names[record.method], []).append(record)
+    protocols = [r.protocol for family in found for own in family.records.values() for r in own]
+    if all(protocol == protocols[0] for protocol in protocols):
+        full = [r for r in records if r.is_full_precision and r.protocol == protocols[0]]
+        level |= {FULL_METHOD: full} if full else {}
+    return level

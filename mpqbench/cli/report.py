@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from ..errors import BenchError
 from .options import plugins_option
+
+if TYPE_CHECKING:
+    from ..ablation.design import Design
 
 
 @click.command()
@@ -48,18 +53,41 @@ def report(
       mpqbench report runs/mine --scan searcher.keep
     """
     from ..ablation.design import load
-    from ..records.store import RecordStore
 
     design = load(run_dir)
-    # Where each cell has a protocol of its own, all records are in folders of their own.
-    if design is None or RecordStore(run_dir).read_all():
+    if design is None:
         show(run_dir, out, merges, scans)
-    if design is not None:
-        from ..ablation.again import write_again
-        from ..registry import discover
+    else:
+        _show_ablation(design, run_dir, out, merges, scans, plugins)
 
-        for path in write_again(design, run_dir, discover(plugins), out or run_dir):
-            click.echo(path)
+
+def _show_ablation(
+    design: Design,
+    run_dir: Path,
+    out: Path | None,
+    merges: Sequence[str],
+    scans: Sequence[str],
+    plugins: Sequence[Path],
+) -> None:
+    """What ``show`` does, after the tables of the ablation."""
+    from ..ablation.again import Again
+    from ..registry import discover
+    from ..report.write import write_report
+
+    again = Again.of(design, run_dir, discover(plugins))
+    # Values of the protocol have their records in folders of their own.
+    apart = [store.folder for store in again.stores if store.folder != run_dir]
+    if apart and (merges or scans):
+        raise BenchError(
+            f"--merge and --scan are of one folder with records: give {apart[0]}, for example"
+        )
+    paths = again.write(out or run_dir)
+    for folder in apart:
+        paths += write_report(folder, None if out is None else out / folder.name)
+    if len(apart) < len(again.stores):
+        show(run_dir, out, merges, scans)
+    for path in paths:
+        click.echo(path)
 
 
 def show(

@@ -98,9 +98,11 @@ def test_a_report_needs_the_plugins_of_the_ablation(ablate, report, tmp_path):
     known = ["--plugins", mine]
     assert ablate("gptq", "--factor", "rounding=gptq|mine", *known)[0] == 0
     written = (tmp_path / "out/effects.csv").read_text()
-    code, _, err = report(tmp_path / "out")
+    code, _, err = report(tmp_path / "out", "--out", tmp_path / "again")
     assert code == 2
-    assert "unknown rounding 'mine'" in err
+    assert "out/ablation.yaml: unknown rounding 'mine'" in err
+    assert "(plugins from files: --plugins)" in err
+    assert not (tmp_path / "again").exists()
     assert report(tmp_path / "out", *known, "--out", tmp_path / "again")[0] == 0
     assert (tmp_path / "again/effects.csv").read_text() == written
 
@@ -110,7 +112,7 @@ def test_an_ablation_without_records_cannot_be_reported(report, tmp_path):
     Design(method=recipe, sweeps=("protocol.calibration=8,16",)).save(tmp_path / "mine")
     code, _, err = report(tmp_path / "mine")
     assert code == 2
-    assert "has no records of its ablation: run it first" in err
+    assert "has no record of any cell of its ablation: run it first" in err
     (tmp_path / "mine/ablation.yaml").write_text("method: {name: x}\nsweep: [a.b=1,2]\n")
     code, _, err = report(tmp_path / "mine")
     assert code == 2
@@ -121,10 +123,14 @@ def test_a_sweep_of_the_protocol_has_folders_of_its_own(ablate, report, tmp_path
     code, _, _ = ablate("gptq", "--sweep", "protocol.calibration=8,16")
     assert code == 0
     folder = tmp_path / "out"
-    written = (folder / "ablation.md").read_text()
-    (folder / "ablation.md").unlink()
-    assert report(folder)[0] == 0
-    assert (folder / "ablation.md").read_text() == written
+    code, out, _ = report(folder, "--out", tmp_path / "again")
+    assert code == 0
+    for name in ("ablation.md", "gptq.calibration-8/leaderboard.csv"):
+        assert (tmp_path / "again" / name).read_text() == (folder / name).read_text()
+        assert str(tmp_path / "again" / name) in out
+    code, _, err = report(folder, "--scan", "searcher.keep")
+    assert code == 2
+    assert "are of one folder with records: give " in err
     cells = pd.read_csv(folder / "ablation.csv")
     swept = cells[cells.method != "full-precision"]
     assert list(swept.value) == [8, 16]
@@ -164,6 +170,21 @@ def test_a_sweep_with_a_line_for_every_branch(ablate, tmp_path):
     for at in (0, 1):  # at equal bytes: sparse takes no more than low rank of that size
         assert cells.bytes.iloc[4] < cells.bytes.iloc[at] <= cells.bytes.iloc[at + 2]
     assert list((tmp_path / "out").glob("figures/ablation/scan-branch.like_rank-*.pdf"))
+
+
+def test_a_mistake_in_the_protocol_leaves_the_ablation_before_it(ablate, tmp_path):
+    arguments = ["gptq", "--factor", "rounding=gptq|nearest"]
+    assert ablate(*arguments)[0] == 0
+    kept = (tmp_path / "out/ablation.yaml").read_text()
+    swept = ["gptq", "--sweep", "rounding.damping=0.01,0.1"]
+    code, _, err = ablate(*swept, "--features", "fashon")
+    assert code == 2
+    assert "did you mean 'fashion'" in err
+    assert (tmp_path / "out/ablation.yaml").read_text() == kept
+    code, out, _ = ablate(*swept)
+    assert code == 0
+    assert str(tmp_path / "out/ablation.yaml") in out
+    assert "rounding.damping" in (tmp_path / "out/ablation.yaml").read_text()
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mpqbench.ablation.again import write_again
+from mpqbench.ablation.again import Again
 from mpqbench.ablation.design import load
-from mpqbench.ablation.run import read_batches
 from mpqbench.ablation.sweeps import cells_of
-from mpqbench.recipe import TEXTS, Recipe, read_yaml
+from mpqbench.recipe import read_yaml
 from mpqbench.records.schema import FULL_METHOD
 from mpqbench.records.store import RecordStore
 from mpqbench.registry import discover
@@ -25,22 +24,17 @@ FOLDER = LEADERBOARDS / "ablation"
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda f: f.name)
 def test_committed_ablations_are_what_their_records_say(folder, tmp_path, monkeypatch):
     monkeypatch.setattr("mpqbench.report.style.DPI", 60)
-    registry, design = discover(), load(folder)
-    cells = cells_of(design.swept(registry)) if design.sweeps else design.plan(registry).cells
-    records = [record for batch in read_batches(cells, folder) for record in batch]
+    again = Again.of(load(folder), folder, discover())  # refuses records of other recipes
+    cells = cells_of(again.sweeps) if again.plan is None else again.plan.cells
+    records = [record for batch in again.batches for record in batch]
     assert all(record.status == "done" for record in records)
-    # What a recipe had no word for when it was measured is at its default.
-    measured = {record.method: Recipe.model_validate(record.recipe) for record in records}
-    assert set(measured) == {cell.recipe.name for cell in cells} | {FULL_METHOD}
-    result = {"exclude": {*TEXTS} - {"name"}}
-    for cell in cells:
-        assert measured[cell.recipe.name].model_dump(**result) == cell.recipe.model_dump(**result)
-    write_again(design, folder, registry, tmp_path)
+    assert {r.method for r in records} == {cell.recipe.name for cell in cells} | {FULL_METHOD}
+    again.write(tmp_path)
     for path in folder.glob("ablation.*"):
         if path.suffix != ".yaml":
             assert (tmp_path / path.name).read_text() == path.read_text(), path.name
     assert (tmp_path / "effects.csv").exists() == (folder / "effects.csv").exists()
-    if not design.sweeps:
+    if again.plan is not None:
         assert (tmp_path / "effects.csv").read_text() == (folder / "effects.csv").read_text()
     drawn = {path.name for path in (tmp_path / "figures/ablation").glob("*.png")}
     assert drawn == {path.name for path in (folder / "figures/ablation").iterdir()}

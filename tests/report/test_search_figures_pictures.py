@@ -168,6 +168,19 @@ def test_level_lines_of_a_scan_may_be_given(searches, record):
     assert levels == [{means[0]}, {means[1], 6.5}]
 
 
+def test_level_lines_far_below_a_scan_are_in_view(searches, record):
+    keep = [own[0] for name, own in only_contest(searches).searches.items() if "tss" in name]
+    far = []
+    for own, value in zip(keep, (3.0, 10.0, 30.0), strict=True):
+        score = own.scores["fd"].model_copy(update={"value": value, "ci": None})
+        far.append(own.model_copy(update={"scores": {"fd": score}}))
+    level = {"full-precision": [record("full-precision", "FP", 0.3)]}
+    (axes,) = scan(only_contest(searches), families(far), level).axes
+    low, high = axes.get_ylim()
+    assert axes.get_yscale() == "log"
+    assert low < 0.3 < 30 < high
+
+
 def test_many_methods_go_on_a_second_page(store, record):
     for number in range(ROWS + 1):
         entry = record(f"m{number}", "W3A3", 7.0)

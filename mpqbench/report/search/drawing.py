@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 COLUMN, PAGE = 5.5, 6.8  # inches: text width of a common paper style, and of a page
 LOG_FROM = 4.0  # ratio of largest to smallest value from which an axis is logarithmic
 KEPT, DROPPED = COLOURS[1], "#a8a8a8"
-_PLAIN = ("--", ":", "-.")
+_PLAIN = ("--", ":", "-.", (0, (6, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 

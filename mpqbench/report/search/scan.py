@@ -47,8 +47,8 @@ def scan(contest: Contest, found: Sequence[Family], level: ByMethod | None = Non
     with drawing(COLUMN, 2.6) as figure:
         for number, (metric, text) in enumerate(shown.items(), 1):
             axes = figure.add_subplot(1, len(shown), number)
-            _draw(axes, found, labels, metric)
             means = {label: over_seeds(own, metric) for label, own in levels.items()}
+            _draw(axes, found, labels, metric, [own.mean for own in means.values() if own])
             lines |= reference_lines(axes, means)
             axes.set_ylabel(text)
             axes.set_xlabel(path)
@@ -59,8 +59,14 @@ def scan(contest: Contest, found: Sequence[Family], level: ByMethod | None = Non
     return figure
 
 
-def _draw(axes: Axes, found: Sequence[Family], labels: Sequence[str], metric: str) -> None:
-    every: list[Spread] = []
+def _draw(
+    axes: Axes,
+    found: Sequence[Family],
+    labels: Sequence[str],
+    metric: str,
+    levels: Sequence[float],
+) -> None:
+    every = [Spread(mean, mean, mean, 1) for mean in levels]  # the axis holds these lines too
     for number, (family, label) in enumerate(zip(found, labels, strict=True)):
         scores = family.scores(metric)
         means = [own.mean for own in scores.values()]

@@ -1,0 +1,165 @@
+"""An ablation read again from its records: what it keeps, and which records it refuses."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+from ablation_records import METHOD, RATIOS, record, records_of, small_plan
+
+from mpqbench.ablation import sweeps as drawn
+from mpqbench.ablation.again import Again
+from mpqbench.ablation.design import Design, as_data, load
+from mpqbench.ablation.factors import factors_from, parse_factor
+from mpqbench.ablation.run import write_plan
+from mpqbench.errors import BenchError
+from mpqbench.recipe import Recipe
+from mpqbench.records.store import RecordStore
+from mpqbench.registry import discover
+
+
+@pytest.fixture
+def few_dots(monkeypatch):
+    monkeypatch.setattr("mpqbench.report.style.DPI", 60)
+
+
+def kept(folder, records, plan=None):
+    """``folder`` with a design and records."""
+    plan = plan or small_plan()
+    Design(method=METHOD, factors=as_data(plan.factors), full=plan.full).save(folder)
+    for own in records:
+        RecordStore(folder).write(own)
+    return folder
+
+
+def again(folder):
+    return Again.of(load(folder), folder, discover())
+
+
+def with_protocol(own, **changes):
+    return own.model_copy(update={"protocol": {**own.protocol, **changes}})
+
+
+def test_a_design_comes_back_with_its_levels(tmp_path):
+    method = discover().method("treeq")
+    texts = (
+        "environment=eng|off: clean|0.5: {name: eng, noise: 0.5}|1e-3: {name: eng, noise: 0.001}",
+        "branch=null: none|on: monarch",
+    )
+    factors = [parse_factor(text, method) for text in texts]
+    design = Design(method=method, factors=as_data(factors), scale="linear", full=False)
+    design.save(tmp_path)
+    found = load(tmp_path)
+    assert found.model_dump() == design.model_dump()
+    assert [level.name for level in factors_from(found.factors, "x")[0].levels] == [
+        "eng", "off", "0.5", "1e-3",
+    ]  # fmt: skip
+    plans = [own.plan(discover()) for own in (design, found)]
+    assert plans[0].base == plans[1].base == {"environment": "eng", "branch": "on"}
+    assert plans[0].cells == plans[1].cells
+    assert load(tmp_path / "nothing") is None
+
+
+def test_the_method_is_kept_and_not_its_name(tmp_path):
+    changed = discover().method("treeq").model_copy(update={"evaluations": 77.0})
+    Design(method=changed).save(tmp_path)
+    found = load(tmp_path)
+    assert found.method.evaluations == 77
+    assert found.factors == changed.factors  # written out, as a recipe does not write its own
+
+
+def test_an_interrupted_ablation_is_reported_as_far_as_it_came(tmp_path, few_dots):
+    plan = small_plan()
+    records = records_of(plan)
+    early = [r for r in records if r.is_full_precision or ".tss." in r.method]
+    again(kept(tmp_path / "run", early)).write(tmp_path / "out")
+    cells = pd.read_csv(tmp_path / "out/ablation.csv")
+    assert list(cells.method) == ["full-precision", "mine.tss.eng", "mine.tss.clean"]
+    effects = pd.read_csv(tmp_path / "out/effects.csv").query("response == 'fd'")
+    alone = effects[effects.kind == "alone"].set_index("level")
+    assert alone.effect["clean"] == pytest.approx(RATIOS["clean"])
+    assert alone.effect["ilp"] != alone.effect["ilp"]  # NaN
+    assert "mine.ilp.eng" in alone.reason["ilp"]
+
+
+def test_budgets_that_were_run_apart_are_in_the_order_of_a_leaderboard(tmp_path, few_dots):
+    plan = small_plan()
+    cells = {cell.recipe.name: cell.recipe for cell in plan.cells}
+    found = [record("full-precision", Recipe(name="full-precision"), "FP", mse=None, fd=None)]
+    for budget in ("W2A3", "W4A4", "W3A3"):
+        found += [record(n, r, budget, mse=0.1, fd=(1, [1] * 20)) for n, r in cells.items()]
+    again(kept(tmp_path / "run", found)).write(tmp_path / "out")
+    written = pd.read_csv(tmp_path / "out/ablation.csv")
+    assert list(written.budget.unique()) == ["FP", "W4A4", "W3A3", "W2A3"]
+    write_plan(plan, [found], tmp_path / "run", "log")
+    for name in ("ablation.csv", "ablation.md", "ablation.tex", "effects.csv"):
+        assert (tmp_path / "run" / name).read_text() == (tmp_path / "out" / name).read_text()
+
+
+def test_records_of_another_protocol_or_model_are_no_part_of_it(tmp_path):
+    records = records_of(small_plan())
+    for number, other in enumerate(
+        (with_protocol(records[-1], images=500), records[-1].model_copy(update={"model": "n"}))
+    ):
+        folder = kept(tmp_path / str(number), [*records[:-1], other])
+        with pytest.raises(BenchError, match=r"__s1\.json has another model or protocol than m__f"):
+            again(folder)
+
+
+def test_records_of_another_recipe_are_no_part_of_it(tmp_path):
+    records = records_of(small_plan())
+    other = {**records[-1].recipe, "evaluations": 5}
+    changed = records[-1].model_copy(update={"recipe": other})
+    folder = kept(tmp_path, [*records[:-1], changed])
+    with pytest.raises(BenchError, match=r"another recipe than ablation\.yaml gives 'mine\."):
+        again(folder)
+
+
+def test_full_precision_alone_is_no_ablation(tmp_path):
+    records = [own for own in records_of(small_plan()) if own.is_full_precision]
+    with pytest.raises(BenchError, match="has no record of any cell"):
+        again(kept(tmp_path, records))
+
+
+def levels_drawn(monkeypatch, tmp_path, sweep_text, batches):
+    """Labels and values of the level lines in the figure of a sweep."""
+    shown = {}
+
+    def scan(contest, found, level):
+        shown.update({label: [r.scores["fd"].value for r in own] for label, own in level.items()})
+        return "figure"
+
+    monkeypatch.setattr("mpqbench.report.search.scan.scan", scan)
+    monkeypatch.setattr(drawn, "save", lambda figure, stem: [stem])
+    factors = (
+        as_data([parse_factor("environment=eng|clean", METHOD)]) if "env" in sweep_text else {}
+    )
+    (sweep,) = Design(method=METHOD, factors=factors, sweeps=(sweep_text,)).swept(discover())
+    assert drawn.write_sweeps([sweep], batches(sweep), tmp_path)
+    return shown
+
+
+def full(value, steps=20):
+    recipe = Recipe(name="full-precision")
+    return record("full-precision", recipe, "FP", fd=(value, [value] * 20), steps=steps)
+
+
+def cell(own, value, steps=20):
+    return record(own.name, own.recipe, fd=(value, [value] * 20), mse=0.1, steps=steps)
+
+
+def test_full_precision_and_levels_without_the_number_are_level_lines(monkeypatch, tmp_path):
+    def batches(sweep):
+        return [[full(0.5), *(cell(own, 2.0 + at) for at, own in enumerate(sweep.cells))]]
+
+    shown = levels_drawn(monkeypatch, tmp_path, "environment.noise=0.5,1", batches)
+    assert shown == {"clean": [4.0], "full-precision": [0.5]}
+
+
+def test_full_precision_of_several_protocols_is_no_level_line(monkeypatch, tmp_path):
+    def batches(sweep):
+        return [
+            [full(1.0 / steps, steps), cell(own, 2.0, steps)]
+            for steps, own in zip((10, 20), sweep.cells, strict=True)
+        ]
+
+    assert levels_drawn(monkeypatch, tmp_path, "protocol.steps=10,20", batches) == {}
