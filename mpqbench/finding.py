@@ -187,13 +187,17 @@ def _search_mark(job: Job, model: DiTModel, resources: Resources) -> str:
 def _dependencies(
     job: Job, model: DiTModel, resources: Resources, slots: Sequence[str], fields: Sequence[str]
 ) -> dict[str, Any]:
-    recipe = job.recipe
-    chosen = Recipe(name="search", **{name: getattr(recipe, name) for name in slots})
+    recipe, registry = job.recipe, resources.registry
+    choices = {slot: getattr(recipe, slot) for slot in slots}
+    named = {
+        slot: [choice.name, registry.parameters(slot, choice)]  # a default is as good as written
+        for slot, choice in choices.items()
+    }
     return {
         "version": __version__,
         "inputs": resources.statistics_mark(model, job.protocol, job.seed),
-        "recipe": recipe.model_dump(mode="json", include={*slots, *fields}),
-        "plugins": resources.registry.source_digest(chosen),
+        "recipe": recipe.model_dump(mode="json", include={*fields}) | named,
+        "plugins": registry.source_digest(Recipe(name="search", **choices)),
         "base": str(job.budget.precision),
     }
 

@@ -126,6 +126,10 @@ class Registry:
         except (BenchError, TypeError, ValueError) as error:
             raise BenchError(f"{kind} '{choice.name}': {error}") from error
 
+    def parameters(self, kind: str, choice: PluginChoice) -> dict[str, Any]:
+        """All parameters of ``choice``, those that it leaves to their defaults included."""
+        return parameters(self.entry(kind, choice.name).load()) | choice.params
+
     def method(self, spec: str | Mapping[str, Any]) -> Recipe:
         """A recipe from a method's name, or from ``{base: name, ...}``, or from all its slots."""
         if isinstance(spec, str):

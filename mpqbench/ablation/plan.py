@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..errors import BenchError
-from ..parameters import parameters
 from ..recipe import SLOTS, TEXTS, Recipe, validate
 from ..registry import Registry
 from ..report.ablation import TAKEN
@@ -89,8 +88,7 @@ def content_of(recipe: Recipe, registry: Registry) -> str:
     for slot in SLOTS:
         choice = getattr(recipe, slot)
         registry.create(slot, choice)
-        known = parameters(registry.entry(slot, choice.name).load())
-        data[slot] = (choice.name, sorted((known | choice.params).items()))
+        data[slot] = (choice.name, sorted(registry.parameters(slot, choice).items()))
     if not getattr(registry.entry("searcher", recipe.searcher.name).load(), "scored", True):
         data = {field: value for field, value in data.items() if field not in SCORING}
     return repr(data)

@@ -19,7 +19,7 @@ protocol: {base: smoke, images: 8, steps: 2, micro_batch: 8, calibration: 8, fea
 budgets: [W4A4]
 methods:
   - &tss {base: rtn, name: first, searcher: {name: tss, keep: 2}, choices: [W3A3, W4A4, W5A5]}
-  - {<<: *tss, name: second}
+  - {<<: *tss, name: second, searcher: {name: tss, spread: 2.0, keep: 2, order: network}}
   - {<<: *tss, name: noisy, environment: eng}
   - {<<: *tss, name: other-limit, evaluations: 1000}
   - {base: rtn, name: uniform}
@@ -55,7 +55,7 @@ def test_jobs_that_search_alike_share_a_search(tiny_folder, tmp_path):
     assert _run(tmp_path, tiny_folder) == 0
     out = tmp_path / "out"
     assert len(list((out / "calibration/searches").iterdir())) == 3  # and none of uniform precision
-    first, second = _record(out, "first"), _record(out, "second")
+    first, second = _record(out, "first"), _record(out, "second")  # which writes defaults down
     assert second["search_evals"] == first["search_evals"]
     assert second["allocation"] == first["allocation"]
     mine, theirs = _traces(out, "second"), _traces(out, "first")
