@@ -54,6 +54,15 @@ class SampleStore:
                 advance(min(have, count - start))
             start += have
 
+    def holds(self, count: int) -> bool:
+        """Whether images 0 to ``count`` are there, whole and of this fingerprint."""
+        if self._owner() != self.fingerprint:
+            return False
+        have = 0
+        while have < count and (length := self._length(have)):
+            have += length
+        return have >= count
+
     def shards(self, count: int) -> Iterator[SampleBatch]:
         """Images 0 to ``count``, shard by shard. Raises BenchError where some are missing."""
         done = 0
@@ -89,11 +98,17 @@ class SampleStore:
 
     def _claim(self) -> None:
         """Make the folder ours; samples under another fingerprint are of another job."""
-        mark = self.folder / "fingerprint.json"
-        if mark.exists() and json.loads(mark.read_text()) == self.fingerprint:
-            return
-        self.clear()
-        write_atomic(mark, json.dumps(self.fingerprint).encode())
+        if self._owner() != self.fingerprint:
+            self.clear()
+            write_atomic(self._mark, json.dumps(self.fingerprint).encode())
+
+    @property
+    def _mark(self) -> Path:
+        return self.folder / "fingerprint.json"
+
+    def _owner(self) -> str | None:
+        """The fingerprint that the folder is of, ``None`` where there is none."""
+        return json.loads(self._mark.read_text()) if self._mark.exists() else None
 
     def _path(self, start: int) -> Path:
         return self.folder / f"shard-{start:08d}.npz"

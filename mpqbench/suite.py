@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .errors import BenchError
-from .job import fingerprint, run_job, unfinished
+from .job import fingerprint, open_samples, run_job, unfinished
 from .precision import FULL, Budget
 from .progress import Reporter
 from .recipe import FULL_PRECISION, SLOTS, Job, Protocol, Recipe, Suite
@@ -110,11 +110,25 @@ def run_suite(
             record = unfinished(job, mark, "skipped", f"full precision is {reference.status}")
             store.write(record)
         else:
+            if reference is not None:
+                _sample_again(job.reference, resources, store, reporter)
             record = run_job(job, mark, resources, store, reporter, fresh=fresh)
         if record.status != "done":
             reporter.say(f"{title}: {record.status}: {record.reason}")
         records.append(record)
     return records
+
+
+def _sample_again(
+    reference: Job, resources: Resources, store: RecordStore, reporter: Reporter
+) -> None:
+    """Runs full precision again where its record is there and its samples are not, as after a
+    folder was cleared of them: pairs are compared image by image."""
+    images = reference.protocol.images
+    if not open_samples(reference, store, resources).holds(images):
+        reporter.say("  full precision has lost its samples: sampling them again")
+        mark = fingerprint(reference, resources)
+        run_job(reference, mark, resources, store, reporter, fresh=False)
 
 
 def check_jobs(jobs: Iterable[Job], resources: Resources) -> None:

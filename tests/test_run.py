@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 
 import numpy as np
@@ -162,6 +163,22 @@ def test_a_damaged_shard_is_made_again(run, tmp_path):
     assert run("--images", 40, "--budget", "W4A4")[0] == 0
     for job, array in samples(tmp_path).items():
         assert np.array_equal(array, whole[job])
+
+
+def test_full_precision_that_lost_its_samples_is_sampled_again_for_others(run, tmp_path):
+    run("--budget", "W8A8")
+    whole = samples(tmp_path)
+    shutil.rmtree(tmp_path / "out/samples")
+    code, out, _ = run("--budget", "W8A8")
+    assert (code, "lost its samples" in out) == (0, False)  # nothing to pair with it
+    code, out, _ = run("--budget", "W4A4")
+    assert (code, out.count("full precision has lost its samples")) == (0, 1)
+    again = samples(tmp_path)
+    (job,) = (job for job in again if "full-precision" in job)
+    assert np.array_equal(again[job], whole[job])
+    cut = table(tmp_path).latent_mse["W4A4"]
+    run("--budget", "W4A4", "--fresh")
+    assert table(tmp_path).latent_mse["W4A4"] == cut
 
 
 def test_an_interrupted_run_goes_on_after_its_last_whole_shard(run, tmp_path, monkeypatch):
