@@ -45,6 +45,7 @@ def test_the_readme_quotes_treeq_and_what_it_has_to_beat():
         "`groups-corrected`: the same, corrected": "groups-corrected",
         "`treeq`": "treeq",
         "`groups-peft`: uniform bits, trained, not corrected": "groups-peft",
+        "`groups-peft-corrected`: both": "groups-peft-corrected",
         "`treeq-peft`": "treeq-peft",
     }
     readme = (ROOT / "README.md").read_text()
@@ -52,7 +53,7 @@ def test_the_readme_quotes_treeq_and_what_it_has_to_beat():
         assert line in readme
 
 
-def test_the_readme_says_what_a_correction_and_a_search_are_worth():
+def test_the_readme_says_what_a_correction_is_worth_and_where_branches_are():
     folder = ROOT / "leaderboards/embedded"
     records = {(r.method, r.budget): r for r in RecordStore(folder).read_all()}
     readme = " ".join((ROOT / "README.md").read_text().split())
@@ -61,25 +62,60 @@ def test_the_readme_says_what_a_correction_and_a_search_are_worth():
         pair = (records[name, budget].scores["fd"] for name in (method, rival))
         return paired_difference(*pair)
 
+    counts = {budget: records["treeq", budget].allocation.counts for p in BUDGETS for budget in p}
     falls = [less("groups-corrected", "groups", budget) for pair in BUDGETS for budget in pair]
     text = [f"{-own:.3f} ±{half:.3f}" for own, half in falls]
     assert f"falls by {', '.join(text[:3])} and {text[3]} from W4A4 to W2A2" in readme
-    own, half = less("treeq", "groups-corrected", "W2A3")
-    assert f"at W2A3 by {-own:.3f} ±{half:.3f}" in readme
-    own, half = less("treeq", "groups-corrected", "W3A3")
-    assert f"At W3A3 it is {own:.3f} ±{half:.3f} behind" in readme
-    counts = {
-        budget: records["treeq", budget].allocation.counts for pair in BUDGETS for budget in pair
-    }
-    low = sum(n for precision, n in counts["W3A3"].items() if precision.startswith("W2"))
-    assert f"it puts {low} of 48 groups at W2" in readme
+    falls = [less("groups-peft-corrected", "groups-peft", b) for pair in BUDGETS for b in pair]
+    text = [f"{-own:.3f} ±{half:.3f}" for own, half in falls]
+    assert f"still takes away {', '.join(text[:3])} and {text[3]}." in readme
     beside = [sum(n for p, n in counts[b].items() if not p.endswith("-")) for b in ("W4A4", "W3A3")]
     assert f"{beside[0]} of 48 groups have one at W4A4, {beside[1]} at W3A3, none at" in readme
     assert all(p.endswith("-") for budget in BUDGETS[1] for p in counts[budget])
-    rows = pd.read_csv(folder / "leaderboard.csv").set_index(["method", "budget"]).fd
-    best = {b: rows.xs(b, level="budget").idxmin() for pair in BUDGETS for b in pair}
-    wanted = {"W4A4": "treeq", "W3A3": "groups-peft", "W2A3": "treeq-peft", "W2A2": "treeq-peft"}
-    assert best == wanted
+
+
+def test_the_readme_says_where_treeq_wins_and_where_it_does_not():
+    folder = ROOT / "leaderboards/embedded"
+    records = {(r.method, r.budget): r for r in RecordStore(folder).read_all()}
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    budgets = [budget for pair in BUDGETS for budget in pair]
+
+    def less(method, rival, budget):
+        pair = (records[name, budget].scores["fd"] for name in (method, rival))
+        own, half = paired_difference(*pair)
+        return own, f"{abs(own):.3f} ±{half:.3f}"
+
+    for rival in ("quarot", "svdquant"):
+        assert all(less("treeq", rival, budget)[0] < 0 for budget in budgets)
+    saved = [
+        1 - records["treeq", budget].costs.bitops / records[rival, budget].costs.bitops
+        for rival in ("quarot", "svdquant")
+        for budget in budgets
+    ]
+    assert f"with {100 * min(saved):.0f} to {100 * max(saved):.0f} % fewer BitOPs" in readme
+    others = {method for method, _ in records} - {"full-precision", "groups-peft-corrected"}
+    for budget in budgets:
+        assert all(less("groups-peft-corrected", m, budget)[0] <= 0 for m in others)
+    behind = [less("treeq-peft", "groups-peft-corrected", b)[1] for b in ("W4A4", "W3A3")]
+    assert f"is behind it by {behind[0]} at W4A4 and {behind[1]} at W3A3, and level at" in readme
+    ahead = less("treeq", "groups-corrected", "W2A3")
+    assert ahead[0] < 0
+    assert f"the search is ahead at W2A3 by {ahead[1]}, level at W4A4" in readme
+    behind = less("treeq", "groups-corrected", "W3A3")
+    assert behind[0] > 0
+    counts = records["treeq", "W3A3"].allocation.counts
+    low = sum(n for precision, n in counts.items() if precision.startswith("W2"))
+    assert f"and {behind[1]} behind at W3A3, where it puts {low} of 48 groups at W2" in readme
+
+    def lower(method, rival):
+        for budget in budgets[:3]:
+            own, other = (records[m, budget].scores["noise_mse"].value for m in (method, rival))
+            yield f"{100 * (1 - own / other):.0f}"
+
+    words = "are {}, {} and {} % below those of uniform precision from W4A4 to W2A3"
+    assert words.format(*lower("treeq", "groups-corrected")) in readme
+    trained = lower("treeq-peft", "groups-peft-corrected")
+    assert "and trained {}, {} and {} %.".format(*trained) in readme
 
 
 def test_the_page_on_treeq_quotes_what_it_was_before_a_correction():

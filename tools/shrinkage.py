@@ -2,7 +2,7 @@
 
 For a finished run with its samples, from the root of the repository:
 
-    mpqbench run treeq-correction && python -m tools.shrinkage runs/treeq-correction
+    mpqbench run correction && python -m tools.shrinkage runs/correction
 
 Gain is the slope of least squares of a method's latents on full precision's of the same noise and
 class, less 1: -0.05 means that 5 % of the structure is gone, for all images alike. What is left of

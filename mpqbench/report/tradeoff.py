@@ -75,7 +75,7 @@ def tradeoff(block: Block) -> Figure | None:
         if legend_rows:
             axes.legend(
                 loc="lower left", bbox_to_anchor=(0, 1.0), ncols=wide,
-                frameon=False, borderaxespad=0.2, handlelength=1.6, columnspacing=1.2,
+                frameon=False, borderaxespad=0.2, handlelength=2.6, columnspacing=1.2,
             )  # fmt: skip
         if missing:
             figure.text(
