@@ -201,3 +201,30 @@ def test_the_page_on_treeq_quotes_the_sweep_of_what_a_node_keeps():
         "for {:.0f} evaluations the noise error is {} instead of {} (10⁻³), and FD {:+.3f} ±{:.3f}"
     )
     assert found.format(many.search_evals, *errors, *change) in page
+
+
+def test_the_page_on_treeq_quotes_the_factorial_of_training_and_correction():
+    page = (ROOT / "docs/treeq.md").read_text()
+    records = {(r.method, r.seed): r for r in RecordStore(ROOT / "leaderboards/trained").read_all()}
+
+    def less(method, rival):
+        for seed in (100, 101):
+            pair = (records[name, seed].scores["fd"] for name in (method, rival))
+            yield "{:+.3f} ±{:.3f}".format(*paired_difference(*pair))
+
+    quoted = {
+        "neither": "treeq.ptq.none",
+        "corrected: `treeq`": "treeq.ptq.unbiased",
+        "trained": "treeq.peft.none",
+        "both: `treeq-peft`": "treeq.peft.unbiased",
+    }
+    for text, method in quoted.items():
+        both = [records[method, seed].scores for seed in (100, 101)]
+        noise, psnr = (sum(own[name].value for own in both) / 2 for name in ("noise_mse", "psnr"))
+        cells = [text, *less(method, "full-precision"), f"{1e3 * noise:.2f}", f"{psnr:.1f}"]
+        assert f"| {' | '.join(cells)} |" in page
+    page = " ".join(page.split())
+    trained, corrected = quoted["both: `treeq-peft`"], quoted["corrected: `treeq`"]
+    assert "and FD by {} and {}: at three bits".format(*less(trained, corrected)) in page
+    change = less(trained, quoted["trained"])
+    assert "a correction changes FD by {} and {}: it stays".format(*change) in page
