@@ -107,8 +107,13 @@ class SampleStore:
         return self.folder / "fingerprint.json"
 
     def _owner(self) -> str | None:
-        """The fingerprint that the folder is of, ``None`` where there is none."""
-        return json.loads(self._mark.read_text()) if self._mark.exists() else None
+        """The fingerprint that the folder is of, ``None`` where there is none; a damaged one counts
+        as none, as damaged shards do."""
+        try:
+            found = json.loads(self._mark.read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+        return found if isinstance(found, str) else None
 
     def _path(self, start: int) -> Path:
         return self.folder / f"shard-{start:08d}.npz"

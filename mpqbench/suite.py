@@ -106,12 +106,14 @@ def run_suite(
             continue
         reporter.say(title)
         reference = _reference_of(job, records)
+        if reference is not None and reference.status == "done":
+            again = _sampled_again(job.reference, resources, store, reporter)
+            if again is not None:
+                records[records.index(reference)] = reference = again
         if reference is not None and reference.status != "done":
             record = unfinished(job, mark, "skipped", f"full precision is {reference.status}")
             store.write(record)
         else:
-            if reference is not None:
-                _sample_again(job.reference, resources, store, reporter)
             record = run_job(job, mark, resources, store, reporter, fresh=fresh)
         if record.status != "done":
             reporter.say(f"{title}: {record.status}: {record.reason}")
@@ -119,16 +121,16 @@ def run_suite(
     return records
 
 
-def _sample_again(
+def _sampled_again(
     reference: Job, resources: Resources, store: RecordStore, reporter: Reporter
-) -> None:
-    """Runs full precision again where its record is there and its samples are not, as after a
-    folder was cleared of them: pairs are compared image by image."""
-    images = reference.protocol.images
-    if not open_samples(reference, store, resources).holds(images):
-        reporter.say("  full precision has lost its samples: sampling them again")
-        mark = fingerprint(reference, resources)
-        run_job(reference, mark, resources, store, reporter, fresh=False)
+) -> JobRecord | None:
+    """The new record of full precision, run again where its samples are gone, as after a folder was
+    cleared of them: pairs are compared image by image. ``None`` where they are there."""
+    if open_samples(reference, store, resources).holds(reference.protocol.images):
+        return None
+    reporter.say("  full precision has lost its samples: sampling them again")
+    mark = fingerprint(reference, resources)
+    return run_job(reference, mark, resources, store, reporter, fresh=False)
 
 
 def check_jobs(jobs: Iterable[Job], resources: Resources) -> None:

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BenchError
-from ..precision import Budget
 from ..recipe import Job, Suite, validate
 from ..records.schema import JobRecord
 from ..records.store import RecordStore, write_atomic
 from ..report.ablation import cell_table, effect_sections
 from ..report.latex import latex_table
 from ..report.render import to_csv, to_markdown
-from ..report.table import Table
+from ..report.table import Table, budget_order
 from ..report.write import write_report
 from ..study.jobs import Session
 from ..suite import check_jobs, run_suite
@@ -58,17 +57,6 @@ def stores_of(cells: Sequence[Cell], folder: Path) -> list[tuple[RecordStore, li
     return parts + [(RecordStore(folder / c.name), [c]) for c in cells if c.protocol]
 
 
-def ordered(records: Sequence[JobRecord]) -> list[JobRecord]:
-    """Many bits first, as in a leaderboard; within a budget as they come."""
-    return sorted(records, key=_place)
-
-
-def _place(record: JobRecord) -> tuple[bool, int, str]:
-    bits = Budget.parse(record.budget).precision
-    product = bits.weight_bits * bits.activation_bits
-    return not record.is_full_precision, -product, record.budget
-
-
 def run_jobs(design: Design, jobs: Jobs, session: Session) -> tuple[Path, list[list[JobRecord]]]:
     """Keeps the design, once it is known that its jobs can run, and runs what is not done yet.
 
@@ -105,7 +93,7 @@ def write_plan(
     """
     from ..report.ablation_figures import write_effect_figures
 
-    batches = [ordered(batch) for batch in batches]
+    batches = [sorted(batch, key=budget_order) for batch in batches]
     records = [record for batch in batches for record in batch]
     rows = [(dict(zip(plan.levels, c.levels, strict=True)), c.recipe.name) for c in plan.cells]
     table = cell_table(rows, batches)

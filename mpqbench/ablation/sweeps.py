@@ -12,12 +12,12 @@ from ..report.figures import block_names
 from ..report.latex import latex_table
 from ..report.render import to_markdown
 from ..report.style import save
-from ..report.table import Table
+from ..report.table import Table, budget_order
 from ..report.write import write_report
 from ..study.jobs import Session
 from .design import Design
 from .plan import Cell
-from .run import has_failed, jobs_of, ordered, run_jobs, write_cells
+from .run import has_failed, jobs_of, run_jobs, write_cells
 from .sweep_plan import Sweep
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def write_sweeps(
     sweeps: Sequence[Sweep], batches: Sequence[Sequence[JobRecord]], folder: Path
 ) -> list[Path]:
     """Writes ``ablation.*`` and figures of the records in ``batches``."""
-    batches = [ordered(batch) for batch in batches]
+    batches = [sorted(batch, key=budget_order) for batch in batches]
     table = cell_table([row for sweep in sweeps for row in sweep.rows], batches)
     title = f"Sweeps of {sweeps[0].method.name}"
     paths = write_cells(folder, table, to_markdown(table, title), latex_table(table, title))
@@ -87,8 +87,9 @@ def write_sweep_figures(
             if any(len(family.records) > 1 for family in found):
                 place = f"{name}-{budget}"
                 contest = Contest(place, records[0].model, budget, extractor, {}, {})
-                full = [r for r in done if r.is_full_precision]
-                level = _level_lines(sweep, found, full + own)
+                level = _level_lines(
+                    sweep, found, [r for r in done if r.is_full_precision or r.budget == budget]
+                )
                 paths += save(scan(contest, found, level), folder / f"scan-{sweep.path}-{place}")
     return paths
 

@@ -70,21 +70,21 @@ def _show_ablation(
     plugins: Sequence[Path],
 ) -> None:
     """What ``show`` does, after the tables of the ablation."""
-    from ..ablation.again import Again
+    from ..ablation.results import Results
     from ..registry import discover
     from ..report.write import write_report
 
-    again = Again.of(design, run_dir, discover(plugins))
+    results = Results.of(design, run_dir, discover(plugins))
     # Values of the protocol have their records in folders of their own.
-    apart = [store.folder for store in again.stores if store.folder != run_dir]
+    apart = [store.folder for store in results.stores if store.folder != run_dir]
     if apart and (merges or scans):
         raise BenchError(
             f"--merge and --scan are of one folder with records: give {apart[0]}, for example"
         )
-    paths = again.write(out or run_dir)
+    paths = results.write(out or run_dir)
     for folder in apart:
         paths += write_report(folder, None if out is None else out / folder.name)
-    if len(apart) < len(again.stores):
+    if len(apart) < len(results.stores):
         show(run_dir, out, merges, scans)
     for path in paths:
         click.echo(path)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..records.schema import FULL_METHOD, JobRecord
 from .columns import LEADERBOARD, Column, Row, Value, adapt, frechet_names
 from .summary import summary
-from .table import Block, Table, paired_difference
+from .table import Block, Table, leaderboard
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -138,16 +138,18 @@ def shown_effect(value: float, low: float, high: float, log: bool) -> str:
 
 def _block(cells: Cells, records: Sequence[JobRecord], columns: tuple[Column, ...]) -> Block:
     means = [row for block in summary(records).blocks for row in block.rows]
+    paired = {str(row["job"]): row["fd_delta_ci"] for row in leaderboard(records).rows}
+    halves = {job: half for job, half in paired.items() if isinstance(half, float)}
     known = {(str(row["method"]), str(row["budget"])): row for row in means}
     factors = tuple(cells[0][0])
     rows = [
-        _row(row, dict.fromkeys(factors, ""), records, columns)
+        _row(row, dict.fromkeys(factors, ""), records, columns, halves)
         for (method, _), row in known.items()
         if method == FULL_METHOD
     ]
     for budget in dict.fromkeys(r.budget for r in records if not r.is_full_precision):
         rows += [
-            _row(known[method, budget], levels, records, columns)
+            _row(known[method, budget], levels, records, columns, halves)
             for levels, method in cells
             if (method, budget) in known
         ]
@@ -161,7 +163,11 @@ def _block(cells: Cells, records: Sequence[JobRecord], columns: tuple[Column, ..
 
 
 def _row(
-    mean: Row, levels: Mapping[str, str], records: Iterable[JobRecord], columns: Iterable[Column]
+    mean: Row,
+    levels: Mapping[str, str],
+    records: Iterable[JobRecord],
+    columns: Iterable[Column],
+    paired: Mapping[str, float],
 ) -> dict[str, Value]:
     row: dict[str, Value] = {column.name: mean.get(column.name) for column in columns}
     row |= levels
@@ -172,7 +178,7 @@ def _row(
     for name in _OF_IMAGES:
         scores: list[Any] = [dict(r.scores).get(name) for r in own]  # type: ignore[call-overload]
         row[f"{name}_ci"] = _mean_half([score and score.ci for score in scores])
-    row["fd_delta_ci"] = _mean_half([_paired_half(record, records) for record in own])
+    row["fd_delta_ci"] = _mean_half([paired.get(record.job) for record in own])
     return row
 
 
@@ -181,15 +187,6 @@ def _mean_half(halves: Sequence[float | None]) -> float | None:
     known = [half for half in halves if half is not None]
     whole = bool(halves) and len(known) == len(halves)
     return math.sqrt(sum(half**2 for half in known)) / len(known) if whole else None
-
-
-def _paired_half(record: JobRecord, others: Iterable[JobRecord]) -> float | None:
-    """Half-width of the difference in FD to full precision of the same seed."""
-    for other in others:
-        pair = other.seed == record.seed and other.is_full_precision and other.status == "done"
-        if pair and "fd" in record.scores and "fd" in other.scores and other is not record:
-            return paired_difference(record.scores["fd"], other.scores["fd"])[1]
-    return None
 
 
 def _notes(done: Sequence[JobRecord], extractor: str | None) -> tuple[str, ...]:

@@ -155,13 +155,16 @@ def _ranks(
     return ranks, {key: group[0] for key, group in rivals.items()}
 
 
+def budget_order(record: JobRecord) -> tuple[bool, int, str]:
+    """Sorts by budget: full precision first, then many bits before few."""
+    bits = Budget.parse(record.budget).precision
+    return not record.is_full_precision, -bits.weight_bits * bits.activation_bits, record.budget
+
+
 def _order(record: JobRecord, ranks: Mapping[str, int]) -> tuple[object, ...]:
-    budget = Budget.parse(record.budget).precision
     return (
         record.status != "done",
-        not record.is_full_precision,
-        -budget.weight_bits * budget.activation_bits,
-        record.budget,
+        *budget_order(record),
         record.seed,
         ranks.get(record.job, math.inf),
         record.method,

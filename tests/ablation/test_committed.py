@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mpqbench.ablation.again import Again
 from mpqbench.ablation.design import load
+from mpqbench.ablation.results import Results
 from mpqbench.ablation.sweeps import cells_of
 from mpqbench.recipe import read_yaml
 from mpqbench.records.schema import FULL_METHOD
@@ -24,17 +24,17 @@ FOLDER = LEADERBOARDS / "ablation"
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda f: f.name)
 def test_committed_ablations_are_what_their_records_say(folder, tmp_path, monkeypatch):
     monkeypatch.setattr("mpqbench.report.style.DPI", 60)
-    again = Again.of(load(folder), folder, discover())  # refuses records of other recipes
-    cells = cells_of(again.sweeps) if again.plan is None else again.plan.cells
-    records = [record for batch in again.batches for record in batch]
+    found = Results.of(load(folder), folder, discover())  # refuses records of other recipes
+    cells = cells_of(found.sweeps) if found.plan is None else found.plan.cells
+    records = [record for batch in found.batches for record in batch]
     assert all(record.status == "done" for record in records)
     assert {r.method for r in records} == {cell.recipe.name for cell in cells} | {FULL_METHOD}
-    again.write(tmp_path)
+    found.write(tmp_path)
     for path in folder.glob("ablation.*"):
         if path.suffix != ".yaml":
             assert (tmp_path / path.name).read_text() == path.read_text(), path.name
     assert (tmp_path / "effects.csv").exists() == (folder / "effects.csv").exists()
-    if again.plan is not None:
+    if found.plan is not None:
         assert (tmp_path / "effects.csv").read_text() == (folder / "effects.csv").read_text()
     drawn = {path.name for path in (tmp_path / "figures/ablation").glob("*.png")}
     assert drawn == {path.name for path in (folder / "figures/ablation").iterdir()}

@@ -36,7 +36,9 @@ def scan(contest: Contest, found: Sequence[Family], level: ByMethod | None = Non
     All families are of the same setting, and their records have one of ``METRICS`` at least.
     Level lines are the records in ``level`` by their labels, or methods without a search.
     """
-    levels = level or {f"{method} (no search)": own for method, own in contest.plain.items()}
+    levels = level
+    if levels is None:
+        levels = {f"{method} (no search)": own for method, own in contest.plain.items()}
     path, labels = found[0].path, labels_of(found)
     texts = {
         "output_mse": "output MSE (held-out inputs)",

@@ -7,9 +7,9 @@ import pytest
 from ablation_records import METHOD, RATIOS, record, records_of, small_plan
 
 from mpqbench.ablation import sweeps as drawn
-from mpqbench.ablation.again import Again
 from mpqbench.ablation.design import Design, as_data, load
 from mpqbench.ablation.factors import factors_from, parse_factor
+from mpqbench.ablation.results import Results
 from mpqbench.ablation.run import write_plan
 from mpqbench.errors import BenchError
 from mpqbench.recipe import Recipe
@@ -32,7 +32,7 @@ def kept(folder, records, plan=None):
 
 
 def again(folder):
-    return Again.of(load(folder), folder, discover())
+    return Results.of(load(folder), folder, discover())
 
 
 def with_protocol(own, **changes):

@@ -21,8 +21,9 @@ _RESULT = {*TEXTS} - {"name"}  # of a recipe, but what it is told by
 
 
 @dataclass(frozen=True)
-class Again:
-    """An ablation whose records were found: of a factorial its ``plan``, or its ``sweeps``.
+class Results:
+    """An ablation and the records that there are of it: of a factorial its ``plan``, or its
+    ``sweeps``.
 
     ``batches`` are the records of each store in ``stores``, those of seeds and budgets that were
     asked for apart, or copied together, included.
@@ -35,7 +36,7 @@ class Again:
     batches: Sequence[Sequence[JobRecord]]
 
     @classmethod
-    def of(cls, design: Design, folder: Path, registry: Registry) -> Again:
+    def of(cls, design: Design, folder: Path, registry: Registry) -> Results:
         """Raises BenchError where none of its cells has a record, where a record is of another
         recipe or protocol than those beside it, and for plugins that are none."""
         try:
