@@ -18,7 +18,8 @@ from mpqbench.registry import discover
 
 LEADERBOARDS = Path(__file__).parents[2] / "leaderboards"
 FOLDERS = sorted(path.parent for path in LEADERBOARDS.glob("*/ablation.yaml"))
-FOLDER = LEADERBOARDS / "ablation"
+FACTORIALS = {"factorial": "treeq-components", "ablation": "treeq-factorial"}
+CORRECTED, UNCORRECTED = (LEADERBOARDS / name for name in FACTORIALS)
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda f: f.name)
@@ -40,17 +41,37 @@ def test_committed_ablations_are_what_their_records_say(folder, tmp_path, monkey
     assert drawn == {path.name for path in (folder / "figures/ablation").iterdir()}
 
 
-def test_the_factorial_is_that_of_the_file_beside_it():
-    registry = discover()
-    data = {"name": "treeq-factorial", **read_yaml(FOLDER / "treeq-factorial.yaml")}
-    recipe, design = registry.method(data), load(FOLDER)
+@pytest.mark.parametrize("folder", [CORRECTED, UNCORRECTED], ids=lambda f: f.name)
+def test_a_factorial_is_that_of_the_file_beside_it(folder):
+    name = FACTORIALS[folder.name]
+    recipe = discover().method({"name": name, **read_yaml(folder / f"{name}.yaml")})
+    design = load(folder)
     assert design.method == recipe.model_copy(update={"factors": {}})
     assert design.factors == recipe.factors
 
 
-def test_the_readme_quotes_the_ablation():
-    effects = pd.read_csv(FOLDER / "effects.csv")
-    effects = effects[effects.kind == "contrast"].set_index(["response", "factor", "level"])
+def effects_of(folder):
+    """What is averaged over all other factors, by response, factor and level."""
+    effects = pd.read_csv(folder / "effects.csv")
+    return effects[effects.kind == "contrast"].set_index(["response", "factor", "level"])
+
+
+def ratio(effect):
+    return f"x{effect.effect:.2f} [{effect.low:.2f}, {effect.high:.2f}]"
+
+
+def searched_at_w2(folder):
+    """Groups at W2 of every model of a search: smallest and largest number."""
+    found = [
+        sum(count for precision, count in r.allocation.counts.items() if precision[:2] == "W2")
+        for r in RecordStore(folder).read_all()
+        if r.budget == "W3A3" and ".uniform." not in r.method
+    ]
+    return min(found), max(found)
+
+
+def test_the_readme_quotes_both_factorials():
+    own, before = effects_of(CORRECTED), effects_of(UNCORRECTED)
     quoted = {
         "no training → `peft`: branch, scales, zero points, biases": ("tuner", "peft"),
         "Monarch branch (GMB) → none": ("branch", "none"),
@@ -59,28 +80,35 @@ def test_the_readme_quotes_the_ablation():
         "tree search (TSS) → integer program": ("search", "ilp"),
         "tree search → uniform precision": ("search", "uniform"),
     }
-    text = (FOLDER.parents[1] / "README.md").read_text()
+    text = (LEADERBOARDS.parent / "README.md").read_text()
     for words, key in quoted.items():
-        fd, *errors = (effects.loc[(r, *key)] for r in ("fd", "output_mse", "noise_mse"))
-        interval = f"[{fd.low:.2f}, {fd.high:.2f}]"
-        ratios = " | ".join(f"x{error.effect:.2f}" for error in errors)
-        assert f"| {words} | x{fd.effect:.2f} {interval} | {ratios} |" in text
+        error = own.loc[("noise_mse", *key)]
+        fd, old = (effects.loc[("fd", *key)] for effects in (own, before))
+        assert f"| {words} | x{error.effect:.2f} | {ratio(fd)} | {ratio(old)} |" in text
     readme = " ".join(text.split())
-    cells = pd.read_csv(FOLDER / "ablation.csv")
-    full, others = cells[cells.budget == "FP"].fd.item(), cells[cells.budget == "W3A3"].fd
-    spread = f"an FD of {full:.2f}, the cells {others.min():.2f} to {others.max():.2f}"
-    assert spread in readme
-    searched = [
-        sum(count for precision, count in r.allocation.counts.items() if precision[:2] == "W2")
-        for r in RecordStore(FOLDER).read_all()
-        if r.budget == "W3A3" and ".uniform." not in r.method
-    ]
-    assert f"searches put {min(searched)} to {max(searched)} of 48 groups at W2" in readme
-    cells = cells[cells.budget == "W3A3"]
-    means = np.log(cells.fd).groupby([cells.branch, cells.tuner]).mean().unstack()
-    ahead, level = np.exp(means.loc["low-rank"] - means.loc["monarch"])[["ptq", "peft"]]
-    assert f"a low rank is ahead (x{ahead:.2f}), with it they are level (x{level:.2f})" in readme
+    words = "an FD of {}, the cells {} to {}.", "full precision has {} there, the cells {} to {}."
+    for folder, sentence in zip((CORRECTED, UNCORRECTED), words, strict=True):
+        cells = pd.read_csv(folder / "ablation.csv")
+        of_cells = cells[cells.budget == "W3A3"].fd
+        numbers = cells[cells.budget == "FP"].fd.item(), of_cells.min(), of_cells.max()
+        assert sentence.format(*(f"{number:.2f}" for number in numbers)) in readme
+    words = "searches put {} to {} of 48 groups at W2", "they now put {} to {} there"
+    for folder, sentence in zip((UNCORRECTED, CORRECTED), words, strict=True):
+        assert sentence.format(*searched_at_w2(folder)) in readme
+
+
+def test_the_readme_says_which_cells_are_level_and_what_training_does_to_searches():
+    readme = " ".join((LEADERBOARDS.parent / "README.md").read_text().split())
+    cells = pd.read_csv(CORRECTED / "ablation.csv")
     # cells of `uniform` that differ in the environment alone are one measurement
-    trained = cells[cells.tuner == "peft"].drop_duplicates("fd")
-    assert (trained.fd_delta < 0.005).sum() == 3
-    assert "Three of the trained cells come within 0.005 of full precision" in readme
+    own = cells[cells.budget == "W3A3"].drop_duplicates("fd")
+    level = (own.fd_delta.abs() <= own.fd_delta_ci).sum()
+    assert f"{level} of the {len(own)} cells are level with full precision" in readme
+    logs = np.log(own.fd).groupby([own.search == "uniform", own.tuner]).mean().unstack()
+    searched, uniform = np.exp(logs.peft - logs.ptq)
+    words = "lowers FD of uniform precision (x{:.2f}) and does not after a search (x{:.2f})"
+    assert words.format(uniform, searched) in readme
+    effects = pd.read_csv(CORRECTED / "effects.csv")
+    joint = effects[(effects.response == "fd") & (effects.kind == "joint")]
+    assert (len(joint), ((joint.low > 1) | (joint.high < 1)).sum()) == (13, 2)
+    assert "These two of thirteen pairs are beyond their intervals" in readme
