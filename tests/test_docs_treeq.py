@@ -188,21 +188,6 @@ def test_the_page_on_treeq_quotes_the_study_of_scores_and_noise():
     assert "uniform precision is {} and {}.".format(*less(chosen, "treeq.uniform")) in page
 
 
-def test_the_page_on_treeq_quotes_the_sweep_of_what_a_node_keeps():
-    folder = ROOT / "leaderboards/keep"
-    page = " ".join((ROOT / "docs/treeq.md").read_text().split())
-    records = {r.method: r for r in RecordStore(folder).read_all()}
-    one, four, many = (records[f"treeq.keep-{keep}"] for keep in (1, 4, 16))
-    assert f"after {one.search_evals:.0f} evaluations. Four kept find nothing better" in page
-    assert one.scores["noise_mse"].value == four.scores["noise_mse"].value
-    errors = [f"{1e3 * own.scores['noise_mse'].value:.2f}" for own in (many, one)]
-    change = paired_difference(many.scores["fd"], one.scores["fd"])
-    found = (
-        "for {:.0f} evaluations the noise error is {} instead of {} (10⁻³), and FD {:+.3f} ±{:.3f}"
-    )
-    assert found.format(many.search_evals, *errors, *change) in page
-
-
 def test_the_page_on_treeq_quotes_the_factorial_of_training_and_correction():
     page = (ROOT / "docs/treeq.md").read_text()
     records = {(r.method, r.seed): r for r in RecordStore(ROOT / "leaderboards/trained").read_all()}

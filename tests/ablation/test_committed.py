@@ -104,6 +104,9 @@ def test_the_readme_says_which_cells_are_level_and_what_training_does_to_searche
     own = cells[cells.budget == "W3A3"].drop_duplicates("fd")
     level = (own.fd_delta.abs() <= own.fd_delta_ci).sum()
     assert f"{level} of the {len(own)} cells are level with full precision" in readme
+    took = [r.seconds["correct"] for r in RecordStore(CORRECTED).read_all() if r.budget == "W3A3"]
+    assert 15 < np.mean(took) < 25
+    assert "A correction takes about twenty seconds" in readme
     logs = np.log(own.fd).groupby([own.search == "uniform", own.tuner]).mean().unstack()
     searched, uniform = np.exp(logs.peft - logs.ptq)
     words = "lowers FD of uniform precision (x{:.2f}) and does not after a search (x{:.2f})"
