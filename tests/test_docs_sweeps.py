@@ -72,3 +72,25 @@ def test_the_page_on_treeq_quotes_the_sweep_of_the_size_of_a_branch():
     assert (cells.fd_delta.abs() < cells.fd_delta_ci).all()
     same = [records[f"treeq-ilp.{name}-1", 100] for name in ("monarch.like_rank", "low-rank.rank")]
     assert same[0].scores["fd"].value == same[1].scores["fd"].value
+
+
+def test_the_page_on_treeq_quotes_the_sweep_of_calibration():
+    errors, seconds = [], []
+    for number in (64, 128, 256):
+        folder = ROOT / f"leaderboards/calibration/treeq-ilp.calibration-{number}"
+        records = {(r.method, r.seed): r for r in RecordStore(folder).read_all()}
+        own = [records[folder.name, seed] for seed in (100, 101)]
+        assert all(record.protocol["calibration"] == number for record in own)
+        errors.append(mean(own, "noise_mse"))
+        steps = ("calibrate", "search", "quantize")
+        seconds.append(sum(record.seconds[step] for record in own for step in steps))
+        fields = [
+            str(number),
+            f"{1e3 * errors[-1]:.2f}",
+            f"{mean(own, 'psnr'):.1f}",
+            *less_full(records, folder.name),
+        ]
+        assert f"| {' | '.join(fields)} |" in PAGE
+    assert f"lower the noise error by another {100 * (1 - errors[2] / errors[1]):.0f} %" in PAGE
+    assert 1.4 < seconds[2] / seconds[1] < 1.7
+    assert "for half as much time again in" in PAGE
