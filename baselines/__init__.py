@@ -58,7 +58,7 @@ PLUGINS = {
     },
     "environment": {"clean": f"{_HERE}.environments.clean:Clean"},
     "method": {
-        "full-precision": "mpqbench.recipe:FULL_PRECISION",
+        "full-precision": "mpqbench.core.recipe:FULL_PRECISION",
         "rtn": f"{_HERE}.recipes:RTN",
         "mse-clip": f"{_HERE}.recipes:MSE_CLIP",
         "smoothquant": f"{_HERE}.recipes:SMOOTHQUANT",

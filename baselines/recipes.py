@@ -8,8 +8,8 @@ calibrated on the output of the quantized layers before it.
 
 from __future__ import annotations
 
-from mpqbench.formats import ActivationFormat, WeightFormat
-from mpqbench.recipe import PluginChoice, Recipe
+from mpqbench.core.formats import ActivationFormat, WeightFormat
+from mpqbench.core.recipe import PluginChoice, Recipe
 
 # These 200 iterations reach the error of 300 at the plugin's defaults in a third of the time.
 BLOCKWISE = PluginChoice(

@@ -1,14 +1,14 @@
 """Search methods: recipes by name.
 
-All but one take the choices that every search has, all pairs of the weight and activation bits of
-``mpqbench.search.counted``, and all round to nearest on the formats that the other methods have:
-two of them then differ by their search alone. A searcher without a paper behind it needs no recipe:
+All but one take the choices that every search has: all pairs of the weight and activation bits of
+``mpqbench.search.budget_costs``. All round to nearest on the formats that the other methods have,
+so that two of them differ by their search alone. A searcher without a paper behind it needs no recipe:
 ``{base: rtn, name: mine, searcher: ilp}`` is one.
 """
 
 from __future__ import annotations
 
-from mpqbench.recipe import PluginChoice, Recipe
+from mpqbench.core.recipe import PluginChoice, Recipe
 
 _PARTS = {"content": ["attn.qkv", "attn.out"], "quality": ["mlp.up", "mlp.down"]}
 

@@ -21,19 +21,19 @@ import pytest
 import torch
 
 from mpqbench.contracts import LayerData
-from mpqbench.formats import ActivationFormat, WeightFormat
-from mpqbench.memory import keep_freed_memory
+from mpqbench.core.formats import ActivationFormat, WeightFormat
+from mpqbench.core.memory import keep_freed_memory
+from mpqbench.core.precision import FULL, Allocation, Budget, Precision
+from mpqbench.core.recipe import PROTOCOLS, PluginChoice, Protocol
+from mpqbench.core.registry import discover
+from mpqbench.dit.calibration import CalibrationSet, record_calibration
+from mpqbench.dit.groups import layer_groups
+from mpqbench.dit.loading import load_model
 from mpqbench.methods.treeq.tss import TSS
-from mpqbench.models.calibration import CalibrationSet, record_calibration
-from mpqbench.models.groups import layer_groups
-from mpqbench.models.loading import load_model
-from mpqbench.precision import FULL, Allocation, Budget, Precision
 from mpqbench.quant.apply import TRAINED_STEPS, quantize_model
 from mpqbench.quant.build import Builder
 from mpqbench.quant.ranges import Clock
-from mpqbench.recipe import PROTOCOLS, PluginChoice, Protocol
-from mpqbench.registry import discover
-from mpqbench.search.counted import choices_within, measures
+from mpqbench.search.budget_costs import choices_within, measures
 from mpqbench.search.problem import Problem
 from mpqbench.search.scoring import JointScorer
 from mpqbench.search.setup import build_engine

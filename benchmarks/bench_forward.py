@@ -12,14 +12,14 @@ import pytest
 import torch
 
 from mpqbench.contracts import LayerData
-from mpqbench.formats import ActivationFormat, WeightFormat
-from mpqbench.memory import keep_freed_memory
-from mpqbench.models.groups import layer_groups
-from mpqbench.models.loading import load_model
-from mpqbench.precision import Allocation, Precision
+from mpqbench.core.formats import ActivationFormat, WeightFormat
+from mpqbench.core.memory import keep_freed_memory
+from mpqbench.core.precision import Allocation, Precision
+from mpqbench.core.recipe import PluginChoice
+from mpqbench.core.registry import discover
+from mpqbench.dit.groups import layer_groups
+from mpqbench.dit.loading import load_model
 from mpqbench.quant.apply import quantize_model
-from mpqbench.recipe import PluginChoice
-from mpqbench.registry import discover
 
 BATCHES = (100, 256)  # 100: a micro-batch of 50 with and without class
 

@@ -15,7 +15,7 @@ import torch
 
 from mpqbench.baselines.roundings.gptq import GPTQ
 from mpqbench.contracts import LayerData
-from mpqbench.formats import WeightFormat
+from mpqbench.core.formats import WeightFormat
 from mpqbench.quant.affine import minmax_grid
 
 DEVICE = os.environ.get("MPQBENCH_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")

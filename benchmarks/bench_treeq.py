@@ -15,15 +15,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from mpqbench.memory import keep_freed_memory
-from mpqbench.models.zoo import CONFIGURATIONS, RANDOM_PREFIX
-from mpqbench.progress import reporter
-from mpqbench.recipe import Suite
+from mpqbench.core.memory import keep_freed_memory
+from mpqbench.core.progress import reporter
+from mpqbench.core.recipe import Suite
+from mpqbench.core.registry import discover
+from mpqbench.dit.zoo import CONFIGURATIONS, RANDOM_PREFIX
+from mpqbench.job.resources import Resources
+from mpqbench.lab.suite import plan, run_suite
 from mpqbench.records.schema import JobRecord
 from mpqbench.records.store import RecordStore
-from mpqbench.registry import discover
-from mpqbench.resources import Resources
-from mpqbench.suite import plan, run_suite
 
 DEVICE = os.environ.get("MPQBENCH_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
 BLOCKS = int(os.environ.get("BLOCKS", "28"))

@@ -16,17 +16,17 @@ import pytest
 import torch
 
 from mpqbench.contracts import LayerData
-from mpqbench.formats import ActivationFormat, WeightFormat
+from mpqbench.core.formats import ActivationFormat, WeightFormat
+from mpqbench.core.precision import Budget, Precision
+from mpqbench.core.recipe import PluginChoice
+from mpqbench.core.registry import discover
+from mpqbench.dit.calibration import CalibrationSet
+from mpqbench.dit.groups import layer_groups
 from mpqbench.methods.treeq.tss import TSS
-from mpqbench.models.calibration import CalibrationSet
-from mpqbench.models.groups import layer_groups
-from mpqbench.precision import Budget, Precision
 from mpqbench.quant.apply import TRAINED_STEPS
 from mpqbench.quant.build import Builder
 from mpqbench.quant.ranges import Clock
-from mpqbench.recipe import PluginChoice
-from mpqbench.registry import discover
-from mpqbench.search.counted import measures
+from mpqbench.search.budget_costs import measures
 from mpqbench.search.problem import Problem
 from mpqbench.search.scoring import JointScorer
 from mpqbench.search.setup import build_engine

@@ -1,7 +1,8 @@
 """What a plugin author implements. Nothing else of mpqbench is needed to write one.
 
 A plugin is a frozen dataclass whose fields are its parameters; it stores nothing else and does
-its work in one method. Register it in a module's ``PLUGINS`` table (see ``mpqbench.registry``).
+its work in one method. Register it in the ``PLUGINS`` table of a module (see
+``mpqbench.core.registry``).
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from .formats import PER_CHANNEL, PER_TOKEN, ActivationFormat, WeightFormat
-from .precision import FULL, Allocation, Budget, Precision
+from .core.formats import PER_CHANNEL, PER_TOKEN, ActivationFormat, WeightFormat
+from .core.precision import FULL, Allocation, Budget, Precision
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,10 +7,10 @@ from collections import Counter
 import pytest
 import torch
 
-from mpqbench.models.calibration import record_calibration
-from mpqbench.models.loading import load_model
-from mpqbench.models.sampling import Sampler
-from mpqbench.recipe import Protocol
+from mpqbench.core.recipe import Protocol
+from mpqbench.dit.calibration import record_calibration
+from mpqbench.dit.loading import load_model
+from mpqbench.dit.sampling import Sampler
 
 PROTOCOL = Protocol(name="test", images=8, steps=4, micro_batch=4, calibration=24)
 

@@ -11,13 +11,13 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from mpqbench.cli.cost import cost
-from mpqbench.cost import CostReport, Operator, conventions, count, group_macs
-from mpqbench.errors import BenchError
-from mpqbench.formats import ActivationFormat, WeightFormat
-from mpqbench.models.groups import layer_groups, uniform_allocation
-from mpqbench.models.zoo import CONFIGURATIONS
-from mpqbench.precision import FULL, Budget, Precision
-from mpqbench.quant.storage import GridBytes
+from mpqbench.core.errors import BenchError
+from mpqbench.core.formats import ActivationFormat, WeightFormat
+from mpqbench.core.precision import FULL, Budget, Precision
+from mpqbench.cost.count import CostReport, Operator, conventions, count, group_macs
+from mpqbench.cost.storage import GridBytes
+from mpqbench.dit.groups import layer_groups, uniform_allocation
+from mpqbench.dit.zoo import CONFIGURATIONS
 
 W4A4 = Precision(4, 4)
 W8A8 = Precision(8, 8)

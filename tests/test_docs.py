@@ -12,15 +12,15 @@ import pytest
 from scipy.stats import kendalltau
 
 from mpqbench.cli.main import VERBS, main
-from mpqbench.parameters import parameters
-from mpqbench.recipe import SLOTS, TEXTS, Recipe
+from mpqbench.core.parameters import parameters
+from mpqbench.core.recipe import SLOTS, TEXTS, Recipe
+from mpqbench.core.registry import discover
+from mpqbench.lab.suite import plan
+from mpqbench.lab.suites import load_suite
 from mpqbench.records.store import RecordStore
-from mpqbench.registry import discover
 from mpqbench.report.render import to_csv, to_markdown
 from mpqbench.report.studies import searcher_table
 from mpqbench.report.table import leaderboard
-from mpqbench.suite import plan
-from mpqbench.suites import load_suite
 
 ROOT = Path(__file__).parents[1]
 

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import torch
 
+from mpqbench.core.recipe import PROTOCOLS
+from mpqbench.dit.groups import layer_groups
+from mpqbench.dit.loading import load_model, meta_transformer
+from mpqbench.dit.sampling import Sampler
+from mpqbench.dit.zoo import CONFIGURATIONS
 from mpqbench.metrics.extractors import load_extractor
 from mpqbench.metrics.images import open_images
 from mpqbench.metrics.reference import load_reference
-from mpqbench.models.groups import layer_groups
-from mpqbench.models.loading import load_model, meta_transformer
-from mpqbench.models.sampling import Sampler
-from mpqbench.models.zoo import CONFIGURATIONS
-from mpqbench.recipe import PROTOCOLS
 
 ASSETS = Path(str(files("mpqbench.assets")))
 

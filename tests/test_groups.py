@@ -5,10 +5,10 @@ import torch
 from diffusers import DiTTransformer2DModel
 from torch import nn
 
-from mpqbench.errors import BenchError
-from mpqbench.models.groups import check_allocation, layer_groups, uniform_allocation
-from mpqbench.models.zoo import CONFIGURATIONS
-from mpqbench.precision import Precision
+from mpqbench.core.errors import BenchError
+from mpqbench.core.precision import Precision
+from mpqbench.dit.groups import check_allocation, layer_groups, uniform_allocation
+from mpqbench.dit.zoo import CONFIGURATIONS
 
 
 def _meta(**config) -> DiTTransformer2DModel:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mpqbench.errors import Diverged
-from mpqbench.models.calibration import record_calibration
-from mpqbench.models.held_out import HeldOut, evaluate, held_out
-from mpqbench.models.loading import load_model
-from mpqbench.recipe import Protocol
-from mpqbench.registry import discover
-from mpqbench.resources import Resources
+from mpqbench.core.errors import Diverged
+from mpqbench.core.recipe import Protocol
+from mpqbench.core.registry import discover
+from mpqbench.dit.calibration import record_calibration
+from mpqbench.dit.held_out import HeldOut, evaluate, held_out
+from mpqbench.dit.loading import load_model
+from mpqbench.job.resources import Resources
 
 PROTOCOL = Protocol(name="test", images=8, steps=4, micro_batch=4, calibration=8)
 

@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny_pipeline import save_tiny_pipeline
 
-from mpqbench.errors import BenchError
-from mpqbench.models.loading import load_model, meta_transformer, pipeline_folder
+from mpqbench.core.errors import BenchError
+from mpqbench.dit.loading import load_model, meta_transformer, pipeline_folder
 
 
 @pytest.fixture

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from mpqbench.errors import BenchError
-from mpqbench.precision import FULL, Allocation, Budget, Precision
-from mpqbench.recipe import PROTOCOLS, Protocol, Recipe, Suite, digest_of, validate
-from mpqbench.suites import built_in_suites, load_suite
+from mpqbench.core.errors import BenchError
+from mpqbench.core.precision import FULL, Allocation, Budget, Precision
+from mpqbench.core.recipe import PROTOCOLS, Protocol, Recipe, Suite, digest_of, validate
+from mpqbench.lab.suites import built_in_suites, load_suite
 
 SUITE = """
 name: mine

@@ -8,16 +8,16 @@ from importlib.metadata import EntryPoint
 import pytest
 import yaml
 
-from mpqbench import registry as registry_module
-from mpqbench.errors import BenchError
-from mpqbench.recipe import PluginChoice, Recipe
-from mpqbench.registry import KINDS, Registry, discover
+from mpqbench.core import registry as registry_module
+from mpqbench.core.errors import BenchError
+from mpqbench.core.recipe import PluginChoice, Recipe
+from mpqbench.core.registry import KINDS, Registry, discover
 
 PLUGIN_FILE = '''
 """A stranger's plugin."""
 from dataclasses import dataclass
 
-from mpqbench.precision import Allocation
+from mpqbench.core.precision import Allocation
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 import torch
 from mpqbench.contracts import QuantizedWeight
-from mpqbench.errors import Infeasible
-from mpqbench.precision import Allocation, Precision
+from mpqbench.core.errors import Infeasible
+from mpqbench.core.precision import Allocation, Precision
 
 
 @dataclass(frozen=True)
@@ -185,7 +185,7 @@ def test_full_precision_that_lost_its_samples_is_sampled_again_for_others(run, t
 
 
 def test_an_interrupted_run_goes_on_after_its_last_whole_shard(run, tmp_path, monkeypatch):
-    from mpqbench.models.sampling import Sampler
+    from mpqbench.dit.sampling import Sampler
 
     real, firsts = Sampler._denoise, []
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mpqbench.models.sampling import SampleBatch
-from mpqbench.samples import SampleStore
+from mpqbench.dit.sampling import SampleBatch
+from mpqbench.job.samples import SampleStore
 
 
 @pytest.mark.parametrize("size", [1, 3, 4, 7, 20])

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from mpqbench.errors import BenchError, Diverged
-from mpqbench.models.loading import load_model
-from mpqbench.models.sampling import Sampler, image_seed
-from mpqbench.recipe import Protocol
+from mpqbench.core.errors import BenchError, Diverged
+from mpqbench.core.recipe import Protocol
+from mpqbench.dit.loading import load_model
+from mpqbench.dit.sampling import Sampler, image_seed
 
 STEPS, GUIDANCE, SEED = 5, 1.5, 3
 

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from scipy.fft import dctn, idctn
 
+from mpqbench.lab.suites import load_suite
 from mpqbench.records.store import RecordStore
 from mpqbench.report.table import paired_difference
-from mpqbench.suites import load_suite
 from tools.shrinkage import BANDS, band_of, gains
 
 

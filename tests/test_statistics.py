@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mpqbench.errors import BenchError
-from mpqbench.models import statistics
-from mpqbench.models.calibration import record_calibration
-from mpqbench.models.groups import layer_groups
-from mpqbench.models.loading import load_model
-from mpqbench.models.statistics import StatisticsStore
-from mpqbench.recipe import Protocol
+from mpqbench.core.errors import BenchError
+from mpqbench.core.recipe import Protocol
+from mpqbench.dit import statistics
+from mpqbench.dit.calibration import record_calibration
+from mpqbench.dit.groups import layer_groups
+from mpqbench.dit.loading import load_model
+from mpqbench.dit.statistics import StatisticsStore
 
 PROTOCOL = Protocol(name="test", images=8, steps=4, micro_batch=4, calibration=24)
 LAYERS = ("blocks.0.attn.qkv", "blocks.1.mlp.down", "blocks.1.adaln")

@@ -12,9 +12,9 @@ import torch
 from click.testing import CliRunner
 from torch import nn
 
+from mpqbench.dit.loading import load_model
 from mpqbench.metrics.extractors import load_extractor
 from mpqbench.metrics.reference import load_reference
-from mpqbench.models.loading import load_model
 from tools.embedded.data import load_split, read_idx
 from tools.embedded.diffusion import Denoiser, Diffusion, build_transformer
 from tools.embedded.loop import Stage, warm_then_decay

@@ -8,11 +8,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from mpqbench.lab.suites import load_suite
 from mpqbench.records.store import RecordStore
 from mpqbench.report.render import to_csv, to_markdown
 from mpqbench.report.summary import summary
 from mpqbench.report.table import paired_difference
-from mpqbench.suites import load_suite
 
 ROOT = Path(__file__).parents[1]
 DEVELOPMENT = ROOT / "leaderboards/development"

@@ -7,12 +7,12 @@ import json
 import pytest
 import torch
 
-from mpqbench.ablation.factors import default_factors
-from mpqbench.ablation.plan import factorial, recipes_of
 from mpqbench.contracts import LayerData
+from mpqbench.core.recipe import TEXTS
+from mpqbench.core.registry import discover
+from mpqbench.lab.ablation.factors import default_factors
+from mpqbench.lab.ablation.plan import factorial, recipes_of
 from mpqbench.quant.factors import bits_of_rank
-from mpqbench.recipe import TEXTS
-from mpqbench.registry import discover
 
 SUITE = """
 name: treeq

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from mpqbench import registry as registry_module
-from mpqbench.recipe import Recipe
-from mpqbench.registry import discover
+from mpqbench.core import registry as registry_module
+from mpqbench.core.recipe import Recipe
+from mpqbench.core.registry import discover
 from mpqbench.tuning import checkpoint, loop, settings
 
 

@@ -7,10 +7,10 @@ import torch
 from diffusers import DiTTransformer2DModel
 
 from mpqbench.baselines.searchers.uniform import Uniform
-from mpqbench.errors import BenchError, Infeasible
-from mpqbench.models.groups import layer_groups
-from mpqbench.precision import FULL, Budget, Precision
-from mpqbench.search.counted import CountedProblem
+from mpqbench.core.errors import BenchError, Infeasible
+from mpqbench.core.precision import FULL, Budget, Precision
+from mpqbench.dit.groups import layer_groups
+from mpqbench.search.budget_costs import CountedProblem
 
 MACS_PER_BLOCK = 16 * 12 * 16 * 16  # tokens x 12 d^2
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import click
 import torch
 
+from mpqbench.dit.loading import load_model
 from mpqbench.metrics.extractors import load_extractor
 from mpqbench.metrics.frechet import FrechetReference, Moments
 from mpqbench.metrics.images import open_images
-from mpqbench.models.loading import load_model
 
 from .embedded.data import DEBIAN_FOLDER, load_split, to_unit
 

@@ -15,14 +15,14 @@ import click
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+from mpqbench.core.recipe import PROTOCOLS
+from mpqbench.dit.loading import load_model
+from mpqbench.dit.sampling import Sampler
 from mpqbench.metrics.extractors import load_extractor
 from mpqbench.metrics.features import FeatureNetwork
 from mpqbench.metrics.images import open_images
 from mpqbench.metrics.reference import Reference, load_reference
 from mpqbench.metrics.score import Score, score
-from mpqbench.models.loading import load_model
-from mpqbench.models.sampling import Sampler
-from mpqbench.recipe import PROTOCOLS
 
 from .embedded.data import DEBIAN_FOLDER, load_split
 

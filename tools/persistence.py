@@ -14,16 +14,16 @@ import numpy as np
 import torch
 
 from mpqbench.contracts import LayerData
-from mpqbench.formats import ActivationFormat, WeightFormat
-from mpqbench.models.calibration import CalibrationSet
-from mpqbench.models.groups import layer_groups, uniform_allocation
-from mpqbench.models.held_out import evaluate
-from mpqbench.models.loading import DiTModel, load_model
-from mpqbench.models.sampling import Sampler
-from mpqbench.precision import Precision
+from mpqbench.core.formats import ActivationFormat, WeightFormat
+from mpqbench.core.precision import Precision
+from mpqbench.core.recipe import PROTOCOLS, PluginChoice, Protocol
+from mpqbench.core.registry import discover
+from mpqbench.dit.calibration import CalibrationSet
+from mpqbench.dit.groups import layer_groups, uniform_allocation
+from mpqbench.dit.held_out import evaluate
+from mpqbench.dit.loading import DiTModel, load_model
+from mpqbench.dit.sampling import Sampler
 from mpqbench.quant.apply import quantize_model
-from mpqbench.recipe import PROTOCOLS, PluginChoice, Protocol
-from mpqbench.registry import discover
 
 PRECISIONS = ("W2A16", "W3A16", "W4A16", "W16A3", "W16A4", "W3A3", "W2A4")
 LATER = (1, 2, 5)  # steps

@@ -19,7 +19,7 @@ import click
 import numpy as np
 from scipy.fft import dctn
 
-from mpqbench.errors import BenchError
+from mpqbench.core.errors import BenchError
 from mpqbench.records.schema import JobRecord
 from mpqbench.records.store import RecordStore
 

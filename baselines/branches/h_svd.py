@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from mpqbench.contracts import BranchSize
-from mpqbench.errors import BenchError
+from mpqbench.core.errors import BenchError
 from mpqbench.quant.branch_settings import (
     DEFAULT_RANK,
     BranchSettings,

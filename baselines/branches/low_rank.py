@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from mpqbench.errors import BenchError, check_whole
+from mpqbench.core.errors import BenchError, check_whole
 from mpqbench.quant.branch_settings import DEFAULT_RANK, BranchSettings, one_size
 from mpqbench.quant.factors import BlockFactors, Grid, project
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mpqbench.errors import BenchError
+from mpqbench.core.errors import BenchError
 
 if TYPE_CHECKING:
     import torch

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from mpqbench.contracts import BranchSize
-from mpqbench.errors import BenchError, check_whole
+from mpqbench.core.errors import BenchError, check_whole
 from mpqbench.quant.affine import own_round_trip
 from mpqbench.quant.branch_settings import DEFAULT_RANK, BranchSettings, one_size
 from mpqbench.quant.factors import SCALE_BITS, bits_of_rank

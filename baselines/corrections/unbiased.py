@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from mpqbench.errors import BenchError, Diverged, check_whole
+from mpqbench.core.errors import BenchError, Diverged, check_whole
 
 if TYPE_CHECKING:
     from mpqbench.contracts import CorrectionStep, FittedCorrection, Prediction

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import torch
 
     from mpqbench.contracts import QuantizableGroup
-    from mpqbench.precision import Precision
+    from mpqbench.core.precision import Precision
 
 
 @dataclass(frozen=True)

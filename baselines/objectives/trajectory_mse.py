@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mpqbench.errors import BenchError
+from mpqbench.core.errors import BenchError
 
 from .output_mse import OutputMSE
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mpqbench.errors import BenchError
+from mpqbench.core.errors import BenchError
 from mpqbench.quant.clipping import GRIDS, check_choice, chosen_grid
 from mpqbench.quant.reconstruction import Learning, UpDown, learn_block, learn_layer
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
 
     from mpqbench.contracts import BlockData, LayerData, QuantizedWeight
-    from mpqbench.formats import WeightFormat
+    from mpqbench.core.formats import WeightFormat
 
 
 @dataclass(frozen=True)

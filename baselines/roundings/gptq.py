@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from mpqbench.errors import BenchError
+from mpqbench.core.errors import BenchError
 from mpqbench.quant.affine import Grid, dequantize, pack, quantize, weight_rows
 from mpqbench.quant.clipping import GRIDS, check_choice, chosen_grid
 
 if TYPE_CHECKING:
     from mpqbench.contracts import LayerData, QuantizedWeight
-    from mpqbench.formats import WeightFormat
+    from mpqbench.core.formats import WeightFormat
 
 _RAISES = 3  # times the damping grows tenfold before giving up
 

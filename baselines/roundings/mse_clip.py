@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mpqbench.errors import BenchError
+from mpqbench.core.errors import BenchError
 from mpqbench.quant.affine import range_of, weight_blocks
 from mpqbench.quant.clipping import (
     SMALLEST,
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import torch
 
     from mpqbench.contracts import LayerData, QuantizedWeight
-    from mpqbench.formats import WeightFormat
+    from mpqbench.core.formats import WeightFormat
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import torch
 
     from mpqbench.contracts import LayerData, QuantizedWeight
-    from mpqbench.formats import WeightFormat
+    from mpqbench.core.formats import WeightFormat
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from mpqbench.errors import BenchError
+from mpqbench.core.errors import BenchError
 from mpqbench.quant.affine import weight_blocks
 from mpqbench.quant.clipping import Range, best_grid, nearest_on, weight_error
 
 if TYPE_CHECKING:
     from mpqbench.contracts import LayerData, QuantizedWeight
-    from mpqbench.formats import WeightFormat
+    from mpqbench.core.formats import WeightFormat
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mpqbench.errors import BenchError, Exhausted
+from mpqbench.core.errors import BenchError, Exhausted
 from mpqbench.search.feasible import Arrays, cheapest_feasible, only_allocation, random_feasible
 from mpqbench.search.interactions import enumerated, local_search, projected, row_starts
 from mpqbench.search.knapsack import solve
 
 if TYPE_CHECKING:
     from mpqbench.contracts import SearchProblem
-    from mpqbench.precision import Allocation
+    from mpqbench.core.precision import Allocation
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mpqbench.errors import BenchError, Exhausted
-from mpqbench.precision import Allocation
+from mpqbench.core.errors import BenchError, Exhausted
+from mpqbench.core.precision import Allocation
 from mpqbench.search.feasible import (
     Arrays,
     best_or_cheapest,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mpqbench.errors import BenchError, Exhausted, unknown
+from mpqbench.core.errors import BenchError, Exhausted, unknown
 from mpqbench.search.feasible import (
     Arrays,
     cheapest_feasible,
@@ -20,7 +20,7 @@ from mpqbench.search.repair import repaired
 
 if TYPE_CHECKING:
     from mpqbench.contracts import SearchProblem
-    from mpqbench.precision import Allocation
+    from mpqbench.core.precision import Allocation
 
 
 FIRST = ("random", "ilp")

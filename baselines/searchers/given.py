@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mpqbench.errors import BenchError, Infeasible, unknown
-from mpqbench.precision import Allocation, Precision
+from mpqbench.core.errors import BenchError, Infeasible, unknown
+from mpqbench.core.precision import Allocation, Precision
 from mpqbench.search.feasible import of_limits, totals_of
 
 if TYPE_CHECKING:

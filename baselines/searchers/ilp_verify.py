@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mpqbench.errors import BenchError, Exhausted
+from mpqbench.core.errors import BenchError, Exhausted
 from mpqbench.search.feasible import Arrays, cheapest_feasible, only_allocation, table_scores
 from mpqbench.search.knapsack import TIME_LIMIT, optima
 
 if TYPE_CHECKING:
     from mpqbench.contracts import SearchProblem
-    from mpqbench.precision import Allocation
+    from mpqbench.core.precision import Allocation
 
 VARY = ("cuts", "scores")
 

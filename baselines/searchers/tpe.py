@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mpqbench.errors import BenchError, Exhausted
+from mpqbench.core.errors import BenchError, Exhausted
 from mpqbench.search.feasible import Arrays, cheapest_feasible, only_allocation
 from mpqbench.search.repair import repaired
 
 if TYPE_CHECKING:
     from mpqbench.contracts import SearchProblem
-    from mpqbench.precision import Allocation
+    from mpqbench.core.precision import Allocation
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mpqbench.errors import BenchError, Infeasible
-from mpqbench.precision import Allocation, Precision
+from mpqbench.core.errors import BenchError, Infeasible
+from mpqbench.core.precision import Allocation, Precision
 from mpqbench.search.feasible import of_limits, totals_of
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from scipy.stats import rankdata
 
-from mpqbench.errors import BenchError
+from mpqbench.core.errors import BenchError
 
 from .none import Identity
 from .scaling import Scaling, step_maxima

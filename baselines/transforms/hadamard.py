@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from mpqbench.errors import BenchError
+from mpqbench.core.errors import BenchError
 from mpqbench.quant.hadamard import blocks_of, hadamard_product, paley, split_order
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mpqbench.errors import BenchError, check_whole, unknown
-from mpqbench.models.sampling import image_seed
+from mpqbench.core.errors import BenchError, check_whole, unknown
+from mpqbench.dit.sampling import image_seed
 from mpqbench.quant.trainable import Free, FrozenIntegers, low_rank_adapter
 from mpqbench.tuning.distil import retrain
 from mpqbench.tuning.settings import Training, check_positive

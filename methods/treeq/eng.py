@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 
-from mpqbench.errors import BenchError
-from mpqbench.precision import Precision
+from mpqbench.core.errors import BenchError
+from mpqbench.core.precision import Precision
 
 if TYPE_CHECKING:
     from mpqbench.contracts import GroupForm, QuantizableGroup

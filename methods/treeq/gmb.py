@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from mpqbench.errors import BenchError, check_whole
+from mpqbench.core.errors import BenchError, check_whole
 from mpqbench.quant.branch_settings import (
     DEFAULT_RANK,
     BranchSettings,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from mpqbench.formats import ActivationFormat, WeightFormat
-from mpqbench.recipe import PluginChoice, Recipe
+from mpqbench.core.formats import ActivationFormat, WeightFormat
+from mpqbench.core.recipe import PluginChoice, Recipe
 
 TREEQ_SEARCH = Recipe(
     name="treeq-search",

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mpqbench.errors import BenchError, Exhausted
+from mpqbench.core.errors import BenchError, Exhausted
 from mpqbench.search.feasible import cheapest_feasible, only_allocation
 from mpqbench.search.pareto import RULES, Target
 from mpqbench.search.tree import Node, Space
 
 if TYPE_CHECKING:
     from mpqbench.contracts import SearchProblem
-    from mpqbench.precision import Allocation
+    from mpqbench.core.precision import Allocation
 
 ORDERS = ("network", "shuffled")
 ANCHORS = ("additive", "cheapest")

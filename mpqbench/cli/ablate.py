@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import BenchError
+from ..core.errors import BenchError
 from .options import finish, open_session, overrides, study_options
 
 if TYPE_CHECKING:
-    from ..ablation.factors import Factor
-    from ..recipe import Recipe
+    from ..core.recipe import Recipe
+    from ..lab.ablation.factors import Factor
 
 
 @click.command("ablate")
@@ -52,10 +52,10 @@ def ablate(
       mpqbench ablate gptq --sweep protocol.calibration=16,64,256
       mpqbench ablate rtn --factor "branch=monarch|sparse|none" --sweep branch.like_rank=1,2,4
     """
-    from ..ablation.design import Design, as_data
-    from ..ablation.factors import check_apart
-    from ..ablation.run import run_plan
-    from ..ablation.sweeps import cells_of, run_sweeps
+    from ..lab.ablation.design import Design, as_data
+    from ..lab.ablation.factors import check_apart
+    from ..lab.ablation.run import run_plan
+    from ..lab.ablation.sweeps import cells_of, run_sweeps
     from .run import parse_seeds
 
     if sweeps and not full:
@@ -88,8 +88,8 @@ def ablate(
 
 def _suite(chosen: dict[str, Any], protocol: str) -> dict[str, Any]:
     """Keys of a suite but its methods."""
-    from ..errors import unknown
-    from ..recipe import PROTOCOLS
+    from ..core.errors import unknown
+    from ..core.recipe import PROTOCOLS
 
     if protocol not in PROTOCOLS:
         raise unknown("protocol", protocol, PROTOCOLS)
@@ -98,7 +98,7 @@ def _suite(chosen: dict[str, Any], protocol: str) -> dict[str, Any]:
 
 
 def _opened(method: str, shared: dict[str, Any]) -> tuple[Any, Recipe]:
-    from ..recipe import read_yaml
+    from ..core.recipe import read_yaml
 
     is_file = method.endswith((".yaml", ".yml"))
     name = Path(method).stem if is_file else method
@@ -112,8 +112,8 @@ def _opened(method: str, shared: dict[str, Any]) -> tuple[Any, Recipe]:
 
 
 def _factors(recipe: Recipe, factors: tuple[str, ...], file: Path | None) -> list[Factor]:
-    from ..ablation.factors import factors_from, parse_factor
-    from ..recipe import read_yaml
+    from ..core.recipe import read_yaml
+    from ..lab.ablation.factors import factors_from, parse_factor
 
     found = [parse_factor(text, recipe) for text in factors]
     if file is not None:
@@ -122,8 +122,8 @@ def _factors(recipe: Recipe, factors: tuple[str, ...], file: Path | None) -> lis
 
 
 def _show(cells: Any, given: dict[str, Any], session: Any) -> None:
-    from ..ablation.run import jobs_of
-    from ..suite import look_up
+    from ..lab.ablation.run import jobs_of
+    from ..lab.suite import look_up
 
     shared = [cell for cell in cells if cell.name != cell.recipe.name]
     for cell in shared:

@@ -12,7 +12,7 @@ import click
 from .options import plugins_option
 
 if TYPE_CHECKING:
-    from ..registry import Entry, Registry
+    from ..core.registry import Entry, Registry
 
 
 @click.command("check")
@@ -49,8 +49,8 @@ def check(
       mpqbench check mine --kind rounding --plugins mine.py
     """
     from ..conformance import checks
-    from ..recipe import PluginChoice
-    from ..registry import discover
+    from ..core.recipe import PluginChoice
+    from ..core.registry import discover
 
     registry = discover(plugins)
     values = dict(map(_parameter, params))
@@ -75,7 +75,7 @@ def check(
 
 def _entries(registry: Registry, name: str, kind: str | None) -> Iterable[Entry]:
     from ..conformance import KINDS
-    from ..errors import BenchError, unknown
+    from ..core.errors import BenchError, unknown
 
     if kind is not None:
         if kind not in KINDS:
@@ -93,7 +93,7 @@ def _parameter(text: str) -> tuple[str, Any]:
     """``alpha=0.7`` to a key and a value as a suite file would read it."""
     import yaml
 
-    from ..errors import BenchError
+    from ..core.errors import BenchError
 
     key, equals, value = text.partition("=")
     if not key or not equals:

@@ -9,7 +9,7 @@ import click
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from ..cost import CostReport
+    from ..cost.count import CostReport
 
 
 @click.command("cost")
@@ -39,7 +39,7 @@ def cost(model: str, precision: str, adaln: str | None, as_json: bool, **options
     """
     import json
 
-    from ..precision import Precision
+    from ..core.precision import Precision
 
     bits = Precision.parse(precision)
     fixed = Precision.parse(adaln or ("FP" if bits.is_full else "W8A8"))
@@ -69,11 +69,11 @@ def _count(
     guidance_passes: int,
 ) -> tuple[CostReport, dict[str, int], dict[str, Any]]:
     """The report, the totals by convention, and the policy that was counted."""
-    from ..cost import conventions, count
-    from ..formats import ActivationFormat, WeightFormat
-    from ..models.groups import layer_groups, uniform_allocation
-    from ..models.loading import meta_transformer
-    from ..recipe import validate
+    from ..core.formats import ActivationFormat, WeightFormat
+    from ..core.recipe import validate
+    from ..cost.count import conventions, count
+    from ..dit.groups import layer_groups, uniform_allocation
+    from ..dit.loading import meta_transformer
 
     fields = {"granularity": weight_granularity, "group": weight_group, "symmetric": not asymmetric}
     weight_format = validate(WeightFormat, fields, "weight format")

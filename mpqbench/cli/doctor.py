@@ -89,7 +89,7 @@ def _weights() -> list[str]:
 
 
 def _plugins() -> list[str]:
-    from ..registry import discover
+    from ..core.registry import discover
 
     registry = discover()
     return [f"{origin} is broken: {reason}" for origin, reason in registry.broken.items()]

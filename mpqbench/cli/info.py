@@ -21,7 +21,7 @@ def info(name: str, plugins: tuple[Path, ...]) -> None:
     objective, environment, tuner, correction or method. Where several kinds share it, all of them
     are shown.
     """
-    from ..registry import discover
+    from ..core.registry import discover
 
     for entry in discover(plugins).find(name):
         plugin = entry.load()
@@ -31,8 +31,8 @@ def info(name: str, plugins: tuple[Path, ...]) -> None:
 
 
 def _describe(plugin: Any) -> list[str]:
-    from ..parameters import parameters
-    from ..recipe import Recipe
+    from ..core.parameters import parameters
+    from ..core.recipe import Recipe
 
     if isinstance(plugin, Recipe):
         fields = plugin.model_dump(mode="json")

@@ -21,8 +21,8 @@ def list_plugins(kind: str | None, plugins: tuple[Path, ...]) -> None:
     method, all of which plugins may add, or suite, protocol or model. A broken third-party package
     is named with its reason and stops nothing.
     """
-    from ..errors import unknown
-    from ..registry import KINDS, discover
+    from ..core.errors import unknown
+    from ..core.registry import KINDS, discover
 
     registry = discover(plugins)
     kinds = [kind] if kind else [*KINDS, *EXTRA_KINDS]
@@ -38,7 +38,7 @@ def list_plugins(kind: str | None, plugins: tuple[Path, ...]) -> None:
 
 
 def _plugins(registry, kind: str) -> list[tuple[str, str]]:  # type: ignore[no-untyped-def]
-    from ..errors import BenchError
+    from ..core.errors import BenchError
 
     rows = []
     for entry in registry.entries(kind):
@@ -64,9 +64,9 @@ def summary(plugin: object) -> str:
 
 
 def _extra(kind: str) -> list[tuple[str, str]]:
-    from ..models.zoo import CONFIGURATIONS, EMBEDDED, HUB_NAMES, RANDOM_PREFIX
-    from ..recipe import PROTOCOLS
-    from ..suites import built_in_suites
+    from ..core.recipe import PROTOCOLS
+    from ..dit.zoo import CONFIGURATIONS, EMBEDDED, HUB_NAMES, RANDOM_PREFIX
+    from ..lab.suites import built_in_suites
 
     if kind == "suite":
         return [(name, _first_comment(path)) for name, path in built_in_suites().items()]

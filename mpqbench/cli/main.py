@@ -8,7 +8,7 @@ import sys
 import click
 
 from .. import __version__
-from ..errors import BenchError
+from ..core.errors import BenchError
 
 # verb -> (module:command, one line for --help)
 VERBS = {
@@ -42,7 +42,7 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in VERBS and not args[0].startswith("-"):
-            from ..errors import unknown
+            from ..core.errors import unknown
 
             raise unknown("command", args[0], VERBS)
         return super().resolve_command(ctx, args)

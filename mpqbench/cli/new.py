@@ -12,7 +12,7 @@ from string import Template
 
 import click
 
-from ..recipe import SLOTS as KINDS
+from ..core.recipe import SLOTS as KINDS
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
@@ -33,7 +33,7 @@ def new(kind: str, name: str, out: Path) -> None:
       mpqbench new searcher my-search
       mpqbench new transform my-basis --out plugins
     """
-    from ..errors import BenchError, unknown
+    from ..core.errors import BenchError, unknown
 
     if kind not in KINDS:
         raise unknown("kind of plugin to write", kind, KINDS)
@@ -56,8 +56,8 @@ def new(kind: str, name: str, out: Path) -> None:
 
 def _check_name(kind: str, name: str) -> None:
     """Raises BenchError for a name that is badly formed, taken, or would hide another module."""
-    from ..errors import BenchError
-    from ..registry import discover
+    from ..core.errors import BenchError
+    from ..core.registry import discover
 
     module = name.replace("-", "_")
     reserved = keyword.iskeyword(module) or keyword.iskeyword(_class_name(name))

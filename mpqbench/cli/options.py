@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from ..study.jobs import Session
+    from ..lab.study.jobs import Session
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -64,12 +64,12 @@ def open_session(name: str, shared: Mapping[str, Any]) -> Session:
 
     Raises BenchError for a plugin file that cannot be used and for a device that is not there.
     """
-    from ..memory import keep_freed_memory
-    from ..progress import reporter
+    from ..core.memory import keep_freed_memory
+    from ..core.progress import reporter
+    from ..core.registry import discover
+    from ..job.resources import Resources
+    from ..lab.study.jobs import Session
     from ..records.store import RecordStore
-    from ..registry import discover
-    from ..resources import Resources
-    from ..study.jobs import Session
 
     keep_freed_memory()
     registry = discover(shared["plugins"])

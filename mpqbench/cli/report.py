@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..errors import BenchError
+from ..core.errors import BenchError
 from .options import plugins_option
 
 if TYPE_CHECKING:
-    from ..ablation.design import Design
+    from ..lab.ablation.design import Design
 
 
 @click.command()
@@ -52,7 +52,7 @@ def report(
       mpqbench report runs/quick
       mpqbench report runs/mine --scan searcher.keep
     """
-    from ..ablation.design import load
+    from ..lab.ablation.design import load
 
     design = load(run_dir)
     if design is None:
@@ -70,8 +70,8 @@ def _show_ablation(
     plugins: Sequence[Path],
 ) -> None:
     """What ``show`` does, after the tables of the ablation."""
-    from ..ablation.results import Results
-    from ..registry import discover
+    from ..core.registry import discover
+    from ..lab.ablation.results import Results
     from ..report.write import write_report
 
     results = Results.of(design, run_dir, discover(plugins))

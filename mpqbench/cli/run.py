@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ..errors import BenchError
+from ..core.errors import BenchError
 from .options import plugins_option
 
 
@@ -91,13 +91,13 @@ def run(
       mpqbench run my-suite.yaml --seeds 0,1,2 --device cuda
       mpqbench run treeq --method groups-peft --budget W3A3
     """
-    from ..memory import keep_freed_memory
-    from ..progress import reporter
+    from ..core.memory import keep_freed_memory
+    from ..core.progress import reporter
+    from ..core.registry import discover
+    from ..job.resources import Resources
+    from ..lab.suite import plan, run_suite, with_methods
+    from ..lab.suites import load_suite
     from ..records.store import RecordStore
-    from ..registry import discover
-    from ..resources import Resources
-    from ..suite import plan, run_suite, with_methods
-    from ..suites import load_suite
     from .report import show
 
     registry = discover(plugins)
@@ -141,7 +141,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
 def _show_plan(suite: Any, jobs: list[Any], resources: Any, store: Any) -> None:
     import yaml
 
-    from ..suite import look_up
+    from ..lab.suite import look_up
 
     click.echo(yaml.safe_dump(suite.model_dump(mode="json"), sort_keys=False).rstrip())
     click.echo(f"\n{len(jobs)} jobs into {store.folder}:")

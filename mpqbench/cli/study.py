@@ -43,8 +43,8 @@ def searchers(
       mpqbench study searchers --budget W3A3 --seeds 0 --evaluations 500
       mpqbench study searchers mine.yaml --plugins my_searcher.py
     """
-    from ..study.searchers import only, run_searchers, with_evaluations
-    from ..suites import load_suite
+    from ..lab.study.searchers import only, run_searchers, with_evaluations
+    from ..lab.suites import load_suite
     from .run import parse_seeds
 
     given = {"budgets": budget, "seeds": parse_seeds(seeds) if seeds else ()}
@@ -71,8 +71,8 @@ def proxies(
       mpqbench study proxies
       mpqbench study proxies --budget W4A4 --allocations 100 --method gptq
     """
-    from ..study.ranking import run_proxies
-    from ..suites import load_suite
+    from ..lab.study.ranking import run_proxies
+    from ..lab.suites import load_suite
 
     given = {"budgets": (budget,) if budget else (), "seeds": () if seed is None else (seed,)}
     given["methods"] = (method,) if method else ()

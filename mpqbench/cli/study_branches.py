@@ -10,7 +10,7 @@ import click
 from .options import finish, open_session, plugins_option
 
 if TYPE_CHECKING:
-    from ..recipe import PluginChoice
+    from ..core.recipe import PluginChoice
 
 
 @click.command("branches")
@@ -44,9 +44,9 @@ def branches(
       mpqbench study branches --bits 3 --rank 4 --branch "{name: monarch, permutation: energy}"
       mpqbench study branches --method gptq --plugins my_branch.py --branch my-branch
     """
-    from ..precision import Budget, Precision
-    from ..recipe import PROTOCOLS, Job
-    from ..study.branches import BRANCHES, Plan, run_branches
+    from ..core.precision import Budget, Precision
+    from ..core.recipe import PROTOCOLS, Job
+    from ..lab.study.branches import BRANCHES, Plan, run_branches
 
     session = open_session("branches", shared)
     settings = {"calibration": calibration, "features": "none"}
@@ -66,8 +66,8 @@ def _choice(text: str) -> PluginChoice:
     """A name or YAML with a name. Raises BenchError."""
     import yaml
 
-    from ..errors import BenchError
-    from ..recipe import PluginChoice, validate
+    from ..core.errors import BenchError
+    from ..core.recipe import PluginChoice, validate
 
     try:
         data = yaml.safe_load(text)

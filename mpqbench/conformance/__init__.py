@@ -17,8 +17,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import unknown
-from ..recipe import SLOTS
+from ..core.errors import unknown
+from ..core.recipe import SLOTS
 from .check import Check
 
 KINDS = SLOTS

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 
 from ..contracts import BlockData, BlockRounding, QuantizedWeight
-from ..formats import WeightFormat
+from ..core.formats import WeightFormat
 from ..quant.affine import quantize_weight
 from .check import Check, attempt, check_of, expect, own_generators_only
 from .layers import SampleLayer, ordinary

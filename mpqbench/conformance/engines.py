@@ -8,11 +8,11 @@ from contextlib import contextmanager
 import torch
 
 from ..contracts import Environment, LayerData
-from ..formats import ActivationFormat, WeightFormat
-from ..models.calibration import CalibrationSet
-from ..models.chain import Layer
-from ..models.groups import layer_groups
-from ..precision import Precision
+from ..core.formats import ActivationFormat, WeightFormat
+from ..core.precision import Precision
+from ..dit.calibration import CalibrationSet
+from ..dit.chain import Layer
+from ..dit.groups import layer_groups
 from ..quant.build import Builder
 from ..quant.ranges import Clock
 from ..search.cells import Cell

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from ..contracts import Environment
-from ..errors import BenchError
-from ..precision import FULL, Precision
+from ..core.errors import BenchError
+from ..core.precision import FULL, Precision
 from ..search.cells import Cell
 from ..search.engine import Engine
 from ..search.network import FullPrecision

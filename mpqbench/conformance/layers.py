@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 
 from ..contracts import LayerData
-from ..formats import PER_CHANNEL, WeightFormat
-from ..precision import Precision
+from ..core.formats import PER_CHANNEL, WeightFormat
+from ..core.precision import Precision
 from ..quant.affine import divisors
 
 BITS = (2, 3, 4, 8)

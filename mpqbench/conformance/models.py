@@ -11,14 +11,14 @@ import torch
 from torch import nn
 
 from ..contracts import Branch, FittedTransform, LayerData, QuantizedWeight, Rounding, Transform
-from ..cost import count
-from ..formats import ActivationFormat, WeightFormat
-from ..models.groups import Group, layer_groups, uniform_allocation
-from ..precision import Precision
+from ..core.formats import ActivationFormat, WeightFormat
+from ..core.precision import Precision
+from ..cost.count import count
+from ..cost.storage import SCALE_BYTES, packed_bytes
+from ..dit.groups import Group, layer_groups, uniform_allocation
 from ..quant.affine import quantize_weight
 from ..quant.apply import QuantizedModel, quantize_model
 from ..quant.block import BlockInputs
-from ..quant.storage import SCALE_BYTES, packed_bytes
 from .check import attempt, expect
 from .counting import macs_per_row
 from .layers import STEPS

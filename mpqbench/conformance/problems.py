@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ..models.groups import layer_groups
-from ..precision import Budget, Precision
-from ..search.counted import choices_within, measures
+from ..core.precision import Budget, Precision
+from ..dit.groups import layer_groups
+from ..search.budget_costs import choices_within, measures
 from ..search.problem import Partial, Problem
 from ..search.tabular import TabularScorer
 from .models import tiny_transformer

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from ..contracts import Searcher
-from ..errors import BenchError, Exhausted, Infeasible
-from ..precision import Allocation
+from ..core.errors import BenchError, Exhausted, Infeasible
+from ..core.precision import Allocation
 from ..search.problem import Problem
 from .check import Check, attempt, check_of, expect, own_generators_only
 from .problems import APART, CHOICES, TABLE_PRICE, Case, CountingScorer, problem_of

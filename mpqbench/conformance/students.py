@@ -8,10 +8,10 @@ from typing import Any
 import torch
 
 from ..contracts import Branch, BranchSize, FittedBranch, LayerData
-from ..formats import ActivationFormat, WeightFormat
-from ..models.groups import Group, layer_groups, uniform_allocation
-from ..models.held_out import HeldOut
-from ..precision import Allocation, Precision
+from ..core.formats import ActivationFormat, WeightFormat
+from ..core.precision import Allocation, Precision
+from ..dit.groups import Group, layer_groups, uniform_allocation
+from ..dit.held_out import HeldOut
 from ..quant.apply import quantize_model
 from ..quant.factors import Grid, project
 from ..tuning.student import Lessons, Student

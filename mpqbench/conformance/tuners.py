@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from ..contracts import Tuner
-from ..errors import Diverged
+from ..core.errors import Diverged
 from ..tuning.checkpoint import Checkpoint
 from ..tuning.loop import Curve
 from ..tuning.student import Lessons

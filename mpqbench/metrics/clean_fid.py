@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..errors import BenchError
+from ..core.errors import BenchError
 from .features import FeatureNetwork, Outputs
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from ..errors import BenchError, unknown
+from ..core.errors import BenchError, unknown
 from .features import FeatureNetwork
 
 

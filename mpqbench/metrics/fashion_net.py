@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from ..errors import BenchError
+from ..core.errors import BenchError
 
 SPATIAL_CHANNELS = 7  # as many channels as the ADM evaluator takes for sFID
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..errors import BenchError
+from ..core.errors import BenchError
 from .images import ImageSource
 
 BATCH = 50

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import BenchError
+from ..core.errors import BenchError
 from .jackknife import Estimate
 
 

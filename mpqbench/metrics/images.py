@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import BenchError
+from ..core.errors import BenchError
 from . import npz
 
 _CHUNK = 64  # rows read at once: 12 MB of 256x256 RGB

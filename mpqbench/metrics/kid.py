@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..errors import BenchError
+from ..core.errors import BenchError
 from .jackknife import Estimate
 
 _BLOCK = 1000

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..errors import BenchError
+from ..core.errors import BenchError
 from .fashion_net import fashion_input, load_fashion_net
 from .features import FeatureNetwork, Outputs
 

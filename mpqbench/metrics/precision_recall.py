@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..errors import BenchError
+from ..core.errors import BenchError
 
 NEIGHBOURS = 3
 _BLOCK = 1000

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import BenchError
-from ..recipe import digest_of
+from ..core.errors import BenchError
+from ..core.recipe import digest_of
 from . import npz
 from .features import BATCH, FeatureNetwork, Features
 from .frechet import FrechetReference, Gaussian, Moments

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
-from ..errors import BenchError, Diverged
-from ..formats import ActivationFormat
+from ..core.errors import BenchError, Diverged
+from ..core.formats import ActivationFormat
 from .affine import Grid, fake_quantize, grid_from_range, own_round_trip
 from .ranges import Clock
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import torch
 
 from ..contracts import QuantizedWeight
-from ..errors import BenchError
-from ..formats import WeightFormat
-from ..precision import HIGHEST, LOWEST
+from ..core.errors import BenchError
+from ..core.formats import WeightFormat
+from ..core.precision import HIGHEST, LOWEST
 
 
 @dataclass(frozen=True)

@@ -12,17 +12,17 @@ import torch
 from torch import nn
 
 from ..contracts import Branch, LayerData, QuantizedWeight, Rounding, Transform
-from ..cost import Operator
-from ..errors import BenchError
-from ..formats import ActivationFormat, WeightFormat
-from ..models.groups import Group, check_allocation
-from ..precision import Precision
+from ..core.errors import BenchError
+from ..core.formats import ActivationFormat, WeightFormat
+from ..core.precision import Precision
+from ..cost.count import Operator
+from ..cost.storage import GridBytes
+from ..dit.groups import Group, check_allocation
 from .attention import QuantizedAttention
 from .block import BlockInputs, round_together
 from .build import Builder, Prepared, Rounded
 from .linear import QuantizedLinear
 from .ranges import Clock, StepRanges
-from .storage import GridBytes
 
 TRAINED_STEPS = 1000  # of every DiT; a time-grouped format divides them
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ..errors import BenchError
+from ..core.errors import BenchError
 from .affine import own_round_trip
 
 

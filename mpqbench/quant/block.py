@@ -12,10 +12,10 @@ from torch import nn
 from torch.func import functional_call
 
 from ..contracts import BlockData, BlockRounding, QuantizedWeight
-from ..errors import BenchError
-from ..formats import WeightFormat
-from ..models.blocks import run_block
-from ..models.groups import linear_layer
+from ..core.errors import BenchError
+from ..core.formats import WeightFormat
+from ..dit.blocks import run_block
+from ..dit.groups import linear_layer
 from .attention import QuantizedAttention
 from .build import Prepared
 from .ranges import Clock

@@ -8,12 +8,12 @@ import torch
 from torch import nn
 
 from ..contracts import Branch, BranchSize, FittedBranch, LayerData, QuantizedWeight, Rounding
-from ..cost import Operator
-from ..errors import BenchError
-from ..models.groups import Group, linear_layer
+from ..core.errors import BenchError
+from ..cost.count import Operator
+from ..cost.storage import packed_bytes
+from ..dit.groups import Group, linear_layer
 from .affine import own_round_trip
 from .residual import alternate
-from .storage import packed_bytes
 
 INITS = ("weight", "residual")
 BITS = (8, 16)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..errors import BenchError, check_whole
+from ..core.errors import BenchError, check_whole
 from .branch import BITS, INITS
 
 if TYPE_CHECKING:

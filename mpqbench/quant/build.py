@@ -17,17 +17,17 @@ from ..contracts import (
     Rounding,
     Transform,
 )
-from ..cost import Operator
-from ..errors import BenchError, Diverged
-from ..formats import ActivationFormat, WeightFormat
-from ..models.groups import Group, linear_layer
-from ..precision import Precision
+from ..core.errors import BenchError, Diverged
+from ..core.formats import ActivationFormat, WeightFormat
+from ..core.precision import Precision
+from ..cost.count import Operator
+from ..cost.storage import SCALE_BYTES, GridBytes, grid_bytes, packed_bytes
+from ..dit.groups import Group, linear_layer
 from .activation import ActivationQuantizer, static_quantizer
 from .affine import check_group
 from .branch import branch_of_rest, branch_operator, branch_size, round_beside
 from .linear import QuantizedInput, QuantizedLinear
 from .ranges import Clock, StepRanges
-from .storage import SCALE_BYTES, GridBytes, grid_bytes, packed_bytes
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Iterator
 import torch
 
 from ..contracts import QuantizedWeight
-from ..errors import BenchError
-from ..formats import WeightFormat
+from ..core.errors import BenchError
+from ..core.formats import WeightFormat
 from .affine import (
     Grid,
     grid_from_range,

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from ..contracts import BranchSize
-from ..errors import BenchError
+from ..core.errors import BenchError
 from .affine import divisors, own_round_trip
 from .branch import operand
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from ..errors import BenchError
+from ..core.errors import BenchError
 from .affine import divisors
 
 # Every order 4 m with m odd up to 84 that a Paley construction over a prime field gives.

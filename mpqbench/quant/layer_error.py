@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from ..contracts import FittedTransform, LayerData
-from ..errors import BenchError
+from ..core.errors import BenchError
 from .activation import ActivationQuantizer
 from .affine import fake_quantize, grid_from_range, quantize_weight
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..contracts import FittedBranch, FittedTransform
-from ..precision import Precision
+from ..core.precision import Precision
 from .activation import ActivationQuantizer
 from .branch import applied
 

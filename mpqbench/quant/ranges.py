@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ..errors import BenchError
+from ..core.errors import BenchError
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from ..contracts import BlockData, QuantizedWeight
-from ..formats import WeightFormat
+from ..core.formats import WeightFormat
 from .affine import Grid, pack, quantize, weight_rows
 
 ZETA, GAMMA = 1.1, -0.1

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from ..contracts import FittedBranch, QuantizedWeight
-from ..errors import BenchError
+from ..core.errors import BenchError
 
 
 @dataclass(frozen=True)

@@ -5,40 +5,20 @@ from __future__ import annotations
 import json
 import os
 import re
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from ..errors import BenchError
-from ..recipe import validate
+from ..core.errors import BenchError
+from ..core.files import write_atomic
+from ..core.recipe import validate
 from .schema import JOB_PATTERN, SCHEMA_VERSION, JobRecord
 
 if TYPE_CHECKING:
     import numpy as np
 
 _REMEDY = "delete the file and run the job again"
-
-
-def write_atomic(path: Path, content: bytes) -> None:
-    """Puts ``content`` at ``path`` in one step: a reader sees the old file or the new one.
-
-    The temporary file lies in the same folder, because a rename is atomic only within one file
-    system, and it reaches the disk before the rename does. Creates the folder.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)  # mkstemp makes it private to the user; results are for sharing
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 class RecordStore:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import BenchError
+from ..core.errors import BenchError
 from ..records.schema import FULL_METHOD
 from .columns import Row
 from .style import new_figure, style

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..records.store import write_atomic
+from ..core.files import write_atomic
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

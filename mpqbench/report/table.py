@@ -7,9 +7,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ..errors import BenchError
+from ..core.errors import BenchError
+from ..core.precision import Budget
 from ..metrics.jackknife import half_width
-from ..precision import Budget
 from ..records.schema import METRICS, JobRecord, Score
 from .columns import LEADERBOARD, Column, Row, Value, adapt
 from .notes import leaderboard_notes

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import BenchError
-from ..records.store import RecordStore, write_atomic
+from ..core.errors import BenchError
+from ..core.files import write_atomic
+from ..records.store import RecordStore
 from .render import to_csv, to_markdown
 from .summary import has_several_seeds, summary
 from .table import leaderboard

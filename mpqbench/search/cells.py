@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 
 from ..contracts import FittedBranch
-from ..errors import Diverged
-from ..formats import WeightFormat
-from ..models.groups import Group, linear_layer
-from ..precision import Precision
+from ..core.errors import Diverged
+from ..core.formats import WeightFormat
+from ..core.precision import Precision
+from ..dit.groups import Group, linear_layer
 from ..quant.branch import applied
 from ..quant.build import Builder, Prepared
 from ..quant.linear import QuantizedInput

@@ -17,9 +17,9 @@ from itertools import islice
 import numpy as np
 import torch
 
-from ..errors import Exhausted
-from ..models.chain import STAGES, Chain, Conditions, Layer, State
-from ..precision import Precision
+from ..core.errors import Exhausted
+from ..core.precision import Precision
+from ..dit.chain import STAGES, Chain, Conditions, Layer, State
 from ..quant.ranges import Clock
 from .cells import Cell
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import BenchError, Infeasible
-from ..precision import Allocation, Precision
+from ..core.errors import BenchError, Infeasible
+from ..core.precision import Allocation, Precision
 from .measures import summed
 
 if TYPE_CHECKING:

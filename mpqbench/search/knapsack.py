@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from ..errors import BenchError
+from ..core.errors import BenchError
 from .feasible import Arrays
 
 TIME_LIMIT = 60.0  # seconds

@@ -9,8 +9,8 @@ from functools import cached_property
 
 import numpy as np
 
-from ..errors import Exhausted
-from ..progress import LINE_EVERY_SECONDS, Reporter
+from ..core.errors import Exhausted
+from ..core.progress import LINE_EVERY_SECONDS, Reporter
 from .problem import Partial, Scorer
 from .table_store import StoredTable, TableStore
 

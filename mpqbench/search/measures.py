@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..precision import Precision
+from ..core.precision import Precision
 
 
 @dataclass(frozen=True)

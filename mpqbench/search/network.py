@@ -9,8 +9,8 @@ from functools import partial
 import torch
 
 from ..contracts import Sensitivity
-from ..models.chain import State
-from ..precision import Precision
+from ..core.precision import Precision
+from ..dit.chain import State
 from .cells import Cell, Form
 from .engine import Batch, Engine
 

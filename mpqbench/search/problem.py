@@ -8,9 +8,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..errors import BenchError, Exhausted, unknown
-from ..models.groups import check_allocation
-from ..precision import Allocation, Budget, Precision
+from ..core.errors import BenchError, Exhausted, unknown
+from ..core.precision import Allocation, Budget, Precision
+from ..dit.groups import check_allocation
 from .measures import Measure
 from .trace import Trace
 

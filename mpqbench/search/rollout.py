@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..models.chain import Conditions
-from ..models.groups import Group
-from ..models.sampling import image_seed
-from ..models.schedule import Schedule
-from ..precision import Precision
+from ..core.precision import Precision
+from ..dit.chain import Conditions
+from ..dit.groups import Group
+from ..dit.sampling import image_seed
+from ..dit.schedule import Schedule
 from ..quant.apply import QuantizedModel
 from ..quant.build import Builder
 from ..quant.ranges import Clock

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import BenchError
-from ..precision import Precision
+from ..core.errors import BenchError
+from ..core.precision import Precision
 from .engine import Engine, Partial
 from .network import FullPrecision
 from .race import beaten

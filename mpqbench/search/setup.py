@@ -10,13 +10,13 @@ import torch
 import torch.nn.functional as F
 
 from ..contracts import LayerData, QuantizedWeight, Rounding
-from ..cost import group_macs, token_count
-from ..formats import WeightFormat
-from ..models.calibration import CalibrationSet
-from ..models.chain import STAGES, Chain, Layer
-from ..models.groups import Group
-from ..models.loading import skeleton
-from ..precision import FULL, Allocation, Precision
+from ..core.formats import WeightFormat
+from ..core.precision import FULL, Allocation, Precision
+from ..cost.count import group_macs, token_count
+from ..dit.calibration import CalibrationSet
+from ..dit.chain import STAGES, Chain, Layer
+from ..dit.groups import Group
+from ..dit.loading import skeleton
 from ..quant.apply import quantize_model
 from ..quant.attention import QuantizedAttention
 from ..quant.build import Builder

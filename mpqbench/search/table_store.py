@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import BenchError
-from ..records.store import write_atomic
+from ..core.errors import BenchError
+from ..core.files import write_atomic
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from itertools import pairwise, product
 
 import numpy as np
 
-from ..errors import BenchError
-from ..precision import Allocation, Budget, Precision
+from ..core.errors import BenchError
+from ..core.precision import Allocation, Budget, Precision
 from .feasible import infeasible
 from .measures import Measure
 from .problem import Partial, Problem

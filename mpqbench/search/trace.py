@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..records.store import write_atomic
+from ..core.files import write_atomic
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..precision import Precision
+from ..core.precision import Precision
 from .feasible import Arrays
 from .knapsack import solve
 from .pareto import shadow_price

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from ..errors import BenchError
-from ..records.store import write_atomic
+from ..core.errors import BenchError
+from ..core.files import write_atomic
 
 SAVE_EVERY_SECONDS = 60.0
 

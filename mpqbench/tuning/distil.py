@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..errors import BenchError
+from ..core.errors import BenchError
 from ..quant.trainable import GRID_PARAMETERS, Remade, branch_sources
 from .loop import Curve, Rated, train
 from .settings import Training

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..errors import Diverged
-from ..progress import Reporter
+from ..core.errors import Diverged
+from ..core.progress import Reporter
 from ..search.trace import write_table
 from .checkpoint import Checkpoint
 from .settings import Training

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ..errors import BenchError, check_whole, unknown
+from ..core.errors import BenchError, check_whole, unknown
 
 SCHEDULES = ("cosine", "constant")
 WEIGHTINGS = ("uniform", "min-snr", "balanced")

@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from ..contracts import QuantizedWeight
-from ..errors import BenchError
-from ..models.groups import Group
-from ..models.loading import DiTModel
-from ..progress import Quiet, Reporter
+from ..core.errors import BenchError
+from ..core.progress import Quiet, Reporter
+from ..core.recipe import Protocol
+from ..cost.storage import SCALE_BYTES
+from ..dit.groups import Group
+from ..dit.loading import DiTModel
 from ..quant.apply import QuantizedModel
 from ..quant.branch import branch_operator
 from ..quant.linear import QuantizedLinear
-from ..quant.storage import SCALE_BYTES
-from ..recipe import Protocol
 from .checkpoint import Checkpoint
 from .trajectories import HELD_OUT, KEPT_STEPS, TRAIN, Trajectories, TrajectoryStore
 

@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..errors import BenchError
-from ..models.calibration import CalibrationSet
-from ..models.held_out import evaluate
-from ..models.loading import DiTModel
-from ..models.sampling import Sampler, image_seed
-from ..models.statistics import read_tensors, write_tensors
-from ..progress import Advance
-from ..recipe import Protocol
+from ..core.errors import BenchError
+from ..core.progress import Advance
+from ..core.recipe import Protocol
+from ..dit.calibration import CalibrationSet
+from ..dit.held_out import evaluate
+from ..dit.loading import DiTModel
+from ..dit.sampling import Sampler, image_seed
+from ..dit.statistics import read_tensors, write_tensors
 
 TRAIN, HELD_OUT = "tuning", "tuning-held-out"  # axes: never evaluated noise, nor calibration's
 KEPT_STEPS = 25  # of one trajectory: 1 MB an image of DiT-XL/2 at 256 x 256

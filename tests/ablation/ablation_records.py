@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from mpqbench.ablation.factors import parse_factor
-from mpqbench.ablation.plan import factorial
-from mpqbench.recipe import Recipe
+from mpqbench.core.recipe import Recipe
+from mpqbench.core.registry import discover
+from mpqbench.lab.ablation.factors import parse_factor
+from mpqbench.lab.ablation.plan import factorial
 from mpqbench.records.schema import JobRecord
-from mpqbench.registry import discover
 
 METHOD = Recipe(name="mine", searcher="tss", environment="eng")
 RATIOS = {"tss": 1.0, "ilp": 1.5, "greedy": 3.0, "eng": 1.0, "clean": 2.0}

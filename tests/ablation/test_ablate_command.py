@@ -8,9 +8,9 @@ import sys
 import pandas as pd
 import pytest
 
-from mpqbench.ablation.design import Design
 from mpqbench.cli.main import main
-from mpqbench.registry import discover
+from mpqbench.core.registry import discover
+from mpqbench.lab.ablation.design import Design
 
 FEW = ["--protocol", "smoke", "--features", "none", "--images", 4, "--calibration", 8]
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mpqbench.ablation.effects import Response, contrasts, estimate, mean_at, missing
+from mpqbench.lab.ablation.effects import Response, contrasts, estimate, mean_at, missing
 from mpqbench.records.schema import Score
 from mpqbench.report.table import paired_difference
 

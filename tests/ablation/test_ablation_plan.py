@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mpqbench.ablation.factors import default_factors, factors_from, parse_factor
-from mpqbench.ablation.plan import factorial, recipes_of
-from mpqbench.ablation.sweep_plan import sweep
-from mpqbench.ablation.sweeps import cells_of
-from mpqbench.errors import BenchError
-from mpqbench.recipe import PluginChoice, Recipe
-from mpqbench.registry import discover
+from mpqbench.core.errors import BenchError
+from mpqbench.core.recipe import PluginChoice, Recipe
+from mpqbench.core.registry import discover
+from mpqbench.lab.ablation.factors import default_factors, factors_from, parse_factor
+from mpqbench.lab.ablation.plan import factorial, recipes_of
+from mpqbench.lab.ablation.sweep_plan import sweep
+from mpqbench.lab.ablation.sweeps import cells_of
 
 METHOD = Recipe(
     name="mine",

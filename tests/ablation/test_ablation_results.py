@@ -6,15 +6,15 @@ import pandas as pd
 import pytest
 from ablation_records import METHOD, RATIOS, record, records_of, small_plan
 
-from mpqbench.ablation import sweeps as drawn
-from mpqbench.ablation.design import Design, as_data, load
-from mpqbench.ablation.factors import factors_from, parse_factor
-from mpqbench.ablation.results import Results
-from mpqbench.ablation.run import write_plan
-from mpqbench.errors import BenchError
-from mpqbench.recipe import Recipe
+from mpqbench.core.errors import BenchError
+from mpqbench.core.recipe import Recipe
+from mpqbench.core.registry import discover
+from mpqbench.lab.ablation import sweeps as drawn
+from mpqbench.lab.ablation.design import Design, as_data, load
+from mpqbench.lab.ablation.factors import factors_from, parse_factor
+from mpqbench.lab.ablation.results import Results
+from mpqbench.lab.ablation.run import write_plan
 from mpqbench.records.store import RecordStore
-from mpqbench.registry import discover
 
 
 @pytest.fixture

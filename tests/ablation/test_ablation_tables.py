@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 from ablation_records import RATIOS, record, records_of, small_plan
 
-from mpqbench.ablation.responses import cell_means, effects_table
-from mpqbench.errors import BenchError
+from mpqbench.core.errors import BenchError
+from mpqbench.core.recipe import Recipe
+from mpqbench.lab.ablation.responses import cell_means, effects_table
 from mpqbench.metrics.jackknife import half_width
-from mpqbench.recipe import Recipe
 from mpqbench.report.ablation import cell_table, effect_sections, shown_effect
 from mpqbench.report.ablation_figures import write_effect_figures
 from mpqbench.report.latex import escape, latex_table

@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mpqbench.ablation.design import load
-from mpqbench.ablation.results import Results
-from mpqbench.ablation.sweeps import cells_of
-from mpqbench.recipe import read_yaml
+from mpqbench.core.recipe import read_yaml
+from mpqbench.core.registry import discover
+from mpqbench.lab.ablation.design import load
+from mpqbench.lab.ablation.results import Results
+from mpqbench.lab.ablation.sweeps import cells_of
 from mpqbench.records.schema import FULL_METHOD
 from mpqbench.records.store import RecordStore
-from mpqbench.registry import discover
 
 LEADERBOARDS = Path(__file__).parents[2] / "leaderboards"
 FOLDERS = sorted(path.parent for path in LEADERBOARDS.glob("*/ablation.yaml"))

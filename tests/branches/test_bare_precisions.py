@@ -12,18 +12,18 @@ from mpqbench.baselines.branches.none import NoBranch
 from mpqbench.baselines.roundings.gptq import GPTQ
 from mpqbench.baselines.transforms.none import NoTransform
 from mpqbench.conformance.models import Calibration, tiny_transformer
-from mpqbench.cost import count
-from mpqbench.errors import BenchError
-from mpqbench.formats import ActivationFormat, WeightFormat
-from mpqbench.models.groups import layer_groups
-from mpqbench.precision import FULL, Allocation, Budget, Precision
+from mpqbench.core.errors import BenchError
+from mpqbench.core.formats import ActivationFormat, WeightFormat
+from mpqbench.core.precision import FULL, Allocation, Budget, Precision
+from mpqbench.core.recipe import BARE_NEIGHBOURS, Recipe, validate
+from mpqbench.cost.count import count
+from mpqbench.dit.groups import layer_groups
 from mpqbench.quant.apply import quantize_model
 from mpqbench.quant.branch import branch_operators
 from mpqbench.quant.build import Builder
 from mpqbench.quant.ranges import Clock
-from mpqbench.recipe import BARE_NEIGHBOURS, Recipe, validate
+from mpqbench.search.budget_costs import choices_by_group, measures, parse_choices
 from mpqbench.search.cells import Cell
-from mpqbench.search.counted import choices_by_group, measures, parse_choices
 from mpqbench.search.measures import Measure
 
 W8A8 = Precision(8, 8)

@@ -18,21 +18,21 @@ from mpqbench.baselines.transforms.hadamard import Hadamard
 from mpqbench.baselines.transforms.none import NoTransform
 from mpqbench.conformance.models import Calibration, tiny_transformer
 from mpqbench.contracts import BranchSize
-from mpqbench.cost import count
-from mpqbench.errors import BenchError, Diverged
-from mpqbench.formats import ActivationFormat, WeightFormat
+from mpqbench.core.errors import BenchError, Diverged
+from mpqbench.core.formats import ActivationFormat, WeightFormat
+from mpqbench.core.precision import FULL, Budget, Precision
+from mpqbench.cost.count import count
+from mpqbench.dit.calibration import CalibrationSet
+from mpqbench.dit.groups import layer_groups, uniform_allocation
 from mpqbench.methods.treeq.eng import EnvironmentalNoise
 from mpqbench.methods.treeq.gmb import Monarch
-from mpqbench.models.calibration import CalibrationSet
-from mpqbench.models.groups import layer_groups, uniform_allocation
-from mpqbench.precision import FULL, Budget, Precision
 from mpqbench.quant.activation import ActivationQuantizer
 from mpqbench.quant.affine import quantize_weight
 from mpqbench.quant.apply import quantize_model
 from mpqbench.quant.branch import branch_operators, squared_error
 from mpqbench.quant.build import Builder
 from mpqbench.quant.ranges import Clock
-from mpqbench.search.counted import measures
+from mpqbench.search.budget_costs import measures
 from mpqbench.search.problem import Problem
 from mpqbench.search.setup import build_engine
 

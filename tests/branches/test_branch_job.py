@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from mpqbench.cli.main import main
+from mpqbench.core.registry import discover
 from mpqbench.records.schema import JobRecord
-from mpqbench.registry import discover
 
 SUITE = """
 protocol: {base: smoke, images: 4, steps: 2, micro_batch: 4, calibration: 4, features: none}

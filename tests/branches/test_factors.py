@@ -10,7 +10,7 @@ from mpqbench.baselines.branches.h_svd import MixedSVD
 from mpqbench.baselines.branches.low_rank import LowRank
 from mpqbench.baselines.branches.sparse import Sparse
 from mpqbench.contracts import LayerData
-from mpqbench.errors import BenchError
+from mpqbench.core.errors import BenchError
 from mpqbench.methods.treeq.gmb import Monarch
 
 DIT_XL = ((1152, 1152), (3456, 1152), (4608, 1152), (1152, 4608))

@@ -9,8 +9,8 @@ import torch
 
 from mpqbench.baselines.roundings.nearest import Nearest
 from mpqbench.contracts import LayerData
+from mpqbench.core.precision import Precision
 from mpqbench.methods.treeq.gmb import Monarch
-from mpqbench.precision import Precision
 from mpqbench.quant.branch import round_beside, squared_error
 
 

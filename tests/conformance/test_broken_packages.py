@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from mpqbench.cli.main import main
-from mpqbench.errors import BenchError
-from mpqbench.registry import discover
+from mpqbench.core.errors import BenchError
+from mpqbench.core.registry import discover
 
 BROKEN = {
     "raises": ("raise RuntimeError('not today')", "RuntimeError: not today"),

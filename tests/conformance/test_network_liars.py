@@ -8,7 +8,7 @@ import pytest
 import torch
 from lying_plugins import broken
 
-from mpqbench.precision import Precision
+from mpqbench.core.precision import Precision
 
 
 class Distance:

@@ -13,7 +13,7 @@ from lying_plugins import Liar, broken
 from mpqbench.baselines.roundings.nearest import Nearest
 from mpqbench.conformance import checks, roundings
 from mpqbench.contracts import QuantizedWeight
-from mpqbench.formats import WeightFormat
+from mpqbench.core.formats import WeightFormat
 from mpqbench.quant.affine import quantize_weight
 
 

@@ -10,7 +10,7 @@ import torch
 from mpqbench.conformance import checks
 from mpqbench.conformance.counting import information_bits, macs_per_row, read_tensors
 from mpqbench.conformance.layers import BITS, STEPS, cases, hostile, ordinary
-from mpqbench.errors import BenchError
+from mpqbench.core.errors import BenchError
 
 
 def test_every_pair_of_layer_format_and_bits_occurs():

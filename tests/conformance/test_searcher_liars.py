@@ -11,8 +11,8 @@ import pytest
 from lying_plugins import broken
 
 from mpqbench.conformance import checks
-from mpqbench.errors import BenchError, Exhausted, Infeasible
-from mpqbench.precision import Allocation, Precision
+from mpqbench.core.errors import BenchError, Exhausted, Infeasible
+from mpqbench.core.precision import Allocation, Precision
 from mpqbench.search.feasible import cheapest_feasible, random_feasible
 
 

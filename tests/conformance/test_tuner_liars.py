@@ -12,7 +12,7 @@ from lying_plugins import broken
 from mpqbench.baselines.tuners.peft import PEFT
 from mpqbench.conformance import checks
 from mpqbench.contracts import BranchSize
-from mpqbench.errors import Diverged
+from mpqbench.core.errors import Diverged
 from mpqbench.quant.trainable import low_rank_adapter
 from mpqbench.tuning.checkpoint import Checkpoint
 from mpqbench.tuning.loop import Curve

@@ -11,14 +11,14 @@ import torch
 from mpqbench.baselines.roundings.nearest import Nearest
 from mpqbench.baselines.transforms.none import NoTransform
 from mpqbench.contracts import LayerData, Prediction
-from mpqbench.correcting import AXIS, _steps
-from mpqbench.formats import ActivationFormat, WeightFormat
-from mpqbench.models.groups import layer_groups, uniform_allocation
-from mpqbench.models.loading import load_model
-from mpqbench.models.sampling import Sampler
-from mpqbench.precision import Precision
+from mpqbench.core.formats import ActivationFormat, WeightFormat
+from mpqbench.core.precision import Precision
+from mpqbench.core.recipe import PROTOCOLS
+from mpqbench.dit.groups import layer_groups, uniform_allocation
+from mpqbench.dit.loading import load_model
+from mpqbench.dit.sampling import Sampler
+from mpqbench.job.correct import AXIS, _steps
 from mpqbench.quant.apply import quantize_model
-from mpqbench.recipe import PROTOCOLS
 
 SUITE = """
 name: corrected

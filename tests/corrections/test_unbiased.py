@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mpqbench.baselines.corrections.unbiased import Unbiased, Waves
 from mpqbench.conformance.corrections import sample_step
 from mpqbench.contracts import Prediction
-from mpqbench.errors import BenchError, Diverged
+from mpqbench.core.errors import BenchError, Diverged
 
 SIGNAL = 0.4
 RATIO = ((1 - SIGNAL) / SIGNAL) ** 0.5

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch_fidelity import calculate_metrics
 
-from mpqbench.errors import BenchError, Diverged
+from mpqbench.core.errors import BenchError, Diverged
 from mpqbench.metrics.extractors import load_extractor
 from mpqbench.metrics.features import Features
 from mpqbench.metrics.images import open_images

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from mpqbench.errors import BenchError
+from mpqbench.core.errors import BenchError
 from mpqbench.metrics.extractors import load_extractor
 from mpqbench.metrics.fashion_net import FashionNet
 from mpqbench.metrics.features import weights_digest

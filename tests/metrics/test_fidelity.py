@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from mpqbench.errors import BenchError, Diverged
+from mpqbench.core.errors import BenchError, Diverged
 from mpqbench.metrics.fidelity import Fidelity, latent_mse, psnr, ssim
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mpqbench.errors import BenchError
+from mpqbench.core.errors import BenchError
 from mpqbench.metrics import images as module
 from mpqbench.metrics.images import open_images
 

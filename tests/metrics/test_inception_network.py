@@ -12,7 +12,7 @@ from torch_fidelity import FeatureExtractorInceptionV3
 from torch_fidelity import feature_extractor_inceptionv3 as upstream
 from torch_fidelity.utils import create_feature_extractor
 
-from mpqbench.errors import BenchError
+from mpqbench.core.errors import BenchError
 from mpqbench.metrics.extractors import load_extractor
 from mpqbench.metrics.images import open_images
 from mpqbench.metrics.torch_fidelity_extractors import INCEPTION, register_extractors

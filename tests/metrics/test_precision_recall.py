@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch_fidelity.metric_prc import prc_features_to_metric
 
-from mpqbench.errors import BenchError
+from mpqbench.core.errors import BenchError
 from mpqbench.metrics import precision_recall as module
 from mpqbench.metrics.precision_recall import Manifold, precision_recall
 

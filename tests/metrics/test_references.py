@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mpqbench.errors import BenchError
+from mpqbench.core.errors import BenchError
 from mpqbench.metrics.extractors import load_extractor
 from mpqbench.metrics.images import open_images
 from mpqbench.metrics.reference import load_reference, reference_of, save_reference

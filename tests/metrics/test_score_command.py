@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from mpqbench.cli.score import score
-from mpqbench.errors import BenchError
+from mpqbench.core.errors import BenchError
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from mpqbench.baselines.transforms.none import Identity
-from mpqbench.errors import BenchError, Diverged
-from mpqbench.formats import ActivationFormat
-from mpqbench.precision import Precision
+from mpqbench.core.errors import BenchError, Diverged
+from mpqbench.core.formats import ActivationFormat
+from mpqbench.core.precision import Precision
 from mpqbench.quant.activation import ActivationQuantizer, static_grid, static_quantizer
 from mpqbench.quant.affine import grid_from_range, round_trip
 from mpqbench.quant.linear import QuantizedInput, QuantizedLinear

@@ -11,11 +11,11 @@ from mpqbench.baselines.roundings.nearest import Nearest
 from mpqbench.baselines.transforms.none import Identity, NoTransform
 from mpqbench.conformance.models import tiny_transformer
 from mpqbench.contracts import LayerData, QuantizedWeight
-from mpqbench.cost import count
-from mpqbench.errors import BenchError, Diverged
-from mpqbench.formats import ActivationFormat, WeightFormat
-from mpqbench.models.groups import layer_groups, uniform_allocation
-from mpqbench.precision import FULL, Precision
+from mpqbench.core.errors import BenchError, Diverged
+from mpqbench.core.formats import ActivationFormat, WeightFormat
+from mpqbench.core.precision import FULL, Precision
+from mpqbench.cost.count import count
+from mpqbench.dit.groups import layer_groups, uniform_allocation
 from mpqbench.quant.activation import ActivationQuantizer
 from mpqbench.quant.affine import quantize_weight
 from mpqbench.quant.apply import QuantizedModel, quantize_model

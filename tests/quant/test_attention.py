@@ -12,10 +12,10 @@ from mpqbench.baselines.roundings.nearest import Nearest
 from mpqbench.baselines.transforms.none import NoTransform
 from mpqbench.conformance.models import tiny_transformer
 from mpqbench.contracts import LayerData
-from mpqbench.errors import BenchError
-from mpqbench.formats import ActivationFormat, WeightFormat
-from mpqbench.models.groups import layer_groups, uniform_allocation
-from mpqbench.precision import FULL
+from mpqbench.core.errors import BenchError
+from mpqbench.core.formats import ActivationFormat, WeightFormat
+from mpqbench.core.precision import FULL
+from mpqbench.dit.groups import layer_groups, uniform_allocation
 from mpqbench.quant.affine import grid_from_range, round_trip
 from mpqbench.quant.apply import quantize_model
 from mpqbench.quant.attention import QuantizedAttention

@@ -11,11 +11,11 @@ from diffusers import DiTTransformer2DModel
 from mpqbench.baselines.transforms.none import NoTransform
 from mpqbench.conformance.models import tiny_transformer
 from mpqbench.contracts import BlockData, BlockRounding, LayerData
-from mpqbench.errors import BenchError
-from mpqbench.formats import ActivationFormat, WeightFormat
-from mpqbench.models.blocks import run_block
-from mpqbench.models.groups import layer_groups, uniform_allocation
-from mpqbench.precision import FULL, Precision
+from mpqbench.core.errors import BenchError
+from mpqbench.core.formats import ActivationFormat, WeightFormat
+from mpqbench.core.precision import FULL, Precision
+from mpqbench.dit.blocks import run_block
+from mpqbench.dit.groups import layer_groups, uniform_allocation
 from mpqbench.quant.affine import quantize_weight
 from mpqbench.quant.apply import quantize_model
 from mpqbench.quant.block import BlockInputs

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from mpqbench.formats import ActivationFormat
+from mpqbench.core.formats import ActivationFormat
 from mpqbench.quant.activation import ActivationQuantizer
 from mpqbench.quant.linear import QuantizedInput
 

@@ -11,9 +11,10 @@ import textwrap
 import numpy as np
 import pytest
 
-from mpqbench.errors import BenchError
+from mpqbench.core.errors import BenchError
+from mpqbench.core.files import write_atomic
 from mpqbench.records.schema import JobRecord
-from mpqbench.records.store import RecordStore, write_atomic
+from mpqbench.records.store import RecordStore
 
 PROVENANCE = {
     "mpqbench": "0.1.0",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from mpqbench.baselines.searchers.ilp import ILP
 from mpqbench.baselines.searchers.random_search import RandomSearch
+from mpqbench.core.precision import Allocation, Budget, Precision
 from mpqbench.methods.treeq.tss import TSS
-from mpqbench.precision import Allocation, Budget, Precision
 from mpqbench.records.schema import AllocationSummary, Score
 from mpqbench.search.tabular import random_problem
 from mpqbench.search.trace import write_notes

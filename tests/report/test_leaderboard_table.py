@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 
-from mpqbench.errors import BenchError
+from mpqbench.core.errors import BenchError
 from mpqbench.records.schema import Score
 from mpqbench.report.columns import frechet_names, unit_of
 from mpqbench.report.summary import has_several_seeds, summary

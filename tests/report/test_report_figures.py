@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from mpqbench.cli.report import report
-from mpqbench.errors import BenchError
+from mpqbench.core.errors import BenchError
 from mpqbench.records.store import RecordStore
 from mpqbench.report.samples import gap_of, grid_pixels, sample_grid, sample_rows
 from mpqbench.report.style import save

@@ -7,7 +7,7 @@ from click.testing import CliRunner
 from synthetic_search import add_plain, add_search, add_searches
 
 from mpqbench.cli.report import report
-from mpqbench.errors import BenchError
+from mpqbench.core.errors import BenchError
 from mpqbench.methods.treeq.tss import TSS
 from mpqbench.records.store import RecordStore
 from mpqbench.report.figures import block_names

@@ -11,7 +11,7 @@ from scipy import stats
 from synthetic_search import add_plain, add_search
 
 from mpqbench.baselines.searchers.random_search import RandomSearch
-from mpqbench.errors import BenchError
+from mpqbench.core.errors import BenchError
 from mpqbench.methods.treeq.tss import TSS
 from mpqbench.records.store import RecordStore
 from mpqbench.report.figures import block_names

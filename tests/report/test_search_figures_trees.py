@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from synthetic_search import add_search
 
-from mpqbench.errors import BenchError
+from mpqbench.core.errors import BenchError
 from mpqbench.methods.treeq.tss import TSS
 from mpqbench.records.store import RecordStore
 from mpqbench.report.search.grids import (

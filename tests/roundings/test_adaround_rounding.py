@@ -9,8 +9,8 @@ import torch
 from mpqbench.baselines.roundings.adaround import AdaRound
 from mpqbench.baselines.roundings.mse_clip import MSEClip
 from mpqbench.contracts import BlockData, BlockRounding, LayerData
-from mpqbench.errors import BenchError
-from mpqbench.formats import WeightFormat
+from mpqbench.core.errors import BenchError
+from mpqbench.core.formats import WeightFormat
 from mpqbench.quant.affine import minmax_grid, quantize_weight
 from mpqbench.quant.clipping import chosen_grid, nearest_on
 from mpqbench.quant.reconstruction import Learning, UpDown, learn_layer, openness

@@ -10,8 +10,8 @@ from hypothesis.extra.numpy import arrays
 from mpqbench.baselines.roundings.mse_clip import MSEClip
 from mpqbench.baselines.roundings.percentile import Percentile
 from mpqbench.contracts import LayerData
-from mpqbench.errors import BenchError
-from mpqbench.formats import WeightFormat
+from mpqbench.core.errors import BenchError
+from mpqbench.core.formats import WeightFormat
 from mpqbench.quant.affine import quantize_weight
 
 FORMATS = [

@@ -9,8 +9,8 @@ import torch
 from mpqbench.baselines.roundings.gptq import GPTQ, feedback_matrix
 from mpqbench.baselines.roundings.mse_clip import MSEClip
 from mpqbench.contracts import LayerData
-from mpqbench.errors import BenchError
-from mpqbench.formats import WeightFormat
+from mpqbench.core.errors import BenchError
+from mpqbench.core.formats import WeightFormat
 from mpqbench.quant.affine import quantize_weight
 
 FORMATS = [

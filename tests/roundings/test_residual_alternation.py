@@ -5,8 +5,8 @@ import itertools
 import pytest
 import torch
 
-from mpqbench.errors import BenchError
-from mpqbench.formats import WeightFormat
+from mpqbench.core.errors import BenchError
+from mpqbench.core.formats import WeightFormat
 from mpqbench.quant.affine import quantize_weight
 from mpqbench.quant.residual import alternate
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from mpqbench.conformance.models import tiny_transformer
-from mpqbench.cost import count
-from mpqbench.errors import BenchError
-from mpqbench.formats import ActivationFormat, WeightFormat
-from mpqbench.models.groups import layer_groups, uniform_allocation
-from mpqbench.precision import FULL, Budget, Precision
-from mpqbench.recipe import NEIGHBOURS, Recipe, validate
-from mpqbench.search.counted import CountedProblem, measures, parse_choices
+from mpqbench.core.errors import BenchError
+from mpqbench.core.formats import ActivationFormat, WeightFormat
+from mpqbench.core.precision import FULL, Budget, Precision
+from mpqbench.core.recipe import NEIGHBOURS, Recipe, validate
+from mpqbench.cost.count import count
+from mpqbench.dit.groups import layer_groups, uniform_allocation
+from mpqbench.search.budget_costs import CountedProblem, measures, parse_choices
 
 CHOICES = [Precision(w, a) for w in (2, 4, 8) for a in (4, 8)]
 

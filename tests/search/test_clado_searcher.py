@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from mpqbench.baselines.searchers.clado import CLADO, _alone, interaction_matrix
-from mpqbench.errors import BenchError, Infeasible
-from mpqbench.precision import Budget, Precision
+from mpqbench.core.errors import BenchError, Infeasible
+from mpqbench.core.precision import Budget, Precision
 from mpqbench.search.feasible import Arrays, cheapest_feasible, random_feasible
 from mpqbench.search.interactions import enumerated, local_search, projected, row_starts, value
 from mpqbench.search.measures import Measure

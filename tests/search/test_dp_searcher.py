@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from mpqbench.baselines.searchers.dp import DynamicProgramming
-from mpqbench.errors import BenchError, Infeasible
-from mpqbench.precision import FULL, Budget, Precision
+from mpqbench.core.errors import BenchError, Infeasible
+from mpqbench.core.precision import FULL, Budget, Precision
 from mpqbench.search.feasible import cheapest_feasible
 from mpqbench.search.measures import Measure
 from mpqbench.search.tabular import (

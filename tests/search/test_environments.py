@@ -14,12 +14,12 @@ from mpqbench.baselines.transforms.hadamard import Hadamard
 from mpqbench.baselines.transforms.none import NoTransform
 from mpqbench.conformance.models import tiny_transformer
 from mpqbench.contracts import LayerData
-from mpqbench.errors import BenchError
-from mpqbench.formats import ActivationFormat, WeightFormat
+from mpqbench.core.errors import BenchError
+from mpqbench.core.formats import ActivationFormat, WeightFormat
+from mpqbench.core.precision import FULL, Precision
+from mpqbench.dit.calibration import CalibrationSet
+from mpqbench.dit.groups import layer_groups
 from mpqbench.methods.treeq.eng import VARIANTS, EnvironmentalNoise
-from mpqbench.models.calibration import CalibrationSet
-from mpqbench.models.groups import layer_groups
-from mpqbench.precision import FULL, Precision
 from mpqbench.quant.apply import quantize_model
 from mpqbench.quant.build import Builder
 from mpqbench.quant.ranges import Clock

@@ -9,8 +9,8 @@ import pytest
 
 from mpqbench.baselines.searchers.evolutionary import Evolutionary
 from mpqbench.baselines.searchers.ilp import ILP
-from mpqbench.errors import BenchError, Infeasible
-from mpqbench.precision import Budget, Precision
+from mpqbench.core.errors import BenchError, Infeasible
+from mpqbench.core.precision import Budget, Precision
 from mpqbench.search.feasible import Arrays, cheapest_feasible
 from mpqbench.search.measures import Measure
 from mpqbench.search.repair import repaired

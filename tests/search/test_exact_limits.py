@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from mpqbench.conformance.models import tiny_transformer
-from mpqbench.cost import count
-from mpqbench.errors import Infeasible
-from mpqbench.formats import ActivationFormat, WeightFormat
-from mpqbench.models.groups import layer_groups, uniform_allocation
-from mpqbench.precision import FULL, Budget, Precision
-from mpqbench.search.counted import CountedProblem
+from mpqbench.core.errors import Infeasible
+from mpqbench.core.formats import ActivationFormat, WeightFormat
+from mpqbench.core.precision import FULL, Budget, Precision
+from mpqbench.cost.count import count
+from mpqbench.dit.groups import layer_groups, uniform_allocation
+from mpqbench.search.budget_costs import CountedProblem
 from mpqbench.search.feasible import Arrays, infeasible, least
 from mpqbench.search.knapsack import solve
 from mpqbench.search.measures import Measure

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from mpqbench.baselines.searchers.given import Given
-from mpqbench.errors import BenchError, Infeasible
-from mpqbench.precision import Budget, Precision
+from mpqbench.core.errors import BenchError, Infeasible
+from mpqbench.core.precision import Budget, Precision
 from mpqbench.search.tabular import random_problem
 
 CHOICES = [Precision(w, a) for w in (2, 4) for a in (3, 4)]

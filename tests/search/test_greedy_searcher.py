@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from mpqbench.baselines.searchers.greedy import Greedy
-from mpqbench.errors import BenchError, Infeasible
-from mpqbench.precision import FULL, Budget, Precision
+from mpqbench.core.errors import BenchError, Infeasible
+from mpqbench.core.precision import FULL, Budget, Precision
 from mpqbench.search.measures import Measure
 from mpqbench.search.tabular import (
     TabularScorer,

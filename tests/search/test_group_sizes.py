@@ -12,17 +12,17 @@ from mpqbench.baselines.transforms.hadamard import Hadamard
 from mpqbench.baselines.transforms.none import NoTransform
 from mpqbench.conformance.models import tiny_transformer
 from mpqbench.contracts import LayerData
-from mpqbench.cost import count
-from mpqbench.errors import BenchError
-from mpqbench.formats import ActivationFormat, WeightFormat
-from mpqbench.models.calibration import CalibrationSet
-from mpqbench.models.groups import layer_groups
-from mpqbench.precision import FULL, Allocation, Budget, Precision
+from mpqbench.core.errors import BenchError
+from mpqbench.core.formats import ActivationFormat, WeightFormat
+from mpqbench.core.precision import FULL, Allocation, Budget, Precision
+from mpqbench.cost.count import count
+from mpqbench.dit.calibration import CalibrationSet
+from mpqbench.dit.groups import layer_groups
 from mpqbench.quant.apply import quantize_model
 from mpqbench.quant.build import Builder
 from mpqbench.quant.ranges import Clock
+from mpqbench.search.budget_costs import CountedProblem
 from mpqbench.search.cells import Cell
-from mpqbench.search.counted import CountedProblem
 from mpqbench.search.setup import build_engine
 
 W8A8 = Precision(8, 8)

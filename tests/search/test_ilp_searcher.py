@@ -10,8 +10,8 @@ import pytest
 
 from mpqbench.baselines.searchers.dp import DynamicProgramming
 from mpqbench.baselines.searchers.ilp import ILP
-from mpqbench.errors import BenchError, Infeasible
-from mpqbench.precision import FULL, Budget, Precision
+from mpqbench.core.errors import BenchError, Infeasible
+from mpqbench.core.precision import FULL, Budget, Precision
 from mpqbench.search.feasible import (
     Arrays,
     cheapest_feasible,

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from mpqbench.baselines.searchers.ilp_verify import ILPVerify
-from mpqbench.errors import BenchError, Infeasible
-from mpqbench.precision import Budget, Precision
+from mpqbench.core.errors import BenchError, Infeasible
+from mpqbench.core.precision import Budget, Precision
 from mpqbench.search.feasible import cheapest_feasible
 from mpqbench.search.measures import Measure
 from mpqbench.search.tabular import additive_score, random_problem, tabular_problem

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mpqbench.precision import Precision
+from mpqbench.core.precision import Precision
 from mpqbench.search.race import beaten
 from mpqbench.search.scoring import JointScorer
 

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from mpqbench.cli.main import main
-from mpqbench.errors import BenchError
-from mpqbench.precision import Allocation, Precision
-from mpqbench.search.found import Found, SearchStore
+from mpqbench.core.errors import BenchError
+from mpqbench.core.precision import Allocation, Precision
+from mpqbench.job.search_result import Found, SearchStore
 from mpqbench.search.trace import COLUMNS, Trace
 
 SUITE = """

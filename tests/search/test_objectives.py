@@ -14,15 +14,15 @@ from mpqbench.baselines.roundings.nearest import Nearest
 from mpqbench.baselines.transforms.none import NoTransform
 from mpqbench.conformance.models import tiny_transformer
 from mpqbench.contracts import LayerData
-from mpqbench.errors import BenchError, Exhausted
-from mpqbench.formats import ActivationFormat, WeightFormat
-from mpqbench.models.calibration import CalibrationSet
-from mpqbench.models.groups import layer_groups
-from mpqbench.precision import Precision
+from mpqbench.core.errors import BenchError, Exhausted
+from mpqbench.core.formats import ActivationFormat, WeightFormat
+from mpqbench.core.precision import Precision
+from mpqbench.core.recipe import PluginChoice
+from mpqbench.core.registry import discover
+from mpqbench.dit.calibration import CalibrationSet
+from mpqbench.dit.groups import layer_groups
 from mpqbench.quant.build import Builder
 from mpqbench.quant.ranges import Clock
-from mpqbench.recipe import PluginChoice
-from mpqbench.registry import discover
 from mpqbench.search.network import FullPrecision
 from mpqbench.search.scoring import JointScorer
 from mpqbench.search.setup import build_engine

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import scipy.optimize
 
-from mpqbench.precision import Budget, Precision
+from mpqbench.core.precision import Budget, Precision
 from mpqbench.search.feasible import Arrays
 from mpqbench.search.knapsack import solve
 from mpqbench.search.tabular import random_problem

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_rel
 
-from mpqbench.errors import BenchError
-from mpqbench.recipe import Recipe, validate
+from mpqbench.core.errors import BenchError
+from mpqbench.core.recipe import Recipe, validate
 from mpqbench.search.race import FEWEST, beaten
 
 

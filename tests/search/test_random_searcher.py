@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from mpqbench.baselines.searchers.random_search import RandomSearch
-from mpqbench.errors import BenchError, Infeasible
-from mpqbench.precision import FULL, Budget, Precision
+from mpqbench.core.errors import BenchError, Infeasible
+from mpqbench.core.precision import FULL, Budget, Precision
 from mpqbench.search.tabular import enumerate_best, random_problem, tabular_problem
 
 CHOICES = [Precision(w, a) for w in (2, 3, 4) for a in (3, 4)]

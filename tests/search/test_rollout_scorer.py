@@ -11,14 +11,14 @@ from mpqbench.baselines.roundings.nearest import Nearest
 from mpqbench.baselines.transforms.none import NoTransform
 from mpqbench.conformance.models import tiny_transformer
 from mpqbench.contracts import LayerData
-from mpqbench.errors import BenchError
-from mpqbench.formats import ActivationFormat, WeightFormat
+from mpqbench.core.errors import BenchError
+from mpqbench.core.formats import ActivationFormat, WeightFormat
+from mpqbench.core.precision import FULL, Precision
+from mpqbench.dit.calibration import CalibrationSet
+from mpqbench.dit.groups import layer_groups
+from mpqbench.dit.sampling import image_seed
+from mpqbench.dit.schedule import build_schedule
 from mpqbench.methods.treeq.eng import EnvironmentalNoise
-from mpqbench.models.calibration import CalibrationSet
-from mpqbench.models.groups import layer_groups
-from mpqbench.models.sampling import image_seed
-from mpqbench.models.schedule import build_schedule
-from mpqbench.precision import FULL, Precision
 from mpqbench.quant.apply import quantize_model
 from mpqbench.quant.build import Builder
 from mpqbench.quant.ranges import Clock, StepRanges

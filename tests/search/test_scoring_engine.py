@@ -11,11 +11,11 @@ from mpqbench.baselines.transforms.hadamard import Hadamard
 from mpqbench.baselines.transforms.none import NoTransform
 from mpqbench.conformance.models import tiny_transformer
 from mpqbench.contracts import LayerData
-from mpqbench.formats import ActivationFormat, WeightFormat
-from mpqbench.models.calibration import CalibrationSet
-from mpqbench.models.chain import Chain
-from mpqbench.models.groups import layer_groups
-from mpqbench.precision import FULL, Precision
+from mpqbench.core.formats import ActivationFormat, WeightFormat
+from mpqbench.core.precision import FULL, Precision
+from mpqbench.dit.calibration import CalibrationSet
+from mpqbench.dit.chain import Chain
+from mpqbench.dit.groups import layer_groups
 from mpqbench.quant.apply import quantize_model
 from mpqbench.quant.build import Builder
 from mpqbench.quant.ranges import Clock

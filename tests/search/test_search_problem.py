@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mpqbench.errors import BenchError, Exhausted, Infeasible
-from mpqbench.precision import Budget, Precision
+from mpqbench.core.errors import BenchError, Exhausted, Infeasible
+from mpqbench.core.precision import Budget, Precision
 from mpqbench.search.measures import Measure
 from mpqbench.search.tabular import (
     TabularScorer,

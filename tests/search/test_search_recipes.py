@@ -8,16 +8,16 @@ import pytest
 from mpqbench.baselines.objectives.decoupled import Decoupled
 from mpqbench.baselines.objectives.fisher import Fisher
 from mpqbench.baselines.objectives.layer_mse import LayerError
-from mpqbench.errors import BenchError
-from mpqbench.precision import Precision
-from mpqbench.progress import Quiet
+from mpqbench.core.errors import BenchError
+from mpqbench.core.precision import Precision
+from mpqbench.core.progress import Quiet
+from mpqbench.core.registry import discover
+from mpqbench.job.resources import Resources
+from mpqbench.lab.suite import plan, run_suite
+from mpqbench.lab.suites import load_suite
 from mpqbench.records.store import RecordStore
-from mpqbench.registry import discover
 from mpqbench.report.table import leaderboard
-from mpqbench.resources import Resources
-from mpqbench.search.counted import ACTIVATION_CHOICES, WEIGHT_CHOICES
-from mpqbench.suite import plan, run_suite
-from mpqbench.suites import load_suite
+from mpqbench.search.budget_costs import ACTIVATION_CHOICES, WEIGHT_CHOICES
 
 ADDITIVE = ("hawq", "autoquantize", "sqnr")
 JOINT = ("mixdq", "clado", "treeq-search")

@@ -10,16 +10,16 @@ import pandas as pd
 import pytest
 
 from mpqbench.cli.main import main
-from mpqbench.precision import Allocation
+from mpqbench.core.precision import Allocation
+from mpqbench.job.search_result import Found
 from mpqbench.records.store import RecordStore
-from mpqbench.search.found import Found
 from mpqbench.search.trace import Trace
 
 PLUGINS = '''
 from dataclasses import dataclass
 
-from mpqbench.errors import Exhausted
-from mpqbench.precision import Allocation
+from mpqbench.core.errors import Exhausted
+from mpqbench.core.precision import Allocation
 
 
 @dataclass(frozen=True)

@@ -12,19 +12,19 @@ from hypothesis import strategies as st
 
 from mpqbench.baselines.objectives.output_mse import OutputMSE
 from mpqbench.baselines.objectives.span_mse import SpanMSE
-from mpqbench.errors import BenchError
-from mpqbench.finding import search_problem
-from mpqbench.models.calibration import record_spans
-from mpqbench.models.groups import layer_groups, uniform_allocation
-from mpqbench.models.held_out import evaluate
-from mpqbench.models.loading import load_model
-from mpqbench.models.sampling import Sampler
-from mpqbench.precision import Budget, Precision
-from mpqbench.progress import Quiet
-from mpqbench.recipe import Job, PluginChoice, Protocol
-from mpqbench.registry import discover
-from mpqbench.resources import Resources
-from mpqbench.stages import calibrate, quantize
+from mpqbench.core.errors import BenchError
+from mpqbench.core.precision import Budget, Precision
+from mpqbench.core.progress import Quiet
+from mpqbench.core.recipe import Job, PluginChoice, Protocol
+from mpqbench.core.registry import discover
+from mpqbench.dit.calibration import record_spans
+from mpqbench.dit.groups import layer_groups, uniform_allocation
+from mpqbench.dit.held_out import evaluate
+from mpqbench.dit.loading import load_model
+from mpqbench.dit.sampling import Sampler
+from mpqbench.job.resources import Resources
+from mpqbench.job.search_stage import search_problem
+from mpqbench.job.stages import calibrate, quantize
 
 PROTOCOL = Protocol(
     name="test", images=4, steps=5, micro_batch=4, calibration=13, features="none", guidance=1.5

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mpqbench.errors import BenchError, Infeasible
+from mpqbench.core.errors import BenchError, Infeasible
+from mpqbench.core.precision import Budget, Precision
 from mpqbench.methods.treeq.tss import ANCHORS, TSS
-from mpqbench.precision import Budget, Precision
 from mpqbench.search.feasible import cheapest_feasible
 from mpqbench.search.measures import Measure
 from mpqbench.search.pareto import RULES

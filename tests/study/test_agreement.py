@@ -7,8 +7,8 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from mpqbench.errors import BenchError
-from mpqbench.study.agreement import agreement
+from mpqbench.core.errors import BenchError
+from mpqbench.lab.study.agreement import agreement
 
 
 def test_tau_is_concordant_less_discordant_pairs():

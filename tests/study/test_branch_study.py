@@ -13,15 +13,19 @@ import torch
 from tiny_pipeline import save_tiny_pipeline
 
 from mpqbench.contracts import LayerData
-from mpqbench.models.groups import layer_groups
-from mpqbench.precision import Budget, Precision
-from mpqbench.progress import Quiet
+from mpqbench.core.precision import Budget, Precision
+from mpqbench.core.progress import Quiet
+from mpqbench.core.recipe import PROTOCOLS, Job, PluginChoice, Recipe
+from mpqbench.core.registry import discover
+from mpqbench.dit.groups import layer_groups
+from mpqbench.job.resources import Resources
+from mpqbench.lab.study.branch_errors import MORE_BITS, NONE, spend_on_rows
+from mpqbench.lab.study.branches import Plan, comparison_of, measure, variants
+from mpqbench.lab.study.jobs import Session
 from mpqbench.quant.affine import quantize_weight
 from mpqbench.quant.build import Prepared
 from mpqbench.quant.linear import QuantizedInput
-from mpqbench.recipe import PROTOCOLS, Job, PluginChoice, Recipe
 from mpqbench.records.store import RecordStore
-from mpqbench.registry import discover
 from mpqbench.report.branches import (
     ALL,
     against,
@@ -30,10 +34,6 @@ from mpqbench.report.branches import (
     geometric_mean,
     wins,
 )
-from mpqbench.resources import Resources
-from mpqbench.study.branch_errors import MORE_BITS, NONE, spend_on_rows
-from mpqbench.study.branches import Plan, comparison_of, measure, variants
-from mpqbench.study.jobs import Session
 
 LOW_RANK = PluginChoice(name="low-rank")
 
@@ -224,7 +224,7 @@ def test_what_is_compared_without_being_told():
 
 def test_the_command_writes_tables_and_a_figure(mpqbench, tmp_path, monkeypatch):
     few = (LOW_RANK, PluginChoice(name="sparse"))
-    monkeypatch.setattr("mpqbench.study.branches.BRANCHES", few)
+    monkeypatch.setattr("mpqbench.lab.study.branches.BRANCHES", few)
     folder, out = save_tiny_pipeline(tmp_path / "tiny-dit", num_layers=1), tmp_path / "out"
     energy = "{name: monarch, permutation: energy, weighted: true}"
     grid = "{name: monarch, grid: [1, 2], weighted: true}"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mpqbench.errors import BenchError
-from mpqbench.precision import Budget, Precision
+from mpqbench.core.errors import BenchError
+from mpqbench.core.precision import Budget, Precision
+from mpqbench.lab.study.sample import sample_allocations
 from mpqbench.search.tabular import random_problem
-from mpqbench.study.sample import sample_allocations
 
 CHOICES = [Precision(w, a) for w in (2, 3, 4, 5) for a in (3, 4, 5)]
 W3A3 = Precision(3, 3)

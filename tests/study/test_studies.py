@@ -7,7 +7,7 @@ import json
 import pandas as pd
 import pytest
 
-from mpqbench.suites import load_suite
+from mpqbench.lab.suites import load_suite
 
 SUITE = """
 protocol: {base: smoke, images: 8, steps: 2, micro_batch: 8, calibration: 8, features: none}
@@ -22,7 +22,7 @@ methods:
 """
 
 FEW = """
-from mpqbench.recipe import Recipe
+from mpqbench.core.recipe import Recipe
 FEW = Recipe(name="few", choices=("W2A3", "W3A3", "W3A4", "W4A4", "W5A5"))
 PLUGINS = {"method": {"few": FEW}}
 """
@@ -30,7 +30,7 @@ PLUGINS = {"method": {"few": FEW}}
 
 @pytest.fixture
 def searchers(mpqbench, tiny_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr("mpqbench.study.regret.BLOCKS", 1)
+    monkeypatch.setattr("mpqbench.lab.study.regret.BLOCKS", 1)
     (tmp_path / "mine.yaml").write_text(SUITE)
 
     def call(*arguments):
@@ -83,7 +83,7 @@ def test_a_table_is_computed_once_and_charged_to_each(searchers, tmp_path):
 
 PICKY = """
 from dataclasses import dataclass
-from mpqbench.precision import Allocation
+from mpqbench.core.precision import Allocation
 
 @dataclass(frozen=True)
 class Picky:
@@ -99,7 +99,7 @@ PLUGINS = {"searcher": {"picky": Picky}}
 def test_a_searcher_that_fails_on_the_small_problem_costs_no_other_row(
     mpqbench, tiny_folder, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("mpqbench.study.regret.BLOCKS", 1)
+    monkeypatch.setattr("mpqbench.lab.study.regret.BLOCKS", 1)
     (tmp_path / "picky.py").write_text(PICKY)
     line = "  - {base: rtn, name: picky, searcher: picky, choices: [W2A3, W3A3]}\n"
     (tmp_path / "mine.yaml").write_text(SUITE.replace("seeds: [0, 1]", "seeds: [0]") + line)

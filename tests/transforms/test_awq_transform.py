@@ -5,9 +5,9 @@ import torch
 
 from mpqbench.baselines.transforms.awq import AWQ
 from mpqbench.contracts import LayerData
-from mpqbench.errors import BenchError
-from mpqbench.formats import WeightFormat
-from mpqbench.precision import Precision
+from mpqbench.core.errors import BenchError
+from mpqbench.core.formats import WeightFormat
+from mpqbench.core.precision import Precision
 from mpqbench.quant.affine import quantize_weight
 
 

@@ -8,7 +8,7 @@ from scipy.stats import spearmanr
 from mpqbench.baselines.transforms.balance import Balance, rank_correlation
 from mpqbench.baselines.transforms.none import Identity
 from mpqbench.contracts import LayerData
-from mpqbench.errors import BenchError
+from mpqbench.core.errors import BenchError
 
 
 def _layer(name: str = "blocks.0.attn.qkv", width: int = 12) -> tuple[torch.Tensor, LayerData]:

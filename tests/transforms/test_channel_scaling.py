@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 
 from mpqbench.baselines.transforms.scaling import LARGEST, SMALLEST, Scaling, safe, step_maxima
 from mpqbench.contracts import LayerData
-from mpqbench.errors import BenchError
+from mpqbench.core.errors import BenchError
 
 ANY = arrays(np.float32, 6, elements=st.floats(width=32))
 HUGE = float(np.float32(1e30))

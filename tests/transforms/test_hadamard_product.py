@@ -7,7 +7,7 @@ import scipy.linalg
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mpqbench.errors import BenchError
+from mpqbench.core.errors import BenchError
 from mpqbench.quant.hadamard import SMALL_ORDERS, blocks_of, hadamard_product, paley, split_order
 
 

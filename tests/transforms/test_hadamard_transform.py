@@ -5,7 +5,7 @@ import torch
 
 from mpqbench.baselines.transforms.hadamard import Hadamard, Rotation
 from mpqbench.contracts import LayerData
-from mpqbench.errors import BenchError
+from mpqbench.core.errors import BenchError
 
 
 def _fit(weight: torch.Tensor, block: int | None = None, seed: int = 0) -> Rotation:

@@ -7,9 +7,9 @@ import torch
 from mpqbench.baselines.transforms.none import Identity
 from mpqbench.baselines.transforms.scaling import Scaling
 from mpqbench.contracts import LayerData
-from mpqbench.errors import BenchError
-from mpqbench.formats import ActivationFormat, WeightFormat
-from mpqbench.precision import FULL, Precision
+from mpqbench.core.errors import BenchError
+from mpqbench.core.formats import ActivationFormat, WeightFormat
+from mpqbench.core.precision import FULL, Precision
 from mpqbench.quant.layer_error import OutputError
 
 STATIC = ActivationFormat(granularity="tensor", time_groups=2)

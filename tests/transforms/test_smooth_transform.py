@@ -5,8 +5,8 @@ import torch
 
 from mpqbench.baselines.transforms.smooth import Smooth, smoothing
 from mpqbench.contracts import LayerData
-from mpqbench.errors import BenchError
-from mpqbench.precision import Precision
+from mpqbench.core.errors import BenchError
+from mpqbench.core.precision import Precision
 from mpqbench.quant.layer_error import OutputError
 
 W4A4 = Precision(4, 4)

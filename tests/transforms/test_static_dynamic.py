@@ -7,7 +7,7 @@ from mpqbench.baselines.transforms.hadamard import Hadamard
 from mpqbench.baselines.transforms.smooth import smoothing
 from mpqbench.baselines.transforms.static_dynamic import StaticDynamic
 from mpqbench.contracts import LayerData
-from mpqbench.errors import BenchError
+from mpqbench.core.errors import BenchError
 
 
 def _layer(width: int = 24) -> tuple[torch.Tensor, LayerData]:

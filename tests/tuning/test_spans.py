@@ -10,7 +10,7 @@ import torch
 from tiny_student import FAST, quantized_student
 
 from mpqbench.baselines.tuners.peft import PEFT
-from mpqbench.errors import BenchError
+from mpqbench.core.errors import BenchError
 from mpqbench.tuning.distil import summed, weighted
 
 

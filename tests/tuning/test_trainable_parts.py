@@ -12,7 +12,7 @@ from mpqbench.baselines.branches.h_svd import MixedSVD
 from mpqbench.baselines.branches.low_rank import LowRank
 from mpqbench.baselines.branches.sparse import Sparse
 from mpqbench.contracts import LayerData
-from mpqbench.formats import WeightFormat
+from mpqbench.core.formats import WeightFormat
 from mpqbench.quant.affine import own_round_trip, quantize_weight
 from mpqbench.quant.trainable import (
     Free,

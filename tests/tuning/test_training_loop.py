@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from mpqbench.errors import BenchError, Diverged
-from mpqbench.progress import Quiet
+from mpqbench.core.errors import BenchError, Diverged
+from mpqbench.core.progress import Quiet
 from mpqbench.tuning.checkpoint import Checkpoint
 from mpqbench.tuning.loop import COLUMNS, train
 from mpqbench.tuning.settings import Training

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from mpqbench.baselines.tuners.peft import PEFT
-from mpqbench.errors import BenchError
-from mpqbench.models.calibration import record_calibration
-from mpqbench.models.loading import load_model
-from mpqbench.progress import Quiet
-from mpqbench.recipe import Protocol
+from mpqbench.core.errors import BenchError
+from mpqbench.core.progress import Quiet
+from mpqbench.core.recipe import Protocol
+from mpqbench.dit.calibration import record_calibration
+from mpqbench.dit.loading import load_model
 from mpqbench.tuning import trajectories
 from mpqbench.tuning.checkpoint import Checkpoint
 from mpqbench.tuning.student import record_lessons

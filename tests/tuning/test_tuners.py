@@ -14,14 +14,14 @@ from mpqbench.baselines.tuners.none import NoTuning
 from mpqbench.baselines.tuners.peft import PEFT
 from mpqbench.baselines.tuners.qat import QAT
 from mpqbench.conformance.models import tiny_transformer
-from mpqbench.cost import count
-from mpqbench.errors import BenchError, Diverged
-from mpqbench.formats import ActivationFormat, WeightFormat
-from mpqbench.models.groups import layer_groups, uniform_allocation
-from mpqbench.models.held_out import evaluate
-from mpqbench.precision import Precision
+from mpqbench.core.errors import BenchError, Diverged
+from mpqbench.core.formats import ActivationFormat, WeightFormat
+from mpqbench.core.precision import Precision
+from mpqbench.cost.count import count
+from mpqbench.cost.storage import packed_bytes
+from mpqbench.dit.groups import layer_groups, uniform_allocation
+from mpqbench.dit.held_out import evaluate
 from mpqbench.quant.ranges import StepRanges
-from mpqbench.quant.storage import packed_bytes
 from mpqbench.tuning.checkpoint import Checkpoint
 
 SHORT = FAST | {"steps": 6, "every": 3}

@@ -8,9 +8,9 @@ import torch
 
 from mpqbench.conformance.models import UNTOUCHED
 from mpqbench.contracts import LayerData
-from mpqbench.formats import ActivationFormat, WeightFormat
-from mpqbench.models.groups import layer_groups, uniform_allocation
-from mpqbench.precision import Precision
+from mpqbench.core.formats import ActivationFormat, WeightFormat
+from mpqbench.core.precision import Precision
+from mpqbench.dit.groups import layer_groups, uniform_allocation
 from mpqbench.quant.affine import quantize_weight
 from mpqbench.quant.apply import quantize_model
 from mpqbench.tuning.student import Student

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import torch
 from mpqbench.contracts import LayerData, QuantizedWeight
-from mpqbench.errors import BenchError
-from mpqbench.formats import WeightFormat
+from mpqbench.core.errors import BenchError
+from mpqbench.core.formats import WeightFormat
 from mpqbench.quant.affine import quantize_weight
 
 EXACT = 1e-4  # of a step: what lies this close to a level is on it

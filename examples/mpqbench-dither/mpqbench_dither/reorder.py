@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from mpqbench.contracts import FittedTransform, LayerData
-from mpqbench.errors import BenchError
+from mpqbench.core.errors import BenchError
 from torch import nn
 
 MEASURES = ("input", "weight")

@@ -4,8 +4,8 @@ import pytest
 import torch
 from mpqbench.conformance import checks
 from mpqbench.contracts import LayerData
-from mpqbench.errors import BenchError
-from mpqbench.formats import WeightFormat
+from mpqbench.core.errors import BenchError
+from mpqbench.core.formats import WeightFormat
 
 from mpqbench_dither.dither import Dither
 from mpqbench_dither.reorder import Reorder

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ...models.groups import ADALN
-from ...precision import FULL_BITS, HIGHEST, LOWEST
+from ...core.precision import FULL_BITS, HIGHEST, LOWEST
+from ...dit.groups import ADALN
 from .drawing import PAGE, cell_text, drawing, heat_axes, part_of
 from .grids import bit_grids, branch_grid, fixed_precision, leave_out
 

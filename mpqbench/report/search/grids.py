@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
-from ...errors import BenchError
-from ...precision import Budget, Precision
+from ...core.errors import BenchError
+from ...core.precision import Budget, Precision
 
 SIDES = ("weight", "activation")
 _GROUP = re.compile(r"blocks\.(\d+)\.(.+)")

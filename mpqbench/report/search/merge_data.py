@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from ...errors import BenchError
+from ...core.errors import BenchError
 
 
 @dataclass(frozen=True)

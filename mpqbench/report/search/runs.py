@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from ...errors import BenchError
+from ...core.errors import BenchError
 from ...records.schema import JobRecord
 from ...records.store import RecordStore
 from ..table import Table

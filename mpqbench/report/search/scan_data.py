@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...errors import BenchError, unknown
+from ...core.errors import BenchError, unknown
 from ...records.schema import JobRecord
 from .seeds import Spread, over_seeds
 from .settings import key_of, settings_of

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ...recipe import TEXTS
+from ...core.recipe import TEXTS
 
 Settings = Mapping[str, Any]
 

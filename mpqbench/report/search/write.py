@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...errors import BenchError, unknown
+from ...core.errors import BenchError, unknown
 from ...records.schema import JobRecord
 from ...records.store import RecordStore
 from ..style import save

@@ -1,0 +1,1 @@
+"""Counts BitOPs and bytes."""

@@ -1,0 +1,131 @@
+"""Layer groups: the sets of linear layers of a DiT that share one precision."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..core.errors import BenchError
+from ..core.precision import Allocation, Precision
+
+if TYPE_CHECKING:
+    from torch import nn
+
+SEARCHABLE = ("attn.qkv", "attn.out", "mlp.up", "mlp.down")
+ADALN = "adaln"
+
+_LAYERS = {
+    ADALN: ("norm1.linear",),
+    "attn.qkv": ("attn1.to_q", "attn1.to_k", "attn1.to_v"),
+    "attn.out": ("attn1.to_out.0",),
+    "mlp.up": ("ff.net.0.proj",),
+    "mlp.down": ("ff.net.2",),
+}  # inside a block of diffusers' DiTTransformer2DModel, in the order a forward meets them
+
+
+@dataclass(frozen=True)
+class Group:
+    """Layers that share one precision.
+
+    ``name`` like ``blocks.3.attn.qkv``; ``kind`` like ``attn.qkv``; ``layers`` are module paths;
+    ``tokens`` is the number of rows each layer works on in one forward of one image.
+    """
+
+    name: str
+    kind: str
+    layers: tuple[str, ...]
+    searchable: bool
+    tokens: int
+
+    @property
+    def block(self) -> int:
+        """Number of the transformer block it lies in."""
+        return int(self.name.split(".")[1])
+
+
+def layer_groups(transformer: nn.Module) -> list[Group]:
+    """Groups of a diffusers ``DiTTransformer2DModel`` in network order, five per block.
+
+    Needs no weights (the meta device is enough). Raises BenchError for another class and for a
+    model whose linear layers were replaced.
+    """
+    from diffusers import DiTTransformer2DModel
+
+    if not isinstance(transformer, DiTTransformer2DModel):
+        raise BenchError(
+            f"layer groups of a {type(transformer).__name__} are not known: "
+            "diffusers' DiTTransformer2DModel is supported"
+        )
+    tokens = token_count(transformer)
+    groups = [
+        Group(
+            name=f"blocks.{block}.{kind}",
+            kind=kind,
+            layers=tuple(f"transformer_blocks.{block}.{path}" for path in paths),
+            searchable=kind in SEARCHABLE,
+            tokens=1 if kind == ADALN else tokens,
+        )
+        for block in range(len(transformer.transformer_blocks))
+        for kind, paths in _LAYERS.items()
+    ]
+    for group in groups:
+        for layer in group.layers:
+            linear_layer(transformer, layer)
+    return groups
+
+
+def token_count(transformer: Any) -> int:
+    """Number of image tokens of one forward: patches of the latent."""
+    config = transformer.config
+    return int((config.sample_size // config.patch_size) ** 2)
+
+
+def linear_layer(transformer: nn.Module, path: str) -> nn.Linear:
+    """The ``nn.Linear`` at ``path``. Raises BenchError where something else is there."""
+    from torch import nn
+
+    try:
+        module = transformer.get_submodule(path)
+    except AttributeError:
+        raise BenchError(f"the transformer has no layer {path}") from None
+    if not isinstance(module, nn.Linear):
+        raise BenchError(
+            f"layer {path} is a {type(module).__name__}, not an nn.Linear: "
+            "put the original layers back first"
+        )
+    return module
+
+
+def uniform_allocation(
+    groups: Iterable[Group], precision: Precision, fixed: Precision
+) -> Allocation:
+    """Every searchable group at ``precision`` and every other one (adaLN) at ``fixed``."""
+    return Allocation({g.name: precision if g.searchable else fixed for g in groups})
+
+
+def check_allocation(names: Sequence[str], allocation: Mapping[str, Precision]) -> None:
+    """Raises BenchError where ``allocation`` does not cover exactly the groups called ``names``."""
+    known = set(names)
+    strange = [name for name in allocation if name not in known]
+    if strange:
+        raise BenchError(
+            f"the allocation names group '{strange[0]}'{_more(strange)}, which the model lacks"
+            f"{_nearest(strange[0], names)}"
+        )
+    absent = [name for name in names if name not in allocation]
+    if absent:
+        raise BenchError(
+            f"the allocation lacks group '{absent[0]}'{_more(absent)} "
+            f"of {len(names)} groups{_nearest(absent[0], list(allocation))}"
+        )
+
+
+def _more(names: Collection[str]) -> str:
+    return f" (and {len(names) - 1} more)" if len(names) > 1 else ""
+
+
+def _nearest(name: str, valid: Collection[str]) -> str:
+    near = difflib.get_close_matches(name, valid, n=1, cutoff=0.0)
+    return f"; nearest name: '{near[0]}'" if near else ""

@@ -1,0 +1,180 @@
+"""The sampling loop: per-image noise, balanced classes, fixed micro-batches, guidance.
+
+Image i is bit-identical whatever the number of images, their order or the worker: it always sits
+at slot ``i % m`` of micro-batch ``i // m``, and every micro-batch is run at its full size m.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..contracts import FittedCorrection, Prediction
+from ..core.errors import BenchError, Diverged
+from ..core.recipe import Protocol
+from .convention import ARITHMETIC, apply_convention
+from .loading import DiTModel
+from .schedule import build_schedule
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+# Called before every model evaluation with (first index, step position, latents, time, classes).
+Observer = Callable[[int, int, torch.Tensor, int, torch.Tensor], None]
+
+
+@dataclass(frozen=True)
+class SampleBatch:
+    """Images ``first`` to ``first + n``.
+
+    images: uint8 (n, H, W, C). latents: final, float32 (n, c, h, w). classes: (n,).
+    """
+
+    first: int
+    images: np.ndarray
+    latents: np.ndarray
+    classes: np.ndarray
+
+
+def image_seed(seed: int, axis: str, index: int) -> int:
+    """Seed of one image on one axis (``noise``, ``calibration``): 56 bits of a SHA-256."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{axis}/{index}".encode()).digest()[:7], "big")
+
+
+class Sampler:
+    """Samples from a model under a protocol; the transformer may be quantized in between.
+
+    ``corrections`` are one for every step, or none at all.
+    """
+
+    def __init__(
+        self,
+        model: DiTModel,
+        protocol: Protocol,
+        seed: int,
+        device: str,
+        axis: str = "noise",
+        corrections: Sequence[FittedCorrection] = (),
+    ) -> None:
+        self.model, self.protocol, self.seed, self.device = model, protocol, seed, device
+        self.axis, self.corrections = axis, corrections
+        config = model.transformer.config
+        self.channels = int(config.in_channels)
+        outputs = int(config.out_channels or config.in_channels)
+        if outputs not in (self.channels, 2 * self.channels):
+            raise BenchError(
+                f"model '{model.name}' gives {outputs} channels for {self.channels}: expected as "
+                "many, or twice as many with learned variance"
+            )
+        self.schedule = build_schedule(
+            model.scheduler,
+            protocol.sampler,
+            protocol.steps,
+            protocol.convention,
+            outputs > self.channels,
+        )
+        guided = ARITHMETIC[protocol.convention].guided_channels
+        self.guided = self.channels if guided is None else min(guided, self.channels)
+        apply_convention(model.transformer, protocol.convention)
+
+    @property
+    def guidance_passes(self) -> int:
+        """Model evaluations per step: two with guidance, one without."""
+        return 2 if self.protocol.guidance > 1.0 else 1
+
+    def batches(
+        self, start: int, stop: int, observe: Observer | None = None
+    ) -> Iterator[SampleBatch]:
+        """Images ``start`` to ``stop``; ``start`` must begin a micro-batch.
+
+        Raises Diverged where a latent is not finite.
+        """
+        for first, latents, classes in self._paths(start, stop, observe):
+            keep = min(len(latents), stop - first)
+            yield SampleBatch(
+                first,
+                self._decode(latents)[:keep],
+                latents[:keep].float().cpu().numpy(),
+                classes[:keep].cpu().numpy(),
+            )
+
+    def watch(self, start: int, stop: int, observe: Observer) -> Iterator[int]:
+        """The same for what ``observe`` sees on the way: no image is decoded, which for a large
+        autoencoder takes longer than the way. Gives the number of images of each micro-batch.
+        """
+        for first, latents, _ in self._paths(start, stop, observe):
+            yield min(len(latents), stop - first)
+
+    def _paths(
+        self, start: int, stop: int, observe: Observer | None
+    ) -> Iterator[tuple[int, torch.Tensor, torch.Tensor]]:
+        """First image, final latents and classes of every full micro-batch."""
+        size = self.protocol.micro_batch
+        if start % size:
+            raise BenchError(f"sampling must start at a multiple of {size}, not {start}")
+        for first in range(start, stop, size):
+            yield (first, *self._denoise(first, observe))
+
+    @torch.inference_mode()
+    def _denoise(self, first: int, observe: Observer | None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Final latents and classes of one full micro-batch."""
+        latents, classes, generators = self.begin(first)
+        for position, time in enumerate(self.schedule.model_times):
+            if observe is not None:
+                observe(first, position, latents, time, classes)
+            prediction, variance = self.predict(latents, time, classes)
+            noise = prediction.noise
+            if self.corrections:
+                noise = self.corrections[position](prediction, latents)
+            output = torch.cat([noise, variance], dim=1)
+            latents = self.schedule.step(output, position, latents, generators)
+        broken = (~torch.isfinite(latents)).flatten(1).any(1)
+        if broken.any():
+            index = first + int(broken.nonzero()[0])
+            steps = self.protocol.steps
+            raise Diverged(f"the latent of image {index} is not finite after {steps} steps")
+        return latents, classes
+
+    def begin(self, first: int) -> tuple[torch.Tensor, torch.Tensor, list[torch.Generator]]:
+        """Noise (n, c, h, w), classes (n,) and generators of the micro-batch from ``first`` on."""
+        indices = range(first, first + self.protocol.micro_batch)
+        generators = [
+            torch.Generator().manual_seed(image_seed(self.seed, self.axis, i)) for i in indices
+        ]
+        shape = self.model.latent_shape
+        latents = torch.stack([torch.randn(shape, generator=g) for g in generators]).to(self.device)
+        classes = torch.tensor([i % self.model.classes for i in indices], device=self.device)
+        return latents, classes, generators
+
+    def predict(
+        self, latents: torch.Tensor, time: int, classes: torch.Tensor
+    ) -> tuple[Prediction, torch.Tensor]:
+        """What the model predicts, guided (arXiv 2207.12598), and the channels behind it float32.
+
+        Those, (n, channels, h, w), are the variance where the model learned one, with the class.
+        """
+        dtype = DTYPES[self.protocol.dtype]
+        double = self.guidance_passes == 2
+        if double:
+            null = torch.full_like(classes, self.model.classes)
+            latents, classes = torch.cat([latents, latents]), torch.cat([classes, null])
+        times = torch.full((len(latents),), time, device=self.device)
+        output = self.model.transformer(latents.to(dtype), times, classes).sample.float()
+        c, g = self.channels, self.guided
+        if not double:
+            return Prediction(output[:, :c], torch.zeros_like(output[:, :c])), output[:, c:]
+        with_class, without = output.chunk(2)
+        guided = without[:, :g] + self.protocol.guidance * (with_class[:, :g] - without[:, :g])
+        noise = torch.cat([guided, with_class[:, g:c]], dim=1)
+        return Prediction(noise, with_class[:, :c] - without[:, :c]), with_class[:, c:]
+
+    @torch.inference_mode()
+    def _decode(self, latents: torch.Tensor) -> np.ndarray:
+        """uint8 images (n, H, W, C), rounded as the diffusers pipeline does."""
+        vae = self.model.vae
+        pixels = vae.decode(latents.float() / vae.config.scaling_factor).sample
+        pixels = ((pixels / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
+        return pixels.permute(0, 2, 3, 1).cpu().numpy()

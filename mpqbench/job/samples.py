@@ -1,0 +1,137 @@
+"""Samples on disk: shards in the ADM ``.npz`` layout, so that any evaluator can read them.
+
+A shard is written in one step and never changed, so a run that was killed goes on after its last
+whole shard, and a run with more images only adds shards.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from ..core.errors import BenchError
+from ..core.files import write_atomic
+from ..core.progress import Advance
+from ..dit.sampling import Observer, SampleBatch, Sampler
+from ..metrics.npz import DAMAGE
+
+
+class SampleStore:
+    """The samples of one job: ``shard-START.npz`` with ``arr_0`` (n, H, W, C) uint8, ``latents``
+    (n, c, h, w) float32 and ``classes`` (n,), valid under one fingerprint."""
+
+    def __init__(self, folder: Path, fingerprint: str, batch_size: int) -> None:
+        self.folder, self.fingerprint, self.batch_size = folder, fingerprint, batch_size
+
+    def fill(
+        self, sampler: Sampler, count: int, advance: Advance, observe: Observer | None = None
+    ) -> None:
+        """Sample until images 0 to ``count`` are there; raises Diverged from the sampler.
+
+        A shard gets about ``batch_size`` images, in whole micro-batches but for the last one.
+        """
+        self._claim()
+        micro = sampler.protocol.micro_batch
+        start = 0
+        while start < count:
+            have = self._length(start)
+            if have % micro and start + have < count:
+                have = 0  # it ends within a micro-batch, where nothing can go on
+            if not have:
+                stop = min(start + micro * max(1, self.batch_size // micro), count)
+                batches = []
+                for batch in sampler.batches(start, stop, observe):
+                    batches.append(batch)
+                    advance(len(batch.images))
+                self._write(start, batches)
+                have = stop - start
+            else:
+                advance(min(have, count - start))
+            start += have
+
+    def holds(self, count: int) -> bool:
+        """Whether images 0 to ``count`` are there, whole and of this fingerprint."""
+        if self._owner() != self.fingerprint:
+            return False
+        have = 0
+        while have < count and (length := self._length(have)):
+            have += length
+        return have >= count
+
+    def shards(self, count: int) -> Iterator[SampleBatch]:
+        """Images 0 to ``count``, shard by shard. Raises BenchError where some are missing."""
+        done = 0
+        while done < count:
+            try:
+                with np.load(self._path(done)) as shard:
+                    images, latents, classes = (shard[k] for k in ("arr_0", "latents", "classes"))
+            except DAMAGE as error:
+                raise BenchError(
+                    f"samples {self._path(done)} cannot be read ({error}): run again with --fresh"
+                ) from None
+            keep = min(len(images), count - done)
+            yield SampleBatch(done, images[:keep], latents[:keep], classes[:keep])
+            done += len(images)
+
+    def batches(self, count: int, size: int) -> Iterator[SampleBatch]:
+        """Images 0 to ``count``, ``size`` at a time, however the shards were cut."""
+        first = 0
+        held: list[np.ndarray] = []
+        for shard in self.shards(count):
+            new = [shard.images, shard.latents, shard.classes]
+            held = [np.concatenate(p) for p in zip(held, new, strict=True)] if held else new
+            last = shard.first + len(shard.images) == count
+            while len(held[0]) >= size or (last and len(held[0])):
+                yield SampleBatch(first, *(part[:size] for part in held))
+                first += len(held[0][:size])
+                held = [part[size:] for part in held]
+
+    def clear(self) -> None:
+        """Forget what was sampled."""
+        if self.folder.exists():
+            shutil.rmtree(self.folder)
+
+    def _claim(self) -> None:
+        """Make the folder ours; samples under another fingerprint are of another job."""
+        if self._owner() != self.fingerprint:
+            self.clear()
+            write_atomic(self._mark, json.dumps(self.fingerprint).encode())
+
+    @property
+    def _mark(self) -> Path:
+        return self.folder / "fingerprint.json"
+
+    def _owner(self) -> str | None:
+        """The fingerprint that the folder is of, ``None`` where there is none; a damaged one counts
+        as none, as damaged shards do."""
+        try:
+            found = json.loads(self._mark.read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+        return found if isinstance(found, str) else None
+
+    def _path(self, start: int) -> Path:
+        return self.folder / f"shard-{start:08d}.npz"
+
+    def _length(self, start: int) -> int:
+        """Images in the shard, 0 where there is none; a damaged one counts as none."""
+        try:
+            with np.load(self._path(start)) as shard:
+                return len(shard["classes"])
+        except DAMAGE:
+            return 0
+
+    def _write(self, start: int, batches: list[SampleBatch]) -> None:
+        content = io.BytesIO()
+        np.savez(
+            content,
+            arr_0=np.concatenate([b.images for b in batches]),
+            latents=np.concatenate([b.latents for b in batches]),
+            classes=np.concatenate([b.classes for b in batches]),
+        )
+        write_atomic(self._path(start), content.getvalue())

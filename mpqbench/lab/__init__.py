@@ -1,0 +1,1 @@
+"""Many jobs, and what is concluded from them."""

@@ -1,0 +1,85 @@
+"""What an ablation varies, kept beside its results so that they can be read again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field
+
+from ...core.errors import BenchError
+from ...core.files import write_atomic
+from ...core.recipe import Frozen, PluginChoice, Recipe, read_yaml, validate
+from ...core.registry import Registry
+from .factors import Factor, default_factors, factors_from
+from .plan import Plan, factorial
+from .responses import Scale
+from .sweep_plan import Sweep, sweep
+
+FILE = "ablation.yaml"
+
+
+class Design(Frozen):
+    """A method and what is varied of it: ``factors`` in combination, or numbers in ``sweeps``.
+
+    ``method`` is the recipe itself, so that one that is called the same later on changes nothing.
+    ``factors`` are ``{factor: {level: {field: value}}}``; without any they are the method's own.
+    With ``sweeps`` there is one at most, whose levels are lines, and neither ``full`` nor ``scale``
+    means anything.
+    """
+
+    method: Recipe
+    factors: dict[str, dict[str, dict[str, Any]]] = Field(default_factory=dict)
+    sweeps: tuple[str, ...] = ()
+    full: bool = True
+    scale: Scale = "log"
+
+    def plan(self, registry: Registry) -> Plan:
+        """All cells of a factorial. Raises BenchError as ``factorial`` does."""
+        found = self._factors() or default_factors(self.method)
+        return factorial(self.method, found, registry, full=self.full)
+
+    def swept(self, registry: Registry) -> list[Sweep]:
+        """Every sweep. Raises BenchError as ``sweep`` does, and where there are several factors."""
+        factors = self._factors()
+        if len(factors) > 1:
+            raise BenchError(
+                "--sweep has a line for every level of one factor: leave out the others"
+            )
+        return [sweep(text, self.method, registry, *factors) for text in self.sweeps]
+
+    def save(self, folder: Path) -> Path:
+        """Writes ``ablation.yaml``; returns its path."""
+        data = self.model_dump(mode="json", exclude_defaults=True)
+        if not (self.factors or self.sweeps):
+            data["factors"] = as_data(default_factors(self.method))
+        path = folder / FILE
+        text = yaml.safe_dump(data, sort_keys=False, width=100, allow_unicode=True)
+        write_atomic(path, text.encode())
+        return path
+
+    def _factors(self) -> list[Factor]:
+        return factors_from(self.factors, "factors") if self.factors else []
+
+
+def load(folder: Path) -> Design | None:
+    """What ``folder`` has the results of, ``None`` where it has no ablation. Raises BenchError."""
+    path = folder / FILE
+    return validate(Design, read_yaml(path), str(path)) if path.is_file() else None
+
+
+def as_data(factors: Sequence[Factor]) -> dict[str, dict[str, dict[str, Any]]]:
+    """``{factor: {level: {field: value}}}``, which ``factors_from`` reads."""
+    return {
+        factor.name: {level.name: _plain(level.changes) for level in factor.levels}
+        for factor in factors
+    }
+
+
+def _plain(changes: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        field: value.model_dump(mode="json") if isinstance(value, PluginChoice) else value
+        for field, value in changes.items()
+    }

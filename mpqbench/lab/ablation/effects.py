@@ -1,0 +1,192 @@
+"""Effects of a factorial design with seeds as blocks: weighted sums of cells and their intervals.
+
+Every effect is a linear contrast, a sum of weights times the values of the cells, so it can be
+taken on each seed and on each jackknife replicate by itself, where the noise that the cells share
+cancels. An effect is estimated from the seeds that have all of its cells; nothing is imputed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from ...metrics.jackknife import half_width
+from ...report.search.seeds import spread
+
+Kind = Literal["main", "contrast", "alone", "interaction", "joint"]
+FEWEST_SEEDS = 3  # below, an interval over seeds says nothing
+_ZERO = 1e-12
+
+
+@dataclass(frozen=True, eq=False)
+class Contrast:
+    """Weights (levels of factor 1, levels of factor 2, ...) of one effect.
+
+    ``at`` are its factors and levels. Of a factor with levels i, its base b and everything averaged
+    over the factors that are not named, with equal weight for every cell:
+
+    - ``main``: mean of i minus grand mean;
+    - ``contrast``: mean of i minus mean of b;
+    - ``alone``: i minus b where every other factor is at its base;
+    - ``interaction`` of i and j: mean of i and j, minus that of i, minus that of j, plus the grand
+      mean;
+    - ``joint``: (i and j minus i and b) minus (b and j minus b and b), what the two change together
+      beyond the sum of what each changes.
+    """
+
+    kind: Kind
+    at: tuple[tuple[str, str], ...]
+    weights: np.ndarray
+
+    @property
+    def needed(self) -> np.ndarray:
+        """The cells that count, bool in the shape of the weights."""
+        return np.abs(self.weights) > _ZERO
+
+
+@dataclass(frozen=True, eq=False)
+class Response:
+    """What was measured: ``values`` (seeds, *levels), NaN where a cell has none.
+
+    ``replicates`` (seeds, groups, *levels) are the same without each jackknife group of images,
+    ``None`` where nothing has them.
+    """
+
+    seeds: tuple[int, ...]
+    values: np.ndarray
+    replicates: np.ndarray | None = None
+
+    def logarithms(self) -> Response:
+        """The same on a logarithmic scale, on which effects are ratios; values are positive."""
+        replicates = None if self.replicates is None else np.log(self.replicates)
+        return Response(self.seeds, np.log(self.values), replicates)
+
+
+@dataclass(frozen=True)
+class Effect:
+    """An effect's value, and the half-widths of two 95 % intervals around it.
+
+    ``images``: delete-group jackknife of the contrast in each seed, the seeds taken as independent,
+    ``sqrt(sum h^2) / S``. ``over_seeds``: t interval of the S values of the contrast, from three
+    seeds on; each seed has images of its own, so it holds both kinds of noise.
+    """
+
+    value: float
+    images: float | None
+    over_seeds: float | None
+    seeds: tuple[int, ...]
+
+    @property
+    def half(self) -> float | None:
+        """The wider of the two intervals: neither kind of noise is left out."""
+        known = [half for half in (self.images, self.over_seeds) if half is not None]
+        return max(known) if known else None
+
+
+def contrasts(
+    levels: Mapping[str, Sequence[str]], bases: Mapping[str, str], *, full: bool = True
+) -> list[Contrast]:
+    """All effects of factors with these levels, at most two factors in each.
+
+    ``bases`` names the level of each factor that others are compared with. Of a design that is not
+    ``full`` only ``alone`` can be told.
+    """
+    shape = tuple(len(names) for names in levels.values())
+    base = [list(names).index(bases[factor]) for factor, names in levels.items()]
+    found = [*_alone(levels, base, shape)] if len(shape) > 1 or not full else []
+    if full:
+        singles = [*_single(levels, base, shape)]
+        found = singles + found
+        for pair in itertools.combinations(range(len(shape)), 2):
+            found += _double(levels, base, shape, pair)
+    return found
+
+
+def mean_at(shape: Sequence[int], at: Mapping[int, int]) -> np.ndarray:
+    """Weights of the mean over all cells in which the axes ``at`` have these numbers."""
+    weights = np.zeros(shape)
+    chosen = tuple(at.get(axis, slice(None)) for axis in range(len(shape)))
+    weights[chosen] = 1 / weights[chosen].size
+    return weights
+
+
+def estimate(contrast: Contrast, response: Response) -> Effect | None:
+    """The effect over all seeds that have every cell it needs; ``None`` where no seed has."""
+    needed, weights = contrast.needed, contrast.weights[contrast.needed]
+    cells = response.values[:, needed]
+    complete = np.isfinite(cells).all(axis=1)
+    if not complete.any():
+        return None
+    values = cells[complete] @ weights
+    images = over_seeds = None
+    if response.replicates is not None:
+        replicates = response.replicates[complete][:, :, needed] @ weights
+        images = _over_images(replicates)
+    if len(values) >= FEWEST_SEEDS:
+        over_seeds = spread(values.tolist()).high - float(values.mean())
+    seeds = tuple(np.array(response.seeds)[complete].tolist())
+    return Effect(float(values.mean()), images, over_seeds, seeds)
+
+
+def missing(contrast: Contrast, response: Response) -> list[tuple[int, ...]]:
+    """The cells that keep an effect from being estimated: level numbers of each, those first that
+    the most seeds lack."""
+    absent = ~np.isfinite(response.values)
+    counts = np.where(contrast.needed, absent.sum(axis=0), 0)
+    cells = sorted(zip(*np.nonzero(counts), strict=True), key=lambda cell: -counts[cell])
+    return [tuple(map(int, cell)) for cell in cells]
+
+
+def _over_images(replicates: np.ndarray) -> float | None:
+    """Half-width for the mean of rows (seeds, groups); ``None`` where some have no replicates."""
+    if not np.isfinite(replicates).all():
+        return None
+    halves = [half_width(row) for row in replicates]
+    return math.sqrt(sum(half**2 for half in halves if half is not None)) / len(halves)
+
+
+def _single(
+    levels: Mapping[str, Sequence[str]], base: Sequence[int], shape: tuple[int, ...]
+) -> Iterator[Contrast]:
+    for axis, (factor, names) in enumerate(levels.items()):
+        for i, name in enumerate(names):
+            at = ((factor, name),)
+            yield Contrast("main", at, mean_at(shape, {axis: i}) - mean_at(shape, {}))
+            if i != base[axis]:
+                other = mean_at(shape, {axis: base[axis]})
+                yield Contrast("contrast", at, mean_at(shape, {axis: i}) - other)
+
+
+def _alone(
+    levels: Mapping[str, Sequence[str]], base: Sequence[int], shape: tuple[int, ...]
+) -> Iterator[Contrast]:
+    own = dict(enumerate(base))
+    for axis, (factor, names) in enumerate(levels.items()):
+        for i, name in enumerate(names):
+            if i != base[axis]:
+                weights = mean_at(shape, {**own, axis: i}) - mean_at(shape, own)
+                yield Contrast("alone", ((factor, name),), weights)
+
+
+def _double(
+    levels: Mapping[str, Sequence[str]],
+    base: Sequence[int],
+    shape: tuple[int, ...],
+    pair: tuple[int, int],
+) -> Iterator[Contrast]:
+    a, b = pair
+    factors = list(levels)
+    for i, j in itertools.product(range(shape[a]), range(shape[b])):
+        at = ((factors[a], levels[factors[a]][i]), (factors[b], levels[factors[b]][j]))
+        both = mean_at(shape, {a: i, b: j})
+        apart = mean_at(shape, {a: i}) + mean_at(shape, {b: j})
+        yield Contrast("interaction", at, both - apart + mean_at(shape, {}))
+        if i != base[a] and j != base[b]:
+            first = mean_at(shape, {a: i, b: base[b]}) + mean_at(shape, {a: base[a], b: j})
+            neither = mean_at(shape, {a: base[a], b: base[b]})
+            yield Contrast("joint", at, both - first + neither)

@@ -1,0 +1,127 @@
+"""Plans: which recipes an ablation runs, and which cells share one."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ...core.errors import BenchError
+from ...core.recipe import SLOTS, TEXTS, Recipe, validate
+from ...core.registry import Registry
+from ...report.ablation import TAKEN
+from .factors import Factor, check_apart
+
+SCORING = ("objective", "environment", "evaluations", "early_drop")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One combination of levels, in the order of the factors.
+
+    ``recipe`` is called as the cell is, or as the first cell with the same content, which is run
+    for both. ``protocol`` holds fields of the protocol that the cell changes.
+    """
+
+    name: str
+    levels: tuple[str, ...]
+    recipe: Recipe
+    protocol: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Cells over the levels of ``factors``: all combinations, or one factor at a time.
+
+    ``base`` names the level of each factor that others are compared with: the one that leaves the
+    method as it is, or the first where none does.
+    """
+
+    method: Recipe
+    factors: tuple[Factor, ...]
+    base: Mapping[str, str]
+    cells: tuple[Cell, ...]
+    full: bool = True
+
+    @property
+    def levels(self) -> dict[str, tuple[str, ...]]:
+        """Names of the levels of every factor."""
+        return {f.name: tuple(level.name for level in f.levels) for f in self.factors}
+
+
+def factorial(
+    method: Recipe, factors: Sequence[Factor], registry: Registry, *, full: bool = True
+) -> Plan:
+    """All combinations of levels, or the base with one factor changed at a time.
+
+    Raises BenchError for factors that get in each other's way and for recipes that are none.
+    """
+    check_apart(factors)
+    for factor in factors:
+        if factor.name in TAKEN:
+            raise BenchError(f"a factor cannot be called '{factor.name}': tables have that column")
+    base = [_own_level(method, factor, registry) for factor in factors]
+    cells = []
+    for places in _places([len(factor.levels) for factor in factors], base, full):
+        levels = [factor.levels[at] for factor, at in zip(factors, places, strict=True)]
+        changes = {key: value for level in levels for key, value in level.changes.items()}
+        own = tuple(level.name for level in levels)
+        name = ".".join((method.name, *own))
+        cells.append(Cell(name, own, changed(method, name, changes)))
+    names = {f.name: f.levels[at].name for f, at in zip(factors, base, strict=True)}
+    return Plan(method, tuple(factors), names, tuple(_shared(cells, registry)), full)
+
+
+def recipes_of(cells: Sequence[Cell]) -> list[Recipe]:
+    """Every recipe once, in the order of the cells."""
+    return list({cell.recipe.name: cell.recipe for cell in cells}.values())
+
+
+def content_of(recipe: Recipe, registry: Registry) -> str:
+    """The same text for recipes that mean the same, parameters left to defaults included.
+
+    How a searcher that asks for no score would get one means nothing.
+    Raises BenchError for plugins and parameters that are none.
+    """
+    data = recipe.model_dump(exclude=set(TEXTS))
+    for slot in SLOTS:
+        choice = getattr(recipe, slot)
+        registry.create(slot, choice)
+        data[slot] = (choice.name, sorted(registry.parameters(slot, choice).items()))
+    if not getattr(registry.entry("searcher", recipe.searcher.name).load(), "scored", True):
+        data = {field: value for field, value in data.items() if field not in SCORING}
+    return repr(data)
+
+
+def changed(method: Recipe, name: str, changes: Mapping[str, Any]) -> Recipe:
+    """``method`` under another name, with other fields. Raises BenchError."""
+    data = method.model_dump() | dict(changes) | {"name": name}
+    return validate(Recipe, data, f"cell '{name}'")
+
+
+def _places(counts: Sequence[int], base: Sequence[int], full: bool) -> Iterator[tuple[int, ...]]:
+    """Level numbers of every cell, the base first where one factor is changed at a time."""
+    if full:
+        yield from itertools.product(*map(range, counts))
+        return
+    yield tuple(base)
+    for axis, count in enumerate(counts):
+        for at in range(count):
+            if at != base[axis]:
+                yield (*base[:axis], at, *base[axis + 1 :])
+
+
+def _own_level(method: Recipe, factor: Factor, registry: Registry) -> int:
+    own = content_of(method, registry)
+    for at, level in enumerate(factor.levels):
+        if content_of(changed(method, method.name, level.changes), registry) == own:
+            return at
+    return 0
+
+
+def _shared(cells: Sequence[Cell], registry: Registry) -> Iterator[Cell]:
+    first: dict[str, Recipe] = {}
+    for cell in cells:
+        content = content_of(cell.recipe, registry)
+        yield replace(cell, recipe=first.setdefault(content, cell.recipe))

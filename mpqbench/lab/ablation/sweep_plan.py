@@ -1,0 +1,161 @@
+"""Plans of sweeps: recipes that differ in one number, a line of them for each level of a factor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ...core.errors import BenchError, unknown
+from ...core.parameters import parameters
+from ...core.recipe import SLOTS, Protocol, Recipe
+from ...core.registry import Registry
+from .factors import FIELDS, Factor, Level
+from .plan import Cell, changed, content_of
+
+COLUMNS = ("setting", "value")
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Cells of ``lines``, by the number at ``path`` (``searcher.keep``) in which each line differs.
+
+    A line is a level of ``factor``, or the method itself where there is none. ``without`` are the
+    levels whose plugin has no such number: one cell each.
+    """
+
+    method: Recipe
+    path: str
+    factor: Factor | None
+    lines: Mapping[str, Mapping[float, Cell]]
+    without: Mapping[str, Cell]
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """All of them: line by line, then those without the number."""
+        swept = [cell for line in self.lines.values() for cell in line.values()]
+        return (*swept, *self.without.values())
+
+    @property
+    def rows(self) -> list[tuple[dict[str, str], str]]:
+        """What a table says of every cell, and the method that is run for it."""
+        told = []
+        for cell in self.cells:
+            line, value = cell.levels
+            own = {} if self.factor is None else {self.factor.name: line}
+            told.append(
+                ({**own, **dict(zip(COLUMNS, (self.path, value), strict=True))}, cell.recipe.name)
+            )
+        return told
+
+
+def sweep(text: str, method: Recipe, registry: Registry, factor: Factor | None = None) -> Sweep:
+    """``PATH=v1,v2,...`` for a number of a plugin (``searcher.keep``), of another field of the
+    recipe (``evaluations``) or of the protocol (``protocol.calibration``); once for every level of
+    ``factor``. ``branch.like_rank|rank`` is the first of these that a level's plugin has.
+
+    Raises BenchError for what is none, and where no level has the number.
+    """
+    path, equals, rest = text.partition("=")
+    if not equals:
+        raise BenchError(f"--sweep '{text}' is not SLOT.PARAMETER=V1,V2,...")
+    values = [_number(part, path) for part in rest.split(",")]
+    if len(set(values)) < max(2, len(values)):
+        raise BenchError(f"--sweep {path} needs two values at least, and none of them twice")
+    if factor is not None and factor.name in COLUMNS:
+        raise BenchError(f"a factor beside a sweep cannot be called '{factor.name}'")
+    paths = _alternatives(path)
+    lines: dict[str, Mapping[float, Cell]] = {}
+    without: dict[str, Cell] = {}
+    refused: BenchError | None = None
+    for level in (Level("", {}),) if factor is None else factor.levels:
+        name = ".".join(filter(None, (method.name, level.name)))
+        own = changed(method, name, level.changes)
+        try:
+            found = _first(paths, own, registry)
+        except BenchError as error:
+            if factor is None or paths[0].partition(".")[0] not in factor.fields:
+                raise
+            refused = refused or error
+            without[level.name] = Cell(name, (level.name, ""), own)
+        else:
+            lines[level.name or method.name] = _line(found, values, own, level.name, registry)
+    if not lines and refused is not None:
+        raise refused
+    return Sweep(method, paths[0], factor, lines, without)
+
+
+def _line(
+    path: str, values: Sequence[int | float], own: Recipe, level: str, registry: Registry
+) -> dict[float, Cell]:
+    """A cell of ``own`` for every value of the number at ``path``."""
+    head, *tail = path.split(".")
+    cells = {}
+    for value in values:
+        name = f"{own.name}.{(tail or [head])[-1]}-{value}"
+        levels = (level, str(value))
+        if head == "protocol":
+            cell = Cell(name, levels, changed(own, name, {}), {tail[0]: value})
+        else:
+            change = {head: _with(own.model_dump()[head], _inside(head, tail), value)}
+            cell = Cell(name, levels, changed(own, name, change))
+            content_of(cell.recipe, registry)  # raises where the value is none for its plugin
+        cells[float(value)] = cell
+    return cells
+
+
+def _alternatives(path: str) -> list[str]:
+    """``branch.like_rank|rank`` as ``branch.like_rank`` and ``branch.rank``."""
+    first, *others = path.split("|")
+    return [first, *(f"{first.rpartition('.')[0]}.{other}" for other in others)]
+
+
+def _first(paths: Sequence[str], method: Recipe, registry: Registry) -> str:
+    """The first of ``paths`` that is a number of ``method``. Raises BenchError."""
+    errors = []
+    for path in paths:
+        head, *tail = path.split(".")
+        try:
+            _check_path(head, tail, method, registry)
+        except BenchError as error:
+            errors.append(error)
+        else:
+            return path
+    raise errors[0]
+
+
+def _number(text: str, path: str) -> int | float:
+    for kind in (int, float):
+        try:
+            value = kind(text)
+        except ValueError:
+            continue
+        if abs(value) < float("inf"):
+            return int(value) if value == int(value) else value  # 1e3 is a whole number
+    raise BenchError(f"--sweep {path}: '{text}' is no number; for names use --factor")
+
+
+def _check_path(head: str, tail: Sequence[str], method: Recipe, registry: Registry) -> None:
+    if head == "protocol":
+        numbers = [n for n, f in Protocol.model_fields.items() if f.annotation in (int, float)]
+        if ".".join(tail) not in numbers:
+            raise unknown("number of the protocol", ".".join(tail), numbers)
+    elif head not in FIELDS:
+        raise unknown("slot or field of the recipe", head, (*FIELDS, "protocol"))
+    elif head in SLOTS:
+        choice = getattr(method, head)
+        valid = parameters(registry.entry(head, choice.name).load())
+        if ".".join(tail) not in valid:
+            raise unknown(f"parameter of {head} '{choice.name}'", ".".join(tail), valid)
+
+
+def _inside(head: str, tail: Sequence[str]) -> list[str]:
+    return ["params", *tail] if head in SLOTS else list(tail)
+
+
+def _with(tree: Any, path: Sequence[str], value: Any) -> Any:
+    """``tree`` with ``value`` at ``path``; unknown keys are left for the recipe to refuse."""
+    if not path:
+        return value
+    inner = tree if isinstance(tree, Mapping) else {}
+    return {**inner, path[0]: _with(inner.get(path[0]), path[1:], value)}

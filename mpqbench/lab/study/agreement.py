@@ -1,0 +1,53 @@
+"""Rank agreement of two measurements of the same allocations."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ...core.errors import BenchError
+from ...metrics.jackknife import NORMAL_95, standard_error
+
+FEWEST = 10  # allocations: below, an interval of a rank correlation says nothing
+
+
+class Agreement(NamedTuple):
+    """Kendall's tau, and what it becomes without each allocation."""
+
+    tau: float
+    replicates: tuple[float, ...]
+
+    @property
+    def ci(self) -> float:
+        """Half-width of the 95 % interval of tau, by the delete-one jackknife.
+
+        A bootstrap would repeat allocations, and ties with themselves lower its tau; the jackknife
+        keeps each one distinct (Arvesen 1969, for U-statistics such as this).
+        """
+        return NORMAL_95 * standard_error(self.replicates)
+
+    def behind(self, other: Agreement) -> tuple[float, float]:
+        """Tau of ``other`` less this one's, and the half-width of its 95 % interval.
+
+        Both must be of the same allocations: leaving one out changes both taus, so the interval of
+        the difference is narrower than those of the two suggest.
+        """
+        gaps = [o - s for o, s in zip(other.replicates, self.replicates, strict=True)]
+        return other.tau - self.tau, NORMAL_95 * standard_error(gaps)
+
+
+def agreement(first: np.ndarray, second: np.ndarray) -> Agreement:
+    """Kendall's tau-b of (n,) and (n,): 1 where both order the allocations alike.
+
+    Raises BenchError below ten allocations, and where one side is constant.
+    """
+    from scipy.stats import kendalltau
+
+    if len(first) < FEWEST:
+        raise BenchError(f"a rank correlation needs at least {FEWEST} allocations")
+    if np.ptp(first) == 0 or np.ptp(second) == 0:
+        raise BenchError("all allocations score the same: there is no order to compare")
+    without = [np.delete(np.arange(len(first)), left_out) for left_out in range(len(first))]
+    taus = [float(kendalltau(first[rest], second[rest]).statistic) for rest in without]
+    return Agreement(float(kendalltau(first, second).statistic), tuple(taus))

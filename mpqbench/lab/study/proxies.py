@@ -1,0 +1,174 @@
+"""Which proxy ranks allocations as images do? Every objective in every environment is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ...core.errors import BenchError
+from ...core.precision import Allocation
+from ...core.progress import Reporter
+from ...core.recipe import Job, PluginChoice, Recipe, Suite
+from ...core.registry import Registry
+from ...job.resources import Resources
+from ...records.schema import JobRecord
+from ...search.problem import Problem
+from ...search.tabular import additive_score
+from .agreement import agreement
+from .jobs import Stage
+from .sample import sample_allocations
+
+# Beside every registered objective and environment with its defaults.
+MORE_OBJECTIVES = (
+    PluginChoice(name="layer-mse", params={"scale": "relative"}),
+    PluginChoice(name="layer-mse", params={"scale": "decibel"}),
+)
+MORE_ENVIRONMENTS = tuple(
+    PluginChoice(name="eng", params={"noise": noise}) for noise in (0.25, 0.5)
+)
+FORMS = ("table", "joint")
+TRUTHS = ("fd", "output_mse")
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """An objective in an environment, as a sum over groups ("table") or of the whole ("joint").
+
+    A complete allocation leaves nothing to the environment, so a joint score has none. Nor has an
+    objective with a table of its own, which looks at full precision alone.
+    """
+
+    objective: PluginChoice
+    environment: PluginChoice
+    form: str
+
+    @property
+    def name(self) -> str:
+        """For people and tables."""
+        parts = [_text(self.objective)]
+        if self.environment.name != "clean":
+            parts.append(_text(self.environment))
+        return f"{' in '.join(parts)}, {'joint' if self.form == 'joint' else 'sum'}"
+
+
+def allocation_suite(
+    suite: Suite, base: Recipe, registry: Registry, resources: Resources, count: int,
+    device: str, reporter: Reporter,
+) -> Suite:  # fmt: skip
+    """``suite`` with ``count`` methods, each of them one sampled allocation of its one budget.
+
+    ``base`` is the recipe around the searcher. Raises BenchError where the suite has several
+    models, budgets or seeds: proxies are ranked on one of each.
+    """
+    for name in ("models", "budgets", "seeds"):
+        if len(getattr(suite, name)) != 1:
+            raise BenchError(f"study proxies takes one of {name}, not {len(getattr(suite, name))}")
+    problem, _ = Stage.of(study_job(suite, base, device), resources, reporter).problem(
+        resources, reporter
+    )
+    rng = np.random.default_rng([suite.seeds[0], count])
+    found = sample_allocations(problem, count, rng)
+    width = len(str(count))
+    methods = tuple(
+        recipe_of(base, f"sample-{number:0{width}d}", each).model_dump(mode="json")
+        for number, each in enumerate(found, 1)
+    )
+    return suite.model_copy(update={"methods": methods})
+
+
+def study_job(suite: Suite, recipe: Recipe, device: str) -> Job:
+    """The job of ``recipe`` in a suite of one model, budget and seed."""
+    from ...core.precision import Budget
+
+    budget = Budget.parse(suite.budgets[0])
+    return Job(suite.models[0], recipe, budget, suite.seeds[0], suite.protocol, device)
+
+
+def recipe_of(base: Recipe, name: str, allocation: Allocation) -> Recipe:
+    """``base`` with a given allocation."""
+    choice = PluginChoice(name="given", params={"allocation": allocation.to_json()})
+    return base.model_copy(update={"name": name, "searcher": choice})
+
+
+def proxies(registry: Registry) -> Iterator[Proxy]:
+    """Every objective in every environment that it can see, and every joint score."""
+    named = [PluginChoice(name=entry.name) for entry in registry.entries("objective")]
+    around = [PluginChoice(name=entry.name) for entry in registry.entries("environment")]
+    clean = PluginChoice(name="clean")
+    for objective in [*named, *MORE_OBJECTIVES]:
+        plugin = registry.create("objective", objective)
+        if hasattr(plugin, "table"):
+            yield Proxy(objective, clean, "table")
+        elif not getattr(plugin, "joint_only", False):
+            for environment in [*around, *MORE_ENVIRONMENTS]:
+                yield Proxy(objective, environment, "table")
+        if hasattr(plugin, "distance"):
+            yield Proxy(objective, clean, "joint")
+
+
+def proxy_scores(
+    proxy: Proxy,
+    job: Job,
+    allocations: Sequence[Allocation],
+    resources: Resources,
+    reporter: Reporter,
+) -> np.ndarray:
+    """What ``proxy`` says of each allocation on the job's calibration inputs: (n,)."""
+    parts = {"objective": proxy.objective, "environment": proxy.environment}
+    recipe = job.recipe.model_copy(update={**parts, "name": proxy.objective.name})
+    stage = Stage.of(replace(job, recipe=recipe), resources, reporter)
+    problem, _ = stage.problem(resources, reporter)
+    if proxy.form == "joint":
+        return problem.score_many(allocations)
+    return _sums(problem, allocations)
+
+
+def _sums(problem: Problem, allocations: Sequence[Allocation]) -> np.ndarray:
+    table = problem.table()
+    return np.array([additive_score(problem, table, each) for each in allocations])
+
+
+def agreements(
+    scores: Mapping[str, np.ndarray], records: Sequence[JobRecord], better_half: bool = False
+) -> list[dict[str, Any]]:
+    """Kendall's tau of every proxy with FD, where it was measured, and with the held-out error,
+    and how far it is ``behind`` the best proxy's.
+
+    ``scores`` are in the order of ``records``, by name of the proxy. With ``better_half`` only the
+    allocations with the lower half of the first of these count: a search ends among them.
+    """
+    truths = measured(records)
+    chosen = np.arange(len(records))
+    if better_half:
+        order = np.argsort(next(iter(truths.values())), kind="stable")
+        chosen = order[: (len(records) + 1) // 2]
+    part = "better half" if better_half else "all"
+    rows: list[dict[str, Any]] = [
+        {"proxy": name, "allocations": len(chosen), "part": part} for name in scores
+    ]
+    for truth, values in truths.items():
+        found = [agreement(own[chosen], values[chosen]) for own in scores.values()]
+        best = max(found)
+        for row, own in zip(rows, found, strict=True):
+            behind, half = own.behind(best)
+            row |= {f"tau_{truth}": own.tau, f"tau_{truth}_ci": own.ci}
+            row |= {f"behind_{truth}": behind, f"behind_{truth}_ci": half}
+    return rows
+
+
+def measured(records: Sequence[JobRecord]) -> dict[str, np.ndarray]:
+    """What proxies are ranked against, (n,) each: those of ``TRUTHS`` that all records have."""
+    every = [{str(name): score.value for name, score in r.scores.items()} for r in records]
+    return {
+        name: np.array([own[name] for own in every])
+        for name in TRUTHS
+        if all(name in own for own in every)
+    }
+
+
+def _text(choice: PluginChoice) -> str:
+    params = " ".join(str(value) for value in choice.params.values())
+    return f"{choice.name} {params}".strip()

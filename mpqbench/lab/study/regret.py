@@ -1,0 +1,118 @@
+"""Regret: what a searcher leaves on the table where the optimum is known."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ...core.errors import BenchError
+from ...core.files import write_atomic
+from ...core.precision import Precision
+from ...core.progress import Quiet, Reporter
+from ...core.recipe import Job, PluginChoice, Recipe, digest_of
+from ...job.resources import Resources
+from ...records.store import read_object
+from ...search.problem import Problem
+from ...search.tabular import enumerate_best
+from .jobs import Stage, check_base
+
+BLOCKS = 2  # the last ones: 8 groups, and with 4 choices 65,536 allocations
+INPUTS = 32
+# What an optimum does not depend on.
+_OTHERS = {"name", "summary", "source", "keeps", "leaves_out", "searcher", "evaluations"}
+
+
+@dataclass(frozen=True)
+class Regret:
+    """One searcher on the truncated problem, by joint scores in the clean environment.
+
+    ``regret`` is (score - optimum) / optimum; ``forwards`` are those of the truncated part.
+    """
+
+    budget: str
+    seed: int
+    method: str
+    score: float
+    optimum: float
+    regret: float
+    forwards: float
+
+
+def truncated_choices(base: Precision) -> tuple[Precision, ...]:
+    """One weight bit less than ``base``, ``base``, one more, and one more of both.
+
+    Raises BenchError where fewer than three of them are precisions, or ``base`` is none.
+    """
+    check_base(base)
+    w, a = base.weight_bits, base.activation_bits
+    pairs = ((w - 1, a), (w, a), (w + 1, a), (w + 1, a + 1))
+    valid = [Precision(*pair) for pair in pairs if all(2 <= bits <= 8 for bits in pair)]
+    if len(valid) < 3:
+        raise BenchError(f"no exact reference around {base}: there are too few bits beside it")
+    return tuple(valid)
+
+
+def measure_regret(job: Job, resources: Resources, reporter: Reporter, folder: Path) -> Regret:
+    """The regret of ``job``'s searcher on the last two blocks, all others at the budget's base.
+
+    All allocations of the truncated problem are scored once for each budget and seed; that file
+    lies in ``folder``. A searcher has the recipe's evaluations in proportion to the groups that are
+    left, and scores in its own environment; what it finds is judged in the clean one, on the
+    calibration inputs it has seen: regret is about searching, not about generalizing.
+    """
+    small = _truncated(job)
+    stage = Stage.of(small, resources, Quiet())
+    names = [group.name for group in stage.groups if group.searchable]
+    part = tuple(names[-4 * BLOCKS :])
+    share = len(part) / len(names)
+    judging = _judging(small)
+    judge, _ = Stage.of(judging, resources, Quiet()).problem(resources, Quiet(), part)
+    optimum = _optimum(judging, judge, resources, reporter, folder)
+    problem, _ = stage.problem(resources, Quiet(), part)
+    whole = problem.price({group: problem.choices(group)[0] for group in part})
+    if job.recipe.evaluations is not None:
+        problem.allowance = job.recipe.evaluations * share * whole
+    searcher = resources.registry.create("searcher", job.recipe.searcher)
+    found = problem.checked(searcher.search(problem))
+    score = judge.score(found)
+    return Regret(
+        str(job.budget), job.seed, job.recipe.name, score, optimum,
+        (score - optimum) / optimum, problem.spent / whole,
+    )  # fmt: skip
+
+
+def _truncated(job: Job) -> Job:
+    choices = tuple(str(p) for p in truncated_choices(job.budget.precision))
+    recipe = job.recipe.model_copy(update={"choices": choices})
+    protocol = job.protocol.model_copy(update={"calibration": INPUTS})
+    return replace(job, recipe=recipe, protocol=protocol)
+
+
+def _judging(job: Job) -> Job:
+    """Joint output error in the clean environment."""
+    plain: dict[str, Any] = {"objective": PluginChoice(name="output-mse")}
+    plain |= {"environment": PluginChoice(name="clean"), "evaluations": None}
+    return replace(job, recipe=job.recipe.model_copy(update=plain))
+
+
+def _optimum(
+    job: Job, judge: Problem, resources: Resources, reporter: Reporter, folder: Path
+) -> float:
+    plain = Recipe(name="optimum").model_copy(
+        update={key: getattr(job.recipe, key) for key in Recipe.model_fields if key not in _OTHERS}
+    )
+    inputs = resources.statistics_mark(
+        resources.model(job.model, job.protocol), job.protocol, job.seed
+    )
+    sources = resources.registry.source_digest(plain)
+    parts = [plain.model_dump(mode="json"), sources, inputs, str(job.budget)]
+    path = folder / f"{digest_of(parts)}.json"
+    if path.is_file():
+        return float(read_object(path)["optimum"])
+    reporter.say(f"  scoring all allocations of the last {BLOCKS} blocks at {job.budget}")
+    found, score = enumerate_best(judge, joint=True)
+    content = {"allocation": found.to_json(), "optimum": score, "scored": len(judge.trace.rows)}
+    write_atomic(path, json.dumps(content, indent=2).encode())
+    return score

@@ -1,0 +1,100 @@
+"""Searchers on equal terms: one choice list, one rounding, one allowance, several seeds."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ...core.errors import unknown
+from ...core.files import write_atomic
+from ...core.precision import Budget
+from ...core.recipe import Job, Suite, digest_of
+from ...records.store import read_object
+from ...report.render import to_csv, to_markdown
+from ...report.studies import searcher_table
+from ...report.write import write_report
+from ..suite import plan, run_suite
+from .jobs import Session
+from .regret import measure_regret, truncated_choices
+
+
+def only(suite: Suite, names: tuple[str, ...]) -> Suite:
+    """``suite`` with the named methods, all of them where none is named.
+
+    Raises BenchError for a name that is none of the suite's.
+    """
+    own = suite.named
+    for name in names:
+        if name not in own:
+            raise unknown(f"method of suite '{suite.name}'", name, own)
+    kept = tuple(own[name] for name in names) or suite.methods
+    return suite.model_copy(update={"methods": kept})
+
+
+def with_evaluations(suite: Suite, evaluations: float | None) -> Suite:
+    """``suite`` with this allowance in every method; as it is for ``None``."""
+    if evaluations is None:
+        return suite
+    methods = tuple(
+        {**(m if isinstance(m, dict) else {"base": m, "name": m}), "evaluations": evaluations}
+        for m in suite.methods
+    )
+    return suite.model_copy(update={"methods": methods})
+
+
+def run_searchers(suite: Suite, session: Session) -> tuple[list[Path], bool]:
+    """Every search, its samples and its regret; then tables and figures.
+
+    Returns their paths, and whether a job failed. What is done is not done again.
+    """
+    jobs = plan(suite, session.registry, session.device)
+    for budget in suite.budgets:
+        truncated_choices(Budget.parse(budget).precision)  # before hours of searching
+    records = run_suite(jobs, session.resources, session.store, session.reporter, fresh=False)
+    done = {record.job for record in records if record.status == "done"}
+    searched = [job for job in jobs if not job.is_reference and job.id in done]
+    regrets = _regrets(searched, session)
+    table = searcher_table(records, regrets)
+    folder = session.store.folder
+    paths = []
+    for kind, text in (("csv", to_csv(table)), ("md", to_markdown(table, "Searchers"))):
+        paths.append(folder / f"searchers.{kind}")
+        write_atomic(paths[-1], text.encode())
+    paths += write_report(folder)
+    failed = any(record.status == "failed" for record in records)
+    return paths, failed or len(regrets) < len(searched)
+
+
+def _regrets(jobs: list[Job], session: Session) -> list[dict[str, Any]]:
+    """Regret of every job; one whose searcher fails on the small problem is told and left out."""
+    rows = []
+    for number, job in enumerate(jobs, 1):
+        title = f"[{number}/{len(jobs)}] regret of {job.recipe.name} {job.budget} seed {job.seed}"
+        try:
+            rows.append(_regret(job, session, title))
+        except Exception as error:  # whatever a plugin raises must not cost the other rows
+            session.reporter.say(f"{title}: {type(error).__name__}: {error}")
+    return rows
+
+
+def _regret(job: Job, session: Session, title: str) -> dict[str, Any]:
+    """From disk where it was measured before."""
+    folder = session.store.folder / "regret"
+    mark = digest_of(
+        [
+            job.recipe.model_dump(mode="json", exclude={"summary", "source"}),
+            session.registry.source_digest(job.recipe),
+            job.model, job.protocol.model_dump(mode="json"), str(job.budget), job.seed,
+        ]
+    )  # fmt: skip
+    path = folder / f"{job.id}.json"
+    known = read_object(path) if path.is_file() else {}
+    if known.get("mark") == mark:
+        return known
+    session.reporter.say(title)
+    found = measure_regret(job, session.resources, session.reporter, folder / "optima")
+    row = {"mark": mark, **asdict(found)}
+    write_atomic(path, json.dumps(row, indent=2).encode())
+    return row

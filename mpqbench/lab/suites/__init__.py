@@ -1,0 +1,43 @@
+"""The suites inside the package, and reading a suite from its file."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from ...core.errors import BenchError, unknown
+from ...core.recipe import Suite, read_yaml, validate
+
+
+def built_in_suites() -> dict[str, Path]:
+    """Names and files of the suites inside the package."""
+    folder = Path(str(files("mpqbench.lab.suites")))
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def load_suite(name: str, overrides: dict[str, Any] | None = None) -> Suite:
+    """A built-in suite by name or one from a YAML file, with command-line values over it.
+
+    ``overrides`` has keys of a suite, and under ``protocol`` keys of a protocol. Raises BenchError
+    for unknown names and keys.
+    """
+    known = built_in_suites()
+    if name in known:
+        path = known[name]
+    elif name.endswith((".yaml", ".yml")) or "/" in name:
+        path = Path(name)
+    else:
+        raise unknown("suite", name, known)
+    data = read_yaml(path)
+    if not isinstance(data, dict):
+        raise BenchError(f"{path}: a suite is a mapping with name, methods, budgets, ...")
+    data = {"name": path.stem, **data}
+    changes = dict(overrides or {})
+    protocol_changes = changes.pop("protocol", {})
+    data |= changes
+    suite = validate(Suite, data, str(path))
+    if protocol_changes:
+        merged = suite.protocol.model_dump() | protocol_changes
+        suite = validate(Suite, data | {"protocol": merged}, str(path))
+    return suite
