@@ -2,8 +2,8 @@
 
 All but one take the choices that every search has: all pairs of the weight and activation bits of
 ``mpqbench.search.budget_costs``. All round to nearest on the formats that the other methods have,
-so that two of them differ by their search alone. A searcher without a paper behind it needs no recipe:
-``{base: rtn, name: mine, searcher: ilp}`` is one.
+so that two of them differ by their search alone. A searcher without a paper behind it needs no
+recipe: ``{base: rtn, name: mine, searcher: ilp}`` is one.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ import time
 import pytest
 import torch
 
-from mpqbench.quant.factors import BlockFactors, Grid, bits_of_rank, largest_grid
+from mpqbench.quant.factors import BlockFactors, BlockPartition, bits_of_rank, largest_grid
 
 DEVICE = os.environ.get("MPQBENCH_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
 WIDTH = int(os.environ.get("WIDTH", "1152"))
@@ -27,7 +27,7 @@ LAYERS = {"attn.out": (1, 1), "attn.qkv": (3, 1), "mlp.up": (4, 1), "mlp.down": 
 RANKS, BITS, ROUNDS = (8, 32), 16, 30
 
 
-def branch(grid: Grid) -> BlockFactors:
+def branch(grid: BlockPartition) -> BlockFactors:
     """Random blocks of ``grid``."""
     generator = torch.Generator().manual_seed(0)
     s, p = grid.block
@@ -40,7 +40,7 @@ def rivals(out: int, width: int, rank: int) -> dict[str, torch.nn.Module]:
     """Both branches and the layer; Monarch has the grid of most terms in the low rank's bytes."""
     monarch = largest_grid(out, width, 1, BITS, bits_of_rank(out, width, rank, BITS))
     return {
-        "low-rank": branch(Grid(out, width, rank=rank)),
+        "low-rank": branch(BlockPartition(out, width, rank=rank)),
         "monarch": branch(monarch),
         "layer": torch.nn.Linear(width, out, bias=False, device=DEVICE),
     }

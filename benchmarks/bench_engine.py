@@ -31,7 +31,7 @@ from mpqbench.dit.groups import layer_groups
 from mpqbench.dit.loading import load_model
 from mpqbench.methods.treeq.tss import TSS
 from mpqbench.quant.apply import TRAINED_STEPS, quantize_model
-from mpqbench.quant.build import Builder
+from mpqbench.quant.build import GroupQuantizer
 from mpqbench.quant.ranges import Clock
 from mpqbench.search.budget_costs import choices_within, measures
 from mpqbench.search.problem import Problem
@@ -88,7 +88,7 @@ def plugins():
 
 
 def engine_scorer(setting):
-    build = Builder(**plugins(), static_ranges={}, clock=Clock(1, TRAINED_STEPS))
+    build = GroupQuantizer(**plugins(), static_ranges={}, clock=Clock(1, TRAINED_STEPS))
     engine = build_engine(
         setting.transformer, setting.groups, build, setting.inputs, adaln=ADALN, batch=INPUTS
     )

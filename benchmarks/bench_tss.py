@@ -24,7 +24,7 @@ from mpqbench.dit.calibration import CalibrationSet
 from mpqbench.dit.groups import layer_groups
 from mpqbench.methods.treeq.tss import TSS
 from mpqbench.quant.apply import TRAINED_STEPS
-from mpqbench.quant.build import Builder
+from mpqbench.quant.build import GroupQuantizer
 from mpqbench.quant.ranges import Clock
 from mpqbench.search.budget_costs import measures
 from mpqbench.search.problem import Problem
@@ -96,7 +96,7 @@ def engine_of(transformer):
         torch.arange(INPUTS) * (TRAINED_STEPS // INPUTS),
         torch.arange(INPUTS) % 4,
     )
-    build = Builder(
+    build = GroupQuantizer(
         registry.create("transform", PluginChoice(name="none")),
         registry.create("rounding", PluginChoice(name="nearest")),
         WeightFormat(),

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import torch
 
     from .tuning.loop import Curve
-    from .tuning.student import Lessons, Student
+    from .tuning.student import DistillationData, Student
 
 
 @dataclass(frozen=True)
@@ -221,7 +221,7 @@ class GroupForm(Protocol):
     bias: torch.Tensor | None
     source: Any
 
-    def around(self, moved: torch.Tensor) -> torch.Tensor:
+    def branch_output(self, moved: torch.Tensor) -> torch.Tensor:
         """What the branches give beside ``weight``: moved input (..., in) to (..., out)."""
         ...
 
@@ -402,7 +402,7 @@ class Tuner(Protocol):
     trajectories: int
     held_out: int
 
-    def tune(self, student: Student, lessons: Lessons) -> Curve:
+    def tune(self, student: Student, lessons: DistillationData) -> Curve:
         """Change the student in place; afterwards it is a plain quantized model.
 
         Weights lie on the grids of ``student.rounded`` and nothing in it can be trained any more.

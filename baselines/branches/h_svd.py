@@ -20,7 +20,7 @@ from mpqbench.quant.branch_settings import (
 )
 from mpqbench.quant.factors import (
     BlockFactors,
-    Grid,
+    BlockPartition,
     bits_of_rank,
     check_grid,
     largest_grid,
@@ -86,7 +86,7 @@ class MixedSVD(BranchSettings):
         """Both parts, each fitted to what the other leaves of target (out, in)."""
         whole, blocks = self._parts(*target.shape)
 
-        def fitted(rest: torch.Tensor, grid: Grid) -> BlockFactors:
+        def fitted(rest: torch.Tensor, grid: BlockPartition) -> BlockFactors:
             return project(rest, grid, self.bits, moment=self.moment(layer), name=layer.name)
 
         first = fitted(target, whole)
@@ -98,24 +98,26 @@ class MixedSVD(BranchSettings):
             second = fitted(target - first.dense(), blocks)
         return Sum(first, second, self.size(*target.shape))
 
-    def _parts(self, out: int, width: int) -> tuple[Grid, Grid | None]:
+    def _parts(self, out: int, width: int) -> tuple[BlockPartition, BlockPartition | None]:
         if self.rank is None and self.grid is None:
             return _shared(out, width, self.like_rank or DEFAULT_RANK, self.bits)
         assert self.rank is not None
         assert self.grid is not None
         rows, columns = self.grid
-        blocks = Grid(out, width, rows, columns)
+        blocks = BlockPartition(out, width, rows, columns)
         check_grid(blocks)
-        return Grid(out, width, rank=self.rank), blocks
+        return BlockPartition(out, width, rank=self.rank), blocks
 
 
 @lru_cache(maxsize=1024)
-def _shared(out: int, width: int, rank: int, bits: int) -> tuple[Grid, Grid | None]:
+def _shared(
+    out: int, width: int, rank: int, bits: int
+) -> tuple[BlockPartition, BlockPartition | None]:
     """Half of ``rank`` for the whole and blocks in the rest; all of it where they have no room."""
     most = bits_of_rank(out, width, rank, bits)
     own = min(max(1, rank // 2), out, width)
     left = most - bits_of_rank(out, width, own, bits)
     blocks = largest_grid(out, width, 1, bits, left)
     if blocks is None:
-        return Grid(out, width, rank=rank), None
-    return Grid(out, width, rank=own), blocks
+        return BlockPartition(out, width, rank=rank), None
+    return BlockPartition(out, width, rank=own), blocks

@@ -9,7 +9,7 @@ import torch
 
 from mpqbench.core.errors import BenchError, check_whole
 from mpqbench.quant.branch_settings import DEFAULT_RANK, BranchSettings, one_size
-from mpqbench.quant.factors import BlockFactors, Grid, project
+from mpqbench.quant.factors import BlockFactors, BlockPartition, project
 
 if TYPE_CHECKING:
     from mpqbench.contracts import BranchSize, LayerData
@@ -52,8 +52,8 @@ class LowRank(BranchSettings):
             name=layer.name,
         )
 
-    def _grid(self, out: int, width: int) -> Grid:
+    def _grid(self, out: int, width: int) -> BlockPartition:
         rank = self.rank or DEFAULT_RANK
         if self.ratio is not None:
             rank = max(1, round(self.ratio * min(out, width)))
-        return Grid(out, width, rank=rank)
+        return BlockPartition(out, width, rank=rank)

@@ -10,7 +10,7 @@ from torch import nn
 
 from mpqbench.contracts import BranchSize
 from mpqbench.core.errors import BenchError, check_whole
-from mpqbench.quant.affine import own_round_trip
+from mpqbench.quant.affine import fake_quantize_dynamic
 from mpqbench.quant.branch_settings import DEFAULT_RANK, BranchSettings, one_size
 from mpqbench.quant.factors import SCALE_BITS, bits_of_rank
 
@@ -33,7 +33,7 @@ class Entries(nn.Module):
         super().__init__()
         self.shape, self.size = shape, size
         if size.bits == 8:
-            values = own_round_trip(values, 8, symmetric=True)
+            values = fake_quantize_dynamic(values, 8, symmetric=True)
         self.values = nn.Parameter(values, requires_grad=False)
         self.register_buffer("places", places)
 

@@ -57,7 +57,7 @@ class Unbiased:
 
     def fit(self, step: CorrectionStep) -> FittedCorrection:
         """Raises Diverged where the error is not finite."""
-        waves = Waves(step.latents, self.bands)
+        waves = DCTBands(step.latents, self.bands)
         seen = _Seen.of(step, waves, self._lead(step))
         if not (seen.error.isfinite().all() and seen.fading.isfinite().all()):
             raise Diverged("the error of a step is not finite")
@@ -94,7 +94,7 @@ class _Seen:
     astray: torch.Tensor
 
     @classmethod
-    def of(cls, step: CorrectionStep, waves: Waves, lead: float) -> _Seen:
+    def of(cls, step: CorrectionStep, waves: DCTBands, lead: float) -> _Seen:
         """All of ``step``, of whose drift the share ``lead`` is led back."""
         scale, ratio = _scale(step.signal)
         truth, found = step.full, step.quantized
@@ -153,7 +153,7 @@ def _least_squares(
     return found.tolist(), (variance * inverse.diagonal()).sqrt().tolist()
 
 
-class Waves:
+class DCTBands:
     """Latents as coefficients of the orthonormal cosine transform (DCT-II) of each channel.
 
     ``bands`` (h, w) bool, one for each, cover every coefficient once.
@@ -188,7 +188,7 @@ class Linear:
     ``factors`` (3, c, h, w) and ``offset`` (c, h, w) are of coefficients.
     """
 
-    def __init__(self, waves: Waves, factors: torch.Tensor, offset: torch.Tensor) -> None:
+    def __init__(self, waves: DCTBands, factors: torch.Tensor, offset: torch.Tensor) -> None:
         self._waves, self._factors, self._offset = waves, factors, offset
         channels, height, width = offset.shape
         self.numbers = 3 * channels * len(waves.bands) + offset.numel()

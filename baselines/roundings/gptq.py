@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from mpqbench.core.errors import BenchError
-from mpqbench.quant.affine import Grid, dequantize, pack, quantize, weight_rows
+from mpqbench.quant.affine import QParams, dequantize, pack, quantize, weight_rows
 from mpqbench.quant.clipping import GRIDS, check_choice, chosen_grid
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def _normalised(moment: torch.Tensor, layer: str) -> torch.Tensor:
 
 
 def _better_rows(
-    integers: torch.Tensor, original: torch.Tensor, grid: Grid, moment: torch.Tensor
+    integers: torch.Tensor, original: torch.Tensor, grid: QParams, moment: torch.Tensor
 ) -> torch.Tensor:
     """Nearest rounding instead of ``integers`` in the rows where its error is smaller.
 
@@ -128,7 +128,7 @@ class _Columns:
     highest: tuple[torch.Tensor, ...]
 
     @classmethod
-    def of(cls, grid: Grid, order: torch.Tensor) -> _Columns:
+    def of(cls, grid: QParams, order: torch.Tensor) -> _Columns:
         scale = torch.as_tensor(grid.scale)[..., 0].T.contiguous()
         zero = torch.as_tensor(grid.zero)[..., 0].T
         group = (order // (len(order) // len(scale))).tolist()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mpqbench.tuning.loop import Curve
-    from mpqbench.tuning.student import Lessons, Student
+    from mpqbench.tuning.student import DistillationData, Student
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class NoTuning:
     trajectories = 0
     held_out = 0
 
-    def tune(self, student: Student, lessons: Lessons) -> Curve:
+    def tune(self, student: Student, lessons: DistillationData) -> Curve:
         """Nothing, and an empty curve."""
         from mpqbench.tuning.loop import Curve  # here: the loop is no part of what this does
 

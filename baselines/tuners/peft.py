@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from mpqbench.tuning.loop import Curve
-    from mpqbench.tuning.student import Lessons, Student
+    from mpqbench.tuning.student import DistillationData, Student
 
 ADAPTERS = ("branch", "lora", "both", "none")
 
@@ -59,7 +59,7 @@ class PEFT(Training):
         if self.adapter == "none" and not (self.scales or self.biases):
             raise BenchError("nothing to train: choose an adapter, scales or biases")
 
-    def tune(self, student: Student, lessons: Lessons) -> Curve:
+    def tune(self, student: Student, lessons: DistillationData) -> Curve:
         """Train in place. Raises Diverged where a loss is not finite."""
         branches = self._branches(student, lessons.seed)
         sources: dict[str, dict[str, nn.Module]] = {}

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from mpqbench.tuning.loop import Curve
-    from mpqbench.tuning.student import Lessons, Student
+    from mpqbench.tuning.student import DistillationData, Student
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class QAT(Training):
         super().__post_init__()
         check_positive(self, "rate", "scale_rate")
 
-    def tune(self, student: Student, lessons: Lessons) -> Curve:
+    def tune(self, student: Student, lessons: DistillationData) -> Curve:
         """Train in place. Raises Diverged where a loss is not finite."""
         sources: dict[str, dict[str, nn.Module]] = {}
         for path, layer in student.layers.items():

@@ -72,7 +72,7 @@ class EnvironmentalNoise:
             moved, quantized = form.source.transform.input(x.float()), form.source(x)
             mixed = torch.lerp(moved, quantized, self.noise)
             output = F.linear(mixed.to(weight.dtype), weight, form.bias)
-            return output + form.around(moved).to(output)
+            return output + form.branch_output(moved).to(output)
 
         return layer
 

@@ -16,7 +16,7 @@ from mpqbench.quant.branch_settings import (
 )
 from mpqbench.quant.factors import (
     BlockFactors,
-    Grid,
+    BlockPartition,
     bits_of_rank,
     check_grid,
     largest_grid,
@@ -87,7 +87,7 @@ class Monarch(BranchSettings):
         return project(target, before.grid, self.bits, **own, name=layer.name)
 
     def _order(
-        self, target: torch.Tensor, moment: torch.Tensor | None, grid: Grid
+        self, target: torch.Tensor, moment: torch.Tensor | None, grid: BlockPartition
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The permutation of the rows (out,) and columns (in,) of target."""
         rows, columns = _by_energy(target, moment)
@@ -95,13 +95,13 @@ class Monarch(BranchSettings):
             rows, columns = _dealt(rows, grid.rows), _dealt(columns, grid.columns)
         return rows, columns
 
-    def _grid(self, out: int, width: int) -> Grid:
+    def _grid(self, out: int, width: int) -> BlockPartition:
         permuted = self.permutation != "none"
         if self.grid is None:
             rank = self.like_rank or DEFAULT_RANK
             return _of_bytes(out, width, rank, self.block_rank, self.bits, permuted)
         rows, columns = self.grid
-        grid = Grid(out, width, rows, columns, self.block_rank, permuted)
+        grid = BlockPartition(out, width, rows, columns, self.block_rank, permuted)
         check_grid(grid)
         return grid
 
@@ -109,7 +109,7 @@ class Monarch(BranchSettings):
 @lru_cache(maxsize=1024)
 def _of_bytes(
     out: int, width: int, like_rank: int, block_rank: int, bits: int, permuted: bool
-) -> Grid:
+) -> BlockPartition:
     most = bits_of_rank(out, width, like_rank, bits)
     found = largest_grid(out, width, block_rank, bits, most, permuted)
     assert found is not None  # one block of block_rank <= like_rank always fits

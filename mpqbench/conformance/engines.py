@@ -13,7 +13,7 @@ from ..core.precision import Precision
 from ..dit.calibration import CalibrationSet
 from ..dit.chain import Layer
 from ..dit.groups import layer_groups
-from ..quant.build import Builder
+from ..quant.build import GroupQuantizer
 from ..quant.ranges import Clock
 from ..search.cells import Cell
 from ..search.engine import Distance, Engine
@@ -41,7 +41,7 @@ def tiny_engine(
     latents = torch.randn(inputs, 4, 8, 8, generator=generator)
     times = torch.arange(inputs) * (1000 // inputs)
     calibration = CalibrationSet(latents, times, torch.arange(inputs) % 4)
-    build = Builder(
+    build = GroupQuantizer(
         transform=UNTOUCHED,
         rounding=TO_NEAREST,
         weight_format=WeightFormat(),

@@ -13,8 +13,8 @@ from ..core.precision import Allocation, Precision
 from ..dit.groups import Group, layer_groups, uniform_allocation
 from ..dit.held_out import HeldOut
 from ..quant.apply import quantize_model
-from ..quant.factors import Grid, project
-from ..tuning.student import Lessons, Student
+from ..quant.factors import BlockPartition, project
+from ..tuning.student import DistillationData, Student
 from ..tuning.trajectories import Trajectories
 from .check import expect
 from .models import TO_NEAREST, UNTOUCHED, expect_cost, expect_plain, tiny_transformer
@@ -31,10 +31,10 @@ class _RankOne:
     needs_inputs = False
 
     def size(self, out_features: int, in_features: int) -> BranchSize:
-        return Grid(out_features, in_features).size(8)
+        return BlockPartition(out_features, in_features).size(8)
 
     def fit(self, target: torch.Tensor, layer: LayerData) -> FittedBranch:
-        return project(target, Grid(*target.shape), 8, name=layer.name)
+        return project(target, BlockPartition(*target.shape), 8, name=layer.name)
 
 
 @dataclass(frozen=True)
@@ -141,13 +141,15 @@ class Pupil:
             expect(not learns, f"{self.case}: it leaves {name or 'the network'} in training mode")
 
 
-def lessons_for(case: Case) -> Lessons:
+def lessons_for(case: Case) -> DistillationData:
     """Random inputs with what full precision makes of them; nothing is reported or saved."""
     teacher = lively_transformer()
-    return Lessons(rows(teacher, LEARNED, 1), rows(teacher, JUDGED, 2), seed=7, device="cpu")
+    return DistillationData(
+        rows(teacher, LEARNED, 1), rows(teacher, JUDGED, 2), seed=7, device="cpu"
+    )
 
 
-def held_out_error(pupil: Pupil, lessons: Lessons, batch: int = JUDGED) -> float:
+def held_out_error(pupil: Pupil, lessons: DistillationData, batch: int = JUDGED) -> float:
     """Mean squared error of the student on the held-out inputs, ``batch`` at a time.
 
     Sums of other lengths are rounded otherwise, and a number on the border of two steps of a

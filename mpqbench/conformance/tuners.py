@@ -18,7 +18,7 @@ from ..contracts import Tuner
 from ..core.errors import Diverged
 from ..tuning.checkpoint import Checkpoint
 from ..tuning.loop import Curve
-from ..tuning.student import Lessons
+from ..tuning.student import DistillationData
 from .check import Check, attempt, check_of, expect, own_generators_only, unmodified
 from .roundings import expect_range
 from .students import CASES, SAME, Case, Pupil, held_out_error, lessons_for
@@ -223,7 +223,7 @@ class TunerChecks:
             self._tunings[case.name] = self._tune(case, self.lessons)
         return self._tunings[case.name]
 
-    def _tune(self, case: Case, lessons: Lessons, stop_at: int = 0) -> Tuned:
+    def _tune(self, case: Case, lessons: DistillationData, stop_at: int = 0) -> Tuned:
         """A new student tuned; KeyboardInterrupt in step ``stop_at``, where it comes so far."""
         pupil = Pupil(case)
         with pupil.quantized:
@@ -235,7 +235,7 @@ class TunerChecks:
             batches = held_out_error(pupil, lessons, SHORT["batch"])
             return Tuned(pupil, curve, before, after, batches, pupil.state(), len(steps), left)
 
-    def _call(self, pupil: Pupil, lessons: Lessons) -> Curve:
+    def _call(self, pupil: Pupil, lessons: DistillationData) -> Curve:
         curve: Any = attempt(
             pupil.case, "tune", lambda: self.plugin.tune(pupil.student, lessons), TUNES
         )

@@ -35,7 +35,7 @@ from .tune import lessons_of, tune
 
 
 @dataclass
-class Findings:
+class PartialResult:
     """What a job has found so far; a job that ends early keeps what it has."""
 
     allocation: AllocationSummary | None = None
@@ -58,7 +58,7 @@ def run_job(
     A plugin may raise anything; that ends this job as ``failed`` and keeps its traceback in
     ``logs/``, while the suite goes on.
     """
-    started, found = datetime.now(UTC), Findings()
+    started, found = datetime.now(UTC), PartialResult()
     meter = Meter(job.device)
     status: Status = "done"
     reason = ""
@@ -82,7 +82,7 @@ def run_job(
 def unfinished(job: Job, mark: str, status: Status, reason: str) -> JobRecord:
     """The record of a job that was not run, so that its row is never missing."""
     now, meter = datetime.now(UTC), Meter(job.device)
-    return _record(job, mark, now, status, reason, Findings(), meter, None)
+    return _record(job, mark, now, status, reason, PartialResult(), meter, None)
 
 
 def _run(
@@ -91,7 +91,7 @@ def _run(
     store: RecordStore,
     reporter: Reporter,
     meter: Meter,
-    found: Findings,
+    found: PartialResult,
     fresh: bool,
 ) -> None:
     protocol, images = job.protocol, job.protocol.images
@@ -191,7 +191,7 @@ def _record(
     started: datetime,
     status: Status,
     reason: str,
-    found: Findings,
+    found: PartialResult,
     meter: Meter,
     resources: Resources | None,
 ) -> JobRecord:

@@ -19,7 +19,7 @@ Notes = Mapping[str, Sequence[Mapping[str, Sequence[Any]]]]
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """An allocation of all groups, what the search spent in forwards, its trace and its notes.
 
     ``borrowed`` are the seconds of what was found on disk, a table or the whole search: a search
@@ -52,7 +52,7 @@ class SearchStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def read(self, mark: str) -> Found | None:
+    def read(self, mark: str) -> SearchResult | None:
         """The search of ``mark``, or ``None``. Raises BenchError where a file is damaged."""
         folder = self.folder / mark
         if not (folder / "search.json").is_file():
@@ -69,9 +69,9 @@ class SearchStore:
             raise BenchError(
                 f"the search in {folder} is corrupt ({error}): delete it and run again"
             ) from None
-        return Found(allocation, spent, trace, notes, seconds)
+        return SearchResult(allocation, spent, trace, notes, seconds)
 
-    def write(self, mark: str, found: Found, seconds: float) -> None:
+    def write(self, mark: str, found: SearchResult, seconds: float) -> None:
         """Keeps ``found``, which took ``seconds``; what is written last says that it is whole."""
         folder = self.folder / mark
         found.trace.write(folder / "trace.parquet")

@@ -19,7 +19,7 @@ from ..dit.loading import DiTModel, skeleton
 from ..dit.sampling import Sampler, image_seed
 from ..quant.apply import TRAINED_STEPS
 from ..quant.branch import branch_operators, share_of
-from ..quant.build import Builder
+from ..quant.build import GroupQuantizer
 from ..quant.ranges import Clock
 from ..search import race
 from ..search.budget_costs import choices_by_group, choices_within, measures, parse_choices
@@ -32,7 +32,7 @@ from ..search.scoring import JointScorer
 from ..search.setup import build_engine
 from ..search.trace import Trace
 from .resources import Resources
-from .search_result import Found
+from .search_result import SearchResult
 from .stages import Calibration
 
 
@@ -45,7 +45,7 @@ def find_allocation(
     reporter: Reporter,
     *,
     fresh: bool = False,
-) -> Found:
+) -> SearchResult:
     """The searcher's allocation of the searchable groups, the recipe's policy for the others.
 
     Scores come from the calibration inputs; the record's quality is measured on others. A search
@@ -53,7 +53,7 @@ def find_allocation(
     where the searcher breaks its contract.
     """
     if job.budget.is_unbounded:
-        return Found(Allocation({group.name: FULL for group in groups}), 0.0, Trace(0))
+        return SearchResult(Allocation({group.name: FULL for group in groups}), 0.0, Trace(0))
     store, mark = resources.searches(), _search_mark(job, model, resources)
     before = None if fresh else store.read(mark)
     if before is not None:
@@ -73,7 +73,7 @@ def _search(
     calibration: Calibration,
     resources: Resources,
     reporter: Reporter,
-) -> Found:
+) -> SearchResult:
     problem, scorer = search_problem(job, model, groups, calibration, resources, reporter)
     searcher = resources.registry.create("searcher", job.recipe.searcher)
     try:
@@ -84,7 +84,7 @@ def _search(
     problem.trace.delay(scorer.borrowed)
     fixed = Precision.parse(job.recipe.adaln)
     whole = Allocation({g.name: found.get(g.name, fixed) for g in groups})
-    return Found(whole, problem.spent, problem.trace, problem.notes, scorer.borrowed)
+    return SearchResult(whole, problem.spent, problem.trace, problem.notes, scorer.borrowed)
 
 
 def _branches(
@@ -221,7 +221,7 @@ def _engine(
         return environment.layer(cell, job.budget.precision, inputs, seed)
 
     fmt = recipe.activation_format
-    build = Builder(
+    build = GroupQuantizer(
         create("transform", recipe.transform),
         create("rounding", recipe.rounding),
         recipe.weight_format,

@@ -12,7 +12,7 @@ from ..quant.apply import QuantizedModel
 from ..records.store import RecordStore
 from ..tuning.checkpoint import Checkpoint
 from ..tuning.loop import Curve
-from ..tuning.student import Lessons, Student, record_lessons
+from ..tuning.student import DistillationData, Student, record_lessons
 from .resources import Resources
 
 
@@ -24,7 +24,7 @@ def lessons_of(
     mark: str,
     reporter: Reporter,
     fresh: bool,
-) -> Lessons | None:
+) -> DistillationData | None:
     """What the recipe's tuner asks for; ``None`` where it asks for nothing.
 
     The model must be in full precision. Training resumes from ``tuning/JOB.pt`` where that is of
@@ -49,7 +49,7 @@ def tune(
     job: Job,
     quantized: QuantizedModel,
     groups: Sequence[Group],
-    lessons: Lessons,
+    lessons: DistillationData,
     resources: Resources,
 ) -> Curve:
     """Trains the model that is in ``quantized``, in place. Raises Diverged."""

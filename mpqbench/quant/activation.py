@@ -10,7 +10,7 @@ import torch
 
 from ..core.errors import BenchError, Diverged
 from ..core.formats import ActivationFormat
-from .affine import Grid, fake_quantize, grid_from_range, own_round_trip
+from .affine import QParams, fake_quantize, fake_quantize_dynamic, grid_from_range
 from .ranges import Clock
 
 
@@ -25,7 +25,7 @@ class ActivationQuantizer:
 
     bits: int
     fmt: ActivationFormat
-    grids: tuple[Grid, ...] = ()
+    grids: tuple[QParams, ...] = ()
     clock: Clock | None = None
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
@@ -34,18 +34,18 @@ class ActivationQuantizer:
         if self.grids:
             return fake_quantize(x, self._grid_of_its_time(x))
         if self.fmt.group is None:
-            return own_round_trip(x, self.bits, self.fmt.symmetric)
+            return fake_quantize_dynamic(x, self.bits, self.fmt.symmetric)
         blocks = x.unflatten(-1, (-1, self.fmt.group))
-        return own_round_trip(blocks, self.bits, self.fmt.symmetric).flatten(-2)
+        return fake_quantize_dynamic(blocks, self.bits, self.fmt.symmetric).flatten(-2)
 
-    def _grid_of_its_time(self, x: torch.Tensor) -> Grid:
+    def _grid_of_its_time(self, x: torch.Tensor) -> QParams:
         if self.clock is None:
             raise BenchError(f"{len(self.grids)} time-grouped grids need a clock")
         scale, zero = (
             self.clock.pick(torch.tensor([getattr(grid, part) for grid in self.grids]), x)
             for part in ("scale", "zero")
         )
-        return Grid(scale, zero, self.bits, self.fmt.symmetric)
+        return QParams(scale, zero, self.bits, self.fmt.symmetric)
 
 
 def static_quantizer(
@@ -63,7 +63,7 @@ def static_quantizer(
     return ActivationQuantizer(bits, fmt, grids, clock)
 
 
-def static_grid(layer: str, low: float, high: float, bits: int, symmetric: bool) -> Grid:
+def static_grid(layer: str, low: float, high: float, bits: int, symmetric: bool) -> QParams:
     """The grid of a calibrated range, held as plain floats so that moving a model keeps it exact.
 
     Raises Diverged for a range that is not finite and BenchError for one that is reversed.
@@ -74,4 +74,4 @@ def static_grid(layer: str, low: float, high: float, bits: int, symmetric: bool)
         raise BenchError(f"layer {layer}: its input range [{low}, {high}] is reversed")
     ends = torch.tensor([low, high], dtype=torch.float32)
     grid = grid_from_range(ends[0], ends[1], bits, symmetric)
-    return Grid(float(grid.scale), float(grid.zero), bits, symmetric)
+    return QParams(float(grid.scale), float(grid.zero), bits, symmetric)

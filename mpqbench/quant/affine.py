@@ -19,7 +19,7 @@ from ..core.precision import HIGHEST, LOWEST
 
 
 @dataclass(frozen=True)
-class Grid:
+class QParams:
     """The 2^bits numbers ``scale * (q - zero)``.
 
     ``scale`` and ``zero`` are floats or tensors that broadcast against what is quantized; ``zero``
@@ -42,7 +42,7 @@ class Grid:
         return self.lowest + 2**self.bits - 1
 
 
-def grid_from_range(low: torch.Tensor, high: torch.Tensor, bits: int, symmetric: bool) -> Grid:
+def grid_from_range(low: torch.Tensor, high: torch.Tensor, bits: int, symmetric: bool) -> QParams:
     """The grid of ranges ``[low, high]``, two float tensors of one shape.
 
     The range is widened to include zero, so that zero stays exact and ``z`` fits in ``bits`` bits.
@@ -64,7 +64,7 @@ def grid_from_range(low: torch.Tensor, high: torch.Tensor, bits: int, symmetric:
         scale = scale.clamp_(min=info.tiny)
         zero = (-low / scale).round_().clamp_(0, largest)
     limit = info.max / largest * (1 - info.eps)
-    return Grid(torch.where(scale.isinf(), scale, scale.clamp(max=limit)), zero, bits, symmetric)
+    return QParams(torch.where(scale.isinf(), scale, scale.clamp(max=limit)), zero, bits, symmetric)
 
 
 def range_of(blocks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -73,7 +73,7 @@ def range_of(blocks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return blocks.amin(-1, keepdim=True), blocks.amax(-1, keepdim=True)
 
 
-def quantize(x: torch.Tensor, grid: Grid) -> torch.Tensor:
+def quantize(x: torch.Tensor, grid: QParams) -> torch.Tensor:
     """Integers of ``x`` on ``grid``, as floats of x's type so that NaN stays NaN.
 
     Values outside the range saturate, infinity included.
@@ -84,12 +84,12 @@ def quantize(x: torch.Tensor, grid: Grid) -> torch.Tensor:
     return integers.clamp_(grid.lowest, grid.highest)
 
 
-def dequantize(integers: torch.Tensor, grid: Grid) -> torch.Tensor:
+def dequantize(integers: torch.Tensor, grid: QParams) -> torch.Tensor:
     """Values of integers (in a float type) on ``grid``."""
     return (integers - grid.zero) * grid.scale
 
 
-def round_trip(x: torch.Tensor, grid: Grid) -> torch.Tensor:
+def round_trip(x: torch.Tensor, grid: QParams) -> torch.Tensor:
     """``dequantize(quantize(x))`` in one buffer; values outside the range saturate."""
     values = quantize(x, grid)
     if not grid.symmetric:
@@ -97,7 +97,7 @@ def round_trip(x: torch.Tensor, grid: Grid) -> torch.Tensor:
     return values.mul_(grid.scale)
 
 
-def own_round_trip(x: torch.Tensor, bits: int, symmetric: bool) -> torch.Tensor:
+def fake_quantize_dynamic(x: torch.Tensor, bits: int, symmetric: bool) -> torch.Tensor:
     """``x`` on the grid of its own range over the last axis: what ``round_trip`` gives, faster.
 
     No value is below the range it was measured on, and ``round`` is odd, so ``round(x / s) >= -z``
@@ -111,7 +111,7 @@ def own_round_trip(x: torch.Tensor, bits: int, symmetric: bool) -> torch.Tensor:
     return values.mul_(grid.scale)
 
 
-def fake_quantize(x: torch.Tensor, grid: Grid) -> torch.Tensor:
+def fake_quantize(x: torch.Tensor, grid: QParams) -> torch.Tensor:
     """``x`` on any ``grid``, same shape; NaN and infinity give NaN instead of saturating."""
     return round_trip(x, grid).add_(x, alpha=0)  # 0 x is NaN where x is not finite
 
@@ -177,12 +177,12 @@ def weight_rows(weight: torch.Tensor, fmt: WeightFormat, layer: str) -> torch.Te
     return weight.unsqueeze(1) if fmt.granularity == "tensor" else blocks
 
 
-def minmax_grid(weight: torch.Tensor, fmt: WeightFormat, bits: int, layer: str) -> Grid:
+def minmax_grid(weight: torch.Tensor, fmt: WeightFormat, bits: int, layer: str) -> QParams:
     """The min-max grids of weight (out, in), scale and zero (out or 1, groups, 1)."""
     return grid_from_range(*range_of(weight_blocks(weight, fmt, layer)), bits, fmt.symmetric)
 
 
-def pack(integers: torch.Tensor, grid: Grid) -> QuantizedWeight:
+def pack(integers: torch.Tensor, grid: QParams) -> QuantizedWeight:
     """Integers (out, groups, columns) in a float type, on the grids of ``weight_rows``.
 
     NaN becomes 0: the scale of a non-finite weight carries it.

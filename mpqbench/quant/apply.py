@@ -20,7 +20,7 @@ from ..cost.storage import GridBytes
 from ..dit.groups import Group, check_allocation
 from .attention import QuantizedAttention
 from .block import BlockInputs, round_together
-from .build import Builder, Prepared, Rounded
+from .build import GroupQuantizer, Prepared, Rounded
 from .linear import QuantizedLinear
 from .ranges import Clock, StepRanges
 
@@ -145,7 +145,7 @@ def quantize_model(
     clock = Clock(activation_format.time_groups, TRAINED_STEPS)
     formats = (weight_format, activation_format)
     ranges = static_ranges or {}
-    build = Builder(transform, rounding, *formats, layer_data, ranges, clock, branch)
+    build = GroupQuantizer(transform, rounding, *formats, layer_data, ranges, clock, branch)
     attention = None if attention_bits is None else QuantizedAttention(attention_bits)
     layers: dict[str, QuantizedLinear] = {}
     storage: dict[str, GridBytes] = {}
@@ -185,7 +185,7 @@ def _units(groups: Sequence[Group], rounding: Rounding) -> Iterator[list[Group]]
 
 
 def _rounded(
-    build: Builder,
+    build: GroupQuantizer,
     transformer: nn.Module,
     unit: Sequence[Group],
     layers: Sequence[Prepared],

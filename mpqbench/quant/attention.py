@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ..core.errors import BenchError
-from .affine import own_round_trip
+from .affine import fake_quantize_dynamic
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class QuantizedAttention:
 
     def _rounded(self, x: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():  # the quantizer works in place
-            values = own_round_trip(x, self.bits, symmetric=False)
+            values = fake_quantize_dynamic(x, self.bits, symmetric=False)
         if torch.is_grad_enabled() and x.requires_grad:
             return x + (values - x).detach()
         return values

@@ -12,7 +12,7 @@ from ..core.errors import BenchError
 from ..cost.count import Operator
 from ..cost.storage import packed_bytes
 from ..dit.groups import Group, linear_layer
-from .affine import own_round_trip
+from .affine import fake_quantize_dynamic
 from .residual import alternate
 
 INITS = ("weight", "residual")
@@ -137,7 +137,7 @@ def operand(x: torch.Tensor, bits: int) -> torch.Tensor:
     if bits != 8:
         return x
     with torch.no_grad():
-        values = own_round_trip(x, bits, symmetric=False)
+        values = fake_quantize_dynamic(x, bits, symmetric=False)
     return x + (values - x).detach() if torch.is_grad_enabled() and x.requires_grad else values
 
 

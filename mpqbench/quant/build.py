@@ -67,7 +67,7 @@ class Rounded:
 
 
 @dataclass(frozen=True)
-class Builder:
+class GroupQuantizer:
     """Prepares, rounds and finishes layers under one recipe.
 
     ``clock`` is set where grids follow time.

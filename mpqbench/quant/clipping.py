@@ -15,7 +15,7 @@ from ..contracts import QuantizedWeight
 from ..core.errors import BenchError
 from ..core.formats import WeightFormat
 from .affine import (
-    Grid,
+    QParams,
     grid_from_range,
     minmax_grid,
     pack,
@@ -76,7 +76,7 @@ def best_grid(
     layer: str,
     ranges: Iterable[Range],
     measure: Measure,
-) -> Grid:
+) -> QParams:
     """The grid of least error for every block of weight (out, in), float32.
 
     Candidates are the min-max range, then ``ranges``; the first of equals wins. In a symmetric
@@ -101,10 +101,12 @@ def best_grid(
         least = torch.where(better, error, least)
         scale = torch.where(better, torch.as_tensor(grid.scale), scale)
         zero = torch.where(better, torch.as_tensor(grid.zero), zero)
-    return Grid(scale, zero, bits, fmt.symmetric)
+    return QParams(scale, zero, bits, fmt.symmetric)
 
 
-def _errors(rows: torch.Tensor, grid: Grid, size: torch.Tensor, measure: Measure) -> torch.Tensor:
+def _errors(
+    rows: torch.Tensor, grid: QParams, size: torch.Tensor, measure: Measure
+) -> torch.Tensor:
     """Error of each grid: (out, groups, 1), or (1, 1, 1) where all rows share one."""
     scale, zero = torch.as_tensor(grid.scale), torch.as_tensor(grid.zero)
     chunk = _CHUNK_ON_CPU if rows.device.type == "cpu" else _CHUNK
@@ -113,13 +115,15 @@ def _errors(rows: torch.Tensor, grid: Grid, size: torch.Tensor, measure: Measure
     for start in range(0, rows.shape[0], count):
         own = slice(start, start + count) if scale.shape[0] > 1 else slice(None)
         part = rows[start : start + count]
-        values = round_trip(part, Grid(scale[own], zero[own], grid.bits, grid.symmetric))
+        values = round_trip(part, QParams(scale[own], zero[own], grid.bits, grid.symmetric))
         errors.append(measure(values.sub_(part).div_(size[own])))
     error = torch.cat(errors)
     return error if scale.shape[0] > 1 else error.sum(0, keepdim=True)
 
 
-def chosen_grid(weight: torch.Tensor, fmt: WeightFormat, bits: int, layer: str, kind: str) -> Grid:
+def chosen_grid(
+    weight: torch.Tensor, fmt: WeightFormat, bits: int, layer: str, kind: str
+) -> QParams:
     """The min-max grids of weight (out, in), or with ``kind`` "mse" those of least weight error.
 
     Raises BenchError as ``weight_blocks`` does.
@@ -131,7 +135,9 @@ def chosen_grid(weight: torch.Tensor, fmt: WeightFormat, bits: int, layer: str, 
     return best_grid(weight, fmt, bits, layer, ranges, weight_error())
 
 
-def nearest_on(weight: torch.Tensor, grid: Grid, fmt: WeightFormat, layer: str) -> QuantizedWeight:
+def nearest_on(
+    weight: torch.Tensor, grid: QParams, fmt: WeightFormat, layer: str
+) -> QuantizedWeight:
     """Weight (out, in) to the nearest numbers of ``grid``, halves to even."""
     return pack(quantize(weight_rows(weight, fmt, layer), grid), grid)
 

@@ -17,7 +17,7 @@ from torch import nn
 
 from ..contracts import BranchSize
 from ..core.errors import BenchError
-from .affine import divisors, own_round_trip
+from .affine import divisors, fake_quantize_dynamic
 from .branch import operand
 
 SCALE_BITS = 16
@@ -27,7 +27,7 @@ _JITTERS = (1e-6, 1e-5, 1e-4, 1e-3)
 
 
 @dataclass(frozen=True)
-class Grid:
+class BlockPartition:
     """l x k blocks of rank ``rank`` of a matrix (out, in); ``permuted`` rows and columns are kept.
 
     The rank is cut to the sides of a block. One row or column of blocks needs no permutation.
@@ -62,19 +62,19 @@ class Grid:
 
 def bits_of_rank(out: int, width: int, rank: int, bits: int) -> int:
     """What a low-rank branch of ``rank`` stores at ``bits``: the measure of ``like_rank``."""
-    return Grid(out, width, rank=rank).size(bits).stored_bits
+    return BlockPartition(out, width, rank=rank).size(bits).stored_bits
 
 
-def grids(out: int, width: int, rank: int, permuted: bool) -> Iterator[Grid]:
+def grids(out: int, width: int, rank: int, permuted: bool) -> Iterator[BlockPartition]:
     """Every grid of divisors."""
     for rows in divisors(out):
         for columns in divisors(width):
-            yield Grid(out, width, rows, columns, rank, permuted)
+            yield BlockPartition(out, width, rows, columns, rank, permuted)
 
 
 def largest_grid(
     out: int, width: int, rank: int, bits: int, most: int, permuted: bool = False
-) -> Grid | None:
+) -> BlockPartition | None:
     """The grid of most rank-one terms that stores at most ``most`` bits, the squarest if several.
 
     ``None`` where not even one block fits.
@@ -83,12 +83,12 @@ def largest_grid(
     return max(fitting, key=_rank_of_grid, default=None)
 
 
-def _rank_of_grid(grid: Grid) -> tuple[int, float]:
+def _rank_of_grid(grid: BlockPartition) -> tuple[int, float]:
     s, p = grid.block
     return grid.kept * grid.rows * grid.columns, -abs(math.log(s / p))
 
 
-def check_grid(grid: Grid) -> None:
+def check_grid(grid: BlockPartition) -> None:
     """Raises BenchError where the blocks of ``grid`` do not divide the matrix."""
     for side, parts, name in ((grid.out, grid.rows, "rows"), (grid.width, grid.columns, "columns")):
         if parts < 1 or side % parts:
@@ -116,7 +116,7 @@ class BlockFactors(nn.Module):
         self,
         left: torch.Tensor,
         right: torch.Tensor,
-        grid: Grid,
+        grid: BlockPartition,
         bits: int,
         order: tuple[torch.Tensor, torch.Tensor] | None = None,
     ) -> None:
@@ -130,7 +130,7 @@ class BlockFactors(nn.Module):
         for name, factor in own.items():
             terms = factor.flatten(0, 1).contiguous()
             if bits == 8:
-                terms = own_round_trip(terms.flatten(1), 8, symmetric=True).view(terms.shape)
+                terms = fake_quantize_dynamic(terms.flatten(1), 8, symmetric=True).view(terms.shape)
             self.register_parameter(name, nn.Parameter(terms, requires_grad=False))
         rows, columns = order or (None, None)
         apart = (grid.rows > 1, grid.columns > 1)
@@ -177,7 +177,7 @@ class BlockFactors(nn.Module):
 
 def project(
     target: torch.Tensor,
-    grid: Grid,
+    grid: BlockPartition,
     bits: int,
     *,
     moment: torch.Tensor | None = None,

@@ -14,7 +14,7 @@ import torch
 
 from ..contracts import BlockData, QuantizedWeight
 from ..core.formats import WeightFormat
-from .affine import Grid, pack, quantize, weight_rows
+from .affine import QParams, pack, quantize, weight_rows
 
 ZETA, GAMMA = 1.1, -0.1
 BETA_FIRST, BETA_LAST, WARMUP = 20.0, 2.0, 0.2
@@ -52,7 +52,7 @@ class UpDown:
     the integers of nearest rounding.
     """
 
-    grid: Grid
+    grid: QParams
     shape: tuple[int, ...]  # of ``weight_rows``
     weight: torch.Tensor
     lower: torch.Tensor
@@ -62,7 +62,7 @@ class UpDown:
     nearest: torch.Tensor
 
     @classmethod
-    def of(cls, weight: torch.Tensor, grid: Grid, fmt: WeightFormat, layer: str) -> UpDown:
+    def of(cls, weight: torch.Tensor, grid: QParams, fmt: WeightFormat, layer: str) -> UpDown:
         rows = weight_rows(weight, fmt, layer)
         floor = (rows / grid.scale).floor_()
         fraction = (rows / grid.scale).sub_(floor)

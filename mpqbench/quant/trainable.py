@@ -1,7 +1,7 @@
 """What a tuner trains in a quantized layer: its scales, its weights, its bias, a low-rank branch.
 
-A source makes a layer's tensor anew in every forward; ``Remade`` puts sources into a layer and
-takes them out again, leaving plain buffers. All parameters are float32, whatever the model's type.
+A source makes a layer's tensor anew in every forward; ``ParametrizedLayer`` puts sources into a
+layer and takes them out again, leaving plain buffers. All parameters are float32, whatever the model's type.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import torch
 from torch import nn
 
 from ..contracts import QuantizedWeight
-from .affine import own_round_trip
-from .factors import BlockFactors, Grid
+from .affine import fake_quantize_dynamic
+from .factors import BlockFactors, BlockPartition
 from .linear import QuantizedLinear
 from .lsq import fake_quantize_lsq, scale_gradient, step_factor
 
@@ -128,7 +128,7 @@ class OnEightBits(Free):
         values = super().forward()
         with torch.no_grad():
             rows = values.flatten(1) if values.ndim > 1 else values
-            rounded = own_round_trip(rows, 8, symmetric=True).view_as(values)
+            rounded = fake_quantize_dynamic(rows, 8, symmetric=True).view_as(values)
         return values + (rounded - values).detach()
 
 
@@ -150,7 +150,7 @@ def low_rank_adapter(layer: QuantizedLinear, rank: int, seed: int) -> BlockFacto
     A (rank, in) has independent normal numbers of variance 1 / in, drawn from ``seed``.
     """
     generator = torch.Generator().manual_seed(seed)
-    grid = Grid(layer.out_features, layer.in_features, rank=rank)
+    grid = BlockPartition(layer.out_features, layer.in_features, rank=rank)
     right = torch.randn(1, grid.kept, grid.width, generator=generator) / math.sqrt(grid.width)
     left = torch.zeros(1, grid.out, grid.kept)
     return BlockFactors(left, right, grid, bits=16).to(layer.weight.device)
@@ -163,7 +163,7 @@ def integer_range(rounded: QuantizedWeight) -> tuple[int, int]:
     return (-half, half - 1) if signed else (0, 2 * half - 1)
 
 
-class Remade:
+class ParametrizedLayer:
     """While inside, tensors of ``module`` are made by ``sources`` when it runs, and dropped after.
 
     ``sources`` are by the name of a parameter or buffer. So no float weight outlives a forward, and

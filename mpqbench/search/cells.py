@@ -15,7 +15,7 @@ from ..core.formats import WeightFormat
 from ..core.precision import Precision
 from ..dit.groups import Group, linear_layer
 from ..quant.branch import applied
-from ..quant.build import Builder, Prepared
+from ..quant.build import GroupQuantizer, Prepared
 from ..quant.linear import QuantizedInput
 
 
@@ -41,38 +41,38 @@ class Cell:
     Branches are part of what is rounded once.
     """
 
-    def __init__(self, model: Any, group: Group, build: Builder) -> None:
+    def __init__(self, model: Any, group: Group, build: GroupQuantizer) -> None:
         self.model, self.group, self.build = model, group, build
         self.name = group.name
         layers = [linear_layer(model, path) for path in group.layers]
         self.weight = torch.cat([layer.weight.detach() for layer in layers])
         biases = [layer.bias.detach() for layer in layers if layer.bias is not None]
         self.bias = torch.cat(biases) if biases else None
-        self._forms: dict[Precision, Form] = {}
+        self._forms: dict[Precision, QuantizedGroup] = {}
         self._rounded: dict[tuple[int | None, bool, WeightFormat], list[Weights]] = {}
 
     def full(self, x: torch.Tensor) -> torch.Tensor:
         """The layers as they are: input (n, tokens, in) to output (n, tokens, out of all)."""
         return F.linear(x, self.weight, self.bias)
 
-    def at(self, precision: Precision) -> Form:
+    def at(self, precision: Precision) -> QuantizedGroup:
         """The layers at ``precision``. Raises as ``quantize_model`` does."""
         if precision not in self._forms:
             with torch.no_grad():
                 self._forms[precision] = self._form(precision)
         return self._forms[precision]
 
-    def _form(self, precision: Precision) -> Form:
+    def _form(self, precision: Precision) -> QuantizedGroup:
         prepared = self.build.prepare(self.model, self.group, precision)
         moved = torch.cat([layer.weight for layer in prepared])
         key = (precision.weight, precision.branched, prepared[0].data.weight_format)
         known = self._rounded.setdefault(key, [])
         for weights in known:
             if torch.equal(weights.moved, moved):
-                return Form(prepared[0].source, weights, self.bias)  # one copy for all
+                return QuantizedGroup(prepared[0].source, weights, self.bias)  # one copy for all
         weights = self._weights(prepared, moved, precision)
         known.append(weights)
-        return Form(prepared[0].source, weights, self.bias)
+        return QuantizedGroup(prepared[0].source, weights, self.bias)
 
     def _weights(
         self, prepared: Sequence[Prepared], moved: torch.Tensor, precision: Precision
@@ -97,7 +97,7 @@ class Cell:
         return Weights(moved, basis, weight.to(self.weight.dtype), branches)
 
 
-class Form:
+class QuantizedGroup:
     """A group at one precision: ``weight`` is rounded, ``basis`` the same weight before rounding.
 
     Both (out, in) in the basis of ``source``, which quantizes the input. With branches, ``basis``
@@ -114,9 +114,9 @@ class Form:
         """Input (n, tokens, in) to output (n, tokens, out of all)."""
         quantized, moved = self.source.pair(x)
         output = F.linear(quantized.to(self.weight.dtype), self.weight, self.bias)
-        return output + self.around(moved).to(output) if self._branches else output
+        return output + self.branch_output(moved).to(output) if self._branches else output
 
-    def around(self, moved: torch.Tensor) -> torch.Tensor:
+    def branch_output(self, moved: torch.Tensor) -> torch.Tensor:
         """What the branches make of the moved input (..., in): (..., out of all)."""
         given = moved.new_zeros(*moved.shape[:-1], len(self.weight))
         for first, branch in self._branches:
@@ -125,6 +125,6 @@ class Form:
         return given
 
 
-def cells_of(model: Any, groups: Sequence[Group], build: Builder) -> Mapping[str, Cell]:
+def cells_of(model: Any, groups: Sequence[Group], build: GroupQuantizer) -> Mapping[str, Cell]:
     """A cell for every searchable group, in network order."""
     return {group.name: Cell(model, group, build) for group in groups if group.searchable}

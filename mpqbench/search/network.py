@@ -11,7 +11,7 @@ import torch
 from ..contracts import Sensitivity
 from ..core.precision import Precision
 from ..dit.chain import State
-from .cells import Cell, Form
+from .cells import Cell, QuantizedGroup
 from .engine import Batch, Engine
 
 
@@ -35,13 +35,13 @@ class CountedGroup:
 class CountedForm:
     """A group at one precision; implements ``contracts.GroupForm``."""
 
-    def __init__(self, form: Form, count: Callable[[int], None]) -> None:
+    def __init__(self, form: QuantizedGroup, count: Callable[[int], None]) -> None:
         self._form, self._count = form, count
         self.weight, self.basis = form.weight, form.basis
         self.bias, self.source = form.bias, form.source
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        """As ``Form``."""
+        """As ``QuantizedGroup``."""
         self._count(len(x))
         return self._form(x)
 

@@ -3,7 +3,7 @@
 Every rule takes costs (n,) above zero and scores (n,), both better when lower, and gives the
 indices of the points kept, in ascending order of cost: ``min(keep, n)`` of them, so everything
 where there is room for everything. Each prefers points that no other beats in both; where these are
-too few, the best of the beaten follow, because a sum of two halves may still be better with one.
+too few, the best of the dominated follow, because a sum of two halves may still be better with one.
 The rules are our choice: TreeQ (arXiv 2512.06353) shows that a front is thinned and not how.
 """
 

@@ -9,7 +9,7 @@ FEWEST = 8  # inputs before anything is decided: below, a t interval says little
 BATCH = 16  # inputs between two decisions; our choice: see benchmarks/README.md
 
 
-def beaten(errors: np.ndarray, costs: np.ndarray, level: float) -> np.ndarray:
+def dominated(errors: np.ndarray, costs: np.ndarray, level: float) -> np.ndarray:
     """Which of n candidates are dominated for sure: (n,) bool.
 
     errors: (n, inputs) of the same inputs for all, so that differences are paired; costs: (n,).

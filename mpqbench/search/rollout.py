@@ -22,7 +22,7 @@ from ..dit.groups import Group
 from ..dit.sampling import image_seed
 from ..dit.schedule import Schedule
 from ..quant.apply import QuantizedModel
-from ..quant.build import Builder
+from ..quant.build import GroupQuantizer
 from ..quant.ranges import Clock
 from .engine import Batch, Distance, Engine, Partial
 
@@ -227,7 +227,7 @@ def _path(
     steps: int,
     groups: Sequence[Group],
     adaln: Precision,
-    build: Builder,
+    build: GroupQuantizer,
 ) -> Path:
     transformer, device = engine.chain.transformer, batch.latents.device
     start, last = stepper.positions(batch.times), len(stepper.schedule.model_times)
@@ -248,7 +248,7 @@ def _path(
 
 
 def _adaln_at(
-    transformer: Any, groups: Sequence[Group], precision: Precision, build: Builder
+    transformer: Any, groups: Sequence[Group], precision: Precision, build: GroupQuantizer
 ) -> QuantizedModel:
     """The transformer with its adaLN layers at ``precision`` and no other one changed."""
     layers = {}

@@ -13,7 +13,7 @@ from ..core.errors import BenchError
 from ..core.precision import Precision
 from .engine import Engine, Partial
 from .network import FullPrecision
-from .race import beaten
+from .race import dominated
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class JointScorer:
             new[running] = found
             errors = np.concatenate([errors, new], axis=1)
             if number + 1 < len(self.engine.batches):
-                pools = [own[~beaten(errors[own], costs[own], level)] for own in pools]
+                pools = [own[~dominated(errors[own], costs[own], level)] for own in pools]
         scores = errors.mean(1)
         for whole, stayed in zip(_of_same_groups(allocations), pools, strict=True):
             for left in np.setdiff1d(whole, stayed):

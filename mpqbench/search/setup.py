@@ -19,7 +19,7 @@ from ..dit.groups import Group
 from ..dit.loading import skeleton
 from ..quant.apply import quantize_model
 from ..quant.attention import QuantizedAttention
-from ..quant.build import Builder
+from ..quant.build import GroupQuantizer
 from .cells import Cell, cells_of
 from .engine import Batch, Distance, Engine
 
@@ -37,7 +37,7 @@ def clean(cell: Cell, inputs: int, batch: int) -> Layer:
 def build_engine(
     transformer: Any,
     groups: Sequence[Group],
-    build: Builder,
+    build: GroupQuantizer,
     calibration: CalibrationSet,
     *,
     adaln: Precision = FULL,
@@ -78,7 +78,7 @@ def _batches(
     transformer: Any,
     groups: Sequence[Group],
     calibration: CalibrationSet,
-    settings: tuple[Chain, Builder, Precision, list[Cell], Outside],
+    settings: tuple[Chain, GroupQuantizer, Precision, list[Cell], Outside],
     size: int,
     device: str,
 ) -> list[Batch]:

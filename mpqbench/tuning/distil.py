@@ -12,15 +12,17 @@ import torch
 from torch import nn
 
 from ..core.errors import BenchError
-from ..quant.trainable import GRID_PARAMETERS, Remade, branch_sources
+from ..quant.trainable import GRID_PARAMETERS, ParametrizedLayer, branch_sources
 from .loop import Curve, Rated, train
 from .settings import Training
-from .student import Lessons, Student
+from .student import DistillationData, Student
 from .trajectories import Trajectories
 from .weighting import balanced, min_snr, uniform
 
 
-def distil(training: Training, student: Student, lessons: Lessons, trained: Rated) -> Curve:
+def distil(
+    training: Training, student: Student, lessons: DistillationData, trained: Rated
+) -> Curve:
     """Train ``trained``, parameters of the student by name with their rates.
 
     An error is the difference, times the root of its weight, in the output channels that the
@@ -45,14 +47,14 @@ def distil(training: Training, student: Student, lessons: Lessons, trained: Rate
         return float(torch.cat([summed(errors[p.flatten()], training.span) for p in parts]).mean())
 
     runs = lessons.held_out.spans(training.span)
-    with student.school(training.checkpointing):
+    with student.training_mode(training.checkpointing):
         return train(
             training, trained, loss_at, held_out_loss, lessons.checkpoint, lessons.reporter
         )
 
 
 def _weighting(
-    training: Training, student: Student, lessons: Lessons
+    training: Training, student: Student, lessons: DistillationData
 ) -> Callable[[Trajectories], torch.Tensor]:
     """Weights (n,) of rows. A function of the untuned student: the same when training resumes."""
     if training.weighting == "min-snr":
@@ -94,7 +96,7 @@ def _all_errors(transformer: Any, rows: Trajectories, batch: int, device: str) -
 def retrain(
     training: Training,
     student: Student,
-    lessons: Lessons,
+    lessons: DistillationData,
     sources: Mapping[str, Mapping[str, Any]],
     branches: Mapping[str, Any],
     rate: float,
@@ -115,7 +117,7 @@ def retrain(
     trained: dict[str, tuple[nn.Parameter, float]] = {}
     with ExitStack() as stack:
         for place, (module, own) in parts.items():
-            stack.enter_context(Remade(module, own))
+            stack.enter_context(ParametrizedLayer(module, own))
             for source in own:
                 for name, parameter in own[source].named_parameters():
                     if parameter.requires_grad:
@@ -127,7 +129,7 @@ def retrain(
         curve = distil(training, student, replace(lessons, checkpoint=checkpoint), trained)
     for path, own in sources.items():
         if "weight" in own:
-            student.settle(path, own["weight"].rounded())
+            student.set_quantized_weight(path, own["weight"].rounded())
     return curve
 
 

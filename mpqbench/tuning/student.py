@@ -23,7 +23,7 @@ from .trajectories import HELD_OUT, KEPT_STEPS, TRAIN, Trajectories, TrajectoryS
 
 
 @dataclass(frozen=True)
-class Lessons:
+class DistillationData:
     """What a tuner is given beside the student: full precision's trajectories and where to work.
 
     ``held_out`` are of other noise than ``train``. ``seed`` is the tuner's only source of random
@@ -47,7 +47,7 @@ def record_lessons(
     folder: Path,
     checkpoint: Checkpoint,
     reporter: Reporter,
-) -> Lessons:
+) -> DistillationData:
     """The trajectories that ``tuner`` asks for, from ``folder`` or recorded there.
 
     ``folder`` belongs to this model, protocol and seed. The model must be in full precision where
@@ -62,7 +62,7 @@ def record_lessons(
         store = TrajectoryStore(folder / axis)
         with reporter.stage(f"recording trajectories: {axis}", images) as advance:
             parts.append(store.record(model, protocol, seed, device, images, axis, advance))
-    return Lessons(parts[0], parts[1], seed, device, checkpoint, reporter)
+    return DistillationData(parts[0], parts[1], seed, device, checkpoint, reporter)
 
 
 class Student:
@@ -100,7 +100,7 @@ class Student:
         operator = branch_operator(path, self._groups[path], branch.size)
         self._quantized.operators += (operator,)
 
-    def settle(self, path: str, rounded: QuantizedWeight) -> None:
+    def set_quantized_weight(self, path: str, rounded: QuantizedWeight) -> None:
         """Note the trained integers and grids of a layer, whose weight holds them already.
 
         Zero points that are no whole numbers any more are counted at 16 bits each, like scales.
@@ -111,7 +111,7 @@ class Student:
             self._quantized.storage[path] = replace(grids, zero=SCALE_BYTES * zero.numel())
 
     @contextmanager
-    def school(self, checkpointing: bool) -> Iterator[None]:
+    def training_mode(self, checkpointing: bool) -> Iterator[None]:
         """While inside, no parameter of its own has a gradient, and blocks may be computed twice.
 
         Layers stay in evaluation mode: a DiT in training mode drops classes at random.

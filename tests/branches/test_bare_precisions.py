@@ -20,7 +20,7 @@ from mpqbench.cost.count import count
 from mpqbench.dit.groups import layer_groups
 from mpqbench.quant.apply import quantize_model
 from mpqbench.quant.branch import branch_operators
-from mpqbench.quant.build import Builder
+from mpqbench.quant.build import GroupQuantizer
 from mpqbench.quant.ranges import Clock
 from mpqbench.search.budget_costs import choices_by_group, measures, parse_choices
 from mpqbench.search.cells import Cell
@@ -116,7 +116,7 @@ def test_a_form_without_its_branch_is_that_of_a_recipe_without_branches(model):
     def form(branch, *texts):
         settings = _settings(model, branch)
         settings["static_ranges"], settings["clock"] = {}, Clock(1, 1000)
-        cell = Cell(model, group, Builder(**settings))
+        cell = Cell(model, group, GroupQuantizer(**settings))
         return [cell.at(Precision.parse(text)) for text in texts]
 
     beside, bare = form(BRANCH, "W3A4", "W3A4-")

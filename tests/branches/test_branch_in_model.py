@@ -30,7 +30,7 @@ from mpqbench.quant.activation import ActivationQuantizer
 from mpqbench.quant.affine import quantize_weight
 from mpqbench.quant.apply import quantize_model
 from mpqbench.quant.branch import branch_operators, squared_error
-from mpqbench.quant.build import Builder
+from mpqbench.quant.build import GroupQuantizer
 from mpqbench.quant.ranges import Clock
 from mpqbench.search.budget_costs import measures
 from mpqbench.search.problem import Problem
@@ -201,7 +201,7 @@ def test_what_fits_is_what_is_satisfied(model, known, budget):
 @pytest.mark.parametrize("branch", BRANCHES, ids=str)
 def test_a_search_scores_what_will_be_quantized(model, known, branch, rounding):
     settings = _settings(known, branch, Hadamard(), rounding)
-    build = Builder(**settings, static_ranges={}, clock=Clock(1, 1000))
+    build = GroupQuantizer(**settings, static_ranges={}, clock=Clock(1, 1000))
     inputs = CalibrationSet(*_inputs())
     engine = build_engine(model, layer_groups(model), build, inputs, adaln=W8A8, batch=4)
     rng = np.random.default_rng(1)
@@ -233,7 +233,7 @@ class _Counting:
 
 def test_branches_are_fitted_once_for_all_activation_bits(model, known):
     counting = _Counting([])
-    build = Builder(**_settings(known, counting), static_ranges={}, clock=Clock(1, 1000))
+    build = GroupQuantizer(**_settings(known, counting), static_ranges={}, clock=Clock(1, 1000))
     inputs = CalibrationSet(*_inputs())
     engine = build_engine(model, layer_groups(model), build, inputs, batch=4)
     cell = engine.cells["blocks.0.attn.qkv"]
@@ -245,13 +245,13 @@ def test_branches_are_fitted_once_for_all_activation_bits(model, known):
 
 
 def test_objectives_and_environments_see_the_branch(model, known):
-    build = Builder(**_settings(known, BRANCHES[0]), static_ranges={}, clock=Clock(1, 1000))
+    build = GroupQuantizer(**_settings(known, BRANCHES[0]), static_ranges={}, clock=Clock(1, 1000))
     inputs = CalibrationSet(*_inputs())
     engine = build_engine(model, layer_groups(model), build, inputs, batch=4)
     cell = engine.cells["blocks.1.attn.qkv"]
     form, x = cell.at(W3A4), torch.randn(4, 16, 16)
     moved = form.source.transform.input(x)
-    around = form.around(moved)
+    around = form.branch_output(moved)
     torch.testing.assert_close(form.basis @ moved[0, 0] + around[0, 0], cell.weight @ x[0, 0])
     nearly = EnvironmentalNoise(noise=1e-6, variant="weight").layer(cell, W3A4, 4, 0)
     torch.testing.assert_close(nearly(x), cell.full(x), rtol=1e-4, atol=1e-5)

@@ -42,7 +42,7 @@ class SlyBranch(Idle):
 class SlyGrid(Idle):
     def change(self, student):
         own = student.rounded[PATH]
-        student.settle(PATH, replace(own, zero=own.zero + 0.5))
+        student.set_quantized_weight(PATH, replace(own, zero=own.zero + 0.5))
 
 
 class Talkative(Idle):

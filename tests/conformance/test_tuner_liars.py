@@ -97,7 +97,7 @@ class TooManyLevels(Honest):
         curve = super().tune(student, lessons)
         own = student.rounded[PATH]
         finer = replace(own, integers=own.integers * 2, scale=own.scale / 2, zero=own.zero * 2)
-        student.settle(PATH, finer)
+        student.set_quantized_weight(PATH, finer)
         student.layers[PATH].weight.copy_(finer.dequantize())
         return curve
 

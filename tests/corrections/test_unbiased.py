@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpqbench.baselines.corrections.unbiased import Unbiased, Waves
+from mpqbench.baselines.corrections.unbiased import DCTBands, Unbiased
 from mpqbench.conformance.corrections import sample_step
 from mpqbench.contracts import Prediction
 from mpqbench.core.errors import BenchError, Diverged
@@ -51,7 +51,7 @@ def test_an_error_of_its_form_is_taken_away_whole(a, b, c, lost, offset, bands):
 def test_an_error_of_one_band_leaves_the_others_alone():
     step = sample_step(SIGNAL, guided=True)
     image = (step.latents - (1 - SIGNAL) ** 0.5 * step.full.noise) / SIGNAL**0.5
-    waves = Waves(image, 5)
+    waves = DCTBands(image, 5)
     fine = waves.of(image) * waves.bands[-1]
     noise = step.full.noise + 0.1 * waves.back(fine).float()
     step = replace(step, quantized=Prediction(noise, step.full.contrast))
@@ -109,7 +109,7 @@ def test_coefficients_are_those_of_least_squares_done_another_way():
 @pytest.mark.parametrize("shape", [(8, 8), (4, 6), (5, 3)])
 def test_waves_are_scipys_cosine_transform(shape):
     values = torch.randn(3, 2, *shape, generator=torch.Generator().manual_seed(1))
-    waves = Waves(values, 4)
+    waves = DCTBands(values, 4)
     wanted = scipy.fft.dctn(values.double().numpy(), axes=(2, 3), norm="ortho")
     np.testing.assert_allclose(waves.of(values).numpy(), wanted, atol=1e-12)
     torch.testing.assert_close(waves.back(waves.of(values)).float(), values)
@@ -117,7 +117,7 @@ def test_waves_are_scipys_cosine_transform(shape):
 
 
 def test_more_bands_than_frequencies_are_as_many_as_there_are():
-    assert len(Waves(torch.zeros(1, 1, 2, 2), 50).bands) == 3
+    assert len(DCTBands(torch.zeros(1, 1, 2, 2), 50).bands) == 3
 
 
 def test_what_it_stores_and_does_is_counted():

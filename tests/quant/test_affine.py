@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from mpqbench.core.errors import BenchError
 from mpqbench.core.formats import WeightFormat
 from mpqbench.quant.affine import (
-    Grid,
+    QParams,
     dequantize,
     fake_quantize,
     grid_count,
@@ -29,7 +29,7 @@ ANY_ROWS = arrays(
 )
 
 
-def _grid(x: torch.Tensor, bits: int, symmetric: bool) -> Grid:
+def _grid(x: torch.Tensor, bits: int, symmetric: bool) -> QParams:
     return grid_from_range(*range_of(x), bits, symmetric)
 
 
@@ -136,7 +136,7 @@ def test_nan_and_infinity_are_not_hidden(bad, symmetric):
     own = round_trip(x, _grid(x, 4, symmetric))
     assert not torch.isfinite(own[0, 1])
     assert torch.isfinite(own[1]).all()
-    given_range = fake_quantize(x, Grid(0.25, 0.0, 4, symmetric))
+    given_range = fake_quantize(x, QParams(0.25, 0.0, 4, symmetric))
     assert given_range.isnan().tolist() == [[False, True, False], [False] * 3]
 
 
@@ -162,7 +162,7 @@ def test_agrees_with_torch_per_channel(bits, symmetric):
     # Power-of-two scales and even zeros: torch multiplies by 1 / s and rounds after adding z.
     scale = 2.0 ** torch.randint(-6, 0, (16, 1))
     zero = torch.zeros(16, 1) if symmetric else torch.randint(0, 2 ** (bits - 1), (16, 1)) * 2.0
-    grid = Grid(scale, zero, bits, symmetric)
+    grid = QParams(scale, zero, bits, symmetric)
     theirs = torch.fake_quantize_per_channel_affine(
         x, scale.flatten(), zero.flatten().to(torch.int32), 0, grid.lowest, grid.highest
     )

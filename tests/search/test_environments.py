@@ -21,7 +21,7 @@ from mpqbench.dit.calibration import CalibrationSet
 from mpqbench.dit.groups import layer_groups
 from mpqbench.methods.treeq.eng import VARIANTS, EnvironmentalNoise
 from mpqbench.quant.apply import quantize_model
-from mpqbench.quant.build import Builder
+from mpqbench.quant.build import GroupQuantizer
 from mpqbench.quant.ranges import Clock
 from mpqbench.search.cells import Cell
 from mpqbench.search.setup import build_engine
@@ -45,7 +45,7 @@ def _settings(transform=None):
 
 
 def _builder(transform=None):
-    return Builder(**_settings(transform), static_ranges={}, clock=Clock(1, 1000))
+    return GroupQuantizer(**_settings(transform), static_ranges={}, clock=Clock(1, 1000))
 
 
 def _calibration():

@@ -19,7 +19,7 @@ from mpqbench.cost.count import count
 from mpqbench.dit.calibration import CalibrationSet
 from mpqbench.dit.groups import layer_groups
 from mpqbench.quant.apply import quantize_model
-from mpqbench.quant.build import Builder
+from mpqbench.quant.build import GroupQuantizer
 from mpqbench.quant.ranges import Clock
 from mpqbench.search.budget_costs import CountedProblem
 from mpqbench.search.cells import Cell
@@ -132,7 +132,7 @@ def test_a_cell_computes_what_the_quantized_model_does(model, transform):
     inputs = CalibrationSet(
         torch.randn(4, 4, 8, 8, generator=generator), torch.arange(4) * 200, torch.arange(4) % 3
     )
-    build = Builder(**settings, static_ranges={}, clock=Clock(1, 1000))
+    build = GroupQuantizer(**settings, static_ranges={}, clock=Clock(1, 1000))
     engine = build_engine(model, groups, build, inputs, adaln=W8A8, batch=4)
     errors = engine.errors([own])[0]
     arguments = (inputs.latents, inputs.times, inputs.classes)
@@ -157,7 +157,7 @@ def test_a_group_is_the_recipe_s_own_format_of_that_size(model):
             "activation_format": ActivationFormat(granularity="token-group", group=size),
         }
         by_recipe, by_choice = (
-            Builder(**_settings(**own), static_ranges={}, clock=Clock(1, 1000))
+            GroupQuantizer(**_settings(**own), static_ranges={}, clock=Clock(1, 1000))
             for own in (formats, {})
         )
         expected = Cell(model, group, by_recipe).at(Precision(4, 8))(x)
@@ -176,7 +176,7 @@ def test_a_size_that_does_not_divide_names_the_layer(model, text):
     sentence = r"layer transformer_blocks.0.attn1.to_q: group 5 does not divide its width 16; valid"
     with pytest.raises(BenchError, match=sentence):
         quantize_model(model, groups, allocation, **_settings())
-    build = Builder(**_settings(), static_ranges={}, clock=Clock(1, 1000))
+    build = GroupQuantizer(**_settings(), static_ranges={}, clock=Clock(1, 1000))
     with pytest.raises(BenchError, match=sentence):
         build.prepare(model, groups[1], precision)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mpqbench.core.precision import Precision
-from mpqbench.search.race import beaten
+from mpqbench.search.race import dominated
 from mpqbench.search.scoring import JointScorer
 
 CHEAP, DEAR = Precision(2, 3), Precision(4, 4)
@@ -83,7 +83,7 @@ def test_losers_are_not_run_again():
     asked = scorer.engine.asked
     assert asked == sorted(asked, reverse=True)
     first = np.stack([scorer.engine.errors_of[pair][:8] for pair in pairs])
-    lost = beaten(first, np.array([12.0, 22.0, 22.0, 32.0]), 0.05).sum()
+    lost = dominated(first, np.array([12.0, 22.0, 22.0, 32.0]), 0.05).sum()
     assert lost > 0
     assert asked[1] == 4 - lost
 

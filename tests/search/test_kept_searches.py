@@ -11,7 +11,7 @@ import pytest
 from mpqbench.cli.main import main
 from mpqbench.core.errors import BenchError
 from mpqbench.core.precision import Allocation, Precision
-from mpqbench.job.search_result import Found, SearchStore
+from mpqbench.job.search_result import SearchResult, SearchStore
 from mpqbench.search.trace import COLUMNS, Trace
 
 SUITE = """
@@ -88,7 +88,9 @@ def found():
     trace.add(0.5, 1, 10.0, True, 3.0)
     trace.add(1.5, 2, 20.0, True, 1 / 3)
     notes = {"merges": [{"node": [0, 1]}, {"node": [2]}]}
-    return Found(Allocation({"a": Precision(4, 4), "b": Precision(3, 4)}), 1.5, trace, notes, 0.25)
+    return SearchResult(
+        Allocation({"a": Precision(4, 4), "b": Precision(3, 4)}), 1.5, trace, notes, 0.25
+    )
 
 
 def test_what_is_kept_comes_back(found, tmp_path):

@@ -21,7 +21,7 @@ from mpqbench.core.recipe import PluginChoice
 from mpqbench.core.registry import discover
 from mpqbench.dit.calibration import CalibrationSet
 from mpqbench.dit.groups import layer_groups
-from mpqbench.quant.build import Builder
+from mpqbench.quant.build import GroupQuantizer
 from mpqbench.quant.ranges import Clock
 from mpqbench.search.network import FullPrecision
 from mpqbench.search.scoring import JointScorer
@@ -36,7 +36,7 @@ def engine():
     generator = torch.Generator().manual_seed(0)
     latents = torch.randn(6, 4, 8, 8, generator=generator)
     calibration = CalibrationSet(latents, torch.arange(6) * 150, torch.arange(6) % 4)
-    build = Builder(
+    build = GroupQuantizer(
         transform=NoTransform(),
         rounding=Nearest(),
         weight_format=WeightFormat(),

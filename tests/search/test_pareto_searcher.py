@@ -124,7 +124,7 @@ def test_lagrangian_has_the_best_at_the_price(pair, keep, price):
 def test_lagrangian_keeps_the_corners_of_the_hull_in_the_range_first():
     cost = np.arange(1.0, 9.0)
     score = 100 * 4.0**-cost
-    score[3] *= 8  # beaten by no one, but off the hull
+    score[3] *= 8  # dominated by no one, but off the hull
     kept = lagrangian(cost, score, 3, Target(4.0, price=1.0, spread=6.0))
     slopes = -np.diff(score[hull(cost, score)])
     assert 3 not in kept

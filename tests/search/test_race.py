@@ -8,7 +8,7 @@ from scipy.stats import ttest_rel
 
 from mpqbench.core.errors import BenchError
 from mpqbench.core.recipe import Recipe, validate
-from mpqbench.search.race import FEWEST, beaten
+from mpqbench.search.race import FEWEST, dominated
 
 
 def _errors(rng, means, inputs=40, noise=0.1):
@@ -18,12 +18,12 @@ def _errors(rng, means, inputs=40, noise=0.1):
 
 def test_a_clearly_worse_and_dearer_candidate_leaves():
     errors = _errors(np.random.default_rng(0), [0.0, 0.5, 0.0])
-    assert beaten(errors, np.array([1.0, 2.0, 3.0]), 0.01).tolist() == [False, True, False]
+    assert dominated(errors, np.array([1.0, 2.0, 3.0]), 0.01).tolist() == [False, True, False]
 
 
 def test_a_cheaper_candidate_stays_however_bad():
     errors = _errors(np.random.default_rng(0), [0.0, 5.0])
-    assert beaten(errors, np.array([2.0, 1.0]), 0.05).tolist() == [False, False]
+    assert dominated(errors, np.array([2.0, 1.0]), 0.05).tolist() == [False, False]
 
 
 def test_it_is_the_paired_one_sided_t_test():
@@ -31,7 +31,7 @@ def test_it_is_the_paired_one_sided_t_test():
     for _ in range(50):
         errors = _errors(rng, [0.0, rng.uniform(0, 0.08)], inputs=12)
         p = ttest_rel(errors[1], errors[0], alternative="greater").pvalue
-        assert beaten(errors, np.array([1.0, 1.0]), 0.05)[1] == (p < 0.05)
+        assert dominated(errors, np.array([1.0, 1.0]), 0.05)[1] == (p < 0.05)
 
 
 def test_all_pairs_at_once_are_the_pairs_one_by_one():
@@ -48,24 +48,24 @@ def test_all_pairs_at_once_are_the_pairs_one_by_one():
             )
             for own in range(7)
         ]
-        assert beaten(errors, costs, 0.05).tolist() == expected
+        assert dominated(errors, costs, 0.05).tolist() == expected
 
 
 def test_what_all_inputs_share_does_not_matter():
     errors = _errors(np.random.default_rng(5), [0.0, 0.05, 0.3, 0.0])
     costs = np.array([1.0, 1.0, 2.0, 3.0])
     shifted = errors + 1e6 * np.random.default_rng(6).lognormal(0, 1, errors.shape[1])
-    assert beaten(errors, costs, 0.05).tolist() == beaten(shifted, costs, 0.05).tolist()
+    assert dominated(errors, costs, 0.05).tolist() == dominated(shifted, costs, 0.05).tolist()
 
 
 def test_twins_both_stay():
     errors = np.repeat(_errors(np.random.default_rng(7), [0.0]), 3, axis=0)
-    assert not beaten(errors, np.ones(3), 0.05).any()
+    assert not dominated(errors, np.ones(3), 0.05).any()
 
 
 def test_equal_candidates_are_rarely_dropped():
     rng = np.random.default_rng(1)
-    dropped = [beaten(_errors(rng, [0.0] * 10), np.ones(10), 0.05).any() for _ in range(200)]
+    dropped = [dominated(_errors(rng, [0.0] * 10), np.ones(10), 0.05).any() for _ in range(200)]
     # At most ten candidates at 5% each, Bonferroni within a candidate.
     assert np.mean(dropped) < 0.5
 
@@ -74,14 +74,14 @@ def test_the_best_of_the_cheapest_always_stays():
     rng = np.random.default_rng(2)
     for _ in range(100):
         errors = _errors(rng, rng.uniform(0, 1, 6))
-        lost = beaten(errors, rng.integers(1, 4, 6).astype(float), 0.05)
+        lost = dominated(errors, rng.integers(1, 4, 6).astype(float), 0.05)
         assert not lost.all()
         assert not lost[errors.mean(1).argmin()]
 
 
 def test_nothing_is_decided_on_few_inputs():
     errors = _errors(np.random.default_rng(0), [0.0, 9.0], inputs=FEWEST - 1)
-    assert not beaten(errors, np.ones(2), 0.05).any()
+    assert not dominated(errors, np.ones(2), 0.05).any()
 
 
 @pytest.mark.parametrize("level", [0, 1, -0.1])

@@ -20,7 +20,7 @@ from mpqbench.dit.sampling import image_seed
 from mpqbench.dit.schedule import build_schedule
 from mpqbench.methods.treeq.eng import EnvironmentalNoise
 from mpqbench.quant.apply import quantize_model
-from mpqbench.quant.build import Builder
+from mpqbench.quant.build import GroupQuantizer
 from mpqbench.quant.ranges import Clock, StepRanges
 from mpqbench.search.rollout import build_rollout
 from mpqbench.search.setup import build_engine, clean
@@ -57,7 +57,7 @@ SPREAD = _inputs([0, 5, 2, 4, 3])  # the second has one step left, the fourth tw
 
 
 def _scorer(model, steps=3, inputs=SPREAD, sampler="ddim", **options):
-    build = Builder(**FORMATS, static_ranges={}, clock=Clock(1, 1000))
+    build = GroupQuantizer(**FORMATS, static_ranges={}, clock=Clock(1, 1000))
     groups = layer_groups(model)
     engine = build_engine(model, groups, build, inputs, adaln=W8A8, batch=3, **options)
     choices = dict.fromkeys(engine.groups, CHOICES)
@@ -196,7 +196,7 @@ def test_time_grouped_grids_follow_each_step(model):
     known = {path: ranges for group in groups for path in group.layers}
     fmt = ActivationFormat(granularity="tensor", time_groups=2)
     formats = FORMATS | {"activation_format": fmt, "static_ranges": known}
-    build = Builder(**formats, clock=Clock(2, 1000))
+    build = GroupQuantizer(**formats, clock=Clock(2, 1000))
     engine = build_engine(model, groups, build, SPREAD, batch=3)
     choices = dict.fromkeys(engine.groups, CHOICES)
     scorer = build_rollout(

@@ -17,7 +17,7 @@ from mpqbench.dit.calibration import CalibrationSet
 from mpqbench.dit.chain import Chain
 from mpqbench.dit.groups import layer_groups
 from mpqbench.quant.apply import quantize_model
-from mpqbench.quant.build import Builder
+from mpqbench.quant.build import GroupQuantizer
 from mpqbench.quant.ranges import Clock
 from mpqbench.search.setup import build_engine
 
@@ -51,7 +51,7 @@ def _settings(transform):
 
 def _engine(model, transform=None, **options):
     settings = _settings(transform or NoTransform())
-    build = Builder(**settings, static_ranges={}, clock=Clock(1, 1000))
+    build = GroupQuantizer(**settings, static_ranges={}, clock=Clock(1, 1000))
     defaults = {"adaln": W8A8, "batch": 4}
     return build_engine(model, layer_groups(model), build, _calibration(), **(defaults | options))
 

@@ -11,7 +11,7 @@ import pytest
 
 from mpqbench.cli.main import main
 from mpqbench.core.precision import Allocation
-from mpqbench.job.search_result import Found
+from mpqbench.job.search_result import SearchResult
 from mpqbench.records.store import RecordStore
 from mpqbench.search.trace import Trace
 
@@ -124,10 +124,10 @@ def test_a_job_run_again_with_another_search_leaves_no_table_of_the_first(tmp_pa
     store = RecordStore(tmp_path)
     trace = Trace(1)
     trace.add(1.0, 1, 1.0, True, 1.0)
-    first = Found(Allocation({}), 1.0, trace, {"merges": [{"node": [0]}]})
+    first = SearchResult(Allocation({}), 1.0, trace, {"merges": [{"node": [0]}]})
     first.write(store, "job")
     first.write(store, "job-2")
-    Found(Allocation({}), 0.0, Trace(1)).write(store, "job")
+    SearchResult(Allocation({}), 0.0, Trace(1)).write(store, "job")
     assert {path.name for path in (tmp_path / "traces").iterdir()} == {
         "job-2.parquet",
         "job-2.merges.parquet",

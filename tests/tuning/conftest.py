@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mpqbench.conformance.students import lively_transformer, rows
-from mpqbench.tuning.student import Lessons
+from mpqbench.tuning.student import DistillationData
 
 
 @pytest.fixture(scope="session")
@@ -22,5 +22,5 @@ def taught(teacher):
 
 @pytest.fixture
 def lessons(taught):
-    """Lessons without a checkpoint."""
-    return Lessons(*taught, seed=0, device="cpu")
+    """DistillationData without a checkpoint."""
+    return DistillationData(*taught, seed=0, device="cpu")

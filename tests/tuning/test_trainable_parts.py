@@ -13,11 +13,11 @@ from mpqbench.baselines.branches.low_rank import LowRank
 from mpqbench.baselines.branches.sparse import Sparse
 from mpqbench.contracts import LayerData
 from mpqbench.core.formats import WeightFormat
-from mpqbench.quant.affine import own_round_trip, quantize_weight
+from mpqbench.quant.affine import fake_quantize_dynamic, quantize_weight
 from mpqbench.quant.trainable import (
     Free,
     FrozenIntegers,
-    Remade,
+    ParametrizedLayer,
     RoundedWeight,
     branch_sources,
     integer_range,
@@ -101,7 +101,7 @@ def test_a_layer_is_remade_in_every_forward_and_left_plain(teacher):
         "bias": Free(layer.bias),
     }
     with quantized:
-        with Remade(layer, sources):
+        with ParametrizedLayer(layer, sources):
             assert layer.weight is None  # no float weight outlives a forward
             assert torch.equal(layer(x), before)
             assert layer.weight is None
@@ -121,7 +121,7 @@ def test_a_failing_forward_leaves_the_layer_whole(teacher):
     layer = student.layers[PATH]
     weight = layer.weight.clone()
     source = FrozenIntegers(student.rounded[PATH], zeros=False)
-    with quantized, pytest.raises(RuntimeError), Remade(layer, {"weight": source}):
+    with quantized, pytest.raises(RuntimeError), ParametrizedLayer(layer, {"weight": source}):
         layer(torch.zeros(2, 3))  # 3 channels for 16
     assert torch.equal(layer.weight, weight)
 
@@ -153,7 +153,7 @@ def test_a_branch_is_trained_at_its_own_bits(teacher, branch, bits):
     with quantized, ExitStack() as stack:
         parts = list(branch_sources(own))
         for module, sources in parts:
-            stack.enter_context(Remade(module, sources))
+            stack.enter_context(ParametrizedLayer(module, sources))
         trained = [p for _, sources in parts for s in sources.values() for p in s.parameters()]
         assert sum(p.numel() for p in trained) == own.size.numbers
         optimizer = torch.optim.Adam(trained, lr=1e-3)
@@ -166,7 +166,7 @@ def test_a_branch_is_trained_at_its_own_bits(teacher, branch, bits):
     for parameter in own.parameters():
         assert not parameter.requires_grad
         rows = parameter.flatten(1) if parameter.ndim > 1 else parameter
-        on_grid = torch.allclose(own_round_trip(rows, 8, True), rows, rtol=1e-5, atol=1e-7)
+        on_grid = torch.allclose(fake_quantize_dynamic(rows, 8, True), rows, rtol=1e-5, atol=1e-7)
         assert on_grid == (bits == 8)
 
 

@@ -196,7 +196,7 @@ def test_real_zero_points_take_two_bytes_each_whatever_was_counted(
     )
     with quantized:
         (path, own), *_ = student.rounded.items()
-        student.settle(path, replace(own, zero=own.zero + 0.5))
+        student.set_quantized_weight(path, replace(own, zero=own.zero + 0.5))
     grids = quantized.storage[path]
     assert grids.zero == 2 * own.zero.numel()
     assert grids.input_zero == (0 if inputs_symmetric else 1)

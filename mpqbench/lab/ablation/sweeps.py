@@ -21,7 +21,7 @@ from .run import has_failed, jobs_of, run_jobs, write_cells
 from .sweep_plan import Sweep
 
 if TYPE_CHECKING:
-    from ...report.search.scan_data import Family
+    from ...report.search.scan_data import SweepSeries
 
 
 def cells_of(sweeps: Sequence[Sweep]) -> list[Cell]:
@@ -68,9 +68,9 @@ def write_sweep_figures(
 
     Levels without the number are level lines, and full precision where all share a protocol.
     """
-    from ...report.search.runs import Contest
+    from ...report.search.runs import SearchComparison
     from ...report.search.scan import METRICS, scan
-    from ...report.search.scan_data import Family
+    from ...report.search.scan_data import SweepSeries
 
     done = [r for r in records if r.status == "done" and METRICS & r.scores.keys()]
     extractor = next((r.extractor for r in done), None)
@@ -81,12 +81,12 @@ def write_sweep_figures(
             own = [r for r in done if r.budget == budget]
             # A scan tells lines apart by whatever differs between them: here that is their name.
             found = [
-                Family(sweep.path, {"searcher.name": line}, of_line)
+                SweepSeries(sweep.path, {"searcher.name": line}, of_line)
                 for line, of_line in lines_of(sweep, own).items()
             ]
             if any(len(family.records) > 1 for family in found):
                 place = f"{name}-{budget}"
-                contest = Contest(place, records[0].model, budget, extractor, {}, {})
+                contest = SearchComparison(place, records[0].model, budget, extractor, {}, {})
                 level = _level_lines(
                     sweep, found, [r for r in done if r.is_full_precision or r.budget == budget]
                 )
@@ -111,7 +111,7 @@ def lines_of(sweep: Sweep, records: Sequence[JobRecord]) -> dict[str, dict[float
 
 
 def _level_lines(
-    sweep: Sweep, found: Sequence[Family], records: Sequence[JobRecord]
+    sweep: Sweep, found: Sequence[SweepSeries], records: Sequence[JobRecord]
 ) -> dict[str, list[JobRecord]]:
     """What does not depend on the number, by label: levels without it, and full precision unless
     the points of ``found`` have protocols of their own."""

@@ -22,7 +22,7 @@ from ...core.recipe import PluginChoice
 from ...cost.storage import packed_bytes
 from ...dit.groups import Group
 from ...dit.statistics import StatisticsStore
-from ...quant.build import Builder, Prepared
+from ...quant.build import GroupQuantizer, Prepared
 from ...quant.factors import bits_of_rank
 
 STORED = 8  # bits of what a branch stores, where its plugin leaves the choice
@@ -83,8 +83,8 @@ class Comparison:
     """
 
     transformer: nn.Module
-    plain: Builder
-    builders: Sequence[tuple[Variant, Builder]]
+    plain: GroupQuantizer
+    builders: Sequence[tuple[Variant, GroupQuantizer]]
     seen: StatisticsStore
     held_out: StatisticsStore
     ranks: Sequence[int]
@@ -107,7 +107,9 @@ class Comparison:
             found += self._with_more_bits(group, bits)
         return found
 
-    def _branched(self, group: Group, bits: int, variant: Variant, build: Builder) -> list[Row]:
+    def _branched(
+        self, group: Group, bits: int, variant: Variant, build: GroupQuantizer
+    ) -> list[Row]:
         found = []
         for layer in build.prepare(self.transformer, group, Precision(bits, None)):
             rounded = build.rounded(layer)

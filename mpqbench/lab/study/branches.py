@@ -21,7 +21,7 @@ from ...dit.statistics import StatisticsStore
 from ...job.resources import Resources
 from ...job.stages import calibrate
 from ...quant.apply import TRAINED_STEPS
-from ...quant.build import Builder
+from ...quant.build import GroupQuantizer
 from ...quant.factors import bits_of_rank
 from ...quant.ranges import Clock
 from ...report.branches import branch_figure, branch_markdown
@@ -169,12 +169,12 @@ def held_out_statistics(
 
 def _builder(
     job: Job, branch: PluginChoice, model: DiTModel, resources: Resources, reporter: Reporter
-) -> Builder:
+) -> GroupQuantizer:
     """What a job whose recipe has ``branch`` builds its layers with."""
     recipe = job.recipe.model_copy(update={"branch": branch})
     own, create = replace(job, recipe=recipe), resources.registry.create
     calibration = calibrate(own, model, layer_groups(model.transformer), resources, reporter)
-    return Builder(
+    return GroupQuantizer(
         create("transform", recipe.transform),
         create("rounding", recipe.rounding),
         recipe.weight_format,

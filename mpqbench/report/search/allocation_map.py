@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
     from ...records.schema import JobRecord
     from ...records.store import RecordStore
-    from .runs import Contest
+    from .runs import SearchComparison
 
 ROWS = 6  # methods that fit on a page
 
 
-def allocation_maps(contest: Contest, store: RecordStore) -> list[Figure]:
+def allocation_maps(contest: SearchComparison, store: RecordStore) -> list[Figure]:
     """Pages of at most 6 methods each: the first seed of every search whose allocation is there."""
     first = [own[0] for own in contest.searches.values()]
     shown = [record for record in first if store.allocation_path(record.job).is_file()]

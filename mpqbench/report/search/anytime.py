@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from ...records.store import RecordStore
-    from .runs import Contest
+    from .runs import SearchComparison
 
 _PITCH = 0.022  # of the width of the axis, between the centres of two markers
 
 
-def anytime(contest: Contest, store: RecordStore) -> list[Figure]:
+def anytime(contest: SearchComparison, store: RecordStore) -> list[Figure]:
     """One figure for each objective that some search of ``contest`` scored complete allocations by.
 
     Above, the best score so far on the inputs of the search; its marker is the end. Below, the
@@ -46,7 +46,10 @@ def anytime(contest: Contest, store: RecordStore) -> list[Figure]:
 
 
 def _figure(
-    contest: Contest, objective: str, found: Sequence[Progress], plain: Mapping[str, Spread]
+    contest: SearchComparison,
+    objective: str,
+    found: Sequence[Progress],
+    plain: Mapping[str, Spread],
 ) -> Figure:
     looks = {own.method: look(number) for number, own in enumerate(found)}
     curves = [own for own in found if own.curve is not None and own.objective == objective]

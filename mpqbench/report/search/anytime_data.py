@@ -11,7 +11,7 @@ import pandas as pd
 
 from ...records.schema import JobRecord
 from ...records.store import RecordStore
-from .runs import Contest, read_table
+from .runs import SearchComparison, read_table
 from .seeds import Spread, over_seeds, spread
 from .settings import key_of, settings_of, without
 
@@ -32,7 +32,7 @@ class Progress:
     held_out: Spread | None
 
 
-def progress(contest: Contest, store: RecordStore) -> list[Progress]:
+def progress(contest: SearchComparison, store: RecordStore) -> list[Progress]:
     """Every search of ``contest``, by method."""
     return [_progress(method, own, store) for method, own in contest.searches.items()]
 

@@ -19,7 +19,7 @@ ByMethod = Mapping[str, Sequence[JobRecord]]
 
 
 @dataclass(frozen=True)
-class Contest:
+class SearchComparison:
     """Searches of one block of the leaderboard at one budget, seeds in ascending order.
 
     ``plain`` are methods of uniform precision that quantize as one of the searches does: what they
@@ -46,8 +46,10 @@ def is_search(record: JobRecord) -> bool:
     return _searcher(record) not in (UNIFORM, GIVEN)
 
 
-def contests(records: Iterable[JobRecord], table: Table, names: Sequence[str]) -> list[Contest]:
-    """Contests in the order of the leaderboard ``table`` of ``records``.
+def contests(
+    records: Iterable[JobRecord], table: Table, names: Sequence[str]
+) -> list[SearchComparison]:
+    """Comparisons in the order of the leaderboard ``table`` of ``records``.
 
     ``names`` are the file name parts of its blocks. Blocks and budgets without a search have none.
     """
@@ -62,7 +64,7 @@ def contests(records: Iterable[JobRecord], table: Table, names: Sequence[str]) -
                 same = {_quantizer(record) for record in searches}
                 plain = [r for r in group if _searcher(r) == UNIFORM and _quantizer(r) in same]
                 found.append(
-                    Contest(
+                    SearchComparison(
                         f"{name}-{budget}", block.model, budget, block.extractor,
                         _by_method(searches), _by_method(plain),
                     )

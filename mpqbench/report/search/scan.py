@@ -18,19 +18,21 @@ from .drawing import (
     note_below,
     reference_lines,
 )
-from .scan_data import Family, labels_of
+from .scan_data import SweepSeries, labels_of
 from .seeds import Spread, over_seeds, spread_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from .runs import ByMethod, Contest
+    from .runs import ByMethod, SearchComparison
 
 METRICS = frozenset({"output_mse", "fd"})  # a record without either has no place in a scan
 
 
-def scan(contest: Contest, found: Sequence[Family], level: ByMethod | None = None) -> Figure:
+def scan(
+    contest: SearchComparison, found: Sequence[SweepSeries], level: ByMethod | None = None
+) -> Figure:
     """Held-out output MSE and Fréchet distance against one setting, a line for each family.
 
     All families are of the same setting, and their records have one of ``METRICS`` at least.
@@ -63,7 +65,7 @@ def scan(contest: Contest, found: Sequence[Family], level: ByMethod | None = Non
 
 def _draw(
     axes: Axes,
-    found: Sequence[Family],
+    found: Sequence[SweepSeries],
     labels: Sequence[str],
     metric: str,
     levels: Sequence[float],
@@ -81,12 +83,12 @@ def _draw(
     grid(axes)
 
 
-def _images(found: Sequence[Family]) -> str:
+def _images(found: Sequence[SweepSeries]) -> str:
     counts = {r.n_images for family in found for own in family.records.values() for r in own}
     return ", ".join(map(str, sorted(counts)))
 
 
-def _note(found: Sequence[Family]) -> str:
+def _note(found: Sequence[SweepSeries]) -> str:
     seeds = [len(own) for family in found for own in family.records.values()]
     single = " FD of one seed: its 95 % jackknife interval." if 1 in seeds else ""
     return f"{spread_label(seeds)}{single}"

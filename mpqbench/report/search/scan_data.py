@@ -16,7 +16,7 @@ FEWEST = 3  # values from which on a scan is drawn unasked
 
 
 @dataclass(frozen=True)
-class Family:
+class SweepSeries:
     """Records by the value of the setting ``path``, in ascending order; ``fixed`` is the rest."""
 
     path: str
@@ -29,7 +29,7 @@ class Family:
         return {value: own for value, own in found.items() if own is not None}
 
 
-def families(records: Iterable[JobRecord], fewest: int = 2) -> list[Family]:
+def families(records: Iterable[JobRecord], fewest: int = 2) -> list[SweepSeries]:
     """Every family of at least ``fewest`` values, for every numeric setting that differs.
 
     A method that leaves the number to a default is in no family: its recipe does not say it. Of
@@ -47,13 +47,15 @@ def families(records: Iterable[JobRecord], fewest: int = 2) -> list[Family]:
                 fixed[key] = rest
                 groups[key].setdefault(float(value), {}).setdefault(record.seed, record)
     return [
-        Family(key[0], fixed[key], {value: tuple(own[value].values()) for value in sorted(own)})
+        SweepSeries(
+            key[0], fixed[key], {value: tuple(own[value].values()) for value in sorted(own)}
+        )
         for key, own in sorted(groups.items())
         if len(own) >= fewest
     ]
 
 
-def of_path(found: Sequence[Family], path: str) -> list[Family]:
+def of_path(found: Sequence[SweepSeries], path: str) -> list[SweepSeries]:
     """The families of the setting ``path``. Raises BenchError where there is none."""
     valid = {family.path for family in found}
     if not valid:
@@ -65,7 +67,7 @@ def of_path(found: Sequence[Family], path: str) -> list[Family]:
     return [family for family in found if family.path == path]
 
 
-def labels_of(found: Sequence[Family]) -> list[str]:
+def labels_of(found: Sequence[SweepSeries]) -> list[str]:
     """What tells families apart, such as ``tss, keep 4``; the searcher where there is but one."""
     paths = dict.fromkeys(path for family in found for path in family.fixed)
     telling = [path for path in paths if len({_text(family, path) for family in found}) > 1]
@@ -75,7 +77,7 @@ def labels_of(found: Sequence[Family]) -> list[str]:
     ]
 
 
-def _text(family: Family, path: str) -> str:
+def _text(family: SweepSeries, path: str) -> str:
     value = family.fixed.get(path)
     if value is None:
         return ""

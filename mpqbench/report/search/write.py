@@ -18,9 +18,9 @@ from .grids import mean_table, telling_precision
 from .merge_data import telling_nodes
 from .merge_tree import merge_tree
 from .pareto_drop import pareto_drop
-from .runs import Contest, contests, read_table
+from .runs import SearchComparison, contests, read_table
 from .scan import METRICS, scan
-from .scan_data import FEWEST, Family, families, of_path
+from .scan_data import FEWEST, SweepSeries, families, of_path
 from .sensitivity_map import sensitivity_map
 from .settings import key_of, settings_of, without
 
@@ -56,7 +56,9 @@ def write_search_figures(
     return paths
 
 
-def _of_contest(contest: Contest, store: RecordStore, asked: Sequence[str]) -> Iterable[Named]:
+def _of_contest(
+    contest: SearchComparison, store: RecordStore, asked: Sequence[str]
+) -> Iterable[Named]:
     yield from _paged(f"anytime-{contest.name}", anytime(contest, store))
     yield from _paged(f"allocations-{contest.name}", allocation_maps(contest, store))
     yield from _sensitivities(contest, store)
@@ -72,7 +74,7 @@ def _paged(name: str, figures: Sequence[Figure]) -> Iterable[Named]:
         yield (f"{name}-{number}" if len(figures) > 1 else name), figure
 
 
-def _sensitivities(contest: Contest, store: RecordStore) -> Iterable[Named]:
+def _sensitivities(contest: SearchComparison, store: RecordStore) -> Iterable[Named]:
     """One for each table that is not the same by definition: a searcher does not change it."""
     drawn = set()
     for method, own in contest.searches.items():
@@ -108,7 +110,7 @@ def _title(record: JobRecord) -> str:
 
 
 def _asked_merges(
-    store: RecordStore, found: Sequence[Contest], asked: Sequence[str]
+    store: RecordStore, found: Sequence[SearchComparison], asked: Sequence[str]
 ) -> list[Named]:
     searches = {r.job: r for contest in found for own in contest.searches.values() for r in own}
     valid = [job for job in searches if store.trace_path(job, "merges").is_file()] if asked else []
@@ -131,7 +133,7 @@ def _asked_merges(
     return named
 
 
-def _asked_scans(found: Sequence[Contest], asked: Sequence[str]) -> list[Named]:
+def _asked_scans(found: Sequence[SearchComparison], asked: Sequence[str]) -> list[Named]:
     every = [(contest, family) for contest in found for family in _families(contest)]
     named: list[Named] = []
     for path in dict.fromkeys(asked):
@@ -143,10 +145,10 @@ def _asked_scans(found: Sequence[Contest], asked: Sequence[str]) -> list[Named]:
     return named
 
 
-def _families(contest: Contest, fewest: int = 2) -> list[Family]:
+def _families(contest: SearchComparison, fewest: int = 2) -> list[SweepSeries]:
     records = [record for own in contest.searches.values() for record in own]
     return families([r for r in records if METRICS & r.scores.keys()], fewest)
 
 
-def _scan_name(contest: Contest, path: str) -> str:
+def _scan_name(contest: SearchComparison, path: str) -> str:
     return f"scan-{path}-{contest.name}"
