@@ -1,7 +1,8 @@
 """What a tuner trains in a quantized layer: its scales, its weights, its bias, a low-rank branch.
 
 A source makes a layer's tensor anew in every forward; ``ParametrizedLayer`` puts sources into a
-layer and takes them out again, leaving plain buffers. All parameters are float32, whatever the model's type.
+layer and takes them out again, which leaves plain buffers. All parameters are float32, whatever the
+type of the model.
 """
 
 from __future__ import annotations
