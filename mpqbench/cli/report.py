@@ -37,12 +37,28 @@ if TYPE_CHECKING:
     metavar="SETTING",
     help="Also draw what this number of the recipe does, e.g. environment.noise; repeatable.",
 )
+@click.option(
+    "--pages",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="RUN_DIR holds folders with an about.md: write a page of results for each into DIR.",
+)
+@click.option(
+    "--fill",
+    "filled",
+    multiple=True,
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="With --pages, also make the marked results in this Markdown file anew; repeatable.",
+)
 @plugins_option
 def report(
     run_dir: Path,
     out: Path | None,
     merges: tuple[str, ...],
     scans: tuple[str, ...],
+    pages: Path | None,
+    filled: tuple[Path, ...],
     plugins: tuple[Path, ...],
 ) -> None:
     """Print the leaderboard of a run and write its tables and figures, those of an ablation too.
@@ -51,7 +67,13 @@ def report(
     Examples:
       mpqbench report runs/quick
       mpqbench report runs/mine --scan searcher.keep
+      mpqbench report leaderboards --pages docs/results --fill README.md
     """
+    if pages is not None:
+        _write_pages(run_dir, pages, filled)
+        return
+    if filled:
+        raise BenchError("--fill needs --pages, the folder of the pages that the file links to")
     from ..lab.ablation.design import load
 
     design = load(run_dir)
@@ -59,6 +81,18 @@ def report(
         show(run_dir, out, merges, scans)
     else:
         _show_ablation(design, run_dir, out, merges, scans, plugins)
+
+
+def _write_pages(leaderboards: Path, pages: Path, filled: Sequence[Path]) -> None:
+    """Write the pages of results and the marked blocks of other files."""
+    from ..core.files import write_atomic
+    from ..report.pages import fill, make_pages
+
+    texts = make_pages(leaderboards, pages)
+    texts |= {path: fill(path, leaderboards, pages) for path in filled}
+    for path, text in texts.items():
+        write_atomic(path, text.encode())
+        click.echo(path)
 
 
 def _show_ablation(
