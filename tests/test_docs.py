@@ -12,9 +12,8 @@ import pytest
 from scipy.stats import kendalltau
 
 from mpqbench.cli.main import VERBS, main
-from mpqbench.core.parameters import parameters
 from mpqbench.core.recipe import SLOTS, TEXTS, Recipe
-from mpqbench.core.registry import discover
+from mpqbench.core.registry import discover, parameters
 from mpqbench.lab.suite import plan
 from mpqbench.lab.suites import load_suite
 from mpqbench.records.store import RecordStore

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
-from mpqbench.contracts import BranchSize
+from mpqbench.contracts import BranchSize, plugin
 from mpqbench.core.errors import BenchError
 from mpqbench.quant.branch_settings import (
     DEFAULT_RANK,
@@ -28,8 +28,6 @@ from mpqbench.quant.factors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from mpqbench.contracts import LayerData
 
 TURNS = 3  # in which both parts are fitted to what the other leaves
@@ -51,7 +49,7 @@ class Sum(nn.Module):
         return self.whole.dense() + self.blocks.dense()
 
 
-@dataclass(frozen=True)
+@plugin
 class MixedSVD(BranchSettings):
     """SVD of the whole, then of l x k blocks of the rest at rank 1, three times in turn.
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
+from mpqbench.contracts import plugin
 from mpqbench.core.errors import BenchError, check_whole
 from mpqbench.quant.branch_settings import DEFAULT_RANK, BranchSettings, one_size
 from mpqbench.quant.factors import BlockFactors, BlockPartition, project
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mpqbench.contracts import BranchSize, LayerData
 
 
-@dataclass(frozen=True)
+@plugin
 class LowRank(BranchSettings):
     """The best matrix of rank ``rank`` (SVDQuant, arXiv 2411.05007, equations 4 to 6).
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mpqbench.contracts import Branch, plugin
 from mpqbench.core.errors import BenchError
 
 if TYPE_CHECKING:
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from mpqbench.contracts import BranchSize, FittedBranch, LayerData
 
 
-@dataclass(frozen=True)
-class NoBranch:
+@plugin
+class NoBranch(Branch):
     """Nothing beside the rounded weight: the control of every branch."""
 
     def size(self, out_features: int, in_features: int) -> BranchSize | None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
-from mpqbench.contracts import BranchSize
+from mpqbench.contracts import BranchSize, plugin
 from mpqbench.core.errors import BenchError, check_whole
 from mpqbench.quant.affine import fake_quantize_dynamic
 from mpqbench.quant.branch_settings import DEFAULT_RANK, BranchSettings, one_size
@@ -57,7 +56,7 @@ class Entries(nn.Module):
         )
 
 
-@dataclass(frozen=True)
+@plugin
 class Sparse(BranchSettings):
     """The entries of largest magnitude, or with ``weighted`` of largest magnitude times the root
     mean square of their input (which ignores that inputs correlate).

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mpqbench.contracts import Correction, plugin
 from mpqbench.core.errors import BenchError
 
 if TYPE_CHECKING:
     from mpqbench.contracts import CorrectionStep, FittedCorrection
 
 
-@dataclass(frozen=True)
-class NoCorrection:
+@plugin
+class NoCorrection(Correction):
     """Corrects nothing."""
 
     images = 0

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from mpqbench.contracts import Correction, plugin
 from mpqbench.core.errors import BenchError, Diverged, check_whole
 
 if TYPE_CHECKING:
@@ -17,8 +18,8 @@ TOLD = 0.1  # the most that the standard error of a factor may be
 LEAST = 0.5  # that may be left of what is made whole again: nothing is more than doubled
 
 
-@dataclass(frozen=True)
-class Unbiased:
+@plugin
+class Unbiased(Correction):
     """Makes the predicted noise right on average, given what full precision would have predicted.
 
     The error is taken apart as PTQD does (arXiv 2305.10657): a part that follows the prediction,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from mpqbench.contracts import Environment, plugin
 
 if TYPE_CHECKING:
     import torch
@@ -13,8 +14,8 @@ if TYPE_CHECKING:
     from mpqbench.core.precision import Precision
 
 
-@dataclass(frozen=True)
-class Clean:
+@plugin
+class Clean(Environment):
     """What single-layer sensitivities assume: the others make no error of their own."""
 
     def layer(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mpqbench.contracts import plugin
 from mpqbench.core.errors import BenchError
 
 from .fisher import Fisher
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mpqbench.contracts import Network
 
 
-@dataclass(frozen=True)
+@plugin
 class Decoupled(OutputMSE):
     """After MixDQ's metric-decoupled search (arXiv 2405.17873): two parts, each ranked by its own.
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mpqbench.contracts import Objective, plugin
 from mpqbench.core.errors import BenchError
 
 if TYPE_CHECKING:
     from mpqbench.contracts import Network
 
 
-@dataclass(frozen=True)
-class Fisher:
+@plugin
+class Fisher(Objective):
     """``sum g^2 (y - y_q)^2`` over a group's outputs, g the gradient of the network's by them.
 
     A distillation loss has no gradient at the teacher, so g is that of ``probes`` random

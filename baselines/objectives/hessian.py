@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from mpqbench.contracts import Objective, plugin
 from mpqbench.core.errors import BenchError
 
 if TYPE_CHECKING:
     from mpqbench.contracts import Network
 
 
-@dataclass(frozen=True)
-class HessianTrace:
+@plugin
+class HessianTrace(Objective):
     """``Tr(H) / p * |W_q - W|^2`` for a group of p weights (HAWQ-V2, arXiv 1911.03852).
 
     H is the Gauss-Newton matrix of the output error, whose trace ``probes`` random projections
@@ -55,6 +55,6 @@ class HessianTrace:
         scores = []
         for precision in network.choices(name):
             form = network.group(name).at(precision)
-            moved = (form.weight.double() - form.basis.double()).square().sum()
+            moved = (form.weight.double() - form.unrounded_weight.double()).square().sum()
             scores.append(trace / form.weight.numel() * float(moved))
         return scores

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mpqbench.contracts import Objective, plugin
 from mpqbench.core.errors import BenchError
 
 if TYPE_CHECKING:
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 SCALES = ("absolute", "relative", "decibel")
 
 
-@dataclass(frozen=True)
-class LayerError:
+@plugin
+class LayerError(Objective):
     """Squared error of a group's output on full precision's inputs: local, one pass for all.
 
     ``scale``: "absolute" is the mean squared error; "relative" divides it by the mean square of

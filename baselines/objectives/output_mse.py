@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from mpqbench.contracts import Objective, plugin
 
 if TYPE_CHECKING:
     import torch
 
 
-@dataclass(frozen=True)
-class OutputMSE:
+@plugin
+class OutputMSE(Objective):
     """Mean squared difference to full precision's output: joint, so it sees interactions."""
 
     def distance(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mpqbench.contracts import Objective, plugin
 from mpqbench.core.errors import BenchError
 
 if TYPE_CHECKING:
     import torch
 
 
-@dataclass(frozen=True)
-class SpanMSE:
+@plugin
+class SpanMSE(Objective):
     """Errors of ``span`` consecutive steps of one image, summed before they are squared: joint.
 
     ``|e_1 + ... + e_k|^2 / k`` (our choice), on full precision's own latents. A mean squared error

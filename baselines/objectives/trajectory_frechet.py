@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from mpqbench.contracts import plugin
 
 from .trajectory_mse import TrajectoryMSE
 
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     import torch
 
 
-@dataclass(frozen=True)
+@plugin
 class TrajectoryFrechet(TrajectoryMSE):
     """Frechet distance of latents ``steps`` steps later, taken as independent Gaussians: joint.
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from mpqbench.contracts import plugin
 from mpqbench.core.errors import BenchError
 
 from .output_mse import OutputMSE
 
 
-@dataclass(frozen=True)
+@plugin
 class TrajectoryMSE(OutputMSE):
     """Mean squared difference of latents ``steps`` steps of the sampler later: joint.
 
@@ -19,9 +18,13 @@ class TrajectoryMSE(OutputMSE):
     the way). Outputs are used without guidance. A score takes up to ``steps`` forwards.
     """
 
-    needs_trajectory = True  # its ``distance`` is given latents in the place of outputs
     steps: int = 3
 
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise BenchError(f"steps must be at least 1, not {self.steps}")
+
+    @property
+    def steps_ahead(self) -> int:
+        """How many sampling steps ``distance`` looks ahead."""
+        return self.steps

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mpqbench.contracts import Rounding, plugin
 from mpqbench.core.errors import BenchError
 from mpqbench.quant.clipping import GRIDS, check_choice, chosen_grid
 from mpqbench.quant.reconstruction import Learning, UpDown, learn_block, learn_layer
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from mpqbench.core.formats import WeightFormat
 
 
-@dataclass(frozen=True)
-class AdaRound:
+@plugin
+class AdaRound(Rounding):
     """Each weight up or down to the neighbour that serves the output best.
 
     ``unit`` "layer" is AdaRound (arXiv 2004.10568): the output error of the layer over all its

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from mpqbench.contracts import Rounding, plugin
 from mpqbench.core.errors import BenchError
 from mpqbench.quant.affine import QParams, dequantize, pack, quantize, weight_rows
 from mpqbench.quant.clipping import GRIDS, check_choice, chosen_grid
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 _RAISES = 3  # times the damping grows tenfold before giving up
 
 
-@dataclass(frozen=True)
-class GPTQ:
+@plugin
+class GPTQ(Rounding):
     """GPTQ (arXiv 2210.17323) in the equivalent form of QuIP (arXiv 2307.13304, theorem 6).
 
     With the damped moment ``M + damping mean(diag M) I = R R^T``, R upper triangular, column k is

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mpqbench.contracts import Rounding, plugin
 from mpqbench.core.errors import BenchError
 from mpqbench.quant.affine import range_of, weight_blocks
 from mpqbench.quant.clipping import (
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from mpqbench.core.formats import WeightFormat
 
 
-@dataclass(frozen=True)
-class MSEClip:
+@plugin
+class MSEClip(Rounding):
     """Each grid's range shrunk by the best of ``steps`` factors from 1 down to ``smallest``.
 
     ``error`` is "weight", ``sum |w - w^|^exponent`` over the grid, or "output", the squared error

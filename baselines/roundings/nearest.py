@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mpqbench.contracts import Rounding, plugin
 from mpqbench.quant.affine import quantize_weight
 
 if TYPE_CHECKING:
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from mpqbench.core.formats import WeightFormat
 
 
-@dataclass(frozen=True)
-class Nearest:
+@plugin
+class Nearest(Rounding):
     """Every weight to the nearest number of its grid; halves to even (arXiv 1806.08342)."""
 
     needs_inputs = False

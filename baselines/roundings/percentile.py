@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
+from mpqbench.contracts import Rounding, plugin
 from mpqbench.core.errors import BenchError
 from mpqbench.quant.affine import weight_blocks
 from mpqbench.quant.clipping import Range, best_grid, nearest_on, weight_error
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from mpqbench.core.formats import WeightFormat
 
 
-@dataclass(frozen=True)
-class Percentile:
+@plugin
+class Percentile(Rounding):
     """Each grid's range from its ``1 - p`` to its ``p`` quantile, the p of least squared error.
 
     The three default quantiles are those of PTQ4DiT's code (arXiv 2405.16005); the full range is
@@ -30,7 +30,6 @@ class Percentile:
     needs_inputs = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "percentiles", tuple(self.percentiles))
         if not all(0.5 < p <= 1 for p in self.percentiles):
             raise BenchError(f"percentiles lie above 0.5 and up to 1, not {self.percentiles}")
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mpqbench.contracts import Searcher, plugin
 from mpqbench.core.errors import BenchError, Exhausted
 from mpqbench.search.feasible import Arrays, cheapest_feasible, only_allocation, random_feasible
 from mpqbench.search.interactions import enumerated, local_search, projected, row_starts
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from mpqbench.core.precision import Allocation
 
 
-@dataclass(frozen=True)
-class CLADO:
+@plugin
+class CLADO(Searcher):
     """Least ``x^T G x`` over one choice a group, G from the joint scores of all pairs of groups.
 
     After CLADO (arXiv 2307.05657): with L the score of one or two groups, G has L(i) on its

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mpqbench.contracts import Searcher, plugin
 from mpqbench.core.errors import BenchError, Exhausted
 from mpqbench.core.precision import Allocation
 from mpqbench.search.feasible import (
@@ -29,8 +29,8 @@ _FLOOR = 1e-9  # of the table's largest score: logarithms need positive ones
 _ROUNDING = 1e-20  # variances of logarithms this close are equal but for rounding
 
 
-@dataclass(frozen=True)
-class ClosedForm:
+@plugin
+class ClosedForm(Searcher):
     """The rate-distortion allocator (reverse water-filling, Cover and Thomas, chapter 10).
 
     Group l is taken to score ``s_l 4^-w + r_l s_l 4^-a`` with w weight and a activation bits; both

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mpqbench.contracts import Searcher, plugin
 from mpqbench.core.errors import BenchError, Exhausted
 from mpqbench.core.precision import Allocation
 from mpqbench.search.feasible import (
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from mpqbench.contracts import SearchProblem
 
 
-@dataclass(frozen=True)
-class DynamicProgramming:
+@plugin
+class DynamicProgramming(Searcher):
     """The least sum of table scores by the recursion over groups and budget left (as RobuQ does).
 
     Costs above the cheapest choice are counted in their common divisor, which is exact, where the

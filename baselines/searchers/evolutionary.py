@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mpqbench.contracts import Searcher, plugin
 from mpqbench.core.errors import BenchError, Exhausted, unknown
 from mpqbench.search.feasible import (
     Arrays,
@@ -28,8 +28,8 @@ NOISE = 0.3  # of the scores whose optima are a first generation
 TRIES = 10  # litters at most, where most children are known already
 
 
-@dataclass(frozen=True)
-class Evolutionary:
+@plugin
+class Evolutionary(Searcher):
     """Crosses and mutates the best allocations found so far; genes are the groups' choices.
 
     The defaults are Q-DiT's settings (arXiv 2406.17343, which searches group sizes by FID; here

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mpqbench.contracts import Searcher, plugin
 from mpqbench.core.errors import BenchError, Infeasible, unknown
 from mpqbench.core.precision import Allocation, Precision
 from mpqbench.search.feasible import of_limits, totals_of
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from mpqbench.contracts import SearchProblem
 
 
-@dataclass(frozen=True)
-class Given:
+@plugin
+class Given(Searcher):
     """Takes ``allocation``, ``{group: "W4A3"}`` of every searchable group, as it is.
 
     For allocations of a paper, of another tool, or of a study that samples them: they are then

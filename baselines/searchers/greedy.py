@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mpqbench.contracts import Searcher, plugin
 from mpqbench.core.errors import BenchError, Exhausted
 from mpqbench.core.precision import Allocation
 from mpqbench.search.feasible import (
@@ -27,8 +28,8 @@ Joint = Callable[[list[np.ndarray]], np.ndarray]  # indices (groups,) of each to
 DIRECTIONS = ("promote", "demote")
 
 
-@dataclass(frozen=True)
-class Greedy:
+@plugin
+class Greedy(Searcher):
     """Marginal score for marginal cost, from the table or, with ``rescore``, from joint scores.
 
     "promote" starts at the cheapest allocation and moves, one group at a time, to the choice that

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mpqbench.contracts import Searcher, plugin
 from mpqbench.core.errors import BenchError, Exhausted
 from mpqbench.core.precision import Allocation
 from mpqbench.search.feasible import (
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from mpqbench.contracts import SearchProblem
 
 
-@dataclass(frozen=True)
-class ILP:
+@plugin
+class ILP(Searcher):
     """The least sum of table scores within every limit, exactly, by ``mpqbench.search.knapsack``.
 
     ``time_limit`` in seconds bounds each integer program; the best found by then is taken, which

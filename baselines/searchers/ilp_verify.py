@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mpqbench.contracts import Searcher, plugin
 from mpqbench.core.errors import BenchError, Exhausted
 from mpqbench.search.feasible import Arrays, cheapest_feasible, only_allocation, table_scores
 from mpqbench.search.knapsack import TIME_LIMIT, optima
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 VARY = ("cuts", "scores")
 
 
-@dataclass(frozen=True)
-class ILPVerify:
+@plugin
+class ILPVerify(Searcher):
     """Scores ``proposals`` solutions of the integer program jointly and takes the best.
 
     ``vary`` says how they differ (our choice): "cuts", the N best sums of additive scores, each

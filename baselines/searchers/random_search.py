@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mpqbench.contracts import Searcher, plugin
 from mpqbench.core.errors import BenchError, Exhausted
 from mpqbench.core.precision import Allocation
 from mpqbench.search.feasible import Arrays, only_allocation, random_feasible
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from mpqbench.contracts import SearchProblem
 
 
-@dataclass(frozen=True)
-class RandomSearch:
+@plugin
+class RandomSearch(Searcher):
     """The lowest joint score of ``draws`` allocations from ``search.feasible.random_feasible``.
 
     They are scored ``batch`` at a time; one that was drawn before is not scored again. The

@@ -5,11 +5,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mpqbench.contracts import Searcher, plugin
 from mpqbench.core.errors import BenchError, Exhausted
 from mpqbench.search.feasible import Arrays, cheapest_feasible, only_allocation
 from mpqbench.search.repair import repaired
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from mpqbench.core.precision import Allocation
 
 
-@dataclass(frozen=True)
-class TPE:
+@plugin
+class TPE(Searcher):
     """Proposes what resembles the good allocations and not the bad ones (optuna's TPESampler).
 
     Each group is an integer parameter, the number of its choice, cheapest first, so that near ones

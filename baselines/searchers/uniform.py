@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mpqbench.contracts import Searcher, plugin
 from mpqbench.core.errors import BenchError, Infeasible
 from mpqbench.core.precision import Allocation, Precision
 from mpqbench.search.feasible import of_limits, totals_of
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from mpqbench.contracts import SearchProblem
 
 
-@dataclass(frozen=True)
-class Uniform:
+@plugin
+class Uniform(Searcher):
     """The budget's own precision where every group offers it, or else the costliest common one.
 
     At equal cost more activation bits win, as activations lose more to few bits, and then finer

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mpqbench.contracts import Transform, plugin
 from mpqbench.core.errors import BenchError
 from mpqbench.quant.layer_error import OutputError
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from mpqbench.contracts import LayerData
 
 
-@dataclass(frozen=True)
-class AWQ:
+@plugin
+class AWQ(Transform):
     """``s = mean|X_j|^a`` divided by ``sqrt(max s * min s)`` (arXiv 2306.00978, section 3.2).
 
     ``a`` is that of 0, 1/grid, ..., 1 with the least output error of the layer with rounded weight

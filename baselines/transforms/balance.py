@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from scipy.stats import rankdata
 
-from mpqbench.core.errors import BenchError
+from mpqbench.contracts import Transform, plugin
 
 from .none import Identity
 from .scaling import Scaling, step_maxima
@@ -18,8 +17,8 @@ if TYPE_CHECKING:
     from mpqbench.contracts import LayerData
 
 
-@dataclass(frozen=True)
-class Balance:
+@plugin
+class Balance(Transform):
     """``B = sqrt(sX / sW)``, ``X / B`` and ``W * B`` (arXiv 2405.16005, sections 4.1 and 4.2).
 
     The salience of a weight column is ``sW_j = max_i|W_ij|``; that of an input channel the mean of
@@ -28,20 +27,12 @@ class Balance:
     Balanced, both saliences are ``sqrt(sX sW)``.
 
     ``skip`` lists kinds of groups that keep their basis: by default those that the paper does not
-    balance. A kind is the end of a group's name, as in ``blocks.3.mlp.down``. Raises BenchError
-    where ``skip`` is not a list of words.
+    balance. A kind is the end of a group's name, as in ``blocks.3.mlp.down``.
     """
 
     skip: tuple[str, ...] = ("mlp.down", "adaln")
 
     needs_inputs = True
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.skip, list | tuple) or not all(
-            isinstance(s, str) for s in self.skip
-        ):
-            raise BenchError(f"skip must be a list such as [mlp.down], not {self.skip!r}")
-        object.__setattr__(self, "skip", tuple(self.skip))
 
     def fit(self, weight: torch.Tensor, layer: LayerData) -> Scaling | Identity:
         """Scales for weight (out, in). Raises BenchError where calibration is missing."""

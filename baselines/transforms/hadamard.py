@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
+from mpqbench.contracts import Transform, plugin
 from mpqbench.core.errors import BenchError
 from mpqbench.quant.hadamard import blocks_of, hadamard_product, paley, split_order
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from mpqbench.contracts import LayerData
 
 
-@dataclass(frozen=True)
-class Hadamard:
+@plugin
+class Hadamard(Transform):
     """``x D H / sqrt(block)`` with random signs D (QuaRot, arXiv 2404.00456; QuIP#, 2402.04396).
 
     Online, because the scale and shift of adaLN stand between the residual stream and the layer:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mpqbench.contracts import Transform, plugin
+
 if TYPE_CHECKING:
     import torch
 
@@ -27,8 +29,8 @@ class Identity:
         return x
 
 
-@dataclass(frozen=True)
-class NoTransform:
+@plugin
+class NoTransform(Transform):
     """Leaves the basis alone: the control of every transform."""
 
     needs_inputs = False

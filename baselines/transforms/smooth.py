@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from mpqbench.contracts import Transform, plugin
 from mpqbench.core.errors import BenchError
 from mpqbench.quant.layer_error import OutputError
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from mpqbench.contracts import LayerData
 
 
-@dataclass(frozen=True)
-class Smooth:
+@plugin
+class Smooth(Transform):
     """``s_j = max|X_j|^alpha / max_i|W_ij|^(1 - alpha)`` (arXiv 2211.10438, equation 4).
 
     The maxima of the inputs are exact over all calibration rows. ``alpha="search"`` takes, for each

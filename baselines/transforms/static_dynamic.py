@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from torch import nn
 
+from mpqbench.contracts import Transform, plugin
 from mpqbench.core.errors import BenchError
 
 from .hadamard import Hadamard, Rotation
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from mpqbench.contracts import LayerData
 
 
-@dataclass(frozen=True)
-class StaticDynamic:
+@plugin
+class StaticDynamic(Transform):
     """SmoothQuant's scales from the noisiest steps, then ``hadamard`` (arXiv 2406.02540).
 
     The imbalance of channels that all steps share is scaled away once, from the maxima of the

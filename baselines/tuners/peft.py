@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mpqbench.contracts import plugin
 from mpqbench.core.errors import BenchError, check_whole, unknown
 from mpqbench.dit.sampling import image_seed
 from mpqbench.quant.trainable import Free, FrozenIntegers, low_rank_adapter
@@ -14,13 +14,13 @@ from mpqbench.tuning.settings import Training, check_positive
 if TYPE_CHECKING:
     from torch import nn
 
-    from mpqbench.tuning.loop import Curve
-    from mpqbench.tuning.student import DistillationData, Student
+    from mpqbench.tuning.loop import TrainingCurve
+    from mpqbench.tuning.student import DistillationData, QuantizedStudent
 
 ADAPTERS = ("branch", "lora", "both", "none")
 
 
-@dataclass(frozen=True)
+@plugin
 class PEFT(Training):
     """Distils full precision into branches, scales, zero points and biases (our choice of parts).
 
@@ -59,7 +59,7 @@ class PEFT(Training):
         if self.adapter == "none" and not (self.scales or self.biases):
             raise BenchError("nothing to train: choose an adapter, scales or biases")
 
-    def tune(self, student: Student, lessons: DistillationData) -> Curve:
+    def tune(self, student: QuantizedStudent, lessons: DistillationData) -> TrainingCurve:
         """Train in place. Raises Diverged where a loss is not finite."""
         branches = self._branches(student, lessons.seed)
         sources: dict[str, dict[str, nn.Module]] = {}
@@ -71,7 +71,7 @@ class PEFT(Training):
                 sources[path]["bias"] = Free(layer.bias)
         return retrain(self, student, lessons, sources, branches, self.rate, self.scale_rate)
 
-    def _branches(self, student: Student, seed: int) -> dict[str, Any]:
+    def _branches(self, student: QuantizedStudent, seed: int) -> dict[str, Any]:
         """The branches to train by path, those that are added now among them."""
         found: dict[str, Any] = {}
         for path, layer in student.layers.items():

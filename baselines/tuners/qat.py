@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mpqbench.contracts import plugin
 from mpqbench.quant.trainable import Free, RoundedWeight
 from mpqbench.tuning.distil import retrain
 from mpqbench.tuning.settings import Training, check_positive
@@ -12,11 +12,11 @@ from mpqbench.tuning.settings import Training, check_positive
 if TYPE_CHECKING:
     from torch import nn
 
-    from mpqbench.tuning.loop import Curve
-    from mpqbench.tuning.student import DistillationData, Student
+    from mpqbench.tuning.loop import TrainingCurve
+    from mpqbench.tuning.student import DistillationData, QuantizedStudent
 
 
-@dataclass(frozen=True)
+@plugin
 class QAT(Training):
     """LSQ (arXiv 1902.08153) with full precision's outputs as targets, so it needs no data.
 
@@ -34,7 +34,7 @@ class QAT(Training):
         super().__post_init__()
         check_positive(self, "rate", "scale_rate")
 
-    def tune(self, student: Student, lessons: DistillationData) -> Curve:
+    def tune(self, student: QuantizedStudent, lessons: DistillationData) -> TrainingCurve:
         """Train in place. Raises Diverged where a loss is not finite."""
         sources: dict[str, dict[str, nn.Module]] = {}
         for path, layer in student.layers.items():

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 
+from mpqbench.contracts import Environment, plugin
 from mpqbench.core.errors import BenchError
 from mpqbench.core.precision import Precision
 
@@ -19,8 +19,8 @@ Layer = Callable[[torch.Tensor], torch.Tensor]
 VARIANTS = ("output", "weight", "gaussian")
 
 
-@dataclass(frozen=True)
-class EnvironmentalNoise:
+@plugin
+class EnvironmentalNoise(Environment):
     """One number says how much of their quantization error the other layers make (TreeQ).
 
     ``noise`` is lambda in [0, 1]. At 1 they are quantized to the budget's base precision, as they
@@ -66,7 +66,7 @@ class EnvironmentalNoise:
         return lambda x: torch.lerp(group.full(x), form(x), self.noise)
 
     def _between_weights(self, form: GroupForm) -> Layer:
-        weight = torch.lerp(form.basis.to(form.weight.dtype), form.weight, self.noise)
+        weight = torch.lerp(form.unrounded_weight.to(form.weight.dtype), form.weight, self.noise)
 
         def layer(x: torch.Tensor) -> torch.Tensor:
             moved, quantized = form.source.transform.input(x.float()), form.source(x)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from mpqbench.contracts import plugin
 from mpqbench.core.errors import BenchError, check_whole
 from mpqbench.quant.branch_settings import (
     DEFAULT_RANK,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 PERMUTATIONS = ("none", "energy", "spread")
 
 
-@dataclass(frozen=True)
+@plugin
 class Monarch(BranchSettings):
     """The nearest general Monarch matrix: rank ``block_rank`` of every block of an l x k grid.
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mpqbench.contracts import Searcher, plugin
 from mpqbench.core.errors import BenchError, Exhausted
 from mpqbench.search.feasible import cheapest_feasible, only_allocation
 from mpqbench.search.pareto import RULES, Target
@@ -21,8 +21,8 @@ ORDERS = ("network", "shuffled")
 ANCHORS = ("additive", "cheapest")
 
 
-@dataclass(frozen=True)
-class TSS:
+@plugin
+class TSS(Searcher):
     """Merges neighbouring parts pairwise, all combinations scored jointly, and keeps the best few.
 
     After TreeQ (arXiv 2512.06353), whose figure shows merges of 16 x 16 partial allocations, of
@@ -68,10 +68,8 @@ class TSS:
     def __post_init__(self) -> None:
         if self.keep < 1 or (self.leaves is not None and self.leaves < 1):
             raise BenchError("keep and leaves must be at least 1")
-        if self.window is not None:
-            if len(self.window) != 2 or not 0 <= self.window[0] <= 1 <= self.window[1]:
-                raise BenchError(f"window must be two numbers around 1, not {self.window}")
-            object.__setattr__(self, "window", tuple(self.window))
+        if self.window is not None and not 0 <= self.window[0] <= 1 <= self.window[1]:
+            raise BenchError(f"window must be two numbers around 1, not {self.window}")
         named = (("drop", tuple(RULES)), ("order", ORDERS), ("anchor", ANCHORS))
         for name, valid in named:
             if getattr(self, name) not in valid:

@@ -31,8 +31,8 @@ def info(name: str, plugins: tuple[Path, ...]) -> None:
 
 
 def _describe(plugin: Any) -> list[str]:
-    from ..core.parameters import parameters
     from ..core.recipe import Recipe
+    from ..core.registry import parameters
 
     if isinstance(plugin, Recipe):
         fields = plugin.model_dump(mode="json")

@@ -34,7 +34,7 @@ def checks(kind: str, plugin: Any, *, quick: bool | None = None) -> list[Check]:
     """
     if kind not in KINDS:
         raise unknown("kind of plugin to check", kind, KINDS)
-    few = bool(getattr(plugin, "slow", False)) if quick is None else quick
+    few = plugin.slow if quick is None else quick
     if kind == "transform":
         from .transforms import TransformChecks
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import torch
 
-from ..contracts import BlockData, BlockRounding, QuantizedWeight
+from ..contracts import BlockData, QuantizedWeight, Rounding
 from ..core.formats import WeightFormat
 from ..quant.affine import quantize_weight
 from .check import Check, attempt, check_of, expect, own_generators_only
@@ -22,7 +22,7 @@ BITS = {"block.up": 4, "block.down": 3}  # one block may mix precisions
 class BlockChecks:
     """The checks of ``round_block`` on two layers with a GELU between and a residual around."""
 
-    def __init__(self, plugin: BlockRounding, error_bound: float) -> None:
+    def __init__(self, plugin: Rounding, error_bound: float) -> None:
         self.plugin = plugin
         self.error_bound = error_bound
         self._results: dict[WeightFormat, Mapping[str, QuantizedWeight]] = {}

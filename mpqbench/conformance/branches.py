@@ -27,7 +27,7 @@ class BranchChecks:
 
     def __init__(self, plugin: Branch, quick: bool) -> None:
         self.plugin = plugin
-        self.needs_inputs = bool(getattr(plugin, "needs_inputs", False))
+        self.needs_inputs = plugin.needs_inputs
         shapes = ORDINARY_SHAPES[1::2] if quick else ORDINARY_SHAPES
         self.ordinary = self._branched([ordinary(*shape) for shape in shapes])
         self.all_layers = [*self.ordinary, *self._branched(hostile())]

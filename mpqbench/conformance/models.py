@@ -32,7 +32,7 @@ IMAGES_PER_STEP = 8
 
 
 @dataclass
-class _Untouched:
+class _Untouched(Transform):
     """The control of a transform."""
 
     needs_inputs = False
@@ -50,7 +50,7 @@ class _Untouched:
 
 
 @dataclass(frozen=True)
-class _ToNearest:
+class _ToNearest(Rounding):
     """The control of a rounding."""
 
     needs_inputs = False

@@ -27,8 +27,8 @@ class ObjectiveChecks:
 
     def __init__(self, plugin: Any) -> None:
         self.plugin = plugin
-        self.span = getattr(plugin, "span", 1)
-        self.has_table, self.has_distance = (hasattr(plugin, n) for n in ("table", "distance"))
+        self.span = plugin.span
+        self.has_table, self.has_distance = plugin.has_table, plugin.has_distance
 
     def all(self) -> list[Check]:
         """All checks that its methods call for."""
@@ -36,7 +36,7 @@ class ObjectiveChecks:
         methods += [self.table] if self.has_table else []
         if self.has_distance:
             methods += [self.distance, self.least, self.arguments]
-            if not getattr(self.plugin, "whole_batches", False):
+            if not self.plugin.whole_batches:
                 methods.append(self.independent)
         if self.has_table or self.has_distance:
             methods += [self.direction, self.deterministic, self.network]
@@ -148,7 +148,9 @@ class ObjectiveChecks:
     @functools.cached_property
     def engine(self) -> Engine:
         """The tiny DiT with this objective's distance."""
-        return tiny_engine(distance=getattr(self.plugin, "distance", None), span=self.span)
+        return tiny_engine(
+            distance=self.plugin.distance if self.has_distance else None, span=self.span
+        )
 
     def _outputs(self) -> tuple[torch.Tensor, torch.Tensor]:
         return _outputs(3 if self.span == 1 else 2 * self.span)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 import torch
 
-from ..contracts import BlockRounding, LayerData, QuantizedWeight, Rounding
+from ..contracts import LayerData, QuantizedWeight, Rounding
 from ..quant.affine import grid_count, quantize_weight
 from .blocks import BlockChecks
 from .check import Check, attempt, check_of, devices, expect, own_generators_only, unmodified
@@ -22,7 +22,7 @@ class RoundingChecks:
 
     def __init__(self, plugin: Rounding, quick: bool) -> None:
         self.plugin = plugin
-        self.needs_inputs = bool(getattr(plugin, "needs_inputs", False))
+        self.needs_inputs = plugin.needs_inputs
         self.cases = cases(quick)
         self.few = cases(quick=True)
         self._results: dict[Case, QuantizedWeight] = {}
@@ -32,7 +32,7 @@ class RoundingChecks:
         methods = [self.shapes, self.bits, self.grids, self.values, self.finite, self.deterministic]
         methods += [self.arguments, self.idempotent, self.error, self.device, self.model]
         found = [check_of(method) for method in methods]
-        if isinstance(self.plugin, BlockRounding) and self.plugin.by_block:
+        if self.plugin.by_block:
             found += BlockChecks(self.plugin, self._error_bound()).all()
         return found
 
@@ -140,7 +140,7 @@ class RoundingChecks:
         weight no further than the first one did.
         """
         chosen = [case for case in self.cases if _usual(case)]
-        if not getattr(self.plugin, "idempotent", True):
+        if not self.plugin.idempotent:
             self._drifts_no_further(chosen)
             return
         own = self._moved(chosen, lambda case: self._rounded(case).dequantize())
@@ -204,7 +204,7 @@ class RoundingChecks:
         return case.layer.data(self.needs_inputs, case.fmt, case.bits, device=device)
 
     def _error_bound(self) -> float:
-        return float(getattr(self.plugin, "error_bound", ERROR_BOUND))
+        return float(self.plugin.error_bound)
 
     def _error(self, case: Case, result: QuantizedWeight) -> float:
         """Squared error of the outputs where the plugin knows the inputs, else of the weight."""

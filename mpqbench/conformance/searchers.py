@@ -114,7 +114,7 @@ class SearcherChecks:
             expect(spent == asked, f"{case}: problem.spent is {spent:g}, its scorer gave {asked:g}")
             rows, scored = len(run.problem.trace.rows), run.scorer.scored
             expect(rows == scored, f"{case}: the trace has {rows} rows for {scored} scorings")
-            if not getattr(self.plugin, "scored", True):
+            if not self.plugin.scored:
                 expect(
                     asked == 0, f"{case}: it calls itself not scored and spends {asked:g} forwards"
                 )

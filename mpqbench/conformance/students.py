@@ -14,7 +14,8 @@ from ..dit.groups import Group, layer_groups, uniform_allocation
 from ..dit.held_out import HeldOut
 from ..quant.apply import quantize_model
 from ..quant.factors import BlockPartition, project
-from ..tuning.student import DistillationData, Student
+from ..tuning.checkpoint import Checkpoint
+from ..tuning.student import DistillationData, QuantizedStudent
 from ..tuning.trajectories import Trajectories
 from .check import expect
 from .models import TO_NEAREST, UNTOUCHED, expect_cost, expect_plain, tiny_transformer
@@ -25,7 +26,7 @@ SAME = 1e-5
 
 
 @dataclass(frozen=True)
-class _RankOne:
+class _RankOne(Branch):
     """The control of a branch: rank 1 at 8 bits."""
 
     needs_inputs = False
@@ -93,7 +94,7 @@ class Pupil:
             layer_data=lambda path: LayerData(path, 0, 0, seed=3),
             **self._formats,
         )
-        self.student = Student(self.quantized, self.groups)
+        self.student = QuantizedStudent(self.quantized, self.groups)
         self.rounded = dict(self.student.rounded)
         self._operators = self.quantized.operators
 
@@ -145,7 +146,7 @@ def lessons_for(case: Case) -> DistillationData:
     """Random inputs with what full precision makes of them; nothing is reported or saved."""
     teacher = lively_transformer()
     return DistillationData(
-        rows(teacher, LEARNED, 1), rows(teacher, JUDGED, 2), seed=7, device="cpu"
+        rows(teacher, LEARNED, 1), rows(teacher, JUDGED, 2), 7, "cpu", Checkpoint()
     )
 
 

@@ -21,7 +21,7 @@ class TransformChecks:
 
     def __init__(self, plugin: Transform, quick: bool) -> None:
         self.plugin = plugin
-        self.needs_inputs = bool(getattr(plugin, "needs_inputs", False))
+        self.needs_inputs = plugin.needs_inputs
         shapes = ORDINARY_SHAPES[1::2] if quick else ORDINARY_SHAPES
         self.ordinary = [ordinary(*shape) for shape in shapes]
         self._fits: dict[SampleLayer, FittedTransform] = {}

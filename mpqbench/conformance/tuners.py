@@ -17,7 +17,7 @@ import torch
 from ..contracts import Tuner
 from ..core.errors import Diverged
 from ..tuning.checkpoint import Checkpoint
-from ..tuning.loop import Curve
+from ..tuning.loop import TrainingCurve
 from ..tuning.student import DistillationData
 from .check import Check, attempt, check_of, expect, own_generators_only, unmodified
 from .roundings import expect_range
@@ -35,7 +35,7 @@ class Tuned:
     """
 
     pupil: Pupil
-    curve: Curve
+    curve: TrainingCurve
     before: float
     after: float
     batches: float
@@ -66,7 +66,7 @@ class TunerChecks:
 
     def all(self) -> list[Check]:
         """All checks."""
-        if getattr(self.plugin, "trajectories", None) == 0:
+        if self.plugin.trajectories == 0:
             return [check_of(self.images), check_of(self.untouched)]
         methods = [self.images, self.curve, self.error, self.best, self.grids, self.cost]
         methods += [self.deterministic, self.resumes, self.arguments, self.diverged, self.model]
@@ -74,7 +74,7 @@ class TunerChecks:
 
     def images(self) -> None:
         """``trajectories`` and ``held_out`` are whole numbers, and it is judged where it learns."""
-        counts = [getattr(self.plugin, name, None) for name in ("trajectories", "held_out")]
+        counts = [getattr(self.plugin, name) for name in ("trajectories", "held_out")]
         whole = all(isinstance(count, int) and count >= 0 for count in counts)
         expect(whole, f"trajectories and held_out are {counts[0]} and {counts[1]}, no numbers")
         judged = not counts[0] or counts[1]
@@ -235,12 +235,14 @@ class TunerChecks:
             batches = held_out_error(pupil, lessons, SHORT["batch"])
             return Tuned(pupil, curve, before, after, batches, pupil.state(), len(steps), left)
 
-    def _call(self, pupil: Pupil, lessons: DistillationData) -> Curve:
+    def _call(self, pupil: Pupil, lessons: DistillationData) -> TrainingCurve:
         curve: Any = attempt(
             pupil.case, "tune", lambda: self.plugin.tune(pupil.student, lessons), TUNES
         )
         kind = type(curve).__name__
-        expect(isinstance(curve, Curve), f"{pupil.case}: tune gave a {kind}, no Curve")
+        expect(
+            isinstance(curve, TrainingCurve), f"{pupil.case}: tune gave a {kind}, no TrainingCurve"
+        )
         return curve
 
 

@@ -6,6 +6,7 @@ A plugin module has a table ``PLUGINS = {kind: {name: target}}`` whose targets a
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import importlib
 import importlib.util
@@ -18,7 +19,6 @@ from types import ModuleType
 from typing import Any
 
 from .errors import BenchError, unknown
-from .parameters import check_types, parameters
 from .recipe import SLOTS, PluginChoice, Recipe, digest_of, validate
 
 ENTRY_POINTS = "mpqbench.plugins"
@@ -47,6 +47,14 @@ class Entry:
                 f"{self.kind} '{self.name}' of {self.origin} cannot be imported: "
                 f"{type(error).__name__}: {error}"
             ) from error
+
+
+def parameters(cls: Any) -> dict[str, Any]:
+    """Return the parameters of a plugin class with their defaults (``...`` for none)."""
+    return {
+        f.name: ... if f.default is dataclasses.MISSING else f.default
+        for f in dataclasses.fields(cls)
+    }
 
 
 class Registry:
@@ -115,13 +123,18 @@ class Registry:
     def create(self, kind: str, choice: PluginChoice) -> Any:
         """The plugin of ``choice`` with its parameters, known to it and of the types it says."""
         entry = self.entry(kind, choice.name)
-        cls = entry.load()
+        cls: Any = entry.load()
+        if getattr(cls, "kind", None) != kind or not hasattr(cls, "__dataclass_fields__"):
+            name = getattr(cls, "__name__", type(cls).__name__)
+            raise BenchError(
+                f"{kind} '{choice.name}' of {entry.origin}: {name} must be a class with the "
+                f"decorator @plugin and the base class {kind.capitalize()} of mpqbench.contracts"
+            )
         valid = parameters(cls)
         for key in choice.params:
             if key not in valid:
                 raise unknown(f"parameter of {kind} '{choice.name}'", key, valid)
         try:
-            check_types(cls, choice.params)
             return cls(**choice.params)
         except (BenchError, TypeError, ValueError) as error:
             raise BenchError(f"{kind} '{choice.name}': {error}") from error
@@ -164,7 +177,7 @@ class Registry:
             module = sys.modules.get(plugin.__module__)
             if module is None or getattr(module, "__file__", None) is None:
                 raise BenchError(f"{kind} '{name}' has no source file")
-            trains = kind == "tuner" and getattr(plugin, "trajectories", None) != 0
+            trains = kind == "tuner" and plugin.trajectories != 0
             files = _sources(module, TRAINING if trains else None)
             digests += [hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in files]
         return digest_of(digests)

@@ -131,8 +131,8 @@ def search_problem(
     def scorer() -> Scorer:
         objective = resources.registry.create("objective", recipe.objective)
         engine = _engine(job, model, groups, calibration, objective, resources, part)
-        rolls = getattr(objective, "needs_trajectory", False)
-        if recipe.early_drop is not None and (rolls or getattr(objective, "whole_batches", False)):
+        rolls = objective.steps_ahead > 0
+        if recipe.early_drop is not None and (rolls or objective.whole_batches):
             name = recipe.objective.name
             raise BenchError(f"objective '{name}' drops no candidate early: remove early_drop")
         if rolls:
@@ -231,7 +231,7 @@ def _engine(
         Clock(fmt.time_groups, TRAINED_STEPS),
         create("branch", recipe.branch),
     )
-    span = getattr(objective, "span", 1)
+    span = objective.span
     size = job.protocol.micro_batch if recipe.early_drop is None else race.BATCH
     return build_engine(
         model.transformer,
@@ -251,8 +251,10 @@ def _distance(
     job: Job, model: DiTModel, objective: Any, resources: Resources, span: int
 ) -> Distance | None:
     """The objective's, on the channels that the sampler reads where it sums over steps."""
-    distance: Distance | None = getattr(objective, "distance", None)
-    if distance is None or span == 1:
+    if not objective.has_distance:
+        return None
+    distance: Distance = objective.distance
+    if span == 1:
         return distance
     sampler = Sampler(model, job.protocol, job.seed, resources.device)
     read = None if sampler.schedule.learned_variance else sampler.channels

@@ -50,7 +50,7 @@ def calibrate(
     """
     recipe, create = job.recipe, resources.registry.create
     plugins = [create(kind, getattr(recipe, kind)) for kind in ("transform", "rounding", "branch")]
-    asked = any(getattr(plugin, "needs_inputs", False) for plugin in plugins)
+    asked = any(plugin.needs_inputs for plugin in plugins)
     if job.budget.is_unbounded or not (asked or recipe.activation_format.is_static):
         return Calibration(partial(_layer_data, job, model))
     store = resources.statistics(model, job.protocol, job.seed, reporter)

@@ -11,8 +11,8 @@ from ..dit.loading import DiTModel
 from ..quant.apply import QuantizedModel
 from ..records.store import RecordStore
 from ..tuning.checkpoint import Checkpoint
-from ..tuning.loop import Curve
-from ..tuning.student import DistillationData, Student, record_lessons
+from ..tuning.loop import TrainingCurve
+from ..tuning.student import DistillationData, QuantizedStudent, record_lessons
 from .resources import Resources
 
 
@@ -51,8 +51,8 @@ def tune(
     groups: Sequence[Group],
     lessons: DistillationData,
     resources: Resources,
-) -> Curve:
+) -> TrainingCurve:
     """Trains the model that is in ``quantized``, in place. Raises Diverged."""
     tuner = resources.registry.create("tuner", job.recipe.tuner)
-    curve: Curve = tuner.tune(Student(quantized, groups), lessons)
+    curve: TrainingCurve = tuner.tune(QuantizedStudent(quantized, groups), lessons)
     return curve

@@ -61,7 +61,7 @@ def with_methods(suite: Suite, names: Sequence[str], registry: Registry) -> Suit
 def _check(recipe: Recipe, registry: Registry, protocol: Protocol) -> None:
     for kind in SLOTS:
         plugin: Any = registry.create(kind, getattr(recipe, kind))
-        span = getattr(plugin, "span", 1)
+        span = plugin.span if kind in ("objective", "tuner") else 1
         limits = [("sampling steps", protocol.steps)]
         if kind == "objective":
             limits.append(("calibration inputs", protocol.calibration))

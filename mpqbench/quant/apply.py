@@ -177,7 +177,7 @@ def on_cpu(weight: QuantizedWeight) -> QuantizedWeight:
 
 def _units(groups: Sequence[Group], rounding: Rounding) -> Iterator[list[Group]]:
     """What is rounded in one go: a block where the rounding sees blocks, or else a group."""
-    if getattr(rounding, "by_block", False):
+    if rounding.by_block:
         for _, own in groupby(groups, key=lambda group: group.block):
             yield list(own)
     else:
@@ -195,14 +195,14 @@ def _rounded(
     """Integers and branches by path, of the layers whose weight is quantized."""
     rounding = build.rounding
     weighted = {layer.path: layer for layer in layers if layer.precision.weight is not None}
-    if not getattr(rounding, "by_block", False):
+    if not rounding.by_block:
         return {path: build.rounded(layer) for path, layer in weighted.items()}
     block = unit[0].block
     prefix = f"transformer_blocks.{block}"
     if block_inputs is None:
         raise BenchError(f"block {prefix}: a rounding of whole blocks needs calibration inputs")
     together = round_together(
-        rounding,  # type: ignore[arg-type]
+        rounding,
         transformer,
         prefix,
         layers,

@@ -1,4 +1,4 @@
-"""Rounding a whole transformer block at once: what a ``BlockRounding`` is given."""
+"""Rounding a whole transformer block at once: what a ``Rounding`` is given."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from ..contracts import BlockData, BlockRounding, QuantizedWeight
+from ..contracts import BlockData, QuantizedWeight, Rounding
 from ..core.errors import BenchError
 from ..core.formats import WeightFormat
 from ..dit.blocks import run_block
@@ -31,7 +31,7 @@ class BlockInputs:
 
 
 def round_together(
-    rounding: BlockRounding,
+    rounding: Rounding,
     model: nn.Module,
     prefix: str,
     layers: Sequence[Prepared],

@@ -38,15 +38,14 @@ def round_beside(
     values = alone.dequantize()
     if torch.equal(values, weight) or not torch.isfinite(values).all():
         return alone, None  # what is not finite is for the caller to name
-    again = getattr(branch, "refit", None)
     found = alternate(
         weight,
         lambda target: _checked(branch.fit(target, data), branch, target, data),
         rounded,
         lambda combined: squared_error(combined - weight, data.moment),
-        getattr(branch, "iterations", 1),
-        values if getattr(branch, "init", "weight") == "residual" else None,
-        again and (lambda old, target: _checked(again(old, target, data), branch, target, data)),
+        branch.iterations,
+        values if branch.init == "residual" else None,
+        lambda old, target: _checked(branch.refit(old, target, data), branch, target, data),
     )
     return found.rounded, found.branch
 

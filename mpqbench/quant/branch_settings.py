@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..contracts import Branch, plugin
 from ..core.errors import BenchError, check_whole
 from .branch import BITS, INITS
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 DEFAULT_RANK = 4  # where neither a size nor ``like_rank`` is given
 
 
-@dataclass(frozen=True)
-class BranchSettings:
+@plugin
+class BranchSettings(Branch):
     """How a branch is fitted and stored.
 
     ``iterations`` rounds at most of fitting and rounding in turn, from the ``init``: the "weight",

@@ -123,7 +123,7 @@ class GroupQuantizer:
             fmt, bits = data.weight_format, layer.precision.weight
             assert bits is not None
             return Rounded(self.rounding.round(layer.weight, data, fmt, bits))
-        if getattr(self.rounding, "by_block", False):
+        if self.rounding.by_block:
             alone = replace(self, branch=None).rounded(layer).weight
             return self.beside(layer, alone)
         return Rounded(*round_beside(layer.weight, data, self.rounding, self.branch))

@@ -107,7 +107,11 @@ class QuantizedGroup:
     def __init__(self, source: QuantizedInput, weights: Weights, bias: torch.Tensor | None) -> None:
         # A state is never the input of three layers here, so nothing is shared between readers.
         self.source = QuantizedInput(source.transform, source.activation)
-        self.weight, self.basis, self.bias = weights.rounded, weights.basis, bias
+        self.weight, self.unrounded_weight, self.bias = (
+            weights.rounded,
+            weights.basis,
+            bias,
+        )
         self._branches = weights.branches
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:

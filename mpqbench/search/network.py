@@ -37,7 +37,7 @@ class CountedForm:
 
     def __init__(self, form: QuantizedGroup, count: Callable[[int], None]) -> None:
         self._form, self._count = form, count
-        self.weight, self.basis = form.weight, form.basis
+        self.weight, self.unrounded_weight = form.weight, form.unrounded_weight
         self.bias, self.source = form.bias, form.source
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:

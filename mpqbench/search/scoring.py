@@ -32,13 +32,17 @@ class JointScorer:
     objective: Any = None
     level: float | None = None
 
+    @property
+    def _has_table(self) -> bool:
+        return self.objective is not None and self.objective.has_table
+
     def table(self, afford: float = math.inf) -> tuple[Mapping[str, np.ndarray], float]:
         """Additive scores by group in the order of its choices, and the forwards they took.
 
         Raises Exhausted where an objective's own table takes more than ``afford``.
         """
         before = self.engine.forwards
-        if hasattr(self.objective, "table"):
+        if self._has_table:
             with self.engine.within(afford):
                 found = self.objective.table(FullPrecision(self.engine, self.choices))
             table = {group: np.asarray(own, dtype=float) for group, own in found.items()}
@@ -50,7 +54,7 @@ class JointScorer:
 
     def table_price(self) -> float:
         """The price of every entry; of an objective's own table, nothing in advance."""
-        if hasattr(self.objective, "table"):
+        if self._has_table:
             return 0.0
         return sum(self.price({group: own[0]}) * len(own) for group, own in self.choices.items())
 
@@ -63,7 +67,7 @@ class JointScorer:
 
         Raises BenchError where the objective has only a table.
         """
-        if self.objective is not None and not hasattr(self.objective, "distance"):
+        if self.objective is not None and not self.objective.has_distance:
             name = type(self.objective).__name__
             raise BenchError(f"objective {name} scores single groups and no whole allocation")
         before = self.engine.forwards

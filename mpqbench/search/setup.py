@@ -114,7 +114,7 @@ def _batches(
         ]
 
 
-class _LayerByLayer:
+class _LayerByLayer(Rounding):
     """A rounding of blocks, asked for single layers: a block of a candidate is not complete."""
 
     needs_inputs = True

@@ -11,18 +11,18 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..contracts import Recorded
 from ..core.errors import BenchError
 from ..quant.trainable import GRID_PARAMETERS, ParametrizedLayer, branch_sources
-from .loop import Curve, Rated, train
+from .loop import Rated, TrainingCurve, train
 from .settings import Training
-from .student import DistillationData, Student
-from .trajectories import Trajectories
+from .student import DistillationData, QuantizedStudent
 from .weighting import balanced, min_snr, uniform
 
 
 def distil(
-    training: Training, student: Student, lessons: DistillationData, trained: Rated
-) -> Curve:
+    training: Training, student: QuantizedStudent, lessons: DistillationData, trained: Rated
+) -> TrainingCurve:
     """Train ``trained``, parameters of the student by name with their rates.
 
     An error is the difference, times the root of its weight, in the output channels that the
@@ -54,8 +54,8 @@ def distil(
 
 
 def _weighting(
-    training: Training, student: Student, lessons: DistillationData
-) -> Callable[[Trajectories], torch.Tensor]:
+    training: Training, student: QuantizedStudent, lessons: DistillationData
+) -> Callable[[Recorded], torch.Tensor]:
     """Weights (n,) of rows. A function of the untuned student: the same when training resumes."""
     if training.weighting == "min-snr":
         return min_snr(lessons.train)
@@ -77,7 +77,7 @@ def summed(errors: torch.Tensor, span: int) -> torch.Tensor:
     return sums.double().square().flatten(1).mean(1) / span
 
 
-def _errors(transformer: Any, rows: Trajectories, device: str) -> torch.Tensor:
+def _errors(transformer: Any, rows: Recorded, device: str) -> torch.Tensor:
     """Differences (n, channels, h, w) of the student's outputs from ``rows.outputs``, float32."""
     dtype = next(transformer.parameters()).dtype
     output = transformer(
@@ -87,7 +87,7 @@ def _errors(transformer: Any, rows: Trajectories, device: str) -> torch.Tensor:
 
 
 @torch.no_grad()
-def _all_errors(transformer: Any, rows: Trajectories, batch: int, device: str) -> torch.Tensor:
+def _all_errors(transformer: Any, rows: Recorded, batch: int, device: str) -> torch.Tensor:
     """The same of many rows, on the CPU."""
     parts = (rows.rows(slice(at, at + batch)) for at in range(0, len(rows), batch))
     return torch.cat([_errors(transformer, part, device).cpu() for part in parts])
@@ -95,13 +95,13 @@ def _all_errors(transformer: Any, rows: Trajectories, batch: int, device: str) -
 
 def retrain(
     training: Training,
-    student: Student,
+    student: QuantizedStudent,
     lessons: DistillationData,
     sources: Mapping[str, Mapping[str, Any]],
     branches: Mapping[str, Any],
     rate: float,
     grid_rate: float,
-) -> Curve:
+) -> TrainingCurve:
     """Train parts of the student's layers and put what came out back into them for good.
 
     ``sources`` are by layer path and then by ``weight`` or ``bias``, ``branches`` by path.

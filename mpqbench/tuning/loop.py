@@ -24,7 +24,7 @@ Rated = Mapping[str, tuple[nn.Parameter, float]]  # parameters by name, each wit
 
 
 @dataclass
-class Curve:
+class TrainingCurve:
     """The course of a training, a row for every judgement; the first is from before it.
 
     ``train_loss`` is the mean over the steps since the row before, ``seconds`` are of training and
@@ -71,7 +71,7 @@ def train(
     held_out_loss: Callable[[], float],
     checkpoint: Checkpoint,
     reporter: Reporter,
-) -> Curve:
+) -> TrainingCurve:
     """Train the parameters in place until a limit of ``training``; they end as the best judged.
 
     ``loss_at(step)`` must be a function of the step and the parameters alone: then a run that was
@@ -91,7 +91,7 @@ def train(
             run.one_step()
             advance(1)
     run.load(run.best)
-    return Curve(run.state.rows, run.state.stopped)
+    return TrainingCurve(run.state.rows, run.state.stopped)
 
 
 class _Run:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
+from ..contracts import Tuner, plugin
 from ..core.errors import BenchError, check_whole, unknown
 
 SCHEDULES = ("cosine", "constant")
@@ -12,8 +12,8 @@ WEIGHTINGS = ("uniform", "min-snr", "balanced")
 _AT_LEAST_ONE = ("trajectories", "held_out", "steps", "batch", "every", "patience", "span")
 
 
-@dataclass(frozen=True)
-class Training:
+@plugin
+class Training(Tuner):
     """Steps, batches, rates over time, and when to stop.
 
     It learns from ``trajectories`` images of full precision and is judged on ``held_out`` others,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..contracts import QuantizedWeight
+from ..contracts import DistillationData, QuantizedWeight
 from ..core.errors import BenchError
-from ..core.progress import Quiet, Reporter
+from ..core.progress import Reporter
 from ..core.recipe import Protocol
 from ..cost.storage import SCALE_BYTES
 from ..dit.groups import Group
@@ -19,23 +19,7 @@ from ..quant.apply import QuantizedModel
 from ..quant.branch import branch_operator
 from ..quant.linear import QuantizedLinear
 from .checkpoint import Checkpoint
-from .trajectories import HELD_OUT, KEPT_STEPS, TRAIN, Trajectories, TrajectoryStore
-
-
-@dataclass(frozen=True)
-class DistillationData:
-    """What a tuner is given beside the student: full precision's trajectories and where to work.
-
-    ``held_out`` are of other noise than ``train``. ``seed`` is the tuner's only source of random
-    numbers. Whatever is in ``checkpoint`` is to be resumed.
-    """
-
-    train: Trajectories
-    held_out: Trajectories
-    seed: int
-    device: str
-    checkpoint: Checkpoint = field(default_factory=Checkpoint)
-    reporter: Reporter = field(default_factory=Quiet)
+from .trajectories import HELD_OUT, KEPT_STEPS, TRAIN, TrajectoryStore
 
 
 def record_lessons(
@@ -54,7 +38,7 @@ def record_lessons(
     they are not on disk yet. Raises as ``TrajectoryStore.record``, and BenchError where they would
     be shorter than its ``span``.
     """
-    span, steps = getattr(tuner, "span", 1), min(protocol.steps, KEPT_STEPS)
+    span, steps = tuner.span, min(protocol.steps, KEPT_STEPS)
     if span > steps:
         raise BenchError(f"span {span} is longer than a recorded trajectory of {steps} steps")
     parts = []
@@ -65,7 +49,7 @@ def record_lessons(
     return DistillationData(parts[0], parts[1], seed, device, checkpoint, reporter)
 
 
-class Student:
+class QuantizedStudent:
     """A quantized model that can be trained. What is changed through it stays counted.
 
     ``transformer`` is called with (latents, times, classes); ``layers`` are its quantized layers by
@@ -86,7 +70,7 @@ class Student:
 
     def branch(self, path: str) -> Any:
         """The branch of a layer, or ``None``."""
-        return getattr(self.layers[path], "branch", None)
+        return self.layers[path].branch
 
     def branchable(self, path: str) -> bool:
         """Whether a branch may be added: the weight is rounded, the layer's group searchable."""

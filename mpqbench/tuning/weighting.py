@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .trajectories import Trajectories
+from ..contracts import Recorded
 
 SNR_BOUND = 5.0
 LEVELS = 20  # of noise, as many inputs in each: a sampler of few steps has each step by itself
@@ -22,7 +22,7 @@ class Levels:
     edges: torch.Tensor
     factors: torch.Tensor
 
-    def __call__(self, rows: Trajectories) -> torch.Tensor:
+    def __call__(self, rows: Recorded) -> torch.Tensor:
         """Weights (n,) of rows."""
         return self.factors[_part(rows.times, self.edges)]
 
@@ -33,23 +33,23 @@ class MinSNR:
 
     mean: float = 1.0
 
-    def __call__(self, rows: Trajectories) -> torch.Tensor:
+    def __call__(self, rows: Recorded) -> torch.Tensor:
         """Weights (n,) of rows."""
         ratio = rows.signal / (1 - rows.signal).clamp(min=1e-12)
         return (SNR_BOUND / ratio).clamp(max=1) / self.mean
 
 
-def uniform(rows: Trajectories) -> torch.Tensor:
+def uniform(rows: Recorded) -> torch.Tensor:
     """Every error counts alike."""
     return rows.signal.new_ones(len(rows))
 
 
-def min_snr(train: Trajectories) -> MinSNR:
+def min_snr(train: Recorded) -> MinSNR:
     """Weights whose mean over ``train`` is 1."""
     return MinSNR(float(MinSNR()(train).double().mean()))
 
 
-def balanced(rows: Trajectories, errors: torch.Tensor) -> Levels:
+def balanced(rows: Recorded, errors: torch.Tensor) -> Levels:
     """Factors that make ``errors`` (n,) of ``rows`` as large at every noise level: 1 on average.
 
     The time axis is parted into at most ``LEVELS`` parts of as many rows. A level without an error

@@ -252,13 +252,15 @@ def test_objectives_and_environments_see_the_branch(model, known):
     form, x = cell.at(W3A4), torch.randn(4, 16, 16)
     moved = form.source.transform.input(x)
     around = form.branch_output(moved)
-    torch.testing.assert_close(form.basis @ moved[0, 0] + around[0, 0], cell.weight @ x[0, 0])
+    torch.testing.assert_close(
+        form.unrounded_weight @ moved[0, 0] + around[0, 0], cell.weight @ x[0, 0]
+    )
     nearly = EnvironmentalNoise(noise=1e-6, variant="weight").layer(cell, W3A4, 4, 0)
     torch.testing.assert_close(nearly(x), cell.full(x), rtol=1e-4, atol=1e-5)
     whole = EnvironmentalNoise(noise=1.0, variant="weight").layer(cell, W3A4, 4, 0)
     torch.testing.assert_close(whole(x), form(x), rtol=1e-5, atol=1e-6)
     assert HessianTrace  # its weight error is that of weight and basis
-    assert (form.weight - form.basis).norm() < (form.weight - cell.weight).norm()
+    assert (form.weight - form.unrounded_weight).norm() < (form.weight - cell.weight).norm()
 
 
 def test_a_rounding_of_whole_blocks_leaves_its_rest_to_the_branch(model, known):

@@ -8,9 +8,8 @@ from __future__ import annotations
 import pytest
 
 from mpqbench.conformance import KINDS, checks
-from mpqbench.core.parameters import parameters
 from mpqbench.core.recipe import SLOTS, PluginChoice
-from mpqbench.core.registry import discover
+from mpqbench.core.registry import discover, parameters
 
 # Promises do not wait for convergence.
 FEW = {"iterations": 10, "proposals": 4, "trials": 60, "draws": 100}

@@ -9,7 +9,7 @@ from lying_plugins import broken
 
 from mpqbench.conformance import checks
 from mpqbench.quant.trainable import low_rank_adapter
-from mpqbench.tuning.loop import Curve
+from mpqbench.tuning.loop import TrainingCurve
 
 PATH = "transformer_blocks.1.attn1.to_k"
 
@@ -23,7 +23,7 @@ class Idle:
 
     def tune(self, student, lessons):
         self.change(student)
-        return Curve()
+        return TrainingCurve()
 
     def change(self, student):
         pass
@@ -47,7 +47,7 @@ class SlyGrid(Idle):
 
 class Talkative(Idle):
     def tune(self, student, lessons):
-        return Curve([(0, 0.0, 1.0, 1.0, 0.0)], "steps")
+        return TrainingCurve([(0, 0.0, 1.0, 1.0, 0.0)], "steps")
 
 
 @pytest.mark.parametrize(

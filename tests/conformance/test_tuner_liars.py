@@ -15,7 +15,7 @@ from mpqbench.contracts import BranchSize
 from mpqbench.core.errors import Diverged
 from mpqbench.quant.trainable import low_rank_adapter
 from mpqbench.tuning.checkpoint import Checkpoint
-from mpqbench.tuning.loop import Curve
+from mpqbench.tuning.loop import TrainingCurve
 
 PATH = "transformer_blocks.1.attn1.to_k"
 W3A3 = "a tiny DiT at W3A3"
@@ -43,18 +43,18 @@ class Secretive(Honest):
 
     def tune(self, student, lessons):
         curve = super().tune(student, lessons)
-        return Curve(curve.rows[1:], curve.stopped)
+        return TrainingCurve(curve.rows[1:], curve.stopped)
 
 
 class Disorderly(Honest):
     def tune(self, student, lessons):
         curve = super().tune(student, lessons)
-        return Curve([curve.rows[0], *curve.rows[:0:-1]], curve.stopped)
+        return TrainingCurve([curve.rows[0], *curve.rows[:0:-1]], curve.stopped)
 
 
 class Endless(Honest):
     def tune(self, student, lessons):
-        return Curve(super().tune(student, lessons).rows, "")
+        return TrainingCurve(super().tune(student, lessons).rows, "")
 
 
 class Worse(Honest):
@@ -72,7 +72,7 @@ class Boastful(Honest):
 
     def tune(self, student, lessons):
         curve = super().tune(student, lessons)
-        return Curve([*curve.rows, (5, 0.0, 1e-6, 0.0, 1.0)], curve.stopped)
+        return TrainingCurve([*curve.rows, (5, 0.0, 1e-6, 0.0, 1.0)], curve.stopped)
 
 
 class OffGrid(Honest):
@@ -177,7 +177,7 @@ class Unshaken(Honest):
         try:
             return super().tune(student, lessons)
         except Diverged:
-            return Curve()
+            return TrainingCurve()
 
 
 class Alarmed(Honest):
@@ -234,7 +234,7 @@ class Unjudged(Honest):
 @pytest.mark.parametrize(
     ("liar", "check", "sentence"),
     [
-        (Curveless, "curve", f"{W3A3}: tune gave a NoneType, no Curve"),
+        (Curveless, "curve", f"{W3A3}: tune gave a NoneType, no TrainingCurve"),
         (Secretive, "curve", f"{W3A3}: the curve begins with (2, "),
         (Disorderly, "curve", "steps of the curve: [0, 4, 2]"),
         (Endless, "curve", "does not say what stopped the training"),

@@ -10,7 +10,7 @@ from diffusers import DiTTransformer2DModel
 
 from mpqbench.baselines.transforms.none import NoTransform
 from mpqbench.conformance.models import tiny_transformer
-from mpqbench.contracts import BlockData, BlockRounding, LayerData
+from mpqbench.contracts import BlockData, LayerData, Rounding
 from mpqbench.core.errors import BenchError
 from mpqbench.core.formats import ActivationFormat, WeightFormat
 from mpqbench.core.precision import FULL, Precision
@@ -147,4 +147,4 @@ def test_inputs_are_needed(transformer):
 
 
 def test_the_contract_can_be_asked_for():
-    assert isinstance(_Watching(), BlockRounding)
+    assert isinstance(_Watching(), Rounding)

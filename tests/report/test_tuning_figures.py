@@ -11,14 +11,14 @@ from mpqbench.records.store import RecordStore
 from mpqbench.report.table import leaderboard
 from mpqbench.report.tuning import course, courses, tuning, write_tuning_figures
 from mpqbench.report.write import write_report
-from mpqbench.tuning.loop import COLUMNS, Curve
+from mpqbench.tuning.loop import COLUMNS, TrainingCurve
 
 
 def curve(losses, every=100):
     """A training judged at these losses, whose training loss is a tenth below."""
     rows = [(0, math.nan, losses[0], 1.0, 0.0)]
     rows += [(i * every, 0.9 * x, x, 1.0, float(i)) for i, x in enumerate(losses) if i]
-    return Curve(rows, "steps")
+    return TrainingCurve(rows, "steps")
 
 
 @pytest.fixture

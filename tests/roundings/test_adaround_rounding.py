@@ -8,7 +8,7 @@ import torch
 
 from mpqbench.baselines.roundings.adaround import AdaRound
 from mpqbench.baselines.roundings.mse_clip import MSEClip
-from mpqbench.contracts import BlockData, BlockRounding, LayerData
+from mpqbench.contracts import BlockData, LayerData, Rounding
 from mpqbench.core.errors import BenchError
 from mpqbench.core.formats import WeightFormat
 from mpqbench.quant.affine import minmax_grid, quantize_weight
@@ -231,7 +231,7 @@ def test_rounded_layers_of_a_block_stay_while_the_others_learn():
 
 
 def test_the_unit_decides_whether_blocks_are_wanted():
-    assert isinstance(AdaRound(), BlockRounding)
+    assert isinstance(AdaRound(), Rounding)
     assert not AdaRound().by_block
     assert AdaRound(unit="block").by_block
 

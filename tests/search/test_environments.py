@@ -110,7 +110,7 @@ def test_weight_noise_moves_weight_and_input(model):
     x = torch.randn(4, 16, 16)
     form = cell.at(W3A3)
     moved = form.source.transform.input(x)
-    weight = form.basis + 0.3 * (form.weight - form.basis)
+    weight = form.unrounded_weight + 0.3 * (form.weight - form.unrounded_weight)
     expected = (moved + 0.3 * (form.source(x) - moved)) @ weight.T + form.bias
     layer = EnvironmentalNoise(0.3, "weight").layer(cell, W3A3, 2, seed=1)
     torch.testing.assert_close(layer(x), expected)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mpqbench.conformance.students import lively_transformer, rows
+from mpqbench.tuning.checkpoint import Checkpoint
 from mpqbench.tuning.student import DistillationData
 
 
@@ -23,4 +24,4 @@ def taught(teacher):
 @pytest.fixture
 def lessons(taught):
     """DistillationData without a checkpoint."""
-    return DistillationData(*taught, seed=0, device="cpu")
+    return DistillationData(*taught, seed=0, device="cpu", checkpoint=Checkpoint())

@@ -13,7 +13,7 @@ from mpqbench.core.precision import Precision
 from mpqbench.dit.groups import layer_groups, uniform_allocation
 from mpqbench.quant.affine import quantize_weight
 from mpqbench.quant.apply import quantize_model
-from mpqbench.tuning.student import Student
+from mpqbench.tuning.student import QuantizedStudent
 
 CHANNELS = WeightFormat(symmetric=False)
 FAST = {
@@ -57,4 +57,4 @@ def quantized_student(transformer, precision=(3, 3), fmt=CHANNELS, **options):
         layer_data=lambda path: LayerData(path, 0, 0),
         **options,
     )
-    return Student(quantized, groups, rounding.of(quantized)), quantized
+    return QuantizedStudent(quantized, groups, rounding.of(quantized)), quantized

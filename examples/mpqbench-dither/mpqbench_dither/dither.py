@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
-from mpqbench.contracts import LayerData, QuantizedWeight
+from mpqbench.contracts import LayerData, QuantizedWeight, Rounding, plugin
 from mpqbench.core.errors import BenchError
 from mpqbench.core.formats import WeightFormat
 from mpqbench.quant.affine import quantize_weight
@@ -13,8 +11,8 @@ from mpqbench.quant.affine import quantize_weight
 EXACT = 1e-4  # of a step: what lies this close to a level is on it
 
 
-@dataclass(frozen=True)
-class Dither:
+@plugin
+class Dither(Rounding):
     """To one of the two neighbouring levels, the nearer the likelier (Gupta et al., 1502.02551).
 
     The mean over seeds is the weight itself; the price is about twice the squared error of nearest

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
-from mpqbench.contracts import FittedTransform, LayerData
+from mpqbench.contracts import FittedTransform, LayerData, Transform, plugin
 from mpqbench.core.errors import BenchError
 from torch import nn
 
@@ -32,8 +30,8 @@ class Order(nn.Module):
         return x[..., self.index]
 
 
-@dataclass(frozen=True)
-class Reorder:
+@plugin
+class Reorder(Transform):
     """Largest channels first, so that those of one group share a range (after RPTQ, 2304.01089).
 
     ``by`` says whose size counts: "input", the mean square of a channel, or "weight", the largest

@@ -89,7 +89,7 @@ def content_of(recipe: Recipe, registry: Registry) -> str:
         choice = getattr(recipe, slot)
         registry.create(slot, choice)
         data[slot] = (choice.name, sorted(registry.parameters(slot, choice).items()))
-    if not getattr(registry.entry("searcher", recipe.searcher.name).load(), "scored", True):
+    if not registry.entry("searcher", recipe.searcher.name).load().scored:
         data = {field: value for field, value in data.items() if field not in SCORING}
     return repr(data)
 

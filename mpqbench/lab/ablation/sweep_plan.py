@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...core.errors import BenchError, unknown
-from ...core.parameters import parameters
 from ...core.recipe import SLOTS, Protocol, Recipe
-from ...core.registry import Registry
+from ...core.registry import Registry, parameters
 from .factors import FIELDS, Factor, Level
 from .plan import Cell, changed, content_of
 

@@ -10,10 +10,9 @@ from pathlib import Path
 from ... import __version__
 from ...core.errors import BenchError
 from ...core.files import write_atomic
-from ...core.parameters import parameters
 from ...core.progress import Reporter
 from ...core.recipe import Job, PluginChoice, digest_of
-from ...core.registry import Registry
+from ...core.registry import Registry, parameters
 from ...cost.storage import packed_bytes
 from ...dit.groups import Group, layer_groups, linear_layer
 from ...dit.loading import DiTModel
@@ -113,7 +112,7 @@ def variants(plan: Plan, registry: Registry) -> list[Variant]:
         if name in names[:at]:
             raise BenchError(f"branch '{name}' is compared with itself: name it once")
     return [
-        Variant(name, sized, rank, bool(getattr(plugin, "needs_inputs", False)))
+        Variant(name, sized, rank, plugin.needs_inputs)
         for rank in plan.ranks
         for name, choice in zip(names, plan.branches, strict=True)
         for sized in _choices(choice, rank, registry)

@@ -100,12 +100,12 @@ def proxies(registry: Registry) -> Iterator[Proxy]:
     clean = PluginChoice(name="clean")
     for objective in [*named, *MORE_OBJECTIVES]:
         plugin = registry.create("objective", objective)
-        if hasattr(plugin, "table"):
+        if plugin.has_table:
             yield Proxy(objective, clean, "table")
-        elif not getattr(plugin, "joint_only", False):
+        elif not plugin.joint_only:
             for environment in [*around, *MORE_ENVIRONMENTS]:
                 yield Proxy(objective, environment, "table")
-        if hasattr(plugin, "distance"):
+        if plugin.has_distance:
             yield Proxy(objective, clean, "joint")
 
 

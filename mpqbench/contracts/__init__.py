@@ -1,0 +1,63 @@
+"""What a plugin author implements: one base class per kind.
+
+A plugin is a class with the decorator ``plugin`` and the base class of its kind. Its fields are its
+parameters; what it is able to do (``needs_inputs``, ``by_block``, ``span``, ...) is an attribute of
+the base class with a default. Register the class in the ``PLUGINS`` table of a module (see
+``mpqbench.core.registry``).
+"""
+
+from __future__ import annotations
+
+from .base import plugin
+from .corrections import Correction, CorrectionStep, FittedCorrection, Prediction
+from .layers import (
+    BlockData,
+    Branch,
+    BranchSize,
+    FittedBranch,
+    FittedTransform,
+    LayerData,
+    QuantizedWeight,
+    Rounding,
+    Transform,
+)
+from .network import (
+    Environment,
+    GroupForm,
+    Network,
+    Objective,
+    QuantizableGroup,
+    Sensitivity,
+)
+from .search import Searcher, SearchProblem
+from .tuning import Curve, DistillationData, Recorded, Student, Tuner
+
+__all__ = [
+    "BlockData",
+    "Branch",
+    "BranchSize",
+    "Correction",
+    "CorrectionStep",
+    "Curve",
+    "DistillationData",
+    "Environment",
+    "FittedBranch",
+    "FittedCorrection",
+    "FittedTransform",
+    "GroupForm",
+    "LayerData",
+    "Network",
+    "Objective",
+    "Prediction",
+    "QuantizableGroup",
+    "QuantizedWeight",
+    "Recorded",
+    "Rounding",
+    "SearchProblem",
+    "Searcher",
+    "Sensitivity",
+    "Student",
+    "Transform",
+    "Tuner",
+    "plugin",
+]

@@ -1,0 +1,79 @@
+"""Contracts of corrections, which change the prediction inside the sampler."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+from .base import Plugin
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model predicts in one sampling step, (n, c, h, w) float32 each.
+
+    ``noise`` is the guided prediction that the sampler reads; ``contrast`` the prediction with the
+    class less the one without, zero where there is no guidance.
+    """
+
+    noise: torch.Tensor
+    contrast: torch.Tensor
+
+
+@dataclass(frozen=True)
+class CorrectionStep:
+    """One sampling step of some images, as the quantized model and full precision take it.
+
+    Both models began with the same noise. ``latents`` (n, c, h, w) float32 is where the corrected
+    steps before this one have led the quantized model; ``quantized`` and ``full`` are the
+    predictions of the two models there. ``path`` is where full precision has led itself, and
+    ``path_full`` its prediction there. ``wanted`` (n, c, h, w) is the noise that would take
+    ``latents`` back onto the path of full precision in this one step. ``signal``, between 0 and 1,
+    is the share of the clean image in the variance: a latent is ``sqrt(signal) image + sqrt(1 -
+    signal) noise``.
+    """
+
+    position: int
+    steps: int
+    signal: float
+    latents: torch.Tensor
+    quantized: Prediction
+    full: Prediction
+    path: torch.Tensor
+    path_full: Prediction
+    wanted: torch.Tensor
+
+
+class FittedCorrection(Protocol):
+    """The correction of one sampling step.
+
+    ``numbers`` are the stored values, 16 bits each; ``macs_per_value`` the multiplications for one
+    number of a latent.
+    """
+
+    numbers: int
+    macs_per_value: int
+
+    def __call__(self, prediction: Prediction, latents: torch.Tensor) -> torch.Tensor:
+        """Return the corrected noise (n, c, h, w) float32 for latents (n, c, h, w) float32."""
+        ...
+
+
+class Correction(Plugin, ABC):
+    """Changes the sampler's prediction by the same rule for all images, step by step.
+
+    ``images`` is how many images a correction is fitted on; with 0 there is no correction. Steps
+    are fitted in their order, on noise that nothing else uses, and every image of a step is
+    corrected by itself.
+    """
+
+    kind: ClassVar[str] = "correction"
+    images: int = 0
+
+    @abstractmethod
+    def fit(self, step: CorrectionStep) -> FittedCorrection:
+        """Fit the correction of ``step``."""
