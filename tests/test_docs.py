@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from scipy.stats import kendalltau
 
-from mpqbench.cli.main import VERBS, main
+from mpqbench.cli.main import VERBS
 from mpqbench.core.recipe import SLOTS, TEXTS, Recipe
 from mpqbench.core.registry import discover, parameters
 from mpqbench.lab.suite import plan
@@ -19,30 +17,87 @@ from mpqbench.lab.suites import load_suite
 from mpqbench.records.store import RecordStore
 from mpqbench.report.render import to_csv, to_markdown
 from mpqbench.report.studies import searcher_table
+from mpqbench.report.summary import summary
 from mpqbench.report.table import leaderboard
 
 ROOT = Path(__file__).parents[1]
+FOLDERS = ("docs", "leaderboards", "benchmarks", "examples")
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(p for f in FOLDERS for p in (ROOT / f).rglob("*.md"))])
+LEADERBOARDS = sorted(path.parent for path in (ROOT / "leaderboards").glob("*/suite.yaml"))
 
 
 def blocks(document, language):
     return re.findall(rf"```{language}\n(.*?)```", (ROOT / document).read_text(), re.DOTALL)
 
 
-def test_the_plugin_page_runs(tiny_folder, tmp_path, monkeypatch):
+@pytest.fixture
+def run_tiny(tiny_folder, tmp_path, monkeypatch, mpqbench):
+    """Runs a command of a document on a tiny model; gives its leaderboard."""
+    monkeypatch.chdir(tmp_path)
+    tiny = ["--model", tiny_folder, "--features", "none", "--images", 8, "--steps", 2]
+
+    def run(command):
+        program, *words = command.split()
+        assert program == "mpqbench"
+        assert mpqbench(*words, *tiny, "--micro-batch", 8, "--out", "out")[0] == 0
+        return pd.read_csv(tmp_path / "out/leaderboard.csv").set_index(["method", "budget"])
+
+    return run
+
+
+def test_the_method_of_the_readme_runs_beside_gptq(run_tiny, tmp_path):
+    (text,) = blocks("README.md", "python")
+    (tmp_path / "mine.py").write_text(text)
+    console = "".join(blocks("README.md", "console"))
+    (command,) = re.findall(r"^\$ (mpqbench .*--plugins mine.py)$", console, re.M)
+    rows = run_tiny(command)
+    assert rows.status["mine", "W3A3"] == rows.status["gptq", "W3A3"] == "done"
+    assert rows.search_evals["mine", "W3A3"] > 0
+    assert rows.bitops_linear["mine", "W3A3"] <= rows.bitops_linear["gptq", "W3A3"]
+    assert rows.output_mse["mine", "W3A3"] != rows.output_mse["gptq", "W3A3"]
+
+
+def test_the_plugin_page_runs(run_tiny, tmp_path):
     (tmp_path / "cheapest.py").write_text(blocks("docs/plugins.md", "python")[0])
     (tmp_path / "mine.yaml").write_text(blocks("docs/plugins.md", "yaml")[0])
-    monkeypatch.chdir(tmp_path)
-    tiny = ["--model", str(tiny_folder), "--features", "none", "--images", "8", "--steps", "2"]
-    command = ["mpqbench", "run", "mine.yaml", "--plugins", "cheapest.py", "--micro-batch", "8"]
-    monkeypatch.setattr(sys, "argv", [*command, *tiny])
-    with pytest.raises(SystemExit) as end:
-        main()
-    assert end.value.code == 0
-    rows = pd.read_csv(tmp_path / "runs/mine/leaderboard.csv").set_index(["method", "budget"])
+    rows = run_tiny("mpqbench run mine.yaml --plugins cheapest.py")
     assert rows.status["rtn-cheapest", "W4A4"] == "done"
     assert rows.mean_weight_bits["rtn-cheapest", "W4A4"] == 3
     assert rows.status["rtn-cheapest", "W3A3"] == "infeasible"
     assert "cheapest allocation costs" in rows.reason["rtn-cheapest", "W3A3"]
+
+
+@pytest.mark.parametrize(
+    ("document", "block", "budget", "methods"),
+    [
+        ("docs/methods.md", 0, "W4A4", ["gptq-g32", "rotated", "searched", "static-8"]),
+        ("docs/methods.md", 1, "W4A4", ["rtn-low-rank", "rtn-monarch", "gptq-sparse"]),
+        ("docs/methods.md", 2, "W4A8+2.66MB", [
+            "ilp", "evolved", "tss-clean", "tss-trajectory", "gptq-ilp", "bits-and-groups",
+        ]),
+        ("docs/tuning.md", 0, "W3A3", ["gptq-peft", "gptq-qat"]),
+        ("docs/tuning.md", 1, "W3A3", ["gptq-corrected", "rtn-slowly"]),
+    ],
+)  # fmt: skip
+def test_the_methods_of_a_page_are_planned_and_their_plugins_made(
+    document, block, budget, methods, tmp_path
+):
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"budgets: [{budget}]\n{blocks(document, 'yaml')[block]}")
+    registry = discover()
+    jobs = plan(load_suite(str(path)), registry, "cpu")
+    assert [job.recipe.name for job in jobs[1:]] == methods
+    for job in jobs:
+        for kind in SLOTS:
+            registry.create(kind, getattr(job.recipe, kind))
+
+
+def test_the_suite_of_the_readme_is_planned(tmp_path):
+    path = tmp_path / "dit.yaml"
+    (text,) = blocks("README.md", "yaml")
+    path.write_text(text)
+    jobs = plan(load_suite(str(path)), discover(), "cuda")
+    assert [job.recipe.name for job in jobs] == ["full-precision", "rtn", "gptq", "treeq"]
 
 
 def test_the_page_on_methods_says_what_the_recipes_say():
@@ -63,50 +118,24 @@ def test_the_page_on_methods_says_what_the_recipes_say():
                 assert all(f"`{name}`" in row for name in parameters(entry.load()))
 
 
-def test_the_methods_of_the_page_are_planned(tmp_path):
-    path = tmp_path / "mine.yaml"
-    path.write_text(f"budgets: [W4A4]\n{blocks('docs/methods.md', 'yaml')[0]}")
-    jobs = plan(load_suite(str(path)), discover(), "cpu")
-    assert [job.recipe.name for job in jobs[1:]] == ["gptq-g32", "rotated", "searched", "static-8"]
+def test_commands_of_documents_are_verbs():
+    for document in DOCUMENTS:
+        named = set(re.findall(r"^\$ mpqbench (\w+)", document.read_text(), re.M))
+        assert named <= set(VERBS), document
 
 
-def test_the_branches_of_the_page_are_planned_and_made(tmp_path):
-    path = tmp_path / "mine.yaml"
-    path.write_text(f"budgets: [W4A4]\n{blocks('docs/methods.md', 'yaml')[1]}")
-    registry = discover()
-    jobs = plan(load_suite(str(path)), registry, "cpu")[1:]
-    assert [job.recipe.branch.name for job in jobs] == ["low-rank", "monarch", "sparse"]
-    assert [job.recipe.branch_in_budget for job in jobs] == [True, True, False]
-    for job in jobs:
-        assert registry.create("branch", job.recipe.branch).size(128, 512).bits in (8, 16)
-
-
-def test_the_searches_of_the_page_are_planned_and_their_plugins_made(tmp_path):
-    path = tmp_path / "mine.yaml"
-    path.write_text(f"budgets: [W4A8+2.66MB]\n{blocks('docs/methods.md', 'yaml')[2]}")
-    registry = discover()
-    jobs = plan(load_suite(str(path)), registry, "cpu")
-    assert len(jobs) == 7
-    for job in jobs:
-        for kind in SLOTS:
-            registry.create(kind, getattr(job.recipe, kind))
-
-
-def test_the_suite_of_the_readme_is_planned(tmp_path):
-    path = tmp_path / "mine.yaml"
-    path.write_text(blocks("README.md", "yaml")[0])
-    jobs = plan(load_suite(str(path)), discover(), "cpu")
-    assert len(jobs) == 2 * (1 + 2 * 2)
-    assert jobs[0].is_reference
-
-
-def test_the_readme_names_only_verbs_that_exist():
-    text = "".join(blocks("README.md", "console"))
-    named = set(re.findall(r"mpqbench (\w+)", text))
-    assert named == set(VERBS)
-
-
-LEADERBOARDS = sorted(path.parent for path in (ROOT / "leaderboards").glob("*/suite.yaml"))
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_and_pictures_are_there(document):
+    text = re.sub(r"```.*?```", "", document.read_text(), flags=re.DOTALL)
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)", text):
+        if ":" in target:
+            continue
+        path = document.parent / target if target else document
+        assert path.exists(), f"{target} is not there"
+        if anchor:
+            heads = re.findall(r"^#+ (.*)$", path.read_text(), re.M)
+            names = {re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in heads}
+            assert anchor in names, f"{target} has no part #{anchor}"
 
 
 @pytest.mark.parametrize("folder", LEADERBOARDS, ids=lambda f: f.name)
@@ -125,7 +154,26 @@ def test_committed_leaderboards_are_what_their_records_say(folder):
         assert measured.model_dump(**words) == recipes[record.job].model_dump(**words)
 
 
-def test_the_committed_study_of_searchers_is_what_its_records_say():
+@pytest.mark.parametrize(
+    ("folder", "suite"),
+    [
+        ("correction", "correction"),
+        ("development", "treeq-development"),
+        ("embedded", "treeq"),
+        ("rates", "treeq-rates"),
+    ],
+)
+def test_committed_suites_are_those_that_a_user_runs(folder, suite):
+    committed = load_suite(str(ROOT / "leaderboards" / folder / "suite.yaml"))
+    assert committed.methods == load_suite(suite).methods
+
+
+def test_the_committed_summary_and_study_are_what_their_records_say():
+    folder = ROOT / "leaderboards/development"
+    table = summary(RecordStore(folder).read_all())
+    assert (folder / "summary.csv").read_text() == to_csv(table)
+    title = "development: mean over seeds"
+    assert (folder / "summary.md").read_text() == to_markdown(table, title)
     folder = ROOT / "leaderboards/searchers"
     regrets = [json.loads(path.read_text()) for path in sorted((folder / "regret").glob("*.json"))]
     table = searcher_table(RecordStore(folder).read_all(), regrets)
@@ -134,106 +182,17 @@ def test_the_committed_study_of_searchers_is_what_its_records_say():
     assert len(regrets) == sum(row["seeds"] for row in table.rows if row["budget"] != "FP")
 
 
-def test_the_readme_quotes_the_study_of_searchers():
-    table = pd.read_csv(ROOT / "leaderboards/searchers/searchers.csv").set_index("method")
-    quoted = {
-        "`uniform`": "uniform",
-        "`ilp`: output errors of single groups, added up": "ilp",
-        "the same errors with other layers quantized (`eng`, noise 1)": "ilp-eng",
-        "`ilp+verify`": "ilp+verify",
-        "`greedy`, scored anew after every move": "greedy",
-        "`evolutionary` from optima of `ilp`": "evolutionary-ilp",
-        "`evolutionary` from random allocations": "evolutionary",
-        "**`tss`**": "tss",
-        "`tss` in `eng`, noise 1": "tss-eng",
-        "`tss` that does not keep the optimum of `ilp`": "tss-pure",
-        "`closed-form`: a variance for every choice": "closed-form",
-        "`autoquantize`: Fisher information": "autoquantize",
-        "`hawq`: Hessian trace": "hawq",
-        "`clado`: errors of pairs of groups": "clado",
-        "`tpe`": "tpe",
-        "`random`": "random",
-    }
-    assert set(quoted.values()) == set(table.index) - {"full-precision"}
-    readme = (ROOT / "README.md").read_text()
-    for text, method in quoted.items():
-        cells = []
-        for budget in ("W4A4", "W3A3"):
-            row = table[table.budget == budget].loc[method]
-            cells += [f"{1e3 * row.output_mse:.{2 if budget == 'W4A4' else 1}f}", f"{row.fd:.2f}"]
-            delta = f"{row.fd_uniform_delta:+.2f} ±{row.fd_uniform_ci:.2f}"
-            cells.append("" if method == "uniform" else delta)
-        assert f"| {text} | {' | '.join(cells)} |".replace("|  |", "| |") in readme
-    tss = table[table.budget == "W4A4"].loc["tss"]
-    behind = f"{tss.fd_ilp_delta:.3f} ±{tss.fd_ilp_ci:.3f}"
-    assert f"the integer program beats it by {behind}" in " ".join(readme.split())
-
-
-def test_the_rates_of_treeq_peft_are_those_of_least_held_out_loss():
+def test_treeq_peft_has_the_rates_of_least_held_out_loss():
     folder = ROOT / "leaderboards/rates"
-    suite = load_suite(str(folder / "suite.yaml"))
-    assert suite.methods == load_suite("treeq-rates").methods
-    rows = pd.read_csv(folder / "leaderboard.csv").set_index(["method", "budget"])
-    tuners = {job.recipe.name: job.recipe.tuner.params for job in plan(suite, discover(), "cpu")}
-    tuners = {name: params for name, params in tuners.items() if params}
-    page = (ROOT / "docs/tuning.md").read_text()
-    quoted = {name: [] for name in (*tuners, "untrained")}
+    jobs = plan(load_suite(str(folder / "suite.yaml")), discover(), "cpu")
+    tuners = {job.recipe.name: job.recipe.tuner.params for job in jobs if job.recipe.tuner.params}
+    chosen = discover().method("treeq-peft").tuner.params
     for budget in ("W4A4", "W3A3"):
-        curves = {
-            name: pd.read_parquet(path).held_out_loss
+        losses = {
+            name: pd.read_parquet(path).held_out_loss.min()
             for name in tuners
             for path in folder.glob(f"traces/*__{name}__{budget}__*")
         }
-        best = min(tuners, key=lambda name: curves[name].min())
-        chosen = discover().method("treeq-peft").tuner.params
-        assert {key: tuners[best][key] for key in chosen} == chosen
-        first = {float(curve.iloc[0]) for curve in curves.values()}
-        assert len(curves) == 4
-        assert len(first) == 1
-        for name, cells in quoted.items():
-            loss = curves[name].min() if name in curves else first.pop()
-            cells += [f"{loss:.2f}", f"{rows.loc[(name, budget)].fd:.3f}"]
-    for name, cells in quoted.items():
-        rates = [tuners[name][key] for key in ("rate", "scale_rate")] if name in tuners else []
-        text = [f"{rate:.0e}".replace("e-0", "e-") for rate in rates] or ["untrained", ""]
-        assert f"| {' | '.join(text + cells)} |".replace("|  |", "| |") in page
-    full = rows.loc[("full-precision", "FP")].fd
-    assert f"full precision has an FD of {full:.3f}" in " ".join(page.split())
-
-
-def test_the_readme_says_what_fd_follows_at_three_bits():
-    records = RecordStore(ROOT / "leaderboards/searchers").read_all()
-    own = [record for record in records if record.budget == "W3A3"]
-    assert len(own) == 48
-    fd = [record.scores["fd"].value for record in own]
-    error = [record.scores["output_mse"].value for record in own]
-    counts = [record.allocation.counts.items() for record in own]
-    low = [sum(n for precision, n in each if precision.startswith("W2")) for each in counts]
-    readme = " ".join((ROOT / "README.md").read_text().split())
-    for what, values in (("the number of groups at W2", low), ("the held-out output error", error)):
-        assert f"{what} (τ {kendalltau(values, fd).statistic:+.2f})" in readme
-
-
-def test_the_readme_quotes_how_long_errors_persist():
-    page, readme = ((ROOT / name).read_text() for name in ("docs/persistence.md", "README.md"))
-    later = dict(re.findall(r"^\| (W\d+A\d+) \| \S+ \| (\S+) ±", page, re.MULTILINE))
-    assert f"(correlation {later['W2A16']} at two bits)" in readme
-    assert f"({later['W16A3']} at three)" in " ".join(readme.split())
-
-
-def test_the_readme_quotes_the_study_of_proxies():
-    table = pd.read_csv(ROOT / "leaderboards/proxies/proxies.csv").set_index(["part", "proxy"])
-    quoted = {
-        "output error of single groups, added up": "output-mse, sum",
-        "the same, other layers fully quantized (`eng`, noise 1)": "output-mse in eng, sum",
-        "output error of the whole allocation": "output-mse, joint",
-        "latents three steps later, single groups added up": "trajectory-mse, sum",
-        "distribution of latents at the end, whole allocation": "trajectory-frechet, joint",
-        "HAWQ's Hessian trace": "hessian, sum",
-        "signal-to-noise ratio in decibels": "layer-mse decibel, sum",
-    }
-    readme = (ROOT / "README.md").read_text()
-    for text, proxy in quoted.items():
-        row = table.loc[("all", proxy)]
-        cells = [f"{row[f'tau_{t}']:+.2f} ±{row[f'tau_{t}_ci']:.2f}" for t in ("fd", "output_mse")]
-        assert f"| {text} | {' | '.join(cells)} |" in readme
+        assert len(losses) == 4
+        best = tuners[min(losses, key=losses.__getitem__)]
+        assert {key: best[key] for key in chosen} == chosen

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
-import pandas as pd
 import pytest
 from scipy.fft import dctn, idctn
 
-from mpqbench.lab.suites import load_suite
-from mpqbench.records.store import RecordStore
-from mpqbench.report.table import paired_difference
 from tools.shrinkage import BANDS, band_of, gains
 
 
@@ -36,28 +30,3 @@ def test_bands_are_equal_parts_of_the_frequencies():
     assert bands[0, 0] == 0
     assert bands[7, 7] == BANDS - 1
     assert [(bands == band).sum() for band in range(BANDS)] == [6, 15, 22, 15, 6]
-
-
-ROOT = Path(__file__).parents[1]
-
-
-def test_the_page_quotes_the_committed_suite():
-    folder = ROOT / "leaderboards/correction"
-    assert load_suite(str(folder / "suite.yaml")).methods == load_suite("correction").methods
-    scores = {record.method: record.scores for record in RecordStore(folder).read_all()}
-    rows = pd.read_csv(folder / "leaderboard.csv").set_index("method")
-    page = (ROOT / "docs/correction.md").read_text()
-    without = {"groups-steps": "groups", "groups-corrected": "groups", "quarot-corrected": "quarot"}
-    assert {*without, *without.values(), "full-precision"} == set(scores)
-    for method in {*without, *without.values()}:
-        row, delta = rows.loc[method], ""
-        if method in without:
-            pair = paired_difference(scores[method]["fd"], scores[without[method]]["fd"])
-            delta = "{:+.3f} ±{:.3f}".format(*pair)
-        costs = f"{row.bitops / 1e9:.3f} | {row.bytes / 1e6:.2f}"
-        line = f"| `{method}` | {row.fd:.3f} | {delta} | {row.psnr:.2f} | {costs} |"
-        assert line.replace("|  |", "| |") in page
-    assert f"FD of full precision is {rows.fd['full-precision']:.3f}" in page
-    corrected, plain = rows.loc["groups-corrected"], rows.loc["groups"]
-    assert f"({(corrected.bytes - plain.bytes) / 1e3:.0f} kB of {plain.bytes / 1e6:.1f} MB" in page
-    assert f"({100 * (corrected.bitops / plain.bitops - 1):.1f} % of BitOPs at W3A3)" in page

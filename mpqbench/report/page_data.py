@@ -130,17 +130,17 @@ def grouped(frame: pd.DataFrame, by: list[str], geometric: bool = False) -> pd.D
     and of those columns alone whose numbers are positive.
     """
     numbers = frame.select_dtypes("number").drop(columns=by, errors="ignore")
+    names = [str(name) for name in numbers]
     groups = numbers.groupby([frame[name] for name in by], sort=False, dropna=False)
     if geometric:
-        positive = [name for name in numbers if (numbers[name] > 0).all()]
-        return (
-            groups[positive].agg(lambda column: float(np.exp(np.log(column).mean()))).reset_index()
-        )
+        positive = [name for name in names if (numbers[name] > 0).all()]
+        logs = numbers[positive].transform(np.log).groupby([frame[name] for name in by], sort=False)
+        return logs.mean().transform(np.exp).reset_index()
     means = groups.mean()
-    for name in numbers:
-        if str(name).endswith("_ci"):
-            squares = groups[name].agg(lambda half: float(np.square(half).sum(skipna=False)) ** 0.5)
-            means[name] = squares / groups[name].size()
+    for name in names:
+        if name.endswith("_ci"):
+            squares = groups[name].agg(lambda half: float(np.square(half).sum(skipna=False)))
+            means[name] = np.sqrt(squares) / groups[name].size()
     return means.reset_index()
 
 

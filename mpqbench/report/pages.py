@@ -1,7 +1,7 @@
 """Pages of results: prose from a hand-written ``about.md``, numbers from records and tables.
 
-Every folder with an ``about.md`` becomes a page. The file begins with a header in YAML (``question``
-and ``headline``); its fenced blocks ``table`` are replaced by tables:
+Every folder with an ``about.md`` becomes a page. The file begins with a header in YAML
+(``question`` and ``headline``); its fenced blocks ``table`` are replaced by tables:
 
     ```table
     from: leaderboard.csv        # a CSV file of the folder, or `records`
@@ -20,7 +20,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from string import Formatter
 from typing import Any
@@ -36,6 +37,9 @@ ABOUT, INDEX = "about.md", "README.md"
 BLOCK = re.compile(r"```table\n(.*?)```", re.DOTALL)
 LINK = re.compile(r"(\]\()([^)#\s]+)(#[^)\s]*)?\)")
 MARKED = re.compile(r"(<!-- results: (\w+) ([^>]*?) -->\n).*?(<!-- end of results -->)", re.DOTALL)
+
+
+Row = dict[Any, Any]
 
 
 class Source(BaseModel):
@@ -67,30 +71,28 @@ class Table(Source):
 
     def markdown(self, folder: Path) -> str:
         """Return the table. Raises BenchError for a row or a column that is not there."""
-        frame = self.frame(folder)
-        names = self.rows
-        keys = list(dict.fromkeys(frame[names].itertuples(index=False, name=None)))
+        groups: dict[tuple[str, ...], list[Row]] = {}
+        for row in self.frame(folder).to_dict("records"):
+            groups.setdefault(tuple(_text(row[name]) for name in self.rows), []).append(row)
         if self.labels:
-            known = {str(key[0]) for key in keys}
-            if missing := [label for label in self.labels if label not in known]:
-                raise BenchError(f"{folder / ABOUT}: no row called {', '.join(missing)}")
-            order = list(self.labels)
-            keys = sorted(
-                (key for key in keys if str(key[0]) in self.labels),
-                key=lambda key: order.index(str(key[0])),
+            if missing := self.labels.keys() - {key[0] for key in groups}:
+                raise BenchError(f"{folder / ABOUT}: no row called {', '.join(sorted(missing))}")
+            order = {label: at for at, label in enumerate(self.labels)}
+            chosen = sorted(
+                (key for key in groups if key[0] in order), key=lambda key: order[key[0]]
             )
+            groups = {key: groups[key] for key in chosen}
         headings, cells = self._columns()
-        lines = [[*names, *headings], ["---"] * len(names) + ["---:"] * len(headings)]
-        for key in keys:
-            rows = frame[(frame[names] == list(key)).all(axis=1)]
-            lines.append([*self._names(key), *(cell(rows) for cell in cells)])
+        lines = [
+            [*self.rows, *headings],
+            ["---"] * len(self.rows) + ["---:"] * len(headings),
+        ]
+        for (first, *others), rows in groups.items():
+            names = [self.labels.get(first, first), *others]
+            lines.append([*names, *(cell(rows) for cell in cells)])
         return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
-    def _names(self, key: tuple[Any, ...]) -> list[str]:
-        first, *others = (f"{value:g}" if isinstance(value, float) else str(value) for value in key)
-        return [self.labels.get(first, first), *others]
-
-    def _columns(self) -> tuple[list[str], list[Callable[[pd.DataFrame], str]]]:
+    def _columns(self) -> tuple[list[str], list[Callable[[list[Row]], str]]]:
         if not self.across:
             cells = [_cell_of(text, None, None) for text in self.columns.values()]
             return list(self.columns), cells
@@ -121,7 +123,7 @@ class Headline(BaseModel):
             frame = value.frame(folder)
             if len(frame) != 1:
                 raise BenchError(f"{folder / ABOUT}: '{name}' is of {len(frame)} rows instead of 1")
-            found[name] = _cell_of(value.cell, None, None)(frame)
+            found[name] = _cell_of(value.cell, None, None)(frame.to_dict("records"))
         return self.text.format(**found)
 
 
@@ -134,21 +136,23 @@ class Header(BaseModel):
     headline: Headline | None = None
 
 
-def _cell_of(
-    texts: str | list[str], column: str | None, value: Any
-) -> Callable[[pd.DataFrame], str]:
+def _text(value: Any) -> str:
+    if pd.isna(value):
+        return ""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _cell_of(texts: str | list[str], column: str | None, value: Any) -> Callable[[list[Row]], str]:
     """Return the function from the rows of a line to the text of one cell.
 
     A cell without a value is empty, that of a job that is not done has its status.
     """
     formats = [texts] if isinstance(texts, str) else texts
 
-    def cell(rows: pd.DataFrame) -> str:
-        if column is not None:
-            rows = rows[rows[column] == value]
-        if rows.empty:
+    def cell(rows: list[Row]) -> str:
+        row = next((row for row in rows if column is None or row[column] == value), None)
+        if row is None:
             return ""
-        row = rows.iloc[0].to_dict()
         for text in formats:
             names = [name for _, name, _, _ in Formatter().parse(text) if name]
             if unknown := [name for name in names if name not in row]:
@@ -168,7 +172,7 @@ class About:
     title: str
     header: Header
     text: str
-    tables: list[Table] = field(default_factory=list)
+    tables: list[Table]
 
     @classmethod
     def read(cls, folder: Path) -> About:
@@ -185,7 +189,7 @@ class About:
             raise BenchError(f"{path}: {error}") from None
         return cls(folder, match[2], header, match[3].strip(), tables)
 
-    @property
+    @cached_property
     def headline(self) -> str:
         """The sentence that tells what was found, or nothing."""
         return self.header.headline.sentence(self.folder) if self.header.headline else ""
@@ -195,7 +199,7 @@ class About:
         tables = iter(self.tables)
         body = BLOCK.sub(lambda _: next(tables).markdown(self.folder), self.text)
         lines = [
-            f"<!-- Made by `mpqbench report --pages` from {self.folder.name}/{ABOUT}; edit that. -->",
+            f"<!-- Made by `mpqbench report --pages` from {self.folder.name}/{ABOUT}. -->",
             f"# {self.title}",
             f"**Question.** {self.header.question}",
         ]
@@ -254,12 +258,12 @@ def make_pages(leaderboards: Path, out: Path) -> dict[Path, str]:
     abouts = read_abouts(leaderboards)
     pages = {out / f"{name}.md": about.page(out) for name, about in abouts.items()}
     lines = [
-        f"<!-- Made by `mpqbench report --pages` from the files {ABOUT}; edit those. -->",
+        f"<!-- Made by `mpqbench report --pages` from the files {ABOUT}. -->",
         "",
         "# Results",
         "",
-        "Each page has a question, the command that answers it, tables made from committed records,",
-        "and what follows.",
+        "Each page has a question, the command that answers it, tables made from committed",
+        "records, and what follows.",
         "",
         "| page | question | answer |",
         "|---|---|---|",
@@ -288,7 +292,7 @@ def fill(path: Path, leaderboards: Path, pages: Path) -> str:
 
     def replace(match: re.Match[str]) -> str:
         kind, names = match[2], match[3].split()
-        if kind not in makers or (unknown := [name for name in names if name not in abouts]):
+        if kind not in makers or not names or not abouts.keys() >= set(names):
             raise BenchError(f"{path}: no results called '{match[2]} {match[3]}'")
         lines = "\n".join(makers[kind]([abouts[name] for name in names]))
         return f"{match[1]}{lines}\n{match[4]}"
