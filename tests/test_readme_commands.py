@@ -1,0 +1,53 @@
+"""The continuous integration runs the two commands of the README."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def listed(root):
+    """Return the finished ``.ci/run --list`` of a checkout."""
+    command = ["bash", str(root / ".ci" / "run"), "--list"]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_ci_runs_the_two_commands_of_the_readme():
+    blocks = re.findall(r"^```console\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    first_two = re.findall(r"^\$ (.*)$", "".join(blocks), re.MULTILINE)[:2]
+    assert [line.rpartition(" && ")[2] for line in first_two] == [
+        "mpqbench run",
+        "python -m pytest",
+    ]
+    done = listed(ROOT)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[:-1] == first_two
+    assert done.stdout.splitlines()[-1].endswith(
+        " && ruff check . && ruff format --check . && mypy"
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("&& mpqbench run", "&& mpqbench doctor"),
+        ("-e '.[test]' && python -m pytest", "-e '.[test]'"),
+        ("$ python -m pip install .", "$ pip install ."),
+        ("```console\n$ python", "```console\n$ python -m pip install pytest\n$ python"),
+    ],
+)
+def test_ci_refuses_other_commands(tmp_path, old, new):
+    assert old in README
+    shutil.copytree(ROOT / ".ci", tmp_path / ".ci")
+    (tmp_path / "README.md").write_text(README.replace(old, new, 1))
+    done = listed(tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("README.md must have exactly two console lines")
+    assert len(done.stderr.splitlines()) == 1
