@@ -1,8 +1,11 @@
-"""Shows that FD on the embedded features orders obvious degradations as a person would.
+"""Check that FD on the embedded features orders obvious degradations as a person would.
 
-Run from the root of the repository; writes docs/degradations.md and docs/figures/degradations.png:
+Run from the root of the repository; writes degradations.csv and figures/degradations.png into
+leaderboards/degradations:
 
     python -m tools.degradations
+
+The page is made from that file by ``mpqbench report leaderboards --pages docs/results``.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from pathlib import Path
 
 import click
 import numpy as np
+import pandas as pd
 from scipy.ndimage import gaussian_filter
 
 from mpqbench.core.recipe import PROTOCOLS
@@ -27,16 +31,7 @@ from mpqbench.metrics.score import Score, score
 from .embedded.data import DEBIAN_FOLDER, load_split
 
 COUNT = 1000
-HEADER = """# FD on the embedded features orders what a person would order
-
-Produced by `python -m tools.degradations`. Distances of {count} images to the reference over the
-60,000 training images; ± is the half width of the 95% jackknife interval. Blur, noise and missing
-classes are put on real test images, fewer steps on the samples of `fashion-dit` (seed 0). Each
-family grows worse downwards, and FD grows with it.
-
-| degradation | FD | sFD | KID x 1000 |
-|---|---|---|---|
-"""
+FOLDER = Path("leaderboards/degradations")
 
 
 @dataclass(frozen=True)
@@ -50,7 +45,7 @@ class Case:
 
 
 def real_cases(images: np.ndarray, labels: np.ndarray) -> Iterator[Case]:
-    """Blur, noise and missing classes on real images."""
+    """Yield real images with blur, with noise and without some classes."""
     yield Case("real test images", "", images, labels)
     for sigma in (0.4, 0.7, 1.0, 1.5):
         blurred = gaussian_filter(images.astype(float), (0, sigma, sigma, 0))
@@ -66,7 +61,7 @@ def real_cases(images: np.ndarray, labels: np.ndarray) -> Iterator[Case]:
 
 
 def sampled_cases(say: Callable[[str], None]) -> Iterator[Case]:
-    """Fewer and fewer sampling steps with the embedded model."""
+    """Yield images of the embedded model with fewer and fewer sampling steps."""
     model = load_model("fashion-dit")
     for steps in (20, 10, 5, 3, 2):
         say(f"sampling with {steps} steps")
@@ -82,50 +77,42 @@ def _to_bytes(values: np.ndarray) -> np.ndarray:
 
 
 def judge(case: Case, network: FeatureNetwork, reference: Reference) -> dict[str, Score]:
-    """Scores of one case."""
+    """Return the scores of one case."""
     return score(network.extract(open_images(case.images)), reference, case.classes)
 
 
 @click.command(help=__doc__)
 @click.option("--data", type=click.Path(path_type=Path), default=DEBIAN_FOLDER, show_default=True)
-@click.option("--docs", type=click.Path(path_type=Path), default=Path("docs"), show_default=True)
-def main(data: Path, docs: Path) -> None:
+@click.option("--out", type=click.Path(path_type=Path), default=FOLDER, show_default=True)
+def main(data: Path, out: Path) -> None:
     images, labels = load_split(data, "t10k")
     chosen = slice(0, COUNT)
     real = images[chosen].permute(0, 2, 3, 1).contiguous().numpy()
     cases = [*real_cases(real, labels[chosen].numpy()), *sampled_cases(click.echo)]
     network = load_extractor("fashion", None)
     reference = load_reference("embedded", network)
-    lines, values = [], {}
+    rows = []
     for case in cases:
         scores = judge(case, network, reference)
-        values[case.family, case.level] = scores["fd"].value
         fd, sfd, kid = (scores[key] for key in ("fd", "sfd", "kid"))
-        name = f"{case.family}: {case.level}" if case.level else case.family
-        line = (
-            f"| {name} | {fd.value:.2f} ± {fd.ci:.2f} | {sfd.value:.2f} | {1000 * kid.value:.2f} |"
-        )
-        click.echo(line)
-        lines.append(line)
-    _check_order(values)
-    text = HEADER.format(count=COUNT) + "\n".join(lines)
-    caption = "the same ten images under every degradation, one row each"
-    figure = f"\n\n![{caption}](figures/degradations.png)\n"
-    (docs / "degradations.md").write_text(text + figure)
-    _draw(cases, docs / "figures" / "degradations.png")
+        row = {"fd": fd.value, "fd_ci": fd.ci, "sfd": sfd.value, "kid_e3": 1e3 * kid.value}
+        rows.append({"family": case.family, "level": case.level, **row})
+        click.echo(rows[-1])
+    table = pd.DataFrame(rows)
+    _check_order(table)
+    out.mkdir(parents=True, exist_ok=True)
+    table.round(2).to_csv(out / "degradations.csv", index=False)
+    _draw(cases, out / "figures" / "degradations.png")
 
 
-def _check_order(values: dict[tuple[str, str], float]) -> None:
-    families: dict[str, list[float]] = {}
-    for (family, _), value in values.items():
-        families.setdefault(family, []).append(value)
-    for family, row in families.items():
-        if row != sorted(row):
-            raise click.ClickException(f"FD does not order '{family}': {row}")
+def _check_order(table: pd.DataFrame) -> None:
+    for family, rows in table.groupby("family"):
+        if not rows.fd.is_monotonic_increasing:
+            raise click.ClickException(f"FD does not order '{family}': {rows.fd.tolist()}")
 
 
 def _draw(cases: list[Case], path: Path) -> None:
-    """The first ten images of every case, one row each, labelled."""
+    """Draw the first ten images of every case, one row each, with a label."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 0.45 * len(cases)))

@@ -1,8 +1,11 @@
-"""Shows how long an error of quantization keeps its direction along a sampling trajectory.
+"""Measure how long an error of quantization keeps its direction along a sampling trajectory.
 
-Run from the root of the repository; writes docs/persistence.md in about a minute:
+Run from the root of the repository; writes persistence.csv into leaderboards/persistence in some
+minutes:
 
     python -m tools.persistence
+
+The page is made from that file by ``mpqbench report leaderboards --pages docs/results``.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from pathlib import Path
 
 import click
 import numpy as np
+import pandas as pd
 import torch
 
 from mpqbench.contracts import LayerData
@@ -28,26 +32,11 @@ from mpqbench.quant.apply import quantize_model
 PRECISIONS = ("W2A16", "W3A16", "W4A16", "W16A3", "W16A4", "W3A3", "W2A4")
 LATER = (1, 2, 5)  # steps
 COUNT, SEED, BATCH = 64, 100, 64
-HEADER = """# How long an error keeps its direction
-
-Produced by `python -m tools.persistence`. The error of a quantized `fashion-dit` (what it answers
-less what full precision answers) at all 20 inputs of {count} full-precision trajectories, with the
-class, without guidance; seed {seed}. Weights are rounded to nearest with a scale for each row,
-activations with one for each token; A16 and W16 are not quantized, adaLN is at W8A8. Correlation:
-cosine of an image's error with that of the same image some steps later, mean over steps and images;
-± is the half width of the 95 % interval over images.
-
-The error of weights is much the same from step to step, that of activations far less so. What keeps
-its direction adds up along a trajectory, what changes it partly cancels; a squared error of single
-forwards counts both alike.
-
-| precision | squared error | {heads} |
-|---|---:{rules}|
-"""
+FOLDER = Path("leaderboards/persistence")
 
 
 def trajectories(model: DiTModel, protocol: Protocol) -> CalibrationSet:
-    """All inputs of ``COUNT`` full-precision samplings, step by step: (steps x COUNT) rows."""
+    """Return the inputs of ``COUNT`` full-precision samplings by step: (steps x COUNT) rows."""
     latents, times, classes = [], [], []
 
     def keep(_first: int, _step: int, x: torch.Tensor, time: int, y: torch.Tensor) -> None:
@@ -61,7 +50,7 @@ def trajectories(model: DiTModel, protocol: Protocol) -> CalibrationSet:
 
 
 def errors(model: DiTModel, precision: Precision, inputs: CalibrationSet) -> np.ndarray:
-    """What quantizing to nearest adds to the outputs that the sampler reads: (steps, COUNT, n)."""
+    """Return what rounding to nearest adds to the predicted noise: (steps, COUNT, n)."""
     registry, groups = discover(), layer_groups(model.transformer)
     full = evaluate(model.transformer, inputs, BATCH, "cpu")
     with quantize_model(
@@ -80,9 +69,10 @@ def errors(model: DiTModel, precision: Precision, inputs: CalibrationSet) -> np.
 
 
 def persistence(error: np.ndarray, later: int) -> tuple[float, float]:
-    """Mean cosine of errors (steps, images, n) with those ``later`` steps on, and its half width.
+    """Return the mean cosine of errors (steps, images, n) with those ``later`` steps on.
 
-    An image counts once, with its mean over steps: images are independent, steps are not.
+    Also return the half-width of its 95 % interval. An image counts once, with its mean over steps:
+    images are independent, steps are not.
     """
     unit = error / np.linalg.norm(error, axis=-1, keepdims=True)
     own = (unit[:-later] * unit[later:]).sum(-1).mean(0)
@@ -90,23 +80,28 @@ def persistence(error: np.ndarray, later: int) -> tuple[float, float]:
 
 
 @click.command(help=__doc__)
-@click.option("--docs", type=click.Path(path_type=Path), default=Path("docs"), show_default=True)
-def main(docs: Path) -> None:
+@click.option("--out", type=click.Path(path_type=Path), default=FOLDER, show_default=True)
+def main(out: Path) -> None:
     protocol = PROTOCOLS["quick"].model_copy(update={"micro_batch": COUNT})
     model = load_model("fashion-dit")
     inputs = trajectories(model, protocol)
-    heads = [f"{n} step{'s' if n > 1 else ''} later" for n in LATER]
-    text = HEADER.format(
-        count=COUNT, seed=SEED, heads=" | ".join(heads), rules="|---:" * len(LATER)
-    )
+    rows = []
     for name in PRECISIONS:
         error = errors(model, Precision.parse(name), inputs)
-        cells = [f"{np.square(error).mean():.4f}"]
-        cells += ["{:.3f} ±{:.3f}".format(*persistence(error, later)) for later in LATER]
-        line = f"| {name} | {' | '.join(cells)} |"
-        click.echo(line)
-        text += line + "\n"
-    (docs / "persistence.md").write_text(text)
+        for later in LATER:
+            correlation, half_width = persistence(error, later)
+            rows.append(
+                {
+                    "precision": name,
+                    "squared_error": np.square(error).mean(),
+                    "later": later,
+                    "correlation": correlation,
+                    "half_width": half_width,
+                }
+            )
+            click.echo(rows[-1])
+    out.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(rows).to_csv(out / "persistence.csv", index=False, float_format="%.4g")
 
 
 if __name__ == "__main__":

@@ -1,14 +1,16 @@
-"""Shows how much of full precision's structure final latents keep, from coarse to fine.
+"""Measure how much of full precision's structure final latents keep, from coarse to fine.
 
-For a finished run with its samples, from the root of the repository:
+For a finished run with its samples, from the root of the repository; writes shrinkage.csv into the
+folder of the run:
 
     mpqbench run correction && python -m tools.shrinkage runs/correction
 
 Gain is the slope of least squares of a method's latents on full precision's of the same noise and
-class, less 1: -0.05 means that 5 % of the structure is gone, for all images alike. What is left of
-the difference, relative to full precision's variance, follows nothing: it is noise. Both are over
+class, less 1: -0.05 means that 5 % of the structure is gone, in all images alike. ``rest`` is the
+variance of what the slope does not explain, relative to full precision's variance. Both are over
 images and channels, in five bands of spatial frequencies (equal parts of the sum of both
-frequencies of a cosine transform); ± is the half width of the 95 % interval over images.
+frequencies of a cosine transform), coarse bands first; ``gain_ci`` is the half-width of the 95 %
+interval over images.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from pathlib import Path
 
 import click
 import numpy as np
+import pandas as pd
 from scipy.fft import dctn
 
 from mpqbench.core.errors import BenchError
@@ -27,7 +30,7 @@ BANDS, FOLDS = 5, 20
 
 
 def latents(store: RecordStore, record: JobRecord) -> np.ndarray:
-    """Final latents (n, c, h, w). Raises BenchError where the samples are gone."""
+    """Return final latents (n, c, h, w). Raises BenchError where the samples are gone."""
     shards = sorted(store.samples_path(record.job).glob("shard-*.npz"))
     if not shards:
         raise BenchError(f"{store.folder} has no samples of {record.job}: run it again")
@@ -35,12 +38,12 @@ def latents(store: RecordStore, record: JobRecord) -> np.ndarray:
 
 
 def band_of(height: int, width: int) -> np.ndarray:
-    """The band of every coefficient: (h, w)."""
+    """Return the band of every coefficient: (h, w)."""
     return np.add.outer(np.arange(height), np.arange(width)) * BANDS // (height + width - 1)
 
 
 def gains(own: np.ndarray, full: np.ndarray) -> list[tuple[float, float, float]]:
-    """Gain less 1, its half width, and the relative variance of the rest, coarse bands first."""
+    """Return the gain less 1, its half-width and the relative rest of each band, coarse first."""
     given, wanted = (dctn(each, axes=(2, 3), norm="ortho") for each in (own, full))
     given, wanted = (each - each.mean(0) for each in (given, wanted))
     bands, found = band_of(*own.shape[2:]), []
@@ -62,15 +65,16 @@ def main(folder: Path) -> None:
     store = RecordStore(folder)
     done = [record for record in store.read_all() if record.status == "done"]
     full = {(r.model, r.seed): latents(store, r) for r in done if r.is_full_precision}
-    click.echo(f"| method | budget | {' | '.join(f'band {n + 1}' for n in range(BANDS))} | rest |")
-    click.echo(f"|---|---|{'---:|' * BANDS}---:|")
+    rows = []
     for record in done:
         if record.is_full_precision:
             continue
-        rows = gains(latents(store, record), full[record.model, record.seed])
-        cells = [f"{gain:+.3f} ±{half:.3f}" for gain, half, _ in rows]
-        rest = f"{np.mean([own for _, _, own in rows]):.3f}"
-        click.echo(f"| {record.method} | {record.budget} | {' | '.join(cells)} | {rest} |")
+        own, wanted = latents(store, record), full[record.model, record.seed]
+        for band, (gain, half, rest) in enumerate(gains(own, wanted), start=1):
+            row = {"method": record.method, "budget": record.budget, "seed": record.seed}
+            rows.append({**row, "band": band, "gain": gain, "gain_ci": half, "rest": rest})
+            click.echo(rows[-1])
+    pd.DataFrame(rows).to_csv(folder / "shrinkage.csv", index=False, float_format="%.4g")
 
 
 if __name__ == "__main__":
