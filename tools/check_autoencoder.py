@@ -41,7 +41,7 @@ def main(data: Path) -> None:
     def gaussian(batch: torch.Tensor):
         source = open_images(batch.permute(0, 2, 3, 1).contiguous().numpy())
         features = network.extract(source).pooled
-        return Moments(features.shape[1]).add(features).statistics()
+        return Moments.of(features).gaussian()
 
     reference = FrechetReference(gaussian(images[:REFERENCE]))
     held = images[2 * REFERENCE : 2 * REFERENCE + COUNT]

@@ -4,14 +4,8 @@ import numpy as np
 import pytest
 
 from mpqbench.core.errors import BenchError
-from mpqbench.metrics.extractors import load_extractor
 from mpqbench.metrics.images import open_images
 from mpqbench.metrics.reference import load_reference, reference_of, save_reference
-
-
-@pytest.fixture
-def extractor(fashion_weights):
-    return load_extractor("fashion", fashion_weights)
 
 
 @pytest.fixture
@@ -95,22 +89,17 @@ def test_digest_is_of_the_content(tmp_path, extractor, features):
     assert one == same != other
 
 
-def test_reference_with_other_dimensions(tmp_path, extractor):
-    np.savez(tmp_path / "inception.npz", mu=np.zeros(2048), sigma=np.eye(2048))
-    with pytest.raises(BenchError, match="2048 dimensions in 'mu', fashion gives 16"):
-        load_reference(tmp_path / "inception.npz", extractor)
-
-
-def test_reference_with_other_spatial_dimensions(tmp_path, extractor, features):
-    arrays = statistics(features) | {"mu_s": np.zeros(2023), "sigma_s": np.eye(2023)}
-    np.savez(tmp_path / "x.npz", **arrays)
-    with pytest.raises(BenchError, match="2023 dimensions in 'mu_s', fashion gives 448"):
-        load_reference(tmp_path / "x.npz", extractor)
-
-
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
+        (
+            {"mu": np.zeros(20), "sigma": np.eye(20)},
+            "20 dimensions in 'mu', fashion gives 16",
+        ),
+        (
+            {"mu_s": np.zeros(23), "sigma_s": np.eye(23)},
+            "23 dimensions in 'mu_s', fashion gives 448",
+        ),
         ({"sigma": np.eye(15)}, r"'mu' \(16,\) and 'sigma' \(15, 15\) do not fit"),
         ({"mu": np.full(16, np.nan)}, "'mu' is not an array of finite floats"),
         ({"sigma": np.eye(16, dtype=int)}, "'sigma' is not an array of finite floats"),

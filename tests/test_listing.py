@@ -1,0 +1,66 @@
+"""``list``, ``info`` and ``--help``: light, and true to what the plugins are."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+import subprocess
+import sys
+
+import pytest
+
+from mpqbench.core.errors import BenchError
+from mpqbench.core.parameters import parameters
+from mpqbench.core.recipe import SLOTS
+from mpqbench.core.registry import discover
+from mpqbench.core.source import read_source
+
+HEAVY = ("torch", "scipy", "torch_fidelity", "PIL", "pandas", "matplotlib")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["run", "--help"], ["score", "--help"], ["list"], ["info", "gptq"]]
+)
+def test_a_light_command_imports_nothing_heavy(arguments):
+    program = (
+        "import json, sys\n"
+        "from mpqbench.cli.main import main\n"
+        f"sys.argv = ['mpqbench', *{arguments}]\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
+        f"print(json.dumps([name for name in {HEAVY} if name in sys.modules]))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == []
+
+
+ENTRIES = [entry for kind in SLOTS for entry in discover().entries(kind)]
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: f"{entry.kind}-{entry.name}")
+def test_what_the_source_says_is_what_the_imported_class_says(entry):
+    source, plugin = read_source(entry.target), entry.load()
+    assert source.docstring == inspect.getdoc(plugin)
+    assert str(source.file) == inspect.getsourcefile(plugin)
+    defaults = {key: None if value is ... else value for key, value in parameters(plugin).items()}
+    shown = {key: text and ast.literal_eval(text) for key, text in source.parameters.items()}
+    assert list(shown) == list(defaults)
+    assert shown == defaults
+
+
+@pytest.mark.parametrize(
+    ("target", "sentence"),
+    [
+        ("mpqbench.baselines.nowhere:X", "mpqbench.baselines.nowhere is not a module"),
+        ("nowhere.at.all:X", "nowhere.at.all cannot be imported: ModuleNotFoundError"),
+        ("mpqbench.baselines.roundings.gptq:X", "gptq:X does not exist"),
+    ],
+)
+def test_a_target_that_does_not_exist_is_named(target, sentence):
+    with pytest.raises(BenchError, match=sentence):
+        read_source(target)
+
+
+def test_a_recipe_is_no_class():
+    assert read_source("mpqbench.baselines.recipes:GPTQ") is None
