@@ -31,20 +31,17 @@ def test_steps_and_null_classes_have_equal_shares(calibration):
 
 
 def test_inputs_are_on_the_trajectories_of_the_calibration_axis(model, calibration):
-    found = set()
+    found = {"calibration": set(), "noise": set()}  # of the second axis, evaluated images are made
+    for axis, seen in found.items():
 
-    def keep(first, position, latents, time, classes):
-        found.update((time, tuple(x.flatten()[:4].tolist())) for x in latents)
+        def keep(_first, _position, latents, time, _classes, seen=seen):
+            seen.update((time, tuple(x.flatten()[:4].tolist())) for x in latents)
 
-    sampler = Sampler(model, PROTOCOL, 0, "cpu", axis="calibration")
-    list(sampler.batches(0, 24, observe=keep))
+        list(Sampler(model, PROTOCOL, 0, "cpu", axis=axis).watch(0, 24, keep))
     for x, t in zip(calibration.latents, calibration.times.tolist(), strict=True):
-        assert (t, tuple(x.flatten()[:4].tolist())) in found
-
-
-def test_no_calibration_image_is_evaluated(model, calibration):
-    noise = [b.latents for b in Sampler(model, PROTOCOL, 0, "cpu").batches(0, 24)]
-    assert not any((calibration.latents[i].numpy() == noise[0]).all() for i in range(24))
+        point = t, tuple(x.flatten()[:4].tolist())
+        assert point in found["calibration"]
+        assert point not in found["noise"]
 
 
 def test_the_same_seed_gives_the_same_inputs_and_another_seed_others(model, calibration):

@@ -42,12 +42,7 @@ def test_image_i_does_not_depend_on_how_many_are_made_or_where_one_starts(model)
     assert not np.array_equal(latents[0], latents[3])  # same class, other noise
 
 
-def test_a_run_cannot_start_within_a_micro_batch(model):
-    with pytest.raises(BenchError, match="multiple of 4"):
-        next(Sampler(model, protocol(), SEED, "cpu").batches(2, 8))
-
-
-def test_a_watched_way_is_the_same_without_an_image(model, monkeypatch):
+def test_watching_sees_the_same_latents_and_decodes_no_image(model, monkeypatch):
     sampler = Sampler(model, protocol(), SEED, "cpu")
     whole, bare = [], []
     list(sampler.batches(4, 11, lambda first, at, x, *_: whole.append((first, at, x.clone()))))
@@ -58,9 +53,12 @@ def test_a_watched_way_is_the_same_without_an_image(model, monkeypatch):
     assert all(a[:2] == b[:2] and a[2].equal(b[2]) for a, b in zip(whole, bare, strict=True))
 
 
-def test_classes_are_balanced(model):
-    batch = np.concatenate([b.classes for b in Sampler(model, protocol(), 0, "cpu").batches(0, 12)])
-    assert np.bincount(batch).tolist() == [4, 4, 4]
+def test_classes_are_balanced_and_runs_start_with_a_micro_batch(model):
+    sampler = Sampler(model, protocol(), SEED, "cpu")
+    classes = np.concatenate([batch.classes for batch in sampler.batches(0, 12)])
+    assert np.bincount(classes).tolist() == [4, 4, 4]
+    with pytest.raises(BenchError, match="multiple of 4"):
+        next(sampler.batches(2, 8))
 
 
 def original_chain():
@@ -136,23 +134,17 @@ def test_diffusers_convention_is_the_diffusers_pipeline(model, tiny_folder):
     """The stock pipeline takes 1000 for the null class, so it is compared without guidance."""
     from diffusers import DiTPipeline
 
-    _, latents = collect(model, 4, convention="diffusers", guidance=1.0)
+    ours, latents = collect(model, 4, convention="diffusers", guidance=1.0)
     pipeline = DiTPipeline.from_pretrained(tiny_folder)
     pipeline.set_progress_bar_config(disable=True)
     generators = [torch.Generator().manual_seed(image_seed(SEED, "noise", i)) for i in range(4)]
     decoded = {}
     pipeline.vae.decode = lambda z, **_: decoded.update(z=z) or original_decode(z)
     original_decode = type(pipeline.vae).decode.__get__(pipeline.vae)
-    images = pipeline(
-        [0, 1, 2, 0],
-        guidance_scale=1.0,
-        generator=generators,
-        num_inference_steps=STEPS,
-        output_type="np",
-    ).images
+    options = {"guidance_scale": 1.0, "num_inference_steps": STEPS, "output_type": "np"}
+    images = pipeline([0, 1, 2, 0], generator=generators, **options).images
     final = decoded["z"] * pipeline.vae.config.scaling_factor
     np.testing.assert_allclose(latents, final.numpy(), rtol=1e-4, atol=1e-4)
-    ours, _ = collect(model, 4, convention="diffusers", guidance=1.0)
     assert np.abs(ours.astype(int) - np.round(images * 255).astype(int)).max() <= 1
 
 

@@ -42,28 +42,31 @@ def read_source(target: str) -> PluginSource | None:
 
 
 @cache
-def _module(name: str) -> tuple[Path, dict[str, ast.stmt]]:
-    """Return the file of a module and its top-level statements by the names that they define."""
+def _module(name: str) -> tuple[Path, dict[str, ast.AST]]:
+    """Return the file of a module, and the classes, imports and values of its top-level names."""
     try:
         spec = importlib.util.find_spec(name)
     except Exception as error:  # finding a submodule runs its parent package
         raise BenchError(f"{name} cannot be imported: {type(error).__name__}: {error}") from error
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
         raise BenchError(f"{name} is not a module with a Python source file")
-    names: dict[str, ast.stmt] = {}
+    names: dict[str, ast.AST] = {}
     for node in ast.parse(Path(spec.origin).read_text()).body:
         if isinstance(node, ast.ClassDef):
             names[node.name] = node
         elif isinstance(node, ast.ImportFrom):
             names |= {alias.asname or alias.name: node for alias in node.names}
-        elif isinstance(node, ast.Assign | ast.AnnAssign):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            names |= {each.id: node for each in targets if isinstance(each, ast.Name)}
+        elif isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+            pairs = [(target, node.value)]
+            if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
+                pairs = list(zip(target.elts, node.value.elts, strict=False))
+            names |= {each.id: value for each, value in pairs if isinstance(each, ast.Name)}
     return Path(spec.origin), names
 
 
-def _definition(module: str, name: str) -> tuple[str, ast.stmt] | None:
-    """Return the module and the statement that define ``name``, followed through imports."""
+def _definition(module: str, name: str) -> tuple[str, ast.AST] | None:
+    """Return the module and the node that define ``name``, followed through imports."""
     file, names = _module(module)
     node = names.get(name)
     if not isinstance(node, ast.ImportFrom):
@@ -91,10 +94,10 @@ def _parameters(module: str, node: ast.ClassDef) -> dict[str, str | None]:
     return found
 
 
-def _default(module: str, value: ast.expr | None) -> str | None:
+def _default(module: str, value: ast.AST | None) -> str | None:
     """Return the text of a default; the name of a constant is replaced with the constant."""
     if isinstance(value, ast.Name):
         origin = _definition(module, value.id)
-        if origin is not None and isinstance(origin[1], ast.Assign | ast.AnnAssign):
-            return _default(origin[0], origin[1].value)
+        if origin is not None and isinstance(origin[1], ast.expr):
+            return _default(*origin)
     return None if value is None else ast.unparse(value)
