@@ -41,16 +41,13 @@ def data(tmp_path):
     return folder
 
 
-def test_idx_files_are_read_and_padded(data):
+def test_idx_files_are_read_and_padded_and_damaged_ones_named(data, tmp_path):
     images, labels = load_split(data, "train")
     assert (images.shape, images.dtype) == ((80, 1, 32, 32), torch.uint8)
     raw = read_idx(data / "train-images-idx3-ubyte.gz")
     assert np.array_equal(images[:, 0, 2:30, 2:30].numpy(), raw)
     assert int(images[:, :, :2].sum()) == 0
     assert labels[:11].tolist() == [*range(10), 0]
-
-
-def test_damaged_and_missing_idx_files(data, tmp_path):
     (data / "t10k-labels-idx1-ubyte").write_bytes(b"\x00\x00\x08\x01\x00\x00\x00\x09\x01")
     with pytest.raises(ValueError, match="holds 1 bytes, its header says 9"):
         load_split(data, "t10k")

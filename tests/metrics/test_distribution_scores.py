@@ -70,23 +70,12 @@ def reference(extractor, sides):
     return reference_of(extractor.extract(open_images(sides[1])), "test", "0" * 16)
 
 
-def test_every_metric_matches_torch_fidelity_from_images_on(
-    sides, features, reference, fashion_weights
-):
+def test_every_metric_is_that_of_torch_fidelity(sides, features, reference, fashion_weights):
     register_feature_extractor("fashion", FashionExtractor)
-    options = {
-        "input1": Tensors(sides[0]),
-        "input2": Tensors(sides[1]),
-        "feature_extractor": "fashion",
-        "feature_extractor_weights_path": str(fashion_weights),
-        "cuda": False,
-        "verbose": False,
-        "save_cpu_ram": True,
-        "samples_shuffle": False,
-        "isc_splits": 1,
-        "kid_subsets": 1,
-        "kid_subset_size": 60,
-    }
+    options = {"input1": Tensors(sides[0]), "input2": Tensors(sides[1]), "save_cpu_ram": True}
+    options |= {"cuda": False, "verbose": False, "samples_shuffle": False, "isc_splits": 1}
+    options |= {"kid_subsets": 1, "kid_subset_size": 60, "feature_extractor": "fashion"}
+    options |= {"feature_extractor_weights_path": str(fashion_weights)}
     theirs = calculate_metrics(fid=True, isc=True, kid=True, prc=True, **options)
     spatial = calculate_metrics(fid=True, feature_layer_fid="spatial", **options)
     ours = score(features, reference)

@@ -58,10 +58,8 @@ def weights(tmp_path_factory):
     torch.save(state, folder / "random.pth")
     torch.manual_seed(0)
     torch.jit.script(Stub()).save(str(folder / "inception-2015-12-05.pt"))
-    return {
-        "inception-adm": folder / "random.pth",
-        "clean-fid": folder / "inception-2015-12-05.pt",
-    }
+    files = {"inception-adm": "random.pth", "clean-fid": "inception-2015-12-05.pt"}
+    return {name: folder / file for name, file in files.items()}
 
 
 @pytest.fixture(scope="module")
@@ -70,46 +68,27 @@ def images():
     return np.kron(coarse, np.ones((1, 6, 6, 1))).astype(np.uint8)
 
 
-@pytest.fixture(scope="module")
-def features(weights, images):
-    network = load_extractor("inception-adm", weights["inception-adm"])
-    return network.extract(open_images(images), batch_size=2)
-
-
-@pytest.fixture(scope="module")
-def expected(weights, images):
-    """torch-fidelity's own network, and the activations of the branch by a hook of our own."""
-    options = {"feature_extractor_weights_path": str(weights["inception-adm"])}
-    network = FeatureExtractorInceptionV3("own", ["2048", "logits_unbiased"], **options)
-    seen = {}
+def test_features_of_inception_are_those_of_torch_fidelity(weights, images):
+    """Pooled and logits are compared with its own network, spatial with a hook of our own."""
+    path = weights["inception-adm"]
+    features = load_extractor("inception-adm", path).extract(open_images(images), batch_size=2)
+    names, options = ["2048", "logits_unbiased"], {"feature_extractor_weights_path": str(path)}
+    network, seen = FeatureExtractorInceptionV3("own", names, **options), {}
     network.Mixed_6d.register_forward_hook(lambda m, i, o: seen.update(block=o, inputs=i[0]))
     with torch.inference_mode():
         pooled, logits = network(torch.from_numpy(images).permute(0, 3, 1, 2))
-        branch = torch.relu(
-            network.Mixed_6d.branch1x1.bn(network.Mixed_6d.branch1x1.conv(seen["inputs"]))
-        )
-    return {"pooled": pooled, "logits": logits, "branch": branch, "block": seen["block"]}
-
-
-def test_pooled_and_logits_are_those_of_torch_fidelity(features, expected):
-    assert features.pooled.shape == (3, 2048)
-    assert features.logits.shape == (3, 1008)
-    np.testing.assert_allclose(features.pooled, expected["pooled"], rtol=1e-3, atol=1e-4)
-    scale = expected["logits"].abs().max()
-    np.testing.assert_allclose(features.logits, expected["logits"], atol=float(1e-4 * scale))
+        convolution = network.Mixed_6d.branch1x1
+        branch = torch.relu(convolution.bn(convolution.conv(seen["inputs"]))).numpy()
+    assert (pooled.shape, logits.shape, branch.shape) == ((3, 2048), (3, 1008), (3, 192, 17, 17))
+    np.testing.assert_allclose(features.pooled, pooled, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(features.logits, logits, atol=float(1e-4 * logits.abs().max()))
     assert np.ptp(features.pooled, axis=0).max() > 0.1  # the images are told apart
-
-
-def test_spatial_features_are_seven_channels_in_nhwc_order(features, expected):
-    branch = expected["branch"].numpy()
-    assert branch.shape == (3, 192, 17, 17)
-    by_index = features.spatial.reshape(3, 17, 17, 7)
-    scale = np.abs(branch).max()
+    by_index, scale = features.spatial.reshape(3, 17, 17, 7), np.abs(branch).max()
     for channel in range(7):
         np.testing.assert_allclose(by_index[..., channel], branch[:, channel], atol=1e-4 * scale)
     assert features.spatial.min() == 0.0  # after the ReLU
     # The concatenated output of the block starts with the same branch.
-    np.testing.assert_allclose(expected["block"][:, :192].numpy(), branch, atol=1e-4 * scale)
+    np.testing.assert_allclose(seen["block"][:, :192].numpy(), branch, atol=1e-4 * scale)
 
 
 def test_features_of_clean_fid_are_those_of_its_own_package(weights, images):
