@@ -10,7 +10,6 @@ import sys
 
 import pytest
 
-from mpqbench.core.errors import BenchError
 from mpqbench.core.parameters import parameters
 from mpqbench.core.recipe import SLOTS
 from mpqbench.core.registry import discover
@@ -49,18 +48,37 @@ def test_what_the_source_says_is_what_the_imported_class_says(entry):
     assert shown == defaults
 
 
-@pytest.mark.parametrize(
-    ("target", "sentence"),
-    [
-        ("mpqbench.baselines.nowhere:X", "mpqbench.baselines.nowhere is not a module"),
-        ("nowhere.at.all:X", "nowhere.at.all cannot be imported: ModuleNotFoundError"),
-        ("mpqbench.baselines.roundings.gptq:X", "gptq:X does not exist"),
-    ],
-)
-def test_a_target_that_does_not_exist_is_named(target, sentence):
-    with pytest.raises(BenchError, match=sentence):
-        read_source(target)
+STRANGE = """
+import enum
+from dataclasses import dataclass, field
+from enum import *
+from typing import ClassVar, Protocol
+
+SIZE, RATE = 3, 0.5
+
+class A(enum.Enum): ...
+class B(Enum): ...
+
+@dataclass
+class C:
+    size: int = field(default=3, init=False)
+
+@dataclass
+class D(Protocol):
+    size: int = SIZE
+    rate: float = field(default=RATE)
+    name: str = field()
+    kept: int = 3
+    family: ClassVar[str] = "none"
+"""
 
 
-def test_a_recipe_is_no_class():
-    assert read_source("mpqbench.baselines.recipes:GPTQ") is None
+def test_what_the_source_cannot_tell_is_left_to_an_import(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "strange_plugins.py").write_text(STRANGE)
+    for name in ("A", "B", "C", "Flag", "Nothing"):
+        assert read_source(f"strange_plugins:{name}") is None
+    expected = {"size": "3", "rate": "0.5", "name": None, "kept": "3"}
+    assert read_source("strange_plugins:D").parameters == expected
+    for target in ("mpqbench.baselines.recipes:GPTQ", "mpqbench.nowhere:X", "no.where:X"):
+        assert read_source(target) is None

@@ -9,7 +9,12 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from .errors import BenchError
+
+class Unreadable(Exception):
+    """The source does not define the plugin in a form that can be read: the plugin is imported."""
+
+
+_WITHOUT_FIELDS = ("ABC", "Generic", "Protocol", "object")
 
 
 @dataclass(frozen=True)
@@ -27,18 +32,18 @@ class PluginSource:
 def read_source(target: str) -> PluginSource | None:
     """Read the class of ``target``, a ``module:attribute`` string, from its module's source.
 
-    Returns None where the attribute is no class, such as a recipe. Raises BenchError where the
-    module or the attribute is not found. Python imports the parent package of the module.
+    Returns None where only an import can tell: the attribute is no class (a recipe), its module or
+    a base class has no source, or nothing of that name is found. Python imports parent packages.
     """
     module, _, attribute = target.partition(":")
-    found = _definition(module, attribute)
-    if found is None:
-        raise BenchError(f"{target} does not exist")
-    home, node = found
-    if not isinstance(node, ast.ClassDef):
+    try:
+        home, node = _definition(module, attribute)
+        if not isinstance(node, ast.ClassDef):
+            return None
+        doc = inspect.cleandoc(ast.get_docstring(node) or "")
+        return PluginSource(doc, _parameters(home, node), _module(home)[0])
+    except Unreadable:
         return None
-    doc = inspect.cleandoc(ast.get_docstring(node) or "")
-    return PluginSource(doc, _parameters(home, node), _module(home)[0])
 
 
 @cache
@@ -47,9 +52,9 @@ def _module(name: str) -> tuple[Path, dict[str, ast.AST]]:
     try:
         spec = importlib.util.find_spec(name)
     except Exception as error:  # finding a submodule runs its parent package
-        raise BenchError(f"{name} cannot be imported: {type(error).__name__}: {error}") from error
+        raise Unreadable(name) from error
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
-        raise BenchError(f"{name} is not a module with a Python source file")
+        raise Unreadable(name)
     names: dict[str, ast.AST] = {}
     for node in ast.parse(Path(spec.origin).read_text()).body:
         if isinstance(node, ast.ClassDef):
@@ -65,12 +70,14 @@ def _module(name: str) -> tuple[Path, dict[str, ast.AST]]:
     return Path(spec.origin), names
 
 
-def _definition(module: str, name: str) -> tuple[str, ast.AST] | None:
+def _definition(module: str, name: str) -> tuple[str, ast.AST]:
     """Return the module and the node that define ``name``, followed through imports."""
     file, names = _module(module)
-    node = names.get(name)
+    if name not in names:
+        raise Unreadable(f"{module}:{name}")
+    node = names[name]
     if not isinstance(node, ast.ImportFrom):
-        return None if node is None else (module, node)
+        return module, node
     package = module if file.name == "__init__.py" else module.rpartition(".")[0]
     origin = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
     alias = next(each for each in node.names if (each.asname or each.name) == name)
@@ -81,9 +88,12 @@ def _parameters(module: str, node: ast.ClassDef) -> dict[str, str | None]:
     """Return the fields of a dataclass that its constructor takes, those of its bases first."""
     found: dict[str, str | None] = {}
     for base in reversed(node.bases):
-        origin = _definition(module, base.id) if isinstance(base, ast.Name) else None
-        if origin is not None and isinstance(origin[1], ast.ClassDef):
-            found |= _parameters(origin[0], origin[1])
+        if ast.unparse(base).partition("[")[0] in _WITHOUT_FIELDS:
+            continue
+        home, origin = _definition(module, ast.unparse(base))
+        if not isinstance(origin, ast.ClassDef):
+            raise Unreadable(ast.unparse(base))
+        found |= _parameters(home, origin)
     if not any("dataclass" in ast.unparse(each) for each in node.decorator_list):
         return found
     for field in node.body:
@@ -97,7 +107,10 @@ def _parameters(module: str, node: ast.ClassDef) -> dict[str, str | None]:
 def _default(module: str, value: ast.AST | None) -> str | None:
     """Return the text of a default; the name of a constant is replaced with the constant."""
     if isinstance(value, ast.Name):
-        origin = _definition(module, value.id)
-        if origin is not None and isinstance(origin[1], ast.expr):
-            return _default(*origin)
-    return None if value is None else ast.unparse(value)
+        return _default(*_definition(module, value.id))
+    if isinstance(value, ast.Call) and ast.unparse(value.func).endswith(("field", "Field")):
+        options = {each.arg: each.value for each in value.keywords}
+        if "init" in options or "default_factory" in options:
+            raise Unreadable(ast.unparse(value))
+        return _default(module, value.args[0] if value.args else options.get("default"))
+    return None if value is None or ast.unparse(value) == "..." else ast.unparse(value)

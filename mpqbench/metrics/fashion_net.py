@@ -6,11 +6,13 @@ features are called FD and sFD, never FID.
 
 from __future__ import annotations
 
-from importlib import resources
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import nn
 
 from ..core.errors import BenchError
@@ -90,19 +92,7 @@ def load_fashion_net(weights: Path | None = None) -> FashionNet:
 
     Raises BenchError where the file is missing or holds something else.
     """
-    if weights is not None:
-        return _read(weights)
-    asset = resources.files("mpqbench.assets") / "features" / "fashion-net.safetensors"
-    with resources.as_file(asset) as path:
-        if not path.is_file():
-            raise BenchError(f"the packaged weights {asset} are missing: reinstall mpqbench")
-        return _read(path)
-
-
-def _read(path: Path) -> FashionNet:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
+    path = weights or Path(str(files("mpqbench.assets"))) / "features" / "fashion-net.safetensors"
     try:
         state = load_file(path)
         network = FashionNet(len(state["scale1.0.weight"]), len(state["head.weight"]))

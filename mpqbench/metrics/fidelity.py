@@ -62,8 +62,7 @@ def latent_mse(latents: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """
     if latents.shape != reference.shape:
         raise BenchError(f"latents {latents.shape} and {reference.shape} cannot be paired")
-    difference = np.asarray(latents, dtype=np.float64) - np.asarray(reference, dtype=np.float64)
-    errors = np.square(difference).reshape(len(latents), -1).mean(axis=1)
+    errors = _mean_squares(latents, reference)
     if not np.isfinite(errors).all():
         first = int(np.flatnonzero(~np.isfinite(errors))[0])
         raise Diverged(f"the latent of image {first} of its batch is not finite")
@@ -78,9 +77,7 @@ def psnr(images: np.ndarray, reference: np.ndarray) -> np.ndarray:
     is our choice; the mean stays finite and no other pair scores higher.
     """
     _same_images(images, reference)
-    difference = images.astype(np.float64) - reference.astype(np.float64)
-    errors = np.square(difference).reshape(len(images), -1).mean(axis=1)
-    smallest = 1.0 / images[0].size
+    errors, smallest = _mean_squares(images, reference), 1.0 / images[0].size
     return 10.0 * np.log10(_RANGE**2 / np.maximum(errors, smallest))
 
 
@@ -104,6 +101,11 @@ def ssim(images: np.ndarray, reference: np.ndarray) -> np.ndarray:
     luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
     structure = (2 * covariance + c2) / (var_x + var_y + c2)
     return (luminance * structure).reshape(len(images), -1).mean(dim=1).numpy()
+
+
+def _mean_squares(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    difference = np.asarray(one, dtype=np.float64) - np.asarray(other, dtype=np.float64)
+    return np.square(difference).reshape(len(one), -1).mean(axis=1)
 
 
 def _planes(images: np.ndarray) -> torch.Tensor:

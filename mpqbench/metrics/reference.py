@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import resources
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -73,11 +73,8 @@ def load_reference(spec: str | Path, extractor: FeatureNetwork) -> Reference:
     other dimensions than the extractor.
     """
     if str(spec) == EMBEDDED:
-        asset = resources.files("mpqbench.assets") / "features" / "reference.npz"
-        with resources.as_file(asset) as path:
-            if not path.is_file():
-                raise BenchError(f"the packaged reference {asset} is missing: reinstall mpqbench")
-            return StatisticsFile(EMBEDDED, path, extractor).reference()
+        path = Path(str(files("mpqbench.assets"))) / "features" / "reference.npz"
+        return StatisticsFile(EMBEDDED, path, extractor).reference()
     path = Path(spec)
     if path.is_file() and "mu" in npz.keys(path):
         return StatisticsFile(path.name, path, extractor).reference()

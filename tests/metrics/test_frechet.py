@@ -93,19 +93,6 @@ def test_moments_add_and_subtract_in_float64():
         np.testing.assert_allclose(found.covariance, np.cov(part, rowvar=False), atol=1e-8)
 
 
-@pytest.mark.parametrize("count", [60, 15])
-def test_leaving_groups_out_equals_recomputing(count):
-    rows, groups = points(count, 20, 12), np.arange(count) % 5
-    reference = FrechetReference(gaussian_of(points(300, 20, 13)))
-    estimate = reference.leave_groups_out(rows, groups)
-    assert estimate.value == pytest.approx(reference.distance(gaussian_of(rows)), rel=1e-6)
-    expected = [reference.distance(gaussian_of(rows[groups != g])) for g in range(5)]
-    np.testing.assert_allclose(estimate.replicates, expected, rtol=1e-6)
-    alone = reference.leave_groups_out(rows, None)
-    assert alone.value == pytest.approx(estimate.value, rel=1e-9)
-    assert alone.replicates == ()
-
-
 def test_one_image_and_other_dimensions_are_refused():
     reference = FrechetReference(gaussian_of(points(10, 3, 0)))
     for compute in (lambda x: Moments.of(x).gaussian(), reference.distance_of_few):

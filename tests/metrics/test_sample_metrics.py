@@ -1,10 +1,12 @@
-"""Inception score, kernel distance, precision and recall: torch-fidelity and brute force."""
+"""Inception score, kernel distance, precision, recall and the jackknife, computed another way."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch_fidelity.metric_isc import isc_features_to_metric
 from torch_fidelity.metric_kid import kid_features_to_metric
 from torch_fidelity.metric_prc import prc_features_to_metric
@@ -12,6 +14,7 @@ from torch_fidelity.metric_prc import prc_features_to_metric
 from mpqbench.core.errors import BenchError
 from mpqbench.metrics import kid, precision_recall
 from mpqbench.metrics.inception_score import inception_score
+from mpqbench.metrics.jackknife import Estimate, deal_groups, half_width, standard_error
 from mpqbench.metrics.kid import KernelReference
 from mpqbench.metrics.precision_recall import Manifold
 
@@ -75,15 +78,13 @@ def test_kernel_distance_is_that_of_all_pairs_and_of_torch_fidelity():
     assert ours == pytest.approx(theirs["kernel_inception_distance_mean"], rel=1e-10)
 
 
-@pytest.mark.parametrize("block", [1000, 16])
-def test_kernel_distance_without_a_group_equals_recomputing(block, monkeypatch):
-    groups, reference = np.arange(len(POINTS)) % 7, KernelReference(REFERENCE)
-    expected = [reference.distance(POINTS[groups != g]).value for g in range(7)]
-    value = reference.distance(POINTS).value
-    monkeypatch.setattr(kid, "_BLOCK", block)
-    estimate = KernelReference(REFERENCE).distance(POINTS, groups)
-    np.testing.assert_allclose(estimate.replicates, expected, rtol=1e-10)
-    assert estimate.value == pytest.approx(value, rel=1e-10)
+def test_blocks_do_not_change_the_kernel_distance(monkeypatch):
+    groups = np.arange(len(POINTS)) % 7
+    whole = KernelReference(REFERENCE).distance(POINTS, groups)
+    monkeypatch.setattr(kid, "_BLOCK", 16)
+    blocked = KernelReference(REFERENCE).distance(POINTS, groups)
+    assert blocked.value == pytest.approx(whole.value, rel=1e-10)
+    np.testing.assert_allclose(blocked.replicates, whole.replicates, rtol=1e-10)
 
 
 def test_kernel_distance_of_two_draws_of_one_distribution_is_zero_on_average():
@@ -144,3 +145,54 @@ def test_too_few_points_and_other_dimensions():
         reference.distance(np.zeros((1, 3)))
     with pytest.raises(BenchError, match="k=3 need over 3 images"):
         Manifold(np.zeros((3, 2)))
+
+
+def test_group_is_the_rank_within_the_class():
+    classes = np.tile(np.arange(5), 40)  # 40 images of each of 5 classes
+    groups = deal_groups(200, classes)
+    for label in range(5):
+        np.testing.assert_array_equal(groups[classes == label], np.arange(40) % 20)
+
+
+@given(st.lists(st.integers(0, 6), min_size=20, max_size=200))
+def test_groups_and_classes_within_groups_are_balanced(labels):
+    classes = np.array(labels)
+    groups = deal_groups(len(classes), classes)
+    sizes = np.bincount(groups)
+    assert len(sizes) == min(20, len(classes) // 2)
+    assert sizes.min() >= 2
+    assert np.ptp(sizes) <= 1
+    for label in set(labels):
+        assert np.ptp(np.bincount(groups[classes == label], minlength=len(sizes))) <= 1
+
+
+def test_groups_are_fewer_for_few_images_and_none_for_very_few():
+    assert [deal_groups(count).max() + 1 for count in (64, 26, 20)] == [20, 13, 10]
+    assert deal_groups(19) is None
+    with pytest.raises(BenchError, match="30 images need 30 classes"):
+        deal_groups(30, np.zeros(29, dtype=int))
+
+
+def test_standard_error_of_a_mean_is_the_textbook_one():
+    values = np.random.default_rng(0).normal(size=40)
+    left_out = [np.delete(values, i).mean() for i in range(40)]
+    assert standard_error(left_out) == pytest.approx(values.std(ddof=1) / np.sqrt(40), rel=1e-12)
+    assert half_width(left_out) == pytest.approx(1.96 * values.std(ddof=1) / np.sqrt(40))
+
+
+def test_interval_of_grouped_means_covers_the_truth():
+    rng = np.random.default_rng(1)
+    groups = deal_groups(200)
+    covered = 0
+    for _ in range(400):
+        values = rng.normal(size=200)
+        left_out = [values[groups != g].mean() for g in range(20)]
+        covered += abs(values.mean()) <= half_width(left_out)
+    assert 0.90 <= covered / 400 <= 0.98
+
+
+def test_no_replicates_no_interval():
+    assert half_width([]) is None
+    assert Estimate(1.0).ci is None
+    with pytest.raises(BenchError, match="at least 2 replicates, not 1"):
+        standard_error([1.0])
