@@ -44,15 +44,15 @@ class PlainLines:
 
     @contextmanager
     def stage(self, title: str, total: int) -> Iterator[Advance]:
-        began = told = time.monotonic()
+        began = printed = time.monotonic()
         done = 0
 
         def advance(units: int) -> None:
-            nonlocal told, done
+            nonlocal printed, done
             done += units
             now = time.monotonic()
-            if now - told >= LINE_EVERY_SECONDS:
-                told = now
+            if now - printed >= LINE_EVERY_SECONDS:
+                printed = now
                 print(f"  {title}: {done}/{total} after {now - began:.0f} s", flush=True)
 
         yield advance

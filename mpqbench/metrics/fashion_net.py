@@ -31,7 +31,7 @@ class FashionNet(nn.Module):
     ``width`` is the number of channels at the first scale; pooled features have 4 x width
     dimensions. The feature network has width 32. The perceptual loss that trains the autoencoder
     uses a narrower network with another seed, so that no model is trained against the network that
-    judges it. The architecture is our choice.
+    its metrics are computed with. The architecture is our choice.
     """
 
     def __init__(self, width: int = 32, classes: int = 10) -> None:

@@ -132,7 +132,7 @@ class Payload:
         return print, ("this code must not run",)
 
 
-@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol", "ignore:.torch.load. received a zip")
 @pytest.mark.parametrize("name", ["inception-adm", "clean-fid"])
 def test_files_of_other_content_are_refused_and_no_code_in_them_runs(tmp_path, capsys, name):
     (tmp_path / "text").write_text("no weights")
