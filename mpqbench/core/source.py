@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import importlib.util
 import inspect
+import sys
 from dataclasses import dataclass
 from functools import cache
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 
@@ -15,6 +17,7 @@ class Unreadable(Exception):
 
 
 _WITHOUT_FIELDS = ("ABC", "Generic", "Protocol", "object")
+_DATACLASS = ("dataclass", "plugin")  # decorators that make fields parameters
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ def read_source(target: str) -> PluginSource | None:
     """Read the class of ``target``, a ``module:attribute`` string, from its module's source.
 
     Returns None where only an import can tell: the attribute is no class (a recipe), its module or
-    a base class has no source, or nothing of that name is found. Python imports parent packages.
+    a base class has no source, or nothing of that name is found.
     """
     module, _, attribute = target.partition(":")
     try:
@@ -47,13 +50,23 @@ def read_source(target: str) -> PluginSource | None:
 
 
 @cache
+def _spec(name: str) -> ModuleSpec:
+    """Find a module as an import would, without importing its parent packages."""
+    parent = name.rpartition(".")[0]
+    folders = _spec(parent).submodule_search_locations if parent else None
+    if not parent or folders is not None:
+        for finder in sys.meta_path:
+            spec = finder.find_spec(name, folders)
+            if spec is not None:
+                return spec
+    raise Unreadable(name)
+
+
+@cache
 def _module(name: str) -> tuple[Path, dict[str, ast.AST]]:
     """Return the file of a module, and the classes, imports and values of its top-level names."""
-    try:
-        spec = importlib.util.find_spec(name)
-    except Exception as error:  # finding a submodule runs its parent package
-        raise Unreadable(name) from error
-    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+    spec = _spec(name)
+    if spec.origin is None or not spec.origin.endswith(".py"):
         raise Unreadable(name)
     names: dict[str, ast.AST] = {}
     for node in ast.parse(Path(spec.origin).read_text()).body:
@@ -94,7 +107,8 @@ def _parameters(module: str, node: ast.ClassDef) -> dict[str, str | None]:
         if not isinstance(origin, ast.ClassDef):
             raise Unreadable(ast.unparse(base))
         found |= _parameters(home, origin)
-    if not any("dataclass" in ast.unparse(each) for each in node.decorator_list):
+    decorators = {ast.unparse(each).partition("(")[0] for each in node.decorator_list}
+    if not any(each.endswith(_DATACLASS) for each in decorators):
         return found
     for field in node.body:
         if not isinstance(field, ast.AnnAssign) or not isinstance(field.target, ast.Name):
