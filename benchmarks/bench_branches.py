@@ -1,11 +1,10 @@
-"""The forward of a 16-bit Monarch branch against a low-rank branch of equal parameters.
+"""Time of a 16-bit Monarch branch against a low-rank branch with as many parameters.
 
-At the shapes of DiT-XL/2, one forward of a few images; the layer itself is there to compare with.
-Factors are random: their values do not matter to the time. All arithmetic is in float32, as in the
-harness; 16 bits mean that nothing is quantized between the products. The ratio is that of medians,
-with the two branches called in turn, so that whatever else the machine does hits both.
-MPQBENCH_DEVICE chooses the device; without it a GPU is used where there is one. WIDTH, TOKENS and
-IMAGES make it smaller.
+One forward of a few images at the shapes of DiT-XL/2, beside a forward of the layer itself. Factors
+are random, as their values do not affect the time. All arithmetic is in float32, as in the harness;
+16 bits mean that nothing is quantized between the products. The ratio is one of medians, with the
+two branches called in turn, so that other load affects both. MPQBENCH_DEVICE chooses the device, by
+default a GPU where there is one. WIDTH, TOKENS and IMAGES make the benchmark smaller.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ RANKS, BITS, ROUNDS = (8, 32), 16, 30
 
 
 def branch(grid: BlockPartition) -> BlockFactors:
-    """Random blocks of ``grid``."""
+    """Make random blocks of the partition ``grid``."""
     generator = torch.Generator().manual_seed(0)
     s, p = grid.block
     left = torch.randn(grid.rows, s, grid.columns * grid.kept, generator=generator)
@@ -37,7 +36,7 @@ def branch(grid: BlockPartition) -> BlockFactors:
 
 
 def rivals(out: int, width: int, rank: int) -> dict[str, torch.nn.Module]:
-    """Both branches and the layer; Monarch has the grid of most terms in the low rank's bytes."""
+    """Make both branches and the layer; Monarch has the most terms in the low rank's bytes."""
     monarch = largest_grid(out, width, 1, BITS, bits_of_rank(out, width, rank, BITS))
     return {
         "low-rank": branch(BlockPartition(out, width, rank=rank)),
@@ -55,7 +54,7 @@ def forward(module: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
 
 
 def ratio(first: torch.nn.Module, second: torch.nn.Module, x: torch.Tensor) -> float:
-    """Median seconds of ``first`` over those of ``second``, called in turn."""
+    """Return the median seconds of ``first`` over those of ``second``, called in turn."""
     seconds: dict[torch.nn.Module, list[float]] = {first: [], second: []}
     for _ in range(ROUNDS):
         for module, own in seconds.items():

@@ -1,12 +1,11 @@
 """A whole tree-structured search of the embedded model: the scoring engine against full forwards.
 
-Both rivals score a candidate by one forward of all calibration inputs through a model with the
-candidate's precisions in it; neither knows of activations before or between candidates. The naive
-one quantizes the model for every candidate, as one would first write it. The prepared one is given
-the first thing that the engine does, weights rounded once for every precision.
-Seconds are the processor's, so run it with one thread (``OMP_NUM_THREADS=1``).
+Both rivals of the engine score a candidate by one forward of all calibration inputs through a model
+with the candidate's precisions; neither reuses activations. The naive rival quantizes the model
+anew for every candidate. The prepared rival, like the engine, rounds the weights once for every
+precision. Seconds are processor time: run with one thread (``OMP_NUM_THREADS=1``).
 
-Smaller or larger by environment variables: ``INPUTS`` (32), ``KEEP`` (16), ``BLOCKS`` (12, the
+Environment variables change the size: ``INPUTS`` (32), ``KEEP`` (16), ``BLOCKS`` (12, the
 first of the embedded model) and ``CHOICES`` (all; or e.g. ``W2A3,W3A4,W4A4,W8A8``).
 """
 
@@ -48,7 +47,7 @@ BUDGET, ADALN = Budget.parse("W4A4"), Precision(8, 8)
 
 @dataclass
 class Setting:
-    """What both scorers are given."""
+    """What every scorer is given."""
 
     transformer: object
     inputs: CalibrationSet
@@ -76,7 +75,7 @@ def setting():
 
 
 def plugins():
-    """How both quantize: to nearest in the formats that recipes have by default."""
+    """Return what quantizes: rounding to nearest in the default formats of recipes."""
     registry = discover()
     return {
         "transform": registry.create("transform", PluginChoice(name="none")),
@@ -96,7 +95,7 @@ def engine_scorer(setting):
 
 
 class Prepared:
-    """Scores by whole forwards; the quantized layers of every precision are made beforehand."""
+    """Scores by full forwards; the quantized layers of every precision are made beforehand."""
 
     def __init__(self, setting):
         self.transformer, inputs = setting.transformer, setting.inputs
@@ -117,7 +116,7 @@ class Prepared:
             return made.layers
 
     def close(self):
-        """The model as it was."""
+        """Restore the model."""
         for path, layer in self.original.items():
             self.transformer.set_submodule(path, layer)
 
@@ -139,7 +138,7 @@ class Prepared:
 
 
 class Naive(Prepared):
-    """Full forwards as one would first write them: every candidate is quantized from the model."""
+    """Scores by full forwards of a model that is quantized anew for every candidate."""
 
     def __init__(self, setting):
         super().__init__(setting)
@@ -159,7 +158,7 @@ class Naive(Prepared):
 
 
 def searched(setting, scorer):
-    """The problem after a search, the allocation, and its processor seconds."""
+    """Search; return the problem, the allocation and the processor seconds."""
     problem = Problem(list(setting.choices), setting.choices, setting.costs, BUDGET, scorer=scorer)
     start = time.process_time()
     found = TSS(keep=KEEP).search(problem)
@@ -172,7 +171,7 @@ def merges(problem, column):
 
 @pytest.fixture(scope="module")
 def engine(setting):
-    """The engine's search, measured once for both rivals."""
+    """Run the engine's search once for both comparisons."""
     start = time.process_time()
     problem, found, seconds = searched(setting, engine_scorer(setting))
     setup = time.process_time() - start - seconds

@@ -1,7 +1,7 @@
 """A fake-quantized forward of the embedded model against its full-precision forward.
 
-The gap has two parts: arithmetic that a fused kernel would do as well (``arithmetic ms``, extra
-information of the JSON output), and passes over memory and calls, which fusion would remove.
+The difference has two parts: arithmetic that a fused kernel needs too (``arithmetic ms`` in the
+JSON output), and passes over memory and calls, which fusion would remove.
 """
 
 from __future__ import annotations
@@ -77,9 +77,9 @@ def bench_w4a4(benchmark, model, batch, transform):
 
 
 def arithmetic_ms(made, batch):
-    """Milliseconds that the six operations of all quantizers take on data in cache, on all threads.
+    """Return the milliseconds of the six operations of all quantizers on cached data, all threads.
 
-    Per number, from pieces of two sizes, so that what a call costs whatever its size drops out.
+    The time per number is a difference between two sizes, which removes the constant cost of calls.
     """
     layers = [layer for layer in made.layers.values() if layer.reader == 0]
     rows = [batch if layer.precision == Precision(8, 8) else 16 * batch for layer in layers]
@@ -92,7 +92,7 @@ def arithmetic_ms(made, batch):
 
 
 def _six_operations(size):
-    """Least seconds of smallest, largest, divide, round, clamp, multiply on ``size`` numbers."""
+    """Return the least seconds of min, max, divide, round, clamp, multiply on ``size`` numbers."""
     x, scale = torch.randn(size // 128 or 1, min(size, 128)), torch.tensor(1.0)
     best = float("inf")
     for _ in range(300):

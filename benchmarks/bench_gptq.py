@@ -1,8 +1,8 @@
 """Our GPTQ against the plain column loop, and a block of DiT-XL/2 with it.
 
-The plain loop is the algorithm as the paper prints it: at every column it updates all columns that
-are left. Both take the same moment, damping, grid and column order and run on the same device and
-threads. MPQBENCH_DEVICE chooses the device; without it a GPU is used where there is one.
+The plain loop is the algorithm as printed in the paper: every column updates all remaining columns.
+Both use the same moment, damping, grid and column order on the same device and threads.
+MPQBENCH_DEVICE chooses the device, by default a GPU where there is one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ BLOCKS = 28
 
 
 def layer(out_features: int, in_features: int) -> tuple[torch.Tensor, LayerData]:
-    """A random weight and the moment of correlated rows, on the device."""
+    """Make a random weight and the moment of correlated rows, on the device."""
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(out_features, in_features, generator=generator)
     rows = torch.randn(2 * in_features, in_features, generator=generator).to(DEVICE)
@@ -38,20 +38,20 @@ def layer(out_features: int, in_features: int) -> tuple[torch.Tensor, LayerData]
 
 @torch.no_grad()
 def ours(weight: torch.Tensor, data: LayerData) -> torch.Tensor:
-    """Integers of our rounding, columns in their own order and without the safeguard."""
+    """Round with our GPTQ, columns in their own order and without the safeguard."""
     rounding = GPTQ(act_order=False, safeguard=False)
     return _done(rounding.round(weight, data, FORMAT, BITS).integers)
 
 
 @torch.no_grad()
 def complete(weight: torch.Tensor, data: LayerData) -> torch.Tensor:
-    """Integers of our rounding with its defaults: activation order and safeguard as well."""
+    """Round with our GPTQ and its defaults: activation order and safeguard."""
     return _done(GPTQ().round(weight, data, FORMAT, BITS).integers)
 
 
 @torch.no_grad()
 def plain_loop(weight: torch.Tensor, data: LayerData) -> torch.Tensor:
-    """Integers of the plain column loop."""
+    """Round with the plain column loop."""
     grid = minmax_grid(weight, FORMAT, BITS, data.name)
     scale, zero = grid.scale[:, 0, 0], grid.zero[:, 0, 0]
     hessian = data.moment + 0.01 * data.moment.diagonal().mean() * torch.eye(
@@ -110,7 +110,7 @@ def bench_dit_xl_block(benchmark):
 
 
 def _peak_mib() -> float:
-    """Highest memory so far: of the GPU's tensors, or of this process."""
+    """Return the highest memory so far, of the GPU's tensors or of this process, in MiB."""
     if DEVICE.startswith("cuda"):
         return torch.cuda.max_memory_allocated() / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10

@@ -1,10 +1,10 @@
-"""One post-training pass over a model of DiT-XL/2's shapes: TreeQ beside SVDQuant and plain GPTQ.
+"""One post-training pass over a model of DiT-XL/2's shapes: TreeQ, SVDQuant and plain GPTQ.
 
-Random weights, as values do not matter to the time. A pass is what `mpqbench run` does before it
-samples: moments of every layer, gathered block by block, then transform, rounding and branch of
-every layer at W4A4. Bits are uniform, for a search takes what its allowance is; EVALUATIONS=1000
-gives TreeQ its own. BLOCKS (28) and INPUTS (128, of calibration) make it smaller, and
-MPQBENCH_DEVICE chooses the device; without it a GPU is used where there is one.
+Weights are random, as their values do not affect the time. A pass is what `mpqbench run` does
+before sampling: moments of every layer, collected block by block, then transform, rounding and
+branch of every layer at W4A4. Bits are uniform, as the time of a search is set by its allowance;
+EVALUATIONS=1000 runs TreeQ's own search. BLOCKS (28) and INPUTS (128, of calibration) make the
+benchmark smaller. MPQBENCH_DEVICE chooses the device, by default a GPU where there is one.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ METHODS = {"treeq": SEARCHED if EVALUATIONS else UNIFORM, "svdquant": "svdquant"
 
 
 def one_pass(method: str, out: Path) -> JobRecord:
-    """The record of ``method``, with nothing left over from another."""
+    """Run ``method`` in an empty folder and return its record."""
     suite = Suite.model_validate({
         "name": "pass", "models": [RANDOM_PREFIX + MODEL], "methods": [METHODS[method]],
         "budgets": ["W4A4"],

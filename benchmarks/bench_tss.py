@@ -1,10 +1,10 @@
 """Scorings, forwards and seconds of tree-structured search over chains of 12 to 96 groups.
 
-Scorings are at most (n - 1) keep^2 after the leaves. With scores from tables the seconds are those
-of the search itself and of counting; they and the scorings double with the groups. On random
-transformers of 3 to 24 blocks the scoring engine is measured too: scorings and forwards double, but
-a forward is itself twice as long, so that groups run (forwards times groups) and seconds grow
-faster than the groups do.
+After the leaves there are at most (n - 1) keep^2 scorings. With scores from tables, the seconds are
+those of the search itself and of counting cost; seconds and scorings double with the groups. The
+scoring engine is measured on random transformers of 3 to 24 blocks: scorings and forwards double,
+but a forward takes twice as long too, so that groups run (forwards times groups) and seconds grow
+faster than the number of groups.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def bench_tss(benchmark, groups):
 
 
 def seconds_of(groups):
-    """Scorings and the least processor seconds of three runs."""
+    """Return the scorings, and the least processor seconds of three runs."""
     seconds = []
     for _ in range(3):
         problem = problem_of(groups)
@@ -72,7 +72,7 @@ def test_scorings_and_seconds_double_with_the_groups():
 
 
 def random_chain(groups):
-    """A transformer of width 32 with ``groups`` searchable groups."""
+    """Make a transformer of width 32 with ``groups`` searchable groups."""
     from diffusers import DiTTransformer2DModel
 
     torch.manual_seed(0)
@@ -109,7 +109,7 @@ def engine_of(transformer):
 
 
 def searched_chain(groups):
-    """Scorings, forwards and processor seconds of a search, and the seconds of one forward."""
+    """Return scorings, forwards and processor seconds of a search, and those of one forward."""
     transformer = random_chain(groups)
     engine = engine_of(transformer)
     choices = dict.fromkeys(engine.groups, FEW)

@@ -57,27 +57,19 @@ def test_fixed_points_of_dit_xl_2(xl):
     assert report.effective_bits == 16
 
 
-@pytest.mark.parametrize(
-    ("kinds", "gmacs", "millions"),
-    [
-        (("attn.qkv",), "28.5380", "111.48"),
-        (("attn.out",), "9.5127", "37.16"),
-        (("mlp.up",), "38.0507", "148.64"),
-        (("mlp.down",), "38.0507", "148.64"),
-        (("attn.qk",), "2.1139", "0.00"),
-        (("attn.av",), "2.1139", "0.00"),
-        (("adaln",), "0.2230", "222.95"),
-        (("final.linear",), "0.0094", "0.04"),
-        (("embed.patch",), "0.0047", "0.02"),
-        (("final.adaln",), "0.0027", "2.65"),
-        (("embed.time",), "0.0016", "1.62"),
-        (("embed.label",), "0.0000", "1.15"),
-    ],
-)
-def test_parts_of_dit_xl_2(xl, kinds, gmacs, millions):
-    macs, weights = _part(_count(xl), *kinds)
-    assert f"{macs / 1e9:.4f}" == gmacs
-    assert f"{weights / 1e6:.2f}" == millions
+# Kind of operator: 10^9 MACs, 10^6 weights.
+PARTS = """
+attn.qkv 28.5380 111.48 | attn.out 9.5127 37.16 | mlp.up 38.0507 148.64 | mlp.down 38.0507 148.64
+attn.qk 2.1139 0.00 | attn.av 2.1139 0.00 | adaln 0.2230 222.95 | final.linear 0.0094 0.04
+embed.patch 0.0047 0.02 | final.adaln 0.0027 2.65 | embed.time 0.0016 1.62 | embed.label 0.0000 1.15
+"""
+
+
+def test_parts_of_dit_xl_2(xl):
+    for row in PARTS.strip().replace("\n", " | ").split(" | "):
+        kind, gmacs, millions = row.split()
+        macs, weights = _part(_count(xl), kind)
+        assert (f"{macs / 1e9:.4f}", f"{weights / 1e6:.2f}") == (gmacs, millions), kind
 
 
 NAMES = ("uniform", "linear", "recommended", "attention_full", "adaln_quantized", "softmax_8")
@@ -99,15 +91,12 @@ def test_every_convention_of_the_literature(xl, precision):
     assert [f"{totals[name] / 1e12:.3f}" for name in NAMES[: len(printed)]] == printed
 
 
-def test_floating_point_at_32_bits(xl):
+def test_floating_point(xl):
     totals = conventions(xl, FULL, full_bits=32)
     shown = [f"{totals[name] / 1e12:.3f}" for name in NAMES[:3]]
     assert shown == ["121.468", "116.892", "121.468"]
     w3a3 = conventions(xl, Precision(3, 3), full_bits=32)
     assert f"{w3a3['recommended'] / 1e12:.3f}" == "1.313"
-
-
-def test_floating_point_is_the_same_under_every_convention_but_linear(xl):
     totals = conventions(xl, FULL)
     assert len({value for name, value in totals.items() if name != "linear"}) == 1
 
@@ -143,12 +132,10 @@ def test_sizes_of_dit_xl_2(xl, adaln, fmt, megabytes):
 
 
 def test_effective_bits_of_four_bit_models(xl):
-    group = {"weight_format": WeightFormat(**G128)}
-    shown = [
-        f"{_count(xl, W4A4, adaln, **options).effective_bits:.2f}"
-        for adaln, options in ((W4A4, {}), (W4A4, group), (FULL, {}))
-    ]
-    assert shown == ["4.12", "4.26", "8.08"]
+    cases = (W4A4, {}, "4.12"), (W4A4, G128, "4.26"), (FULL, {}, "8.08")
+    for adaln, fmt, printed in cases:
+        report = _count(xl, W4A4, adaln, weight_format=WeightFormat(**fmt))
+        assert f"{report.effective_bits:.2f}" == printed
 
 
 def test_dit_xl_2_512_against_a_formula_by_hand():
@@ -203,11 +190,6 @@ def test_the_budget_is_met_to_the_last_bitop():
     assert not replace(report, operators=tuple(rows)).satisfied(budget)
 
 
-def test_per_image_counts_passes_and_steps():
-    report = _count(_meta(**SMALL), guidance_passes=2, steps=250)
-    assert report.bitops_per_image == report.bitops * 500
-
-
 def test_extra_operators_count_at_their_own_bits_but_not_towards_the_budget():
     model = _meta(**SMALL)
     branch = Operator("branch", "branch", 1000, 16, 8, weights=30, scale_bytes=4)
@@ -221,12 +203,9 @@ def test_extra_operators_count_at_their_own_bits_but_not_towards_the_budget():
         _count(model, extra=(replace(branch, searchable=True),))
 
 
-def test_packed_sizes_are_rounded_up_per_layer():
+def test_sizes_are_rounded_up_per_layer_and_measured_grids_replace_derived_ones():
     odd = Operator("x", "x", 0, weight_bits=3, weights=3, biases=1, scale_bytes=2, zero_bytes=1)
     assert odd.bytes == 2 + 2 + 2 + 1
-
-
-def test_measured_grids_replace_the_derived_ones():
     model = _meta(**SMALL)
     path = "transformer_blocks.0.ff.net.2"
     report, bare = _count(model, storage={path: GridBytes(100, 7)}), _count(model)
@@ -235,15 +214,19 @@ def test_measured_grids_replace_the_derived_ones():
         _count(model, storage={"proj_out_1": GridBytes(1, 1)})
 
 
-@pytest.mark.parametrize("side", ["weight_format", "activation_format"])
-def test_group_sizes_that_do_not_divide_are_refused(side):
-    granularity = {"weight_format": "group", "activation_format": "token-group"}[side]
-    cls = {"weight_format": WeightFormat, "activation_format": ActivationFormat}[side]
+@pytest.mark.parametrize(
+    "formats",
+    [
+        {"weight_format": WeightFormat(granularity="group", group=5)},
+        {"activation_format": ActivationFormat(granularity="token-group", group=5)},
+    ],
+)
+def test_group_sizes_that_do_not_divide_are_refused(formats):
     with pytest.raises(BenchError, match=r"norm1.linear: group 5 .* width 16; valid: 1, 2, 4, 8"):
-        _count(_meta(**SMALL), **{side: cls(granularity=granularity, group=5)})
+        _count(_meta(**SMALL), **formats)
 
 
-def test_layers_the_count_does_not_know_are_refused():
+def test_unknown_layers_are_refused():
     model = _meta(**SMALL)
     model.adapter = torch.nn.Linear(2, 2, device="meta")
     with pytest.raises(BenchError, match=r"adapter \(Linear\)"):
@@ -273,13 +256,9 @@ def test_the_command_prints_everything_as_json():
     assert content["bytes"] == sum(row["bytes"] for row in content["operators"])
 
 
-def test_the_command_shows_shares_of_a_local_pipeline(tiny_folder):
+def test_the_command_shows_shares_of_a_local_pipeline_and_refuses_a_stray_group(tiny_folder):
     text = _run("--model", str(tiny_folder), "--precision", "FP")
-    assert "adaLN FP" in text
-    assert "mlp.down" in text
-    assert "effective bits 16.000" in text
-
-
-def test_the_command_refuses_a_group_without_its_granularity():
+    for part in ("adaLN FP", "mlp.down", "effective bits 16.000"):
+        assert part in text
     with pytest.raises(BenchError, match="takes no 'group'"):
         _run("--model", "dit-xl-2-256", "--precision", "W4A4", "--weight-group", "64")

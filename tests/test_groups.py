@@ -18,13 +18,8 @@ def _meta(**config) -> DiTTransformer2DModel:
 
 def test_groups_of_a_block_in_network_order():
     groups = layer_groups(_meta(num_layers=2))
-    assert [group.name for group in groups[5:]] == [
-        "blocks.1.adaln",
-        "blocks.1.attn.qkv",
-        "blocks.1.attn.out",
-        "blocks.1.mlp.up",
-        "blocks.1.mlp.down",
-    ]
+    kinds = ["adaln", "attn.qkv", "attn.out", "mlp.up", "mlp.down"]
+    assert [group.name for group in groups[5:]] == [f"blocks.1.{kind}" for kind in kinds]
     assert groups[6].layers == tuple(f"transformer_blocks.1.attn1.to_{x}" for x in "qkv")
     assert [g.kind for g in groups if not g.searchable] == ["adaln", "adaln"]
     assert [g.tokens for g in groups[:5]] == [1, 256, 256, 256, 256]

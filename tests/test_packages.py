@@ -1,4 +1,4 @@
-"""What is installed is all there is: every package of the tree stands in pyproject.toml."""
+"""Every package of the source tree is in pyproject.toml, and so is installed."""
 
 from __future__ import annotations
 
@@ -10,12 +10,9 @@ ROOT = Path(__file__).parents[1]
 
 def test_every_package_is_installed():
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
-    folders = {
-        name: ROOT / folder for name, folder in settings["package-dir"].items()
-    }  # nested ones follow
-    found = set()
-    for name, folder in folders.items():
-        for init in folder.rglob("__init__.py"):
-            parts = init.parent.relative_to(folder).parts
-            found.add(".".join((name, *parts)))
+    found = {
+        ".".join((name, *init.parent.relative_to(ROOT / folder).parts))
+        for name, folder in settings["package-dir"].items()
+        for init in (ROOT / folder).rglob("__init__.py")
+    }
     assert found == set(settings["packages"])

@@ -1,6 +1,8 @@
-"""The sampling loop against the original DiT's formulas, written here independently."""
+"""The sampling loop against the original DiT's formulas; calibration inputs lie on its paths."""
 
 from __future__ import annotations
+
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import torch
 
 from mpqbench.core.errors import BenchError, Diverged
 from mpqbench.core.recipe import Protocol
+from mpqbench.dit.calibration import record_calibration
 from mpqbench.dit.loading import load_model
 from mpqbench.dit.sampling import Sampler, image_seed
 
@@ -32,35 +35,31 @@ def collect(model, count, start=0, **changes):
 
 
 def test_image_i_does_not_depend_on_how_many_are_made_or_where_one_starts(model):
-    images, latents = collect(model, 12)
-    few_images, few_latents = collect(model, 6)  # ends within a micro-batch
-    late_images, late_latents = collect(model, 12, start=8)  # as another worker would
-    assert np.array_equal(images[:6], few_images)
-    assert np.array_equal(latents[:6], few_latents)
-    assert np.array_equal(images[8:], late_images)
-    assert np.array_equal(latents[8:], late_latents)
-    assert not np.array_equal(latents[0], latents[3])  # same class, other noise
+    whole = collect(model, 12)
+    few = collect(model, 6)  # ends within a micro-batch
+    late = collect(model, 12, start=8)  # as another worker would
+    for everything, first, last in zip(whole, few, late, strict=True):
+        assert np.array_equal(everything[:6], first)
+        assert np.array_equal(everything[8:], last)
+        assert not np.array_equal(everything[0], everything[3])  # same class, other noise
 
 
-def test_a_run_cannot_start_within_a_micro_batch(model):
-    with pytest.raises(BenchError, match="multiple of 4"):
-        next(Sampler(model, protocol(), SEED, "cpu").batches(2, 8))
-
-
-def test_a_watched_way_is_the_same_without_an_image(model, monkeypatch):
-    sampler = Sampler(model, protocol(), SEED, "cpu")
-    whole, bare = [], []
+def test_watching_sees_the_same_latents_and_decodes_no_image(model, monkeypatch):
+    sampler, whole, bare = Sampler(model, protocol(), SEED, "cpu"), [], []
     list(sampler.batches(4, 11, lambda first, at, x, *_: whole.append((first, at, x.clone()))))
     monkeypatch.delattr(Sampler, "_decode")
-    shares = sampler.watch(4, 11, lambda first, at, x, *_: bare.append((first, at, x.clone())))
-    assert list(shares) == [4, 3]
+    counts = sampler.watch(4, 11, lambda first, at, x, *_: bare.append((first, at, x.clone())))
+    assert list(counts) == [4, 3]
     assert len(bare) == 2 * STEPS
     assert all(a[:2] == b[:2] and a[2].equal(b[2]) for a, b in zip(whole, bare, strict=True))
 
 
-def test_classes_are_balanced(model):
-    batch = np.concatenate([b.classes for b in Sampler(model, protocol(), 0, "cpu").batches(0, 12)])
-    assert np.bincount(batch).tolist() == [4, 4, 4]
+def test_classes_are_balanced_and_runs_start_with_a_micro_batch(model):
+    sampler = Sampler(model, protocol(), SEED, "cpu")
+    classes = np.concatenate([batch.classes for batch in sampler.batches(0, 12)])
+    assert np.bincount(classes).tolist() == [4, 4, 4]
+    with pytest.raises(BenchError, match="multiple of 4"):
+        next(sampler.batches(2, 8))
 
 
 def original_chain():
@@ -95,21 +94,9 @@ def start(count):
     return generators, x.double(), torch.arange(count) % 3
 
 
-def test_ddim_is_the_original_one(model):
-    _, latents = collect(model, 4)
-    kept, betas = original_chain()
-    bars = np.cumprod(1 - betas)
-    _, x, classes = start(4)
-    for i in reversed(range(STEPS)):
-        eps, _ = guided_output(model, x, kept[i], classes, channels=3)
-        clean = (x - np.sqrt(1 - bars[i]) * eps) / np.sqrt(bars[i])
-        before = bars[i - 1] if i else 1.0
-        x = np.sqrt(before) * clean + np.sqrt(1 - before) * eps
-    np.testing.assert_allclose(latents, x.numpy(), rtol=2e-4, atol=2e-4)
-
-
-def test_ddpm_is_the_original_one_with_learned_variance(model):
-    _, latents = collect(model, 4, sampler="ddpm")
+@pytest.mark.parametrize("sampler", ["ddim", "ddpm"])
+def test_the_original_convention_is_the_original_code_with_learned_variance(model, sampler):
+    _, latents = collect(model, 4, sampler=sampler)
     kept, betas = original_chain()
     bars = np.cumprod(1 - betas)
     before = np.append(1.0, bars[:-1])
@@ -117,46 +104,42 @@ def test_ddpm_is_the_original_one_with_learned_variance(model):
     for i in reversed(range(STEPS)):
         eps, raw = guided_output(model, x, kept[i], classes, channels=3)
         clean = (x - np.sqrt(1 - bars[i]) * eps) / np.sqrt(bars[i])
-        posterior = betas * (1 - before) / (1 - bars)
-        mean = (
+        if sampler == "ddim":
+            x = np.sqrt(before[i]) * clean + np.sqrt(1 - before[i]) * eps
+            continue
+        x = (
             betas[i] * np.sqrt(before[i]) / (1 - bars[i]) * clean
             + (1 - before[i]) * np.sqrt(1 - betas[i]) / (1 - bars[i]) * x
         )
-        if i == 0:
-            x = mean
-            continue
-        share = (raw + 1) / 2
-        log_variance = share * np.log(betas[i]) + (1 - share) * np.log(posterior[i])
-        noise = torch.stack([torch.randn(4, 8, 8, generator=g) for g in generators]).double()
-        x = mean + (0.5 * log_variance).exp() * noise
-    np.testing.assert_allclose(latents, x.numpy(), rtol=5e-4, atol=5e-4)
+        if i:
+            posterior = betas[i] * (1 - before[i]) / (1 - bars[i])
+            share = (raw + 1) / 2
+            log_variance = share * np.log(betas[i]) + (1 - share) * np.log(posterior)
+            noise = torch.stack([torch.randn(4, 8, 8, generator=g) for g in generators]).double()
+            x += (0.5 * log_variance).exp() * noise
+    tolerance = {"ddim": 2e-4, "ddpm": 5e-4}[sampler]
+    np.testing.assert_allclose(latents, x.numpy(), rtol=tolerance, atol=tolerance)
 
 
 def test_diffusers_convention_is_the_diffusers_pipeline(model, tiny_folder):
     """The stock pipeline takes 1000 for the null class, so it is compared without guidance."""
     from diffusers import DiTPipeline
 
-    _, latents = collect(model, 4, convention="diffusers", guidance=1.0)
+    ours, latents = collect(model, 4, convention="diffusers", guidance=1.0)
     pipeline = DiTPipeline.from_pretrained(tiny_folder)
     pipeline.set_progress_bar_config(disable=True)
     generators = [torch.Generator().manual_seed(image_seed(SEED, "noise", i)) for i in range(4)]
     decoded = {}
     pipeline.vae.decode = lambda z, **_: decoded.update(z=z) or original_decode(z)
     original_decode = type(pipeline.vae).decode.__get__(pipeline.vae)
-    images = pipeline(
-        [0, 1, 2, 0],
-        guidance_scale=1.0,
-        generator=generators,
-        num_inference_steps=STEPS,
-        output_type="np",
-    ).images
+    options = {"guidance_scale": 1.0, "num_inference_steps": STEPS, "output_type": "np"}
+    images = pipeline([0, 1, 2, 0], generator=generators, **options).images
     final = decoded["z"] * pipeline.vae.config.scaling_factor
     np.testing.assert_allclose(latents, final.numpy(), rtol=1e-4, atol=1e-4)
-    ours, _ = collect(model, 4, convention="diffusers", guidance=1.0)
     assert np.abs(ours.astype(int) - np.round(images * 255).astype(int)).max() <= 1
 
 
-def test_conventions_differ_where_the_field_notes_say(model):
+def test_conventions_differ_in_the_time_embedding(model):
     Sampler(model, protocol(convention="diffusers"), SEED, "cpu")
     embedder = model.transformer.transformer_blocks[0].norm1.emb
     theirs = embedder.time_proj(torch.tensor([999]))
@@ -176,10 +159,9 @@ def test_a_nan_in_a_weight_is_named_with_its_image(tiny_folder):
 
 
 def test_half_precision_changes_the_transformer_only(tiny_folder):
+    _, exact = collect(load_model(str(tiny_folder)), 4)
     model = load_model(str(tiny_folder)).to("cpu", torch.bfloat16)
     images, latents = collect(model, 4, dtype="bfloat16")
-    full = load_model(str(tiny_folder))
-    _, exact = collect(full, 4)
     assert model.vae.dtype == torch.float32
     assert images.dtype == np.uint8
     assert 0 < np.linalg.norm(latents - exact) / np.linalg.norm(exact) < 0.02
@@ -199,3 +181,37 @@ def test_the_slope_of_a_step_is_that_of_its_formula(model, sampler):
             slope = np.sqrt(before) * betas[i] / (1 - bars[i]) * of_clean
         assert schedule.slope(position, 4) == pytest.approx(slope, rel=1e-4)
         assert schedule.signal(position) == pytest.approx(bars[i], rel=1e-5)
+
+
+PROTOCOL = Protocol(name="test", images=8, steps=4, micro_batch=4, calibration=24)
+
+
+@pytest.fixture(scope="module")
+def calibration(model):
+    return record_calibration(model, PROTOCOL, seed=0, device="cpu")
+
+
+def test_steps_and_null_classes_have_equal_shares(calibration):
+    assert Counter(calibration.times.tolist()) == {0: 6, 333: 6, 666: 6, 999: 6}
+    assert int((calibration.classes == 3).sum()) == 12
+
+
+def test_inputs_are_on_the_trajectories_of_the_calibration_axis(model, calibration):
+    found = {"calibration": set(), "noise": set()}  # of the second axis, evaluated images are made
+    for axis, seen in found.items():
+
+        def keep(_first, _position, latents, time, _classes, seen=seen):
+            seen.update((time, tuple(x.flatten()[:4].tolist())) for x in latents)
+
+        list(Sampler(model, PROTOCOL, 0, "cpu", axis=axis).watch(0, 24, keep))
+    for x, t in zip(calibration.latents, calibration.times.tolist(), strict=True):
+        point = t, tuple(x.flatten()[:4].tolist())
+        assert point in found["calibration"]
+        assert point not in found["noise"]
+
+
+def test_the_same_seed_gives_the_same_inputs_and_another_seed_others(model, calibration):
+    again = record_calibration(model, PROTOCOL, seed=0, device="cpu")
+    other = record_calibration(model, PROTOCOL, seed=1, device="cpu")
+    assert torch.equal(again.latents, calibration.latents)
+    assert not torch.equal(other.latents, calibration.latents)

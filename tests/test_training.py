@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 import struct
 
@@ -17,7 +18,7 @@ from mpqbench.metrics.extractors import load_extractor
 from mpqbench.metrics.reference import load_reference
 from tools.embedded.data import load_split, read_idx
 from tools.embedded.diffusion import Denoiser, Diffusion, build_transformer
-from tools.embedded.loop import Stage, warm_then_decay
+from tools.embedded.loop import Stage, TrainingRun, warm_then_decay
 from tools.train_embedded import main
 
 
@@ -40,16 +41,13 @@ def data(tmp_path):
     return folder
 
 
-def test_idx_files_are_read_and_padded(data):
+def test_idx_files_are_read_and_padded_and_damaged_ones_named(data, tmp_path):
     images, labels = load_split(data, "train")
     assert (images.shape, images.dtype) == ((80, 1, 32, 32), torch.uint8)
     raw = read_idx(data / "train-images-idx3-ubyte.gz")
     assert np.array_equal(images[:, 0, 2:30, 2:30].numpy(), raw)
     assert int(images[:, :, :2].sum()) == 0
     assert labels[:11].tolist() == [*range(10), 0]
-
-
-def test_damaged_and_missing_idx_files(data, tmp_path):
     (data / "t10k-labels-idx1-ubyte").write_bytes(b"\x00\x00\x08\x01\x00\x00\x00\x09\x01")
     with pytest.raises(ValueError, match="holds 1 bytes, its header says 9"):
         load_split(data, "t10k")
@@ -57,7 +55,7 @@ def test_damaged_and_missing_idx_files(data, tmp_path):
         load_split(tmp_path, "train")
 
 
-def stage(steps):
+def stage(folder):
     torch.manual_seed(0)
     layer = nn.Linear(3, 2)
 
@@ -65,28 +63,24 @@ def stage(steps):
         x = torch.randn(8, 3, generator=generator)
         return {"total": (layer(x) - x[:, :2]).square().mean()}
 
-    return Stage("line", steps, 0.05, layer, losses, seed=1, ema_decay=0.9)
+    folder.mkdir(exist_ok=True)
+    return Stage(TrainingRun("line", folder, 40, 0.05, seed=1), layer, losses, ema_decay=0.9)
 
 
 def test_a_resumed_training_ends_where_an_uninterrupted_one_does(tmp_path):
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-    whole = stage(40)
-    whole.run(tmp_path / "a")
-    first = stage(40)
-    real = first.losses
+    whole, first, second = stage(tmp_path / "a"), stage(tmp_path / "b"), stage(tmp_path / "b")
+    whole.run()
+    calls, real = itertools.count(1), first.losses
 
-    def stop_at_15(generator, calls=[]):  # noqa: B006
-        calls.append(1)
-        if len(calls) == 15:
+    def stop_at_15(generator):
+        if next(calls) == 15:
             raise KeyboardInterrupt
         return real(generator)
 
     first.losses = stop_at_15
     with pytest.raises(KeyboardInterrupt):
-        first.run(tmp_path / "b")
-    second = stage(40)
-    second.run(tmp_path / "b")
+        first.run()
+    second.run()
     assert torch.equal(second.trained.weight, whole.trained.weight)
     assert torch.equal(second.ema["weight"], whole.ema["weight"])
     second.use_ema()

@@ -1,4 +1,4 @@
-"""Prints how far reconstructions are from real images, beside how far real images are themselves.
+"""Prints the FD of the autoencoder's reconstructions, and of other real images to compare with.
 
 Run from the root of the repository:
 
@@ -24,7 +24,7 @@ REFERENCE, COUNT = 10_000, 1000
 
 @torch.inference_mode()
 def reconstruct(vae, images: torch.Tensor) -> torch.Tensor:
-    """uint8 (n, 1, 32, 32) through the autoencoder and back."""
+    """Encode and decode uint8 images (n, 1, 32, 32)."""
     parts = []
     for batch in images.split(250):
         output = vae.decode(vae.encode(to_unit(batch)).latent_dist.mean).sample
@@ -41,7 +41,7 @@ def main(data: Path) -> None:
     def gaussian(batch: torch.Tensor):
         source = open_images(batch.permute(0, 2, 3, 1).contiguous().numpy())
         features = network.extract(source).pooled
-        return Moments(features.shape[1]).add(features).statistics()
+        return Moments.of(features).gaussian()
 
     reference = FrechetReference(gaussian(images[:REFERENCE]))
     held = images[2 * REFERENCE : 2 * REFERENCE + COUNT]

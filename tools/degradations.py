@@ -25,8 +25,9 @@ from mpqbench.dit.sampling import Sampler
 from mpqbench.metrics.extractors import load_extractor
 from mpqbench.metrics.features import FeatureNetwork
 from mpqbench.metrics.images import open_images
+from mpqbench.metrics.jackknife import Estimate
 from mpqbench.metrics.reference import Reference, load_reference
-from mpqbench.metrics.score import Score, score
+from mpqbench.metrics.score import score
 
 from .embedded.data import DEBIAN_FOLDER, load_split
 
@@ -76,7 +77,7 @@ def _to_bytes(values: np.ndarray) -> np.ndarray:
     return values.round().clip(0, 255).astype(np.uint8)
 
 
-def judge(case: Case, network: FeatureNetwork, reference: Reference) -> dict[str, Score]:
+def judge(case: Case, network: FeatureNetwork, reference: Reference) -> dict[str, Estimate]:
     """Return the scores of one case."""
     return score(network.extract(open_images(case.images)), reference, case.classes)
 

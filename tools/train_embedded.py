@@ -4,8 +4,8 @@ Run from the root of the repository:
 
     python -m tools.train_embedded --work build/embedded
 
-Every stage writes checkpoints into the work folder; the same command goes on where it stopped.
-Docs: docs/embedded-model.md tells the hours and losses of the run that made the shipped assets.
+Every stage writes checkpoints into the work folder; the same command continues where it stopped.
+docs/embedded-model.md has the hours and losses of the run that made the shipped assets.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ from .embedded import export
 from .embedded.autoencoder import build_autoencoder, encode_all, train_autoencoder
 from .embedded.classifier import accuracy, train_classifier
 from .embedded.data import DEBIAN_FOLDER, load_split
-from .embedded.diffusion import Denoiser, build_transformer, train_transformer
+from .embedded.diffusion import Denoiser, Latents, build_transformer, train_transformer
+from .embedded.loop import TrainingRun
 
 STAGES = ("classifier", "critic", "autoencoder", "transformer", "reference", "export")
-JUDGE_WIDTH, CRITIC_WIDTH = 32, 16
+FEATURES_WIDTH, CRITIC_WIDTH = 32, 16
 
 
 @click.command(help=__doc__)
@@ -47,33 +48,36 @@ JUDGE_WIDTH, CRITIC_WIDTH = 32, 16
 @click.option("--autoencoder-steps", default=4500, show_default=True)
 @click.option("--transformer-steps", default=10000, show_default=True)
 @click.option("--transformer-rate", default=1e-3, show_default=True, help="Peak learning rate.")
-def main(data, work, assets, stages, seed, threads, compiled, transformer_rate, **steps) -> None:
-    torch.set_num_threads(threads)
+def main(data: Path, work: Path, assets: Path, stages: tuple[str, ...], **options) -> None:
+    torch.set_num_threads(options["threads"])
     work.mkdir(parents=True, exist_ok=True)
     images, labels = load_split(data, "train")
+    seed = options["seed"]
+
+    def run(stage: str, rate: float, seed: int = seed) -> TrainingRun:
+        return TrainingRun(stage, work, options[f"{stage}_steps"], rate, seed)
+
     if "classifier" in stages:
-        judge = train_classifier("classifier", images, labels, width=JUDGE_WIDTH, seed=seed,
-                                 steps=steps["classifier_steps"], folder=work)  # fmt: skip
-        test_accuracy = accuracy(judge, *load_split(data, "t10k"))
+        network = train_classifier(run("classifier", 2e-3), images, labels, width=FEATURES_WIDTH)
+        test_accuracy = accuracy(network, *load_split(data, "t10k"))
         click.echo(f"classifier: test accuracy {test_accuracy:.4f}")
         (work / "accuracy.json").write_text(json.dumps(test_accuracy))
     if "critic" in stages:
-        train_classifier("critic", images, labels, width=CRITIC_WIDTH,
-                         steps=steps["critic_steps"], seed=seed + 1, folder=work)  # fmt: skip
+        train_classifier(run("critic", 2e-3, seed + 1), images, labels, width=CRITIC_WIDTH)
     if "autoencoder" in stages:
         critic = _load(FashionNet(CRITIC_WIDTH), work / "critic.pt")
-        train_autoencoder(images, critic, steps=steps["autoencoder_steps"], seed=seed, folder=work)
+        train_autoencoder(run("autoencoder", 1e-3), images, critic)
     if "transformer" in stages:
         vae = _load(build_autoencoder(), work / "autoencoder.pt")
         means, deviations = encode_all(vae, images)
         scaling = _scaling(means, deviations)
         (work / "scaling.json").write_text(json.dumps(scaling))
-        train_transformer(means, deviations, labels, scaling,
-                          steps=steps["transformer_steps"], rate=transformer_rate, seed=seed,
-                          folder=work, compiled=compiled)  # fmt: skip
+        latents = Latents(means, deviations, labels, scaling)
+        rate = options["transformer_rate"]
+        train_transformer(run("transformer", rate), latents, options["compiled"])
     if "reference" in stages:
-        judge = _load(FashionNet(JUDGE_WIDTH), work / "classifier.pt")
-        export.save_network(judge, assets / "features")
+        network = _load(FashionNet(FEATURES_WIDTH), work / "classifier.pt")
+        export.save_network(network, assets / "features")
         export.make_reference(images, assets / "features", seed)
     if "export" in stages:
         _export(work, assets)
@@ -92,7 +96,7 @@ def _export(work: Path, assets: Path) -> None:
 
 
 def _load(module: torch.nn.Module, checkpoint: Path):
-    """The averaged weights of a finished stage, or its last ones where it keeps no average."""
+    """Load the averaged weights of a finished stage, or the last ones where it has no average."""
     if not checkpoint.exists():
         stage = checkpoint.stem
         raise click.ClickException(f"{checkpoint} is missing: run --stage {stage} first")
@@ -102,12 +106,12 @@ def _load(module: torch.nn.Module, checkpoint: Path):
 
 
 def _scaling(means: torch.Tensor, deviations: torch.Tensor) -> float:
-    """1 / standard deviation of the latents, so that the diffusion sees unit variance."""
+    """Return 1 / standard deviation of the latents, which scales them to unit variance."""
     return float(1.0 / (means.var() + deviations.square().mean()).sqrt())
 
 
 def _curves(work: Path) -> dict[str, dict[str, float]]:
-    """Last line of every stage's loss curve: steps, seconds, losses."""
+    """Return the last line of every stage's loss curve: steps, seconds, losses."""
     curves = {}
     for log in sorted(work.glob("*.csv")):
         with log.open() as stream:

@@ -1,4 +1,4 @@
-"""``mpqbench check``: whether a plugin keeps its promises."""
+"""``mpqbench check``: test whether a plugin keeps its promises."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ def check(
     quick: bool | None,
     plugins: tuple[Path, ...],
 ) -> None:
-    """Check the plugin NAME, a transform, rounding, branch, searcher, objective, environment, tuner
+    """Check the plugin NAME: a transform, rounding, branch, searcher, objective, environment, tuner
     or correction.
 
-    A transform, rounding or branch: shapes, bits, errors, costs, hostile layers, a whole model.
-    Searchers: choices, budgets, allowances, counted scores. Objectives and environments: scores and
-    layers of a tiny network, alone and in batches. Tuners: errors, grids and costs of a tiny
-    quantized network, stopped and resumed. Corrections: made-up steps. All: the same result again,
-    nothing changed.
+    A transform, rounding or branch is checked for shapes, bits, errors and costs on ordinary and
+    extreme layers and in a whole model; a searcher for choices, budgets, allowances and counted
+    scores; an objective or environment on a tiny network, one input at a time and in batches; a
+    tuner for errors, grids and costs of a tiny quantized network, stopped and resumed; a correction
+    on synthetic steps. Every plugin must give the same result twice and change none of its inputs.
 
-    Exit code 0 where it keeps every promise, 1 where it breaks one, 2 for a mistake in the command.
+    Exit code 0 where every check passes, 1 where one fails, 2 for a mistake in the command.
 
     \b
     Examples:
@@ -53,24 +53,27 @@ def check(
     from ..core.registry import discover
 
     registry = discover(plugins)
-    values = dict(map(_parameter, params))
-    total = failed = 0
+    choice = PluginChoice(name=name, params=dict(map(_parameter, params)))
+    results = []
     for entry in _entries(registry, name, kind):
-        plugin = registry.create(entry.kind, PluginChoice(name=name, params=values))
+        plugin = registry.create(entry.kind, choice)
         click.echo(f"{entry.kind} '{name}' of {entry.origin}")
-        for one in checks(entry.kind, plugin, quick=quick):
-            start, reason = time.perf_counter(), ""
-            try:
-                one()
-            except AssertionError as error:
-                reason = str(error)
-            total, failed = total + 1, failed + bool(reason)
-            seconds = time.perf_counter() - start
-            click.echo(f"  {'FAILED' if reason else 'ok':7s} {one.name:20s} {seconds:6.1f} s"
-                       f"  {reason or one.promise}")  # fmt: skip
-    click.echo(f"{total - failed} of {total} checks passed")
-    if failed:
+        results += [_passes(one) for one in checks(entry.kind, plugin, quick=quick)]
+    click.echo(f"{sum(results)} of {len(results)} checks passed")
+    if not all(results):
         raise click.exceptions.Exit(1)
+
+
+def _passes(one: Any) -> bool:
+    """Run one check and print its line."""
+    start, reason = time.perf_counter(), ""
+    try:
+        one()
+    except AssertionError as error:
+        reason = str(error) or "an assertion without a message failed"
+    seconds, word = time.perf_counter() - start, "FAILED" if reason else "ok"
+    click.echo(f"  {word:7s} {one.name:20s} {seconds:6.1f} s  {reason or one.promise}")
+    return not reason
 
 
 def _entries(registry: Registry, name: str, kind: str | None) -> Iterable[Entry]:
@@ -90,7 +93,7 @@ def _entries(registry: Registry, name: str, kind: str | None) -> Iterable[Entry]
 
 
 def _parameter(text: str) -> tuple[str, Any]:
-    """``alpha=0.7`` to a key and a value as a suite file would read it."""
+    """Split ``alpha=0.7`` into a key and a value, read as in a suite file."""
     import yaml
 
     from ..core.errors import BenchError

@@ -9,6 +9,7 @@ import click
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from ..core.precision import Precision
     from ..cost.count import CostReport
 
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
               help="Forwards per step: 2 with classifier-free guidance.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def cost(model: str, precision: str, adaln: str | None, as_json: bool, **options: Any) -> None:
-    """Count a model at a uniform precision. Nothing is downloaded for a known configuration.
+    """Count a model at a uniform precision. A known configuration needs no download.
 
     \b
     Examples:
@@ -43,10 +44,12 @@ def cost(model: str, precision: str, adaln: str | None, as_json: bool, **options
 
     bits = Precision.parse(precision)
     fixed = Precision.parse(adaln or ("FP" if bits.is_full else "W8A8"))
-    report, totals, policy = _count(model, bits, fixed, **options)
+    report, totals = _count(model, bits, fixed, options)
     if as_json:
-        content = policy | {"conventions": totals} | report.to_json()
-        click.echo(json.dumps(content, indent=1))
+        policy: dict[str, Any] = {"model": model, "precision": str(bits), "adaln": str(fixed)}
+        policy |= {k: options[k] for k in ("attention_bits", "weight_granularity", "weight_group")}
+        policy |= {"weight_symmetric": not options["asymmetric"], "conventions": totals}
+        click.echo(json.dumps(policy | report.to_json(), indent=1))
         return
     from rich.console import Console
 
@@ -57,25 +60,20 @@ def cost(model: str, precision: str, adaln: str | None, as_json: bool, **options
 
 
 def _count(
-    model: str,
-    precision: Any,
-    adaln: Any,
-    *,
-    attention_bits: int,
-    weight_granularity: str,
-    weight_group: int | None,
-    asymmetric: bool,
-    steps: int,
-    guidance_passes: int,
-) -> tuple[CostReport, dict[str, int], dict[str, Any]]:
-    """The report, the totals by convention, and the policy that was counted."""
+    model: str, precision: Precision, adaln: Precision, options: dict[str, Any]
+) -> tuple[CostReport, dict[str, int]]:
+    """Return the report, and the BitOPs by convention."""
     from ..core.formats import ActivationFormat, WeightFormat
     from ..core.recipe import validate
     from ..cost.count import conventions, count
     from ..dit.groups import layer_groups, uniform_allocation
     from ..dit.loading import meta_transformer
 
-    fields = {"granularity": weight_granularity, "group": weight_group, "symmetric": not asymmetric}
+    fields = {
+        "granularity": options["weight_granularity"],
+        "group": options["weight_group"],
+        "symmetric": not options["asymmetric"],
+    }
     weight_format = validate(WeightFormat, fields, "weight format")
     transformer = meta_transformer(model)
     groups = layer_groups(transformer)
@@ -85,24 +83,15 @@ def _count(
         uniform_allocation(groups, precision, adaln),
         weight_format=weight_format,
         activation_format=ActivationFormat(),
-        attention_bits=None if attention_bits == 16 else attention_bits,
-        steps=steps,
-        guidance_passes=guidance_passes,
+        attention_bits=None if options["attention_bits"] == 16 else options["attention_bits"],
+        steps=options["steps"],
+        guidance_passes=options["guidance_passes"],
     )
-    policy = {
-        "model": model,
-        "precision": str(precision),
-        "adaln": str(adaln),
-        "attention_bits": attention_bits,
-        "weight_granularity": weight_granularity,
-        "weight_group": weight_group,
-        "weight_symmetric": not asymmetric,
-    }
-    return report, conventions(transformer, precision), policy
+    return report, conventions(transformer, precision)
 
 
 def _table(report: CostReport, title: str) -> Table:
-    """One row per operator kind, in network order, with its share of BitOPs and bytes."""
+    """Make one row per kind of operator, in network order, with its share of BitOPs and bytes."""
     from rich.table import Table
 
     table = Table("kind", title=title)
@@ -125,12 +114,12 @@ def _table(report: CostReport, title: str) -> Table:
 
 
 def _summary(report: CostReport, totals: dict[str, int]) -> list[str]:
+    tera = "  ".join(f"{name} {value / 1e12:.3f}" for name, value in totals.items())
     return [
         f"MACs {report.macs:,}  parameters {report.parameters:,}",
         f"BitOPs {report.bitops:,}  of searchable linear layers {report.bitops_linear:,}",
         f"BitOPs per image {report.bitops_per_image:,} "
         f"({report.guidance_passes} passes x {report.steps} steps)",
         f"bytes {report.bytes:,}  effective bits {report.effective_bits:.3f}",
-        "TBitOPs by convention: "
-        + "  ".join(f"{name} {value / 1e12:.3f}" for name, value in totals.items()),
+        f"TBitOPs by convention: {tera}",
     ]

@@ -5,27 +5,26 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import re
 import sys
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.resources import files
 from pathlib import Path
 
 import click
 
-REQUIRED = ("torch", "torchvision", "diffusers", "torch-fidelity", "numpy", "scipy", "pydantic",
-            "pandas", "matplotlib", "safetensors", "rich", "click")  # fmt: skip
-OPTIONAL = {"clean-fid": "pip install 'mpqbench[clean-fid]'"}
+OPTIONAL = ("clean-fid", "search")  # extras of mpqbench that a run may need
 INCEPTION = "weights-inception-2015-12-05-6726825d.pth"
 
 
 @click.command("doctor")
 def doctor() -> None:
-    """Tell versions, devices, the assets' digests, what is missing and how to get it.
+    """Show versions, devices, digests of the assets, what is missing and how to get it.
 
     Exit code 1 where something that mpqbench needs is missing or damaged.
     """
     problems = [*_versions(), *_devices(), *_assets(), *_weights(), *_plugins()]
-    click.echo("all is well" if not problems else f"{len(problems)} problem(s):")
+    click.echo("no problems found" if not problems else f"{len(problems)} problem(s):")
     for problem in problems:
         click.echo(f"  {problem}")
     if problems:
@@ -33,17 +32,20 @@ def doctor() -> None:
 
 
 def _versions() -> list[str]:
+    """Print the version of every package that mpqbench declares, and return those missing."""
     problems = []
-    click.echo(f"python          {platform.python_version()}")
-    for name in ("mpqbench", *REQUIRED, *OPTIONAL):
+    click.echo(f"{'python':15s} {platform.python_version()}")
+    for requirement in ("mpqbench", *(requires("mpqbench") or ())):
+        name = re.match(r"[\w.-]+", requirement)
+        extra = re.search(r"extra == ['\"]([\w-]+)['\"]", requirement)
+        if name is None or (extra and extra[1] not in OPTIONAL):
+            continue
         try:
-            click.echo(f"{name:15s} {version(name)}")
+            click.echo(f"{name[0]:15s} {version(name[0])}")
         except PackageNotFoundError:
-            if name in OPTIONAL:
-                click.echo(f"{name:15s} not installed (optional: {OPTIONAL[name]})")
-            else:
-                click.echo(f"{name:15s} missing")
-                problems.append(f"{name} is missing: pip install {name}")
+            hint = f"pip install '{f'mpqbench[{extra[1]}]' if extra else name[0]}'"
+            click.echo(f"{name[0]:15s} missing{f' (optional: {hint})' if extra else ''}")
+            problems += [] if extra else [f"{name[0]} is missing: {hint}"]
     return problems
 
 
@@ -53,10 +55,11 @@ def _devices() -> list[str]:
         import torchvision  # noqa: F401
     except Exception as error:
         return [f"torch and torchvision do not load together: {error}; install both at once"]
-    click.echo(f"device          cpu, {torch.get_num_threads()} threads")
+    click.echo(f"{'device':15s} cpu, {torch.get_num_threads()} threads")
     for index in range(torch.cuda.device_count()):
         facts = torch.cuda.get_device_properties(index)
-        click.echo(f"device          cuda:{index} {facts.name}, {facts.total_memory / 1e9:.0f} GB")
+        memory = f"{facts.total_memory / 1e9:.0f} GB"
+        click.echo(f"{'device':15s} cuda:{index} {facts.name}, {memory}")
     return []
 
 
@@ -69,27 +72,25 @@ def _assets() -> list[str]:
     for name, digest in json.loads(manifest.read_text())["sha256"].items():
         path = folder / name
         found = hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else "missing"
-        click.echo(f"asset           {name} {found[:16]}")
+        click.echo(f"{'asset':15s} {name} {found[:16]}")
         if found != digest:
             problems.append(f"asset {name} is not the one that was shipped: install mpqbench again")
     return problems
 
 
 def _weights() -> list[str]:
-    """Inception is optional: the embedded model does not need it."""
+    """Print where Inception's weights are; they are optional, as fashion-dit needs none."""
     try:
         from torch.hub import get_dir
     except ImportError:
         return []
     path = Path(get_dir()) / "checkpoints" / INCEPTION
-    absent = "not here (torch-fidelity fetches it, or --feature-weights PATH)"
-    state = "found" if path.exists() else absent
-    click.echo(f"inception       {path.name}: {state}")
+    absent = "not here (torch-fidelity downloads the file, or give --feature-weights PATH)"
+    click.echo(f"{'inception':15s} {path.name}: {'found' if path.exists() else absent}")
     return []
 
 
 def _plugins() -> list[str]:
     from ..core.registry import discover
 
-    registry = discover()
-    return [f"{origin} is broken: {reason}" for origin, reason in registry.broken.items()]
+    return [f"{origin} is broken: {reason}" for origin, reason in discover().broken.items()]

@@ -8,26 +8,26 @@ import sys
 import click
 
 from .. import __version__
-from ..core.errors import BenchError
+from ..core.errors import BenchError, unknown
 
 # verb -> (module:command, one line for --help)
 VERBS = {
     "run": ("run:run", "Run a suite and make its leaderboard."),
     "study": ("study:study", "Compare searchers, proxies and branches on equal terms."),
-    "ablate": ("ablate:ablate", "Tell what each component of a method is worth."),
-    "list": ("list_plugins:list_plugins", "List plugins, suites, protocols and models."),
-    "info": ("info:info", "Show one plugin: parameters, source, origin."),
+    "ablate": ("ablate:ablate", "Measure what each component of a method contributes."),
+    "list": ("plugins:list_plugins", "List plugins, suites, protocols and models."),
+    "info": ("plugins:info", "Show one plugin: parameters, source, origin."),
     "check": ("check:check", "Check that a plugin keeps its promises."),
     "new": ("new:new", "Write a plugin to start from, with its test."),
     "cost": ("cost:cost", "Count MACs, BitOPs and bytes of a model."),
-    "score": ("score:score", "Judge a folder or .npz of images."),
+    "score": ("score:score", "Compute the metrics of a folder or .npz of images."),
     "report": ("report:report", "Render tables and figures from a run."),
-    "doctor": ("doctor:doctor", "Tell versions, devices and what is missing."),
+    "doctor": ("doctor:doctor", "Show versions, devices and what is missing."),
 }
 
 
 class LazyGroup(click.Group):
-    """A group that knows its verbs by name and imports one when it is asked for."""
+    """A group of commands, each of which is imported only when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(VERBS)
@@ -42,8 +42,6 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in VERBS and not args[0].startswith("-"):
-            from ..core.errors import unknown
-
             raise unknown("command", args[0], VERBS)
         return super().resolve_command(ctx, args)
 
@@ -59,7 +57,7 @@ def group() -> None:
 
 
 def main() -> None:
-    """Entry point: a mistake in the input is one sentence and exit code 2, never a traceback."""
+    """Run the command line; a mistake in the input is one sentence and exit code 2."""
     try:
         sys.exit(group.main(standalone_mode=False) or 0)
     except BenchError as error:

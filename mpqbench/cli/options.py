@@ -1,4 +1,4 @@
-"""What several verbs share: the plugins option, and how the verbs of studies begin and end.
+"""Options that several verbs share, and how the verbs of studies begin and end.
 
 ``study_options`` adds the options of a study to a command, which receives them in ``**shared``;
 ``overrides``, ``open_session`` and ``finish`` turn them into a suite, a session and an exit code.
@@ -40,17 +40,17 @@ _STUDY_OPTIONS = (
 
 
 def study_options(command: _Command) -> _Command:
-    """``command`` with the options that every study has."""
+    """Add the options that every study has to ``command``."""
     for option in reversed(_STUDY_OPTIONS):
         command = option(command)
     return command
 
 
 def overrides(given: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[str, Any]:
-    """Keys of a suite that were set on the command line, and no others.
+    """Return the keys of a suite that were set on the command line, and no others.
 
-    ``given`` are keys as the verb itself read them, empty where they were not set; ``shared`` the
-    values of ``study_options``.
+    ``given`` has the keys that the verb itself read, empty where they were not set; ``shared`` has
+    the values of ``study_options``.
     """
     names = ("images", "calibration", "features", "reference")
     protocol = {name: shared[name] for name in names if shared[name] is not None}
@@ -60,9 +60,9 @@ def overrides(given: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[str, 
 
 
 def open_session(name: str, shared: Mapping[str, Any]) -> Session:
-    """What a study's jobs run in: plugins, device, and the folder ``runs/NAME`` or ``--out``.
+    """Open the plugins, the device and the folder ``runs/NAME`` or ``--out`` of a study's jobs.
 
-    Raises BenchError for a plugin file that cannot be used and for a device that is not there.
+    Raises BenchError for a plugin file that cannot be used and a device that this machine lacks.
     """
     from ..core.memory import keep_freed_memory
     from ..core.progress import reporter
@@ -81,7 +81,7 @@ def open_session(name: str, shared: Mapping[str, Any]) -> Session:
 
 
 def finish(paths: Iterable[Path], failed: bool) -> None:
-    """Print the files that were written; exit code 1 where some job failed: its row says why."""
+    """Print the files that were written; exit with code 1 where a job failed, as its row says."""
     for path in paths:
         click.echo(path)
     if failed:

@@ -1,4 +1,4 @@
-"""What goes wrong, in one sentence for a person; nothing here carries a traceback to the user."""
+"""Errors whose message is one sentence for the user."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class BenchError(Exception):
-    """A mistake in the input: what was wrong, where, what would be right. Exit code 2."""
+    """A mistake in the input: what is wrong, where, and what would be right. Exit code 2."""
 
 
 class Infeasible(BenchError):
@@ -19,11 +19,11 @@ class Diverged(BenchError):
 
 
 class Exhausted(BenchError):
-    """A search has spent its evaluations; what was scored before stays in the problem."""
+    """A search has used up its evaluations; the problem keeps what was scored before."""
 
 
 def unknown(what: str, name: str, valid: Iterable[str]) -> BenchError:
-    """The error for an unknown name: the nearest valid one, and the whole list."""
+    """Make the error for an unknown name, with the nearest valid name and all of them."""
     names = sorted(valid)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"; did you mean '{near[0]}'?" if near else ""
@@ -32,6 +32,6 @@ def unknown(what: str, name: str, valid: Iterable[str]) -> BenchError:
 
 
 def check_whole(name: str, value: object, least: int = 1) -> None:
-    """Raises BenchError unless ``value`` is a whole number of at least ``least``."""
+    """Raise BenchError unless ``value`` is a whole number of at least ``least``."""
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise BenchError(f"{name} must be a whole number of at least {least}, not {value!r}")

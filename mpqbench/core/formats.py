@@ -25,7 +25,7 @@ class _Format(BaseModel):
 
 
 class WeightFormat(_Format):
-    """Grid of a weight matrix (out, in).
+    """Which weights of a matrix (out, in) share a scale.
 
     ``tensor``: one scale; ``channel``: one per output row; ``group``: one per row and ``group``
     consecutive input columns.
@@ -35,12 +35,12 @@ class WeightFormat(_Format):
 
 
 class ActivationFormat(_Format):
-    """Grid of a layer's input (..., tokens, in).
+    """Which numbers of a layer's input (..., tokens, in) share a scale.
 
     ``tensor``: one static scale from calibration over all time steps, or one for each of
-    ``time_groups`` equal parts of the trained time axis (as TFMQ-DM, arXiv 2311.16503, and TQ-DiT,
-    arXiv 2502.04056, do); ``token``: one per token, measured on the fly; ``token-group``: one per
-    token and ``group`` consecutive channels, measured on the fly.
+    ``time_groups`` equal parts of the trained time axis (as in TFMQ-DM, arXiv 2311.16503, and
+    TQ-DiT, arXiv 2502.04056); ``token``: one dynamic scale per token; ``token-group``: one dynamic
+    scale per token and ``group`` consecutive channels.
     """
 
     granularity: Literal["tensor", "token", "token-group"] = "token"
@@ -58,7 +58,7 @@ class ActivationFormat(_Format):
 
     @property
     def is_static(self) -> bool:
-        """Whether the range comes from calibration."""
+        """Whether the range comes from calibration and not from the input itself."""
         return self.granularity == "tensor"
 
 

@@ -1,4 +1,4 @@
-"""Process memory: large freed blocks are kept for the next forward."""
+"""Process memory: keep large freed blocks for the next forward."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt(3)
 
 
 def keep_freed_memory() -> bool:
-    """Ask the C library to keep freed memory instead of giving it back to the system.
+    """Ask the C library to keep freed memory instead of returning it to the system.
 
-    Every layer of a forward on a CPU allocates its output anew. By default glibc maps large blocks
-    one by one and unmaps them when they are freed, so that each one costs page faults again: a
-    quarter of the time of a quantized forward of the embedded model (``benchmarks/``). Changes no
-    number. Returns False where the C library is not glibc, and nothing was changed.
+    Every layer of a forward on a CPU allocates its output. By default glibc maps large blocks one
+    by one and unmaps freed ones, so that each block costs page faults again: a quarter of the time
+    of a quantized forward of the embedded model (``benchmarks/``). No number changes. Returns False
+    where the C library is not glibc and nothing was done.
     """
     try:
         mallopt = ctypes.CDLL("libc.so.6").mallopt

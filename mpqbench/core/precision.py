@@ -1,4 +1,4 @@
-"""Precision, allocation and budget: the words every other module speaks."""
+"""Precision, allocation and budget."""
 
 from __future__ import annotations
 
@@ -23,15 +23,16 @@ _BOUND = re.compile(r"(\d+(?:\.\d+)?)(MB|b)", re.IGNORECASE)
 @total_ordering
 @dataclass(frozen=True)
 class Precision:
-    """(weight bits, activation bits), printed ``W4A4``; ``None`` means not quantized.
+    """Weight bits and activation bits, printed ``W4A4``; ``None`` means floating point.
 
-    16 and 32 bits also mean floating point and are kept as ``None``. With a ``group``, printed
-    ``W4A8g64``, weights have a grid for every 64 input columns and activations one per token and 64
-    channels; without one, the grids are those of the recipe's formats. A ``bare`` one, printed
-    ``W4A8-``, goes without the recipe's branch. In order, fewer bits come first, of the same bits
-    the coarser grids, and of the same grids the bare ones. Raises BenchError for widths other than
-    2 to 8, 16 and 32, for a group of no columns or of floating point, and for bare weights that are
-    not rounded, as they have no branch.
+    16 and 32 bits also mean floating point and become ``None``. With a ``group``, printed
+    ``W4A8g64``, weights have one scale for every 64 input columns and activations one per token and
+    64 channels; without a group, the recipe's formats decide. A ``bare`` precision, printed
+    ``W4A8-``, leaves out the recipe's branch. Precisions are ordered by bits, fewer first, then
+    coarser groups first, then bare ones first.
+
+    Raises BenchError for widths other than 2 to 8, 16 and 32, for a group without columns or of
+    floating point, and for bare weights in floating point, which have no branch to leave out.
     """
 
     weight: int | None
@@ -58,7 +59,7 @@ class Precision:
 
     @classmethod
     def parse(cls, text: str) -> Precision:
-        """``W4A8``, ``W4A8g64`` or ``W4A8-`` to a precision, ``FP`` to floating point.
+        """Parse ``W4A8``, ``W4A8g64`` or ``W4A8-``, or ``FP`` for floating point.
 
         Raises BenchError for anything else.
         """
@@ -74,28 +75,28 @@ class Precision:
 
     @property
     def weight_bits(self) -> int:
-        """Bits a weight counts in the cost."""
+        """Bits of a weight in the cost."""
         return FULL_BITS if self.weight is None else self.weight
 
     @property
     def activation_bits(self) -> int:
-        """Bits an activation counts in the cost."""
+        """Bits of an activation in the cost."""
         return FULL_BITS if self.activation is None else self.activation
 
     @property
     def is_full(self) -> bool:
-        """Whether nothing is quantized."""
+        """Whether neither weights nor activations are quantized."""
         return self.weight is None and self.activation is None
 
     @property
     def branched(self) -> bool:
-        """Whether the recipe's branch, if it has one, stands beside the weights."""
+        """Whether the recipe's branch, if any, is used."""
         return self.weight is not None and not self.bare
 
     def formats(
         self, weight: WeightFormat, activation: ActivationFormat
     ) -> tuple[WeightFormat, ActivationFormat]:
-        """The formats of a recipe, or those of ``group`` in their place, as symmetric as they."""
+        """Return a recipe's formats, with the granularity of ``group`` where there is one."""
         if self.group is None:
             return weight, activation
         own = {"group": self.group}
@@ -125,7 +126,7 @@ FULL = Precision(None, None)
 
 
 class Allocation(Mapping[str, Precision]):
-    """``{group: precision}`` for the whole model, immutable: the product of a search."""
+    """``{group: precision}`` for the whole model, immutable: the result of a search."""
 
     def __init__(self, items: Mapping[str, Precision]) -> None:
         self._items = dict(items)
@@ -146,23 +147,23 @@ class Allocation(Mapping[str, Precision]):
         return f"Allocation({self.to_json()})"
 
     def to_json(self) -> dict[str, str]:
-        """Plain ``{group: "W4A4"}``."""
+        """Return plain ``{group: "W4A4"}``."""
         return {group: str(precision) for group, precision in self._items.items()}
 
     @classmethod
     def from_json(cls, items: Mapping[str, str]) -> Allocation:
-        """Inverse of ``to_json``."""
+        """Read what ``to_json`` returned."""
         return cls({group: Precision.parse(text) for group, text in items.items()})
 
 
 @dataclass(frozen=True)
 class Budget:
-    """Upper bounds on cost, one or several at once, all of which must hold.
+    """One or several upper bounds on cost, all of which must hold.
 
     ``W4A4``: no more BitOPs than uniform W4A4 over the searchable groups. ``2.5MB``: no more than
-    2.5 x 10^6 bytes for the whole stored model. ``3.5b``: weights of the searchable groups have no
-    more than 3.5 bits on average. ``W4A4+2.5MB`` bounds both; ``FP`` bounds nothing. The harness
-    computes what was achieved, never the plugin.
+    2.5 x 10^6 bytes for the whole stored model. ``3.5b``: no more than 3.5 bits per weight of the
+    searchable groups on average. ``W4A4+2.5MB`` bounds both; ``FP`` bounds nothing. The harness,
+    never the plugin, computes the cost that is compared with the budget.
     """
 
     precision: Precision
@@ -171,7 +172,7 @@ class Budget:
 
     @classmethod
     def parse(cls, text: str) -> Budget:
-        """A budget from terms joined by ``+``. Raises BenchError for anything else."""
+        """Parse terms joined by ``+``. Raises BenchError for anything else."""
         precision, bounds = FULL, {}
         terms = [term.strip() for term in text.split("+")]
         for term in terms:
@@ -199,12 +200,12 @@ class Budget:
 
     @property
     def bytes(self) -> float:
-        """The bound in bytes, infinity where there is none; a product of floats is not exact."""
+        """The bound in bytes, infinite where there is none; rounded, as products are not exact."""
         return math.inf if self.megabytes is None else round(self.megabytes * 1e6, 3)
 
     @property
     def is_unbounded(self) -> bool:
-        """Whether nothing is bounded: the model stays in floating point."""
+        """Whether there is no bound: the model stays in floating point."""
         return self.precision.is_full and self.megabytes is None and self.weight_bits is None
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""Progress of long work: bars on a terminal, plain lines elsewhere, nothing when asked."""
+"""Progress of long work: bars on a terminal, plain lines elsewhere, or nothing."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ LINE_EVERY_SECONDS = 10.0
 
 
 class Reporter(Protocol):
-    """Where a run tells what it is doing."""
+    """Receives the messages and the progress of a run."""
 
     def say(self, line: str) -> None:
-        """One line that stays."""
+        """Print one line that stays."""
         ...
 
     def stage(self, title: str, total: int) -> AbstractContextManager[Advance]:
-        """Around ``total`` units of work; call the given function as they end."""
+        """Surround ``total`` units of work; call the given function as units end."""
         ...
 
 
 class Quiet:
-    """Says nothing."""
+    """Prints nothing."""
 
     def say(self, line: str) -> None:
         pass
@@ -37,29 +37,29 @@ class Quiet:
 
 
 class PlainLines:
-    """One line per event, and one every ten seconds of a stage: for logs and batch systems."""
+    """Prints a line per event, and one every ten seconds of a stage, as for log files."""
 
     def say(self, line: str) -> None:
         print(line, flush=True)
 
     @contextmanager
     def stage(self, title: str, total: int) -> Iterator[Advance]:
-        began = told = time.monotonic()
+        began = printed = time.monotonic()
         done = 0
 
         def advance(units: int) -> None:
-            nonlocal told, done
+            nonlocal printed, done
             done += units
             now = time.monotonic()
-            if now - told >= LINE_EVERY_SECONDS:
-                told = now
+            if now - printed >= LINE_EVERY_SECONDS:
+                printed = now
                 print(f"  {title}: {done}/{total} after {now - began:.0f} s", flush=True)
 
         yield advance
 
 
 class Bars:
-    """rich bars, one per stage, that vanish when the stage is over."""
+    """Draws rich's progress bars, one per stage, which vanish at the end of the stage."""
 
     def __init__(self) -> None:
         from rich.progress import (
@@ -92,5 +92,5 @@ class Bars:
 
 
 def reporter() -> Quiet | PlainLines | Bars:
-    """Bars on a terminal, plain lines otherwise."""
+    """Choose bars on a terminal, plain lines otherwise."""
     return Bars() if sys.stdout.isatty() else PlainLines()

@@ -1,4 +1,4 @@
-"""A DiT as a chain: embedding, then block after block."""
+"""The parts of a DiT's forward pass: the embedding, and one block."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import torch
 
 
 def embed(transformer: Any, latents: torch.Tensor) -> torch.Tensor:
-    """Latents (n, c, h, w) to the input of the first block (n, tokens, width)."""
+    """Turn latents (n, c, h, w) into the input of the first block (n, tokens, width)."""
     return transformer.pos_embed(latents)
 
 
 def run_block(
     block: Any, hidden: torch.Tensor, times: torch.Tensor, classes: torch.Tensor
 ) -> torch.Tensor:
-    """One block, as diffusers' ``DiTTransformer2DModel.forward`` calls it.
+    """Run one block as diffusers' ``DiTTransformer2DModel.forward`` does.
 
-    hidden: (n, tokens, width), the output too; times and classes: (n,).
+    hidden and the output: (n, tokens, width); times and classes: (n,).
     """
     return block(hidden, timestep=times, class_labels=classes)

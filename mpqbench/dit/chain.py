@@ -1,10 +1,10 @@
-"""A DiT cut where its searchable groups stand: a chain of stages, four to a block.
+"""A DiT as a chain of stages, one for each searchable group, four to a block.
 
-What is before a stage need not run again when a layer in it or behind it changes, and inputs of
-several candidates run through unchanged stages together. The arithmetic is that of diffusers'
-``DiTTransformer2DModel``, operation by operation and bit by bit: a last bit that differs rounds
-some activation to another integer, and through many groups of 2 or 3 bits that becomes a different
-score (0.3% for 32 groups of the embedded model).
+When a layer changes, only its own stage and later ones need to run again, and the inputs of several
+candidates pass through unchanged stages together. The arithmetic is that of diffusers'
+``DiTTransformer2DModel``, operation by operation and bit for bit: a difference in the last bit
+rounds some activation to another integer, and many groups of 2 or 3 bits amplify the difference
+(to 0.3% of a score for 32 groups of the embedded model).
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ STAGES = ("attn.qkv", "attn.out", "mlp.up", "mlp.down")  # of a block, in order
 
 @dataclass(frozen=True)
 class State:
-    """Between two stages: the residual stream (n, tokens, width), and what a branch of it holds.
+    """Activations between two stages: the residual stream ``hidden`` (n, tokens, width).
 
-    ``inner`` is the input of ``attn.out`` or ``mlp.down`` behind the stage that makes it.
+    ``inner`` is the input of ``attn.out`` or ``mlp.down`` after the stage that computes the input.
     """
 
     hidden: torch.Tensor
@@ -39,16 +39,16 @@ class State:
 
     @property
     def bytes(self) -> int:
-        """What it takes in memory."""
+        """Memory of the tensors."""
         return self.hidden.nbytes + (0 if self.inner is None else self.inner.nbytes)
 
     def rows(self, at: torch.Tensor) -> State:
-        """The inputs at indices ``at`` (k,)."""
+        """Select the inputs at indices ``at`` (k,)."""
         return State(self.hidden[at], None if self.inner is None else self.inner[at])
 
     @classmethod
     def cat(cls, parts: Sequence[State]) -> State:
-        """One state of all inputs."""
+        """Concatenate the inputs of several states."""
         if len(parts) == 1:
             return parts[0]
         inner = [part.inner for part in parts if part.inner is not None]
@@ -61,10 +61,10 @@ Conditions = list[tuple[torch.Tensor, ...]]
 
 
 class Chain:
-    """The stages of a transformer. ``attend`` mixes queries, keys and values (n, heads, tokens, d).
+    """The stages of a transformer; ``attend`` takes queries, keys, values (n, heads, tokens, d).
 
-    A state may hold several times as many inputs as the conditions have: candidate after candidate,
-    each with the same inputs in the same order.
+    A state may hold a multiple of the inputs that the conditions are for: candidate after
+    candidate, each with the same inputs in the same order.
     """
 
     def __init__(
@@ -77,11 +77,11 @@ class Chain:
         return len(STAGES) * len(self.blocks)
 
     def start(self, latents: torch.Tensor) -> State:
-        """Latents (n, c, h, w) before the first stage."""
+        """Return the state of latents (n, c, h, w) before the first stage."""
         return State(embed(self.transformer, latents))
 
     def conditions(self, times: torch.Tensor, classes: torch.Tensor) -> Conditions:
-        """What adaLN makes of times and classes (n,), with its layers as they are now."""
+        """Compute the adaLN modulations of times and classes (n,) with the current adaLN layers."""
         found = []
         for block in self.blocks:
             norm = block.norm1
@@ -90,7 +90,7 @@ class Chain:
         return found
 
     def input(self, at: int, state: State, conditions: Conditions) -> torch.Tensor:
-        """What the layers of stage ``at`` read: (n, tokens, in)."""
+        """Return the input (n, tokens, in) of the layers of stage ``at``."""
         block, kind = self.blocks[at // len(STAGES)], STAGES[at % len(STAGES)]
         shift, scale, _, mlp_shift, mlp_scale, _ = conditions[at // len(STAGES)]
         if kind == "attn.qkv":
@@ -101,9 +101,9 @@ class Chain:
         return state.inner
 
     def run(self, at: int, state: State, conditions: Conditions, layer: Layer) -> State:
-        """Stage ``at`` with ``layer`` in the place of its linear layers.
+        """Run stage ``at`` with ``layer`` in the place of its linear layers.
 
-        The layer of ``attn.qkv`` gives queries, keys and values side by side.
+        The layer of ``attn.qkv`` returns queries, keys and values side by side.
         """
         block, kind = self.blocks[at // len(STAGES)], STAGES[at % len(STAGES)]
         output = layer(self.input(at, state, conditions))
@@ -116,7 +116,7 @@ class Chain:
         return State(_gated(gate if kind == "attn.out" else mlp_gate, output).add_(state.hidden))
 
     def finish(self, state: State, times: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
-        """Output (n, channels, h, w) behind the last stage; times and classes: (inputs,)."""
+        """Compute the output (n, channels, h, w) after the last stage; times, classes: (n,)."""
         model = self.transformer
         emb = model.transformer_blocks[0].norm1.emb(times, classes, hidden_dtype=state.hidden.dtype)
         shift, scale = model.proj_out_1(F.silu(emb)).unsqueeze(1).chunk(2, dim=2)
@@ -133,7 +133,7 @@ class Chain:
 
 
 def _modulated(x: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
-    """``x (1 + scale) + shift`` for every candidate's share of x (n, tokens, width)."""
+    """Return ``x (1 + scale) + shift`` for the inputs x (n, tokens, width) of every candidate."""
     shares = x.view(-1, *_share(x, scale))
     return (shares * (1 + scale)).add_(shift).view(x.shape)
 

@@ -1,7 +1,7 @@
-"""The original DiT's arithmetic or diffusers' own: one switch, applied to a transformer in place.
+"""The arithmetic of the original DiT or of diffusers: one switch, set on a transformer in place.
 
-Differences and sources are listed in docs/conventions.md: time-embedding frequencies and one norm
-epsilon here; guided channels and time steps in ``schedule.py``.
+docs/conventions.md lists the differences with their sources. Time-embedding frequencies, one norm
+epsilon and the guided channels are here, time steps in ``schedule.py``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ARITHMETIC: dict[str, _Arithmetic] = {
 
 
 def apply_convention(transformer: DiTTransformer2DModel, convention: Convention) -> None:
-    """Set the time frequencies and the epsilon of the norm before the MLP of every block."""
+    """Set the time frequencies and the epsilon of the norm before every block's MLP."""
     arithmetic = ARITHMETIC[convention]
     for block in transformer.transformer_blocks:
         block.norm1.emb.time_proj.downscale_freq_shift = arithmetic.frequency_shift

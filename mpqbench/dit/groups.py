@@ -29,8 +29,8 @@ _LAYERS = {
 class Group:
     """Layers that share one precision.
 
-    ``name`` like ``blocks.3.attn.qkv``; ``kind`` like ``attn.qkv``; ``layers`` are module paths;
-    ``tokens`` is the number of rows each layer works on in one forward of one image.
+    ``name`` is like ``blocks.3.attn.qkv``, ``kind`` like ``attn.qkv``; ``layers`` are module paths;
+    ``tokens`` is the number of rows that each layer multiplies in one forward of one image.
     """
 
     name: str
@@ -41,15 +41,15 @@ class Group:
 
     @property
     def block(self) -> int:
-        """Number of the transformer block it lies in."""
+        """Number of the group's transformer block."""
         return int(self.name.split(".")[1])
 
 
 def layer_groups(transformer: nn.Module) -> list[Group]:
-    """Groups of a diffusers ``DiTTransformer2DModel`` in network order, five per block.
+    """Return the groups of diffusers' ``DiTTransformer2DModel`` in network order, five per block.
 
-    Needs no weights (the meta device is enough). Raises BenchError for another class and for a
-    model whose linear layers were replaced.
+    The model needs no weights (the meta device is enough). Raises BenchError for another class and
+    for a model whose linear layers were replaced.
     """
     from diffusers import DiTTransformer2DModel
 
@@ -77,13 +77,13 @@ def layer_groups(transformer: nn.Module) -> list[Group]:
 
 
 def token_count(transformer: Any) -> int:
-    """Number of image tokens of one forward: patches of the latent."""
+    """Return the number of image tokens of one forward: the patches of the latent."""
     config = transformer.config
     return int((config.sample_size // config.patch_size) ** 2)
 
 
 def linear_layer(transformer: nn.Module, path: str) -> nn.Linear:
-    """The ``nn.Linear`` at ``path``. Raises BenchError where something else is there."""
+    """Return the ``nn.Linear`` at ``path``. Raises BenchError for any other module."""
     from torch import nn
 
     try:
@@ -101,12 +101,12 @@ def linear_layer(transformer: nn.Module, path: str) -> nn.Linear:
 def uniform_allocation(
     groups: Iterable[Group], precision: Precision, fixed: Precision
 ) -> Allocation:
-    """Every searchable group at ``precision`` and every other one (adaLN) at ``fixed``."""
+    """Allocate ``precision`` to the searchable groups and ``fixed`` to the others (adaLN)."""
     return Allocation({g.name: precision if g.searchable else fixed for g in groups})
 
 
 def check_allocation(names: Sequence[str], allocation: Mapping[str, Precision]) -> None:
-    """Raises BenchError where ``allocation`` does not cover exactly the groups called ``names``."""
+    """Raise BenchError unless ``allocation`` covers exactly the groups called ``names``."""
     known = set(names)
     strange = [name for name in allocation if name not in known]
     if strange:

@@ -1,4 +1,4 @@
-"""Loading a model by name: embedded, local ``DiTPipeline`` folder, hub id, or random weights."""
+"""Load a model by name: embedded, local ``DiTPipeline`` folder, hub id, or random weights."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 @dataclass
 class DiTModel:
-    """A Diffusion Transformer with what surrounds it; the null class follows the last class."""
+    """A Diffusion Transformer, its autoencoder and scheduler; the null class is the last one."""
 
     name: str
     transformer: DiTTransformer2DModel
@@ -32,7 +32,7 @@ class DiTModel:
 
     @property
     def classes(self) -> int:
-        """Number of classes, the null class not counted."""
+        """Number of classes without the null class."""
         return int(self.transformer.config.num_embeds_ada_norm)
 
     @property
@@ -49,7 +49,7 @@ class DiTModel:
         return side, side, int(config.out_channels)
 
     def to(self, device: str, dtype: torch.dtype) -> DiTModel:
-        """Move in place. Only the transformer changes type: decoding stays in float32."""
+        """Move the model in place. Only the transformer changes type: decoding is in float32."""
         # diffusers' own ``to`` warns about a list of modules that is empty for this class.
         torch.nn.Module.to(self.transformer, device=device, dtype=dtype)
         self.vae.to(device=device)
@@ -57,7 +57,7 @@ class DiTModel:
 
 
 def load_model(name: str) -> DiTModel:
-    """The model called ``name``, on the CPU in float32, ready to evaluate.
+    """Load the model called ``name`` on the CPU in float32, in evaluation mode.
 
     Raises BenchError for an unknown name, a missing folder, unreadable or incomplete weights.
     """
@@ -71,7 +71,7 @@ def load_model(name: str) -> DiTModel:
 
 
 def meta_transformer(name: str) -> DiTTransformer2DModel:
-    """The transformer of ``name`` without weights, on the meta device: enough to count cost."""
+    """Return the transformer of ``name`` on the meta device, without weights, to count cost."""
     bare = name.removeprefix(RANDOM_PREFIX)
     if bare in CONFIGURATIONS:
         config = CONFIGURATIONS[bare]
@@ -81,13 +81,16 @@ def meta_transformer(name: str) -> DiTTransformer2DModel:
 
 
 def skeleton(config: Any) -> DiTTransformer2DModel:
-    """A transformer of that configuration on the meta device: shapes, no weights."""
+    """Return a transformer of that configuration on the meta device: shapes, no weights."""
     with torch.device("meta"):
         return DiTTransformer2DModel.from_config(config).eval()
 
 
 def pipeline_folder(name: str) -> Path:
-    """The local folder of a saved pipeline, fetched from the hub where ``name`` is a hub id."""
+    """Return the local folder of a saved pipeline, downloaded where ``name`` is a hub id.
+
+    Raises BenchError for an unknown name, an incomplete folder and a failed download.
+    """
     if name == EMBEDDED:
         return _checked(Path(str(files("mpqbench.assets"))) / EMBEDDED)
     name = HUB_NAMES.get(name, name)
@@ -132,11 +135,11 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _read_part(folder: Path, cls: Any) -> Any:
-    """One network of the pipeline in float32, every weight accounted for.
+    """Load one network of the pipeline in float32; every weight must be in the files.
 
-    ``from_pretrained`` only warns about a missing weight and leaves it random, hence the check.
+    ``from_pretrained`` only warns about a missing weight and leaves that weight random.
     """
-    weights = _weights(folder)
+    weights = sorted(folder.glob("*.safetensors"))
     if not weights:
         raise BenchError(f"{folder} holds no .safetensors weights")
     for path in weights:
@@ -164,7 +167,7 @@ def _read_part(folder: Path, cls: Any) -> Any:
 
 
 def _random_model(name: str) -> DiTModel:
-    """A known configuration with seeded random weights: for speed and memory, not for quality."""
+    """Build a known configuration with seeded random weights, to measure speed and memory."""
     bare = name.removeprefix(RANDOM_PREFIX)
     if bare not in CONFIGURATIONS:
         raise unknown("configuration", bare, CONFIGURATIONS)
@@ -184,12 +187,8 @@ def _random_model(name: str) -> DiTModel:
     return DiTModel(name, transformer, vae, scheduler, f"{name}-seed0")
 
 
-def _weights(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.safetensors"))
-
-
 def _digest(folder: Path) -> str:
-    """SHA-256 over configurations and weights, in a fixed order; first 16 hex digits."""
+    """Return 16 hex digits of the SHA-256 of configurations and weights, in a fixed order."""
     total = hashlib.sha256()
     for part in ("transformer", "vae", "scheduler"):
         for path in sorted((folder / part).glob("*")):

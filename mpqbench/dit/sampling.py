@@ -1,7 +1,7 @@
 """The sampling loop: per-image noise, balanced classes, fixed micro-batches, guidance.
 
-Image i is bit-identical whatever the number of images, their order or the worker: it always sits
-at slot ``i % m`` of micro-batch ``i // m``, and every micro-batch is run at its full size m.
+Image i is bit-identical whatever the number of images, their order or the worker: the image is
+always number ``i % m`` of micro-batch ``i // m``, and every micro-batch runs at its full size m.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Observer = Callable[[int, int, torch.Tensor, int, torch.Tensor], None]
 
 @dataclass(frozen=True)
 class SampleBatch:
-    """Images ``first`` to ``first + n``.
+    """Images ``first`` to ``first + n`` of a run.
 
     images: uint8 (n, H, W, C). latents: final, float32 (n, c, h, w). classes: (n,).
     """
@@ -40,27 +40,25 @@ class SampleBatch:
 
 
 def image_seed(seed: int, axis: str, index: int) -> int:
-    """Seed of one image on one axis (``noise``, ``calibration``): 56 bits of a SHA-256."""
+    """Return the seed of one image on one axis (``noise``, ``calibration``): 56 bits of SHA-256."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{axis}/{index}".encode()).digest()[:7], "big")
 
 
 class Sampler:
-    """Samples from a model under a protocol; the transformer may be quantized in between.
+    """Sample from a model under a protocol; the transformer may be quantized in between.
 
-    ``corrections`` are one for every step, or none at all.
+    Images of different ``axis`` have different noise. ``corrections``, one for every step, change
+    the prediction; by default there are none. Raises BenchError for a model whose numbers of input
+    and output channels do not fit.
     """
 
+    corrections: Sequence[FittedCorrection] = ()
+
     def __init__(
-        self,
-        model: DiTModel,
-        protocol: Protocol,
-        seed: int,
-        device: str,
-        axis: str = "noise",
-        corrections: Sequence[FittedCorrection] = (),
+        self, model: DiTModel, protocol: Protocol, seed: int, device: str, axis: str = "noise"
     ) -> None:
-        self.model, self.protocol, self.seed, self.device = model, protocol, seed, device
-        self.axis, self.corrections = axis, corrections
+        self.model, self.protocol, self.seed = model, protocol, seed
+        self.device, self.axis = device, axis
         config = model.transformer.config
         self.channels = int(config.in_channels)
         outputs = int(config.out_channels or config.in_channels)
@@ -88,9 +86,9 @@ class Sampler:
     def batches(
         self, start: int, stop: int, observe: Observer | None = None
     ) -> Iterator[SampleBatch]:
-        """Images ``start`` to ``stop``; ``start`` must begin a micro-batch.
+        """Yield images ``start`` to ``stop``; ``start`` must begin a micro-batch.
 
-        Raises Diverged where a latent is not finite.
+        Raises BenchError for another ``start`` and Diverged where a latent is not finite.
         """
         for first, latents, classes in self._paths(start, stop, observe):
             keep = min(len(latents), stop - first)
@@ -102,8 +100,9 @@ class Sampler:
             )
 
     def watch(self, start: int, stop: int, observe: Observer) -> Iterator[int]:
-        """The same for what ``observe`` sees on the way: no image is decoded, which for a large
-        autoencoder takes longer than the way. Gives the number of images of each micro-batch.
+        """Sample for what ``observe`` sees and decode no image, as decoding may take longer.
+
+        Yields the number of images of each micro-batch; ``start`` and errors as in ``batches``.
         """
         for first, latents, _ in self._paths(start, stop, observe):
             yield min(len(latents), stop - first)
@@ -111,7 +110,7 @@ class Sampler:
     def _paths(
         self, start: int, stop: int, observe: Observer | None
     ) -> Iterator[tuple[int, torch.Tensor, torch.Tensor]]:
-        """First image, final latents and classes of every full micro-batch."""
+        """Yield first index, final latents and classes of every full micro-batch."""
         size = self.protocol.micro_batch
         if start % size:
             raise BenchError(f"sampling must start at a multiple of {size}, not {start}")
@@ -120,7 +119,7 @@ class Sampler:
 
     @torch.inference_mode()
     def _denoise(self, first: int, observe: Observer | None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Final latents and classes of one full micro-batch."""
+        """Return final latents and classes of one full micro-batch."""
         latents, classes, generators = self.begin(first)
         for position, time in enumerate(self.schedule.model_times):
             if observe is not None:
@@ -139,7 +138,7 @@ class Sampler:
         return latents, classes
 
     def begin(self, first: int) -> tuple[torch.Tensor, torch.Tensor, list[torch.Generator]]:
-        """Noise (n, c, h, w), classes (n,) and generators of the micro-batch from ``first`` on."""
+        """Return noise (n, c, h, w), classes (n,) and generators of a micro-batch."""
         indices = range(first, first + self.protocol.micro_batch)
         generators = [
             torch.Generator().manual_seed(image_seed(self.seed, self.axis, i)) for i in indices
@@ -152,9 +151,10 @@ class Sampler:
     def predict(
         self, latents: torch.Tensor, time: int, classes: torch.Tensor
     ) -> tuple[Prediction, torch.Tensor]:
-        """What the model predicts, guided (arXiv 2207.12598), and the channels behind it float32.
+        """Return the guided prediction (arXiv 2207.12598) and the model's other channels, float32.
 
-        Those, (n, channels, h, w), are the variance where the model learned one, with the class.
+        The other channels (n, channels, h, w) are the learned variance, if any, from the forward
+        with the class.
         """
         dtype = DTYPES[self.protocol.dtype]
         double = self.guidance_passes == 2
@@ -173,7 +173,7 @@ class Sampler:
 
     @torch.inference_mode()
     def _decode(self, latents: torch.Tensor) -> np.ndarray:
-        """uint8 images (n, H, W, C), rounded as the diffusers pipeline does."""
+        """Decode uint8 images (n, H, W, C), rounded as by the diffusers pipeline."""
         vae = self.model.vae
         pixels = vae.decode(latents.float() / vae.config.scaling_factor).sample
         pixels = ((pixels / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)

@@ -1,9 +1,8 @@
 """Time steps and the update rule of one sampling step, through diffusers' schedulers.
 
-The original DiT respaces the chain: it keeps n of the 1,000 noise levels and derives new betas, so
-that one step of the short chain is an ordinary step. The same is done here by giving those betas
-to a diffusers scheduler of n steps, which makes both DDIM and DDPM exact without code of our own
-(Nichol and Dhariwal, arXiv 2102.09672, section 4).
+The original DiT keeps n of the 1,000 noise levels and derives new betas, so that one step of the
+short chain is an ordinary step (Nichol and Dhariwal, arXiv 2102.09672, section 4). A diffusers
+scheduler of n steps is given the new betas here, which makes both DDIM and DDPM exact.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from .convention import Convention
 
 @dataclass
 class Schedule:
-    """What the model is told (``model_times``) and what the scheduler is told (``own_times``)."""
+    """A scheduler, and the times that the model (``model_times``) and the scheduler are given."""
 
     scheduler: Any
     model_times: list[int]
@@ -35,9 +34,10 @@ class Schedule:
         latents: torch.Tensor,
         generators: list[torch.Generator],
     ) -> torch.Tensor:
-        """Latents (n, c, h, w) one step later; ``output`` is epsilon, then variance if learned.
+        """Return the latents (n, c, h, w) one step later.
 
-        Image i draws only from ``generators[i]``, so its noise depends on no other image.
+        ``output`` has the channels of epsilon, then those of the variance if learned. Image i draws
+        only from ``generators[i]``, so that its noise depends on no other image.
         """
         if not self.learned_variance:
             output = output[:, : latents.shape[1]]
@@ -46,32 +46,32 @@ class Schedule:
         return self.scheduler.step(output, time, latents, **options).prev_sample
 
     def signal(self, position: int) -> float:
-        """The share of the clean image in the variance of the latents that a step is given."""
+        """Return the share of the clean image in the variance of the step's input latents."""
         return float(self.scheduler.alphas_cumprod[self.own_times[position]])
 
     def slope(self, position: int, channels: int) -> float:
-        """By how much the latent one step later rises with the predicted noise, of any latent.
+        """Return the derivative of the next latent with respect to the predicted noise.
 
-        It is told by the step itself: of no latent, between no noise and noise of 1.
+        The step is linear: the derivative is the difference between noise of 1 and noise of 0.
         """
         nothing = torch.zeros(1, channels, 1, 1)
         variance = nothing if self.learned_variance else nothing[:, :0]
 
-        def led_to(noise: torch.Tensor) -> torch.Tensor:
+        def next_latent(noise: torch.Tensor) -> torch.Tensor:
             generators = [torch.Generator().manual_seed(0)]
             return self.step(torch.cat([noise, variance], 1), position, nothing, generators)
 
-        return float((led_to(nothing + 1) - led_to(nothing)).mean())
+        return float((next_latent(nothing + 1) - next_latent(nothing)).mean())
 
 
 def build_schedule(
     config: dict[str, Any], sampler: str, steps: int, convention: Convention, channels_doubled: bool
 ) -> Schedule:
-    """The schedule of ``steps`` steps; ``channels_doubled`` says the model predicts variance too.
+    """Build the schedule of ``steps`` steps; ``channels_doubled``: the model predicts a variance.
 
-    DDPM uses the learned variance of a model that has one under the original convention, and the
-    scheduler's own variance otherwise, as each code base does. Raises BenchError where the model
-    was trained on other than linear betas, which the original convention is defined for.
+    DDPM uses the learned variance, if any, under the original convention, and the scheduler's own
+    variance otherwise, as each code base does. Under the original convention, raises BenchError for
+    a model trained on other than linear betas or on fewer than ``steps`` noise levels.
     """
     learned = sampler == "ddpm" and channels_doubled and convention == "original"
     if convention == "diffusers":
@@ -105,7 +105,7 @@ def _own_spacing(config: dict[str, Any], sampler: str, steps: int) -> Schedule:
 
 
 def _respaced(levels: int, steps: int) -> np.ndarray:
-    """The kept noise levels, first and last included, rounded as the original accumulates them."""
+    """Return the kept noise levels, summed and rounded as in the original."""
     if steps == 1:
         return np.array([0])
     stride = (levels - 1) / (steps - 1)

@@ -1,4 +1,4 @@
-"""Models by name: the embedded one, and configurations to count cost on without weights."""
+"""Names of models: the embedded one, and configurations whose cost needs no weights."""
 
 from __future__ import annotations
 

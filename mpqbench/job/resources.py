@@ -75,7 +75,7 @@ class Resources:
         key = ("judge", protocol.features, protocol.feature_weights, protocol.reference)
         if key not in self._kept:
             network = load_extractor(protocol.features, protocol.feature_weights, self.device)
-            reference = load_reference(protocol.reference, network, self.device)
+            reference = load_reference(protocol.reference, network)
             self._kept[key] = Judge(network, reference)
         return self._kept[key]
 

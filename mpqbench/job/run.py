@@ -128,7 +128,8 @@ def _run(
             found.scores["noise_mse"] = Score(value=float(noise.mean()))
         with meter.stage("correct"):
             corrections = correct(job, model, quantized, resources, reporter)
-        sampler = Sampler(model, protocol, job.seed, job.device, corrections=corrections)
+        sampler = Sampler(model, protocol, job.seed, job.device)
+        sampler.corrections = corrections
         report = count_cost(job, model, groups, allocation, quantized, sampler.guidance_passes)
         found.costs, found.allocation = costs_of(report, job), summary_of(allocation, report)
         title = f"sampling {job.recipe.name} {job.budget}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, cast
 
@@ -171,14 +171,7 @@ def fidelity(samples: SampleStore, reference: SampleStore, images: int) -> dict[
     own_batches, full_batches = (store.batches(images, PAIRS) for store in (samples, reference))
     for own, full in zip(own_batches, full_batches, strict=True):
         pairs.add(own.images, full.images, own.latents, full.latents)
-    summary = pairs.summary()
-    scores: dict[Metric, Score] = {
-        "psnr": Score(value=summary.psnr),
-        "ssim": Score(value=summary.ssim),
-    }
-    if summary.latent_mse is not None:
-        scores["latent_mse"] = Score(value=summary.latent_mse)
-    return scores
+    return {cast(Metric, name): Score(value=value) for name, value in pairs.means().items()}
 
 
 def distribution(
@@ -192,4 +185,7 @@ def distribution(
     features = judge.network.extract(source, advance=advance)
     classes = np.concatenate([batch.classes for batch in samples.shards(images)])
     scores = score(features, judge.reference, classes)
-    return {cast(Metric, name): Score(**asdict(value)) for name, value in scores.items()}
+    return {
+        cast(Metric, name): Score(value=found.value, ci=found.ci, replicates=found.replicates)
+        for name, found in scores.items()
+    }

@@ -1,6 +1,7 @@
-"""The feature network of clean-fid: another resize of the same Inception. An extra.
+"""The feature network of clean-fid: the same Inception behind another resize; an optional extra.
 
-Its distances are labelled FID-clean: they are not comparable with those of ``inception-adm``.
+Distances between its features are labelled FID-clean: they cannot be compared with those of
+``inception-adm``.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from .features import FeatureNetwork, Outputs
 
 
 class CleanFidNetwork(FeatureNetwork):
-    """Pooled features (2048) after clean-fid's resize of mode ``clean``: bicubic, not rounded.
+    """Pooled features (2048) after clean-fid's ``clean`` resize: bicubic, not rounded.
 
     Grey images are repeated over three channels. A reference must say that this network made it.
     """
@@ -40,9 +41,8 @@ class CleanFidNetwork(FeatureNetwork):
         return torch.from_numpy(resized).permute(0, 3, 1, 2)
 
     def forward(self, inputs: torch.Tensor) -> Outputs:
-        layers = dict(self.module.named_children())["layers"]
-        pooled = layers((inputs - 128) / 128)
-        return pooled.reshape(len(inputs), self.dimension), None, None
+        pooled = dict(self.module.named_children())["layers"]((inputs - 128) / 128)
+        return Outputs(pooled.reshape(len(inputs), self.dimension))
 
 
 def _load(path: Path) -> torch.nn.Module:
@@ -57,7 +57,7 @@ def _load(path: Path) -> torch.nn.Module:
 
 
 def _download() -> Path:
-    """The file in PyTorch's cache, fetched on first use; never half a file."""
+    """Return clean-fid's weights in PyTorch's cache, downloaded on first use in one step."""
     from cleanfid.downloads_helper import inception_url
 
     path = Path(torch.hub.get_dir()) / "checkpoints" / Path(inception_url).name
@@ -69,6 +69,6 @@ def _download() -> Path:
     except OSError as error:
         raise BenchError(
             f"clean-fid's Inception could not be downloaded ({error}): "
-            "fetch it elsewhere and give the file with --feature-weights PATH"
+            "download it elsewhere and give the file with --feature-weights PATH"
         ) from None
     return path

@@ -1,29 +1,22 @@
-"""The embedded feature network: a small CNN classifier for 32x32 grey images of clothes.
+"""The embedded feature network: a small CNN classifier for grey 32x32 images of clothes.
 
-It stands in for Inception where no weights can be fetched. Distances on its features are
-called FD and sFD, never FID.
+FashionNet stands in for Inception where no weights can be downloaded. Distances between its
+features are called FD and sFD, never FID.
 """
 
 from __future__ import annotations
 
-from importlib import resources
+from importlib.resources import files
 from pathlib import Path
-from typing import NamedTuple
 
+import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import nn
 
 from ..core.errors import BenchError
-
-SPATIAL_CHANNELS = 7  # as many channels as the ADM evaluator takes for sFID
-
-
-class FashionFeatures(NamedTuple):
-    """What one pass gives: pooled (N, 4w), spatial (N, 8*8*7) in NHWC order, logits (N, 10)."""
-
-    pooled: torch.Tensor
-    spatial: torch.Tensor
-    logits: torch.Tensor
+from .features import SPATIAL_CHANNELS, FeatureNetwork, Outputs
 
 
 def _conv(inputs: int, outputs: int) -> nn.Sequential:
@@ -33,11 +26,12 @@ def _conv(inputs: int, outputs: int) -> nn.Sequential:
 
 
 class FashionNet(nn.Module):
-    """Five 3x3 convolutions at three scales, global average pooling, one linear head (our choice).
+    """Five 3x3 convolutions at three scales, global average pooling and a linear layer.
 
-    ``width`` is the number of channels of the first scale; the pooled features have 4 x width
-    dimensions. ``width=32`` judges (128 features); a narrower one with another seed serves as
-    perceptual loss of the autoencoder, so that nothing is ever trained against its judge.
+    ``width`` is the number of channels at the first scale; pooled features have 4 x width
+    dimensions. The feature network has width 32. The perceptual loss that trains the autoencoder
+    uses a narrower network with another seed, so that no model is trained against the network that
+    its metrics are computed with. The architecture is our choice.
     """
 
     def __init__(self, width: int = 32, classes: int = 10) -> None:
@@ -50,23 +44,42 @@ class FashionNet(nn.Module):
         self.head = nn.Linear(4 * width, classes)
 
     def maps(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Feature maps at 32x32, 16x16 and 8x8 of images (N, 1, 32, 32) in [-1, 1]."""
+        """Return feature maps at 32x32, 16x16 and 8x8 of images (N, 1, 32, 32) in [-1, 1]."""
         first = self.scale1(images)
         second = self.scale2(self.pool(first))
         return first, second, self.scale3(self.pool(second))
 
-    def forward(self, images: torch.Tensor) -> FashionFeatures:
-        """Features of images (N, 1, 32, 32) in [-1, 1]."""
+    def forward(self, images: torch.Tensor) -> Outputs:
+        """Return pooled (N, 4w), spatial (N, 448) and logits (N, classes) of images in [-1, 1]."""
         last = self.maps(images)[-1]
         pooled = last.mean(dim=(2, 3))
         spatial = last[:, :SPATIAL_CHANNELS].permute(0, 2, 3, 1).flatten(1)
-        return FashionFeatures(pooled, spatial, self.head(pooled))
+        return Outputs(pooled, spatial, self.head(pooled))
+
+
+class FashionNetwork(FeatureNetwork):
+    """FashionNet as a feature network: 4 x width pooled features, 448 spatial ones, 10 logits."""
+
+    name = "fashion"
+    image_shape = (32, 32, 1)
+    spatial_dimension = SPATIAL_CHANNELS * 8 * 8
+
+    def __init__(self, weights: Path | None = None, device: str = "cpu") -> None:
+        network = load_fashion_net(weights)
+        self.dimension = 4 * network.width
+        super().__init__(network, device)
+
+    def prepare(self, images: np.ndarray) -> torch.Tensor:
+        return fashion_input(torch.from_numpy(images).permute(0, 3, 1, 2))
+
+    def forward(self, inputs: torch.Tensor) -> Outputs:
+        return self.module(inputs)
 
 
 def fashion_input(images: torch.Tensor) -> torch.Tensor:
-    """float32 (N, 1, 32, 32) in [-1, 1] from uint8 (N, 1 or 3, 32, 32).
+    """Convert uint8 (N, 1 or 3, 32, 32) to float32 (N, 1, 32, 32) in [-1, 1].
 
-    Raises BenchError where three channels are not equal: colour would be lost without a word.
+    Raises BenchError for images in colour, whose colour would be ignored.
     """
     grey = images[:, :1]
     if not torch.equal(grey.expand_as(images), images):
@@ -75,24 +88,14 @@ def fashion_input(images: torch.Tensor) -> torch.Tensor:
 
 
 def load_fashion_net(weights: Path | None = None) -> FashionNet:
-    """FashionNet with the packaged weights, or those of a safetensors file; any width."""
-    if weights is not None:
-        return _fashion_from(weights)
-    asset = resources.files("mpqbench.assets") / "features" / "fashion-net.safetensors"
-    with resources.as_file(asset) as path:
-        if not path.is_file():
-            raise BenchError(f"the packaged weights {asset} are missing: reinstall mpqbench")
-        return _fashion_from(path)
+    """Load FashionNet with the packaged weights, or those of a safetensors file of any width.
 
-
-def _fashion_from(path: Path) -> FashionNet:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
+    Raises BenchError where the file is missing or holds something else.
+    """
+    path = weights or Path(str(files("mpqbench.assets"))) / "features" / "fashion-net.safetensors"
     try:
         state = load_file(path)
-        width, classes = len(state["scale1.0.weight"]), len(state["head.weight"])
-        network = FashionNet(width, classes)
+        network = FashionNet(len(state["scale1.0.weight"]), len(state["head.weight"]))
         network.load_state_dict(state)
     except (SafetensorError, OSError, KeyError, RuntimeError) as error:
         reason = " ".join(str(error).split())

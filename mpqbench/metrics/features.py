@@ -16,11 +16,19 @@ from ..core.errors import BenchError
 from .images import ImageSource
 
 BATCH = 50
-Outputs = tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]
+SPATIAL_CHANNELS = 7  # the ADM evaluator takes as many channels of a feature map for sFID
+
+
+class Outputs(NamedTuple):
+    """Outputs of one batch: ``pooled`` (B, d), ``spatial`` (B, s) and ``logits`` (B, c)."""
+
+    pooled: torch.Tensor
+    spatial: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
 
 
 class Features(NamedTuple):
-    """float32: ``pooled`` (N, d), ``spatial`` (N, s) or None, ``logits`` (N, c) or None."""
+    """Features of all images, float32: ``pooled`` (N, d), ``spatial`` (N, s), ``logits`` (N, c)."""
 
     pooled: np.ndarray
     spatial: np.ndarray | None = None
@@ -28,36 +36,35 @@ class Features(NamedTuple):
 
 
 class FeatureNetwork(ABC):
-    """A frozen network that judges images.
+    """A frozen network whose features of images are compared.
 
-    name: as in ``extractors.load_extractor``. digest: of the weights. dimension: of the pooled
-    features. spatial_dimension: None where the network has no spatial features. has_logits: whether
-    an inception score can be computed. image_shape: (H, W, C) that it insists on, or None.
-    stamped_only: whether references must say which network made them (see ``load_reference``).
+    name: the name that ``load_extractor`` takes. digest: of the weights. dimension: of the pooled
+    features. spatial_dimension: of the spatial features, None where there are none. image_shape:
+    the only (H, W, C) that the network takes, None for any. stamped_only: whether a reference must
+    say which network made it.
     """
 
     name: str
     dimension: int
     spatial_dimension: int | None = None
-    has_logits: bool = False
     image_shape: tuple[int, int, int] | None = None
     stamped_only: bool = False
 
     def __init__(self, module: nn.Module, device: str = "cpu") -> None:
         self.digest = weights_digest(module)
-        self.device = usable_device(device)
+        self.device = _usable_device(device)
         self.module = module.eval().to(self.device)
 
     @abstractmethod
     def prepare(self, images: np.ndarray) -> torch.Tensor:
-        """What the network takes, from uint8 images (B, H, W, C)."""
+        """Convert uint8 images (B, H, W, C) to the network's input."""
 
     @abstractmethod
     def forward(self, inputs: torch.Tensor) -> Outputs:
-        """Pooled, spatial and logits of one batch, on the network's device."""
+        """Return the features of one batch, on the network's device."""
 
     def check(self, source: ImageSource) -> None:
-        """Raises BenchError where the images have a size that the network does not take."""
+        """Raise BenchError where the images have a size that the network does not take."""
         if self.image_shape is not None and source.shape[:2] != self.image_shape[:2]:
             wanted = "x".join(str(side) for side in self.image_shape[:2])
             found = "x".join(str(side) for side in source.shape[:2])
@@ -67,45 +74,34 @@ class FeatureNetwork(ABC):
         self,
         source: ImageSource,
         batch_size: int = BATCH,
-        device: str | None = None,
         advance: Callable[[int], None] | None = None,
     ) -> Features:
-        """Features of all images, in order.
+        """Compute the features of all images, in order, in float32 without TF32.
 
-        Every batch has exactly ``batch_size`` images (the last is filled up with black ones), so
-        what comes out for an image does not depend on how many follow. ``device`` moves the
-        network; ``advance`` is told the number of images after each batch. float32 without TF32.
-
-        Raises BenchError for images that the network does not take or that cannot be read.
+        Every batch has exactly ``batch_size`` images, the last one filled up with black images, so
+        that the features of an image do not depend on how many images follow. ``advance`` is called
+        with the number of images after each batch. Raises BenchError for images that cannot be read
+        or that the network does not take.
         """
         self.check(source)
-        if device is not None:
-            self.device = usable_device(device)
-            self.module.to(self.device)
-        collected: list[list[np.ndarray]] = []
+        collected: dict[str, list[np.ndarray]] = {}
         for images in source.batches(batch_size):
-            collected.append([part[: len(images)] for part in self._pass(images, batch_size)])
+            filled = np.zeros((batch_size, *images.shape[1:]), dtype=np.uint8)
+            filled[: len(images)] = images
+            with torch.inference_mode(), _exact_float32():
+                outputs = self.forward(self.prepare(filled).to(self.device))
+            for name, output in outputs._asdict().items():
+                if output is not None:
+                    own = output.float().cpu().numpy()[: len(images)]
+                    collected.setdefault(name, []).append(own)
             if advance is not None:
                 advance(len(images))
-        parts = [np.concatenate(part) for part in zip(*collected, strict=True)]
-        return Features(
-            parts[0],
-            parts[1] if self.spatial_dimension is not None else None,
-            parts[-1] if self.has_logits else None,
-        )
-
-    def _pass(self, images: np.ndarray, size: int) -> list[np.ndarray]:
-        """The outputs that exist, in the order pooled, spatial, logits."""
-        filled = np.zeros((size, *images.shape[1:]), dtype=np.uint8)
-        filled[: len(images)] = images
-        with torch.inference_mode(), _exact_float32():
-            outputs = self.forward(self.prepare(filled).to(self.device))
-        return [part.float().cpu().numpy() for part in outputs if part is not None]
+        return Features(**{name: np.concatenate(parts) for name, parts in collected.items()})
 
 
 @contextmanager
 def _exact_float32() -> Iterator[None]:
-    """float32 without shortcuts, whatever the sampling before allowed; then as it was."""
+    """Turn off TF32 and other shortcuts, and restore the settings afterwards."""
     held = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:
@@ -118,7 +114,7 @@ def _exact_float32() -> Iterator[None]:
 
 
 def weights_digest(module: nn.Module) -> str:
-    """16 hex digits of the SHA-256 of all parameters and buffers, whatever file they came from."""
+    """Return 16 hex digits of the SHA-256 of all parameters and buffers, whatever their file."""
     state = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):
         if name.endswith("num_batches_tracked"):  # counts training steps, changes no output
@@ -129,8 +125,8 @@ def weights_digest(module: nn.Module) -> str:
     return state.hexdigest()[:16]
 
 
-def usable_device(name: str) -> torch.device:
-    """The device called ``name``. Raises BenchError where this machine has no such device."""
+def _usable_device(name: str) -> torch.device:
+    """Return the device called ``name``. Raises BenchError where this machine lacks the device."""
     try:
         device = torch.device(name)
         torch.empty(1, device=device)

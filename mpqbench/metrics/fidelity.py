@@ -1,11 +1,9 @@
-"""Fidelity to the full-precision output: the same noise and class in, how far apart out.
+"""Fidelity to full precision: image against image from the same noise and condition.
 
-These compare image with image, need no reference set and vary little between samples.
+These metrics need no reference set and vary little between samples.
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -18,26 +16,11 @@ _K1, _K2 = 0.01, 0.03
 _RANGE = 255.0
 
 
-@dataclass(frozen=True)
-class FidelitySummary:
-    """Means over ``count`` pairs: latent MSE (None: no latents), PSNR in dB, SSIM in [-1, 1].
-
-    ``identical`` pairs have equal pixels; their PSNR is capped, see ``psnr``.
-    """
-
-    count: int
-    latent_mse: float | None
-    psnr: float
-    ssim: float
-    identical: int
-
-
 class Fidelity:
-    """Collects pairs batch by batch; keeps one number per image and metric, no images."""
+    """Collect pairs of images batch by batch; one number per image and metric is kept."""
 
     def __init__(self) -> None:
-        self._values: dict[str, list[np.ndarray]] = {"latent_mse": [], "psnr": [], "ssim": []}
-        self._identical = 0
+        self._values: dict[str, list[np.ndarray]] = {"psnr": [], "ssim": [], "latent_mse": []}
 
     def add(
         self,
@@ -46,10 +29,10 @@ class Fidelity:
         latents: np.ndarray | None = None,
         reference_latents: np.ndarray | None = None,
     ) -> None:
-        """Counts pairs in: uint8 images (n, H, W, C), latents of any one shape (n, ...).
+        """Add pairs of uint8 images (n, H, W, C) and, optionally, latents (n, ...).
 
-        Raises BenchError where the two sides differ in shape or only one side, or only a part of
-        the batches, has latents, and Diverged where a latent is not finite.
+        Raises BenchError where the two sides differ in shape or only one side, or only some
+        batches, have latents; raises Diverged where a latent is not finite.
         """
         _same_images(images, reference)
         if (latents is None) != (reference_latents is None):
@@ -61,33 +44,25 @@ class Fidelity:
             values["latent_mse"] = latent_mse(latents, reference_latents)
         for key, value in values.items():
             self._values[key].append(value)
-        self._identical += int(np.all(images == reference, axis=(1, 2, 3)).sum())
 
-    def per_image(self) -> dict[str, np.ndarray]:
-        """Values (N,) of ``psnr``, ``ssim`` and, with latents, ``latent_mse``, in added order."""
-        return {key: np.concatenate(parts) for key, parts in self._values.items() if parts}
+    def means(self) -> dict[str, float]:
+        """Return the mean PSNR in dB, SSIM and, where there are latents, latent MSE over all pairs.
 
-    def summary(self) -> FidelitySummary:
-        """The means. Raises BenchError where no pair was added."""
-        values = self.per_image()
-        if not values:
+        Raises BenchError where no pair was added.
+        """
+        if not self._values["psnr"]:
             raise BenchError("fidelity needs at least one pair of images")
-        means = {key: float(value.mean()) for key, value in values.items()}
-        return FidelitySummary(
-            len(values["psnr"]),
-            means.get("latent_mse"),
-            means["psnr"],
-            means["ssim"],
-            self._identical,
-        )
+        return {k: float(np.concatenate(v).mean()) for k, v in self._values.items() if v}
 
 
 def latent_mse(latents: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Mean squared difference of each pair of latents, float64 (N,), in latent units squared."""
+    """Return the mean squared difference of each pair of latents (N, ...), float64 (N,).
+
+    Raises BenchError for different shapes and Diverged where a latent is not finite.
+    """
     if latents.shape != reference.shape:
         raise BenchError(f"latents {latents.shape} and {reference.shape} cannot be paired")
-    difference = np.asarray(latents, dtype=np.float64) - np.asarray(reference, dtype=np.float64)
-    errors = np.square(difference).reshape(len(latents), -1).mean(axis=1)
+    errors = _mean_squares(latents, reference)
     if not np.isfinite(errors).all():
         first = int(np.flatnonzero(~np.isfinite(errors))[0])
         raise Diverged(f"the latent of image {first} of its batch is not finite")
@@ -95,24 +70,22 @@ def latent_mse(latents: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
 
 def psnr(images: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """10 log10(255^2 / MSE) of each pair in dB, float64 (N,).
+    """Return 10 log10(255^2 / MSE) of each pair in dB, float64 (N,).
 
-    Identical images count as if one value differed by one level, the smallest difference uint8 can
-    show: 10 log10(255^2 H W C), 78 dB for 32x32 grey, 101 dB for 256x256 RGB (our choice; it keeps
-    the mean finite and no other pair scores higher).
+    Identical images count as if one value differed by one level, the smallest difference that uint8
+    can show: 10 log10(255^2 H W C), which is 78 dB for 32x32 grey and 101 dB for 256x256 RGB. This
+    is our choice; the mean stays finite and no other pair scores higher.
     """
     _same_images(images, reference)
-    difference = images.astype(np.float64) - reference.astype(np.float64)
-    errors = np.square(difference).reshape(len(images), -1).mean(axis=1)
-    smallest = 1.0 / images[0].size
+    errors, smallest = _mean_squares(images, reference), 1.0 / images[0].size
     return 10.0 * np.log10(_RANGE**2 / np.maximum(errors, smallest))
 
 
 def ssim(images: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Structural similarity of each pair, float64 (N,) (Wang et al. 2004, equation 13).
+    """Return the structural similarity of each pair, float64 (N,) (Wang et al. 2004, eq. 13).
 
-    Gaussian window of 11x11 with sigma 1.5, K1 = 0.01, K2 = 0.03, range 255, windows inside the
-    image only; the mean over positions and, for RGB, over the three channels (our choice).
+    The window is Gaussian, 11x11 with sigma 1.5, and lies inside the image; K1 = 0.01, K2 = 0.03,
+    range 255. Values are averaged over positions and, our choice, over the channels of RGB.
     Raises BenchError for images smaller than the window.
     """
     _same_images(images, reference)
@@ -130,14 +103,19 @@ def ssim(images: np.ndarray, reference: np.ndarray) -> np.ndarray:
     return (luminance * structure).reshape(len(images), -1).mean(dim=1).numpy()
 
 
+def _mean_squares(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    difference = np.asarray(one, dtype=np.float64) - np.asarray(other, dtype=np.float64)
+    return np.square(difference).reshape(len(one), -1).mean(axis=1)
+
+
 def _planes(images: np.ndarray) -> torch.Tensor:
-    """Every channel as an image of its own: (N, H, W, C) to float64 (N * C, 1, H, W)."""
+    """Make every channel an image of its own: (N, H, W, C) to float64 (N * C, 1, H, W)."""
     planes = torch.from_numpy(images.astype(np.float64)).permute(0, 3, 1, 2)
     return planes.reshape(-1, 1, *images.shape[1:3])
 
 
 def _blur(planes: torch.Tensor) -> torch.Tensor:
-    """Gaussian-weighted mean under every window that lies inside the image."""
+    """Return the Gaussian-weighted mean in every window that lies inside the image."""
     offsets = torch.arange(_WINDOW, dtype=torch.float64) - _WINDOW // 2
     weights = torch.exp(-(offsets**2) / (2 * _SIGMA**2))
     weights /= weights.sum()

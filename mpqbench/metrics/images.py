@@ -1,4 +1,4 @@
-"""Images to be judged, from memory or disk, in one order and one form: uint8 NHWC."""
+"""Images to be scored, from memory or disk, in one order and one form: uint8 NHWC."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ SHARDS = "shard-*.npz"
 
 @dataclass(frozen=True, eq=False)
 class ImageSource:
-    """``count`` images of one ``shape`` (H, W, C), C 1 or 3, uint8, in a fixed order.
+    """``count`` uint8 images of one ``shape`` (H, W, C), C 1 or 3, in a fixed order.
 
-    ``classes`` is int64 (N,) where the source knows them (sample shards), else None.
+    ``chunks`` gives an iterator over arrays of images. ``classes`` is int64 (N,) where the source
+    knows the classes (sample shards), else None.
     """
 
     name: str
@@ -30,7 +31,7 @@ class ImageSource:
     classes: np.ndarray | None = None
 
     def batches(self, size: int) -> Iterator[np.ndarray]:
-        """The images in order as (size, H, W, C); the last batch may be shorter.
+        """Yield the images in order as (size, H, W, C); the last batch may be shorter.
 
         Raises BenchError where a file turns out to be damaged or of another size.
         """
@@ -47,7 +48,7 @@ class ImageSource:
             yield np.concatenate(held)
 
     def digest(self) -> str:
-        """16 hex digits of the SHA-256 of shape and pixels: the same however they are stored."""
+        """Return 16 hex digits of the SHA-256 of shape and pixels, however they are stored."""
         state = hashlib.sha256(repr((self.count, *self.shape)).encode())
         for batch in self.batches(_CHUNK):
             state.update(np.ascontiguousarray(batch).tobytes())
@@ -55,15 +56,14 @@ class ImageSource:
 
 
 def open_images(source: np.ndarray | str | Path) -> ImageSource:
-    """Images from an array, a folder or a file.
+    """Open images from an array, a folder or a file.
 
     ``source`` is one of: a uint8 array (N, H, W, C); an ADM-style ``.npz`` with the key ``arr_0``;
-    a folder of sample shards ``shard-*.npz``, each with ``arr_0`` and ``classes``; a folder of PNG
-    files, grey or RGB, taken in the order of their names. A folder that holds shards is read as
-    shards, whatever else lies in it.
+    a folder of sample shards ``shard-*.npz``, each with ``arr_0`` and ``classes``, whatever else
+    lies in the folder; a folder of PNG files, grey or RGB, in the order of their names.
 
     Raises BenchError for a missing path, an empty folder, a damaged file, and a wrong dtype, rank
-    or size. What only reading the pixels can show is raised by ``batches``.
+    or size. Defects that only the pixels show are raised by ``batches``.
     """
     if isinstance(source, np.ndarray):
         shape = _checked("the image array", source.shape, source.dtype)
@@ -74,7 +74,8 @@ def open_images(source: np.ndarray | str | Path) -> ImageSource:
     if path.is_file():
         return _open_files(path, [path])
     if shards := sorted(path.glob(SHARDS)):
-        return _open_files(path, shards, _shard_classes(shards))
+        classes = [_required(shard, "classes") for shard in shards]
+        return _open_files(path, shards, np.concatenate(classes).astype(np.int64))
     if files := sorted(p for p in path.iterdir() if p.suffix.lower() == ".png"):
         return _open_pngs(path, files)
     raise BenchError(f"{path} holds neither PNG files nor sample shards ({SHARDS})")
@@ -87,12 +88,8 @@ def _required(path: Path, key: str) -> np.ndarray:
     return found[key]
 
 
-def _shard_classes(shards: list[Path]) -> np.ndarray:
-    return np.concatenate([_required(shard, "classes") for shard in shards]).astype(np.int64)
-
-
 def _checked(where: str, shape: tuple[int, ...], dtype: np.dtype) -> tuple[int, int, int]:
-    """(H, W, C) of a stack of images, once it is known to be one."""
+    """Return (H, W, C) of a stack of images, or raise BenchError where the array is none."""
     if dtype != np.uint8:
         raise BenchError(f"{where} has dtype {dtype}: images are uint8 from 0 to 255")
     if len(shape) != 4 or shape[3] not in (1, 3):
@@ -103,27 +100,26 @@ def _checked(where: str, shape: tuple[int, ...], dtype: np.dtype) -> tuple[int, 
 
 
 def _open_files(name: Path, files: list[Path], classes: np.ndarray | None = None) -> ImageSource:
-    count, first = 0, None
+    count, shapes = 0, []
     for file in files:
         if "arr_0" not in npz.keys(file):
             raise BenchError(f"{file} has no array 'arr_0': images are stored under that key")
         head = npz.header(file, "arr_0")
-        shape = _checked(str(file), head.shape, head.dtype)
+        shapes.append(_checked(str(file), head.shape, head.dtype))
         if head.fortran:
             raise BenchError(f"{file} is in Fortran order: save np.ascontiguousarray of it")
-        first = first or shape
-        if shape != first:
-            raise BenchError(f"{file} has images of {_size(shape)}, those before {_size(first)}")
+        if shapes[-1] != shapes[0]:
+            sizes = f"{_size(shapes[-1])}, those before {_size(shapes[0])}"
+            raise BenchError(f"{file} has images of {sizes}")
         count += head.shape[0]
     if classes is not None and classes.shape != (count,):
         raise BenchError(f"{name} has {count} images but classes of shape {classes.shape}")
-    assert first is not None
 
     def chunks() -> Iterator[np.ndarray]:
         for file in files:
             yield from npz.rows(file, "arr_0", _CHUNK)
 
-    return ImageSource(str(name), count, first, chunks, classes)
+    return ImageSource(str(name), count, shapes[0], chunks, classes)
 
 
 def _open_pngs(name: Path, files: list[Path]) -> ImageSource:
@@ -144,7 +140,7 @@ def _open_pngs(name: Path, files: list[Path]) -> ImageSource:
 
 
 def _read_png(path: Path) -> np.ndarray:
-    """One PNG as uint8 (H, W, C). Palettes, transparency and 16 bits are refused."""
+    """Read one PNG as uint8 (H, W, C); refuse palettes, transparency and 16 bits."""
     from PIL import Image
 
     try:

@@ -13,11 +13,11 @@ SPLIT = 5000
 def inception_score(
     logits: np.ndarray, groups: np.ndarray | None = None, split: int = SPLIT
 ) -> Estimate:
-    """exp(mean KL(p(y|x) | p(y))) of ``logits`` (N, c), averaged over splits of ``split`` images.
+    """Return exp(mean KL(p(y|x) | p(y))) of ``logits`` (N, c), averaged over splits of images.
 
-    Splits are contiguous in stored order; a shorter last split counts as one, and fewer than
-    ``split`` images are one split (Salimans et al. 2016; splits as in the ADM evaluator). A
-    replicate leaves a group out of every split, so the number of splits stays.
+    Splits of ``split`` images are contiguous in stored order; a shorter last split counts as one
+    (Salimans et al. 2016, splits as in the ADM evaluator). A replicate leaves one of ``groups``
+    (N,) out of every split, so that the number of splits stays.
     """
     log_p = log_softmax(np.asarray(logits, dtype=np.float64), axis=1)
     p = np.exp(log_p)
@@ -41,8 +41,8 @@ def inception_score(
 
 
 def _score(size: int, sums: np.ndarray, entropy: float) -> float:
-    """exp(H(mean p) - mean H(p)), which equals exp(mean KL), from sums over ``size`` images."""
+    """Return exp(H(mean p) - mean H(p)), equal to exp(mean KL), from sums over ``size`` images."""
     if size == 0:
-        return 1.0  # a split that consisted of the group left out: no image, no information
+        return 1.0  # the group left out was the whole split: no images, no information
     marginal = np.clip(sums / size, 0.0, None)
     return float(np.exp(entr(marginal).sum() - entropy / size))

@@ -1,7 +1,7 @@
-"""Intervals by the delete-group jackknife: no image is ever counted twice.
+"""Intervals by the delete-group jackknife, which counts no image twice.
 
-A bootstrap with replacement is wrong for distances between distributions: the duplicates it draws
-about double their bias. Leaving groups out keeps every image distinct.
+A bootstrap with replacement is wrong for distances between distributions: the duplicates that are
+drawn about double the bias of the distance.
 """
 
 from __future__ import annotations
@@ -19,22 +19,27 @@ NORMAL_95 = 1.96
 
 
 class Estimate(NamedTuple):
-    """A metric's value and what it becomes without each group (empty: no groups)."""
+    """A metric's value, and its value without each group of images (empty: no groups)."""
 
     value: float
-    replicates: tuple[float, ...]
+    replicates: tuple[float, ...] = ()
+
+    @property
+    def ci(self) -> float | None:
+        """Half width of the 95% interval, None without replicates."""
+        return half_width(self.replicates)
 
 
 def deal_groups(
     count: int, classes: np.ndarray | None = None, groups: int = GROUPS
 ) -> np.ndarray | None:
-    """Group of each image, int (N,) from 0 to G-1, class-balanced; None where N is too small.
+    """Return the group of each image, int (N,) from 0 to G-1, or None where N is too small.
 
-    The images, sorted by class and within a class by index, are dealt in turn like cards. Where
-    every class has a multiple of G images, the group is the rank within the class modulo G; where
-    not, groups and classes within groups still differ by at most one image. G is ``groups``, or
-    N // 2 where that is smaller (each group has at least two images); with fewer than 10 groups
-    there is no interval. Our choice; without ``classes`` all images count as one class.
+    Images, sorted by class and within a class by index, are dealt in turn like cards. Where every
+    class has a multiple of G images, the group is the rank within the class modulo G; elsewhere the
+    sizes of groups, and of a class in them, differ by at most one. G is ``groups``, or N // 2 where
+    that is smaller; below 10 groups there is no interval. Without ``classes`` (N,) all images are
+    one class. This way of grouping is our choice.
 
     Raises BenchError where ``classes`` does not have one entry per image.
     """
@@ -51,7 +56,10 @@ def deal_groups(
 
 
 def standard_error(replicates: Sequence[float]) -> float:
-    """sqrt((G-1)/G sum (theta_g - mean)^2) of the G leave-group-out values (Shao and Wu 1989)."""
+    """Return sqrt((G-1)/G sum (theta_g - mean)^2) of the G replicates (Shao and Wu 1989).
+
+    Raises BenchError for fewer than two replicates.
+    """
     values = np.asarray(replicates, dtype=np.float64)
     count = len(values)
     if count < 2:
@@ -60,5 +68,5 @@ def standard_error(replicates: Sequence[float]) -> float:
 
 
 def half_width(replicates: Sequence[float]) -> float | None:
-    """Half the 95% interval, 1.96 standard errors; None where there are no replicates."""
+    """Return half the 95% interval, 1.96 standard errors; None where there are no replicates."""
     return NORMAL_95 * standard_error(replicates) if len(replicates) else None

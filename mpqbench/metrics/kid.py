@@ -1,6 +1,6 @@
 """Kernel distance (KID): unbiased squared MMD with a cubic kernel (Binkowski et al. 2018).
 
-k(x, y) = (x.y / d + 1)^3, over all pairs rather than random subsets, so nothing is drawn. The
+k(x, y) = (x.y / d + 1)^3 over all pairs rather than random subsets, so that nothing is drawn. The
 estimate is unbiased and may be slightly negative.
 """
 
@@ -15,7 +15,7 @@ _BLOCK = 1000
 
 
 class KernelReference:
-    """Reference points (N, d) with their own mean kernel, found once for many distances."""
+    """Reference points (N, d) and their mean kernel, computed once for many distances."""
 
     def __init__(self, points: np.ndarray) -> None:
         self.points = np.asarray(points, dtype=np.float64)
@@ -23,7 +23,7 @@ class KernelReference:
         self.mean = _mean_of_pairs(float(sums[0, 0]), float(own[0]), len(self.points))
 
     def distance(self, points: np.ndarray, groups: np.ndarray | None = None) -> Estimate:
-        """U-statistic for ``points`` (n, d), and without each group of ``groups`` (n,).
+        """Return the U-statistic of ``points`` (n, d), and without each group of ``groups`` (n,).
 
         The kernel is evaluated once; a replicate subtracts the sums of its group's pairs.
         Raises BenchError for fewer than two points or another dimension.
@@ -39,7 +39,7 @@ class KernelReference:
         sizes = np.bincount(dealt, minlength=count)
         value = self._distance(pairs.sum(), own.sum(), cross.sum(), len(points))
         if groups is None:
-            return Estimate(value, ())
+            return Estimate(value)
         rest = (
             pairs.sum() - 2.0 * pairs.sum(axis=1) + np.diag(pairs),
             own.sum() - own,
@@ -55,7 +55,7 @@ class KernelReference:
 
 
 def _mean_of_pairs(total: float, own: float, count: int) -> float:
-    """Mean kernel over ordered pairs of different points."""
+    """Return the mean kernel over ordered pairs of different points."""
     if count < 2:
         raise BenchError(f"a kernel distance needs at least 2 images, not {count}")
     return (total - own) / (count * (count - 1))
@@ -69,7 +69,7 @@ def _kernel(points: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def _pair_sums(points: np.ndarray, groups: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Kernel sums over each pair of groups (count, count), and over the diagonal (count,)."""
+    """Sum the kernel over each pair of groups (count, count) and over the diagonal (count,)."""
     member = np.eye(count)[groups]
     sums = np.zeros((count, count))
     for start in range(0, len(points), _BLOCK):
@@ -82,7 +82,7 @@ def _pair_sums(points: np.ndarray, groups: np.ndarray, count: int) -> tuple[np.n
 def _cross_sums(
     points: np.ndarray, groups: np.ndarray, count: int, reference: np.ndarray
 ) -> np.ndarray:
-    """Sums of the kernel between each group and the whole reference (count,)."""
+    """Sum the kernel between each group and the whole reference: (count,)."""
     per_point = [
         _kernel(points[start : start + _BLOCK], reference).sum(axis=1)
         for start in range(0, len(points), _BLOCK)

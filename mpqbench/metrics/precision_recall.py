@@ -14,40 +14,37 @@ _BLOCK = 1000
 
 
 class PrecisionRecall(NamedTuple):
-    """Share of samples inside the reference manifold, and of references inside the samples'."""
+    """Share of samples in the reference manifold, and of references in the samples' manifold."""
 
     precision: float
     recall: float
 
 
 class Manifold:
-    """Points (N, d), each with the squared distance to its ``k``-th neighbour, itself excluded.
+    """Points (N, d), each with the squared distance to its ``k``-th nearest other point.
 
-    Distances are float64, where the ADM evaluator uses float16.
-    Raises BenchError where there are not more than ``k`` points.
+    Distances are float64; the ADM evaluator's are float16. Raises BenchError for ``k`` points or
+    fewer.
     """
 
     def __init__(self, points: np.ndarray, k: int = NEIGHBOURS) -> None:
         if len(points) <= k:
             raise BenchError(f"precision and recall with k={k} need over {k} images")
         self.points = np.asarray(points, dtype=np.float64)
+        blocks = _squared(self.points, self.points)
         # Rank 0 is the point itself, at distance zero.
-        radii = [
-            np.partition(block, k, axis=1)[:, k] for block in _squared(self.points, self.points)
-        ]
-        self.radii = np.concatenate(radii)
+        self.radii = np.concatenate([np.partition(block, k, axis=1)[:, k] for block in blocks])
 
     def share_inside(self, points: np.ndarray) -> float:
-        """Share of ``points`` (n, d) that lie inside at least one ball, its surface included."""
+        """Return the share of ``points`` (n, d) in at least one ball, its surface included."""
         points = np.asarray(points, dtype=np.float64)
-        inside = (
-            (block <= self.radii).any(axis=1).sum() for block in _squared(points, self.points)
-        )
-        return float(sum(inside)) / len(points)
+        blocks = _squared(points, self.points)
+        inside = sum((block <= self.radii).any(axis=1).sum() for block in blocks)
+        return float(inside) / len(points)
 
 
 def precision_recall(samples: Manifold, reference: Manifold) -> PrecisionRecall:
-    """Both shares (ADM evaluator: k = 3, all samples against the reference's own images)."""
+    """Return both shares (ADM evaluator: k = 3, all samples against the reference's images)."""
     return PrecisionRecall(
         precision=reference.share_inside(samples.points),
         recall=samples.share_inside(reference.points),
@@ -55,7 +52,7 @@ def precision_recall(samples: Manifold, reference: Manifold) -> PrecisionRecall:
 
 
 def _squared(points: np.ndarray, others: np.ndarray) -> Iterator[np.ndarray]:
-    """Squared distances in blocks (b, len(others)); never N x N at once."""
+    """Yield squared distances in blocks (b, len(others)), never all of them at once."""
     norms = np.einsum("nd,nd->n", others, others)
     for start in range(0, len(points), _BLOCK):
         block = points[start : start + _BLOCK]

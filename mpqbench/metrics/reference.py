@@ -1,37 +1,37 @@
-"""What images are judged against: statistics and features of a reference set."""
+"""The reference that images are scored against: statistics and features of a set of images."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import resources
+from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..core.errors import BenchError
 from ..core.recipe import digest_of
 from . import npz
-from .features import BATCH, FeatureNetwork, Features
+from .features import FeatureNetwork, Features
 from .frechet import FrechetReference, Gaussian, Moments
-from .images import ImageSource, open_images
+from .images import open_images
 from .kid import KernelReference
 from .precision_recall import Manifold
 
 EMBEDDED = "embedded"
-_STATISTICS = ["mu", "sigma", "mu_s", "sigma_s", "features"]
-_FACTS = ["count", "extractor", "weights", "digest"]
+_STATISTICS = ("mu", "sigma", "mu_s", "sigma_s", "features")
+_FACTS = ("count", "extractor", "weights", "digest")
 
 
 @dataclass(frozen=True, eq=False)
 class Reference:
     """Gaussians of pooled and spatial features, and pooled features (n, d) for P/R and KID.
 
-    ``count`` is the number of images behind the Gaussians (None: the file does not say);
-    ``features`` may be of fewer. ``digest`` names the content. What a metric derives from the
-    reference is computed once, on first use.
+    ``count`` is the number of images behind the Gaussians (None: unknown); ``features`` may be of
+    fewer images. ``digest`` identifies the content. What a metric derives from the reference is
+    computed once, on first use.
     """
 
     name: str
@@ -61,147 +61,126 @@ class Reference:
         return None if self.features is None else KernelReference(self.features)
 
 
-def load_reference(
-    spec: str | Path,
-    extractor: FeatureNetwork,
-    device: str | None = None,
-    batch_size: int = BATCH,
-    advance: Callable[[int], None] | None = None,
-) -> Reference:
-    """The reference ``spec`` as ``extractor`` sees it.
+def load_reference(spec: str | Path, extractor: FeatureNetwork) -> Reference:
+    """Load the reference ``spec`` for the features of ``extractor``.
 
-    ``embedded`` is the packaged file. A ``.npz`` with ``mu`` and ``sigma`` holds statistics of any
-    float type, as ours and the ADM evaluator's do (``mu_s``, ``sigma_s``, ``features`` or images
-    ``arr_0`` for P/R and KID are optional); any other ``.npz`` or folder holds images, see
-    ``open_images``. ``device``, ``batch_size`` and ``advance`` are those of ``extract``.
+    ``embedded`` is the packaged file. An ``.npz`` with ``mu`` and ``sigma`` holds statistics of any
+    float type, as ours and the ADM evaluator's do; ``mu_s``, ``sigma_s``, and ``features`` or
+    images ``arr_0`` for P/R and KID, are optional. Any other ``.npz`` or folder holds images, see
+    ``open_images``.
 
     Raises BenchError where the file is missing or damaged, was made by another network, or has
     other dimensions than the extractor.
     """
     if str(spec) == EMBEDDED:
-        asset = resources.files("mpqbench.assets") / "features" / "reference.npz"
-        with resources.as_file(asset) as path:
-            if not path.is_file():
-                raise BenchError(f"the packaged reference {asset} is missing: reinstall mpqbench")
-            return _from_statistics(EMBEDDED, path, extractor, None)
-
-    def extract(source: ImageSource) -> Features:
-        return extractor.extract(source, batch_size, device, advance)
-
+        path = Path(str(files("mpqbench.assets"))) / "features" / "reference.npz"
+        return StatisticsFile(EMBEDDED, path, extractor).reference()
     path = Path(spec)
-    stored = npz.keys(path) if path.is_file() else []
-    if "mu" not in stored:
-        source = open_images(path)
-        return reference_of(extract(source), path.name, source.digest())
-    images = open_images(path) if "arr_0" in stored and "features" not in stored else None
-    reference = _from_statistics(path.name, path, extractor, images)
-    if images is None:
-        return reference
-    features = extract(images).pooled
-    return Reference(
-        reference.name, reference.digest, reference.pooled, reference.spatial, features
-    )
+    if path.is_file() and "mu" in npz.keys(path):
+        return StatisticsFile(path.name, path, extractor).reference()
+    source = open_images(path)
+    return reference_of(extractor.extract(source), path.name, source.digest())
 
 
 def reference_of(features: Features, name: str, digest: str) -> Reference:
-    """A reference computed from the features of its images; ``digest`` is that of the images."""
-    pooled = Moments(features.pooled.shape[1]).add(features.pooled).statistics()
-    spatial = None
-    if features.spatial is not None:
-        spatial = Moments(features.spatial.shape[1]).add(features.spatial).statistics()
+    """Compute a reference from the features of its images; ``digest`` is that of the images."""
+    pooled = Moments.of(features.pooled).gaussian()
+    spatial = None if features.spatial is None else Moments.of(features.spatial).gaussian()
     return Reference(name, digest, pooled, spatial, features.pooled)
 
 
 def save_reference(reference: Reference, path: Path, extractor: FeatureNetwork) -> None:
-    """Writes ``reference`` as our ``.npz``, stamped with the network that made it."""
-    arrays: dict[str, np.ndarray] = {
+    """Write ``reference`` as an ``.npz`` file that names the network that made it."""
+    spatial = reference.spatial
+    arrays = {
         "mu": reference.pooled.mean,
         "sigma": reference.pooled.covariance,
-        "extractor": np.array(extractor.name),
-        "weights": np.array(extractor.digest),
-        "digest": np.array(reference.digest),
+        "extractor": extractor.name,
+        "weights": extractor.digest,
+        "digest": reference.digest,
+        "count": reference.count,
+        "mu_s": None if spatial is None else spatial.mean,
+        "sigma_s": None if spatial is None else spatial.covariance,
+        "features": reference.features,
     }
-    if reference.count is not None:
-        arrays["count"] = np.array(reference.count)
-    if reference.spatial is not None:
-        arrays["mu_s"] = reference.spatial.mean
-        arrays["sigma_s"] = reference.spatial.covariance
-    if reference.features is not None:
-        arrays["features"] = reference.features
-    with open(path, "wb") as stream:  # a name would get .npz appended
-        np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
+    present: Any = {key: np.asarray(value) for key, value in arrays.items() if value is not None}
+    with open(path, "wb") as stream:  # numpy appends .npz to a name
+        np.savez_compressed(stream, **present)
 
 
-def _from_statistics(
-    name: str, path: Path, extractor: FeatureNetwork, images: ImageSource | None
-) -> Reference:
-    arrays = npz.load(path, _STATISTICS)
-    facts = {key: value.item() for key, value in npz.load(path, _FACTS).items() if value.size == 1}
-    _same_network(name, facts, extractor)
-    count = int(facts["count"]) if "count" in facts else None
-    pooled = _gaussian(name, arrays, "mu", "sigma", count, extractor.dimension, extractor)
-    spatial = None
-    if "mu_s" in arrays and extractor.spatial_dimension is not None:
-        wanted = extractor.spatial_dimension
-        spatial = _gaussian(name, arrays, "mu_s", "sigma_s", count, wanted, extractor)
-    features = arrays.get("features")
-    if features is not None and (features.ndim, features.shape[-1]) != (2, extractor.dimension):
-        raise BenchError(
-            f"reference {name}: 'features' has shape {features.shape}, not (n, "
-            f"{extractor.dimension}) as {extractor.name} gives"
-        )
-    content = {key: _array_digest(value) for key, value in arrays.items()}
-    if images is not None:
-        content["images"] = images.digest()
-    digest = str(facts.get("digest", digest_of(content)))
-    return Reference(name, digest, pooled, spatial, features)
+class StatisticsFile:
+    """An ``.npz`` file of statistics, whose parts are checked against a feature network.
 
+    Raises BenchError where the file names another network, or must name one and does not.
+    """
 
-def _gaussian(
-    name: str,
-    arrays: npz.Arrays,
-    mean_key: str,
-    covariance_key: str,
-    count: int | None,
-    wanted: int,
-    extractor: FeatureNetwork,
-) -> Gaussian:
-    """Mean and covariance in float64, once they are known to fit each other and the extractor."""
-    if covariance_key not in arrays:
-        raise BenchError(f"reference {name} has '{mean_key}' but no '{covariance_key}'")
-    mean, covariance = arrays[mean_key], arrays[covariance_key]
-    for key, array in ((mean_key, mean), (covariance_key, covariance)):
-        if not np.issubdtype(array.dtype, np.floating) or not np.isfinite(array).all():
-            raise BenchError(f"reference {name}: '{key}' is not an array of finite floats")
-    found = mean.shape[0] if mean.ndim == 1 else -1
-    if covariance.shape != (found, found):
-        raise BenchError(
-            f"reference {name}: '{mean_key}' {mean.shape} and '{covariance_key}' "
-            f"{covariance.shape} do not fit: (d,) and (d, d) are needed"
-        )
-    if found != wanted:
-        raise BenchError(
-            f"reference {name} has {found} dimensions in '{mean_key}', {extractor.name} gives "
-            f"{wanted}: it was made with another feature network"
-        )
-    return Gaussian(count, mean.astype(np.float64), covariance.astype(np.float64))
+    def __init__(self, name: str, path: Path, extractor: FeatureNetwork) -> None:
+        self.name, self.path, self.extractor = name, path, extractor
+        self.arrays = npz.load(path, _STATISTICS)
+        facts = npz.load(path, _FACTS)
+        self.facts = {key: value.item() for key, value in facts.items() if value.size == 1}
+        self._check_network()
 
+    def reference(self) -> Reference:
+        """Return the whole reference. Raises BenchError where a part does not fit."""
+        pooled = self._gaussian("mu", "sigma", self.extractor.dimension)
+        spatial = None
+        if "mu_s" in self.arrays and self.extractor.spatial_dimension is not None:
+            spatial = self._gaussian("mu_s", "sigma_s", self.extractor.spatial_dimension)
+        content = {key: _array_digest(value) for key, value in self.arrays.items()}
+        features = self._features()
+        if features is None and "arr_0" in npz.keys(self.path):
+            images = open_images(self.path)
+            content["images"] = images.digest()
+            features = self.extractor.extract(images).pooled
+        digest = str(self.facts.get("digest", digest_of(content)))
+        return Reference(self.name, digest, pooled, spatial, features)
 
-def _same_network(name: str, facts: dict[str, object], extractor: FeatureNetwork) -> None:
-    """Raises BenchError where the file says, or must say and does not, which network made it."""
-    made_by = facts.get("extractor")
-    if made_by is None and extractor.stamped_only:
-        raise BenchError(
-            f"reference {name} does not say which network made it: {extractor.name} needs a "
-            "reference of its own, or the reference images"
-        )
-    if made_by is not None and made_by != extractor.name:
-        raise BenchError(f"reference {name} was made with {made_by}, not {extractor.name}")
-    if facts.get("weights", extractor.digest) != extractor.digest:
-        raise BenchError(
-            f"reference {name} was made with weights {facts['weights']} of {extractor.name}, "
-            f"not {extractor.digest}"
-        )
+    def _check_network(self) -> None:
+        name, extractor, made_by = self.name, self.extractor, self.facts.get("extractor")
+        if made_by is None and extractor.stamped_only:
+            raise BenchError(
+                f"reference {name} does not say which network made it: {extractor.name} needs a "
+                "reference of its own, or the reference images"
+            )
+        if made_by is not None and made_by != extractor.name:
+            raise BenchError(f"reference {name} was made with {made_by}, not {extractor.name}")
+        if self.facts.get("weights", extractor.digest) != extractor.digest:
+            raise BenchError(
+                f"reference {name} was made with weights {self.facts['weights']} of "
+                f"{extractor.name}, not {extractor.digest}"
+            )
+
+    def _features(self) -> np.ndarray | None:
+        features, dimension = self.arrays.get("features"), self.extractor.dimension
+        if features is not None and (features.ndim, features.shape[-1]) != (2, dimension):
+            raise BenchError(
+                f"reference {self.name}: 'features' has shape {features.shape}, not (n, "
+                f"{dimension}) as {self.extractor.name} gives"
+            )
+        return features
+
+    def _gaussian(self, mean_key: str, covariance_key: str, dimension: int) -> Gaussian:
+        """Return mean and covariance in float64, or raise BenchError where they do not fit."""
+        where = f"reference {self.name}"
+        if covariance_key not in self.arrays:
+            raise BenchError(f"{where} has '{mean_key}' but no '{covariance_key}'")
+        mean, covariance = self.arrays[mean_key], self.arrays[covariance_key]
+        for key, array in ((mean_key, mean), (covariance_key, covariance)):
+            if not np.issubdtype(array.dtype, np.floating) or not np.isfinite(array).all():
+                raise BenchError(f"{where}: '{key}' is not an array of finite floats")
+        if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):
+            raise BenchError(
+                f"{where}: '{mean_key}' {mean.shape} and '{covariance_key}' {covariance.shape} do "
+                "not fit: (d,) and (d, d) are needed"
+            )
+        if len(mean) != dimension:
+            raise BenchError(
+                f"{where} has {len(mean)} dimensions in '{mean_key}', {self.extractor.name} gives "
+                f"{dimension}: it was made with another feature network"
+            )
+        count = int(self.facts["count"]) if "count" in self.facts else None
+        return Gaussian(count, mean.astype(np.float64), covariance.astype(np.float64))
 
 
 def _array_digest(array: np.ndarray) -> str:

@@ -179,7 +179,9 @@ def test_every_step_has_its_own(quantized):
     calls: list[int] = []
     steps = [Recorder(step, calls) for step in range(PROTOCOL.steps)]
     plain = next(Sampler(model, PROTOCOL, 0, "cpu").batches(0, 4))
-    own = next(Sampler(model, PROTOCOL, 0, "cpu", corrections=steps).batches(0, 4))
+    sampler = Sampler(model, PROTOCOL, 0, "cpu")
+    sampler.corrections = steps
+    own = next(sampler.batches(0, 4))
     assert calls == list(range(PROTOCOL.steps))
     np.testing.assert_array_equal(own.latents, plain.latents)
 
@@ -214,7 +216,9 @@ def test_a_step_is_told_what_both_models_do_and_what_would_lead_back(quantized, 
     assert len(fitted) == protocol.steps
     with handle.lifted():
         wanted = walked(Sampler(model, protocol, 3, "cpu", axis=AXIS))
-    given = walked(Sampler(model, protocol, 3, "cpu", axis=AXIS, corrections=fitted))
+    corrected = Sampler(model, protocol, 3, "cpu", axis=AXIS)
+    corrected.corrections = fitted
+    given = walked(corrected)
     close = {"atol": 1e-5, "rtol": 1e-5}
     for position, step in enumerate(plugin.seen):
         assert (step.position, step.steps) == (position, protocol.steps)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from mpqbench.metrics.extractors import load_extractor
 from mpqbench.metrics.fashion_net import FashionNet
 
 
@@ -21,6 +22,11 @@ def fashion_weights(tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "net.safetensors"
     save_file({k: v.contiguous() for k, v in network.state_dict().items()}, path)
     return path
+
+
+@pytest.fixture
+def extractor(fashion_weights):
+    return load_extractor("fashion", fashion_weights)
 
 
 def grey_images(count: int, seed: int, brightness: float = 128.0) -> np.ndarray:

@@ -1,18 +1,25 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
-from torch_fidelity import calculate_metrics
+from click.testing import CliRunner
+from torch_fidelity import (
+    FeatureExtractorBase,
+    calculate_metrics,
+    register_feature_extractor,
+)
 
+from mpqbench.cli.score import score as command
 from mpqbench.core.errors import BenchError, Diverged
-from mpqbench.metrics.extractors import load_extractor
+from mpqbench.metrics.fashion_net import fashion_input, load_fashion_net
 from mpqbench.metrics.features import Features
 from mpqbench.metrics.images import open_images
 from mpqbench.metrics.jackknife import deal_groups
 from mpqbench.metrics.reference import reference_of
-from mpqbench.metrics.score import metric_fingerprint, score
-from mpqbench.metrics.torch_fidelity_extractors import FASHION, register_extractors
+from mpqbench.metrics.score import labels, metric_fingerprint, score
 
 
 class Tensors(torch.utils.data.Dataset):
@@ -28,9 +35,28 @@ class Tensors(torch.utils.data.Dataset):
         return self.images[index]
 
 
-@pytest.fixture
-def extractor(fashion_weights):
-    return load_extractor("fashion", fashion_weights)
+class FashionExtractor(FeatureExtractorBase):
+    """FashionNet as torch-fidelity wants feature networks."""
+
+    def __init__(self, name, features_list, feature_extractor_weights_path=None, **_options):
+        super().__init__(name, features_list)
+        self.network = load_fashion_net(feature_extractor_weights_path).eval()
+
+    def forward(self, images):
+        found = self.network(fashion_input(images))._asdict()
+        return tuple(found[feature].detach() for feature in self.features_list)
+
+    @staticmethod
+    def get_provided_features_list():
+        return "pooled", "spatial", "logits"
+
+    @staticmethod
+    def get_default_feature_layer_for_metric(metric):
+        return {"isc": "logits"}.get(metric, "pooled")
+
+    @staticmethod
+    def can_be_compiled():
+        return False
 
 
 @pytest.fixture
@@ -48,23 +74,12 @@ def reference(extractor, sides):
     return reference_of(extractor.extract(open_images(sides[1])), "test", "0" * 16)
 
 
-def test_every_metric_matches_torch_fidelity_from_images_on(
-    sides, features, reference, fashion_weights
-):
-    register_extractors()
-    options = {
-        "input1": Tensors(sides[0]),
-        "input2": Tensors(sides[1]),
-        "feature_extractor": FASHION,
-        "feature_extractor_weights_path": str(fashion_weights),
-        "cuda": False,
-        "verbose": False,
-        "save_cpu_ram": True,
-        "samples_shuffle": False,
-        "isc_splits": 1,
-        "kid_subsets": 1,
-        "kid_subset_size": 60,
-    }
+def test_every_metric_is_that_of_torch_fidelity(sides, features, reference, fashion_weights):
+    register_feature_extractor("fashion", FashionExtractor)
+    options = {"input1": Tensors(sides[0]), "input2": Tensors(sides[1]), "save_cpu_ram": True}
+    options |= {"cuda": False, "verbose": False, "samples_shuffle": False, "isc_splits": 1}
+    options |= {"kid_subsets": 1, "kid_subset_size": 60, "feature_extractor": "fashion"}
+    options |= {"feature_extractor_weights_path": str(fashion_weights)}
     theirs = calculate_metrics(fid=True, isc=True, kid=True, prc=True, **options)
     spatial = calculate_metrics(fid=True, feature_layer_fid="spatial", **options)
     ours = score(features, reference)
@@ -96,18 +111,16 @@ def test_replicates_are_the_metrics_of_the_rest(features, reference):
     assert (scores["recall"].ci, scores["recall"].replicates) == (None, ())
 
 
-def test_no_interval_for_very_few_images(features, reference):
+def test_few_images_have_no_interval_and_one_image_no_metrics(features, reference):
     few = Features(*(part[:12] for part in features))
     assert {item.ci for item in score(few, reference).values()} == {None}
+    with pytest.raises(BenchError, match="at least 2 images, not 1"):
+        score(Features(features.pooled[:1]), reference)
 
 
 def test_metrics_whose_input_is_absent_are_missing(features, reference):
-    assert score(Features(features.pooled), reference).keys() == {
-        "fd",
-        "precision",
-        "recall",
-        "kid",
-    }
+    of_pooled = score(Features(features.pooled), reference)
+    assert of_pooled.keys() == {"fd", "precision", "recall", "kid"}
     bare = reference_of(Features(features.pooled), "bare", "0" * 16)
     assert "sfd" not in score(features, bare)
     statistics_only = type(bare)("bare", bare.digest, bare.pooled)
@@ -122,16 +135,13 @@ def test_features_that_are_not_finite_are_divergence(features, reference, part):
         score(features._replace(**{part: broken}), reference)
 
 
-def test_one_image_is_too_few(features, reference):
-    with pytest.raises(BenchError, match="at least 2 images, not 1"):
-        score(Features(features.pooled[:1]), reference)
-
-
 def test_fingerprint_sees_everything_a_value_depends_on(extractor, features, reference):
     base = metric_fingerprint(extractor, 60, reference)
     assert metric_fingerprint(extractor, 60, reference) == base
-    others = {metric_fingerprint(extractor, 61, reference)}
-    others.add(metric_fingerprint(extractor, 60, reference_of(features, "test", "1" * 16)))
+    others = {
+        metric_fingerprint(extractor, 61, reference),
+        metric_fingerprint(extractor, 60, reference_of(features, "test", "1" * 16)),
+    }
     for attribute in ("name", "digest"):
         held = getattr(extractor, attribute)
         setattr(extractor, attribute, "else")
@@ -139,3 +149,55 @@ def test_fingerprint_sees_everything_a_value_depends_on(extractor, features, ref
         setattr(extractor, attribute, held)
     assert len(others | {base}) == 5
     assert metric_fingerprint(extractor, 60, reference_of(features, "renamed", "0" * 16)) == base
+
+
+def test_only_inception_gives_a_distance_the_name_fid():
+    names = ("inception-adm", "clean-fid", "fashion", "anything-else")
+    assert [labels(name)["fd"] for name in names] == ["FID", "FID-clean", "FD", "FD"]
+    assert [labels(name)["sfd"] for name in names] == ["sFID", "sFID-clean", "sFD", "sFD"]
+
+
+@pytest.fixture
+def run(tmp_path, make_images, fashion_weights):
+    """Runs the command on a folder of two shards against a reference of images."""
+    np.savez(tmp_path / "reference.npz", make_images(50, seed=1))
+    samples = tmp_path / "samples"
+    samples.mkdir()
+    for index, part in enumerate(np.split(make_images(40, seed=2, brightness=100), 2)):
+        np.savez(samples / f"shard-{index}.npz", arr_0=part, classes=np.arange(20) % 10)
+
+    def invoke(*options, reference="reference.npz"):
+        arguments = [str(samples), "--reference", str(tmp_path / reference)]
+        arguments += ["--feature-weights", str(fashion_weights), *options]
+        return CliRunner().invoke(command, arguments, env={"COLUMNS": "100"})
+
+    return invoke
+
+
+def test_the_table_and_the_json_hold_count_reference_and_metrics(run):
+    done = run()
+    assert done.exit_code == 0, done.output
+    assert "N = 40, reference reference.npz (50 images)" in done.output
+    rows = [line.split("│")[1].strip() for line in done.output.splitlines() if "│" in line]
+    assert rows == ["FD", "sFD", "IS", "Precision", "Recall", "KID"]
+    assert "FID" not in done.output
+    result = json.loads(run("--json").output)
+    assert (result["count"], result["reference"]["count"]) == (40, 50)
+    assert result["features"]["name"] == "fashion"
+    assert len(result["fingerprint"]) == 16
+    distance = result["metrics"]["fd"]
+    assert distance["label"] == "FD"
+    assert distance["ci"] > 0
+    assert result["metrics"]["precision"]["ci"] is None
+    assert f"{distance['value']:.5g}" in done.output
+
+
+def test_mistakes_are_one_sentence(run):
+    unknown, absent = run("--features", "inception"), run(reference="nowhere")
+    for done, sentence in (
+        (unknown, "unknown feature network 'inception'"),
+        (absent, "nowhere does not exist"),
+        (run("--device", "warp"), "device 'warp'"),
+    ):
+        assert isinstance(done.exception, BenchError)
+        assert sentence in str(done.exception)

@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -13,11 +10,6 @@ from mpqbench.metrics.extractors import load_extractor
 from mpqbench.metrics.fashion_net import FashionNet
 from mpqbench.metrics.features import weights_digest
 from mpqbench.metrics.images import open_images
-
-
-@pytest.fixture
-def extractor(fashion_weights):
-    return load_extractor("fashion", fashion_weights)
 
 
 def test_features_are_those_of_the_network(extractor, fashion_weights, make_images):
@@ -36,7 +28,7 @@ def test_features_are_those_of_the_network(extractor, fashion_weights, make_imag
     assert features.logits.shape == (7, 10)
 
 
-def test_features_do_not_depend_on_how_many_images_follow(extractor, make_images):
+def test_features_do_not_depend_on_how_many_images_follow(extractor, make_images, monkeypatch):
     images = make_images(9, seed=2)
     everything = extractor.extract(open_images(images), batch_size=4)
     for count in (1, 3, 4, 5):
@@ -44,35 +36,26 @@ def test_features_do_not_depend_on_how_many_images_follow(extractor, make_images
         for ours, theirs in zip(part, everything, strict=True):
             np.testing.assert_array_equal(ours, theirs[:count])
 
-
-def test_every_batch_has_the_full_size(extractor, make_images, monkeypatch):
-    sizes, forward = [], extractor.forward
-    monkeypatch.setattr(extractor, "forward", lambda x: sizes.append(len(x)) or forward(x))
-    told = []
-    extractor.extract(open_images(make_images(9, seed=2)), batch_size=4, advance=told.append)
-    assert sizes == [4, 4, 4]
-    assert told == [4, 4, 1]
-
-
-def test_float32_is_exact_during_extraction_only(extractor, make_images, monkeypatch):
-    seen, forward = [], extractor.forward
+    seen, forward, told = [], extractor.forward, []
 
     def watched(inputs):
-        seen.append((torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32))
+        precision = torch.get_float32_matmul_precision()
+        seen.append((len(inputs), precision, torch.backends.cudnn.allow_tf32))
         return forward(inputs)
 
     monkeypatch.setattr(extractor, "forward", watched)
     held = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium")
     try:
-        extractor.extract(open_images(make_images(2, seed=2)))
+        extractor.extract(open_images(images), batch_size=4, advance=told.append)
         assert torch.get_float32_matmul_precision() == "medium"
     finally:
         torch.set_float32_matmul_precision(held)
-    assert seen == [("highest", False)]
+    assert seen == [(4, "highest", False)] * 3
+    assert told == [4, 4, 1]
 
 
-def test_grey_in_three_channels_equals_grey(extractor, make_images):
+def test_images_are_grey_and_of_one_size(extractor, make_images):
     images = make_images(3, seed=3)
     colour = np.repeat(images, 3, axis=3)
     np.testing.assert_array_equal(
@@ -82,23 +65,17 @@ def test_grey_in_three_channels_equals_grey(extractor, make_images):
     colour[2, 5, 5, 1] ^= 1
     with pytest.raises(BenchError, match="these have colour"):
         extractor.extract(open_images(colour))
-
-
-def test_other_sizes_are_refused(extractor):
     with pytest.raises(BenchError, match="need 32x32 images; array: 28x28"):
         extractor.extract(open_images(np.zeros((2, 28, 28, 1), np.uint8)))
 
 
-def test_digest_is_of_the_values_and_not_of_the_file(extractor, fashion_weights, tmp_path):
+def test_the_digest_is_of_values_and_shapes_not_of_the_file(extractor, fashion_weights, tmp_path):
     state = load_file(fashion_weights)
     save_file(dict(reversed(state.items())), tmp_path / "same.safetensors", {"note": "other"})
     assert load_extractor("fashion", tmp_path / "same.safetensors").digest == extractor.digest
     state["head.bias"][0] += 1e-3
     save_file(state, tmp_path / "other.safetensors")
     assert load_extractor("fashion", tmp_path / "other.safetensors").digest != extractor.digest
-
-
-def test_digest_sees_shapes():
     flat, square = torch.nn.Linear(4, 1, bias=False), torch.nn.Linear(2, 2, bias=False)
     with torch.no_grad():
         flat.weight.fill_(1)
@@ -106,31 +83,22 @@ def test_digest_sees_shapes():
     assert weights_digest(flat) != weights_digest(square)
 
 
-def test_unknown_name_and_missing_file(tmp_path):
-    with pytest.raises(BenchError, match="unknown feature network 'fashon'; did you mean"):
-        load_extractor("fashon")
-    with pytest.raises(BenchError, match="does not exist: --feature-weights"):
-        load_extractor("fashion", tmp_path / "none.safetensors")
-
-
 def test_weights_of_something_else(tmp_path):
-    text, other = tmp_path / "text", tmp_path / "other"
-    text.write_text("no weights")
-    save_file({"a": torch.zeros(2)}, other)
-    for path in (text, other):
+    (tmp_path / "text").write_text("no weights")
+    save_file({"a": torch.zeros(2)}, tmp_path / "other")
+    for path in tmp_path.iterdir():
         with pytest.raises(BenchError, match=f"{path.name} does not hold FashionNet weights"):
             load_extractor("fashion", path)
 
 
-def test_device_that_is_not_there(fashion_weights):
-    with pytest.raises(BenchError, match="device 'warp' cannot be used here"):
-        load_extractor("fashion", fashion_weights, device="warp")
-
-
-def test_importing_the_package_loads_nothing_heavy():
-    program = (
-        "import sys, mpqbench.metrics, mpqbench.cli.score; "
-        "print([m for m in ('torch', 'scipy', 'torch_fidelity', 'PIL') if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.stdout.strip() == "[]", done.stderr
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("fashon",), "unknown feature network 'fashon'; did you mean"),
+        (("fashion", "none.safetensors"), "does not exist: --feature-weights"),
+        (("fashion", None, "warp"), "device 'warp' cannot be used here"),
+    ],
+)
+def test_mistakes_are_named(arguments, sentence):
+    with pytest.raises(BenchError, match=sentence):
+        load_extractor(*arguments)

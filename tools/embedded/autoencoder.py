@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
@@ -11,7 +9,7 @@ from diffusers import AutoencoderKL
 from mpqbench.metrics.fashion_net import FashionNet
 
 from .data import to_unit
-from .loop import Stage
+from .loop import Stage, TrainingRun
 
 BATCH = 32
 KL_WEIGHT = 1e-6
@@ -19,7 +17,7 @@ PERCEPTUAL_WEIGHT = 0.5
 
 
 def build_autoencoder(channels: tuple[int, ...] = (16, 32, 64)) -> AutoencoderKL:
-    """An ``AutoencoderKL`` in small: two halvings, one layer per block, no attention."""
+    """Build a small ``AutoencoderKL``: two halvings, one layer per block, no attention."""
     depth = len(channels)
     return AutoencoderKL(
         in_channels=1,
@@ -35,15 +33,13 @@ def build_autoencoder(channels: tuple[int, ...] = (16, 32, 64)) -> AutoencoderKL
     )
 
 
-def train_autoencoder(
-    images: torch.Tensor, critic: FashionNet, *, steps: int, seed: int, folder: Path
-) -> AutoencoderKL:
-    """L1 + perceptual distance + a trace of KL.
+def train_autoencoder(run: TrainingRun, images: torch.Tensor, critic: FashionNet) -> AutoencoderKL:
+    """Train with L1, a perceptual distance and a little KL divergence.
 
-    A squared error blurs, and blur dominated the Frechet distance of a first attempt; L1 and the
-    feature maps of ``critic`` (which never judges) keep seams and prints.
+    A squared error blurs images, and blur dominated the Frechet distance of a first attempt; L1 and
+    the feature maps of ``critic``, which computes no metric, preserve seams and prints.
     """
-    torch.manual_seed(seed)
+    torch.manual_seed(run.seed)
     vae = build_autoencoder().to(memory_format=torch.channels_last)
     critic.requires_grad_(False)
 
@@ -59,14 +55,14 @@ def train_autoencoder(
         total = pixel + PERCEPTUAL_WEIGHT * perceptual + KL_WEIGHT * divergence
         return {"total": total, "l1": pixel, "perceptual": perceptual, "kl": divergence}
 
-    stage = Stage("autoencoder", steps, 1e-3, vae, losses, seed=seed, ema_decay=0.998)
-    stage.run(folder)
+    stage = Stage(run, vae, losses, ema_decay=0.998)
+    stage.run()
     stage.use_ema()
     return vae.eval()
 
 
 def _perceptual(critic: FashionNet, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Mean squared distance of channel-normalised feature maps (the shape of LPIPS, unlearned)."""
+    """Mean squared distance of channel-normalised feature maps: LPIPS without learned weights."""
     with torch.no_grad():
         wanted = [F.normalize(maps, dim=1) for maps in critic.maps(target)]
     given = [F.normalize(maps, dim=1) for maps in critic.maps(output)]
@@ -76,7 +72,7 @@ def _perceptual(critic: FashionNet, output: torch.Tensor, target: torch.Tensor) 
 
 @torch.inference_mode()
 def encode_all(vae: AutoencoderKL, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Posterior mean and standard deviation, each (N, 4, 8, 8), of uint8 images."""
+    """Return posterior mean and standard deviation, each (N, 4, 8, 8), of uint8 images."""
     means, deviations = [], []
     for start in range(0, len(images), 500):
         posterior = vae.encode(to_unit(images[start : start + 500])).latent_dist

@@ -1,8 +1,6 @@
-"""The feature network (the judge) and its narrower sibling (the autoencoder's perceptual loss)."""
+"""The feature network, and the narrower network of the autoencoder's perceptual loss."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -10,17 +8,19 @@ import torch.nn.functional as F
 from mpqbench.metrics.fashion_net import FashionNet
 
 from .data import to_unit
-from .loop import Stage
+from .loop import Stage, TrainingRun
 
 BATCH = 128
 
 
 def train_classifier(
-    name: str, images: torch.Tensor, labels: torch.Tensor, *, width: int, steps: int, seed: int,
-    folder: Path,
-) -> FashionNet:  # fmt: skip
-    """Cross-entropy on images shifted by up to two pixels; no flips, since shoes point one way."""
-    torch.manual_seed(seed)
+    run: TrainingRun, images: torch.Tensor, labels: torch.Tensor, *, width: int
+) -> FashionNet:
+    """Train with cross-entropy on images shifted by up to two pixels.
+
+    Images are not flipped, as all shoes point the same way.
+    """
+    torch.manual_seed(run.seed)
     network = FashionNet(width).to(memory_format=torch.channels_last)
 
     def losses(generator: torch.Generator) -> dict[str, torch.Tensor]:
@@ -29,7 +29,7 @@ def train_classifier(
         logits = network(to_unit(batch).to(memory_format=torch.channels_last)).logits
         return {"total": F.cross_entropy(logits, labels[chosen])}
 
-    Stage(name, steps, 2e-3, network, losses, seed=seed, weight_decay=0.05).run(folder)
+    Stage(run, network, losses, weight_decay=0.05).run()
     return network.eval()
 
 
@@ -40,7 +40,7 @@ def _shift(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 @torch.inference_mode()
 def accuracy(network: FashionNet, images: torch.Tensor, labels: torch.Tensor) -> float:
-    """Share of images (N, 1, 32, 32) whose largest logit is their label."""
+    """Return the share of images (N, 1, 32, 32) whose largest logit is their label."""
     network.eval()
     right = 0
     for start in range(0, len(images), 500):

@@ -9,22 +9,14 @@ import numpy as np
 import torch
 
 CLASSES = (
-    "t-shirt",
-    "trouser",
-    "pullover",
-    "dress",
-    "coat",
-    "sandal",
-    "shirt",
-    "sneaker",
-    "bag",
+    "t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag",
     "ankle boot",
-)
+)  # fmt: skip
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")  # package dataset-fashion-mnist
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """An unsigned-byte IDX file, gzipped or not, as an array.
+    """Read an IDX file of unsigned bytes, gzipped or not, as an array.
 
     Raises ValueError where the header is not that of unsigned bytes or the length is wrong.
     """
@@ -42,7 +34,7 @@ def read_idx(path: Path) -> np.ndarray:
 
 
 def load_split(folder: Path, split: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """Images uint8 (N, 1, 32, 32) and labels int64 (N,) of split ``train`` or ``t10k``."""
+    """Load images uint8 (N, 1, 32, 32) and labels int64 (N,) of split ``train`` or ``t10k``."""
     images = read_idx(_find(folder, f"{split}-images-idx3-ubyte"))
     labels = read_idx(_find(folder, f"{split}-labels-idx1-ubyte"))
     padded = np.pad(images, ((0, 0), (2, 2), (2, 2)))
@@ -60,5 +52,5 @@ def _find(folder: Path, stem: str) -> Path:
 
 
 def to_unit(images: torch.Tensor) -> torch.Tensor:
-    """uint8 images to float32 in [-1, 1]."""
+    """Convert uint8 images to float32 in [-1, 1]."""
     return images.float() / 127.5 - 1.0

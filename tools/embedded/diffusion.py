@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
+from dataclasses import dataclass
 
 import torch
 from diffusers import DiTTransformer2DModel
 from torch import nn
 
-from .loop import Stage
+from .loop import Stage, TrainingRun
 
 BATCH = 128
 STEPS = 1000
@@ -19,10 +19,10 @@ VARIANCE_WEIGHT = 1e-3
 
 
 def build_transformer() -> DiTTransformer2DModel:
-    """Blocks, heads and embeddings as ``DiTTransformer2DModel``, weights as the DiT paper starts.
+    """Build the transformer with the DiT paper's initial weights.
 
-    diffusers leaves the initialisation to the conversion of trained weights, so adaLN-zero is
-    set here: modulation and output layers start at zero (arXiv 2212.09748, section 3.2).
+    diffusers expects converted weights and initializes none, so adaLN-zero is set here: modulation
+    and output layers start at zero (arXiv 2212.09748, section 3.2).
     """
     model = DiTTransformer2DModel(
         num_attention_heads=4,
@@ -61,10 +61,10 @@ def build_transformer() -> DiTTransformer2DModel:
 
 
 def _follow_original(model: DiTTransformer2DModel) -> None:
-    """The original DiT's time frequencies and norm epsilon, which diffusers' class differs from.
+    """Set the original DiT's time frequencies and norm epsilon instead of diffusers' own.
 
-    The published DiT-XL/2 weights were trained so; training ours the same way makes one protocol
-    switch right for both.
+    The published DiT-XL/2 weights were trained with them; ours are too, so that one setting of the
+    protocol is right for both.
     """
     for block in model.transformer_blocks:
         block.norm1.emb.time_proj.downscale_freq_shift = 0
@@ -73,7 +73,7 @@ def _follow_original(model: DiTTransformer2DModel) -> None:
 
 
 class _Once(nn.Module):
-    """One embedder for all blocks, evaluated once per forward: the copies would be equal."""
+    """One embedder for all blocks, evaluated once per forward, as all copies would be equal."""
 
     def __init__(self, embedder: nn.Module) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ class _Once(nn.Module):
 
 
 class Denoiser(nn.Module):
-    """The transformer with its conditioning computed once; ``untie`` gives the plain model back."""
+    """The transformer with its conditioning computed once; ``untie`` makes a plain model."""
 
     def __init__(self, transformer: DiTTransformer2DModel) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ class Denoiser(nn.Module):
         return self.transformer(latents, timesteps, labels).sample
 
     def untie(self) -> DiTTransformer2DModel:
-        """A new transformer with one copy of the embedder in every block."""
+        """Return a new transformer with one copy of the embedder in every block."""
         plain = build_transformer()
         state = {}
         for name, value in self.transformer.state_dict().items():
@@ -126,7 +126,7 @@ class Diffusion:
         self.from_start = (betas * before.sqrt() / (1 - alphas)).float()
 
     def losses(self, model, clean, steps, labels, noise) -> dict[str, torch.Tensor]:
-        """Squared error of epsilon, and the variance's bound with the mean held fixed."""
+        """Return the squared error of epsilon and the bound on the variance for a fixed mean."""
         at = lambda table: table[steps].view(-1, 1, 1, 1)  # noqa: E731
         noisy = at(self.signal) * clean + at(self.noise) * noise
         epsilon, range_ = model(noisy, steps, labels).chunk(2, dim=1)
@@ -145,27 +145,35 @@ class Diffusion:
         return {"total": total, "mse": error, "bound": bound}
 
 
-def train_transformer(
-    means: torch.Tensor, deviations: torch.Tensor, labels: torch.Tensor, scaling: float, *,
-    steps: int, rate: float, seed: int, folder: Path, compiled: bool,
-) -> DiTTransformer2DModel:  # fmt: skip
-    """Train on cached latents (N, 4, 8, 8) and keep the averaged weights."""
-    torch.manual_seed(seed)
+@dataclass(frozen=True)
+class Latents:
+    """Posterior means and deviations (N, 4, 8, 8), labels (N,), and the scale to unit variance."""
+
+    means: torch.Tensor
+    deviations: torch.Tensor
+    labels: torch.Tensor
+    scaling: float
+
+
+def train_transformer(run: TrainingRun, data: Latents, compiled: bool) -> DiTTransformer2DModel:
+    """Train on cached latents and return a transformer with the averaged weights."""
+    torch.manual_seed(run.seed)
     denoiser = Denoiser(build_transformer())
     diffusion = Diffusion()
     forward = torch.compile(denoiser) if compiled else denoiser
 
     def losses(generator: torch.Generator) -> dict[str, torch.Tensor]:
-        chosen = torch.randint(len(means), (BATCH,), generator=generator)
-        shape = means[chosen].shape
-        clean = means[chosen] + deviations[chosen] * torch.randn(shape, generator=generator)
+        chosen = torch.randint(len(data.means), (BATCH,), generator=generator)
+        mean, deviation = data.means[chosen], data.deviations[chosen]
+        shape = mean.shape
+        clean = mean + deviation * torch.randn(shape, generator=generator)
         noise = torch.randn(shape, generator=generator)
         times = torch.randint(STEPS, (BATCH,), generator=generator)
         dropped = torch.rand(BATCH, generator=generator) < LABEL_DROPOUT
-        classes = torch.where(dropped, CLASSES, labels[chosen])
-        return diffusion.losses(forward, clean * scaling, times, classes, noise)
+        classes = torch.where(dropped, CLASSES, data.labels[chosen])
+        return diffusion.losses(forward, clean * data.scaling, times, classes, noise)
 
-    stage = Stage("transformer", steps, rate, denoiser, losses, seed=seed, ema_decay=0.9995)
-    stage.run(folder)
+    stage = Stage(run, denoiser, losses, ema_decay=0.9995)
+    stage.run()
     stage.use_ema()
     return denoiser.untie()

@@ -1,4 +1,4 @@
-"""Writes the trained networks and their reference statistics as the package's assets."""
+"""Write the trained networks and their reference statistics as the package's assets."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WEIGHTS = "fashion-net.safetensors"
 def save_pipeline(
     transformer: DiTTransformer2DModel, vae: AutoencoderKL, scaling: float, folder: Path
 ) -> None:
-    """A normal ``DiTPipeline`` folder with float16 weights."""
+    """Write a ``DiTPipeline`` folder with float16 weights."""
     vae.register_to_config(scaling_factor=scaling)
     scheduler = DDIMScheduler(
         num_train_timesteps=1000,
@@ -41,7 +41,7 @@ def save_pipeline(
 
 
 def save_network(network: FashionNet, folder: Path) -> None:
-    """The judge's weights, float32."""
+    """Write the weights of the feature network, float32."""
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: value.contiguous() for name, value in network.state_dict().items()}
     save_file(state, folder / WEIGHTS)
@@ -49,18 +49,18 @@ def save_network(network: FashionNet, folder: Path) -> None:
 
 
 def make_reference(images: torch.Tensor, folder: Path, seed: int) -> None:
-    """Float64 mean and covariance over all images, and the features of a fixed subset."""
-    judge = load_extractor("fashion", str(folder / WEIGHTS))
+    """Write float64 mean and covariance of all images, and the features of a fixed subset."""
+    network = load_extractor("fashion", str(folder / WEIGHTS))
     source = open_images(images.permute(0, 2, 3, 1).contiguous().numpy())
-    everything = reference_of(judge.extract(source), "embedded", source.digest())
+    everything = reference_of(network.extract(source), "embedded", source.digest())
     order = np.random.default_rng(seed).permutation(source.count)[:SUBSET]
     assert everything.features is not None
     kept = everything.features[np.sort(order)]
-    save_reference(replace(everything, features=kept), folder / "reference.npz", judge)
+    save_reference(replace(everything, features=kept), folder / "reference.npz", network)
 
 
 def save_manifest(folder: Path, facts: dict) -> None:
-    """Digest of every asset and the facts of its training."""
+    """Write the digest of every asset and the facts of its training."""
     digests = {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))

@@ -1,4 +1,4 @@
-"""A training loop that can be stopped anywhere and resumed to the same result."""
+"""A training loop that resumes to the same result wherever it was stopped."""
 
 from __future__ import annotations
 
@@ -18,47 +18,56 @@ LOG_EVERY_STEPS = 50
 
 
 def step_generator(seed: int, stage: str, step: int) -> torch.Generator:
-    """The random numbers of one step depend on nothing but (seed, stage, step)."""
+    """Return the generator of one step, which depends only on (seed, stage, step)."""
     digest = hashlib.sha256(f"{seed}/{stage}/{step}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
 
 
 def warm_then_decay(step: int, steps: int, warmup: int = 200, decay: float = 0.25) -> float:
-    """Factor on the learning rate: linear warm-up, constant, linear decay over the last part."""
+    """Return the learning rate's factor: linear warm-up, constant, linear decay at the end."""
     tail = max(1, int(decay * steps))
     return min(1.0, (step + 1) / warmup, max(0.0, (steps - step) / tail))
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """What a stage is called, how long and from which seed it trains, where checkpoints go."""
+
+    name: str
+    folder: Path
+    steps: int
+    rate: float
+    seed: int = 0
 
 
 @dataclass
 class Stage:
     """One network to train: ``losses(generator)`` gives named losses, ``total`` among them."""
 
-    name: str
-    steps: int
-    rate: float
+    training: TrainingRun
     trained: nn.Module
     losses: Callable[[torch.Generator], dict[str, torch.Tensor]]
-    seed: int = 0
     ema_decay: float = 0.0
     weight_decay: float = 0.0
     betas: tuple[float, float] = (0.9, 0.99)
     ema: dict[str, torch.Tensor] = field(default_factory=dict)
 
-    def run(self, folder: Path) -> None:
-        """Train to the end, from the checkpoint in ``folder`` where there is one."""
+    def run(self) -> None:
+        """Train to the end, from the checkpoint in the folder where there is one."""
+        name, folder, rate = self.training.name, self.training.folder, self.training.rate
         parameters = [p for p in self.trained.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(
-            parameters, self.rate, self.betas, weight_decay=self.weight_decay, fused=True
+            parameters, rate, self.betas, weight_decay=self.weight_decay, fused=True
         )
-        checkpoint, log = folder / f"{self.name}.pt", folder / f"{self.name}.csv"
+        checkpoint, log = folder / f"{name}.pt", folder / f"{name}.csv"
         start, spent = self._resume(checkpoint, optimizer)
         saved = began = time.monotonic()
         self.trained.train()
         try:
-            for step in range(start, self.steps):
+            for step in range(start, self.training.steps):
                 for group in optimizer.param_groups:
-                    group["lr"] = self.rate * warm_then_decay(step, self.steps)
-                losses = self.losses(step_generator(self.seed, self.name, step))
+                    group["lr"] = rate * warm_then_decay(step, self.training.steps)
+                losses = self.losses(step_generator(self.training.seed, name, step))
                 optimizer.zero_grad(set_to_none=True)
                 losses["total"].backward()
                 nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -76,11 +85,11 @@ class Stage:
         self.trained.eval()
 
     def use_ema(self) -> None:
-        """Put the averaged weights into the trained module."""
+        """Load the averaged weights into the trained module."""
         self.trained.load_state_dict(self.ema)
 
     def _update_ema(self, step: int) -> None:
-        """Average with a decay that grows to ``ema_decay``: the first weights must be forgotten."""
+        """Average with a decay that grows to ``ema_decay``, so that the first weights fade."""
         if not self.ema_decay:
             return
         decay = min(self.ema_decay, (1 + step) / (10 + step))
@@ -101,7 +110,7 @@ class Stage:
         self.trained.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         self.ema = state["ema"]
-        print(f"{self.name}: resumed at step {state['step']}", flush=True)
+        print(f"{self.training.name}: resumed at step {state['step']}", flush=True)
         return state["step"], state["seconds"]
 
     def _save(self, path: Path, optimizer: torch.optim.Optimizer, step: int, secs: float) -> None:
@@ -127,4 +136,6 @@ class Stage:
                 writer.writerow(["step", "seconds", *values])
             writer.writerow([step, round(seconds, 1), *values.values()])
         shown = " ".join(f"{name} {value}" for name, value in values.items())
-        print(f"{self.name} {step}/{self.steps} {seconds:.0f}s {shown}", flush=True)
+        print(
+            f"{self.training.name} {step}/{self.training.steps} {seconds:.0f}s {shown}", flush=True
+        )

@@ -1,0 +1,126 @@
+"""``mpqbench list`` and ``mpqbench info``: what there is to choose from. Neither imports torch."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .options import plugins_option
+
+if TYPE_CHECKING:
+    from ..core.registry import Entry
+
+EXTRA_KINDS = ("suite", "protocol", "model")
+
+
+@click.command("list")
+@click.argument("kind", required=False, metavar="[KIND]")
+@plugins_option
+def list_plugins(kind: str | None, plugins: tuple[Path, ...]) -> None:
+    """List everything there is to choose from, or what there is of KIND.
+
+    KIND is transform, rounding, branch, searcher, objective, environment, tuner, correction or
+    method, to all of which plugins may add, or suite, protocol or model. A broken third-party
+    package is named with the reason; the others are listed all the same.
+    """
+    from ..core.errors import unknown
+    from ..core.registry import KINDS, discover
+
+    registry = discover(plugins)
+    known = (*KINDS, *EXTRA_KINDS)
+    for wanted in [kind] if kind else known:
+        if wanted not in known:
+            raise unknown("plugin kind", wanted, known)
+        click.echo(f"{wanted}:")
+        rows = _extra(wanted) if wanted in EXTRA_KINDS else map(_row, registry.entries(wanted))
+        for name, line in rows:
+            click.echo(f"  {name:18s} {line}")
+    for origin, reason in registry.broken.items():
+        click.echo(f"broken: {origin}: {reason}", err=True)
+
+
+@click.command("info")
+@click.argument("name")
+@plugins_option
+def info(name: str, plugins: tuple[Path, ...]) -> None:
+    """Show the plugin or method NAME: what it does, its parameters and its file.
+
+    NAME may be of any kind that 'mpqbench list' shows: a transform, rounding, branch, searcher,
+    objective, environment, tuner, correction or method. A name of several kinds shows all of them.
+    """
+    from ..core.registry import discover
+
+    for entry in discover(plugins).find(name):
+        click.echo(f"{entry.kind} '{entry.name}' of {entry.origin}")
+        for line in _description(entry):
+            click.echo(f"  {line}")
+
+
+def _row(entry: Entry) -> tuple[str, str]:
+    """Name and one line; the origin is said only of plugins that are not built in."""
+    from ..core.errors import BenchError
+
+    origin = "" if entry.origin.startswith("package mpqbench (") else f" [{entry.origin}]"
+    try:
+        return entry.name, f"{_summary(entry)}{origin}"
+    except BenchError as error:
+        return entry.name, f"broken: {error}"
+
+
+def _summary(entry: Entry) -> str:
+    from ..core.recipe import Recipe
+    from ..core.source import read_source
+
+    source = read_source(entry.target) if isinstance(entry.target, str) else None
+    if source is not None:
+        doc = source.docstring
+    else:
+        plugin = entry.load()
+        doc = plugin.summary if isinstance(plugin, Recipe) else inspect.getdoc(plugin) or ""
+    return doc.partition("\n")[0]
+
+
+def _description(entry: Entry) -> list[str]:
+    from ..core.recipe import Recipe
+    from ..core.registry import parameters
+    from ..core.source import read_source
+
+    source = read_source(entry.target) if isinstance(entry.target, str) else None
+    if source is not None:
+        return _lines(source.docstring, source.parameters, source.file)
+    plugin = entry.load()
+    if isinstance(plugin, Recipe):
+        fields = plugin.model_dump(mode="json")
+        return [f"{key}: {value}" for key, value in fields.items() if value not in ("", [], None)]
+    defaults = {k: None if v is ... else repr(v) for k, v in parameters(plugin).items()}
+    return _lines(inspect.getdoc(plugin) or "", defaults, inspect.getsourcefile(plugin))
+
+
+def _lines(doc: str, defaults: dict[str, str | None], file: object) -> list[str]:
+    shown = [f"  {key} = {value or '(required)'}" for key, value in defaults.items()]
+    heading = "parameters:" if defaults else "no parameters"
+    return [*doc.splitlines(), heading, *shown, f"file: {file}"]
+
+
+def _extra(kind: str) -> Iterable[tuple[str, str]]:
+    from ..core.recipe import PROTOCOLS
+    from ..dit.zoo import CONFIGURATIONS, EMBEDDED, HUB_NAMES, RANDOM_PREFIX
+    from ..lab.suites import built_in_suites
+
+    if kind == "suite":
+        for name, path in built_in_suites().items():
+            line = path.read_text().partition("\n")[0]
+            yield name, line.removeprefix("# ") if line.startswith("#") else ""
+    elif kind == "protocol":
+        for p in PROTOCOLS.values():
+            sampling = f"{p.sampler} {p.steps}, guidance {p.guidance}, {p.features}"
+            yield p.name, f"{p.images} images, {sampling}"
+    else:
+        yield EMBEDDED, "embedded: 12 blocks of width 128, trained on Fashion-MNIST"
+        yield from ((name, f"from the hub: {hub}") for name, hub in HUB_NAMES.items())
+        yield from ((RANDOM_PREFIX + x, "random weights, for speed tests") for x in CONFIGURATIONS)
+        yield "PATH", "any saved DiTPipeline folder, or a hub id OWNER/NAME"

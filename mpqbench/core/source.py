@@ -1,0 +1,130 @@
+"""What a plugin's source says, read without importing the plugin: listing must not load torch."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import inspect
+import sys
+from dataclasses import dataclass
+from functools import cache
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+
+
+class Unreadable(Exception):
+    """The source does not define the plugin in a form that can be read: the plugin is imported."""
+
+
+_WITHOUT_FIELDS = ("ABC", "Generic", "Protocol", "object")
+_DATACLASS = ("dataclass", "plugin")  # decorators that make fields parameters
+
+
+@dataclass(frozen=True)
+class PluginSource:
+    """A plugin class as its file defines it: docstring, parameters with defaults, file.
+
+    A default is the text of its expression; a parameter without a default has None.
+    """
+
+    docstring: str
+    parameters: dict[str, str | None]
+    file: Path
+
+
+def read_source(target: str) -> PluginSource | None:
+    """Read the class of ``target``, a ``module:attribute`` string, from its module's source.
+
+    Returns None where only an import can tell: the attribute is no class (a recipe), its module or
+    a base class has no source, or nothing of that name is found.
+    """
+    module, _, attribute = target.partition(":")
+    try:
+        home, node = _definition(module, attribute)
+        if not isinstance(node, ast.ClassDef):
+            return None
+        doc = inspect.cleandoc(ast.get_docstring(node) or "")
+        return PluginSource(doc, _parameters(home, node), _module(home)[0])
+    except Unreadable:
+        return None
+
+
+@cache
+def _spec(name: str) -> ModuleSpec:
+    """Find a module as an import would, without importing its parent packages."""
+    parent = name.rpartition(".")[0]
+    folders = _spec(parent).submodule_search_locations if parent else None
+    if not parent or folders is not None:
+        for finder in sys.meta_path:
+            spec = finder.find_spec(name, folders)
+            if spec is not None:
+                return spec
+    raise Unreadable(name)
+
+
+@cache
+def _module(name: str) -> tuple[Path, dict[str, ast.AST]]:
+    """Return the file of a module, and the classes, imports and values of its top-level names."""
+    spec = _spec(name)
+    if spec.origin is None or not spec.origin.endswith(".py"):
+        raise Unreadable(name)
+    names: dict[str, ast.AST] = {}
+    for node in ast.parse(Path(spec.origin).read_text()).body:
+        if isinstance(node, ast.ClassDef):
+            names[node.name] = node
+        elif isinstance(node, ast.ImportFrom):
+            names |= {alias.asname or alias.name: node for alias in node.names}
+        elif isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+            pairs = [(target, node.value)]
+            if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
+                pairs = list(zip(target.elts, node.value.elts, strict=False))
+            names |= {each.id: value for each, value in pairs if isinstance(each, ast.Name)}
+    return Path(spec.origin), names
+
+
+def _definition(module: str, name: str) -> tuple[str, ast.AST]:
+    """Return the module and the node that define ``name``, followed through imports."""
+    file, names = _module(module)
+    if name not in names:
+        raise Unreadable(f"{module}:{name}")
+    node = names[name]
+    if not isinstance(node, ast.ImportFrom):
+        return module, node
+    package = module if file.name == "__init__.py" else module.rpartition(".")[0]
+    origin = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+    alias = next(each for each in node.names if (each.asname or each.name) == name)
+    return _definition(origin, alias.name)
+
+
+def _parameters(module: str, node: ast.ClassDef) -> dict[str, str | None]:
+    """Return the fields of a dataclass that its constructor takes, those of its bases first."""
+    found: dict[str, str | None] = {}
+    for base in reversed(node.bases):
+        if ast.unparse(base).partition("[")[0] in _WITHOUT_FIELDS:
+            continue
+        home, origin = _definition(module, ast.unparse(base))
+        if not isinstance(origin, ast.ClassDef):
+            raise Unreadable(ast.unparse(base))
+        found |= _parameters(home, origin)
+    decorators = {ast.unparse(each).partition("(")[0] for each in node.decorator_list}
+    if not any(each.endswith(_DATACLASS) for each in decorators):
+        return found
+    for field in node.body:
+        if not isinstance(field, ast.AnnAssign) or not isinstance(field.target, ast.Name):
+            continue
+        if "ClassVar" not in ast.unparse(field.annotation):
+            found[field.target.id] = _default(module, field.value)
+    return found
+
+
+def _default(module: str, value: ast.AST | None) -> str | None:
+    """Return the text of a default; the name of a constant is replaced with the constant."""
+    if isinstance(value, ast.Name):
+        return _default(*_definition(module, value.id))
+    if isinstance(value, ast.Call) and ast.unparse(value.func).endswith(("field", "Field")):
+        options = {each.arg: each.value for each in value.keywords}
+        if "init" in options or "default_factory" in options:
+            raise Unreadable(ast.unparse(value))
+        return _default(module, value.args[0] if value.args else options.get("default"))
+    return None if value is None or ast.unparse(value) == "..." else ast.unparse(value)

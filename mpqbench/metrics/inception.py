@@ -1,0 +1,74 @@
+"""Inception as the ADM evaluator uses it, through torch-fidelity's port of the network."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch_fidelity import FeatureExtractorInceptionV3
+
+from ..core.errors import BenchError
+from .features import SPATIAL_CHANNELS, FeatureNetwork, Outputs
+
+
+class InceptionNetwork(FeatureNetwork):
+    """The Inception of 2015-12-05 with TensorFlow 1's resize; grey images fill three channels.
+
+    Features are those of the ADM evaluator. pooled: ``pool_3``, 2048. spatial: the first 7 channels
+    of ``mixed_6/conv`` in NHWC order, 2023; torch-fidelity calls that layer the 1x1 branch of
+    ``Mixed_6d``, taken after its ReLU. logits: 1008 classes, without bias.
+    """
+
+    name = "inception-adm"
+    dimension = 2048
+    spatial_dimension = SPATIAL_CHANNELS * 17 * 17
+
+    def __init__(self, weights: Path | None = None, device: str = "cpu") -> None:
+        module = load_inception(weights)
+        module.Mixed_6d.branch1x1.register_forward_hook(self._keep_branch)
+        super().__init__(module, device)
+
+    def prepare(self, images: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(images).permute(0, 3, 1, 2).expand(-1, 3, -1, -1)
+
+    def forward(self, inputs: torch.Tensor) -> Outputs:
+        pooled, logits = self.module(inputs)
+        spatial = self._branch[:, :SPATIAL_CHANNELS].permute(0, 2, 3, 1).flatten(1)
+        del self._branch
+        return Outputs(pooled, spatial, logits)
+
+    def _keep_branch(self, _module: torch.nn.Module, _inputs: Any, output: torch.Tensor) -> None:
+        self._branch = output
+
+
+def load_inception(weights: Path | None = None) -> FeatureExtractorInceptionV3:
+    """Load torch-fidelity's Inception; without ``weights``, from its cache or by download.
+
+    Raises BenchError where the download fails or the file holds other weights.
+    """
+    options = {}
+    if weights is not None:
+        _refuse_code(weights)
+        options["feature_extractor_weights_path"] = str(weights)
+    try:
+        return FeatureExtractorInceptionV3("inception", ["2048", "logits_unbiased"], **options)
+    except (OSError, RuntimeError, AttributeError, TypeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        if weights is not None:
+            raise BenchError(f"{weights} does not hold Inception weights: {reason}") from None
+        raise BenchError(
+            f"the Inception weights could not be downloaded ({reason}): "
+            "download them elsewhere and give the file with --feature-weights PATH"
+        ) from None
+
+
+def _refuse_code(path: Path) -> None:
+    """Raise BenchError unless the file is plain tensors: torch-fidelity would run pickled code."""
+    try:
+        torch.load(path, weights_only=True, map_location="cpu")
+    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise BenchError(f"{path} is not a file of plain PyTorch tensors: {reason}") from None
