@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from mpqbench.records.statistics import paired_difference
 from mpqbench.records.store import RecordStore
-from mpqbench.report.table import paired_difference
 
 ROOT = Path(__file__).parents[1]
 BUDGETS = (("W4A4", "W3A3"), ("W2A3", "W2A2"))

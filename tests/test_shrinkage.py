@@ -10,8 +10,8 @@ import pytest
 from scipy.fft import dctn, idctn
 
 from mpqbench.lab.suites import load_suite
+from mpqbench.records.statistics import paired_difference
 from mpqbench.records.store import RecordStore
-from mpqbench.report.table import paired_difference
 from tools.shrinkage import BANDS, band_of, gains
 
 

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 from mpqbench.lab.suites import load_suite
+from mpqbench.records.statistics import paired_difference
 from mpqbench.records.store import RecordStore
 from mpqbench.report.render import to_csv, to_markdown
-from mpqbench.report.summary import summary
-from mpqbench.report.table import paired_difference
+from mpqbench.report.table import summary
 
 ROOT = Path(__file__).parents[1]
 DEVELOPMENT = ROOT / "leaderboards/development"

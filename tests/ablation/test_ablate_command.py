@@ -17,7 +17,7 @@ FEW = ["--protocol", "smoke", "--features", "none", "--images", 4, "--calibratio
 
 @pytest.fixture
 def ablate(monkeypatch, capsys, tiny_folder, tmp_path):
-    monkeypatch.setattr("mpqbench.report.style.DPI", 60)
+    monkeypatch.setattr("mpqbench.report.drawing.DPI", 60)
 
     def call(*arguments):
         fixed = [*FEW, "--model", tiny_folder, "--budget", "W3A3", "--out", tmp_path / "out"]

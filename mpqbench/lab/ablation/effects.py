@@ -8,7 +8,6 @@ cancels. An effect is estimated from the seeds that have all of its cells; nothi
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -16,10 +15,9 @@ from typing import Literal
 import numpy as np
 
 from ...metrics.jackknife import half_width
-from ...report.search.seeds import spread
+from ...records.statistics import FEWEST_SEEDS, mean_half_width, spread
 
 Kind = Literal["main", "contrast", "alone", "interaction", "joint"]
-FEWEST_SEEDS = 3  # below, an interval over seeds says nothing
 _ZERO = 1e-12
 
 
@@ -146,8 +144,7 @@ def _over_images(replicates: np.ndarray) -> float | None:
     """Half-width for the mean of rows (seeds, groups); ``None`` where some have no replicates."""
     if not np.isfinite(replicates).all():
         return None
-    halves = [half_width(row) for row in replicates]
-    return math.sqrt(sum(half**2 for half in halves if half is not None)) / len(halves)
+    return mean_half_width(half_width(row) for row in replicates)
 
 
 def _single(

@@ -11,7 +11,7 @@ import numpy as np
 from ...core.errors import BenchError
 from ...records.schema import JobRecord
 from .effects import Contrast, Effect, Response, contrasts, estimate, missing
-from .plan import Cell, Plan
+from .plan import AblationCell, FactorialPlan
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +25,7 @@ NUMBERS = (
 )  # fmt: skip
 
 
-def effects_table(plan: Plan, records: Iterable[JobRecord], scale: Scale) -> pd.DataFrame:
+def effects_table(plan: FactorialPlan, records: Iterable[JobRecord], scale: Scale) -> pd.DataFrame:
     """Every effect of every response at every budget, a row each.
 
     On the ``log`` scale ``effect``, ``low`` and ``high`` are ratios, on the ``linear`` one
@@ -48,7 +48,7 @@ def effects_table(plan: Plan, records: Iterable[JobRecord], scale: Scale) -> pd.
 
 
 def cell_means(
-    plan: Plan, records: Iterable[JobRecord], scale: Scale
+    plan: FactorialPlan, records: Iterable[JobRecord], scale: Scale
 ) -> dict[tuple[str, str], np.ndarray]:
     """By budget and response the mean of every cell (*levels), geometric on the ``log`` scale.
 
@@ -66,7 +66,7 @@ def cell_means(
 
 
 def _responses(
-    plan: Plan, records: Iterable[JobRecord], scale: Scale
+    plan: FactorialPlan, records: Iterable[JobRecord], scale: Scale
 ) -> Iterator[tuple[str, str, Runs, Response]]:
     """Budget, metric, its jobs, and what they gave on ``scale``."""
     by_budget: dict[str, dict[tuple[str, int], JobRecord]] = {}
@@ -82,7 +82,7 @@ def _responses(
                 yield budget, metric, runs, response
 
 
-def response_of(plan: Plan, runs: Runs, metric: str) -> Response | None:
+def response_of(plan: FactorialPlan, runs: Runs, metric: str) -> Response | None:
     """``metric`` of every cell and seed; ``None`` where no job has it."""
     seeds = sorted({seed for _, seed in runs})
     shape = tuple(len(factor.levels) for factor in plan.factors)
@@ -105,20 +105,20 @@ def response_of(plan: Plan, runs: Runs, metric: str) -> Response | None:
     return Response(tuple(seeds), values, replicates)
 
 
-def places_of(plan: Plan, cell: Cell) -> tuple[int, ...]:
+def places_of(plan: FactorialPlan, cell: AblationCell) -> tuple[int, ...]:
     """The level numbers of ``cell``."""
     names = plan.levels.values()
     return tuple(own.index(level) for own, level in zip(names, cell.levels, strict=True))
 
 
-def _score(runs: Runs, cell: Cell, seed: int, metric: str) -> Any:
+def _score(runs: Runs, cell: AblationCell, seed: int, metric: str) -> Any:
     record = runs.get((cell.recipe.name, seed))
     if record is None or record.status != "done":
         return None
     return {str(name): score for name, score in record.scores.items()}.get(metric)
 
 
-def _logarithms(plan: Plan, response: Response, metric: str, budget: str) -> Response:
+def _logarithms(plan: FactorialPlan, response: Response, metric: str, budget: str) -> Response:
     known = [response.values] + ([] if response.replicates is None else [response.replicates])
     for numbers in known:
         if (numbers[np.isfinite(numbers)] <= 0).any():
@@ -129,7 +129,7 @@ def _logarithms(plan: Plan, response: Response, metric: str, budget: str) -> Res
     return response.logarithms()
 
 
-def _row(plan: Plan, runs: Runs, contrast: Contrast, response: Response) -> dict[str, Any]:
+def _row(plan: FactorialPlan, runs: Runs, contrast: Contrast, response: Response) -> dict[str, Any]:
     effect = estimate(contrast, response)
     row: dict[str, Any] = {"kind": contrast.kind}
     for at, suffix in enumerate(("", "_2")):
@@ -155,7 +155,7 @@ def _numbers(effect: Effect | None) -> dict[str, Any]:
 
 
 def _reason(
-    plan: Plan, runs: Runs, contrast: Contrast, response: Response, effect: Effect | None
+    plan: FactorialPlan, runs: Runs, contrast: Contrast, response: Response, effect: Effect | None
 ) -> str:
     cells = {places_of(plan, cell): cell for cell in plan.cells}
     if effect is None:
@@ -174,12 +174,12 @@ def _first_two(names: Sequence[str]) -> str:
     return f"{', '.join(names[:2])}{more}"
 
 
-def _within_budget(runs: Runs, cell: Cell, seeds: Iterable[int]) -> bool:
+def _within_budget(runs: Runs, cell: AblationCell, seeds: Iterable[int]) -> bool:
     costs = [runs[cell.recipe.name, seed].costs for seed in seeds]
     return all(own is None or own.satisfied for own in costs)
 
 
-def _lack(runs: Runs, cell: Cell) -> str:
+def _lack(runs: Runs, cell: AblationCell) -> str:
     own = [r.status for (name, _), r in runs.items() if name == cell.recipe.name]
     states = sorted({state for state in own if state != "done"})
     return f"{cell.name} ({', '.join(states)})" if states else f"{cell.name} (no value)"
