@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from ..records.columns import frechet_names, unit_of
-from ..records.frame import CONDITION
+from ..records.frame import CONDITION, rows_of
 from ..records.schema import FULL_METHOD
 from .drawing import FULL_COLOUR, grid, look, new_figure, readable_ticks, style
 from .table import Block
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _WIDTH, _PLOT_HEIGHT = 5.5, 2.9  # inches; text width of a common paper style
+_APART = 1.3  # ratio of BitOPs or FD of two points whose labels do not overlap
 _LOG_FROM = 20.0  # ratio of largest to smallest FD from which the axis is logarithmic
-_APART = 1.15  # ratio of BitOPs below which two budgets share one label
 
 
 def points(block: Block) -> pd.DataFrame:
@@ -43,8 +43,9 @@ def points(block: Block) -> pd.DataFrame:
 def tradeoff(block: Block) -> Figure | None:
     """Draw FD against BitOPs (log axis) with error bars; full precision is a line with its band.
 
-    Budgets are written above the axes, jobs without a score below. ``None`` if no quantized job of
-    the block is done. The y axis is logarithmic if FD spans a factor of 20.
+    Budgets are written beside the points of one method, jobs without a score below the axes.
+    ``None`` if no quantized job of the block is done. The y axis is logarithmic if FD spans a
+    factor of 20.
     """
     every = points(block)
     found, full = every[every["method"] != FULL_METHOD], every[every["method"] == FULL_METHOD]
@@ -52,10 +53,9 @@ def tradeoff(block: Block) -> Figure | None:
         return None
     methods = sorted(found["method"].unique())
     missing = textwrap.wrap(_missing(block), 110)
-    handles = len(methods) * (len(methods) > 1) + len(full)
-    columns = _legend_columns([*methods, *(["full precision 0.00 ±0.00"] if len(full) else [])])
-    rows = math.ceil(handles / columns)
-    top, bottom = 0.50 + 0.19 * rows, 0.48 + 0.14 * len(missing)
+    columns = _legend_columns(methods)
+    rows = math.ceil(len(methods) / columns) if len(methods) > 1 else 0
+    top, bottom = 0.32 + 0.19 * rows, 0.48 + 0.14 * len(missing)
     height = top + _PLOT_HEIGHT + bottom
     left = 0.62 / _WIDTH
     with style():
@@ -63,13 +63,13 @@ def tradeoff(block: Block) -> Figure | None:
         axes = figure.add_axes(
             (left, bottom / height, (_WIDTH - 0.77) / _WIDTH, _PLOT_HEIGHT / height)
         )
-        _draw(axes, found, full, legend=len(methods) > 1)
+        _draw(axes, found, full)
         _scale(axes, block, every)
         figure.text(left, 1 - 0.08 / height, _title(block, methods), va="top", fontsize=9)
         if rows:
             axes.legend(
-                loc="lower left", bbox_to_anchor=(0, 1.0 + 0.2 / _PLOT_HEIGHT), ncols=columns,
-                frameon=False, borderaxespad=0.0, handlelength=2.6, columnspacing=1.2,
+                loc="lower left", bbox_to_anchor=(0, 1.0), ncols=columns,
+                frameon=False, borderaxespad=0.2, handlelength=2.6, columnspacing=1.2,
             )  # fmt: skip
         if missing:
             text = "\n".join(missing)
@@ -95,21 +95,26 @@ def _title(block: Block, methods: Collection[str]) -> str:
     return f"{block.model}{only}, N = {', '.join(counts)}"
 
 
-def _draw(axes: Axes, found: pd.DataFrame, full: pd.DataFrame, legend: bool) -> None:
+def _draw(axes: Axes, found: pd.DataFrame, full: pd.DataFrame) -> None:
     for number, (method, line) in enumerate(found.groupby("method")):
         axes.errorbar(
             line["bitops"], line["fd"], yerr=line["half"].where(line["half"] > 0),
-            label=method if legend else None,
-            markersize=4, linewidth=1.1, elinewidth=0.8, capsize=2, zorder=3, **look(number),
+            label=method, markersize=4, linewidth=1.1, elinewidth=0.8, capsize=2, zorder=3,
+            **look(number),
         )  # fmt: skip
     for value, half in full[["fd", "half"]].to_numpy():
         axes.axhspan(value - half, value + half, color=FULL_COLOUR, alpha=0.15, lw=0)
-        label = f"full precision {value:.2f}" + (f" ±{half:.2f}" if half else "")
-        axes.axhline(value, color=FULL_COLOUR, linewidth=0.9, linestyle="--", label=label)
+        axes.axhline(value, color=FULL_COLOUR, linewidth=0.9, linestyle="--")
+        axes.annotate(
+            f"full precision {value:.2f}" + (f" ±{half:.2f}" if half else ""),
+            (1, value - half), xycoords=("axes fraction", "data"), xytext=(-3, -2),
+            textcoords="offset points", ha="right", va="top", fontsize=6.5, color=FULL_COLOUR,
+        )  # fmt: skip
+    _label_budgets(axes, found)
 
 
 def _scale(axes: Axes, block: Block, every: pd.DataFrame) -> None:
-    """Set limits, scales and labels of both axes, and write the budgets above them."""
+    """Set limits, scales and labels of both axes."""
     found = every[every["method"] != FULL_METHOD]
     unit, prefix = unit_of(found["bitops"])
     low, high = found["bitops"].min(), found["bitops"].max()
@@ -129,25 +134,21 @@ def _scale(axes: Axes, block: Block, every: pd.DataFrame) -> None:
         axes.set_ylim(lowest / room, tops.max() * room)
         readable_ticks(axes.yaxis, tops.max() / lowest)
     else:
-        room = 0.08 * (tops.max() - feet.min()) or 1.0
+        room = 0.14 * (tops.max() - feet.min()) or 1.0
         axes.set_ylim(feet.min() - room, tops.max() + room)
     grid(axes)
-    _budget_labels(axes, found)
 
 
-def _budget_labels(axes: Axes, found: pd.DataFrame) -> None:
-    """Write every budget above the axes, at the geometric mean of the BitOPs of its points."""
-    from matplotlib.ticker import NullLocator
-
-    logs = found["bitops"].map(math.log).groupby(found["budget"]).mean().sort_values()
-    labels: list[tuple[float, str]] = []
-    for budget, place in logs.items():
-        if labels and place - labels[-1][0] < math.log(_APART):
-            labels[-1] = labels[-1][0], f"{labels[-1][1]}, {budget}"
-        else:
-            labels.append((place, str(budget)))
-    above = axes.secondary_xaxis("top")
-    above.set_xticks([math.exp(place) for place, _ in labels], [text for _, text in labels])
-    above.xaxis.set_minor_locator(NullLocator())
-    above.tick_params(length=0, labelsize=6.5, pad=2)
-    above.spines[:].set_visible(False)
+def _label_budgets(axes: Axes, found: pd.DataFrame) -> None:
+    """Write every budget beside one point: of the method with most budgets, then of highest FD."""
+    size = found.groupby("method")["budget"].transform("size")
+    ordered = found.assign(size=size).sort_values(["size", "fd"], ascending=False)
+    last = 0.0, 0.0
+    for row in rows_of(ordered.drop_duplicates("budget").sort_values("bitops")):
+        place = row["bitops"], row["fd"]
+        is_near = all(max(a, b) < _APART * min(a, b) for a, b in zip(place, last, strict=True))
+        axes.annotate(
+            row["budget"], place, xytext=(5, -9 if is_near else 3), textcoords="offset points",
+            fontsize=6.5, zorder=5,
+        )  # fmt: skip
+        last = place

@@ -140,19 +140,6 @@ def test_a_sweep_of_the_protocol_has_folders_of_its_own(ablate, report, tmp_path
         assert len(list((folder / f"gptq.calibration-{value}/records").iterdir())) == 2
 
 
-def test_a_sweep_of_a_plugin(ablate, tmp_path):
-    arguments = ["smoothquant", "--sweep", "transform.alpha=0.25,0.75"]
-    code, _, _ = ablate(*arguments)
-    assert code == 0
-    cells = pd.read_csv(tmp_path / "out/ablation.csv").set_index("method")
-    assert list(cells.index) == [
-        "full-precision", "smoothquant.alpha-0.25", "smoothquant.alpha-0.75",
-    ]  # fmt: skip
-    assert cells.output_mse.nunique() == 2
-    assert not (tmp_path / "out/effects.csv").exists()
-    assert list((tmp_path / "out").glob("figures/ablation/scan-transform.alpha-*.pdf"))
-
-
 def test_a_sweep_with_a_line_for_every_branch(ablate, tmp_path):
     recipe = tmp_path / "over.yaml"
     recipe.write_text("base: rtn\nbranch_in_budget: false\n")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 
 import numpy as np
 import pandas as pd
@@ -194,23 +192,6 @@ def test_text_is_escaped():
     )
     assert escape("MSE (10⁻³) ±1") == r"MSE (10$^{-3}$) $\pm$1"
     assert escape("10⁻³").isascii()
-
-
-@pytest.mark.skipif(
-    not (shutil.which("pdflatex") or shutil.which("tectonic")), reason="no LaTeX here"
-)
-def test_latex_compiles(tmp_path):
-    plan = small_plan()
-    table = latex_table(table_of(plan, records_of(plan)), "A_b & c", {"environment": "eng"})
-    document = (
-        "\\documentclass{article}\n\\usepackage{booktabs,amssymb}\n"
-        f"\\begin{{document}}\n{table}\\end{{document}}\n"
-    )
-    (tmp_path / "a.tex").write_text(document)
-    program = shutil.which("tectonic") or "pdflatex"
-    options = [] if program.endswith("tectonic") else ["-interaction=batchmode", "-halt-on-error"]
-    subprocess.run([program, *options, "a.tex"], cwd=tmp_path, check=True)
-    assert (tmp_path / "a.pdf").stat().st_size > 0
 
 
 def test_an_ablation_is_the_same_bytes_twice(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""From records to responses, and from responses to the table of effects."""
+"""Responses of an ablation from its records, and the table of their effects."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ NUMBERS = (
 
 
 def effects_table(plan: FactorialPlan, records: Iterable[JobRecord], scale: Scale) -> pd.DataFrame:
-    """Every effect of every response at every budget, a row each.
+    """Return a row for every effect of every response at every budget.
 
     On the ``log`` scale ``effect``, ``low`` and ``high`` are ratios, on the ``linear`` one
-    differences. The interval is the wider one of that over images and that over seeds, which stand
-    beside it as ``images_`` and ``seeds_``. ``reason`` says why an effect has no value, which seeds
-    it had to leave out, and which of its cells are over the budget. Raises BenchError for values
-    that have no logarithm.
+    differences. The interval is the wider of those over images and over seeds, which have columns
+    ``images_`` and ``seeds_`` of their own. ``reason`` says why an effect has no value, which seeds
+    are left out, and which cells are over the budget. Raises BenchError for values that have no
+    logarithm.
     """
     import pandas as pd
 
@@ -50,9 +50,10 @@ def effects_table(plan: FactorialPlan, records: Iterable[JobRecord], scale: Scal
 def cell_means(
     plan: FactorialPlan, records: Iterable[JobRecord], scale: Scale
 ) -> dict[tuple[str, str], np.ndarray]:
-    """By budget and response the mean of every cell (*levels), geometric on the ``log`` scale.
+    """Return the mean of every cell (*levels) by budget and response, geometric on ``log``.
 
-    Over the seeds that all cells have; where there is none, NaN for cells that lack a seed.
+    Means are over the seeds that all cells have. Without such a seed they are over all seeds, and
+    NaN for cells that lack one.
     """
     means = {}
     for budget, metric, _, response in _responses(plan, records, scale):
@@ -68,7 +69,7 @@ def cell_means(
 def _responses(
     plan: FactorialPlan, records: Iterable[JobRecord], scale: Scale
 ) -> Iterator[tuple[str, str, Runs, Response]]:
-    """Budget, metric, its jobs, and what they gave on ``scale``."""
+    """Yield budget, metric, the jobs of the budget, and their response on ``scale``."""
     by_budget: dict[str, dict[tuple[str, int], JobRecord]] = {}
     for record in records:
         if not record.is_full_precision:
@@ -83,7 +84,7 @@ def _responses(
 
 
 def response_of(plan: FactorialPlan, runs: Runs, metric: str) -> Response | None:
-    """``metric`` of every cell and seed; ``None`` where no job has it."""
+    """Return ``metric`` of every cell and seed; ``None`` if no job has it."""
     seeds = sorted({seed for _, seed in runs})
     shape = tuple(len(factor.levels) for factor in plan.factors)
     scores = {
@@ -106,7 +107,7 @@ def response_of(plan: FactorialPlan, runs: Runs, metric: str) -> Response | None
 
 
 def places_of(plan: FactorialPlan, cell: AblationCell) -> tuple[int, ...]:
-    """The level numbers of ``cell``."""
+    """Return the level numbers of ``cell``."""
     names = plan.levels.values()
     return tuple(own.index(level) for own, level in zip(names, cell.levels, strict=True))
 
@@ -141,7 +142,7 @@ def _row(plan: FactorialPlan, runs: Runs, contrast: Contrast, response: Response
 
 
 def _numbers(effect: Effect | None) -> dict[str, Any]:
-    """Columns of an effect on the scale it was estimated on."""
+    """Return the columns of an effect, on the scale of its estimate."""
     nothing = {"interval": "", "seeds": 0}
     if effect is None:
         return dict.fromkeys(NUMBERS, math.nan) | nothing
