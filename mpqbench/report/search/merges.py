@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -30,24 +28,6 @@ if TYPE_CHECKING:
 _LEAF_LETTERS = 6.0  # points, where leaves are at least that far apart
 _LABEL = 14.0  # points that the label of a merge needs
 _ONE = 3.4  # inches, of a figure of one node
-
-
-@dataclass(frozen=True)
-class TreeNode:
-    """A leaf or a merge: how many points were ``scored`` and ``kept``, and where it is drawn.
-
-    ``load`` is the median cost of the kept points in units of the node's share of the budget;
-    ``place`` the mean position of its leaves, counted from 0 in the order of the tree.
-    """
-
-    node: int
-    level: int
-    groups: tuple[str, ...]
-    scored: int
-    kept: int
-    load: float
-    place: float
-    children: tuple[int, ...]
 
 
 def node_points(merges: pd.DataFrame, node: int) -> pd.DataFrame:
@@ -87,138 +67,99 @@ def telling_nodes(merges: pd.DataFrame) -> list[int]:
     return [*below["node"].head(1).tolist(), *points.index[is_root].tolist()]
 
 
-def tree_nodes(merges: pd.DataFrame) -> list[TreeNode]:
-    """Return all nodes in the order of scoring, children before parents."""
-    found: dict[int, TreeNode] = {}
-    for node, own in merges.groupby("node", sort=True):
-        number, first = int(str(node)), own.iloc[0]
-        kept = own[own["kept"].astype(bool)]
-        found[number] = TreeNode(
-            node=number,
-            level=int(first["level"]),
-            groups=tuple(str(first["groups"]).split()),
-            scored=len(own),
-            kept=len(kept),
-            load=float((kept["cost"] / kept["share"]).median()),
-            place=0.0,
-            children=(),
-        )
-    return _placed(found)
-
-
-def _placed(nodes: dict[int, TreeNode]) -> list[TreeNode]:
-    """Add children and places."""
-    top: dict[str, int] = {}  # the highest node so far that holds a group
-    children: dict[int, tuple[int, ...]] = {}
-    for node in nodes.values():
-        own = dict.fromkeys(top[group] for group in node.groups if group in top)
-        children[node.node] = tuple(own)
-        top |= dict.fromkeys(node.groups, node.node)
-    # Leaves stand in the order in which the highest nodes list them: no two edges cross.
-    roots = dict.fromkeys(top.values())
-    order = [group for root in roots for group in nodes[root].groups]
-    place = {group: float(at) for at, group in enumerate(order)}
-    return [
-        replace(
-            node,
-            place=sum(place[group] for group in node.groups) / len(node.groups),
-            children=children[node.node],
-        )
-        for node in nodes.values()
-    ]
-
-
 def _leaves(merges: pd.DataFrame) -> int:
     return int(merges.loc[merges["level"] == 0, "node"].nunique())
+
+
+def tree_nodes(merges: pd.DataFrame) -> pd.DataFrame:
+    """Return a row for every node in the order of scoring, children before parents.
+
+    Columns: ``node``, ``level``, ``groups`` (a list), ``scored`` and ``kept`` (numbers of points),
+    ``load`` (median cost of the kept points in units of the node's share of the budget),
+    ``children`` (nodes), and ``place`` (mean position of the node's leaves, counted from 0).
+    """
+    nodes = merges.groupby("node").agg(
+        level=("level", "first"), groups=("groups", "first"), scored=("score", "size")
+    )
+    nodes["groups"] = nodes["groups"].str.split()
+    kept = merges[merges["kept"].astype(bool)]
+    nodes["kept"] = kept.groupby("node").size()
+    nodes["load"] = (kept["cost"] / kept["share"]).groupby(kept["node"]).median()
+    top: dict[str, int] = {}  # the highest node so far that holds a group
+    children = []
+    for node, groups in zip(nodes.index, nodes["groups"], strict=True):
+        children.append(list(dict.fromkeys(top[group] for group in groups if group in top)))
+        top |= dict.fromkeys(groups, node)
+    # Leaves stand in the order in which the highest nodes list them: no two edges cross.
+    order = [group for root in dict.fromkeys(top.values()) for group in nodes["groups"][root]]
+    place = {group: at for at, group in enumerate(order)}
+    nodes["place"] = nodes["groups"].map(lambda own: sum(place[g] for g in own) / len(own))
+    return nodes.assign(children=children).reset_index()
 
 
 def merge_tree(merges: pd.DataFrame, title: str) -> Figure:
     """Draw the tree, leaves below and the root above, with the points scored and kept at merges.
 
-    Levels too crowded for that have only their sums at the left margin.
-    Colour is what the kept points cost (median) in units of the node's share of the budget.
+    Levels too crowded for numbers at every merge have only their sums at the left margin. Colour is
+    what the kept points cost (median) in units of the node's share of the budget.
     """
     nodes = tree_nodes(merges)
+    leaves = nodes[nodes["level"] == 0]
+    pitches = nodes.groupby("level")["place"].agg(lambda own: own.sort_values().diff().min())
+    points = 72 * (PAGE - 1.6) / len(leaves) * pitches.fillna(len(leaves))
     with drawing(PAGE, 3.9) as figure:
         axes = figure.add_subplot()
-        _draw_tree(axes, nodes)
-        _label_leaves(axes, nodes)
+        _draw_tree(axes, nodes, points)
+        names = [groups[0].removeprefix("blocks.") for groups in leaves["groups"]]
+        size = min(_LEAF_LETTERS, points[0])
+        axes.set_xticks(leaves["place"], names, rotation=90, fontsize=size)
+        axes.tick_params(axis="x", length=0, pad=1)
+        axes.set_xlim(-0.8, len(leaves) - 0.2)
         _label_levels(axes, nodes)
         axes.set_title(f"{title}: points scored → kept", loc="left")
     return figure
 
 
-def _draw_tree(axes: Axes, nodes: Sequence[TreeNode]) -> None:
+def _draw_tree(axes: Axes, nodes: pd.DataFrame, points: pd.Series) -> None:
+    """Draw edges, nodes and their numbers; ``points`` is the distance of neighbours by level."""
     from matplotlib.colors import LogNorm
-
-    by_number = {node.node: node for node in nodes}
-    for node in nodes:
-        for child in (by_number[number] for number in node.children):
-            xs = [node.place, child.place, child.place]
-            axes.plot(xs, [node.level, node.level, child.level], color="#999999", linewidth=0.6)
-    pitches = _pitches(nodes)
-    # Orange spends more than its share, purple less; white is what everyone would get.
-    marks = axes.scatter(
-        [node.place for node in nodes], [node.level for node in nodes],
-        c=[min(max(node.load, 0.5), 2.0) for node in nodes], norm=LogNorm(0.5, 2.0),
-        cmap="PuOr_r", s=[min(0.5 * pitches[node.level], 6.0) ** 2 for node in nodes],
-        edgecolors="#444444", linewidths=0.5, zorder=3,
-    )  # fmt: skip
-    for node in nodes:
-        if node.level and pitches[node.level] > _LABEL:
-            axes.annotate(
-                f"{node.scored}\n→{node.kept}", (node.place, node.level), xytext=(0, 4),
-                textcoords="offset points", ha="center", va="bottom", fontsize=5.5,
-                linespacing=0.9, zorder=4,
-                bbox={"boxstyle": "square,pad=0.05", "facecolor": "white", "linewidth": 0},
-            )  # fmt: skip
-    _colour_bar(axes, marks)
-
-
-def _pitches(nodes: Sequence[TreeNode]) -> dict[int, float]:
-    """Return the smallest distance of two neighbours of each level, in points."""
-    leaves = max(sum(node.level == 0 for node in nodes), 1)
-    room = 72 * (PAGE - 1.6)
-    found = {}
-    for level in {node.level for node in nodes}:
-        places = sorted(node.place for node in nodes if node.level == level)
-        found[level] = room / leaves * min((b - a for a, b in pairwise(places)), default=leaves)
-    return found
-
-
-def _colour_bar(axes: Axes, marks: object) -> None:
     from matplotlib.ticker import NullLocator
 
-    bar = axes.figure.colorbar(marks, ax=axes, shrink=0.7, aspect=25, pad=0.01)  # type: ignore[arg-type]
+    edges = nodes.explode("children").dropna(subset="children")
+    edges = edges.merge(nodes, left_on="children", right_on="node", suffixes=("", "_child"))
+    ends = edges[["place", "level", "place_child", "level_child"]]
+    for x, y, below_x, below_y in ends.to_numpy():
+        axes.plot([x, below_x, below_x], [y, y, below_y], color="#999999", linewidth=0.6)
+    # Orange spends more than its share, purple less; white is what everyone would get.
+    marks = axes.scatter(
+        nodes["place"], nodes["level"], c=nodes["load"].clip(0.5, 2.0), norm=LogNorm(0.5, 2.0),
+        cmap="PuOr_r", s=(0.5 * nodes["level"].map(points)).clip(upper=6.0) ** 2,
+        edgecolors="#444444", linewidths=0.5, zorder=3,
+    )  # fmt: skip
+    labelled = nodes[(nodes["level"] > 0) & (nodes["level"].map(points) > _LABEL)]
+    for x, y, scored, kept in labelled[["place", "level", "scored", "kept"]].to_numpy():
+        axes.annotate(
+            f"{scored:.0f}\n→{kept:.0f}", (x, y), xytext=(0, 4),
+            textcoords="offset points", ha="center", va="bottom", fontsize=5.5,
+            linespacing=0.9, zorder=4,
+            bbox={"boxstyle": "square,pad=0.05", "facecolor": "white", "linewidth": 0},
+        )  # fmt: skip
+    bar = axes.figure.colorbar(marks, ax=axes, shrink=0.7, aspect=25, pad=0.01)
     bar.set_label("median cost of the kept / share of the budget")
     bar.ax.yaxis.set_minor_locator(NullLocator())
     bar.set_ticks([0.5, 0.71, 1.0, 1.41, 2.0], labels=["≤0.5", "0.71", "1", "1.41", "≥2"])
     bar.outline.set_linewidth(0.5)
 
 
-def _label_leaves(axes: Axes, nodes: Sequence[TreeNode]) -> None:
-    leaves = [node for node in nodes if node.level == 0]
-    pitch = _pitches(nodes)[0]
-    names = [node.groups[0].removeprefix("blocks.") for node in leaves]
-    axes.set_xticks(
-        [node.place for node in leaves], names,
-        rotation=90, fontsize=min(_LEAF_LETTERS, pitch),
-    )  # fmt: skip
-    axes.tick_params(axis="x", length=0, pad=1)
-    axes.set_xlim(-0.8, len(leaves) - 0.2)
-
-
-def _label_levels(axes: Axes, nodes: Sequence[TreeNode]) -> None:
+def _label_levels(axes: Axes, nodes: pd.DataFrame) -> None:
+    """Write the numbers of nodes and points of every level at the left margin."""
     labels = []
-    levels = range(max(node.level for node in nodes) + 1)
-    for level in levels:
-        own = [node for node in nodes if node.level == level]
+    for level, own in nodes.groupby("level"):
         what = "leaves" if level == 0 else "merges" if len(own) > 1 else "merge"
-        scored, kept = sum(node.scored for node in own), sum(node.kept for node in own)
-        labels.append(f"{len(own)} {what}\n{scored} → {kept}")
-    axes.set_yticks(list(levels), labels)
+        labels.append(f"{len(own)} {what}\n{own['scored'].sum()} → {own['kept'].sum()}")
+    axes.set_yticks(range(len(labels)), labels)
     axes.tick_params(axis="y", length=0)
-    axes.set_ylim(-0.35, levels[-1] + 0.7)
+    axes.set_ylim(-0.35, len(labels) - 0.3)
     axes.spines[:].set_visible(False)
 
 
