@@ -94,7 +94,7 @@ def tree_nodes(merges: pd.DataFrame) -> pd.DataFrame:
     order = [group for root in dict.fromkeys(top.values()) for group in nodes["groups"][root]]
     place = {group: at for at, group in enumerate(order)}
     nodes["place"] = nodes["groups"].map(lambda own: sum(place[g] for g in own) / len(own))
-    return nodes.assign(children=children).reset_index()
+    return nodes.assign(children=pd.Series(children, nodes.index)).reset_index()
 
 
 def merge_tree(merges: pd.DataFrame, title: str) -> Figure:
