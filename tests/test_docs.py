@@ -17,8 +17,7 @@ from mpqbench.lab.suites import load_suite
 from mpqbench.records.store import RecordStore
 from mpqbench.report.render import to_csv, to_markdown
 from mpqbench.report.studies import searcher_table
-from mpqbench.report.summary import summary
-from mpqbench.report.table import leaderboard
+from mpqbench.report.table import leaderboard, summary
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("docs", "leaderboards", "benchmarks", "examples")

@@ -1,4 +1,4 @@
-"""``mpqbench ablate``: what each component of a method is worth."""
+"""``mpqbench ablate``: the effect of each component of a method."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from .options import finish, open_session, overrides, study_options
 if TYPE_CHECKING:
     from ..core.recipe import Recipe
     from ..lab.ablation.factors import Factor
+    from ..lab.ablation.run import PlannedAblation
 
 
 @click.command("ablate")
@@ -40,9 +41,9 @@ def ablate(
     scale: Any, budget: tuple[str, ...], seeds: str | None, protocol_name: str, dry_run: bool,
     **shared: Any,
 ) -> None:  # fmt: skip
-    """Switch the components of METHOD on and off, in all combinations, and tell what each is worth.
+    """Switch the components of METHOD on and off, in all combinations, and estimate their effects.
 
-    METHOD is a name or a YAML file with a recipe. The same command goes on where it was stopped.
+    METHOD is a name or a YAML file with a recipe. The same command resumes where it was stopped.
 
     \b
     Examples:
@@ -54,8 +55,9 @@ def ablate(
     """
     from ..lab.ablation.design import Design, as_data
     from ..lab.ablation.factors import check_apart
-    from ..lab.ablation.run import run_plan
-    from ..lab.ablation.sweeps import cells_of, run_sweeps
+    from ..lab.ablation.run import PlannedAblation, stores_of, write_effects
+    from ..report.ablation import write_ablation
+    from ..report.write import write_report
     from .run import parse_seeds
 
     if sweeps and not full:
@@ -69,25 +71,20 @@ def ablate(
     check_apart(found)
     varied = as_data(found)
     design = Design(method=recipe, factors=varied, sweeps=sweeps, full=full, scale=scale)
-    if sweeps:
-        swept = design.swept(session.registry)
-        if dry_run:
-            _show(cells_of(swept), given, session)
-            return
-        finish(*run_sweeps(design, swept, given, session))
-        return
-    plan = design.plan(session.registry)
+    planned = PlannedAblation.of(design, session.registry)
     if dry_run:
-        for name, levels in plan.levels.items():
-            shown = [f"{level} *" if level == plan.base[name] else level for level in levels]
-            click.echo(f"{name}: {', '.join(shown)}")
-        _show(plan.cells, given, session)
+        _show(planned, given, session)
         return
-    finish(*run_plan(design, plan, given, session))
+    kept, result = planned.run(given, session)
+    folder = session.store.folder
+    paths = [kept, *write_effects(result, folder), *write_ablation(result, folder)]
+    for store, _ in stores_of(planned.cells, folder):
+        paths += write_report(store.folder)
+    finish(paths, any(record.status == "failed" for record in result.records))
 
 
 def _suite(chosen: dict[str, Any], protocol: str) -> dict[str, Any]:
-    """Keys of a suite but its methods."""
+    """Return the keys of a suite but its methods."""
     from ..core.errors import unknown
     from ..core.recipe import PROTOCOLS
 
@@ -121,15 +118,20 @@ def _factors(recipe: Recipe, factors: tuple[str, ...], file: Path | None) -> lis
     return found
 
 
-def _show(cells: Any, given: dict[str, Any], session: Any) -> None:
+def _show(planned: PlannedAblation, given: dict[str, Any], session: Any) -> None:
     from ..lab.ablation.run import jobs_of
     from ..lab.suite import look_up
 
+    cells, plan = planned.cells, planned.plan
+    if plan is not None:
+        for name, levels in plan.levels.items():
+            shown = [f"{level} *" if level == plan.base[name] else level for level in levels]
+            click.echo(f"{name}: {', '.join(shown)}")
     shared = [cell for cell in cells if cell.name != cell.recipe.name]
     for cell in shared:
         click.echo(f"{cell.name} is {cell.recipe.name}")
     for store, jobs in jobs_of(cells, given, session):
         click.echo(f"{len(jobs)} jobs into {store.folder}:")
-        for planned in look_up(jobs, session.resources, store):
-            state = "done before" if planned.cached else "to run"
-            click.echo(f"  {planned.job.id:60s} {planned.fingerprint}  {state}")
+        for own in look_up(jobs, session.resources, store):
+            state = "done before" if own.cached else "to run"
+            click.echo(f"  {own.job.id:60s} {own.fingerprint}  {state}")

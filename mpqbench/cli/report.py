@@ -105,20 +105,22 @@ def _show_ablation(
 ) -> None:
     """What ``show`` does, after the tables of the ablation."""
     from ..core.registry import discover
-    from ..lab.ablation.results import Results
+    from ..lab.ablation.run import read_ablation, write_effects
+    from ..report.ablation import write_ablation
     from ..report.write import write_report
 
-    results = Results.of(design, run_dir, discover(plugins))
+    result, stores = read_ablation(design, run_dir, discover(plugins))
     # Values of the protocol have their records in folders of their own.
-    apart = [store.folder for store in results.stores if store.folder != run_dir]
+    apart = [store.folder for store in stores if store.folder != run_dir]
     if apart and (merges or scans):
         raise BenchError(
             f"--merge and --scan are of one folder with records: give {apart[0]}, for example"
         )
-    paths = results.write(out or run_dir)
-    for folder in apart:
-        paths += write_report(folder, None if out is None else out / folder.name)
-    if len(apart) < len(results.stores):
+    folder = out or run_dir
+    paths = [*write_effects(result, folder), *write_ablation(result, folder)]
+    for own in apart:
+        paths += write_report(own, None if out is None else out / own.name)
+    if len(apart) < len(stores):
         show(run_dir, out, merges, scans)
     for path in paths:
         click.echo(path)
@@ -138,8 +140,7 @@ def show(
 
     from ..records.store import RecordStore
     from ..report.render import print_table
-    from ..report.summary import has_several_seeds, summary
-    from ..report.table import leaderboard
+    from ..report.table import has_several_seeds, leaderboard, summary
     from ..report.write import write_report
 
     paths = write_report(run_dir, out, merges, scans)

@@ -45,13 +45,17 @@ def searchers(
     """
     from ..lab.study.searchers import only, run_searchers, with_evaluations
     from ..lab.suites import load_suite
+    from ..report.studies import write_searchers
+    from ..report.write import write_report
     from .run import parse_seeds
 
     given = {"budgets": budget, "seeds": parse_seeds(seeds) if seeds else ()}
     resolved = load_suite(suite, overrides(given, shared))
     resolved = with_evaluations(only(resolved, method), evaluations)
     session = open_session(resolved.name, shared)
-    finish(*run_searchers(resolved, session))
+    found, folder = run_searchers(resolved, session), session.store.folder
+    paths = [*write_searchers(found.records, found.regrets, folder), *write_report(folder)]
+    finish(paths, found.failed)
 
 
 @study.command("proxies")
@@ -73,9 +77,12 @@ def proxies(
     """
     from ..lab.study.ranking import run_proxies
     from ..lab.suites import load_suite
+    from ..report.studies import write_proxies
 
     given = {"budgets": (budget,) if budget else (), "seeds": () if seed is None else (seed,)}
     given["methods"] = (method,) if method else ()
     resolved = load_suite("proxies", overrides(given, shared))
     session = open_session(resolved.name, shared)
-    finish(*run_proxies(resolved, session, allocations))
+    found = run_proxies(resolved, session, allocations)
+    paths = write_proxies(found.table, found.records, session.store.folder)
+    finish([*found.paths, *paths], found.failed)

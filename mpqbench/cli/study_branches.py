@@ -47,6 +47,7 @@ def branches(
     from ..core.precision import Budget, Precision
     from ..core.recipe import PROTOCOLS, Job
     from ..lab.study.branches import BRANCHES, Plan, run_branches
+    from ..report.branches import write_branches
 
     session = open_session("branches", shared)
     settings = {"calibration": calibration, "features": "none"}
@@ -55,7 +56,8 @@ def branches(
     recipe = session.registry.method(method)
     job = Job(model, recipe, budget, seed, protocol, shared["device"])
     chosen = (*BRANCHES, *map(_choice, branch))
-    finish(run_branches(Plan(job, chosen, _once(rank), _once(bits)), session), failed=False)
+    table, path = run_branches(Plan(job, chosen, _once(rank), _once(bits)), session)
+    finish([path, *write_branches(table, job, session.store.folder)], failed=False)
 
 
 def _once(numbers: tuple[int, ...]) -> tuple[int, ...]:

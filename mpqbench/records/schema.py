@@ -32,13 +32,13 @@ Time = Annotated[str, AfterValidator(_zoned)]
 Count = Annotated[int, Field(ge=0)]
 
 
-class Entry(BaseModel):
+class RecordPart(BaseModel):
     """Base of everything in a record: immutable, no unknown key, no NaN and no infinity."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class Score(Entry):
+class Score(RecordPart):
     """One metric of one job.
 
     ``ci`` is the half-width of its 95 % interval in the unit of ``value``; ``replicates`` are the
@@ -51,7 +51,7 @@ class Score(Entry):
     replicates: tuple[float, ...] = ()
 
 
-class AllocationSummary(Entry):
+class AllocationSummary(RecordPart):
     """An allocation in short: MAC-weighted mean bits, and how many groups have each precision."""
 
     mean_weight_bits: float = Field(gt=0)
@@ -59,7 +59,7 @@ class AllocationSummary(Entry):
     counts: dict[str, int]
 
 
-class Costs(Entry):
+class Costs(RecordPart):
     """Achieved cost as the harness counted it.
 
     ``macs`` and the BitOPs are per forward of one image, except ``bitops_per_image`` (times
@@ -81,7 +81,7 @@ class Costs(Entry):
     branch_bytes: Count = 0
 
 
-class Provenance(Entry):
+class Provenance(RecordPart):
     """Where a number comes from. ``None`` means that it could not be found out.
 
     ``git`` is a commit, with ``-dirty`` behind it where tracked files had changes; ``cores`` are
@@ -105,7 +105,7 @@ class Provenance(Entry):
     finished: Time
 
 
-class JobRecord(Entry):
+class JobRecord(RecordPart):
     """The result row of one job.
 
     ``fingerprint`` identifies everything that changes the result, ``metric_fingerprint`` what the

@@ -1,50 +1,25 @@
-"""An ablation on paper: a row for every cell, and what each component is worth. Pure functions."""
+"""Tables of an ablation: a row for every cell, and what each component is worth."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..records.schema import FULL_METHOD, JobRecord
-from .columns import LEADERBOARD, Column, Row, Value, adapt, frechet_names
-from .summary import summary
-from .table import Block, Table, leaderboard
+import pandas as pd
+
+from ..core.files import write_atomic
+from ..records.ablation import AblationResult
+from ..records.columns import ABLATION, OUTPUT_ERRORS, Column, adapt, frechet_names
+from ..records.frame import seed_means
+from ..records.schema import JobRecord
+from .latex import latex_table
+from .render import bullets, escaped, pipe_table, to_csv, to_markdown
+from .table import Block, Table, file_part, leaderboard
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-Cells = Sequence[tuple[Mapping[str, str], str]]  # levels by factor, and the method that was run
-
-_OF_IMAGES = ("fd", "sfd", "is")  # have a jackknife interval in the records
-_OF_OUTPUTS = {"output_mse": "output MSE", "noise_mse": "noise MSE"}  # vary over seeds alone
-_KNOWN = {column.name: column for column in LEADERBOARD}
-
-
-def _of_outputs() -> Iterator[Column]:
-    for name, header in _OF_OUTPUTS.items():
-        yield replace(_KNOWN[name], interval=f"{name}_std", view="brief")
-        yield Column(f"{name}_std", f"{header} std", "interval")
-
-
-_BEFORE = (
-    Column("method", "method", "key"),
-    Column("budget", "budget", "key", view="brief"),
-    Column("status", "status", "text"),
-    Column("reason", "reason", "text"),
-    Column("seeds_done", "seeds", "text", form=".0f", view="full"),
-)
-_AFTER = (
-    *(_KNOWN[name + end] for name in _OF_IMAGES for end in ("", "_ci")),
-    replace(_KNOWN["fd_delta"], view="full"),
-    _KNOWN["fd_delta_ci"],
-    *_of_outputs(),
-    *(_KNOWN[name] for name in ("psnr", "ssim", "bitops", "bytes", "effective_bits", "satisfied")),
-    *(_KNOWN[name] for name in ("search_evals", "seconds", "extractor", "n_images")),
-    _KNOWN["metric_fingerprint"],
-)
-TAKEN = tuple(column.name for column in (*_BEFORE, *_AFTER))
+    from collections.abc import Hashable
 
 _SECTIONS = {
     "contrast": "Levels, averaged over the other factors",
@@ -53,44 +28,69 @@ _SECTIONS = {
 }
 
 
+def write_ablation(result: AblationResult, folder: Path) -> list[Path]:
+    """Write ``ablation.csv``, ``.md`` and ``.tex`` and the figures; return their paths."""
+    from .ablation_figures import write_effect_figures, write_sweep_figures
+
+    table = cell_table(result.cells, result.batches)
+    figures = folder / "figures" / "ablation"
+    if result.effects is None:
+        title = f"Sweeps of {result.method}"
+        texts = {"md": to_markdown(table, title), "tex": latex_table(table, title)}
+    else:
+        title = f"Ablation of {result.method}"
+        ticks = {name: result.base[name] for name, own in result.levels.items() if len(own) == 2}
+        sections = effect_sections(result.effects, table.blocks[0].extractor)
+        texts = {
+            "md": f"{to_markdown(table, title)}\n{sections}",
+            "tex": latex_table(table, title, ticks),
+        }
+    for kind, text in ({"csv": to_csv(table)} | texts).items():
+        write_atomic(folder / f"ablation.{kind}", text.encode())
+    paths = [folder / f"ablation.{kind}" for kind in ("csv", *texts)]
+    if result.effects is None:
+        return paths + write_sweep_figures(result, table.blocks[0], figures)
+    return paths + write_effect_figures(result, table.blocks[0].extractor, figures)
+
+
 def response_headers(extractor: str | None) -> dict[str, str]:
-    """What every response is called, the Fréchet distance after its features."""
-    return {"fd": frechet_names(extractor)[0], **_OF_OUTPUTS}
+    """Return the header of every response; that of the Fréchet distance depends on its features."""
+    return {"fd": frechet_names(extractor)[0], **OUTPUT_ERRORS}
 
 
-def cell_table(cells: Cells, batches: Sequence[Sequence[JobRecord]]) -> Table:
-    """A row for every cell and budget, means over the seeds that are done; full precision first.
+def cell_table(cells: pd.DataFrame, batches: Sequence[Sequence[JobRecord]]) -> Table:
+    """Return a row for every cell and budget, means over the seeds that are done.
 
-    ``batches`` are records of one protocol each, which become a block of their own. Intervals of
-    FD, its paired difference to full precision, sFD and IS are those of the seeds' jackknife
-    intervals taken as independent, ``sqrt(sum h^2) / S``; that of errors of outputs is the standard
-    deviation over seeds.
+    ``cells`` and ``batches`` as in ``AblationResult``. Each batch is a block of its own: full
+    precision, then budgets by descending bits. Intervals of FD, its paired difference to full
+    precision, sFD and IS combine the jackknife intervals of the seeds (``mean_half_width``); those
+    of output errors are standard deviations over seeds.
     """
-    factors = tuple(Column(name, name, "key", view="brief") for name in cells[0][0])
-    columns = (*_BEFORE[:2], *factors, *_BEFORE[2:], *_AFTER)
-    blocks = [_block(cells, records, columns) for records in batches]
-    return Table(tuple(blocks), columns)
+    names = [name for name in cells.columns if name != "method"]
+    factors = [Column(name, name, "key", view="brief") for name in names]
+    columns = (*ABLATION[:2], *factors, *ABLATION[2:])
+    return Table(tuple(_block(cells, batch, columns) for batch in batches), columns)
 
 
 def effect_sections(effects: pd.DataFrame, extractor: str | None) -> str:
-    """Effects in Markdown: a section for every budget and response, then how to read them."""
+    """Return effects in Markdown: a section for every budget and response, then notes."""
     if effects.empty:
         return "No job is done: there is nothing to compare.\n"
-    lines: list[str] = []
-    log = effects.scale.iloc[0] == "log"
+    parts: list[str] = []
+    log = effects["scale"].iloc[0] == "log"
     headers = response_headers(extractor)
     for (budget, response), own in effects.groupby(["budget", "response"], sort=False):
-        lines += [f"## Effects on {headers[str(response)]} at {budget}", ""]
+        parts.append(f"## Effects on {headers[str(response)]} at {budget}")
         for kind, title in _SECTIONS.items():
-            part = own[own.kind == kind]
+            part = own[own["kind"] == kind]
             if len(part):
-                lines += [f"### {title}", "", *_effect_rows(part, log), ""]
-    return "\n".join([*lines, *(f"- {note}" for note in effect_notes(effects)), ""])
+                parts += [f"### {title}", _effect_rows(part, log)]
+    return "\n\n".join([*parts, bullets(effect_notes(effects))]) + "\n"
 
 
 def effect_notes(effects: pd.DataFrame) -> list[str]:
-    """What a reader must know to read effects, in sentences."""
-    log = effects.scale.iloc[0] == "log"
+    """Return what a reader must know about effects, in sentences."""
+    log = effects["scale"].iloc[0] == "log"
     notes = [
         "x1.8: the change multiplies the response by 1.8 (geometric means over cells and seeds); "
         "a joint effect of x1 means that two changes multiply."
@@ -98,13 +98,13 @@ def effect_notes(effects: pd.DataFrame) -> list[str]:
         else "+0.2: the change adds 0.2 to the response (means over cells and seeds); a joint "
         "effect of 0 means that two changes add up."
     ]
-    kinds = {str(r): set(own.interval) - {""} for r, own in effects.groupby("response")}
+    kinds = {str(r): set(own["interval"]) - {""} for r, own in effects.groupby("response")}
     if any("images" in own for own in kinds.values()):
         notes.append(
             "Interval over images: delete-group jackknife of the effect itself, paired over noise "
             "and classes within each seed."
         )
-    most = int(effects.seeds.max())
+    most = int(effects["seeds"].max())
     if most >= 3:
         notes.append(
             "Interval over seeds: 95 % t interval of the effect in each seed; where there are both "
@@ -112,7 +112,7 @@ def effect_notes(effects: pd.DataFrame) -> list[str]:
         )
     else:
         notes.append(f"{most} seed{'s' * (most > 1)}: no interval over seeds (three are needed).")
-    plain = [f"the {header}" for name, header in _OF_OUTPUTS.items() if name in kinds]
+    plain = [f"the {header}" for name, header in OUTPUT_ERRORS.items() if name in kinds]
     if plain:
         notes.append(
             f"No jackknife replicates of {' and '.join(plain)}: intervals are over seeds alone."
@@ -128,7 +128,7 @@ def effect_notes(effects: pd.DataFrame) -> list[str]:
 
 
 def shown_effect(value: float, low: float, high: float, log: bool) -> str:
-    """``x1.80 [1.62, 2.01]``, or ``+0.20 [+0.10, +0.30]``; empty where it was not estimated."""
+    """Return ``x1.80 [1.62, 2.01]`` or ``+0.20 [+0.10, +0.30]``; empty without a value."""
     if math.isnan(value):
         return ""
     form = ".3g" if log else "+.3g"
@@ -136,68 +136,46 @@ def shown_effect(value: float, low: float, high: float, log: bool) -> str:
     return f"{'x' if log else ''}{value:{form}}{interval}"
 
 
-def _block(cells: Cells, records: Sequence[JobRecord], columns: tuple[Column, ...]) -> Block:
-    means = [row for block in summary(records).blocks for row in block.rows]
-    paired = {str(row["job"]): row["fd_delta_ci"] for row in leaderboard(records).rows}
-    halves = {job: half for job, half in paired.items() if isinstance(half, float)}
-    known = {(str(row["method"]), str(row["budget"])): row for row in means}
-    factors = tuple(cells[0][0])
-    rows = [
-        _row(row, dict.fromkeys(factors, ""), records, columns, halves)
-        for (method, _), row in known.items()
-        if method == FULL_METHOD
+def change_of(row: Mapping[Hashable, Any]) -> str:
+    """Return ``searcher: tss → ilp``, two of them joined by ``and`` for an interaction."""
+    changes = [f"{row['factor']}: {row['versus']} → {row['level']}"]
+    if row["factor_2"]:
+        changes.append(f"{row['factor_2']}: {row['versus_2']} → {row['level_2']}")
+    return " and ".join(changes)
+
+
+def _block(cells: pd.DataFrame, records: Sequence[JobRecord], columns: tuple[Column, ...]) -> Block:
+    boards = [block.frame for block in leaderboard(records).blocks]
+    scores, costs = ([c.name for c in ABLATION if c.role == role] for role in ("score", "cost"))
+    means = pd.concat([seed_means(board, scores, costs) for board in boards])
+    names = [column.name for column in ABLATION]
+    factors = [name for name in cells.columns if name != "method"]
+    full = means.loc[means["is_full"], names].assign(**dict.fromkeys(factors, ""))
+    quantized = means[~means["is_full"]].assign(order=lambda own: -own["bits"])
+    parts = [
+        cells.merge(own[names], on="method") for _, own in quantized.groupby(["order", "budget"])
     ]
-    for budget in dict.fromkeys(r.budget for r in records if not r.is_full_precision):
-        rows += [
-            _row(known[method, budget], levels, records, columns, halves)
-            for levels, method in cells
-            if (method, budget) in known
-        ]
-    done = [record for record in records if record.status == "done"]
-    one = (done or list(records))[0]
-    extractor = done[0].extractor if done else None
+    frame = pd.concat([full, *parts], ignore_index=True)
+    every = pd.concat(boards)
+    done = every[every["is_done"]]
+    one = (done if len(done) else every).iloc[0]
+    extractor = one["extractor"] if len(done) and isinstance(one["extractor"], str) else None
+    fingerprint = one["metric_fingerprint"] if isinstance(one["metric_fingerprint"], str) else ""
     return Block(
-        one.model, one.metric_fingerprint or "", extractor, adapt(columns, rows, extractor),
-        tuple(rows), _notes(done, extractor),
+        one["model"], fingerprint, extractor, adapt(columns, frame, extractor), frame,
+        _notes(done, extractor), file_part(one["model"]),
     )  # fmt: skip
 
 
-def _row(
-    mean: Row,
-    levels: Mapping[str, str],
-    records: Iterable[JobRecord],
-    columns: Iterable[Column],
-    paired: Mapping[str, float],
-) -> dict[str, Value]:
-    row: dict[str, Value] = {column.name: mean.get(column.name) for column in columns}
-    row |= levels
-    own = [
-        r for r in records
-        if (r.method, r.budget, r.status) == (mean["method"], mean["budget"], "done")
-    ]  # fmt: skip
-    for name in _OF_IMAGES:
-        scores: list[Any] = [dict(r.scores).get(name) for r in own]  # type: ignore[call-overload]
-        row[f"{name}_ci"] = _mean_half([score and score.ci for score in scores])
-    row["fd_delta_ci"] = _mean_half([paired.get(record.job) for record in own])
-    return row
-
-
-def _mean_half(halves: Sequence[float | None]) -> float | None:
-    """Half-width of a mean of independent values, ``None`` where one of them has none."""
-    known = [half for half in halves if half is not None]
-    whole = bool(halves) and len(known) == len(halves)
-    return math.sqrt(sum(half**2 for half in known)) / len(known) if whole else None
-
-
-def _notes(done: Sequence[JobRecord], extractor: str | None) -> tuple[str, ...]:
-    if not done:
+def _notes(done: pd.DataFrame, extractor: str | None) -> tuple[str, ...]:
+    if done.empty:
         return ("No job of this ablation is done.",)
     notes = [
-        f"Means over the seeds that are done; each has {done[0].n_images:,} images and "
-        f"{done[0].protocol['calibration']} held-out inputs of its own.",
+        f"Means over the seeds that are done; each has {done['n_images'].iloc[0]:,} images and "
+        f"{done['protocol'].iloc[0]['calibration']} held-out inputs of its own.",
         "± of errors of outputs: standard deviation over seeds.",
     ]
-    if any("fd" in record.scores for record in done):
+    if done["fd"].notna().any():
         fd = frechet_names(extractor)[0]
         notes.append(
             f"± of {fd} and of other scores of images: half-width of the 95 % interval over "
@@ -207,22 +185,14 @@ def _notes(done: Sequence[JobRecord], extractor: str | None) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _effect_rows(part: pd.DataFrame, log: bool) -> list[str]:
-    lines = [
-        "| change | effect | interval over | seeds | note |",
-        "| --- | ---: | --- | ---: | --- |",
-    ]
-    for row in part.to_dict("records"):
-        change = change_of(row)
-        shown = shown_effect(row["effect"], row["low"], row["high"], log)
-        cells = [change, shown, row["interval"], str(row["seeds"]), row["reason"]]
-        lines.append(f"| {' | '.join(str(cell).replace('|', chr(92) + '|') for cell in cells)} |")
-    return lines
-
-
-def change_of(row: Mapping[Any, Any]) -> str:
-    """``searcher: tss → ilp``, two of them joined by ``and`` for an interaction."""
-    changes = [f"{row['factor']}: {row['versus']} → {row['level']}"]
-    if row["factor_2"]:
-        changes.append(f"{row['factor_2']}: {row['versus_2']} → {row['level_2']}")
-    return " and ".join(changes)
+def _effect_rows(part: pd.DataFrame, log: bool) -> str:
+    rows = part.to_dict("records")
+    cells = {
+        "change": [change_of(row) for row in rows],
+        "effect": [shown_effect(row["effect"], row["low"], row["high"], log) for row in rows],
+        "interval over": part["interval"].tolist(),
+        "seeds": part["seeds"].astype(str).tolist(),
+        "note": part["reason"].tolist(),
+    }
+    table = pd.DataFrame(cells).map(escaped)
+    return pipe_table(table, ["change", "interval over", "note"])

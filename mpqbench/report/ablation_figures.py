@@ -1,4 +1,4 @@
-"""Figures of an ablation: effects with their intervals, and how pairs of factors go together."""
+"""Figures of an ablation: effects with their intervals, interactions of factors, and sweeps."""
 
 from __future__ import annotations
 
@@ -9,21 +9,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
+from ..records.ablation import SWEEP_COLUMNS, AblationResult
+from ..records.frame import records_frame
+from ..records.schema import FULL_METHOD
 from .ablation import change_of, response_headers
-from .search.drawing import (
+from .drawing import (
+    COLOURS,
+    FULL_COLOUR,
     LOG_FROM,
     PAGE,
     drawing,
     grid,
     legend_above,
+    look,
     note_below,
     readable_ticks,
+    save,
 )
-from .style import COLOURS, FULL_COLOUR, look, save
+from .search.runs import SearchComparison
+from .search.scan import METRICS, SweepSeries, scan
+from .table import Block
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -34,38 +43,71 @@ _KINDS = {
 }
 
 
-def write_effect_figures(
-    effects: pd.DataFrame,
-    levels: Levels,
-    means: Mapping[tuple[str, str], np.ndarray],
-    extractor: str | None,
-    folder: Path,
-) -> list[Path]:
-    """Writes ``effects-BUDGET`` and, with two factors or more, ``interactions-RESPONSE-BUDGET``.
+def write_effect_figures(result: AblationResult, extractor: str | None, folder: Path) -> list[Path]:
+    """Write ``effects-BUDGET`` and, with two factors or more, ``interactions-RESPONSE-BUDGET``.
 
-    ``effects`` as ``ablation.responses.effects_table`` gives them; ``means`` by budget and response
-    have the value of every cell (levels of factor 1, levels of factor 2, ...), NaN where there is
-    none. Returns the paths.
+    Returns the paths.
     """
     headers = response_headers(extractor)
+    effects = result.effects
     paths: list[Path] = []
-    if effects.empty:
+    if effects is None or effects.empty:
         return paths
-    log = effects.scale.iloc[0] == "log"
+    log = effects["scale"].iloc[0] == "log"
     for budget, own in effects.groupby("budget", sort=False):
-        shown = own[own.kind.isin(list(_KINDS))]
+        shown = own[own["kind"].isin(list(_KINDS))]
         paths += save(effect_figure(shown, headers, log, str(budget)), folder / f"effects-{budget}")
-    for (budget, response), values in means.items():
-        if len(levels) > 1 and np.isfinite(values).any():
-            figure = interaction_figure(levels, values, headers[response], log, budget)
+    for (budget, response), values in result.means.items():
+        if len(result.levels) > 1 and np.isfinite(values).any():
+            figure = interaction_figure(result.levels, values, headers[response], log, budget)
             paths += save(figure, folder / f"interactions-{response}-{budget}")
+    return paths
+
+
+def write_sweep_figures(result: AblationResult, block: Block, folder: Path) -> list[Path]:
+    """Write ``scan-SETTING-MODEL-BUDGET`` of every setting and budget with two values done.
+
+    Levels without the setting are level lines, and full precision if all points share a protocol.
+    ``block`` is the first of the table of cells. Returns the paths.
+    """
+    frame = pd.concat([records_frame(batch) for batch in result.batches], ignore_index=True)
+    frame = frame.sort_values(["bits", "budget"], ascending=[False, True])
+    done = frame[frame["is_done"] & frame[list(METRICS)].notna().any(axis=1)]
+    full = done[done["is_full"]]
+    setting, value = SWEEP_COLUMNS
+    factors = [name for name in result.cells if name not in (*SWEEP_COLUMNS, "method")]
+    paths: list[Path] = []
+    for path, cells in result.cells.groupby(setting, sort=False):
+        lines = cells[factors[0]] if factors else pd.Series(result.method, cells.index)
+        own = cells[["method", value]].assign(line=lines).merge(done, on="method")
+        # Budgets in the order of the records, which is that of the table.
+        for budget in frame.loc[~frame["is_full"], "budget"].unique():
+            rows = own[own["budget"] == budget]
+            swept, plain = rows[rows[value] != ""], rows[rows[value] == ""]
+            swept = swept.assign(value=swept[value].astype(float))
+            # What differs between the series of a scan is their label: here the name of the line.
+            series = [
+                SweepSeries(str(path), {"searcher.name": line}, part)
+                for line, part in swept.groupby("line", sort=False)
+            ]
+            if not any(part.rows["value"].nunique() > 1 for part in series):
+                continue
+            level = {str(line): part for line, part in plain.groupby("line", sort=False)}
+            protocols = list(swept["protocol"])
+            if all(protocol == protocols[0] for protocol in protocols):
+                same = full[full["protocol"].map(lambda protocol, p=protocols[0]: protocol == p)]
+                level |= {FULL_METHOD: same} if len(same) else {}
+            place = f"{block.name}-{budget}"
+            extractor = next(iter(done["extractor"].dropna()), None)
+            comparison = SearchComparison(place, block.model, budget, extractor, {}, {})
+            paths += save(scan(comparison, series, level), folder / f"scan-{path}-{place}")
     return paths
 
 
 def effect_figure(
     effects: pd.DataFrame, headers: Mapping[str, str], log: bool, title: str
 ) -> Figure:
-    """A row for every change of a level and a panel for every response."""
+    """Draw a row for every change of a level and a panel for every response."""
     changes = list(dict.fromkeys(change_of(row) for row in effects.to_dict("records")))
     responses = list(dict.fromkeys(effects.response))
     width = 1.6 + 2.2 * len(responses)
@@ -90,8 +132,10 @@ def effect_figure(
 def interaction_figure(
     levels: Levels, values: np.ndarray, header: str, log: bool, title: str
 ) -> Figure:
-    """A panel for every pair of factors: means over the cells that share two levels, a line for
-    each level of the second. A mean that lacks a cell is not drawn."""
+    """Draw a panel for every pair of factors, with a line for each level of the second.
+
+    Points are means over the cells that share the two levels; a mean that lacks a cell is missing.
+    """
     pairs = list(itertools.combinations(range(len(levels)), 2))
     columns = min(3, len(pairs))
     rows = math.ceil(len(pairs) / columns)
@@ -147,7 +191,7 @@ def _forest(axes: Axes, effects: pd.DataFrame, changes: Sequence[str], log: bool
 
 
 def _log_x(axes: Axes, ends: Iterable[float]) -> None:
-    """A logarithmic axis of ratios, with room at both ends."""
+    """Make the axis logarithmic, with room at both ends."""
     low, high = min(ends := list(ends)), max(ends)
     room = max((high / low) ** 0.06, 1.02)
     axes.set_xscale("log")
@@ -162,7 +206,7 @@ def _log_y(axes: Axes, scaled: np.ndarray) -> None:
 
 
 def _ticks(axis: Any, ratio: float, most: int) -> None:
-    """Round numbers; where the ends are close those of a linear axis, of which there are enough."""
+    """Label an axis with round numbers; if its ends are close, with those of a linear axis."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
     if ratio >= LOG_FROM:
@@ -174,7 +218,7 @@ def _ticks(axis: Any, ratio: float, most: int) -> None:
 
 
 def _lines(axes: Axes, levels: Levels, pair: tuple[int, int], means: np.ndarray) -> None:
-    """``means`` (levels of the first factor, levels of the second)."""
+    """Draw ``means`` (levels of the first factor, levels of the second)."""
     (across, ticks), (lines, names) = (list(levels.items())[axis] for axis in pair)
     for number, name in enumerate(names):
         axes.plot(

@@ -1,145 +1,140 @@
-"""The study of branches on paper: tables and a figure of errors at equal bytes. Pure functions.
+"""The study of branches: tables and a figure of errors at equal bytes.
 
-Their argument is a table with the fields of ``study.branch_errors.Row`` and its ``ratio``.
+The argument is a table with a row for every layer, branch, fit and size: ``layer``, ``kind``,
+``bits``, ``rank``, ``branch``, ``weighted``, ``error``, ``ratio``, ``bytes`` and ``macs``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
+from ..core.files import write_atomic
 from ..core.recipe import Job
+from ..records.statistics import Spread, spread
 from .ablation import shown_effect
-from .search.drawing import PAGE, drawing, grid, legend_above, note_below
-from .search.seeds import Spread, spread
-from .style import FULL_COLOUR, look
+from .drawing import FULL_COLOUR, PAGE, drawing, grid, legend_above, look, note_below, save
+from .render import bullets, pipe_table
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 NONE, MORE_BITS = "none", "rows at more bits"  # not branches, in the column of their names
 ALL = "all layers"
-Fit = tuple[str, bool]  # branch, and whether it is weighted
+FIT = ["branch", "weighted"]
+Fit = tuple[str, bool]  # a branch, and whether it is fitted to inputs
 _FITS = {False: "weight", True: "output"}
 
 
+def write_branches(table: pd.DataFrame, job: Job, folder: Path) -> list[Path]:
+    """Write ``branches.md`` and the figure; return their paths."""
+    path = folder / "branches.md"
+    write_atomic(path, branch_markdown(table, job).encode())
+    return [path, *save(branch_figure(table), folder / "figures" / "branches")]
+
+
 def branch_markdown(table: pd.DataFrame, job: Job) -> str:
-    """A table for every number of bits and size, then weighted fits against unweighted ones."""
-    lines = [f"# Branches at equal bytes: {job.model}", ""]
-    compared = table[table.branch != NONE]
+    """Return a table for every number of bits and size, then weighted against unweighted fits."""
+    parts = [f"# Branches at equal bytes: {job.model}"]
+    compared = table[table["branch"] != NONE]
     for bits, own in compared.groupby("bits"):
-        alone = _by_kind(table[(table.bits == bits) & (table.branch == NONE)], "error")
+        alone = _by_kind(table[(table["bits"] == bits) & (table["branch"] == NONE)], "error")
         errors = ", ".join(f"{kind} {value:.2%}" for kind, value in alone.items())
-        lines += [f"## Weights of {bits} bits", "", f"Error without a branch: {errors}.", ""]
+        parts += [f"## Weights of {bits} bits", f"Error without a branch: {errors}."]
         for rank, part in own.groupby("rank"):
-            lines += [f"### In the bytes of rank {rank}", "", *_size_rows(part), ""]
-    lines += ["## Fitted to the output against fitted to the weight", ""]
-    lines += [*_fit_rows(compared), ""]
-    return "\n".join([*lines, *(f"- {note}" for note in _notes(table, job)), ""])
+            parts += [f"### In the bytes of rank {rank}", _size_rows(part)]
+    parts += ["## Fitted to the output against fitted to the weight", _fit_rows(compared)]
+    return "\n\n".join([*parts, bullets(_notes(table, job))]) + "\n"
 
 
 def geometric_mean(ratios: pd.Series) -> Spread:
-    """Geometric mean over layers and its 95 % t interval: that of the mean of the logarithms."""
+    """Return the geometric mean over layers and its 95 % t interval, taken of the logarithms."""
     logs = spread(np.log(ratios.to_numpy()).tolist())
     mean, low, high = (float(np.exp(value)) for value in logs[:3])
     return Spread(mean, low, high, logs.seeds)
 
 
-def wins(part: pd.DataFrame) -> dict[Fit, int]:
-    """By branch and fit, in how many layers it has the lowest error of all branches; of one number
-    of bits and one size. Branches that are equally good win both."""
-    rivals = part[part.branch != MORE_BITS]
-    best = rivals.groupby("layer").error.transform("min")
-    return {
-        fit: int((rows.error == best[rows.index]).sum()) for fit, rows in _by_fit(rivals).items()
-    }
+def wins(part: pd.DataFrame) -> pd.Series:
+    """Return by branch and fit the number of layers in which its error is the lowest.
+
+    ``part`` has one number of bits and one size. Branches that are equally good both win.
+    """
+    rivals = part[part["branch"] != MORE_BITS]
+    best = rivals["error"] == rivals.groupby("layer")["error"].transform("min")
+    return best.groupby([rivals[name] for name in FIT], sort=False).sum()
 
 
 def against(part: pd.DataFrame, other: pd.DataFrame) -> tuple[Spread, int, int]:
-    """Ratio of the errors of two branches, layer by layer; in how many the first is lower, of how
-    many."""
-    ratios = part.set_index("layer").error / other.set_index("layer").error
+    """Return the ratio of two branches' errors by layer, and in how many layers it is below 1.
+
+    The third number counts the layers.
+    """
+    ratios = part.set_index("layer")["error"] / other.set_index("layer")["error"]
     return geometric_mean(ratios), int((ratios < 1).sum()), len(ratios)
 
 
-def _size_rows(part: pd.DataFrame) -> list[str]:
-    """A row for every branch and fit; of one number of bits and one size."""
-    kinds = [*dict.fromkeys(part.kind), ALL]
-    first = part.branch.iloc[0]
-    own, won = _by_fit(part), wins(part)
-    means = {fit: _by_kind(rows, "ratio") for fit, rows in own.items()}
-    best = {kind: min(means[fit][kind] for fit in won) for kind in kinds}
-    heads = ["branch", "fitted to", *kinds, "wins", f"÷ {first}", f"< {MORE_BITS}", "bytes", "MACs"]
-    lines = [f"| {' | '.join(heads)} |", f"| --- | --- |{' ---: |' * (len(heads) - 2)}"]
+def by_fit(part: pd.DataFrame) -> dict[Fit, pd.DataFrame]:
+    """Return the rows of every branch and fit, in their order."""
+    groups = part.groupby(FIT, sort=False)
+    return {(str(name), bool(weighted)): own for (name, weighted), own in groups}
+
+
+def _size_rows(part: pd.DataFrame) -> str:
+    """Return a row for every branch and fit; of one number of bits and one size."""
+    first, won = part["branch"].iloc[0], wins(part)
+    own = by_fit(part)
+    means = pd.DataFrame({fit: _by_kind(rows, "ratio") for fit, rows in own.items()}).T
+    best = means.loc[won.index].min()
+    lines = []
     for (name, weighted), rows in own.items():
         fit = name, weighted
-        cells = [name, _FITS[weighted]]
-        for kind, mean in means[fit].items():
-            is_best = fit in won and mean == best[kind]
-            cells.append(f"**{mean:.3f}**" if is_best else f"{mean:.3f}")
-        _, low, high, _ = geometric_mean(rows.ratio)
-        cells[-1] += f" [{low:.3f}, {high:.3f}]"
-        cells.append(str(won.get(fit, "")))
-        cells.append(_paired(rows, own.get((first, weighted))) if name != first else "")
-        cells.append(_lower(rows, own.get((MORE_BITS, weighted))) if fit in won else "")
-        cells += [f"{rows.bytes.sum():,}", f"{rows.macs.sum():,}"]
-        lines.append(f"| {' | '.join(cells)} |")
-    return lines
+        cells: dict[str, Any] = {"branch": name, "fitted to": _FITS[weighted]}
+        for kind, mean in zip(means.columns, means.loc[[fit]].to_numpy()[0], strict=True):
+            is_best = fit in won.index and mean == best[kind]
+            cells[kind] = f"**{mean:.3f}**" if is_best else f"{mean:.3f}"
+        _, low, high, _ = geometric_mean(rows["ratio"])
+        cells[ALL] += f" [{low:.3f}, {high:.3f}]"
+        cells["wins"] = won.get(fit, "")
+        rival, more = own.get((first, weighted)), own.get((MORE_BITS, weighted))
+        cells[f"÷ {first}"] = "" if rival is None or name == first else _ratio(rows, rival)
+        cells[f"< {MORE_BITS}"] = ""
+        if more is not None and fit in won.index:
+            _, lower, layers = against(rows, more)
+            cells[f"< {MORE_BITS}"] = f"{lower}/{layers}"
+        cells |= {"bytes": f"{rows['bytes'].sum():,}", "MACs": f"{rows['macs'].sum():,}"}
+        lines.append(cells)
+    return pipe_table(pd.DataFrame(lines), ["branch", "fitted to"])
 
 
-def _fit_rows(compared: pd.DataFrame) -> list[str]:
-    """A row for every branch that has both fits, a column for every number of bits and size."""
-    sizes = list(compared.groupby(["bits", "rank"]))
-    heads = [f"{bits} bits, rank {rank}" for (bits, rank), _ in sizes]
-    lines = [f"| branch | {' | '.join(heads)} |", f"| --- |{' ---: |' * len(heads)}"]
-    for name, rows in compared.groupby("branch", sort=False):
-        if rows.weighted.nunique() < 2:
-            continue
-        cells = []
-        for _, part in sizes:
-            own = part[part.branch == name]
-            ratio, lower, layers = against(own[own.weighted], own[~own.weighted])
-            cells.append(f"{shown_effect(*ratio[:3], log=True)}, {lower}/{layers}")
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return lines
+def _fit_rows(compared: pd.DataFrame) -> str:
+    """Return a row for every branch with both fits, a column for every number of bits and size."""
+    both = compared[compared.groupby("branch")["weighted"].transform("nunique") == 2]
+    lines: dict[str, dict[str, str]] = {name: {} for name in both["branch"].unique()}
+    for (bits, rank, name), own in both.groupby(["bits", "rank", "branch"]):
+        fitted = own[own["weighted"]], own[~own["weighted"]]
+        lines[str(name)][f"{bits} bits, rank {rank}"] = _ratio(*fitted)
+    return pipe_table(pd.DataFrame(lines).T.rename_axis("branch").reset_index(), ["branch"])
 
 
-def _by_fit(part: pd.DataFrame) -> dict[Fit, pd.DataFrame]:
-    """Rows by branch and fit, in their order."""
-    fits = dict.fromkeys(zip(part.branch.tolist(), part.weighted.tolist(), strict=True))
-    return {
-        (name, weighted): part[(part.branch == name) & (part.weighted == weighted)]
-        for name, weighted in fits
-    }
-
-
-def _paired(rows: pd.DataFrame, other: pd.DataFrame | None) -> str:
-    if other is None:
-        return ""
+def _ratio(rows: pd.DataFrame, other: pd.DataFrame) -> str:
     ratio, lower, layers = against(rows, other)
     return f"{shown_effect(*ratio[:3], log=True)}, {lower}/{layers}"
 
 
-def _lower(rows: pd.DataFrame, other: pd.DataFrame | None) -> str:
-    if other is None:
-        return ""
-    _, lower, layers = against(rows, other)
-    return f"{lower}/{layers}"
-
-
-def _by_kind(rows: pd.DataFrame, column: str) -> Mapping[str, float]:
-    """Geometric means of a column by kind of layer, then over all layers."""
+def _by_kind(rows: pd.DataFrame, column: str) -> pd.Series:
+    """Return the geometric means of a column by kind of layer, then over all layers."""
     logs = np.log(rows[column])
-    kinds = logs.groupby(rows.kind, sort=False).mean()
-    return {str(kind): float(np.exp(own)) for kind, own in (*kinds.items(), (ALL, logs.mean()))}
+    kinds = logs.groupby(rows["kind"], sort=False).mean()
+    return np.exp(pd.concat([kinds, pd.Series({ALL: logs.mean()})]))
 
 
 def _notes(table: pd.DataFrame, job: Job) -> list[str]:
-    layers, inputs = table.layer.nunique(), job.protocol.calibration
+    layers, inputs = table["layer"].nunique(), job.protocol.calibration
     recipe = job.recipe
     return [
         f"{layers} layers, rounded as in {recipe.name} (transform {recipe.transform.name}, "
@@ -161,9 +156,9 @@ def _notes(table: pd.DataFrame, job: Job) -> list[str]:
 
 
 def branch_figure(table: pd.DataFrame) -> Figure:
-    """A row of panels for every number of bits: all layers, then each type of layer."""
-    compared = table[table.branch != NONE]
-    kinds, rows = [ALL, *dict.fromkeys(compared.kind)], list(compared.groupby("bits"))
+    """Draw a row of panels for every number of bits: all layers, then each type of layer."""
+    compared = table[table["branch"] != NONE]
+    kinds, rows = [ALL, *compared["kind"].unique()], list(compared.groupby("bits"))
     handles: dict[str, Any] = {}
     with drawing(PAGE, 0.8 + 1.75 * len(rows)) as figure:
         panels: Any = figure.subplots(
@@ -171,7 +166,7 @@ def branch_figure(table: pd.DataFrame) -> Figure:
         )
         for line, (bits, own) in zip(panels, rows, strict=True):
             for axes, kind in zip(line, kinds, strict=True):
-                part = own if kind == ALL else own[own.kind == kind]
+                part = own if kind == ALL else own[own["kind"] == kind]
                 handles |= dict(_curves(axes, part))
                 axes.axhline(1, color=FULL_COLOUR, linewidth=0.6)
                 grid(axes)
@@ -191,24 +186,22 @@ def branch_figure(table: pd.DataFrame) -> Figure:
 
 
 def _curves(axes: Axes, part: pd.DataFrame) -> Iterator[tuple[str, Any]]:
-    """Draws a line for every branch and fit; the legend handles of those fitted to the output."""
-    names = list(dict.fromkeys(part.branch))
-    for (name, weighted), own in _by_fit(part).items():
-        sizes = own.groupby("rank").ratio.agg(geometric_mean)
+    """Draw a line for every branch and fit; yield legend handles, of output fits if there are."""
+    names = list(part["branch"].unique())
+    both = part.groupby("branch")["weighted"].any()
+    for (name, weighted), own in by_fit(part).items():
+        sizes = own.groupby("rank")["ratio"].agg(geometric_mean)
         looks = look(names.index(name))
         if name == MORE_BITS:
             looks["color"] = FULL_COLOUR
         looks |= {"linestyle": "-"} if weighted else {"linestyle": "--", "markerfacecolor": "white"}
         handle = axes.errorbar(
-            sizes.index, [v.mean for v in sizes], yerr=_halves(list(sizes)),
+            sizes.index, [v.mean for v in sizes],
+            yerr=[[v.mean - v.low for v in sizes], [v.high - v.mean for v in sizes]],
             markersize=3.2, linewidth=0.9, elinewidth=0.7, **looks,
         )  # fmt: skip
-        if weighted or not part[part.branch == name].weighted.any():
+        if weighted or not both[name]:
             yield name, handle
-
-
-def _halves(values: Sequence[Spread]) -> list[list[float]]:
-    return [[v.mean - v.low for v in values], [v.high - v.mean for v in values]]
 
 
 def _rank_axes(panels: Any, ranks: Sequence[int]) -> None:

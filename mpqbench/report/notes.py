@@ -1,29 +1,30 @@
-"""What a reader must know to read a block of rows, in sentences."""
+"""Sentences under the rows of a table, from the rows that are done."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from ..records.schema import JobRecord
-from .columns import FRECHET_NAMES, frechet_names
+from ..records.columns import FRECHET_NAMES, frechet_names
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _NOTHING = "No job of this block is done."
 
 
-def leaderboard_notes(done: Sequence[JobRecord], extractor: str | None) -> tuple[str, ...]:
-    """Notes under the rows of one block; ``done`` are its successful records."""
-    if not done:
+def leaderboard_notes(done: pd.DataFrame, extractor: str | None) -> tuple[str, ...]:
+    """Return the notes of one block of a leaderboard."""
+    if done.empty:
         return (_NOTHING,)
     if not _has_distance(done):
         return _protocol(done, extractor), "No feature network: nothing is ranked."
     fd = frechet_names(extractor)[0]
-    if any(record.is_full_precision for record in done):
+    pair = f"No full-precision row here, so there is no Δ{fd}."
+    if done["is_full"].any():
         pair = (
             f"Δ{fd}: paired difference to full precision over the same noise and classes, with "
             "its own jackknife interval."
         )
-    else:
-        pair = f"No full-precision row here, so there is no Δ{fd}."
     return (
         _protocol(done, extractor),
         _caution(extractor),
@@ -36,9 +37,9 @@ def leaderboard_notes(done: Sequence[JobRecord], extractor: str | None) -> tuple
     )
 
 
-def summary_notes(done: Sequence[JobRecord], extractor: str | None) -> tuple[str, ...]:
-    """Notes under the means over seeds of one block."""
-    if not done:
+def summary_notes(done: pd.DataFrame, extractor: str | None) -> tuple[str, ...]:
+    """Return the notes of the means over seeds of one block."""
+    if done.empty:
         return (_NOTHING,)
     notes = [
         _protocol(done, extractor),
@@ -54,13 +55,13 @@ def summary_notes(done: Sequence[JobRecord], extractor: str | None) -> tuple[str
     return tuple(notes)
 
 
-def _has_distance(done: Sequence[JobRecord]) -> bool:
-    return any("fd" in record.scores for record in done)
+def _has_distance(done: pd.DataFrame) -> bool:
+    return bool(done["fd"].notna().any())
 
 
-def _protocol(done: Sequence[JobRecord], extractor: str | None) -> str:
-    counts = sorted({record.n_images for record in done})
-    protocol = done[0].protocol
+def _protocol(done: pd.DataFrame, extractor: str | None) -> str:
+    counts = sorted(done["n_images"].unique())
+    protocol = done.sort_values("job")["protocol"].iloc[0]
     facts = [f"N = {', '.join(map(str, counts))} images per row"]
     facts.append(f"features: {extractor or 'none'}")
     if _has_distance(done) and "reference" in protocol:

@@ -11,8 +11,8 @@ import pandas as pd
 
 from ..core.errors import BenchError
 from ..records.schema import FULL_METHOD, JobRecord
+from ..records.statistics import paired_difference
 from ..records.store import RecordStore
-from .table import paired_difference
 
 RECORDS = "records"
 UNITS = {

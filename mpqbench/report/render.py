@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections import defaultdict
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
+from ..records.columns import Column, Row
+from ..records.frame import frame_csv
 from ..records.schema import FULL_METHOD
-from .columns import Column, Row, Value
 from .table import Block, Table
 
 if TYPE_CHECKING:
@@ -20,88 +20,85 @@ Cell = tuple[int, str]
 
 
 def to_csv(table: Table) -> str:
-    """All rows and all columns; numbers unscaled, with 10 significant digits, ``\\n`` line ends.
+    """Return all rows and columns; numbers are unscaled and have 10 significant digits.
 
     Ten digits are below the noise of any score and above the last-bit differences of platforms.
-    Missing values are empty, truth values ``true`` and ``false``.
+    Missing values are empty; truth values are ``true`` and ``false``.
     """
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([column.name for column in table.columns])
-    for row in table.rows:
-        writer.writerow([_plain(row[column.name]) for column in table.columns])
-    return buffer.getvalue()
+    return frame_csv(table.frame.map(_plain, na_action="ignore"))
 
 
 def to_markdown(table: Table, title: str) -> str:
-    """One section per block: a table of the columns that have values, then its notes."""
-    lines = [f"# {title}", ""]
+    """Return one section per block: the columns that have values, then the notes."""
+    parts = [f"# {title}"]
     for block in table.blocks:
-        lines += [f"## {_heading(block)}", "", *_markdown_rows(block), ""]
-        lines += [f"- {note}" for note in block.notes]
-        lines.append("")
-    return "\n".join(lines)
+        parts += [f"## {_heading(block)}", _markdown_rows(block), bullets(block.notes)]
+    return "\n\n".join(parts) + "\n"
+
+
+def bullets(notes: Sequence[str]) -> str:
+    """Return sentences as a Markdown list."""
+    return "\n".join(f"- {note}" for note in notes)
+
+
+def pipe_table(frame: pd.DataFrame, texts: Sequence[str] = ()) -> str:
+    """Return a Markdown table of cells of text; columns but ``texts`` are aligned right."""
+    rule = ["---" if name in texts else "---:" for name in frame.columns]
+    lines = [list(frame.columns), rule, *frame.to_numpy().tolist()]
+    return "\n".join(f"| {' | '.join(map(str, cells))} |" for cells in lines)
 
 
 def print_table(table: Table, console: Console) -> None:
-    """The brief columns of every block, reasons and notes below; fits 120 columns."""
+    """Print the brief columns of every block, with reasons and notes below, in 120 columns."""
     from rich.text import Text
 
     for block in table.blocks:
         console.print(_rich_block(block))
         for row in block.rows:
             if row["status"] != "done":
-                console.print(Text(f"{_name(row)}: {_status(row, reason=True)}"))
+                seed = "" if row.get("seed") is None else f" seed {row['seed']}"
+                name = f"{row['method']} {row['budget']}{seed}"
+                console.print(Text(f"{name}: {_note(row, reason=True)}"))
         for note in block.notes:
             console.print(Text(note, style="dim"))
         console.print()
 
 
 def ranked(block: Block) -> dict[Cell, int]:
-    """(row number, column) of the best (1) and second best (2) scores of each budget and seed.
+    """Return the places, 1 and 2, of the scores by (row number, column).
 
-    Full precision and rows over their budget do not compete; equal values share a place, and
-    where all are equal none has one.
+    Scores compete within a budget and a seed. Full precision and rows over their budget do not;
+    equal values share a place, and where all are equal none has one.
     """
-    rivals: dict[tuple[Value, Value], list[int]] = defaultdict(list)
-    for i, row in enumerate(block.rows):
-        if row["status"] == "done" and row["satisfied"] and row["method"] != FULL_METHOD:
-            rivals[row["budget"], row.get("seed")].append(i)
+    frame = block.frame.reset_index(drop=True)
+    satisfied = frame["satisfied"].fillna(False).astype(bool)
+    rivals = frame[(frame["status"] == "done") & satisfied & (frame["method"] != FULL_METHOD)]
+    keys = [rivals["budget"], rivals["seed"] if "seed" in frame else rivals["budget"]]
     places: dict[Cell, int] = {}
     for column in block.columns:
-        if column.role != "score":
-            continue
-        for group in rivals.values():
-            numbers = _numbers(block, group, column.name)
-            order = sorted(set(numbers.values()), reverse=column.direction == "higher")
-            if len(order) > 1:
-                for i, value in numbers.items():
-                    if value in order[:2]:
-                        places[i, column.name] = 1 + order.index(value)
+        if column.role == "score":
+            groups = rivals[column.name].astype("float64").groupby(keys)
+            place = groups.rank(method="dense", ascending=column.direction == "lower")
+            shown = place[(groups.transform("nunique") > 1) & (place <= 2)]
+            places |= {
+                (at, column.name): int(own) for at, own in zip(shown.index, shown, strict=True)
+            }
     return places
 
 
-def _numbers(block: Block, rows: list[int], name: str) -> Mapping[int, float]:
-    values = ((i, block.rows[i][name]) for i in rows)
-    return {i: value for i, value in values if isinstance(value, int | float)}
-
-
-def _plain(value: Value) -> str:
-    if value is None:
-        return ""
+def _plain(value: Any) -> Any:
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, float):
-        return format(value, ".10g")
-    return " ".join(value.split()) if isinstance(value, str) else str(value)
+    return " ".join(value.split()) if isinstance(value, str) else value
 
 
-def _shown(block: Block, *views: str) -> list[Column]:
-    """Columns of these views that have a value in some row."""
+def _shown(block: Block, rows: Sequence[Row], *views: str) -> list[Column]:
+    """Return the columns of these views that have a value in some row."""
     return [
-        column for column in block.columns
-        if column.view in views and any(column.text(row) for row in block.rows)
-    ]  # fmt: skip
+        column
+        for column in block.columns
+        if column.view in views and any(column.text(row) for row in rows)
+    ]
 
 
 def _heading(block: Block) -> str:
@@ -109,13 +106,8 @@ def _heading(block: Block) -> str:
     return f"{block.model} ({f'metric {fingerprint}' if fingerprint else 'not measured'})"
 
 
-def _name(row: Row) -> str:
-    seed = "" if row.get("seed") is None else f" seed {row['seed']}"
-    return f"{row['method']} {row['budget']}{seed}"
-
-
-def _status(row: Row, reason: bool) -> str:
-    """The note of a row: why it has no scores, or what its scores cannot be told apart from."""
+def _note(row: Mapping[str, Any], reason: bool) -> str:
+    """Return why a row has no scores, or which scores its own are tied with."""
     if row["status"] != "done":
         text = f"{row['status']}: {row['reason']}" if reason else str(row["status"])
         return " ".join(text.split())
@@ -123,27 +115,24 @@ def _status(row: Row, reason: bool) -> str:
     return ", ".join([*words, *str(row.get("ties") or "").split()])
 
 
-def _markdown_rows(block: Block) -> list[str]:
-    columns = _shown(block, "brief", "full")
-    places = ranked(block)
-    lines = [
-        _line([*(column.header for column in columns), "note"]),
-        _line([*("---:" if _is_number(column) else "---" for column in columns), "---"]),
-    ]
-    for i, row in enumerate(block.rows):
-        cells = [_escape(column.text(row)) for column in columns]
-        for j, column in enumerate(columns):
-            if places.get((i, column.name)) == 1:
-                cells[j] = f"**{cells[j]}**"
-        lines.append(_line([*cells, _escape(_status(row, reason=True))]))
-    return lines
+def _markdown_rows(block: Block) -> str:
+    rows, places = block.rows, ranked(block)
+    columns = _shown(block, rows, "brief", "full")
+    cells = {
+        column.header: [
+            f"**{text}**" if places.get((i, column.name)) == 1 else text
+            for i, row in enumerate(rows)
+            for text in [escaped(column.text(row))]
+        ]
+        for column in columns
+    }
+    cells["note"] = [escaped(_note(row, reason=True)) for row in rows]
+    texts = [column.header for column in columns if not _is_number(column)]
+    return pipe_table(pd.DataFrame(cells), [*texts, "note"])
 
 
-def _line(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _escape(text: str) -> str:
+def escaped(text: str) -> str:
+    """Return ``text`` as a cell of a Markdown table."""
     return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
 
 
@@ -156,20 +145,18 @@ def _rich_block(block: Block) -> RichTable:
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    columns = _shown(block, "brief")
-    places = ranked(block)
+    rows, places = block.rows, ranked(block)
+    columns = _shown(block, rows, "brief")
     table = RichTable(title=Text(_heading(block)), box=SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         number = _is_number(column)
-        table.add_column(
-            Text(column.header), justify="right" if number else "left", no_wrap=number,
-            overflow="fold",
-        )  # fmt: skip
+        justify = "right" if number else "left"
+        table.add_column(Text(column.header), justify=justify, no_wrap=number, overflow="fold")  # type: ignore[arg-type]
     table.add_column("note", overflow="fold")
-    for i, row in enumerate(block.rows):
+    for i, row in enumerate(rows):
         cells = [
             Text(column.text(row), style="bold" if places.get((i, column.name)) == 1 else "")
             for column in columns
         ]
-        table.add_row(*cells, Text(_status(row, reason=False)))
+        table.add_row(*cells, Text(_note(row, reason=False)))
     return table

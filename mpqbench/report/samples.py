@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..core.errors import BenchError
+from ..records.columns import Row
+from ..records.frame import rows_of
 from ..records.schema import FULL_METHOD
-from .columns import Row
-from .style import new_figure, style
+from .drawing import new_figure, style
 from .table import Block
 
 if TYPE_CHECKING:
@@ -25,13 +26,13 @@ _ROWS = 12  # quantized rows that fit on a page
 
 
 def sample_rows(block: Block, kept: Callable[[str], bool]) -> list[list[Row]]:
-    """Rows of each page of the grid: full precision first, then at most 12 others.
+    """Return the rows of each page of the grid: full precision first, then at most 12 others.
 
-    Only the first seed, only jobs that are done and whose images were ``kept``.
+    Only the first seed, and only jobs that are done and whose images were ``kept``.
     """
-    rows = [row for row in block.rows if row["status"] == "done" and kept(str(row["job"]))]
-    first = min((int(row["seed"] or 0) for row in rows), default=0)
-    rows = [row for row in rows if row["seed"] == first]
+    done = block.done
+    done = done[done["job"].map(kept).astype(bool)]
+    rows: list[Row] = [*rows_of(done[done["seed"] == done["seed"].min()])]
     full = [row for row in rows if row["method"] == FULL_METHOD]
     others = [row for row in rows if row["method"] != FULL_METHOD]
     return [full + others[i : i + _ROWS] for i in range(0, len(others), _ROWS)]
@@ -40,15 +41,14 @@ def sample_rows(block: Block, kept: Callable[[str], bool]) -> list[list[Row]]:
 def sample_grid(
     block: Block, rows: Sequence[Row], load_samples: LoadSamples, columns: int = 10
 ) -> Figure:
-    """The first ``columns`` images of every row's job; a row is labelled method, budget, FD.
+    """Draw the first ``columns`` images of every row's job, labelled method, budget and FD.
 
     ``load_samples(job, count)`` gives uint8 (count, height, width, 1 or 3). Column i is image i
     of every job: the same noise and class; jobs of fewer images give fewer columns. Raises
-    BenchError where the shapes differ.
+    BenchError if the shapes differ.
     """
     columns = min(columns, *(int(row["n_images"] or 0) for row in rows))
-    images = [load_samples(str(row["job"]), columns) for row in rows]
-    pixels = grid_pixels(images)
+    pixels = grid_pixels([load_samples(str(row["job"]), columns) for row in rows])
     room = _WIDTH - _LABEL - 0.05
     height = room * pixels.shape[0] / pixels.shape[1]
     total = height + 0.1
@@ -70,10 +70,10 @@ def sample_grid(
 
 
 def grid_pixels(images: Sequence[np.ndarray]) -> np.ndarray:
-    """One RGB picture of rows of images on white, uint8 (height, width, 3).
+    """Return one RGB picture of rows of images on white, uint8 (height, width, 3).
 
     ``images``: per row uint8 (columns, h, w, 1 or 3), all of one shape but for the channels. The
-    gap between images is ``gap_of(w)`` pixels.
+    gap between images is ``gap_of(w)`` pixels. Raises BenchError for anything else.
     """
     sizes = {part.shape[:3] for part in images}
     if len(sizes) != 1 or any(p.dtype != np.uint8 or p.shape[3] not in (1, 3) for p in images):
@@ -93,7 +93,7 @@ def grid_pixels(images: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def gap_of(width: int) -> int:
-    """Pixels between images of ``width`` pixels."""
+    """Return the pixels between images of ``width`` pixels."""
     return max(1, round(_GAP * width))
 
 

@@ -1,165 +1,82 @@
-"""Tables of the studies: searchers side by side, and how well every proxy ranks. Pure functions."""
+"""Tables and figures of the studies of searchers and of proxies."""
 
 from __future__ import annotations
 
-import math
-import statistics
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
+from ..core.files import write_atomic
+from ..records.columns import RIVALS, SEARCHERS, adapt, frechet_names
+from ..records.frame import CONDITION, paired, seed_means
 from ..records.schema import JobRecord
-from .columns import Column, Row, Value, frechet_names
-from .table import Block, Table, paired_difference
+from .drawing import COLOURS, FULL_COLOUR, new_figure, save, style
+from .render import bullets, pipe_table, to_csv, to_markdown
+from .table import Block, Table, leaderboard
 
-RIVALS = ("uniform", "ilp")  # what every searcher is compared with, seed by seed
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-SEARCHERS = (
-    Column("model", "model", "key"),
-    Column("method", "method", "key", view="brief"),
-    Column("budget", "budget", "key", view="brief"),
-    Column("status", "status", "text"),
-    Column("reason", "reason", "text"),
-    Column("seeds", "seeds", "text", form=".0f", view="full"),
-    Column("output_mse", "held-out MSE (10⁻³)", "score", "lower", ".2f", 1e-3,
-           interval="output_mse_std", view="brief"),
-    Column("output_mse_std", "held-out MSE std", "interval"),
-    Column("fd", "FD", "score", "lower", ".3f", view="brief"),
-    Column("fd_delta", "ΔFD", "score", "lower", ".3f", interval="fd_delta_ci", view="brief"),
-    Column("fd_delta_ci", "ΔFD ±", "interval"),
-    *(
-        column
-        for rival in RIVALS
-        for column in (
-            Column(f"fd_{rival}_delta", f"FD - {rival}", "text", form=".3f",
-                   interval=f"fd_{rival}_ci", view="brief"),
-            Column(f"fd_{rival}_ci", f"FD - {rival} ±", "interval"),
-        )
-    ),
-    Column("regret", "regret %", "score", "lower", ".2f", 1e-2, interval="regret_std",
-           view="brief"),
-    Column("regret_std", "regret std", "interval"),
-    Column("search_evals", "forwards", "cost", "lower", ".0f", view="brief"),
-    Column("search_seconds", "seconds", "cost", "lower", ".0f", view="brief"),
-    Column("bitops_linear", "linear BitOPs", "cost", "lower"),
-    Column("satisfied", "within budget", "text"),
-)  # fmt: skip
+PARTS = ("all", "better half")
+
+
+def write_searchers(
+    records: Iterable[JobRecord], regrets: Sequence[Mapping[str, Any]], folder: Path
+) -> list[Path]:
+    """Write ``searchers.csv`` and ``searchers.md``; return their paths."""
+    table = searcher_table(records, regrets)
+    paths = [folder / "searchers.csv", folder / "searchers.md"]
+    for path, text in zip(paths, (to_csv(table), to_markdown(table, "Searchers")), strict=True):
+        write_atomic(path, text.encode())
+    return paths
 
 
 def searcher_table(records: Iterable[JobRecord], regrets: Sequence[Mapping[str, Any]]) -> Table:
-    """One row for each method and budget: means over the seeds that are done.
+    """Return one row for each method and budget: means over the seeds that are done.
 
-    Differences of FD are paired over noise and classes within each seed; their interval is that of
-    the mean of the seeds' jackknife intervals taken as independent, ``sqrt(sum h^2) / S``. Spreads
-    are standard deviations over seeds. ``regrets`` are rows of ``study.regret.Regret``. Rows are
-    in the order of FD within a budget, or of the held-out error where there is no FD, then by name.
+    Differences of FD are paired over noise and classes within each seed; their intervals combine
+    those of the seeds (``mean_half_width``). Spreads are standard deviations over seeds.
+    ``regrets`` are mappings with ``method``, ``budget`` and ``regret``. Rows are in the order of FD
+    within a budget, or of the held-out error without FD, then by name.
     """
-    records = list(records)
-    full = {record.seed: record for record in records if record.is_full_precision}
-    groups: dict[tuple[str, str], list[JobRecord]] = defaultdict(list)
-    for record in records:
-        groups[record.budget, record.method].append(record)
-    rows = [_row(own, groups, full, regrets) for own in groups.values()]
-    rows.sort(
-        key=lambda row: (row["status"] != "done", str(row["budget"]), _fd(row), str(row["method"]))
+    board = leaderboard(records)
+    frame = pd.concat([block.frame for block in board.blocks], ignore_index=True)
+    frame = frame.sort_values("job", ignore_index=True)
+    done = frame[frame["is_done"]]
+    for rival in RIVALS:
+        theirs = done[done["method"] == rival].set_index(["budget", "seed"])
+        mine = done[(done["method"] != rival) & ~done["is_full"]]
+        found = paired(mine, theirs)
+        frame[f"fd_{rival}_delta"], frame[f"fd_{rival}_delta_ci"] = found["delta"], found["ci"]
+    scores = ["output_mse", "fd", "fd_delta", *(f"fd_{rival}_delta" for rival in RIVALS)]
+    costs = ["search_evals", "search_seconds", "bitops_linear"]
+    means = seed_means(frame, scores, costs).drop(columns="seeds")
+    means = means.rename(columns={f"fd_{rival}_delta_ci": f"fd_{rival}_ci" for rival in RIVALS})
+    means = means.rename(columns={"seeds_done": "seeds"}).set_index(CONDITION)
+    found = pd.DataFrame(list(regrets), columns=[*CONDITION, "regret"]).astype({"regret": float})
+    spread = found.groupby(CONDITION)["regret"].agg(["mean", "std"])
+    means[["regret", "regret_std"]] = spread.reindex(means.index)
+    means = means.reset_index()
+    means["failed"], means["order"] = (
+        means["status"] != "done",
+        means["fd"].fillna(means["output_mse"]),
     )
-    first = next((record for record in records if record.status == "done"), None)
-    extractor = None if first is None else first.extractor
+    means = means.sort_values(["failed", "budget", "order", "method"], ignore_index=True)
+    first = board.blocks[0]
+    extractor = next((block.extractor for block in board.blocks if block.extractor), None)
+    columns = adapt(SEARCHERS, means.drop(columns="bitops"), extractor)
     block = Block(
-        "" if first is None else first.model,
-        "" if first is None else first.metric_fingerprint or "",
-        extractor,
-        _named(extractor),
-        tuple(rows),
-        _notes(first),
+        first.model, first.metric_fingerprint, extractor, columns, means, _searcher_notes(done)
     )
     return Table((block,), SEARCHERS)
 
 
-def _row(
-    own: Sequence[JobRecord],
-    groups: Mapping[tuple[str, str], Sequence[JobRecord]],
-    full: Mapping[int, JobRecord],
-    regrets: Sequence[Mapping[str, Any]],
-) -> dict[str, Value]:
-    done = [record for record in own if record.status == "done"]
-    others = [record for record in own if record.status != "done"]
-    one = (done or others)[0]
-    row: dict[str, Value] = dict.fromkeys((column.name for column in SEARCHERS), None)
-    row |= {"model": one.model, "method": one.method, "budget": one.budget}
-    row |= {"status": "done", "reason": "", "seeds": len(done)}
-    if others:
-        row |= {"status": others[0].status, "reason": others[0].reason}
-    for name in ("output_mse", "fd"):
-        values = [s.value for r in done if (s := _scores(r).get(name)) is not None]
-        row |= {name: _mean(values), f"{name}_std": _spread(values)}
-    row["fd_delta"], row["fd_delta_ci"] = _difference(done, full)
-    for rival in RIVALS:
-        theirs = {record.seed: record for record in groups.get((one.budget, rival), ())}
-        if one.method != rival and not one.is_full_precision:
-            row[f"fd_{rival}_delta"], row[f"fd_{rival}_ci"] = _difference(done, theirs)
-    found = [
-        float(r["regret"]) for r in regrets
-        if r["method"] == one.method and r["budget"] == one.budget
-    ]  # fmt: skip
-    row |= {"regret": _mean(found), "regret_std": _spread(found)}
-    row["search_evals"] = _mean([record.search_evals for record in done])
-    row["search_seconds"] = _mean([record.seconds.get("search", 0.0) for record in done])
-    costs = [record.costs for record in done if record.costs is not None]
-    row["bitops_linear"] = _mean([cost.bitops_linear for cost in costs])
-    row["satisfied"] = all(cost.satisfied for cost in costs) if costs else None
-    return row
-
-
-def _difference(
-    own: Sequence[JobRecord], theirs: Mapping[int, JobRecord]
-) -> tuple[float | None, float | None]:
-    """Mean over seeds of the paired difference in FD, and its half-width."""
-    pairs = [
-        paired_difference(_scores(record)["fd"], _scores(other)["fd"])
-        for record in own
-        if (other := theirs.get(record.seed)) is not None
-        and other is not record
-        and "fd" in _scores(record)
-        and "fd" in _scores(other)
-    ]
-    if not pairs:
-        return None, None
-    halves = [half for _, half in pairs]
-    mean = statistics.fmean(delta for delta, _ in pairs)
-    if any(half is None for half in halves):
-        return mean, None
-    return mean, math.sqrt(sum(half**2 for half in halves if half is not None)) / len(halves)
-
-
-def _scores(record: JobRecord) -> Mapping[str, Any]:
-    return {str(name): score for name, score in record.scores.items()}
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return statistics.fmean(values) if values else None
-
-
-def _spread(values: Sequence[float]) -> float | None:
-    return statistics.stdev(values) if len(values) > 1 else None
-
-
-def _fd(row: Row) -> float:
-    value = row["fd"] if row["fd"] is not None else row["output_mse"]
-    return float(value) if isinstance(value, int | float) else math.inf
-
-
-def _named(extractor: str | None) -> tuple[Column, ...]:
-    """Columns with the Fréchet headers of ``extractor``."""
-    fd = frechet_names(extractor)[0]
-    return tuple(replace(c, header=c.header.replace("FD", fd)) for c in SEARCHERS)
-
-
-def _notes(first: JobRecord | None) -> tuple[str, ...]:
-    if first is None:
+def _searcher_notes(done: pd.DataFrame) -> tuple[str, ...]:
+    if done.empty:
         return ("No job of this study is done.",)
-    images, inputs = first.n_images, first.protocol["calibration"]
+    images, inputs = done["n_images"].iloc[0], done["protocol"].iloc[0]["calibration"]
     return (
         f"Means over seeds; each seed has {images:,} images, {inputs} calibration inputs and as "
         "many held-out ones of its own.",
@@ -172,3 +89,87 @@ def _notes(first: JobRecord | None) -> tuple[str, ...]:
         "Forwards: evaluations spent, in forwards of the calibration set. Seconds: of the search, "
         "an additive table included whether or not another search of the run had computed it.",
     )
+
+
+def write_proxies(table: pd.DataFrame, records: Sequence[JobRecord], folder: Path) -> list[Path]:
+    """Write ``proxies.md`` and the figure; return their paths.
+
+    ``table`` has a row for each proxy and part of the allocations, in columns ``proxy``, ``part``,
+    and for every measurement M ``tau_M``, ``tau_M_ci``, ``behind_M`` and ``behind_M_ci``.
+    """
+    path = folder / "proxies.md"
+    write_atomic(path, proxy_markdown(table, records).encode())
+    figure = proxy_figure(table, records[0].extractor)
+    return [path, *save(figure, folder / "figures" / "proxies")]
+
+
+def proxy_markdown(table: pd.DataFrame, records: Sequence[JobRecord]) -> str:
+    """Return Kendall's tau of every proxy with each measurement, best first."""
+    one = records[0]
+    headers = _headers(table, one.extractor)
+    whole, half = (_ordered(table, part).set_index("proxy") for part in PARTS)
+    first, *others = headers
+    cells = {f"τ with {headers[first]}": _taus(whole, first)}
+    cells[f"τ with {headers[first]}, better half"] = _taus(half, first)
+    cells |= {f"τ with {headers[name]}": _taus(whole, name) for name in others}
+    rows = pd.DataFrame(cells).reindex(whole.index).reset_index()
+    notes = [
+        f"{len(records)} sampled allocations within {one.budget}, {one.n_images:,} images each, "
+        f"{one.protocol['calibration']} calibration inputs; the better half has the lower "
+        f"{headers[first]}.",
+        "τ: Kendall's tau-b; ±: half-width of the 95 % interval, delete-one jackknife over "
+        "allocations. The noise of the measured values lowers every τ alike.",
+        "Bold: the highest τ of its column. ≈: the interval of the paired difference from it "
+        "holds zero.",
+        "sum: scores of single groups added up; joint: one score of the whole allocation.",
+    ]
+    return f"# Proxies at {one.budget}\n\n{pipe_table(rows, ['proxy'])}\n\n{bullets(notes)}\n"
+
+
+def proxy_figure(table: pd.DataFrame, extractor: str | None) -> Figure:
+    """Draw tau with the first measurement, over all allocations and over the better half."""
+    truth, header = next(iter(_headers(table, extractor).items()))
+    whole = _ordered(table, PARTS[0]).iloc[::-1]
+    half = table[table["part"] == PARTS[1]].set_index("proxy").loc[whole["proxy"]]
+    with style():
+        figure = new_figure(5.0, 0.9 + 0.24 * len(whole))
+        axes = figure.add_subplot()
+        places = range(len(whole))
+        for part, rows, colour, marker, shift in (
+            (PARTS[0], whole, COLOURS[0], "o", 0.12),
+            (PARTS[1], half, COLOURS[1], "s", -0.12),
+        ):
+            axes.errorbar(
+                rows[f"tau_{truth}"], [place + shift for place in places],
+                xerr=rows[f"tau_{truth}_ci"],
+                fmt=marker, color=colour, markersize=3.5, elinewidth=0.8, label=part,
+            )  # fmt: skip
+        axes.axvline(0, color=FULL_COLOUR, linewidth=0.6)
+        axes.set_yticks(list(places), list(whole["proxy"]))
+        axes.set_ylim(-0.6, len(whole) - 0.4)
+        axes.set_xlabel(f"Kendall's tau with {header}, 95 % interval")
+        axes.grid(axis="x", linewidth=0.3)
+        figure.legend(*axes.get_legend_handles_labels(), loc="upper center", ncols=2, frameon=False)
+        figure.tight_layout(rect=(0, 0, 1, 1 - 0.25 / figure.get_figheight()))
+    return figure
+
+
+def _taus(table: pd.DataFrame, name: str) -> pd.Series:
+    """Return tau with its interval as text: the best bold, those tied with it marked."""
+    tau, half = table[f"tau_{name}"].map("{:+.2f}".format), table[f"tau_{name}_ci"]
+    behind, margin = table[f"behind_{name}"], table[f"behind_{name}_ci"]
+    text = tau + " ±" + half.map("{:.2f}".format)
+    text = text.mask(behind <= margin, text + " ≈")
+    return text.mask(behind == 0, "**" + tau + " ±" + half.map("{:.2f}".format) + "**")
+
+
+def _ordered(table: pd.DataFrame, part: str) -> pd.DataFrame:
+    rows = table[table["part"] == part]
+    first = next(column for column in table.columns if column.startswith("tau_"))
+    return rows.sort_values([first, "proxy"], ascending=[False, True], kind="stable")
+
+
+def _headers(table: pd.DataFrame, extractor: str | None) -> dict[str, str]:
+    """Return the measurements in the order of the columns, with their headers."""
+    names = {"fd": frechet_names(extractor)[0], "output_mse": "held-out MSE"}
+    return {key: text for key, text in names.items() if f"tau_{key}" in table.columns}

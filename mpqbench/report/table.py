@@ -1,216 +1,185 @@
-"""The leaderboard as data: rows, their order, pairs, ranks and ties. A pure function of records."""
+"""The leaderboard and its summary over seeds: rows, their order, pairs, ranks and ties."""
 
 from __future__ import annotations
 
-import math
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
 
 from ..core.errors import BenchError
-from ..core.precision import Budget
-from ..metrics.jackknife import half_width
-from ..records.schema import METRICS, JobRecord, Score
-from .columns import LEADERBOARD, Column, Row, Value, adapt
-from .notes import leaderboard_notes
+from ..records.columns import LEADERBOARD, SUMMARY, Column, adapt, named
+from ..records.frame import CONDITION, paired, records_frame, rows_of, seed_means
+from ..records.schema import JobRecord
+from .notes import leaderboard_notes, summary_notes
 
-Z95 = 1.96
 NEAR_FULL, NEAR_BEST = "≈FP", "≈best"
-BlockKey = tuple[str, str]
+RIVALS = ["budget", "seed"]  # rows of a block that are ranked against each other share these
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Block:
     """Rows that may be compared: one model under one metric fingerprint.
 
-    ``columns`` carry the headers and units fit for these rows, ``notes`` what a reader must know.
+    ``frame`` has the table's columns and others; ``columns`` have the headers and units for these
+    rows; ``notes`` are sentences that a reader must know; ``name`` is a part of file names.
     """
 
     model: str
     metric_fingerprint: str
     extractor: str | None
     columns: tuple[Column, ...]
-    rows: tuple[Row, ...]
+    frame: pd.DataFrame
     notes: tuple[str, ...] = ()
+    name: str = ""
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows as dictionaries, ``None`` for what is missing."""
+        return rows_of(self.frame)
+
+    @property
+    def done(self) -> pd.DataFrame:
+        """The rows of jobs that are done."""
+        return self.frame[self.frame["status"] == "done"]
 
     def column(self, name: str) -> Column:
         """The column called ``name``."""
-        return next(column for column in self.columns if column.name == name)
+        return named(self.columns, name)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Table:
-    """Blocks in order; ``columns`` is the flat data view, ``rank`` names the column that ranks."""
+    """Blocks in order; ``columns`` are those of the CSV file."""
 
     blocks: tuple[Block, ...]
     columns: tuple[Column, ...]
-    rank: str = "fd"
 
     @property
-    def rows(self) -> tuple[Row, ...]:
-        """All rows of all blocks."""
-        return tuple(row for block in self.blocks for row in block.rows)
+    def frame(self) -> pd.DataFrame:
+        """All rows of all blocks, with the table's columns."""
+        names = [column.name for column in self.columns]
+        parts = [block.frame[names] for block in self.blocks if len(block.frame)]
+        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=names)
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows as dictionaries, ``None`` for what is missing."""
+        return rows_of(self.frame)
 
 
 def leaderboard(records: Iterable[JobRecord]) -> Table:
-    """One row per record; the order of ``records`` does not matter.
+    """Return one row for each record; the order of ``records`` does not matter.
 
-    Blocks are sorted by model and metric fingerprint. In a block: full precision, then budgets by
-    descending BitOPs, then seed, rank and method; rows that are not ``done`` come last.
-    Raises BenchError where one metric fingerprint names two extractors.
+    Blocks are sorted by model and metric fingerprint. Within a block: full precision, then budgets
+    by descending bits, then seed, rank and method; rows that are not ``done`` come last. Raises
+    BenchError for two records of one job, and if one metric fingerprint names two extractors.
     """
-    groups: dict[BlockKey, list[JobRecord]] = defaultdict(list)
-    records = sorted(records, key=lambda record: record.job)
-    home = _homes(records)
-    for record in records:
-        groups[home[record.job]].append(record)
-    return Table(tuple(_block(key, groups[key]) for key in sorted(groups)), LEADERBOARD)
+    frame = records_frame(records)
+    frame = frame.assign(home=_homes(frame))
+    models = [file_part(str(key[0])) for key, _ in frame.groupby(["model", "home"])]
+    blocks = []
+    for model, (key, own) in zip(models, frame.groupby(["model", "home"]), strict=True):
+        suffix = f"-{key[1] or 'not-measured'}" if models.count(model) > 1 else ""
+        blocks.append(_block(key, own, model + suffix))
+    return Table(tuple(blocks), LEADERBOARD)
 
 
-def paired_difference(score: Score, other: Score) -> tuple[float, float | None]:
-    """``score - other`` and the half-width of its 95 % interval.
+def summary(records: Iterable[JobRecord]) -> Table:
+    """Return the means over seeds of every score and cost, with standard deviations of scores.
 
-    Delete-group jackknife of the paired differences d_g, g = 1..G:
-    ``1.96 sqrt((G - 1) / G sum_g (d_g - mean d)^2)`` (Efron, The Jackknife, 1982, chapter 3).
-    No interval where the two do not have the same number, two or more, of replicates.
+    A row counts its ``seeds`` and ``seeds_done``; it is ``done`` only if all of them are, and
+    otherwise keeps the first other status and reason, and has no rank. Raises BenchError as
+    ``leaderboard`` does.
     """
-    difference = score.value - other.value
-    if len(score.replicates) < 2 or len(score.replicates) != len(other.replicates):
-        return difference, None
-    pairs = [a - b for a, b in zip(score.replicates, other.replicates, strict=True)]
-    return difference, half_width(pairs)
+    return Table(tuple(_summary(block) for block in leaderboard(records).blocks), SUMMARY)
 
 
-def is_tie(difference: tuple[float, float | None]) -> bool:
-    """Whether the interval is known and contains 0."""
-    delta, half = difference
-    return half is not None and abs(delta) <= half
+def has_several_seeds(records: Iterable[JobRecord]) -> bool:
+    """Whether a summary over seeds says more than the leaderboard."""
+    return len({record.seed for record in records}) > 1
 
 
-def _homes(records: Sequence[JobRecord]) -> dict[str, BlockKey]:
-    """Block of every job. A job that failed before its protocol was digested joins the only block
-    of its model; where there are several or none, such jobs form a block of their own."""
-    known: dict[str, set[str]] = defaultdict(set)
-    home: dict[str, BlockKey] = {}
-    for record in records:
-        if record.job in home:
-            raise BenchError(f"two records of job '{record.job}': give each job once")
-        home[record.job] = (record.model, record.metric_fingerprint or "")
-        if record.metric_fingerprint:
-            known[record.model].add(record.metric_fingerprint)
-    for job, (model, fingerprint) in home.items():
-        if not fingerprint and len(known[model]) == 1:
-            home[job] = (model, next(iter(known[model])))
-    return home
+def file_part(model: str) -> str:
+    """Return the name of a model as a part of file names."""
+    return re.sub(r"[^A-Za-z0-9._]+", "-", model).strip("-.") or "model"
 
 
-def _block(key: BlockKey, records: Sequence[JobRecord]) -> Block:
+def _homes(frame: pd.DataFrame) -> pd.Series:
+    """Return the metric fingerprint of the block of every row.
+
+    A job that failed before its protocol was digested joins the only block of its model. If there
+    are several blocks or none, such jobs form a block of their own, called ``""``.
+    """
+    known = frame.groupby("model")["metric_fingerprint"].agg(["nunique", "first"])
+    only = known["first"].where(known["nunique"] == 1)
+    return frame["metric_fingerprint"].fillna(frame["model"].map(only)).fillna("")
+
+
+def _block(key: Any, frame: pd.DataFrame, name: str) -> Block:
     model, fingerprint = key
-    done = [record for record in records if record.status == "done"]
-    extractors = sorted({record.extractor for record in done if record.extractor})
+    extractors = sorted(frame.loc[frame["is_done"], "extractor"].dropna().unique())
     if len(extractors) > 1:
         raise BenchError(
             f"metric fingerprint {fingerprint} of model '{model}' names the extractors "
             f"{', '.join(extractors)}: measure these jobs again"
         )
     extractor = extractors[0] if extractors else None
-    ranks, best = _ranks(done)
-    full = {record.seed: record for record in done if record.is_full_precision}
-    ordered = sorted(records, key=lambda record: _order(record, ranks))
-    rows: list[Row] = []
-    for record in ordered:
-        winner = best.get(_rivals(record)) if record.job in ranks else None
-        rows.append(
-            _flat(record) | {"rank": ranks.get(record.job)}
-            | _compared(record, full.get(record.seed), winner)
-        )  # fmt: skip
-    columns = adapt(LEADERBOARD, rows, extractor)
-    return Block(
-        model, fingerprint, extractor, columns, tuple(rows), leaderboard_notes(done, extractor)
-    )
+    frame = _compared(frame).assign(failed=~frame["is_done"], other=~frame["is_full"])
+    frame = frame.sort_values(
+        ["failed", "other", "bits", "budget", "seed", "rank", "method", "job"],
+        ascending=[True, True, False, True, True, True, True, True],
+    ).reset_index(drop=True)
+    notes = leaderboard_notes(frame[frame["is_done"]], extractor)
+    columns = adapt(LEADERBOARD, frame, extractor)
+    return Block(model, fingerprint, extractor, columns, frame, notes, name)
 
 
-def _rivals(record: JobRecord) -> tuple[str, int]:
-    """Rows ranked against each other in a block: same budget, same noise."""
-    return record.budget, record.seed
+def _compared(frame: pd.DataFrame) -> pd.DataFrame:
+    """Add ``rank``, ``fd_delta`` with its interval, and ``ties``.
 
-
-def _ranks(
-    done: Sequence[JobRecord],
-) -> tuple[dict[str, int], dict[tuple[str, int], JobRecord]]:
-    """Rank of every job, and the best job of every budget and seed.
-
-    Full precision and rows over their budget have no rank; equal values share one.
+    Full precision and rows over their budget have no rank; equal values share one. A row is tied
+    with full precision, or with the best row of its budget and seed, if the interval of the paired
+    difference contains 0.
     """
-    rivals: dict[tuple[str, int], list[JobRecord]] = defaultdict(list)
-    for record in done:
-        satisfied = record.costs is not None and record.costs.satisfied
-        if not record.is_full_precision and satisfied and "fd" in record.scores:
-            rivals[_rivals(record)].append(record)
-    ranks: dict[str, int] = {}
-    for group in rivals.values():
-        group.sort(key=lambda record: (record.scores["fd"].value, record.method, record.job))
-        values = [record.scores["fd"].value for record in group]
-        ranks |= {r.job: 1 + values.index(r.scores["fd"].value) for r in group}
-    return ranks, {key: group[0] for key, group in rivals.items()}
-
-
-def budget_order(record: JobRecord) -> tuple[bool, int, str]:
-    """Sorts by budget: full precision first, then many bits before few."""
-    bits = Budget.parse(record.budget).precision
-    return not record.is_full_precision, -bits.weight_bits * bits.activation_bits, record.budget
-
-
-def _order(record: JobRecord, ranks: Mapping[str, int]) -> tuple[object, ...]:
-    return (
-        record.status != "done",
-        *budget_order(record),
-        record.seed,
-        ranks.get(record.job, math.inf),
-        record.method,
-        record.job,
+    done = frame[frame["is_done"] & frame["fd"].notna()]
+    rivals = done[~done["is_full"] & done["satisfied"].fillna(False).astype(bool)]
+    ranks = rivals.groupby(RIVALS)["fd"].rank(method="min").astype("Int64")
+    best = rivals.sort_values(["fd", "method", "job"]).groupby(RIVALS).head(1)
+    measured = done[~done["is_full"]]
+    full = done[done["is_full"]].drop_duplicates("seed", keep="last").set_index("seed")
+    to_full = paired(measured, full)
+    others = measured[measured.index.isin(ranks.index) & ~measured.index.isin(best.index)]
+    to_best = paired(others, best.set_index(RIVALS))
+    marks = pd.DataFrame({NEAR_FULL: _is_tie(to_full), NEAR_BEST: _is_tie(to_best)})
+    ties = [" ".join(marks.columns[row == 1]) for row in marks.to_numpy()]
+    return frame.assign(
+        rank=ranks,
+        fd_delta=to_full["delta"],
+        fd_delta_ci=to_full["ci"],
+        ties=pd.Series(ties, marks.index, "object").reindex(frame.index).fillna(""),
     )
 
 
-def _flat(record: JobRecord) -> dict[str, Value]:
-    """The columns that need no other record."""
-    row: dict[str, Value] = {
-        name: getattr(record, name)
-        for name in (
-            "job", "model", "method", "budget", "seed", "status", "reason", "extractor",
-            "n_images", "fingerprint", "metric_fingerprint", "search_evals", "peak_mb",
-        )
-    }  # fmt: skip
-    scores: Mapping[str, Score] = {str(name): score for name, score in record.scores.items()}
-    for name in METRICS:
-        score = scores.get(name)
-        row[name] = score.value if score else None
-        row[f"{name}_ci"] = score.ci if score else None
-    for name in (
-        "bitops", "bitops_linear", "bitops_per_image", "bytes", "effective_bits", "satisfied"
-    ):  # fmt: skip
-        row[name] = getattr(record.costs, name) if record.costs else None
-    for name in ("mean_weight_bits", "mean_activation_bits"):
-        row[name] = getattr(record.allocation, name) if record.allocation else None
-    row["seconds"] = math.fsum(record.seconds.values())
-    return row
+def _is_tie(differences: pd.DataFrame) -> pd.Series:
+    return (differences["delta"].abs() <= differences["ci"]).astype("float64")
 
 
-def _compared(
-    record: JobRecord, full: JobRecord | None, best: JobRecord | None
-) -> dict[str, Value]:
-    """Paired difference to full precision, and the rows this one cannot be told apart from."""
-    cells: dict[str, Value] = {"fd_delta": None, "fd_delta_ci": None, "ties": ""}
-    if record.status != "done" or record.is_full_precision or "fd" not in record.scores:
-        return cells
-    ties = []
-    if full is not None and "fd" in full.scores:
-        difference = paired_difference(record.scores["fd"], full.scores["fd"])
-        cells["fd_delta"], cells["fd_delta_ci"] = difference
-        if is_tie(difference):
-            ties.append(NEAR_FULL)
-    if best is not None and best.job != record.job:
-        difference = paired_difference(record.scores["fd"], best.scores["fd"])
-        if is_tie(difference):
-            ties.append(NEAR_BEST)
-    return cells | {"ties": " ".join(ties)}
+def _summary(block: Block) -> Block:
+    scores, costs = ([c.name for c in SUMMARY if c.role == role] for role in ("score", "cost"))
+    ranks = block.frame.groupby(CONDITION, sort=False)["rank"]
+    means = seed_means(block.frame, scores, costs)
+    own = (
+        means[(ranks.count() == ranks.size()).to_numpy()].groupby("budget")["fd"].rank(method="min")
+    )
+    means["rank"] = own.reindex(means.index).astype("Int64")
+    means["failed"] = means["status"] != "done"
+    means["place"] = pd.factorize(means["budget"])[0]
+    means = means.sort_values(["failed", "place", "rank"], kind="stable", ignore_index=True)
+    return Block(
+        block.model, block.metric_fingerprint, block.extractor,
+        adapt(SUMMARY, means, block.extractor), means,
+        summary_notes(block.done, block.extractor), block.name,
+    )  # fmt: skip

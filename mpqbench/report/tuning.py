@@ -3,102 +3,91 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..records.schema import JobRecord
+import pandas as pd
+
+from ..records.statistics import spread, spread_label
 from ..records.store import RecordStore
-from .search.drawing import (
+from .drawing import (
     COLUMN,
+    FULL_COLOUR,
     PAGE,
     drawing,
     grid,
     legend_above,
+    look,
     note_below,
     number,
     readable_ticks,
+    save,
 )
 from .search.runs import read_table
-from .search.seeds import Spread, spread, spread_label
-from .style import FULL_COLOUR, look, save
 from .table import Block, Table
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Line = Mapping[int, Spread]  # by training step
 _WIDE = 8.0  # ratio of a loss axis from which the usual logarithmic ticks are dense enough
 _DASHED, _DOTTED = (0, (5, 3)), (0, (1, 1.2))
 
 
 @dataclass(frozen=True, eq=False)
 class Course:
-    """One method at one budget over its seeds: losses at the steps that all of them were judged at.
+    """One method at one budget: losses at the steps at which all of its seeds were evaluated.
 
-    ``held_out`` begins before the first step, ``training`` after it, where it is the mean over the
-    steps since the judgement before.
+    ``held_out`` and ``training`` have ``mean``, ``low`` and ``high`` by training step. The first
+    begins before training, the second is a mean over the steps since the evaluation before.
     """
 
     method: str
     seeds: int
-    held_out: Line
-    training: Line
+    held_out: pd.DataFrame
+    training: pd.DataFrame
 
 
-def write_tuning_figures(
-    store: RecordStore,
-    records: Iterable[JobRecord],
-    table: Table,
-    names: Sequence[str],
-    folder: Path,
-) -> list[Path]:
-    """Writes ``tuning-NAME`` of every block of ``table`` with a tuned job; returns the paths.
+def write_tuning_figures(table: Table, store: RecordStore, folder: Path) -> list[Path]:
+    """Write ``tuning-BLOCK`` of every block of ``table`` with a tuned job; return the paths.
 
-    ``names`` are file name parts of the blocks. Raises BenchError where a curve cannot be read.
+    Raises BenchError if a curve cannot be read.
     """
-    by_job = {record.job: record for record in records if record.status == "done"}
     paths: list[Path] = []
-    for block, name in zip(table.blocks, names, strict=True):
-        found = courses(block, by_job, store)
+    for block in table.blocks:
+        found = courses(block, store)
         if found:
-            paths += save(tuning(block.model, found), folder / f"tuning-{name}")
+            paths += save(tuning(block.model, found), folder / f"tuning-{block.name}")
     return paths
 
 
-def courses(
-    block: Block, by_job: Mapping[str, JobRecord], store: RecordStore
-) -> dict[str, list[Course]]:
-    """By budget, in the order of the leaderboard, those of the done jobs that left a curve."""
-    tables: dict[str, dict[str, list[pd.DataFrame]]] = defaultdict(lambda: defaultdict(list))
-    for row in block.rows:
-        record = by_job.get(str(row["job"]))
-        curve = None if record is None else read_table(store, record.job, "tuning")
-        if record is not None and curve is not None and not curve.empty:
-            tables[record.budget][record.method].append(curve)
-    return {
-        budget: [course(method, own) for method, own in sorted(methods.items())]
-        for budget, methods in tables.items()
-    }
+def courses(block: Block, store: RecordStore) -> dict[str, list[Course]]:
+    """Return the courses of the jobs that left a curve, by budget in leaderboard order."""
+    found: dict[str, list[Course]] = {}
+    for budget, rows in block.done.groupby("budget", sort=False):
+        for method, own in rows.groupby("method"):
+            curves = [read_table(store, job, "tuning") for job in own["job"]]
+            known = [curve for curve in curves if curve is not None and not curve.empty]
+            if known:
+                found.setdefault(str(budget), []).append(course(str(method), known))
+    return found
 
 
 def course(method: str, curves: Sequence[pd.DataFrame]) -> Course:
-    """Of one or several seeds' curves, with the columns of ``tuning.loop.COLUMNS``."""
+    """Return the course of one or several seeds' curves (columns of ``tuning.loop.COLUMNS``)."""
     return Course(method, len(curves), _line(curves, "held_out_loss"), _line(curves, "train_loss"))
 
 
 def tuning(model: str, found: Mapping[str, Sequence[Course]]) -> Figure:
-    """Held-out loss (solid, with its interval) and training loss (dotted) against steps.
+    """Draw held-out loss (solid, with its interval) and training loss (dotted) against steps.
 
-    A marker is where the first is least, dashed the level before training. ``found`` are courses by
-    budget; a method looks alike in all panels.
+    A marker is at the least held-out loss; the dashed line is the loss before training. ``found``
+    are courses by budget; a method looks alike in all panels.
     """
-    methods = sorted({own.method for panel in found.values() for own in panel})
-    looks = {method: look(at) for at, method in enumerate(methods)}
+    every = [own for panel in found.values() for own in panel]
+    looks = {method: look(at) for at, method in enumerate(sorted({own.method for own in every}))}
     columns = min(2, len(found))
     lines = math.ceil(len(found) / columns)
     width = COLUMN if columns == 1 else PAGE
@@ -110,48 +99,48 @@ def tuning(model: str, found: Mapping[str, Sequence[Course]]) -> Figure:
         for axes in panels[len(found) :]:
             axes.remove()
         figure.supylabel("loss, in units of the tuner's weighting", fontsize=8)
-        legend_above(figure, _handles(figure, looks), width)
-        every = [own for panel in found.values() for own in panel]
-        note_below(figure, _note(every), width)
+        legend_above(figure, _handles(looks), width)
+        note = spread_label(own.seeds for own in every)
+        if any(own.seeds > 1 for own in every):
+            note += " Intervals of the held-out loss, at the steps that all seeds share."
+        note_below(figure, note, width)
     return figure
 
 
 def _draw(axes: Axes, found: Sequence[Course], looks: Mapping[str, dict[str, Any]]) -> None:
     for own in found:
-        looked = looks[own.method]
-        untuned = own.held_out[min(own.held_out)].mean
-        axes.axhline(untuned, color=looked["color"], linewidth=0.8, linestyle=_DASHED, zorder=2)
-        for line, dashes, weight in ((own.held_out, "-", 1.2), (own.training, _DOTTED, 1.0)):
-            axes.plot(
-                list(line), [value.mean for value in line.values()],
-                color=looked["color"], linestyle=dashes, linewidth=weight, zorder=3,
-            )  # fmt: skip
-        low, high = ([getattr(v, end) for v in own.held_out.values()] for end in ("low", "high"))
-        axes.fill_between(
-            list(own.held_out), low, high, color=looked["color"], alpha=0.18, linewidth=0
+        colour, held_out = looks[own.method]["color"], own.held_out
+        least = int(held_out["mean"].argmin())
+        axes.axhline(
+            held_out["mean"].iloc[0], color=colour, linewidth=0.8, linestyle=_DASHED, zorder=2
         )
-        best = min(own.held_out, key=lambda step: own.held_out[step].mean)
+        for line, dashes, weight in ((held_out, "-", 1.2), (own.training, _DOTTED, 1.0)):
+            axes.plot(line["mean"], color=colour, linestyle=dashes, linewidth=weight, zorder=3)
+        axes.fill_between(
+            held_out.index, held_out["low"], held_out["high"], color=colour, alpha=0.18, linewidth=0
+        )
         axes.plot(
-            [best], [own.held_out[best].mean], color=looked["color"], marker=looked["marker"],
-            markersize=5, linestyle="none", zorder=4, clip_on=False,
+            [held_out.index[least]], [held_out["mean"].iloc[least]], color=colour,
+            marker=looks[own.method]["marker"], markersize=5, linestyle="none", zorder=4,
+            clip_on=False,
         )  # fmt: skip
-    trained = [value.mean for own in found for value in own.training.values()]
-    _log_losses(axes, [value for own in found for value in own.held_out.values()], trained)
+    _log_losses(axes, found)
     axes.set_xlabel("training steps")
     axes.set_xlim(left=0)
     grid(axes)
 
 
-def _log_losses(axes: Axes, judged: Sequence[Spread], trained: Sequence[float]) -> None:
-    """A logarithmic axis that holds all means; intervals are cut at a third of the least mean."""
+def _log_losses(axes: Axes, found: Sequence[Course]) -> None:
+    """Make the axis logarithmic; intervals are cut at a third of the least mean."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
-    means = [*(value.mean for value in judged), *trained]
-    least = min(means)
+    held_out = pd.concat([own.held_out for own in found])
+    means = pd.concat([held_out["mean"], *(own.training["mean"] for own in found)])
+    least = means.min()
     if least <= 0:  # a perfect student has no logarithm
         return
-    low = max(min([*means, *(value.low for value in judged)]), least / 3)
-    high = max([*means, *(value.high for value in judged)])
+    low = max(min(least, held_out["low"].min()), least / 3)
+    high = max(means.max(), held_out["high"].max())
     room = max(high / low, 1.01) ** 0.06
     axes.set_yscale("log")
     axes.set_ylim(low / room, high * room)
@@ -163,8 +152,8 @@ def _log_losses(axes: Axes, judged: Sequence[Spread], trained: Sequence[float]) 
     axes.yaxis.set_minor_locator(NullLocator())
 
 
-def _handles(figure: Figure, looks: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-    """Methods by colour and marker, and then what the kinds of lines are."""
+def _handles(looks: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return legend handles of the methods, then of the kinds of lines."""
     from matplotlib.lines import Line2D
 
     kinds = {"held-out, least marked": "-", "training": _DOTTED, "untuned": _DASHED}
@@ -177,14 +166,8 @@ def _handles(figure: Figure, looks: Mapping[str, dict[str, Any]]) -> dict[str, A
     }
 
 
-def _note(found: Sequence[Course]) -> str:
-    text = spread_label(own.seeds for own in found)
-    if any(own.seeds > 1 for own in found):
-        text += " Intervals of the held-out loss; steps at which every seed was judged."
-    return text
-
-
-def _line(curves: Sequence[pd.DataFrame], column: str) -> Line:
-    losses = [curve.set_index("step")[column].dropna() for curve in curves]
-    shared = set.intersection(*(set(own.index) for own in losses))
-    return {int(step): spread([float(own[step]) for own in losses]) for step in sorted(shared)}
+def _line(curves: Sequence[pd.DataFrame], column: str) -> pd.DataFrame:
+    losses = pd.concat([curve.set_index("step")[column].dropna() for curve in curves], axis=1)
+    shared = losses.dropna().sort_index()
+    rows = [spread(list(row)) for row in shared.to_numpy()]
+    return pd.DataFrame(rows, index=shared.index, columns=["mean", "low", "high", "seeds"])

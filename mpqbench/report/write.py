@@ -1,4 +1,4 @@
-"""Everything that can be read off a run's records, written beside them."""
+"""All tables and figures of a run's records, written beside them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from ..core.errors import BenchError
 from ..core.files import write_atomic
 from ..records.store import RecordStore
 from .render import to_csv, to_markdown
-from .summary import has_several_seeds, summary
-from .table import leaderboard
+from .table import Table, has_several_seeds, leaderboard, summary
 
 
 def write_report(
@@ -19,15 +18,14 @@ def write_report(
     merges: Sequence[str] = (),
     scans: Sequence[str] = (),
 ) -> list[Path]:
-    """Writes ``leaderboard.csv``, ``leaderboard.md``, with several seeds ``summary.csv`` and
-    ``summary.md``, ``figures/*.png`` and ``*.pdf`` (of tuned jobs the course of training too), and
-    with searches the same in ``figures/search/``, into ``out`` (default: the run's folder).
+    """Write all tables and figures of a run into ``out`` (default: the run's folder).
 
-    ``merges`` ("JOB:NODE") and ``scans`` (dotted settings) ask for figures of a search besides.
-    Returns the paths in that order. Raises BenchError where the run has no records, where one of
-    its files is unreadable, and where what is asked for is not there.
+    They are ``leaderboard.csv`` and ``.md``, with several seeds ``summary.csv`` and ``.md``,
+    ``figures/*.png`` and ``*.pdf``, and the same of searches in ``figures/search/``. ``merges``
+    ("JOB:NODE") and ``scans`` (dotted settings) ask for further figures of a search. Returns the
+    paths in that order. Raises BenchError if the run has no records, if one of its files is
+    unreadable, and if what is asked for is not there.
     """
-    from .figures import block_names, write_figures
     from .search.write import write_search_figures
     from .tuning import write_tuning_figures
 
@@ -40,20 +38,38 @@ def write_report(
             f"{run_dir} has no records: give the folder of a run, the one that holds records/"
         )
     name = run_dir.resolve().name
-    tables = {"leaderboard": (leaderboard(records), f"Leaderboard of {name}")}
+    table = leaderboard(records)
+    tables = {"leaderboard": (table, f"Leaderboard of {name}")}
     if has_several_seeds(records):
         tables["summary"] = (summary(records), f"{name}: mean over seeds")
     paths = []
-    for stem, (table, title) in tables.items():
-        for kind, text in (("csv", to_csv(table)), ("md", to_markdown(table, title))):
-            path = folder / f"{stem}.{kind}"
-            write_atomic(path, text.encode())
-            paths.append(path)
-    table = tables["leaderboard"][0]
+    for stem, (own, title) in tables.items():
+        for kind, text in (("csv", to_csv(own)), ("md", to_markdown(own, title))):
+            paths.append(folder / f"{stem}.{kind}")
+            write_atomic(paths[-1], text.encode())
     figures = folder / "figures"
-    paths += write_figures(table, figures, store.read_samples, store.has_samples)
-    names = block_names(table)
-    paths += write_tuning_figures(store, records, table, names, figures)
-    return paths + write_search_figures(
-        store, records, table, names, figures / "search", merges, scans
-    )
+    paths += _write_figures(table, store, figures)
+    paths += write_tuning_figures(table, store, figures)
+    return paths + write_search_figures(table, store, figures / "search", merges, scans)
+
+
+def _write_figures(table: Table, store: RecordStore, folder: Path) -> list[Path]:
+    """Write ``fd-bitops-BLOCK`` and ``samples-BLOCK`` of every block; return the paths.
+
+    A block without a quantized job that is done has no figure; one without kept images no grid.
+    """
+    from .drawing import save
+    from .samples import sample_grid, sample_rows
+    from .tradeoff import tradeoff
+
+    paths: list[Path] = []
+    for block in table.blocks:
+        figure = tradeoff(block)
+        if figure is not None:
+            paths += save(figure, folder / f"fd-bitops-{block.name}")
+        pages = sample_rows(block, store.has_samples)
+        for i, rows in enumerate(pages, 1):
+            page = f"-{i}" if len(pages) > 1 else ""
+            grid = sample_grid(block, rows, store.read_samples)
+            paths += save(grid, folder / f"samples-{block.name}{page}")
+    return paths

@@ -17,7 +17,7 @@ FEW = ["--protocol", "smoke", "--features", "none", "--images", 4, "--calibratio
 
 @pytest.fixture
 def ablate(monkeypatch, capsys, tiny_folder, tmp_path):
-    monkeypatch.setattr("mpqbench.report.style.DPI", 60)
+    monkeypatch.setattr("mpqbench.report.drawing.DPI", 60)
 
     def call(*arguments):
         fixed = [*FEW, "--model", tiny_folder, "--budget", "W3A3", "--out", tmp_path / "out"]
@@ -138,19 +138,6 @@ def test_a_sweep_of_the_protocol_has_folders_of_its_own(ablate, report, tmp_path
     assert list(folder.glob("figures/ablation/scan-protocol.calibration-*.pdf"))
     for value in (8, 16):
         assert len(list((folder / f"gptq.calibration-{value}/records").iterdir())) == 2
-
-
-def test_a_sweep_of_a_plugin(ablate, tmp_path):
-    arguments = ["smoothquant", "--sweep", "transform.alpha=0.25,0.75"]
-    code, _, _ = ablate(*arguments)
-    assert code == 0
-    cells = pd.read_csv(tmp_path / "out/ablation.csv").set_index("method")
-    assert list(cells.index) == [
-        "full-precision", "smoothquant.alpha-0.25", "smoothquant.alpha-0.75",
-    ]  # fmt: skip
-    assert cells.output_mse.nunique() == 2
-    assert not (tmp_path / "out/effects.csv").exists()
-    assert list((tmp_path / "out").glob("figures/ablation/scan-transform.alpha-*.pdf"))
 
 
 def test_a_sweep_with_a_line_for_every_branch(ablate, tmp_path):

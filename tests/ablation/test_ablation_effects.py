@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mpqbench.lab.ablation.effects import Response, contrasts, estimate, mean_at, missing
+from mpqbench.lab.ablation.effects import Response, contrasts, estimate, missing
 from mpqbench.records.schema import Score
-from mpqbench.report.table import paired_difference
+from mpqbench.records.statistics import paired_difference
 
 LEVELS = {"search": ("tss", "ilp", "uniform"), "noise": ("eng", "off"), "add": ("gmb", "svd", "no")}
 BASE = {"search": "tss", "noise": "off", "add": "gmb"}
@@ -182,11 +182,3 @@ def test_one_factor_at_a_time_tells_only_single_changes():
     assert {at[0][1]: effect.value for (_, at), effect in found.items()} == pytest.approx(
         {"ilp": 1, "uniform": 2, "eng": -1, "svd": 1, "no": 2}
     )
-
-
-def test_weights_are_means():
-    weights = mean_at((2, 3), {0: 1})
-    assert weights.sum() == pytest.approx(1)
-    assert np.count_nonzero(weights) == 3
-    for contrast in contrasts(LEVELS, BASE):
-        assert contrast.weights.sum() == pytest.approx(0, abs=1e-12)

@@ -9,17 +9,16 @@ from ablation_records import METHOD, RATIOS, record, records_of, small_plan
 from mpqbench.core.errors import BenchError
 from mpqbench.core.recipe import Recipe
 from mpqbench.core.registry import discover
-from mpqbench.lab.ablation import sweeps as drawn
 from mpqbench.lab.ablation.design import Design, as_data, load
 from mpqbench.lab.ablation.factors import factors_from, parse_factor
-from mpqbench.lab.ablation.results import Results
-from mpqbench.lab.ablation.run import write_plan
+from mpqbench.lab.ablation.run import PlannedAblation, read_ablation, write_effects
 from mpqbench.records.store import RecordStore
+from mpqbench.report.ablation import write_ablation
 
 
 @pytest.fixture
 def few_dots(monkeypatch):
-    monkeypatch.setattr("mpqbench.report.style.DPI", 60)
+    monkeypatch.setattr("mpqbench.report.drawing.DPI", 60)
 
 
 def kept(folder, records, plan=None):
@@ -32,11 +31,12 @@ def kept(folder, records, plan=None):
 
 
 def again(folder):
-    return Results.of(load(folder), folder, discover())
+    return read_ablation(load(folder), folder, discover())[0]
 
 
-def with_protocol(own, **changes):
-    return own.model_copy(update={"protocol": {**own.protocol, **changes}})
+def written(result, out):
+    write_effects(result, out)
+    write_ablation(result, out)
 
 
 def test_a_design_comes_back_with_its_levels(tmp_path):
@@ -59,19 +59,11 @@ def test_a_design_comes_back_with_its_levels(tmp_path):
     assert load(tmp_path / "nothing") is None
 
 
-def test_the_method_is_kept_and_not_its_name(tmp_path):
-    changed = discover().method("treeq").model_copy(update={"evaluations": 77.0})
-    Design(method=changed).save(tmp_path)
-    found = load(tmp_path)
-    assert found.method.evaluations == 77
-    assert found.factors == changed.factors  # written out, as a recipe does not write its own
-
-
 def test_an_interrupted_ablation_is_reported_as_far_as_it_came(tmp_path, few_dots):
     plan = small_plan()
     records = records_of(plan)
     early = [r for r in records if r.is_full_precision or ".tss." in r.method]
-    again(kept(tmp_path / "run", early)).write(tmp_path / "out")
+    written(again(kept(tmp_path / "run", early)), tmp_path / "out")
     cells = pd.read_csv(tmp_path / "out/ablation.csv")
     assert list(cells.method) == ["full-precision", "mine.tss.eng", "mine.tss.clean"]
     effects = pd.read_csv(tmp_path / "out/effects.csv").query("response == 'fd'")
@@ -82,36 +74,30 @@ def test_an_interrupted_ablation_is_reported_as_far_as_it_came(tmp_path, few_dot
 
 
 def test_budgets_that_were_run_apart_are_in_the_order_of_a_leaderboard(tmp_path, few_dots):
-    plan = small_plan()
-    cells = {cell.recipe.name: cell.recipe for cell in plan.cells}
+    cells = {cell.recipe.name: cell.recipe for cell in small_plan().cells}
     found = [record("full-precision", Recipe(name="full-precision"), "FP", mse=None, fd=None)]
     for budget in ("W2A3", "W4A4", "W3A3"):
         found += [record(n, r, budget, mse=0.1, fd=(1, [1] * 20)) for n, r in cells.items()]
-    again(kept(tmp_path / "run", found)).write(tmp_path / "out")
-    written = pd.read_csv(tmp_path / "out/ablation.csv")
-    assert list(written.budget.unique()) == ["FP", "W4A4", "W3A3", "W2A3"]
-    write_plan(plan, [found], tmp_path / "run", "log")
-    for name in ("ablation.csv", "ablation.md", "ablation.tex", "effects.csv"):
-        assert (tmp_path / "run" / name).read_text() == (tmp_path / "out" / name).read_text()
+    written(again(kept(tmp_path / "run", found)), tmp_path / "out")
+    table = pd.read_csv(tmp_path / "out/ablation.csv")
+    assert list(table.budget.unique()) == ["FP", "W4A4", "W3A3", "W2A3"]
 
 
-def test_records_of_another_protocol_or_model_are_no_part_of_it(tmp_path):
-    records = records_of(small_plan())
-    for number, other in enumerate(
-        (with_protocol(records[-1], images=500), records[-1].model_copy(update={"model": "n"}))
-    ):
-        folder = kept(tmp_path / str(number), [*records[:-1], other])
-        with pytest.raises(BenchError, match=r"__s1\.json has another model or protocol than m__f"):
-            again(folder)
-
-
-def test_records_of_another_recipe_are_no_part_of_it(tmp_path):
-    records = records_of(small_plan())
-    other = {**records[-1].recipe, "evaluations": 5}
-    changed = records[-1].model_copy(update={"recipe": other})
-    folder = kept(tmp_path, [*records[:-1], changed])
-    with pytest.raises(BenchError, match=r"another recipe than ablation\.yaml gives 'mine\."):
-        again(folder)
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"protocol": {"images": 500}}, r"__s1\.json has another model or protocol than m__f"),
+        ({"model": "n"}, r"__s1\.json has another model or protocol than m__f"),
+        ({"recipe": {"evaluations": 5}}, r"another recipe than ablation\.yaml gives 'mine\."),
+    ],
+)
+def test_other_records_are_no_part_of_it(tmp_path, changes, sentence):
+    *records, last = records_of(small_plan())
+    for name, own in changes.items():
+        old = getattr(last, name)
+        last = last.model_copy(update={name: {**old, **own} if isinstance(own, dict) else own})
+    with pytest.raises(BenchError, match=sentence):
+        again(kept(tmp_path, [*records, last]))
 
 
 def test_full_precision_alone_is_no_ablation(tmp_path):
@@ -124,17 +110,19 @@ def levels_drawn(monkeypatch, tmp_path, sweep_text, batches):
     """Labels and values of the level lines in the figure of a sweep."""
     shown = {}
 
-    def scan(contest, found, level):
-        shown.update({label: [r.scores["fd"].value for r in own] for label, own in level.items()})
-        return "figure"
+    def scan(comparison, found, level):
+        shown.update({label: own.fd.tolist() for label, own in level.items()})
 
-    monkeypatch.setattr("mpqbench.report.search.scan.scan", scan)
-    monkeypatch.setattr(drawn, "save", lambda figure, stem: [stem])
+    monkeypatch.setattr("mpqbench.report.ablation_figures.scan", scan)
+    monkeypatch.setattr("mpqbench.report.ablation_figures.save", lambda figure, stem: [stem])
     factors = (
         as_data([parse_factor("environment=eng|clean", METHOD)]) if "env" in sweep_text else {}
     )
-    (sweep,) = Design(method=METHOD, factors=factors, sweeps=(sweep_text,)).swept(discover())
-    assert drawn.write_sweeps([sweep], batches(sweep), tmp_path)
+    design = Design(method=METHOD, factors=factors, sweeps=(sweep_text,))
+    planned = PlannedAblation.of(design, discover())
+    (sweep,) = planned.sweeps
+    paths = write_ablation(planned.conclude(batches(sweep)), tmp_path)
+    assert len(paths) == 4  # three tables, one figure
     return shown
 
 

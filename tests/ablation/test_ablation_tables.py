@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 
 import numpy as np
 import pandas as pd
@@ -13,17 +11,22 @@ from ablation_records import RATIOS, record, records_of, small_plan
 
 from mpqbench.core.errors import BenchError
 from mpqbench.core.recipe import Recipe
+from mpqbench.lab.ablation.design import Design, as_data
 from mpqbench.lab.ablation.responses import cell_means, effects_table
+from mpqbench.lab.ablation.run import PlannedAblation
 from mpqbench.metrics.jackknife import half_width
-from mpqbench.report.ablation import cell_table, effect_sections, shown_effect
-from mpqbench.report.ablation_figures import write_effect_figures
+from mpqbench.report.ablation import cell_table, effect_sections, write_ablation
 from mpqbench.report.latex import escape, latex_table
 from mpqbench.report.render import ranked, to_markdown
 
 
+def result_of(plan, records):
+    design = Design(method=plan.method, factors=as_data(plan.factors))
+    return PlannedAblation(design, plan, []).conclude([records])
+
+
 def table_of(plan, records):
-    rows = [(dict(zip(plan.levels, c.levels, strict=True)), c.recipe.name) for c in plan.cells]
-    return cell_table(rows, [records])
+    return cell_table(result_of(plan, records).cells, [records])
 
 
 def effect_of(effects, kind, *levels, response="fd"):
@@ -126,14 +129,6 @@ def test_the_logarithm_needs_positive_values():
     assert len(effects_table(plan, records, "linear"))
 
 
-def test_effects_are_written_as_people_read_them():
-    assert shown_effect(1.8, 1.623, 2.0149, log=True) == "x1.8 [1.62, 2.01]"
-    assert shown_effect(0.25, -0.1, 0.6, log=False) == "+0.25 [-0.1, +0.6]"
-    nan = float("nan")
-    assert shown_effect(1.8, nan, nan, log=True) == "x1.8"
-    assert shown_effect(nan, nan, nan, log=True) == ""
-
-
 def test_markdown_says_where_intervals_come_from():
     plan = small_plan()
     records = records_of(plan)
@@ -199,39 +194,18 @@ def test_text_is_escaped():
     assert escape("10⁻³").isascii()
 
 
-@pytest.mark.skipif(
-    not (shutil.which("pdflatex") or shutil.which("tectonic")), reason="no LaTeX here"
-)
-def test_latex_compiles(tmp_path):
+def test_an_ablation_is_the_same_bytes_twice(tmp_path, monkeypatch):
+    monkeypatch.setattr("mpqbench.report.drawing.DPI", 60)
     plan = small_plan()
-    table = latex_table(table_of(plan, records_of(plan)), "A_b & c", {"environment": "eng"})
-    document = (
-        "\\documentclass{article}\n\\usepackage{booktabs,amssymb}\n"
-        f"\\begin{{document}}\n{table}\\end{{document}}\n"
-    )
-    (tmp_path / "a.tex").write_text(document)
-    program = shutil.which("tectonic") or "pdflatex"
-    options = [] if program.endswith("tectonic") else ["-interaction=batchmode", "-halt-on-error"]
-    subprocess.run([program, *options, "a.tex"], cwd=tmp_path, check=True)
-    assert (tmp_path / "a.pdf").stat().st_size > 0
-
-
-def test_figures_are_the_same_bytes_twice(tmp_path, monkeypatch):
-    monkeypatch.setattr("mpqbench.report.style.DPI", 60)
-    plan = small_plan()
-    records = records_of(plan, failing=["mine.ilp.clean"])
-    effects = effects_table(plan, records, "log").query("response == 'fd'")
-    means = {("W3A3", "fd"): cell_means(plan, records, "log")["W3A3", "fd"]}
+    result = result_of(plan, records_of(plan, failing=["mine.ilp.clean"]))
     written = []
     for folder in (tmp_path / "a", tmp_path / "b"):
-        paths = write_effect_figures(effects, plan.levels, means, "fashion", folder)
+        paths = write_ablation(result, folder)
         written.append({path.name: path.read_bytes() for path in paths})
     assert written[0] == written[1]
-    assert set(written[0]) == {
-        f"{stem}.{kind}"
-        for stem in ("effects-W3A3", "interactions-fd-W3A3")
-        for kind in ("png", "pdf")
-    }
+    stems = ("effects-W3A3", "interactions-fd-W3A3", "interactions-output_mse-W3A3")
+    figures = {f"{stem}.{kind}" for stem in stems for kind in ("png", "pdf")}
+    assert set(written[0]) == figures | {f"ablation.{kind}" for kind in ("csv", "md", "tex")}
 
 
 def test_nothing_done_is_said():
@@ -252,8 +226,9 @@ def test_cells_of_another_protocol_are_another_block():
         [record(f"mine.steps-{n}", recipe, mse=0.1 * n, fd=(n, [n] * 20), steps=n)]
         for n in (10, 20)
     ]
-    rows = [({"setting": "protocol.steps", "value": str(n)}, f"mine.steps-{n}") for n in (10, 20)]
-    table = cell_table(rows, batches)
+    cells = [{"setting": "protocol.steps", "value": str(n), "method": f"mine.steps-{n}"}
+             for n in (10, 20)]  # fmt: skip
+    table = cell_table(pd.DataFrame(cells), batches)
     assert len(table.blocks) == 2
     assert all(not ranked(block) for block in table.blocks)
     assert [row["value"] for row in table.rows] == ["10", "20"]

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from mpqbench.core.errors import BenchError
+from mpqbench.records.columns import Column, frechet_names, unit_of
 from mpqbench.records.schema import Score
-from mpqbench.report.columns import frechet_names, unit_of
-from mpqbench.report.summary import has_several_seeds, summary
-from mpqbench.report.table import is_tie, leaderboard, paired_difference
+from mpqbench.records.statistics import paired_difference
+from mpqbench.report.table import has_several_seeds, leaderboard, summary
 
 REQUIRED = """
 model method budget seed status reason fd fd_ci fd_delta fd_delta_ci sfd sfd_ci is is_ci precision
@@ -28,7 +28,7 @@ def keys(table):
 def test_columns_begin_with_the_published_ones():
     names = [column.name for column in leaderboard([]).columns]
     assert " ".join(names).startswith(" ".join(REQUIRED.split()) + " ")
-    assert leaderboard([]).rows == ()
+    assert leaderboard([]).rows == []
 
 
 def test_paired_difference_is_the_jackknife_of_the_differences():
@@ -51,7 +51,6 @@ def test_no_interval_without_matching_replicates(other):
     score = Score(value=2.0, replicates=(1.0, 2.0))
     assert paired_difference(score, Score(value=1.5, replicates=other)) == (0.5, None)
     assert paired_difference(Score(value=1.0), Score(value=1.0)) == (0.0, None)
-    assert not is_tie((0.0, None))
 
 
 def test_delta_pairs_same_model_seed_and_metric_fingerprint(record):
@@ -219,3 +218,19 @@ def test_a_score_that_a_seed_lacks_has_no_mean(record):
 def test_summary_never_mixes_metric_fingerprints(record):
     records = [record("rtn", "W4A4", 1.0, metric="m1"), record("rtn", "W4A4", 3.0, metric="m2")]
     assert [row["fd"] for row in summary(records).rows] == [1.0, 3.0]
+
+
+@pytest.mark.parametrize(
+    ("form", "value", "half", "shown"),
+    [
+        (".2f", 0.383, 0.0719, "0.38 ±0.07"),
+        (".3g", 0.00338, 6.36e-05, "0.00338 ±0.00006"),
+        (".3g", 0.00251, 4.6e-06, "0.00251 ±0.000005"),
+        (".3g", 12.345, 0.5, "12.3 ±0.5"),
+        (".3g", 1.2e-7, 3e-8, "1.2e-07 ±3e-08"),
+        (".3g", 0.5, 0.0, "0.5 ±0"),
+    ],
+)
+def test_a_half_width_has_the_places_of_its_value(form, value, half, shown):
+    column = Column("error", "error", "score", form=form, interval="error_ci")
+    assert column.text({"error": value, "error_ci": half}) == shown

@@ -4,16 +4,13 @@
 
 from __future__ import annotations
 
-import csv
 import io
-import textwrap
 
 import pytest
 from rich.console import Console
 
 from mpqbench.report.render import print_table, ranked, to_csv, to_markdown
-from mpqbench.report.summary import summary
-from mpqbench.report.table import leaderboard
+from mpqbench.report.table import leaderboard, summary
 
 
 @pytest.fixture
@@ -55,23 +52,10 @@ GOLDEN_MARKDOWN = """\
 """
 
 
-def test_csv_is_byte_stable(small):
-    assert to_csv(leaderboard(small)) == GOLDEN_CSV
-    assert to_csv(leaderboard(small[::-1])) == GOLDEN_CSV
-
-
-def test_markdown_is_byte_stable(small):
-    assert to_markdown(leaderboard(small), "Leaderboard of demo") == GOLDEN_MARKDOWN
-    assert to_markdown(leaderboard(small[::-1]), "Leaderboard of demo") == GOLDEN_MARKDOWN
-
-
-def test_csv_reads_back(small):
-    rows = list(csv.DictReader(io.StringIO(to_csv(leaderboard(small)))))
-    assert [row["method"] for row in rows] == ["full-precision", "gptq", "rtn", "rtn"]
-    assert float(rows[2]["fd_delta"]) == 3.0
-    assert rows[0]["fd_delta"] == ""
-    assert rows[3]["status"] == "diverged"
-    assert rows[3]["reason"] == "NaN in a|b, block 3"
+def test_files_are_byte_stable_whatever_the_order_of_records(small):
+    for records in (small, small[::-1]):
+        assert to_csv(leaderboard(records)) == GOLDEN_CSV
+        assert to_markdown(leaderboard(records), "Leaderboard of demo") == GOLDEN_MARKDOWN
 
 
 def test_a_failed_row_stays_visible_with_its_reason_everywhere(small):
@@ -139,24 +123,3 @@ def test_without_a_feature_network_fidelity_is_compared_and_nothing_ranked(recor
     assert "FD" not in text
     assert "**34.00**" in text
     assert "nothing is ranked" in text
-
-
-def test_headers_follow_the_extractor(record):
-    for extractor, header, other in (
-        ("inception-adm", "FID", "is not FID"),
-        ("clean-fid", "FID-clean", "is not FID"),
-    ):
-        text = to_markdown(leaderboard([record("a", "W4A4", 2.0, extractor=extractor)]), "t")
-        assert f"| {header} |" in text
-        assert other not in text
-    text = to_markdown(leaderboard([record("a", "W4A4", 2.0)]), "t")
-    assert "| FD |" in text
-    assert "| FID |" not in text
-    assert "is not FID" in text
-
-
-def test_numbers_keep_ten_digits_and_no_locale(record):
-    text = to_csv(leaderboard([record("a", "W4A4", 1 / 3)]))
-    assert ",0.3333333333," in text
-    assert textwrap.dedent(text) == text
-    assert "\r" not in text

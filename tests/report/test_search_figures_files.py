@@ -10,7 +10,6 @@ from mpqbench.cli.report import report
 from mpqbench.core.errors import BenchError
 from mpqbench.methods.treeq.tss import TSS
 from mpqbench.records.store import RecordStore
-from mpqbench.report.figures import block_names
 from mpqbench.report.search.write import write_search_figures
 from mpqbench.report.table import leaderboard
 
@@ -28,10 +27,7 @@ def searches(store, record):
 
 
 def written(store, folder, merges=(), scans=()):
-    records = store.read_all()
-    table = leaderboard(records)
-    names = block_names(table)
-    return write_search_figures(store, records, table, names, folder, merges, scans)
+    return write_search_figures(leaderboard(store.read_all()), store, folder, merges, scans)
 
 
 @pytest.fixture

@@ -7,18 +7,15 @@ from synthetic_search import add_search, add_searches
 
 from mpqbench.baselines.searchers.ilp import ILP
 from mpqbench.methods.treeq.tss import TSS
+from mpqbench.records.frame import records_frame
+from mpqbench.records.statistics import over_seeds
 from mpqbench.records.store import RecordStore
-from mpqbench.report.figures import block_names
 from mpqbench.report.search.allocation_map import ROWS, allocation_map, allocation_maps
 from mpqbench.report.search.anytime import anytime
-from mpqbench.report.search.merge_tree import merge_tree
-from mpqbench.report.search.pareto_drop import pareto_drop
-from mpqbench.report.search.runs import contests, read_table
-from mpqbench.report.search.scan import scan
-from mpqbench.report.search.scan_data import families
-from mpqbench.report.search.seeds import over_seeds
+from mpqbench.report.search.merges import merge_tree, pareto_drop
+from mpqbench.report.search.runs import comparisons, read_table
+from mpqbench.report.search.scan import scan, sweep_series
 from mpqbench.report.search.sensitivity_map import sensitivity_map
-from mpqbench.report.style import save
 from mpqbench.report.table import leaderboard
 
 JOB = "fashion-dit__tss__W3A3__s0__m1"
@@ -34,10 +31,9 @@ def searches(store, record):
     return add_searches(store, record)
 
 
-def only_contest(records):
-    table = leaderboard(records)
-    (contest,) = contests(records, table, block_names(table))
-    return contest
+def only_comparison(records):
+    (comparison,) = comparisons(leaderboard(records))
+    return comparison
 
 
 def overlapping(figure):
@@ -60,7 +56,7 @@ def legend(figure):
 
 
 def test_anytime_shows_scores_above_and_answers_below(store, searches):
-    (figure,) = anytime(only_contest(searches), store)
+    (figure,) = anytime(only_comparison(searches), store)
     upper, lower = figure.axes
     assert legend(figure) == ["ilp", "random", "tss", "tss-2", "tss-3", "rtn (no search)"]
     assert upper.get_ylabel().startswith("best output-mse so far")
@@ -100,13 +96,13 @@ def test_pareto_drop_colours_what_was_kept(store, searches):
 
 
 def test_allocation_maps_number_every_cell(store, searches):
-    contest = only_contest(searches)
-    (figure,) = allocation_maps(contest, store)
-    methods = sorted(contest.searches)
+    comparison = only_comparison(searches)
+    (figure,) = allocation_maps(comparison, store)
+    methods = sorted(comparison.searches)
     assert len(figure.axes) == 2 * len(methods)
     assert figure.get_suptitle() == "fashion-dit, W3A3, seed 0; adaln at W8A8"
     for number, method in enumerate(methods):
-        allocation = store.read_allocation(contest.searches[method][0].job)
+        allocation = store.read_allocation(comparison.searches[method].job.iloc[0])
         weights, activations = figure.axes[2 * number : 2 * number + 2]
         assert weights.get_title(loc="left") == f"{method}: weight bits, mean 3.00"
         for w, a in zip(weights.texts, activations.texts, strict=True):
@@ -116,13 +112,15 @@ def test_allocation_maps_number_every_cell(store, searches):
             assert allocation[f"blocks.{block}.{kind}"] == f"W{w.get_text()}A{a.get_text()}"
         assert len(weights.texts) == 16
     mixed = {"blocks.0.adaln": "W8A8", "blocks.1.adaln": "FP", "blocks.0.mlp.up": "W2A3"}
-    axes = allocation_map("t", [(searches[0], mixed)]).axes[0]
+    axes = allocation_map(
+        "t", [({"method": "m", "mean_weight_bits": None, "seed": 0}, mixed)]
+    ).axes[0]
     assert [text.get_text() for text in axes.texts] == ["8", "FP", "2"]
 
 
 def test_sensitivities_have_one_scale_of_bits(store, searches):
-    contest = only_contest(searches)
-    table = read_table(store, contest.searches["ilp"][0].job, "table")
+    comparison = only_comparison(searches)
+    table = read_table(store, comparison.searches["ilp"].job.iloc[0], "table")
     figure = sensitivity_map(table, "W4A4", "ilp", "output-mse")
     heat, weights, activations = figure.subfigs[0].axes[0], *figure.subfigs[1].axes
     shown = heat.get_images()[0].get_array()
@@ -138,9 +136,8 @@ def test_sensitivities_have_one_scale_of_bits(store, searches):
 
 
 def test_a_scan_shows_the_answers_by_the_number(store, searches):
-    contest = only_contest(searches)
-    records = [record for own in contest.searches.values() for record in own]
-    figure = scan(contest, families(records))
+    comparison = only_comparison(searches)
+    figure = scan(comparison, sweep_series(comparison.rows))
     error, distance = figure.axes
     line = error.lines[0]
     assert list(line.get_xdata()) == [2, 3, 4]
@@ -154,28 +151,25 @@ def test_a_scan_shows_the_answers_by_the_number(store, searches):
 
 
 def test_level_lines_of_a_scan_may_be_given(searches, record):
-    contest = only_contest(searches)
-    records = [record for own in contest.searches.values() for record in own]
-    level = {"full-precision": [record("full-precision", "FP", 6.5)], "rtn": contest.plain["rtn"]}
-    figure = scan(contest, families(records), level)
-    error, distance = figure.axes
+    comparison = only_comparison(searches)
+    full = records_frame([record("full-precision", "FP", 6.5)])
+    level = {"full-precision": full, "rtn": comparison.plain["rtn"]}
+    figure = scan(comparison, sweep_series(comparison.rows), level)
     assert legend(figure) == ["tss", "rtn", "full-precision"]  # full precision has no error
     levels = [
         {line.get_ydata()[0] for line in axes.lines if list(line.get_xdata()) == [0, 1]}
-        for axes in (error, distance)
+        for axes in figure.axes
     ]
     means = [over_seeds(level["rtn"], metric).mean for metric in ("output_mse", "fd")]
     assert levels == [{means[0]}, {means[1], 6.5}]
 
 
 def test_level_lines_far_below_a_scan_are_in_view(searches, record):
-    keep = [own[0] for name, own in only_contest(searches).searches.items() if "tss" in name]
-    far = []
-    for own, value in zip(keep, (3.0, 10.0, 30.0), strict=True):
-        score = own.scores["fd"].model_copy(update={"value": value, "ci": None})
-        far.append(own.model_copy(update={"scores": {"fd": score}}))
-    level = {"full-precision": [record("full-precision", "FP", 0.3)]}
-    (axes,) = scan(only_contest(searches), families(far), level).axes
+    comparison = only_comparison(searches)
+    rows = comparison.rows[comparison.rows.method.str.startswith("tss")]
+    far = rows.assign(fd=[3.0, 10.0, 30.0], fd_ci=float("nan"), output_mse=float("nan"))
+    level = {"full-precision": records_frame([record("full-precision", "FP", 0.3)])}
+    (axes,) = scan(comparison, sweep_series(far), level).axes
     low, high = axes.get_ylim()
     assert axes.get_yscale() == "log"
     assert low < 0.3 < 30 < high
@@ -185,14 +179,5 @@ def test_many_methods_go_on_a_second_page(store, record):
     for number in range(ROWS + 1):
         entry = record(f"m{number}", "W3A3", 7.0)
         add_search(store, entry, ILP(), {"name": "ilp"}, groups=4)
-    pages = allocation_maps(only_contest(store.read_all()), store)
+    pages = allocation_maps(only_comparison(store.read_all()), store)
     assert [len(page.axes) for page in pages] == [2 * ROWS, 2]
-
-
-def test_same_run_same_bytes(store, searches, tmp_path):
-    merges = read_table(store, JOB, "merges")
-    first = save(pareto_drop(merges, [30], "tss", "output-mse"), tmp_path / "a")
-    again = save(pareto_drop(merges, [30], "tss", "output-mse"), tmp_path / "b")
-    for one, two in zip(first, again, strict=True):
-        assert one.read_bytes() == two.read_bytes()
-        assert one.stat().st_size > 3000

@@ -13,14 +13,13 @@ from synthetic_search import add_plain, add_search
 from mpqbench.baselines.searchers.random_search import RandomSearch
 from mpqbench.core.errors import BenchError
 from mpqbench.methods.treeq.tss import TSS
+from mpqbench.records.frame import records_frame
+from mpqbench.records.settings import settings_of, without
+from mpqbench.records.statistics import over_seeds, spread, spread_label
 from mpqbench.records.store import RecordStore
-from mpqbench.report.figures import block_names
-from mpqbench.report.search.anytime import side_by_side
-from mpqbench.report.search.anytime_data import anytime_curve, progress
-from mpqbench.report.search.runs import contests
-from mpqbench.report.search.scan_data import families, labels_of, of_path
-from mpqbench.report.search.seeds import over_seeds, spread, spread_label
-from mpqbench.report.search.settings import settings_of, without
+from mpqbench.report.search.anytime import anytime_curve, progress, side_by_side
+from mpqbench.report.search.runs import comparisons
+from mpqbench.report.search.scan import labels_of, of_path, sweep_series
 from mpqbench.report.table import leaderboard
 
 
@@ -41,8 +40,8 @@ def test_intervals_are_students_from_three_seeds_on():
 
 
 def test_one_record_has_its_own_interval(record):
-    assert over_seeds([record("rtn", "W3A3", 6.0)], "fd") == (6.0, 5.5, 6.5, 1)
-    both = [record("rtn", "W3A3", 6.0), record("rtn", "W3A3", 9.0, seed=1)]
+    both = records_frame([record("rtn", "W3A3", 6.0), record("rtn", "W3A3", 9.0, seed=1)])
+    assert over_seeds(both[:1], "fd") == (6.0, 5.5, 6.5, 1)
     assert over_seeds(both, "fd") == (7.5, 6.0, 9.0, 2)
     assert over_seeds(both, "output_mse") is None
 
@@ -85,9 +84,8 @@ def test_progress_ends_at_the_best_score_of_each_search(store, record):
         )[1]
         for seed in (0, 1)
     ]  # fmt: skip
-    records = store.read_all()
-    table = leaderboard(records)
-    (own,) = progress(contests(records, table, block_names(table))[0], store)
+    (comparison,) = comparisons(leaderboard(store.read_all()))
+    (own,) = progress(comparison, store)
     best = [problem.score(problem.best()) for problem in problems]
     assert own.curve["mean"].iloc[-1] == pytest.approx(np.mean(best))
     assert (own.forwards, own.seeds, own.objective) == (20.0, 2, "output-mse")
@@ -127,27 +125,28 @@ def scanned(store, record, name, noise, seed=0, keep=2):
     )[0]
 
 
-def test_families_differ_in_one_number_only(store, record):
+def test_series_differ_in_one_number_only(store, record):
     records = [
         scanned(store, record, f"tss-{noise}-{keep}", noise, seed, keep)
         for noise in (0, 0.5, 1.0) for keep in (2, 3) for seed in (0, 1)
     ]  # fmt: skip
-    noise = of_path(families(records), "environment.noise")
-    assert [list(family.records) for family in noise] == [[0, 0.5, 1]] * 2
+    rows = records_frame(records)
+    noise = of_path(sweep_series(rows), "environment.noise")
+    assert [series.values for series in noise] == [[0, 0.5, 1]] * 2
     assert labels_of(noise) == ["keep 2", "keep 3"]
     assert noise[0].scores("output_mse")[0.5] == pytest.approx((1.0, 0.5, 1.5, 2))
     assert noise[0].scores("fd")[1.0].mean == pytest.approx(15.5)
-    keep = of_path(families(records), "searcher.keep")
-    assert [list(family.records) for family in keep] == [[2, 3]] * 3
+    keep = of_path(sweep_series(rows), "searcher.keep")
+    assert [series.values for series in keep] == [[2, 3]] * 3
     assert labels_of(keep[:1]) == ["tss"]
-    assert families(records, fewest=4) == []
+    assert sweep_series(rows, fewest=4) == []
     with pytest.raises(BenchError, match=r"did you mean 'environment.noise'"):
-        of_path(families(records), "environment.nois")
+        of_path(sweep_series(rows), "environment.nois")
     with pytest.raises(BenchError, match="no two methods"):
-        of_path(families(records[:1]), "searcher.keep")
+        of_path(sweep_series(rows[:1]), "searcher.keep")
 
 
-def test_a_contest_has_the_searches_and_what_they_must_beat(store, record):
+def test_a_comparison_has_the_searches_and_what_they_must_beat(store, record):
     entry = scanned(store, record, "tss", 0.5)
     add_plain(store, record("rtn", "W3A3", 9.0), 0.5)
     add_plain(store, record("rtn", "W4A4", 6.0), 0.5)
@@ -156,11 +155,9 @@ def test_a_contest_has_the_searches_and_what_they_must_beat(store, record):
     slot = {"name": "given", "params": {"allocation": {"blocks.0.mlp.up": "W3A3"}}}
     store.write(given.model_copy(update={"recipe": {**given.recipe, "searcher": slot}}))
     store.write(record("full-precision", "FP", 5.0))
-    records = store.read_all()
-    table = leaderboard(records)
-    (contest,) = contests(records, table, block_names(table))
-    assert (contest.name, contest.title) == ("fashion-dit-W3A3", "fashion-dit, W3A3")
-    assert {name: [r.job for r in own] for name, own in contest.searches.items()} == {
+    (comparison,) = comparisons(leaderboard(store.read_all()))
+    assert (comparison.name, comparison.title) == ("fashion-dit-W3A3", "fashion-dit, W3A3")
+    assert {name: list(own.job) for name, own in comparison.searches.items()} == {
         "tss": [entry.job]
     }
-    assert list(contest.plain) == ["rtn"]
+    assert list(comparison.plain) == ["rtn"]

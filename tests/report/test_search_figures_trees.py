@@ -20,7 +20,7 @@ from mpqbench.report.search.grids import (
     score_grid,
     telling_precision,
 )
-from mpqbench.report.search.merge_data import merge_tree, node_points, node_title, telling_nodes
+from mpqbench.report.search.merges import node_points, node_title, telling_nodes, tree_nodes
 from mpqbench.report.search.runs import read_table
 
 
@@ -38,7 +38,7 @@ def searched(store, record, **options):
 
 def test_merge_tree_is_the_binary_tree_of_the_search(store, record):
     _, merges, problem = searched(store, record)
-    nodes = {node.node: node for node in merge_tree(merges)}
+    nodes = {node.node: node for node in tree_nodes(merges).itertuples()}
     assert len(nodes) == 2 * len(problem.groups) - 1
     leaves = [node for node in nodes.values() if node.level == 0]
     assert [node.groups[0] for node in sorted(leaves, key=lambda n: n.place)] == [*problem.groups]
@@ -56,7 +56,7 @@ def test_leaves_of_a_shuffled_tree_stand_so_that_no_edges_cross(store, record):
     entry, problem = add_search(
         store, record("tss", "W3A3", 7.0), TSS(keep=3, order="shuffled"), {"name": "tss"}
     )
-    nodes = {n.node: n for n in merge_tree(read_table(store, entry.job, "merges"))}
+    nodes = {n.node: n for n in tree_nodes(read_table(store, entry.job, "merges")).itertuples()}
     place = {n.groups[0]: n.place for n in nodes.values() if n.level == 0}
     assert sorted(place.values()) == list(range(16))
     assert sorted(place, key=place.get) != list(problem.groups)
@@ -89,7 +89,7 @@ def test_a_search_cut_short_has_no_root(store, record):
     (node,) = telling_nodes(cut)
     assert cut[cut.node == node].level.iloc[0] == 1
     assert telling_nodes(merges[merges.level == 0]) == []
-    assert len([n for n in merge_tree(cut) if n.level == 1]) == 8
+    assert (tree_nodes(cut).level == 1).sum() == 8
 
 
 def test_heat_maps_hold_the_allocation(store, record):

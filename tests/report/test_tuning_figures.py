@@ -42,9 +42,8 @@ def store(tmp_path, record):
 
 @pytest.fixture
 def found(store):
-    records = store.read_all()
-    (block,) = leaderboard(records).blocks
-    return courses(block, {record.job: record for record in records}, store)
+    (block,) = leaderboard(store.read_all()).blocks
+    return courses(block, store)
 
 
 def frames(*losses):
@@ -53,21 +52,16 @@ def frames(*losses):
 
 def test_one_seed_is_drawn_as_it_is():
     own = course("m", frames([3.0, 2.0, 1.0]))
-    assert {step: value.mean for step, value in own.held_out.items()} == {
-        0: 3.0,
-        100: 2.0,
-        200: 1.0,
-    }
-    assert {step: value.mean for step, value in own.training.items()} == {100: 1.8, 200: 0.9}
-    assert all(value.low == value.mean == value.high for value in own.held_out.values())
+    assert own.held_out["mean"].to_dict() == {0: 3.0, 100: 2.0, 200: 1.0}
+    assert own.training["mean"].to_dict() == {100: 1.8, 200: 0.9}
+    assert (own.held_out.low == own.held_out.high).all()
 
 
 def test_seeds_are_averaged_at_the_steps_they_share():
     own = course("m", frames([4.0, 2.0, 1.0], [6.0, 4.0]))
-    assert list(own.held_out) == [0, 100]
-    assert own.held_out[100].mean == 3.0
-    assert (own.held_out[100].low, own.held_out[100].high) == (2.0, 4.0)
-    assert list(own.training) == [100]
+    assert list(own.held_out.index) == [0, 100]
+    assert own.held_out.loc[100].tolist() == [3.0, 2.0, 4.0, 2]
+    assert list(own.training.index) == [100]
 
 
 def test_there_is_a_panel_for_each_budget_with_tuned_jobs(found):
@@ -115,8 +109,7 @@ def test_three_budgets_leave_no_empty_panel():
 def test_the_report_has_it_where_something_was_tuned(store, record, tmp_path):
     plain = RecordStore(tmp_path / "plain")
     plain.write(record("rtn", "W4A4", 9.0))
-    records = plain.read_all()
-    assert not write_tuning_figures(plain, records, leaderboard(records), ["x"], tmp_path / "out")
+    assert not write_tuning_figures(leaderboard(plain.read_all()), plain, tmp_path / "out")
     paths = write_report(store.folder, tmp_path / "out")
     names = {path.name for path in paths if path.name.startswith("tuning")}
     assert names == {"tuning-fashion-dit.png", "tuning-fashion-dit.pdf"}

@@ -195,7 +195,12 @@ def test_summaries_by_hand():
         }
     )  # fmt: skip
     part = table[table["rank"] == 2]
-    assert wins(part) == {("a", False): 0, ("a", True): 2, ("b", False): 1, ("b", True): 1}
+    assert wins(part).to_dict() == {
+        ("a", False): 0,
+        ("a", True): 2,
+        ("b", False): 1,
+        ("b", True): 1,
+    }
     weighted, plain = (part[(part.branch == "a") & (part.weighted == w)] for w in (True, False))
     ratio, lower, layers = against(weighted, plain)
     assert (lower, layers) == (2, 3)

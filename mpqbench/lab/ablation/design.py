@@ -1,4 +1,4 @@
-"""What an ablation varies, kept beside its results so that they can be read again."""
+"""The design of an ablation: what is varied, kept beside the records."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ...core.files import write_atomic
 from ...core.recipe import Frozen, PluginChoice, Recipe, read_yaml, validate
 from ...core.registry import Registry
 from .factors import Factor, default_factors, factors_from
-from .plan import Plan, factorial
+from .plan import FactorialPlan, factorial
 from .responses import Scale
 from .sweep_plan import Sweep, sweep
 
@@ -24,10 +24,10 @@ FILE = "ablation.yaml"
 class Design(Frozen):
     """A method and what is varied of it: ``factors`` in combination, or numbers in ``sweeps``.
 
-    ``method`` is the recipe itself, so that one that is called the same later on changes nothing.
-    ``factors`` are ``{factor: {level: {field: value}}}``; without any they are the method's own.
-    With ``sweeps`` there is one at most, whose levels are lines, and neither ``full`` nor ``scale``
-    means anything.
+    ``method`` is the recipe itself, so that a later change of that name has no effect. ``factors``
+    are ``{factor: {level: {field: value}}}``; without any they are the method's own. With
+    ``sweeps`` there is at most one factor, whose levels are lines; ``full`` and ``scale`` are
+    ignored.
     """
 
     method: Recipe
@@ -36,13 +36,13 @@ class Design(Frozen):
     full: bool = True
     scale: Scale = "log"
 
-    def plan(self, registry: Registry) -> Plan:
-        """All cells of a factorial. Raises BenchError as ``factorial`` does."""
+    def plan(self, registry: Registry) -> FactorialPlan:
+        """Return all cells of a factorial. Raises BenchError as ``factorial`` does."""
         found = self._factors() or default_factors(self.method)
         return factorial(self.method, found, registry, full=self.full)
 
     def swept(self, registry: Registry) -> list[Sweep]:
-        """Every sweep. Raises BenchError as ``sweep`` does, and where there are several factors."""
+        """Return every sweep. Raises BenchError as ``sweep`` does, and for several factors."""
         factors = self._factors()
         if len(factors) > 1:
             raise BenchError(
@@ -51,7 +51,7 @@ class Design(Frozen):
         return [sweep(text, self.method, registry, *factors) for text in self.sweeps]
 
     def save(self, folder: Path) -> Path:
-        """Writes ``ablation.yaml``; returns its path."""
+        """Write ``ablation.yaml``; return its path."""
         data = self.model_dump(mode="json", exclude_defaults=True)
         if not (self.factors or self.sweeps):
             data["factors"] = as_data(default_factors(self.method))
@@ -65,13 +65,13 @@ class Design(Frozen):
 
 
 def load(folder: Path) -> Design | None:
-    """What ``folder`` has the results of, ``None`` where it has no ablation. Raises BenchError."""
+    """Return the design in ``folder``, ``None`` if there is none. Raises BenchError."""
     path = folder / FILE
     return validate(Design, read_yaml(path), str(path)) if path.is_file() else None
 
 
 def as_data(factors: Sequence[Factor]) -> dict[str, dict[str, dict[str, Any]]]:
-    """``{factor: {level: {field: value}}}``, which ``factors_from`` reads."""
+    """Return ``{factor: {level: {field: value}}}``, which ``factors_from`` reads."""
     return {
         factor.name: {level.name: _plain(level.changes) for level in factor.levels}
         for factor in factors

@@ -1,14 +1,13 @@
 """Effects of a factorial design with seeds as blocks: weighted sums of cells and their intervals.
 
-Every effect is a linear contrast, a sum of weights times the values of the cells, so it can be
-taken on each seed and on each jackknife replicate by itself, where the noise that the cells share
-cancels. An effect is estimated from the seeds that have all of its cells; nothing is imputed.
+Every effect is a linear contrast, a sum of weights times the values of the cells. The contrast is
+taken on each seed and on each jackknife replicate, where the noise that cells share cancels. An
+effect is estimated from the seeds that have all of its cells; no value is imputed.
 """
 
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -16,10 +15,9 @@ from typing import Literal
 import numpy as np
 
 from ...metrics.jackknife import half_width
-from ...report.search.seeds import spread
+from ...records.statistics import FEWEST_SEEDS, mean_half_width, spread
 
 Kind = Literal["main", "contrast", "alone", "interaction", "joint"]
-FEWEST_SEEDS = 3  # below, an interval over seeds says nothing
 _ZERO = 1e-12
 
 
@@ -45,16 +43,16 @@ class Contrast:
 
     @property
     def needed(self) -> np.ndarray:
-        """The cells that count, bool in the shape of the weights."""
+        """The cells with a weight, bool in the shape of the weights."""
         return np.abs(self.weights) > _ZERO
 
 
 @dataclass(frozen=True, eq=False)
 class Response:
-    """What was measured: ``values`` (seeds, *levels), NaN where a cell has none.
+    """Measured ``values`` (seeds, *levels), NaN for a cell without one.
 
-    ``replicates`` (seeds, groups, *levels) are the same without each jackknife group of images,
-    ``None`` where nothing has them.
+    ``replicates`` (seeds, groups, *levels) are the values without each jackknife group of images,
+    ``None`` if no cell has them.
     """
 
     seeds: tuple[int, ...]
@@ -62,7 +60,7 @@ class Response:
     replicates: np.ndarray | None = None
 
     def logarithms(self) -> Response:
-        """The same on a logarithmic scale, on which effects are ratios; values are positive."""
+        """Return the logarithms, whose effects are ratios; all values must be positive."""
         replicates = None if self.replicates is None else np.log(self.replicates)
         return Response(self.seeds, np.log(self.values), replicates)
 
@@ -83,7 +81,7 @@ class Effect:
 
     @property
     def half(self) -> float | None:
-        """The wider of the two intervals: neither kind of noise is left out."""
+        """The wider of the two half-widths."""
         known = [half for half in (self.images, self.over_seeds) if half is not None]
         return max(known) if known else None
 
@@ -91,10 +89,10 @@ class Effect:
 def contrasts(
     levels: Mapping[str, Sequence[str]], bases: Mapping[str, str], *, full: bool = True
 ) -> list[Contrast]:
-    """All effects of factors with these levels, at most two factors in each.
+    """Return all effects of factors with these levels, of at most two factors each.
 
-    ``bases`` names the level of each factor that others are compared with. Of a design that is not
-    ``full`` only ``alone`` can be told.
+    ``bases`` names the level of each factor that others are compared with. A design that is not
+    ``full`` has only effects ``alone``.
     """
     shape = tuple(len(names) for names in levels.values())
     base = [list(names).index(bases[factor]) for factor, names in levels.items()]
@@ -108,7 +106,7 @@ def contrasts(
 
 
 def mean_at(shape: Sequence[int], at: Mapping[int, int]) -> np.ndarray:
-    """Weights of the mean over all cells in which the axes ``at`` have these numbers."""
+    """Return the weights of the mean over all cells whose axes ``at`` have these numbers."""
     weights = np.zeros(shape)
     chosen = tuple(at.get(axis, slice(None)) for axis in range(len(shape)))
     weights[chosen] = 1 / weights[chosen].size
@@ -116,7 +114,7 @@ def mean_at(shape: Sequence[int], at: Mapping[int, int]) -> np.ndarray:
 
 
 def estimate(contrast: Contrast, response: Response) -> Effect | None:
-    """The effect over all seeds that have every cell it needs; ``None`` where no seed has."""
+    """Estimate the effect from the seeds that have all of its cells; ``None`` if none has."""
     needed, weights = contrast.needed, contrast.weights[contrast.needed]
     cells = response.values[:, needed]
     complete = np.isfinite(cells).all(axis=1)
@@ -134,8 +132,7 @@ def estimate(contrast: Contrast, response: Response) -> Effect | None:
 
 
 def missing(contrast: Contrast, response: Response) -> list[tuple[int, ...]]:
-    """The cells that keep an effect from being estimated: level numbers of each, those first that
-    the most seeds lack."""
+    """Return the level numbers of the needed cells that some seed lacks, most frequent first."""
     absent = ~np.isfinite(response.values)
     counts = np.where(contrast.needed, absent.sum(axis=0), 0)
     cells = sorted(zip(*np.nonzero(counts), strict=True), key=lambda cell: -counts[cell])
@@ -143,11 +140,10 @@ def missing(contrast: Contrast, response: Response) -> list[tuple[int, ...]]:
 
 
 def _over_images(replicates: np.ndarray) -> float | None:
-    """Half-width for the mean of rows (seeds, groups); ``None`` where some have no replicates."""
+    """Return the half-width for the mean of rows (seeds, groups); ``None`` without replicates."""
     if not np.isfinite(replicates).all():
         return None
-    halves = [half_width(row) for row in replicates]
-    return math.sqrt(sum(half**2 for half in halves if half is not None)) / len(halves)
+    return mean_half_width(half_width(row) for row in replicates)
 
 
 def _single(

@@ -11,7 +11,7 @@ from typing import Any
 from ...core.errors import BenchError, unknown
 from ...core.recipe import SLOTS, TEXTS, PluginChoice, Recipe, validate
 
-OFF = "off"  # the level of a slot that is as in the default recipe
+OFF = "off"  # the level at which a slot is as in the default recipe
 # What a level can set.
 FIELDS = tuple(field for field in Recipe.model_fields if field not in (*TEXTS, "factors"))
 _SAFE = r"[a-z0-9][a-z0-9+._-]*"
@@ -28,7 +28,7 @@ class Level:
 
 @dataclass(frozen=True)
 class Factor:
-    """What an ablation varies. Levels have different names that are safe in file names."""
+    """What an ablation varies. Names of levels are unique and safe in file names."""
 
     name: str
     levels: tuple[Level, ...]
@@ -54,10 +54,10 @@ class Factor:
 
 
 def default_factors(method: Recipe) -> list[Factor]:
-    """The recipe's own ``factors``, or else every slot that differs from the default recipe: the
-    method's own choice, and ``off``.
+    """Return the recipe's own ``factors``, or one for every slot that differs from the default.
 
-    Raises BenchError where no slot does.
+    The levels of such a slot are the method's own choice and ``off``. Raises BenchError if no slot
+    differs.
     """
     if method.factors:
         return factors_from(method.factors, f"method '{method.name}': factors")
@@ -76,11 +76,12 @@ def default_factors(method: Recipe) -> list[Factor]:
 
 
 def parse_factor(text: str, method: Recipe) -> Factor:
-    """``SLOT=level|level|...``: a plugin's name, ``{name: eng, noise: 0.5}``, or with a name of its
-    own ``half: {name: eng, noise: 0.5}``.
+    """Parse ``SLOT=level|level|...``.
 
-    The bare name of the method's own plugin is the method's own choice, parameters included; of
-    several choices of one plugin those with parameters are called after them. Raises BenchError.
+    A level is a plugin's name, ``{name: eng, noise: 0.5}`` or, with a name of its own,
+    ``half: {name: eng, noise: 0.5}``. The bare name of the method's own plugin is the method's own
+    choice, parameters included. Several choices of one plugin are named after their parameters.
+    Raises BenchError for other texts.
     """
     slot, equals, rest = text.partition("=")
     if not equals:
@@ -98,7 +99,7 @@ def parse_factor(text: str, method: Recipe) -> Factor:
 
 
 def factors_from(data: Any, where: str) -> list[Factor]:
-    """``{factor: {level: {field: value, ...}}}``, as a YAML file holds it. Raises BenchError."""
+    """Parse ``{factor: {level: {field: value, ...}}}`` of a YAML file. Raises BenchError."""
     if not isinstance(data, Mapping) or not data:
         raise BenchError(f"{where} is no mapping {{factor: {{level: {{slot: choice}}}}}}")
     factors = []
@@ -119,7 +120,7 @@ def factors_from(data: Any, where: str) -> list[Factor]:
 
 
 def check_apart(factors: Sequence[Factor]) -> None:
-    """Raises BenchError where two factors have one name or set one field of the recipe."""
+    """Raise BenchError if two factors have one name or set one field of the recipe."""
     for at, factor in enumerate(factors):
         for other in factors[:at]:
             if factor.name == other.name:
@@ -147,7 +148,7 @@ def _named_choice(text: str, slot: str, method: Recipe) -> tuple[str | None, Plu
 
 
 def _spelled(choice: PluginChoice) -> str:
-    """``eng-noise-0.5``."""
+    """Return a name such as ``eng-noise-0.5``."""
     parts = [choice.name, *(str(part) for item in choice.params.items() for part in item)]
     return _safe("-".join(parts))
 

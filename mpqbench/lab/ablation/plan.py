@@ -1,4 +1,4 @@
-"""Plans: which recipes an ablation runs, and which cells share one."""
+"""The cells of a factorial and their recipes; cells that mean the same share one."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Any
 from ...core.errors import BenchError
 from ...core.recipe import SLOTS, TEXTS, Recipe, validate
 from ...core.registry import Registry
-from ...report.ablation import TAKEN
+from ...records.columns import ABLATION
 from .factors import Factor, check_apart
 
 SCORING = ("objective", "environment", "evaluations", "early_drop")
 
 
 @dataclass(frozen=True)
-class Cell:
+class AblationCell:
     """One combination of levels, in the order of the factors.
 
-    ``recipe`` is called as the cell is, or as the first cell with the same content, which is run
-    for both. ``protocol`` holds fields of the protocol that the cell changes.
+    ``recipe`` has the name of the cell, or of the first cell with the same content, which is run
+    for both. ``protocol`` holds the fields of the protocol that the cell changes.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Plan:
+class FactorialPlan:
     """Cells over the levels of ``factors``: all combinations, or one factor at a time.
 
     ``base`` names the level of each factor that others are compared with: the one that leaves the
@@ -41,7 +41,7 @@ class Plan:
     method: Recipe
     factors: tuple[Factor, ...]
     base: Mapping[str, str]
-    cells: tuple[Cell, ...]
+    cells: tuple[AblationCell, ...]
     full: bool = True
 
     @property
@@ -52,14 +52,14 @@ class Plan:
 
 def factorial(
     method: Recipe, factors: Sequence[Factor], registry: Registry, *, full: bool = True
-) -> Plan:
-    """All combinations of levels, or the base with one factor changed at a time.
+) -> FactorialPlan:
+    """FactorialPlan all combinations of levels, or the base with one factor changed at a time.
 
-    Raises BenchError for factors that get in each other's way and for recipes that are none.
+    Raises BenchError for factors that change the same field and for recipes that are not valid.
     """
     check_apart(factors)
     for factor in factors:
-        if factor.name in TAKEN:
+        if factor.name in {column.name for column in ABLATION}:
             raise BenchError(f"a factor cannot be called '{factor.name}': tables have that column")
     base = [_own_level(method, factor, registry) for factor in factors]
     cells = []
@@ -68,21 +68,21 @@ def factorial(
         changes = {key: value for level in levels for key, value in level.changes.items()}
         own = tuple(level.name for level in levels)
         name = ".".join((method.name, *own))
-        cells.append(Cell(name, own, changed(method, name, changes)))
+        cells.append(AblationCell(name, own, changed(method, name, changes)))
     names = {f.name: f.levels[at].name for f, at in zip(factors, base, strict=True)}
-    return Plan(method, tuple(factors), names, tuple(_shared(cells, registry)), full)
+    return FactorialPlan(method, tuple(factors), names, tuple(_shared(cells, registry)), full)
 
 
-def recipes_of(cells: Sequence[Cell]) -> list[Recipe]:
-    """Every recipe once, in the order of the cells."""
+def recipes_of(cells: Sequence[AblationCell]) -> list[Recipe]:
+    """Return every recipe once, in the order of the cells."""
     return list({cell.recipe.name: cell.recipe for cell in cells}.values())
 
 
 def content_of(recipe: Recipe, registry: Registry) -> str:
-    """The same text for recipes that mean the same, parameters left to defaults included.
+    """Return one text for recipes that mean the same, parameters left to defaults included.
 
-    How a searcher that asks for no score would get one means nothing.
-    Raises BenchError for plugins and parameters that are none.
+    The scoring of a searcher that asks for no score is ignored. Raises BenchError for plugins and
+    parameters that are not known.
     """
     data = recipe.model_dump(exclude=set(TEXTS))
     for slot in SLOTS:
@@ -95,13 +95,13 @@ def content_of(recipe: Recipe, registry: Registry) -> str:
 
 
 def changed(method: Recipe, name: str, changes: Mapping[str, Any]) -> Recipe:
-    """``method`` under another name, with other fields. Raises BenchError."""
+    """Return ``method`` under another name, with other fields. Raises BenchError."""
     data = method.model_dump() | dict(changes) | {"name": name}
     return validate(Recipe, data, f"cell '{name}'")
 
 
 def _places(counts: Sequence[int], base: Sequence[int], full: bool) -> Iterator[tuple[int, ...]]:
-    """Level numbers of every cell, the base first where one factor is changed at a time."""
+    """Yield the level numbers of every cell; the base is first if one factor changes at a time."""
     if full:
         yield from itertools.product(*map(range, counts))
         return
@@ -120,7 +120,7 @@ def _own_level(method: Recipe, factor: Factor, registry: Registry) -> int:
     return 0
 
 
-def _shared(cells: Sequence[Cell], registry: Registry) -> Iterator[Cell]:
+def _shared(cells: Sequence[AblationCell], registry: Registry) -> Iterator[AblationCell]:
     first: dict[str, Recipe] = {}
     for cell in cells:
         content = content_of(cell.recipe, registry)

@@ -1,4 +1,4 @@
-"""From records to responses, and from responses to the table of effects."""
+"""Responses of an ablation from its records, and the table of their effects."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from ...core.errors import BenchError
 from ...records.schema import JobRecord
 from .effects import Contrast, Effect, Response, contrasts, estimate, missing
-from .plan import Cell, Plan
+from .plan import AblationCell, FactorialPlan
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,14 +25,14 @@ NUMBERS = (
 )  # fmt: skip
 
 
-def effects_table(plan: Plan, records: Iterable[JobRecord], scale: Scale) -> pd.DataFrame:
-    """Every effect of every response at every budget, a row each.
+def effects_table(plan: FactorialPlan, records: Iterable[JobRecord], scale: Scale) -> pd.DataFrame:
+    """Return a row for every effect of every response at every budget.
 
     On the ``log`` scale ``effect``, ``low`` and ``high`` are ratios, on the ``linear`` one
-    differences. The interval is the wider one of that over images and that over seeds, which stand
-    beside it as ``images_`` and ``seeds_``. ``reason`` says why an effect has no value, which seeds
-    it had to leave out, and which of its cells are over the budget. Raises BenchError for values
-    that have no logarithm.
+    differences. The interval is the wider of those over images and over seeds, which have columns
+    ``images_`` and ``seeds_`` of their own. ``reason`` says why an effect has no value, which seeds
+    are left out, and which cells are over the budget. Raises BenchError for values that have no
+    logarithm.
     """
     import pandas as pd
 
@@ -48,11 +48,12 @@ def effects_table(plan: Plan, records: Iterable[JobRecord], scale: Scale) -> pd.
 
 
 def cell_means(
-    plan: Plan, records: Iterable[JobRecord], scale: Scale
+    plan: FactorialPlan, records: Iterable[JobRecord], scale: Scale
 ) -> dict[tuple[str, str], np.ndarray]:
-    """By budget and response the mean of every cell (*levels), geometric on the ``log`` scale.
+    """Return the mean of every cell (*levels) by budget and response, geometric on ``log``.
 
-    Over the seeds that all cells have; where there is none, NaN for cells that lack a seed.
+    Means are over the seeds that all cells have. Without such a seed they are over all seeds, and
+    NaN for cells that lack one.
     """
     means = {}
     for budget, metric, _, response in _responses(plan, records, scale):
@@ -66,9 +67,9 @@ def cell_means(
 
 
 def _responses(
-    plan: Plan, records: Iterable[JobRecord], scale: Scale
+    plan: FactorialPlan, records: Iterable[JobRecord], scale: Scale
 ) -> Iterator[tuple[str, str, Runs, Response]]:
-    """Budget, metric, its jobs, and what they gave on ``scale``."""
+    """Yield budget, metric, the jobs of the budget, and their response on ``scale``."""
     by_budget: dict[str, dict[tuple[str, int], JobRecord]] = {}
     for record in records:
         if not record.is_full_precision:
@@ -82,8 +83,8 @@ def _responses(
                 yield budget, metric, runs, response
 
 
-def response_of(plan: Plan, runs: Runs, metric: str) -> Response | None:
-    """``metric`` of every cell and seed; ``None`` where no job has it."""
+def response_of(plan: FactorialPlan, runs: Runs, metric: str) -> Response | None:
+    """Return ``metric`` of every cell and seed; ``None`` if no job has it."""
     seeds = sorted({seed for _, seed in runs})
     shape = tuple(len(factor.levels) for factor in plan.factors)
     scores = {
@@ -105,20 +106,20 @@ def response_of(plan: Plan, runs: Runs, metric: str) -> Response | None:
     return Response(tuple(seeds), values, replicates)
 
 
-def places_of(plan: Plan, cell: Cell) -> tuple[int, ...]:
-    """The level numbers of ``cell``."""
+def places_of(plan: FactorialPlan, cell: AblationCell) -> tuple[int, ...]:
+    """Return the level numbers of ``cell``."""
     names = plan.levels.values()
     return tuple(own.index(level) for own, level in zip(names, cell.levels, strict=True))
 
 
-def _score(runs: Runs, cell: Cell, seed: int, metric: str) -> Any:
+def _score(runs: Runs, cell: AblationCell, seed: int, metric: str) -> Any:
     record = runs.get((cell.recipe.name, seed))
     if record is None or record.status != "done":
         return None
     return {str(name): score for name, score in record.scores.items()}.get(metric)
 
 
-def _logarithms(plan: Plan, response: Response, metric: str, budget: str) -> Response:
+def _logarithms(plan: FactorialPlan, response: Response, metric: str, budget: str) -> Response:
     known = [response.values] + ([] if response.replicates is None else [response.replicates])
     for numbers in known:
         if (numbers[np.isfinite(numbers)] <= 0).any():
@@ -129,7 +130,7 @@ def _logarithms(plan: Plan, response: Response, metric: str, budget: str) -> Res
     return response.logarithms()
 
 
-def _row(plan: Plan, runs: Runs, contrast: Contrast, response: Response) -> dict[str, Any]:
+def _row(plan: FactorialPlan, runs: Runs, contrast: Contrast, response: Response) -> dict[str, Any]:
     effect = estimate(contrast, response)
     row: dict[str, Any] = {"kind": contrast.kind}
     for at, suffix in enumerate(("", "_2")):
@@ -141,7 +142,7 @@ def _row(plan: Plan, runs: Runs, contrast: Contrast, response: Response) -> dict
 
 
 def _numbers(effect: Effect | None) -> dict[str, Any]:
-    """Columns of an effect on the scale it was estimated on."""
+    """Return the columns of an effect, on the scale of its estimate."""
     nothing = {"interval": "", "seeds": 0}
     if effect is None:
         return dict.fromkeys(NUMBERS, math.nan) | nothing
@@ -155,7 +156,7 @@ def _numbers(effect: Effect | None) -> dict[str, Any]:
 
 
 def _reason(
-    plan: Plan, runs: Runs, contrast: Contrast, response: Response, effect: Effect | None
+    plan: FactorialPlan, runs: Runs, contrast: Contrast, response: Response, effect: Effect | None
 ) -> str:
     cells = {places_of(plan, cell): cell for cell in plan.cells}
     if effect is None:
@@ -174,12 +175,12 @@ def _first_two(names: Sequence[str]) -> str:
     return f"{', '.join(names[:2])}{more}"
 
 
-def _within_budget(runs: Runs, cell: Cell, seeds: Iterable[int]) -> bool:
+def _within_budget(runs: Runs, cell: AblationCell, seeds: Iterable[int]) -> bool:
     costs = [runs[cell.recipe.name, seed].costs for seed in seeds]
     return all(own is None or own.satisfied for own in costs)
 
 
-def _lack(runs: Runs, cell: Cell) -> str:
+def _lack(runs: Runs, cell: AblationCell) -> str:
     own = [r.status for (name, _), r in runs.items() if name == cell.recipe.name]
     states = sorted({state for state in own if state != "done"})
     return f"{cell.name} ({', '.join(states)})" if states else f"{cell.name} (no value)"

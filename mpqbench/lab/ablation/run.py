@@ -1,33 +1,127 @@
-"""A factorial ablation from its plan to its files."""
+"""An ablation from its design to its records, and what is concluded from them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from ...core.errors import BenchError
 from ...core.files import write_atomic
-from ...core.recipe import Job, Suite, validate
-from ...records.schema import JobRecord
+from ...core.precision import Budget
+from ...core.recipe import TEXTS, Job, Recipe, Suite, validate
+from ...core.registry import Registry
+from ...records.ablation import AblationResult
+from ...records.frame import frame_csv
+from ...records.schema import FULL_METHOD, JobRecord
 from ...records.store import RecordStore
-from ...report.ablation import cell_table, effect_sections
-from ...report.latex import latex_table
-from ...report.render import to_csv, to_markdown
-from ...report.table import Table, budget_order
-from ...report.write import write_report
 from ..study.jobs import Session
 from ..suite import check_jobs, run_suite
 from ..suite import plan as plan_jobs
-from .design import Design
-from .plan import Cell, Plan, recipes_of
-from .responses import Scale, cell_means, effects_table
+from .design import FILE, Design
+from .plan import AblationCell, FactorialPlan, recipes_of
+from .responses import cell_means, effects_table
+from .sweep_plan import Sweep, sweep_cells
 
 Jobs = Sequence[tuple[RecordStore, list[Job]]]
+_RESULT = {*TEXTS} - {"name"}  # fields of a recipe that change no result, but for its name
 
 
-def suite_of(cells: Sequence[Cell], given: Mapping[str, Any]) -> Suite:
-    """The suite that runs ``cells``, which change the same fields of the protocol.
+@dataclass(frozen=True)
+class PlannedAblation:
+    """A design with its ``plan`` if it is a factorial, or its ``sweeps``."""
+
+    design: Design
+    plan: FactorialPlan | None
+    sweeps: Sequence[Sweep]
+
+    @classmethod
+    def of(cls, design: Design, registry: Registry) -> PlannedAblation:
+        """Raises BenchError for plugins, parameters or factors that are not valid."""
+        sweeps = design.swept(registry) if design.sweeps else []
+        return cls(design, None if sweeps else design.plan(registry), sweeps)
+
+    @property
+    def cells(self) -> Sequence[AblationCell]:
+        """Every cell once."""
+        return sweep_cells(self.sweeps) if self.plan is None else self.plan.cells
+
+    def run(self, given: Mapping[str, Any], session: Session) -> tuple[Path, AblationResult]:
+        """Save the design, once its jobs are known to be able to run, and run what is not done.
+
+        ``given`` has the keys of a suite but its methods. Returns the design's path and the result.
+        Raises BenchError for a suite that is not valid, and as ``conclude`` does.
+        """
+        jobs = jobs_of(self.cells, given, session)
+        check_jobs([job for _, own in jobs for job in own], session.resources)
+        kept = self.design.save(session.store.folder)
+        batches = [
+            run_suite(own, session.resources, store, session.reporter, fresh=False)
+            for store, own in jobs
+        ]
+        return kept, self.conclude(batches)
+
+    def conclude(self, batches: Sequence[Sequence[JobRecord]]) -> AblationResult:
+        """Return what the records of each protocol say.
+
+        Raises BenchError if the design's scale cannot be used.
+        """
+        name = self.design.method.name
+        batches = [sorted(batch, key=_budget_order) for batch in batches]
+        if self.plan is None:
+            rows = [row for sweep in self.sweeps for row in sweep.rows]
+            return AblationResult(name, pd.DataFrame(rows), batches)
+        plan, scale = self.plan, self.design.scale
+        rows = [
+            {**dict(zip(plan.levels, cell.levels, strict=True)), "method": cell.recipe.name}
+            for cell in plan.cells
+        ]
+        records = [record for batch in batches for record in batch]
+        effects = effects_table(plan, records, scale)
+        means = cell_means(plan, records, scale)
+        return AblationResult(
+            name, pd.DataFrame(rows), batches, effects, plan.levels, plan.base, means
+        )
+
+
+def read_ablation(
+    design: Design, folder: Path, registry: Registry
+) -> tuple[AblationResult, list[RecordStore]]:
+    """Return the result of the records in ``folder`` without running anything, and their stores.
+
+    Records of seeds and budgets that were run apart and copied together are included. Raises
+    BenchError if no cell has a record, if a record has another recipe or protocol than its
+    neighbours, and for plugins that are not known.
+    """
+    try:
+        planned = PlannedAblation.of(design, registry)
+    except BenchError as error:
+        raise BenchError(f"{folder / FILE}: {error} (plugins from files: --plugins)") from None
+    stores, batches = [], []
+    for store, own in stores_of(planned.cells, folder):
+        batch = _records_of(own, store)
+        if batch:
+            stores.append(store)
+            batches.append(batch)
+    if all(record.is_full_precision for batch in batches for record in batch):
+        raise BenchError(f"{folder} has no record of any cell of its ablation: run it first")
+    return planned.conclude(batches), stores
+
+
+def write_effects(result: AblationResult, folder: Path) -> list[Path]:
+    """Write ``effects.csv`` of a factorial; return its path. Sweeps have none."""
+    if result.effects is None:
+        return []
+    path = folder / "effects.csv"
+    write_atomic(path, frame_csv(result.effects).encode())
+    return [path]
+
+
+def suite_of(cells: Sequence[AblationCell], given: Mapping[str, Any]) -> Suite:
+    """Return the suite that runs ``cells``, which change the same fields of the protocol.
 
     ``given`` has the other keys of a suite, ``protocol`` with all its fields. Raises BenchError.
     """
@@ -36,11 +130,11 @@ def suite_of(cells: Sequence[Cell], given: Mapping[str, Any]) -> Suite:
     return validate(Suite, {**given, "methods": methods, "protocol": protocol}, "ablation")
 
 
-def jobs_of(cells: Sequence[Cell], given: Mapping[str, Any], session: Session) -> Jobs:
-    """All jobs, with the store of each list of them: cells of one protocol share one.
+def jobs_of(cells: Sequence[AblationCell], given: Mapping[str, Any], session: Session) -> Jobs:
+    """Return all jobs, with the store of each list of them.
 
     Cells that change the protocol have a folder each, named like the cell, because their
-    full-precision jobs differ too. Raises BenchError where two cells have one name.
+    full-precision jobs differ too. Raises BenchError if two cells have one name.
     """
     for at, cell in enumerate(cells):
         if cell.name in [other.name for other in cells[:at]]:
@@ -51,79 +145,41 @@ def jobs_of(cells: Sequence[Cell], given: Mapping[str, Any], session: Session) -
     ]
 
 
-def stores_of(cells: Sequence[Cell], folder: Path) -> list[tuple[RecordStore, list[Cell]]]:
-    """Which cells have their records where: those of one protocol share a store."""
+def stores_of(
+    cells: Sequence[AblationCell], folder: Path
+) -> list[tuple[RecordStore, list[AblationCell]]]:
+    """Return the cells of every store: cells of one protocol share one."""
     plain = [cell for cell in cells if not cell.protocol]
     parts = [(RecordStore(folder), plain)] if plain else []
     return parts + [(RecordStore(folder / c.name), [c]) for c in cells if c.protocol]
 
 
-def run_jobs(design: Design, jobs: Jobs, session: Session) -> tuple[Path, list[list[JobRecord]]]:
-    """Keeps the design, once it is known that its jobs can run, and runs what is not done yet.
-
-    Returns the design's path, and the records of every list of jobs.
-    """
-    check_jobs([job for _, own in jobs for job in own], session.resources)
-    kept = design.save(session.store.folder)
-    return kept, [
-        run_suite(own, session.resources, store, session.reporter, fresh=False)
-        for store, own in jobs
-    ]
+def _budget_order(record: JobRecord) -> tuple[bool, int, str]:
+    """Sort full precision first, then budgets of many bits before those of few."""
+    bits = Budget.parse(record.budget).precision
+    return not record.is_full_precision, -bits.weight_bits * bits.activation_bits, record.budget
 
 
-def run_plan(
-    design: Design, plan: Plan, given: Mapping[str, Any], session: Session
-) -> tuple[list[Path], bool]:
-    """Runs every cell of a design's plan; keeps the design, and writes what ``write_plan`` does and
-    the usual report.
-
-    Returns the paths, and whether a job failed. Raises BenchError where its scale cannot be used.
-    """
-    folder = session.store.folder
-    kept, batches = run_jobs(design, jobs_of(plan.cells, given, session), session)
-    paths = write_plan(plan, batches, folder, design.scale) + write_report(folder)
-    return [kept, *paths], has_failed([record for batch in batches for record in batch])
-
-
-def write_plan(
-    plan: Plan, batches: Sequence[Sequence[JobRecord]], folder: Path, scale: Scale
-) -> list[Path]:
-    """Writes ``ablation.*``, ``effects.csv`` and figures of the records in ``batches``.
-
-    Raises BenchError where ``scale`` cannot be used.
-    """
-    from ...report.ablation_figures import write_effect_figures
-
-    batches = [sorted(batch, key=budget_order) for batch in batches]
-    records = [record for batch in batches for record in batch]
-    rows = [(dict(zip(plan.levels, c.levels, strict=True)), c.recipe.name) for c in plan.cells]
-    table = cell_table(rows, batches)
-    effects = effects_table(plan, records, scale)
-    title = f"Ablation of {plan.method.name}"
-    ticks = {factor: plan.base[factor] for factor, own in plan.levels.items() if len(own) == 2}
-    text = f"{to_markdown(table, title)}\n{effect_sections(effects, table.blocks[0].extractor)}"
-    paths = write_cells(folder, table, text, latex_table(table, title, ticks))
-    paths.append(folder / "effects.csv")
-    content = effects.to_csv(index=False, float_format="%.10g", lineterminator="\n")
-    write_atomic(paths[-1], content.encode())
-    return paths + write_effect_figures(
-        effects,
-        plan.levels,
-        cell_means(plan, records, scale),
-        table.blocks[0].extractor,
-        folder / "figures" / "ablation",
-    )
+def _records_of(cells: Sequence[AblationCell], store: RecordStore) -> list[JobRecord]:
+    recipes = {cell.recipe.name: cell.recipe for cell in cells}
+    names = {FULL_METHOD, *recipes}
+    found = [record for record in store.read_all() if record.method in names]
+    for record in found:
+        path, first = store.record_path(record.job), found[0]
+        if (record.model, record.protocol) != (first.model, first.protocol):
+            other = store.record_path(first.job).name
+            raise BenchError(
+                f"{path} has another model or protocol than {other}: an ablation compares jobs of "
+                "one, so move the others to a folder of their own"
+            )
+        own = recipes.get(record.method)
+        if own is not None and not _same(Recipe.model_validate(record.recipe), own):
+            raise BenchError(
+                f"{path} has another recipe than {FILE} gives '{record.method}': it was measured "
+                "before that was changed; run the ablation again, or remove it"
+            )
+    return found
 
 
-def write_cells(folder: Path, table: Table, markdown: str, latex: str) -> list[Path]:
-    """Writes ``ablation.csv``, ``.md`` and ``.tex``."""
-    paths = []
-    for kind, text in (("csv", to_csv(table)), ("md", markdown), ("tex", latex)):
-        paths.append(folder / f"ablation.{kind}")
-        write_atomic(paths[-1], text.encode())
-    return paths
-
-
-def has_failed(records: Sequence[JobRecord]) -> bool:
-    """Whether a job failed: a diverged or infeasible one is a result."""
-    return any(record.status == "failed" for record in records)
+def _same(one: Recipe, other: Recipe) -> bool:
+    return one.model_dump(exclude=_RESULT) == other.model_dump(exclude=_RESULT)

@@ -1,4 +1,4 @@
-"""Plans of sweeps: recipes that differ in one number, a line of them for each level of a factor."""
+"""Plans of sweeps: recipes that differ in one number, a line for each level of a factor."""
 
 from __future__ import annotations
 
@@ -9,51 +9,50 @@ from typing import Any
 from ...core.errors import BenchError, unknown
 from ...core.recipe import SLOTS, Protocol, Recipe
 from ...core.registry import Registry, parameters
+from ...records.ablation import SWEEP_COLUMNS
 from .factors import FIELDS, Factor, Level
-from .plan import Cell, changed, content_of
-
-COLUMNS = ("setting", "value")
+from .plan import AblationCell, changed, content_of
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """Cells of ``lines``, by the number at ``path`` (``searcher.keep``) in which each line differs.
+    """Cells of ``lines`` by the number at ``path`` (such as ``searcher.keep``) that is varied.
 
-    A line is a level of ``factor``, or the method itself where there is none. ``without`` are the
+    A line is a level of ``factor``, or the method itself without a factor. ``without`` are the
     levels whose plugin has no such number: one cell each.
     """
 
     method: Recipe
     path: str
     factor: Factor | None
-    lines: Mapping[str, Mapping[float, Cell]]
-    without: Mapping[str, Cell]
+    lines: Mapping[str, Mapping[float, AblationCell]]
+    without: Mapping[str, AblationCell]
 
     @property
-    def cells(self) -> tuple[Cell, ...]:
-        """All of them: line by line, then those without the number."""
+    def cells(self) -> tuple[AblationCell, ...]:
+        """All cells: line by line, then those without the number."""
         swept = [cell for line in self.lines.values() for cell in line.values()]
         return (*swept, *self.without.values())
 
     @property
-    def rows(self) -> list[tuple[dict[str, str], str]]:
-        """What a table says of every cell, and the method that is run for it."""
-        told = []
+    def rows(self) -> list[dict[str, str]]:
+        """Every cell as a row: its factor's level, ``setting``, ``value`` and ``method``."""
+        found = []
         for cell in self.cells:
             line, value = cell.levels
             own = {} if self.factor is None else {self.factor.name: line}
-            told.append(
-                ({**own, **dict(zip(COLUMNS, (self.path, value), strict=True))}, cell.recipe.name)
-            )
-        return told
+            swept = dict(zip(SWEEP_COLUMNS, (self.path, value), strict=True))
+            found.append({**own, **swept, "method": cell.recipe.name})
+        return found
 
 
 def sweep(text: str, method: Recipe, registry: Registry, factor: Factor | None = None) -> Sweep:
-    """``PATH=v1,v2,...`` for a number of a plugin (``searcher.keep``), of another field of the
-    recipe (``evaluations``) or of the protocol (``protocol.calibration``); once for every level of
-    ``factor``. ``branch.like_rank|rank`` is the first of these that a level's plugin has.
+    """Plan the sweep ``PATH=v1,v2,...``, for every level of ``factor``.
 
-    Raises BenchError for what is none, and where no level has the number.
+    The path names a number of a plugin (``searcher.keep``), of another field of the recipe
+    (``evaluations``) or of the protocol (``protocol.calibration``); of ``branch.like_rank|rank``
+    the first that a level's plugin has is taken. Raises BenchError for other texts, and if no level
+    has the number.
     """
     path, equals, rest = text.partition("=")
     if not equals:
@@ -61,11 +60,11 @@ def sweep(text: str, method: Recipe, registry: Registry, factor: Factor | None =
     values = [_number(part, path) for part in rest.split(",")]
     if len(set(values)) < max(2, len(values)):
         raise BenchError(f"--sweep {path} needs two values at least, and none of them twice")
-    if factor is not None and factor.name in COLUMNS:
+    if factor is not None and factor.name in SWEEP_COLUMNS:
         raise BenchError(f"a factor beside a sweep cannot be called '{factor.name}'")
     paths = _alternatives(path)
-    lines: dict[str, Mapping[float, Cell]] = {}
-    without: dict[str, Cell] = {}
+    lines: dict[str, Mapping[float, AblationCell]] = {}
+    without: dict[str, AblationCell] = {}
     refused: BenchError | None = None
     for level in (Level("", {}),) if factor is None else factor.levels:
         name = ".".join(filter(None, (method.name, level.name)))
@@ -76,7 +75,7 @@ def sweep(text: str, method: Recipe, registry: Registry, factor: Factor | None =
             if factor is None or paths[0].partition(".")[0] not in factor.fields:
                 raise
             refused = refused or error
-            without[level.name] = Cell(name, (level.name, ""), own)
+            without[level.name] = AblationCell(name, (level.name, ""), own)
         else:
             lines[level.name or method.name] = _line(found, values, own, level.name, registry)
     if not lines and refused is not None:
@@ -84,33 +83,43 @@ def sweep(text: str, method: Recipe, registry: Registry, factor: Factor | None =
     return Sweep(method, paths[0], factor, lines, without)
 
 
+def sweep_cells(sweeps: Sequence[Sweep]) -> list[AblationCell]:
+    """Return all cells; a level without the number that is in two sweeps is there once."""
+    found: list[AblationCell] = []
+    for own in sweeps:
+        known = [cell.name for cell in found]
+        shared = {cell.name for cell in own.without.values()}
+        found += [c for c in own.cells if c.name not in shared or c.name not in known]
+    return found
+
+
 def _line(
     path: str, values: Sequence[int | float], own: Recipe, level: str, registry: Registry
-) -> dict[float, Cell]:
-    """A cell of ``own`` for every value of the number at ``path``."""
+) -> dict[float, AblationCell]:
+    """Return a cell of ``own`` for every value of the number at ``path``."""
     head, *tail = path.split(".")
     cells = {}
     for value in values:
         name = f"{own.name}.{(tail or [head])[-1]}-{value}"
         levels = (level, str(value))
         if head == "protocol":
-            cell = Cell(name, levels, changed(own, name, {}), {tail[0]: value})
+            cell = AblationCell(name, levels, changed(own, name, {}), {tail[0]: value})
         else:
             change = {head: _with(own.model_dump()[head], _inside(head, tail), value)}
-            cell = Cell(name, levels, changed(own, name, change))
-            content_of(cell.recipe, registry)  # raises where the value is none for its plugin
+            cell = AblationCell(name, levels, changed(own, name, change))
+            content_of(cell.recipe, registry)  # raises for a value that its plugin refuses
         cells[float(value)] = cell
     return cells
 
 
 def _alternatives(path: str) -> list[str]:
-    """``branch.like_rank|rank`` as ``branch.like_rank`` and ``branch.rank``."""
+    """Split ``branch.like_rank|rank`` into ``branch.like_rank`` and ``branch.rank``."""
     first, *others = path.split("|")
     return [first, *(f"{first.rpartition('.')[0]}.{other}" for other in others)]
 
 
 def _first(paths: Sequence[str], method: Recipe, registry: Registry) -> str:
-    """The first of ``paths`` that is a number of ``method``. Raises BenchError."""
+    """Return the first of ``paths`` that is a number of ``method``. Raises BenchError."""
     errors = []
     for path in paths:
         head, *tail = path.split(".")
@@ -153,7 +162,7 @@ def _inside(head: str, tail: Sequence[str]) -> list[str]:
 
 
 def _with(tree: Any, path: Sequence[str], value: Any) -> Any:
-    """``tree`` with ``value`` at ``path``; unknown keys are left for the recipe to refuse."""
+    """Return ``tree`` with ``value`` at ``path``; the recipe refuses unknown keys."""
     if not path:
         return value
     inner = tree if isinstance(tree, Mapping) else {}

@@ -13,7 +13,7 @@ FEWEST = 10  # allocations: below, an interval of a rank correlation says nothin
 
 
 class Agreement(NamedTuple):
-    """Kendall's tau, and what it becomes without each allocation."""
+    """Kendall's tau, and its value without each allocation."""
 
     tau: float
     replicates: tuple[float, ...]
@@ -28,7 +28,7 @@ class Agreement(NamedTuple):
         return NORMAL_95 * standard_error(self.replicates)
 
     def behind(self, other: Agreement) -> tuple[float, float]:
-        """Tau of ``other`` less this one's, and the half-width of its 95 % interval.
+        """Return the tau of ``other`` minus this one, and the half-width of its 95 % interval.
 
         Both must be of the same allocations: leaving one out changes both taus, so the interval of
         the difference is narrower than those of the two suggest.
@@ -38,9 +38,9 @@ class Agreement(NamedTuple):
 
 
 def agreement(first: np.ndarray, second: np.ndarray) -> Agreement:
-    """Kendall's tau-b of (n,) and (n,): 1 where both order the allocations alike.
+    """Return Kendall's tau-b of (n,) and (n,): 1 if both order the allocations alike.
 
-    Raises BenchError below ten allocations, and where one side is constant.
+    Raises BenchError for fewer than ten allocations, and if one side is constant.
     """
     from scipy.stats import kendalltau
 

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import pandas as pd
+
 from ... import __version__
 from ...core.errors import BenchError
 from ...core.files import write_atomic
@@ -23,8 +25,7 @@ from ...quant.apply import TRAINED_STEPS
 from ...quant.build import GroupQuantizer
 from ...quant.factors import bits_of_rank
 from ...quant.ranges import Clock
-from ...report.branches import branch_figure, branch_markdown
-from ...report.style import save
+from ...records.frame import frame_csv
 from .branch_errors import NONE, STORED, Comparison, Row, Variant
 from .jobs import Session
 
@@ -54,24 +55,16 @@ class Plan:
     bits: tuple[int, ...] = (3, 4)
 
 
-def run_branches(plan: Plan, session: Session) -> list[Path]:
-    """Measures every layer and writes ``branches.csv``, ``branches.md`` and a figure.
+def run_branches(plan: Plan, session: Session) -> tuple[pd.DataFrame, Path]:
+    """Measure every layer and write ``branches.csv``; return the table and its path.
 
-    Returns their paths. Raises BenchError as ``measure`` does.
+    Raises BenchError as ``measure`` does.
     """
-    import pandas as pd
-
     rows = measure(plan, session)
     table = pd.DataFrame([asdict(row) | {"ratio": row.ratio} for row in rows])
-    folder, job = session.store.folder, plan.job
-    texts = {
-        "branches.csv": table.to_csv(index=False, float_format="%.8g", lineterminator="\n"),
-        "branches.md": branch_markdown(table, job),
-    }
-    for name, text in texts.items():
-        write_atomic(folder / name, text.encode())
-    figure = branch_figure(table)
-    return [*(folder / name for name in texts), *save(figure, folder / "figures" / "branches")]
+    path = session.store.folder / "branches.csv"
+    write_atomic(path, frame_csv(table, "%.8g").encode())
+    return table, path
 
 
 def measure(plan: Plan, session: Session) -> list[Row]:

@@ -1,4 +1,4 @@
-"""Which proxy ranks allocations as images do? Every objective in every environment is asked."""
+"""Rank correlation of every objective in every environment with measured distances."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ TRUTHS = ("fd", "output_mse")
 class Proxy:
     """An objective in an environment, as a sum over groups ("table") or of the whole ("joint").
 
-    A complete allocation leaves nothing to the environment, so a joint score has none. Nor has an
-    objective with a table of its own, which looks at full precision alone.
+    A joint score has no environment, as a complete allocation covers all groups; nor has an
+    objective with a table of its own, which is computed at full precision.
     """
 
     objective: PluginChoice
@@ -47,7 +47,7 @@ class Proxy:
 
     @property
     def name(self) -> str:
-        """For people and tables."""
+        """The name in tables."""
         parts = [_text(self.objective)]
         if self.environment.name != "clean":
             parts.append(_text(self.environment))
@@ -58,10 +58,10 @@ def allocation_suite(
     suite: Suite, base: Recipe, registry: Registry, resources: Resources, count: int,
     device: str, reporter: Reporter,
 ) -> Suite:  # fmt: skip
-    """``suite`` with ``count`` methods, each of them one sampled allocation of its one budget.
+    """Return ``suite`` with ``count`` methods, each of them one sampled allocation of its budget.
 
-    ``base`` is the recipe around the searcher. Raises BenchError where the suite has several
-    models, budgets or seeds: proxies are ranked on one of each.
+    ``base`` is the recipe around the searcher. Raises BenchError if the suite has several models,
+    budgets or seeds: proxies are ranked on one of each.
     """
     for name in ("models", "budgets", "seeds"):
         if len(getattr(suite, name)) != 1:
@@ -80,7 +80,7 @@ def allocation_suite(
 
 
 def study_job(suite: Suite, recipe: Recipe, device: str) -> Job:
-    """The job of ``recipe`` in a suite of one model, budget and seed."""
+    """Return the job of ``recipe`` in a suite of one model, budget and seed."""
     from ...core.precision import Budget
 
     budget = Budget.parse(suite.budgets[0])
@@ -88,13 +88,13 @@ def study_job(suite: Suite, recipe: Recipe, device: str) -> Job:
 
 
 def recipe_of(base: Recipe, name: str, allocation: Allocation) -> Recipe:
-    """``base`` with a given allocation."""
+    """Return ``base`` with a given allocation."""
     choice = PluginChoice(name="given", params={"allocation": allocation.to_json()})
     return base.model_copy(update={"name": name, "searcher": choice})
 
 
 def proxies(registry: Registry) -> Iterator[Proxy]:
-    """Every objective in every environment that it can see, and every joint score."""
+    """Yield every objective in every environment that it depends on, and every joint score."""
     named = [PluginChoice(name=entry.name) for entry in registry.entries("objective")]
     around = [PluginChoice(name=entry.name) for entry in registry.entries("environment")]
     clean = PluginChoice(name="clean")
@@ -116,7 +116,7 @@ def proxy_scores(
     resources: Resources,
     reporter: Reporter,
 ) -> np.ndarray:
-    """What ``proxy`` says of each allocation on the job's calibration inputs: (n,)."""
+    """Return the scores (n,) of ``proxy`` on the job's calibration inputs."""
     parts = {"objective": proxy.objective, "environment": proxy.environment}
     recipe = job.recipe.model_copy(update={**parts, "name": proxy.objective.name})
     stage = Stage.of(replace(job, recipe=recipe), resources, reporter)
@@ -134,11 +134,11 @@ def _sums(problem: Problem, allocations: Sequence[Allocation]) -> np.ndarray:
 def agreements(
     scores: Mapping[str, np.ndarray], records: Sequence[JobRecord], better_half: bool = False
 ) -> list[dict[str, Any]]:
-    """Kendall's tau of every proxy with FD, where it was measured, and with the held-out error,
-    and how far it is ``behind`` the best proxy's.
+    """Return Kendall's tau of every proxy with each of ``measured``, a row for each proxy.
 
-    ``scores`` are in the order of ``records``, by name of the proxy. With ``better_half`` only the
-    allocations with the lower half of the first of these count: a search ends among them.
+    ``behind`` is the difference to the best proxy's tau. ``scores`` are in the order of
+    ``records``, by name of the proxy. With ``better_half`` only the allocations in the lower half
+    of the first measurement count, as a search ends among them.
     """
     truths = measured(records)
     chosen = np.arange(len(records))
@@ -160,7 +160,7 @@ def agreements(
 
 
 def measured(records: Sequence[JobRecord]) -> dict[str, np.ndarray]:
-    """What proxies are ranked against, (n,) each: those of ``TRUTHS`` that all records have."""
+    """Return the measurements (n,) in ``TRUTHS`` that all records have."""
     every = [{str(name): score.value for name, score in r.scores.items()} for r in records]
     return {
         name: np.array([own[name] for own in every])

@@ -1,20 +1,20 @@
-"""The study of proxies, from sampling allocations to the table of rank correlations."""
+"""The study of proxies: from sampled allocations to rank correlations."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from ...core.errors import BenchError
 from ...core.files import write_atomic
 from ...core.precision import Allocation, Precision
 from ...core.recipe import Recipe, Suite
+from ...records.frame import frame_csv
 from ...records.schema import JobRecord
-from ...report.proxies import proxy_figure, proxy_markdown
-from ...report.style import save
 from ..suite import plan, run_suite
 from .agreement import FEWEST
 from .jobs import Session
@@ -27,18 +27,27 @@ from .proxies import (
     study_job,
 )
 
-if TYPE_CHECKING:
-    import pandas as pd
 
+@dataclass(frozen=True, eq=False)
+class ProxyStudy:
+    """The table of ``proxies.agreements``, the records it ranks by, and the files written.
 
-def run_proxies(suite: Suite, session: Session, count: int) -> tuple[list[Path], bool]:
-    """Samples allocations for the suite's one method, measures each, and ranks every proxy by FD.
-
-    There are ``count`` of them. Returns the paths of tables and figures, and whether a job failed.
-    What is done is not done again. Raises BenchError where too few were measured.
+    ``failed`` says whether an allocation could not be measured.
     """
-    import pandas as pd
 
+    table: pd.DataFrame
+    records: list[JobRecord]
+    paths: list[Path]
+    failed: bool
+
+
+def run_proxies(suite: Suite, session: Session, count: int) -> ProxyStudy:
+    """Sample ``count`` allocations for the suite's one method, measure them, rank every proxy.
+
+    Writes ``proxies.csv`` (rank correlations) and ``scores.csv`` (what every proxy and measurement
+    says of every allocation). What is done is not done again. Raises BenchError if fewer than
+    ``FEWEST`` allocations were measured.
+    """
     registry, resources, reporter = session.registry, session.resources, session.reporter
     (method,) = suite.methods
     base = registry.method(method)
@@ -54,13 +63,18 @@ def run_proxies(suite: Suite, session: Session, count: int) -> tuple[list[Path],
     scores = _scores(suite, session, base, allocations)
     rows = [row for half in (False, True) for row in agreements(scores, done, half)]
     table = pd.DataFrame(rows)
-    return _write(session.store.folder, table, scores, done), len(done) < count
+    raw = pd.DataFrame({"method": [r.method for r in done], **scores, **measured(done)})
+    folder = session.store.folder
+    texts = {"proxies.csv": frame_csv(table, "%.6g"), "scores.csv": frame_csv(raw, "%.8g")}
+    for name, text in texts.items():
+        write_atomic(folder / name, text.encode())
+    return ProxyStudy(table, done, [folder / name for name in texts], len(done) < count)
 
 
 def _scores(
     suite: Suite, session: Session, base: Recipe, allocations: Sequence[Mapping[str, str]]
 ) -> dict[str, np.ndarray]:
-    """By name of the proxy: (allocations,) each."""
+    """Return the scores (allocations,) of every proxy by its name."""
     job = study_job(suite, base, session.device)
     every = list(proxies(session.registry))
     parsed = [
@@ -74,31 +88,8 @@ def _scores(
     return scores
 
 
-def _write(
-    folder: Path,
-    table: pd.DataFrame,
-    scores: dict[str, np.ndarray],
-    records: list[JobRecord],
-) -> list[Path]:
-    import pandas as pd
-
-    raw = pd.DataFrame({"method": [record.method for record in records], **scores})
-    raw = raw.assign(**measured(records))
-    texts = {
-        "proxies.csv": table.to_csv(index=False, float_format="%.6g", lineterminator="\n"),
-        "proxies.md": proxy_markdown(table, records),
-        "scores.csv": raw.to_csv(index=False, float_format="%.8g", lineterminator="\n"),
-    }
-    paths = []
-    for name, text in texts.items():
-        paths.append(folder / name)
-        write_atomic(paths[-1], text.encode())
-    figure = proxy_figure(table, records[0].extractor)
-    return [*paths, *save(figure, folder / "figures" / "proxies")]
-
-
 def as_yaml(suite: Suite) -> str:
-    """The suite with its sampled allocations: ``mpqbench run`` measures the same ones again."""
+    """Return the suite with its sampled allocations, which ``mpqbench run`` measures again."""
     import yaml
 
     head = "# The sampled allocations of a study of proxies.\n"

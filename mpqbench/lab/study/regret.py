@@ -1,4 +1,4 @@
-"""Regret: what a searcher leaves on the table where the optimum is known."""
+"""Regret of a searcher on a truncated problem whose optimum is known."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .jobs import Stage, check_base
 
 BLOCKS = 2  # the last ones: 8 groups, and with 4 choices 65,536 allocations
 INPUTS = 32
-# What an optimum does not depend on.
+# Fields of a recipe on which an optimum does not depend.
 _OTHERS = {"name", "summary", "source", "keeps", "leaves_out", "searcher", "evaluations"}
 
 
@@ -41,9 +41,9 @@ class Regret:
 
 
 def truncated_choices(base: Precision) -> tuple[Precision, ...]:
-    """One weight bit less than ``base``, ``base``, one more, and one more of both.
+    """Return ``base`` with one weight bit less, as it is, with one more, and with one more of both.
 
-    Raises BenchError where fewer than three of them are precisions, or ``base`` is none.
+    Raises BenchError if fewer than three of them are valid, or ``base`` names no precision.
     """
     check_base(base)
     w, a = base.weight_bits, base.activation_bits
@@ -55,12 +55,12 @@ def truncated_choices(base: Precision) -> tuple[Precision, ...]:
 
 
 def measure_regret(job: Job, resources: Resources, reporter: Reporter, folder: Path) -> Regret:
-    """The regret of ``job``'s searcher on the last two blocks, all others at the budget's base.
+    """Measure the regret of ``job``'s searcher on the last two blocks, others at the budget's base.
 
-    All allocations of the truncated problem are scored once for each budget and seed; that file
-    lies in ``folder``. A searcher has the recipe's evaluations in proportion to the groups that are
-    left, and scores in its own environment; what it finds is judged in the clean one, on the
-    calibration inputs it has seen: regret is about searching, not about generalizing.
+    All allocations of the truncated problem are scored once for each budget and seed, and the
+    optimum is kept in ``folder``. A searcher has the recipe's evaluations in proportion to the
+    remaining groups and scores in its own environment. Its answer is scored in the clean one, on
+    the calibration inputs of the search: regret does not measure generalization.
     """
     small = _truncated(job)
     stage = Stage.of(small, resources, Quiet())
@@ -91,7 +91,7 @@ def _truncated(job: Job) -> Job:
 
 
 def _judging(job: Job) -> Job:
-    """Joint output error in the clean environment."""
+    """Return the job that scores answers: joint output error in the clean environment."""
     plain: dict[str, Any] = {"objective": PluginChoice(name="output-mse")}
     plain |= {"environment": PluginChoice(name="clean"), "evaluations": None}
     return replace(job, recipe=job.recipe.model_copy(update=plain))

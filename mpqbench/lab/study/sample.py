@@ -1,4 +1,4 @@
-"""Allocations around a budget that favour no objective."""
+"""Random allocations around a budget, for the study of proxies."""
 
 from __future__ import annotations
 
@@ -16,14 +16,13 @@ _TRIES = 200  # draws of a move before a walk is given up
 def sample_allocations(problem: Problem, count: int, rng: np.random.Generator) -> list[Allocation]:
     """``count`` distinct allocations within the limits, from nearly uniform to thoroughly mixed.
 
-    Each starts from the budget's own precision everywhere and is moved in some groups, in half of
-    them to a cheaper choice and, as far as what that saved goes, in others to a dearer one; choices
-    are drawn uniformly among the cheaper and among the dearer ones. The number of moved groups
-    grows in equal ratios from two to all (our choice). A search ends near the beginning of that
-    range or not at all: drawn over all choices instead, allocations are so bad that their order
-    says nothing. No objective has a say, or its rank correlation would be measured on allocations
-    of its own making. Raises BenchError where the budget's precision is no choice of some group,
-    or where there are too few allocations.
+    Each allocation starts from the budget's own precision everywhere. Some groups are changed: half
+    of them to a cheaper choice, and the others to a more expensive one as far as the budget allows;
+    choices are drawn uniformly. The number of changed groups grows in equal ratios from two to all
+    (our choice), because searches end near the uniform allocation; allocations drawn over all
+    choices are too bad for their order to be informative. No objective takes part, as its rank
+    correlation would then be measured on allocations that it chose. Raises BenchError if the
+    budget's precision is no choice of some group, and if there are too few allocations.
     """
     arrays = Arrays.of(problem)
     base = problem.budget.precision
@@ -41,7 +40,7 @@ def sample_allocations(problem: Problem, count: int, rng: np.random.Generator) -
 
 
 def _uniform(arrays: Arrays, base: Precision) -> np.ndarray:
-    """``base`` everywhere: (groups,)."""
+    """Return the choice numbers (groups,) of ``base`` everywhere."""
     for group, own in zip(arrays.groups, arrays.choices, strict=True):
         if base not in own:
             raise BenchError(f"{base} is no choice of group {group}: samples start from it")
@@ -49,21 +48,21 @@ def _uniform(arrays: Arrays, base: Precision) -> np.ndarray:
 
 
 def _walk(arrays: Arrays, start: np.ndarray, moves: int, rng: np.random.Generator) -> np.ndarray:
-    """``start`` with ``moves`` groups drawn anew, the first half cheaper, the others dearer."""
+    """Return ``start`` with ``moves`` groups changed, the first half to cheaper choices."""
     indices = start.copy()
     groups = rng.permutation(len(start))[:moves]
     for number, group in enumerate(groups):
         own = arrays.costs[group]
         change = own - own[start[group]]
         cheaper = np.flatnonzero((change <= 0).all(axis=1) & (change < 0).any(axis=1))
-        allowed = cheaper if number < (moves + 1) // 2 else _dearer(arrays, indices, group)
+        allowed = cheaper if number < (moves + 1) // 2 else _more_expensive(arrays, indices, group)
         if allowed.size:
             indices[group] = rng.choice(allowed)
     return indices
 
 
-def _dearer(arrays: Arrays, indices: np.ndarray, group: int) -> np.ndarray:
-    """Choices of ``group`` that cost more than its own and still fit."""
+def _more_expensive(arrays: Arrays, indices: np.ndarray, group: int) -> np.ndarray:
+    """Return the choices of ``group`` that cost more than its own and still fit."""
     own = arrays.costs[group]
     total = arrays.total(indices) - own[indices[group]] + own
     fits = arrays.excess(total) <= 0

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
-from pathlib import Path
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from ...core.errors import unknown
 from ...core.files import write_atomic
 from ...core.precision import Budget
 from ...core.recipe import Job, Suite, digest_of
+from ...records.schema import JobRecord
 from ...records.store import read_object
-from ...report.render import to_csv, to_markdown
-from ...report.studies import searcher_table
-from ...report.write import write_report
 from ..suite import plan, run_suite
 from .jobs import Session
 from .regret import measure_regret, truncated_choices
 
 
-def only(suite: Suite, names: tuple[str, ...]) -> Suite:
-    """``suite`` with the named methods, all of them where none is named.
+@dataclass(frozen=True)
+class SearcherStudy:
+    """The records of a study, its rows of ``regret.Regret``, and whether something ``failed``."""
 
-    Raises BenchError for a name that is none of the suite's.
+    records: list[JobRecord]
+    regrets: list[dict[str, Any]]
+    failed: bool
+
+
+def only(suite: Suite, names: tuple[str, ...]) -> Suite:
+    """Return ``suite`` with the named methods, or with all of them if none is named.
+
+    Raises BenchError for a name that is not in the suite.
     """
     own = suite.named
     for name in names:
@@ -34,7 +40,7 @@ def only(suite: Suite, names: tuple[str, ...]) -> Suite:
 
 
 def with_evaluations(suite: Suite, evaluations: float | None) -> Suite:
-    """``suite`` with this allowance in every method; as it is for ``None``."""
+    """Return ``suite`` with this allowance in every method, unchanged for ``None``."""
     if evaluations is None:
         return suite
     methods = tuple(
@@ -44,10 +50,10 @@ def with_evaluations(suite: Suite, evaluations: float | None) -> Suite:
     return suite.model_copy(update={"methods": methods})
 
 
-def run_searchers(suite: Suite, session: Session) -> tuple[list[Path], bool]:
-    """Every search, its samples and its regret; then tables and figures.
+def run_searchers(suite: Suite, session: Session) -> SearcherStudy:
+    """Run every search, its samples and its regret; what is done is not done again.
 
-    Returns their paths, and whether a job failed. What is done is not done again.
+    Raises BenchError for a budget around which there is no exact reference.
     """
     jobs = plan(suite, session.registry, session.device)
     for budget in suite.budgets:
@@ -56,19 +62,12 @@ def run_searchers(suite: Suite, session: Session) -> tuple[list[Path], bool]:
     done = {record.job for record in records if record.status == "done"}
     searched = [job for job in jobs if not job.is_reference and job.id in done]
     regrets = _regrets(searched, session)
-    table = searcher_table(records, regrets)
-    folder = session.store.folder
-    paths = []
-    for kind, text in (("csv", to_csv(table)), ("md", to_markdown(table, "Searchers"))):
-        paths.append(folder / f"searchers.{kind}")
-        write_atomic(paths[-1], text.encode())
-    paths += write_report(folder)
     failed = any(record.status == "failed" for record in records)
-    return paths, failed or len(regrets) < len(searched)
+    return SearcherStudy(records, regrets, failed or len(regrets) < len(searched))
 
 
 def _regrets(jobs: list[Job], session: Session) -> list[dict[str, Any]]:
-    """Regret of every job; one whose searcher fails on the small problem is told and left out."""
+    """Return the regret of every job; a searcher that fails on the small problem is left out."""
     rows = []
     for number, job in enumerate(jobs, 1):
         title = f"[{number}/{len(jobs)}] regret of {job.recipe.name} {job.budget} seed {job.seed}"
@@ -80,7 +79,7 @@ def _regrets(jobs: list[Job], session: Session) -> list[dict[str, Any]]:
 
 
 def _regret(job: Job, session: Session, title: str) -> dict[str, Any]:
-    """From disk where it was measured before."""
+    """Measure the regret of a job, or read it from disk."""
     folder = session.store.folder / "regret"
     mark = digest_of(
         [

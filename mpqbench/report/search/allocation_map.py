@@ -1,4 +1,4 @@
-"""Figure: which group of which block got how many bits."""
+"""Figure: the bits of every group in every block."""
 
 from __future__ import annotations
 
@@ -6,44 +6,41 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...core.precision import FULL_BITS, HIGHEST, LOWEST
-from ...dit.groups import ADALN
-from .drawing import PAGE, cell_text, drawing, heat_axes, part_of
-from .grids import bit_grids, branch_grid, fixed_precision, leave_out
+from ...records.columns import Row
+from ...records.frame import rows_of
+from ..drawing import PAGE, cell_text, drawing, heat_axes, part_of
+from .grids import ADALN, bit_grids, branch_grid, fixed_precision, leave_out
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from ...records.schema import JobRecord
     from ...records.store import RecordStore
     from .runs import SearchComparison
 
 ROWS = 6  # methods that fit on a page
 
 
-def allocation_maps(contest: SearchComparison, store: RecordStore) -> list[Figure]:
-    """Pages of at most 6 methods each: the first seed of every search whose allocation is there."""
-    first = [own[0] for own in contest.searches.values()]
-    shown = [record for record in first if store.allocation_path(record.job).is_file()]
+def allocation_maps(comparison: SearchComparison, store: RecordStore) -> list[Figure]:
+    """Draw pages of at most 6 methods: the first seed of every search that kept its allocation."""
+    first = [rows_of(own)[0] for own in comparison.searches.values()]
+    shown = [row for row in first if store.allocation_path(row["job"]).is_file()]
     return [
-        allocation_map(contest.title, [(r, store.read_allocation(r.job)) for r in page])
+        allocation_map(comparison.title, [(row, store.read_allocation(row["job"])) for row in page])
         for page in (shown[i : i + ROWS] for i in range(0, len(shown), ROWS))
     ]
 
 
-def allocation_map(
-    title: str, allocations: Sequence[tuple[JobRecord, Mapping[str, str]]]
-) -> Figure:
-    """Weight bits (left) and activation bits (right), kinds of groups by blocks, method by method.
+def allocation_map(title: str, allocations: Sequence[tuple[Row, Mapping[str, str]]]) -> Figure:
+    """Draw weight bits (left) and activation bits (right), kinds of groups by blocks, by method.
 
-    Where a search decided on branches, weight bits of groups that have one are marked with a plus.
-    adaLN layers that are alike in all of them, as they are where no search may change them, are
-    named above instead of drawn.
+    If a search decided on branches, weight bits of groups that have one are marked with a plus.
+    adaLN layers whose precision is the same in all ``allocations`` are named above, not drawn.
     """
     fixed = fixed_precision([own for _, own in allocations], ADALN)
     drawn = [own if fixed is None else leave_out(own, ADALN) for _, own in allocations]
-    grids = [(record, bit_grids(own)) for (record, _), own in zip(allocations, drawn, strict=True)]
+    grids = [(row, bit_grids(own)) for (row, _), own in zip(allocations, drawn, strict=True)]
     branches = list(map(branch_grid, drawn))
     rows = sum(len(weights) for _, (weights, _) in grids)
     with drawing(PAGE, 0.6 + 0.17 * rows + 0.27 * len(grids)) as figure:
@@ -51,31 +48,33 @@ def allocation_map(
             len(grids), 2, squeeze=False, sharey="row",
             height_ratios=[len(weights) for _, (weights, _) in grids],
         )  # fmt: skip
-        for pair, (record, both), beside in zip(panels, grids, branches, strict=True):
+        for pair, (row, both), beside in zip(panels, grids, branches, strict=True):
             marks = (beside, None)
-            for axes, own, mark, text in zip(pair, both, marks, _titles(record), strict=True):
+            for axes, own, mark, text in zip(pair, both, marks, _titles(row), strict=True):
                 _draw(axes, own, mark)
                 axes.set_title(text, loc="left", fontsize=7.5)
                 axes.tick_params(labelbottom=axes in panels[-1])
         for axes in panels[-1]:
             axes.set_xlabel("block")
-        seed = grids[0][0].seed
+        seed = grids[0][0]["seed"]
         note = f"; {ADALN} at {fixed}" if fixed else ""
         figure.suptitle(f"{title}, seed {seed}{note}", x=0.01, ha="left", fontsize=9)
     return figure
 
 
-def _titles(record: JobRecord) -> tuple[str, str]:
-    """Over the two heat maps of a method, with the means that the harness counted."""
-    weights, activations = f"{record.method}: weight bits", "activation bits"
-    if record.allocation is None:
+def _titles(row: Row) -> tuple[str, str]:
+    """Return the titles of a method's heat maps, with the mean bits that the harness counted."""
+    weights, activations = f"{row['method']}: weight bits", "activation bits"
+    if row["mean_weight_bits"] is None:
         return weights, activations
-    means = record.allocation.mean_weight_bits, record.allocation.mean_activation_bits
-    return f"{weights}, mean {means[0]:.2f}", f"{activations}, mean {means[1]:.2f}"
+    return (
+        f"{weights}, mean {row['mean_weight_bits']:.2f}",
+        f"{activations}, mean {row['mean_activation_bits']:.2f}",
+    )
 
 
 def _draw(axes: Axes, bits: pd.DataFrame, branches: pd.DataFrame | None) -> None:
-    """One heat map; a number of bits has one colour in every figure."""
+    """Draw one heat map; a number of bits has one colour in every figure."""
     from matplotlib.colors import LogNorm
 
     # Logarithmic: from 2 to 3 bits is more of a step than from 7 to 8.

@@ -1,15 +1,20 @@
-"""Figure: what each search had found after how many forwards, and what its answer is worth."""
+"""Figure: the best score of each search after how many forwards, and the error of its answer."""
 
 from __future__ import annotations
 
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..style import look
-from .anytime_data import Progress, progress
-from .drawing import (
+import numpy as np
+import pandas as pd
+
+from ...records.settings import objective_of
+from ...records.statistics import Spread, over_seeds, spread, spread_label
+from ...records.store import RecordStore
+from ..drawing import (
     COLUMN,
     drawing,
     error_bar,
@@ -17,36 +22,81 @@ from .drawing import (
     legend_above,
     log_x,
     log_y,
+    look,
     note_below,
     reference_lines,
 )
-from .seeds import Spread, over_seeds, spread_label
+from .runs import SearchComparison, read_table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from ...records.store import RecordStore
-    from .runs import SearchComparison
-
 _PITCH = 0.022  # of the width of the axis, between the centres of two markers
 
 
-def anytime(contest: SearchComparison, store: RecordStore) -> list[Figure]:
-    """One figure for each objective that some search of ``contest`` scored complete allocations by.
+@dataclass(frozen=True, eq=False)
+class Progress:
+    """One method: the forwards of the calibration set it spent (mean over seeds), and its results.
+
+    ``curve`` is that of ``anytime_curve``, ``None`` if no complete allocation was scored;
+    ``held_out`` the output MSE of the answer on inputs that no search sees.
+    """
+
+    method: str
+    objective: str
+    forwards: float
+    seeds: int
+    curve: pd.DataFrame | None
+    held_out: Spread | None
+
+
+def anytime(comparison: SearchComparison, store: RecordStore) -> list[Figure]:
+    """Draw one figure for each objective by which some search scored complete allocations.
 
     Above, the best score so far on the inputs of the search; its marker is the end. Below, the
     error of the answer on held-out inputs, also of methods without such scores.
     """
-    found = progress(contest, store)
-    plain = {method: over_seeds(own, "output_mse") for method, own in contest.plain.items()}
+    found = progress(comparison, store)
+    plain = {method: over_seeds(own, "output_mse") for method, own in comparison.plain.items()}
     lines = {method: held for method, held in plain.items() if held is not None}
     objectives = dict.fromkeys(p.objective for p in found if p.curve is not None)
-    return [_figure(contest, objective, found, lines) for objective in objectives]
+    return [_figure(comparison, objective, found, lines) for objective in objectives]
+
+
+def progress(comparison: SearchComparison, store: RecordStore) -> list[Progress]:
+    """Return the progress of every search, by method."""
+    found = []
+    for method, own in comparison.searches.items():
+        traces = [trace for job in own["job"] if (trace := read_table(store, job)) is not None]
+        ends = own["search_evals"].tolist()
+        curve = anytime_curve(traces, ends) if len(traces) == len(own) else None
+        objective = objective_of(own["recipe"].iloc[0])
+        held_out = over_seeds(own, "output_mse")
+        found.append(Progress(method, objective, statistics.fmean(ends), len(own), curve, held_out))
+    return found
+
+
+def anytime_curve(traces: Sequence[pd.DataFrame], ends: Sequence[float]) -> pd.DataFrame | None:
+    """Return the best score so far as a step function: ``forwards``, ``mean``, ``low``, ``high``.
+
+    One trace (columns of ``search.trace``) and one ``end`` (forwards spent in all) for each seed.
+    The curve begins where every seed has scored a complete allocation that fits; a search that has
+    ended keeps its best. ``None`` if a seed never scored one.
+    """
+    bests = [trace.dropna(subset="best").set_index("forwards")["best"] for trace in traces]
+    steps = [best[best.diff() != 0] for best in bests]
+    if not steps or any(step.empty for step in steps):
+        return None
+    places = np.unique(np.concatenate([*(step.index for step in steps), ends]))
+    places = places[places >= max(step.index[0] for step in steps)]
+    values = [step.to_numpy()[step.index.searchsorted(places, side="right") - 1] for step in steps]
+    rows = [spread(list(column)) for column in np.transpose(values)]
+    return pd.DataFrame(rows, columns=list(Spread._fields)).assign(forwards=places)
 
 
 def _figure(
-    contest: SearchComparison,
+    comparison: SearchComparison,
     objective: str,
     found: Sequence[Progress],
     plain: Mapping[str, Spread],
@@ -61,12 +111,13 @@ def _figure(
             if own in curves or (own.held_out is not None and own.forwards > 0)
         }
         _draw_curves(upper, curves, looks)
-        upper.set_title(contest.title, loc="left")
+        upper.set_title(comparison.title, loc="left")
         upper.set_ylabel(f"best {objective} so far\n(inputs of the search)")
         handles |= _draw_answers(lower, found, looks, plain)
         lower.set_ylabel("output MSE of the answer\n(held-out inputs)")
         lower.set_xlabel("evaluations spent (full forwards of the calibration inputs)")
-        log_x(lower, _forwards(found))
+        begins = [float(own.curve["forwards"].iloc[0]) for own in found if own.curve is not None]
+        log_x(lower, [*begins, *(own.forwards for own in found if own.forwards > 0)])
         legend_above(figure, handles, COLUMN)
         note_below(figure, _note(found, curves), COLUMN)
     return figure
@@ -84,8 +135,7 @@ def _draw_curves(axes: Axes, curves: Sequence[Progress], looks: Mapping[str, Any
             curve["forwards"], curve["low"], curve["high"],
             step="post", color=looked["color"], alpha=0.18, linewidth=0,
         )  # fmt: skip
-        steps = zip(curve["mean"], curve["low"], curve["high"], strict=True)
-        values += (Spread(*step, own.seeds) for step in steps)
+        values += [Spread(*row) for row in curve[list(Spread._fields)].to_numpy()]
         error_bar(axes, curve["forwards"].iloc[-1], values[-1], **looked)
     log_y(axes, values)
     grid(axes)
@@ -94,7 +144,7 @@ def _draw_curves(axes: Axes, curves: Sequence[Progress], looks: Mapping[str, Any
 def _draw_answers(
     axes: Axes, found: Sequence[Progress], looks: Mapping[str, Any], plain: Mapping[str, Spread]
 ) -> dict[str, Any]:
-    """Legend handles of ``plain``."""
+    """Draw the answers; return the legend handles of ``plain``."""
     values = list(plain.values())
     shown = [own for own in found if own.held_out is not None and own.forwards > 0]
     for own, x in zip(shown, side_by_side([own.forwards for own in shown]), strict=True):
@@ -107,13 +157,12 @@ def _draw_answers(
 
 
 def side_by_side(forwards: Sequence[float]) -> list[float]:
-    """``forwards`` moved apart on a logarithmic axis where markers would cover each other."""
+    """Return ``forwards`` moved apart on a logarithmic axis where markers would overlap."""
     if not forwards:
         return []
     step = max(max(forwards) / min(forwards), 2.0) ** _PITCH
-    order = sorted(range(len(forwards)), key=lambda at: forwards[at])
     crowds: list[list[int]] = []
-    for at in order:
+    for at in sorted(range(len(forwards)), key=lambda at: forwards[at]):
         if crowds and forwards[at] < forwards[crowds[-1][0]] * step:
             crowds[-1].append(at)
         else:
@@ -125,11 +174,6 @@ def side_by_side(forwards: Sequence[float]) -> list[float]:
             for place, at in enumerate(sorted(crowd)):
                 moved[at] = centre * step ** (place - (len(crowd) - 1) / 2)
     return moved
-
-
-def _forwards(found: Sequence[Progress]) -> list[float]:
-    begins = [float(own.curve["forwards"].iloc[0]) for own in found if own.curve is not None]
-    return [*begins, *(own.forwards for own in found if own.forwards > 0)]
 
 
 def _note(found: Sequence[Progress], curves: Sequence[Progress]) -> str:

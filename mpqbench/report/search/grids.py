@@ -1,4 +1,4 @@
-"""Groups as a grid: kinds of layers down, transformer blocks across."""
+"""Values of groups as a grid: kinds of layers down, transformer blocks across."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from ...core.errors import BenchError
 from ...core.precision import Budget, Precision
 
 SIDES = ("weight", "activation")
+ADALN = "adaln"  # the kind of the groups that produce the conditioning
 _GROUP = re.compile(r"blocks\.(\d+)\.(.+)")
 
 
 def as_grid(values: Mapping[str, float]) -> pd.DataFrame:
-    """``{group: value}`` as kinds x blocks, kinds in the order they appear; NaN for no group.
+    """Return ``{group: value}`` as kinds x blocks, kinds in order of appearance; NaN for no group.
 
-    Raises BenchError where a group is not called ``blocks.NUMBER.KIND``.
+    Raises BenchError if a group is not called ``blocks.NUMBER.KIND``.
     """
     places = {group: _place(group) for group in values}
     kinds = list(dict.fromkeys(kind for _, kind in places.values()))
@@ -29,7 +30,7 @@ def as_grid(values: Mapping[str, float]) -> pd.DataFrame:
 
 
 def bit_grids(allocation: Mapping[str, str]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Weight bits and activation bits of ``{group: "W4A8"}``, floating point as 16."""
+    """Return weight bits and activation bits of ``{group: "W4A8"}``, floating point as 16."""
     parsed = {group: Precision.parse(text) for group, text in allocation.items()}
     weights = {group: float(precision.weight_bits) for group, precision in parsed.items()}
     activations = {group: float(precision.activation_bits) for group, precision in parsed.items()}
@@ -37,8 +38,9 @@ def bit_grids(allocation: Mapping[str, str]) -> tuple[pd.DataFrame, pd.DataFrame
 
 
 def branch_grid(allocation: Mapping[str, str]) -> pd.DataFrame | None:
-    """1 where a group has a branch and 0 where it goes without; ``None`` where none goes without,
-    as then the recipe tells, and not the search.
+    """Return 1 for a group with a branch and 0 for one without.
+
+    ``None`` if no group is without one: then the recipe decides on branches, not the search.
     """
     parsed = {group: Precision.parse(text) for group, text in allocation.items()}
     if not any(precision.bare for precision in parsed.values()):
@@ -47,25 +49,25 @@ def branch_grid(allocation: Mapping[str, str]) -> pd.DataFrame | None:
 
 
 def fixed_precision(allocations: Iterable[Mapping[str, str]], kind: str) -> str | None:
-    """The precision of all groups of ``kind`` where all ``allocations`` agree, else ``None``."""
+    """Return the one precision of all groups of ``kind`` in ``allocations``, or ``None``."""
     found = {own[group] for own in allocations for group in own if _place(group)[1] == kind}
     return found.pop() if len(found) == 1 else None
 
 
 def leave_out(allocation: Mapping[str, str], kind: str) -> dict[str, str]:
-    """``allocation`` without the groups of ``kind``."""
+    """Return ``allocation`` without the groups of ``kind``."""
     return {group: own for group, own in allocation.items() if _place(group)[1] != kind}
 
 
 def mean_table(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
-    """The mean score of every group and precision over tables (one a seed)."""
+    """Return the mean score of every group and precision over tables, one for each seed."""
     joined = pd.concat(list(tables), ignore_index=True)
     means = joined.groupby(["group", "precision"], sort=False)["score"].mean()
     return means.reset_index()
 
 
 def score_grid(table: pd.DataFrame, precision: str) -> pd.DataFrame:
-    """Scores of ``precision`` from an additive table. Raises BenchError where it has none."""
+    """Return the scores of ``precision`` in an additive table. Raises BenchError if it has none."""
     own = table[table["precision"] == precision]
     if own.empty:
         valid = ", ".join(table["precision"].unique())
@@ -74,7 +76,7 @@ def score_grid(table: pd.DataFrame, precision: str) -> pd.DataFrame:
 
 
 def mean_by_bits(table: pd.DataFrame, side: str) -> pd.DataFrame:
-    """Mean score of each kind (rows) over blocks and choices with so many bits (columns).
+    """Return the mean score of each kind (rows) over blocks and choices by bits (columns).
 
     ``side`` is one of ``SIDES``.
     """
@@ -88,10 +90,10 @@ def mean_by_bits(table: pd.DataFrame, side: str) -> pd.DataFrame:
 
 
 def telling_precision(table: pd.DataFrame, budget: str) -> str:
-    """The precision nearest in BitOPs to that of ``budget`` at which groups differ by 1 %.
+    """Return the precision nearest in BitOPs to ``budget`` at which groups differ by 1 %.
 
-    In an environment fully at the budget's precision they do not differ there: every group alone
-    is then the whole model. A budget in other measures names no precision: the cheapest is nearest.
+    In an environment at the budget's own precision, groups do not differ there: testing one is
+    testing the whole model. If a budget names no precision, the cheapest one is the nearest.
     """
     bound = Budget.parse(budget).precision
     wanted = 0 if bound.is_full else _product(bound)

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pandas as pd
 
 from ...core.errors import BenchError
-from ...records.schema import JobRecord
+from ...records.settings import SEARCH, key_of, settings_of, without
 from ...records.store import RecordStore
 from ..table import Table
-from .settings import SEARCH, key_of, settings_of, without
 
 UNIFORM, GIVEN = "uniform", "given"  # searchers that search nothing
-ByMethod = Mapping[str, Sequence[JobRecord]]
+ByMethod = Mapping[str, pd.DataFrame]  # rows of a records frame, by seed
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SearchComparison:
-    """Searches of one block of the leaderboard at one budget, seeds in ascending order.
+    """Searches of one block of the leaderboard at one budget.
 
-    ``plain`` are methods of uniform precision that quantize as one of the searches does: what they
-    have to beat. ``name`` is a file name part.
+    ``plain`` are methods of uniform precision that quantize as one of the searches does.
+    ``name`` is a part of file names.
     """
 
     name: str
@@ -38,34 +36,31 @@ class SearchComparison:
         """Model and budget."""
         return f"{self.model}, {self.budget}"
 
-
-def is_search(record: JobRecord) -> bool:
-    """Whether a searcher chose the allocation of this done job: not the budget, not its recipe."""
-    if record.status != "done" or record.is_full_precision:
-        return False
-    return _searcher(record) not in (UNIFORM, GIVEN)
+    @property
+    def rows(self) -> pd.DataFrame:
+        """The rows of all searches."""
+        return pd.concat(list(self.searches.values()))
 
 
-def contests(
-    records: Iterable[JobRecord], table: Table, names: Sequence[str]
-) -> list[SearchComparison]:
-    """Comparisons in the order of the leaderboard ``table`` of ``records``.
+def comparisons(table: Table) -> list[SearchComparison]:
+    """Return the comparisons in the order of a leaderboard.
 
-    ``names`` are the file name parts of its blocks. Blocks and budgets without a search have none.
+    A block and a budget have one if a searcher chose the allocation of some job that is done.
     """
-    by_job = {record.job: record for record in records if record.status == "done"}
     found = []
-    for block, name in zip(table.blocks, names, strict=True):
-        own = [by_job[str(row["job"])] for row in block.rows if row["job"] in by_job]
-        for budget in dict.fromkeys(record.budget for record in own):
-            group = [record for record in own if record.budget == budget]
-            searches = [record for record in group if is_search(record)]
-            if searches:
-                same = {_quantizer(record) for record in searches}
-                plain = [r for r in group if _searcher(r) == UNIFORM and _quantizer(r) in same]
+    for block in table.blocks:
+        settings = block.done["recipe"].map(settings_of)
+        rows = block.done.assign(
+            searcher=settings.map(lambda own: str(own.get("searcher.name", UNIFORM))),
+            quantizer=settings.map(lambda own: key_of(without(own, SEARCH))),
+        )
+        for budget, own in rows.groupby("budget", sort=False):
+            searches = own[~own["is_full"] & ~own["searcher"].isin([UNIFORM, GIVEN])]
+            plain = own[own["searcher"].eq(UNIFORM) & own["quantizer"].isin(searches["quantizer"])]
+            if len(searches):
                 found.append(
                     SearchComparison(
-                        f"{name}-{budget}", block.model, budget, block.extractor,
+                        f"{block.name}-{budget}", block.model, str(budget), block.extractor,
                         _by_method(searches), _by_method(plain),
                     )
                 )  # fmt: skip
@@ -73,9 +68,9 @@ def contests(
 
 
 def read_table(store: RecordStore, job: str, table: str = "") -> pd.DataFrame | None:
-    """The trace of a search, or a table it noted; ``None`` where it left none.
+    """Return the trace of a search, or a table that it noted; ``None`` if there is none.
 
-    Raises BenchError where the file is unreadable.
+    Raises BenchError if the file is unreadable.
     """
     path = store.trace_path(job, table)
     if not path.is_file():
@@ -88,16 +83,6 @@ def read_table(store: RecordStore, job: str, table: str = "") -> pd.DataFrame | 
         ) from None
 
 
-def _searcher(record: JobRecord) -> str:
-    return str(settings_of(record.recipe).get("searcher.name", UNIFORM))
-
-
-def _quantizer(record: JobRecord) -> str:
-    return key_of(without(settings_of(record.recipe), SEARCH))
-
-
-def _by_method(records: Iterable[JobRecord]) -> ByMethod:
-    groups: dict[str, list[JobRecord]] = defaultdict(list)
-    for record in sorted(records, key=lambda record: (record.method, record.seed)):
-        groups[record.method].append(record)
-    return dict(groups)
+def _by_method(rows: pd.DataFrame) -> ByMethod:
+    ordered = rows.sort_values(["method", "seed"])
+    return {str(method): own for method, own in ordered.groupby("method")}

@@ -1,13 +1,18 @@
-"""Figure: what one number of a recipe does to the answer."""
+"""Figure: held-out error and Fréchet distance against one number of a recipe."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..columns import frechet_names
-from ..style import look
-from .drawing import (
+import pandas as pd
+
+from ...core.errors import BenchError, unknown
+from ...records.columns import frechet_names
+from ...records.settings import key_of, settings_of
+from ...records.statistics import Spread, over_seeds, spread_label
+from ..drawing import (
     COLUMN,
     drawing,
     error_bar,
@@ -15,11 +20,10 @@ from .drawing import (
     legend_above,
     log_x,
     log_y,
+    look,
     note_below,
     reference_lines,
 )
-from .scan_data import SweepSeries, labels_of
-from .seeds import Spread, over_seeds, spread_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,26 +31,94 @@ if TYPE_CHECKING:
 
     from .runs import ByMethod, SearchComparison
 
-METRICS = frozenset({"output_mse", "fd"})  # a record without either has no place in a scan
+METRICS = ("output_mse", "fd")  # a row without either is not in a scan
+FEWEST = 3  # values from which on a scan is drawn unasked
+
+
+@dataclass(frozen=True, eq=False)
+class SweepSeries:
+    """Rows of a records frame with the ``value`` of the setting ``path``; ``fixed`` is the rest."""
+
+    path: str
+    fixed: Mapping[str, Any]
+    rows: pd.DataFrame
+
+    @property
+    def values(self) -> list[float]:
+        """The values of the setting, ascending."""
+        return sorted(self.rows["value"].unique())
+
+    def scores(self, metric: str) -> dict[float, Spread]:
+        """Return the spread over seeds of ``metric`` at every value that has one."""
+        rows = self.rows
+        found = {v: over_seeds(rows[rows["value"] == v], metric) for v in self.values}
+        return {value: own for value, own in found.items() if own is not None}
+
+
+def sweep_series(rows: pd.DataFrame, fewest: int = 2) -> list[SweepSeries]:
+    """Return the methods that differ in one number of their recipe and in nothing else.
+
+    ``rows`` are of a records frame; a series has at least ``fewest`` values. A method that leaves
+    the number to a default is in none. Of methods with equal settings the first by job counts.
+    """
+    found = []
+    measured = rows[rows["is_done"] & rows[list(METRICS)].notna().any(axis=1)].sort_values("job")
+    for at, recipe in measured["recipe"].items():
+        settings = settings_of(recipe)
+        for path, value in settings.items():
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                rest = {key: other for key, other in settings.items() if key != path}
+                found.append((at, path, key_of(rest), rest, float(value)))
+    names = ["at", "path", "key", "fixed", "value"]
+    every = pd.DataFrame(found, columns=names).set_index("at").join(measured)
+    every = every.drop_duplicates(["path", "key", "value", "seed"])
+    return [
+        SweepSeries(str(path), own["fixed"].iloc[0], own)
+        for (path, _), own in every.groupby(["path", "key"])
+        if own["value"].nunique() >= fewest
+    ]
+
+
+def of_path(found: Sequence[SweepSeries], path: str) -> list[SweepSeries]:
+    """Return the series of the setting ``path``. Raises BenchError if there is none."""
+    valid = {series.path for series in found}
+    if not valid:
+        raise BenchError(
+            f"nothing to scan by '{path}': no two methods of this run differ in one number alone"
+        )
+    if path not in valid:
+        raise unknown("setting to scan", path, valid)
+    return [series for series in found if series.path == path]
+
+
+def labels_of(found: Sequence[SweepSeries]) -> list[str]:
+    """Return what differs between series, such as ``tss, keep 4``; the searcher of a single one."""
+    paths = dict.fromkeys(path for series in found for path in series.fixed)
+    telling = [path for path in paths if len({_text(series, path) for series in found}) > 1]
+    return [
+        ", ".join(filter(None, (_text(series, path) for path in telling or ["searcher.name"])))
+        for series in found
+    ]
 
 
 def scan(
-    contest: SearchComparison, found: Sequence[SweepSeries], level: ByMethod | None = None
+    comparison: SearchComparison, found: Sequence[SweepSeries], level: ByMethod | None = None
 ) -> Figure:
-    """Held-out output MSE and Fréchet distance against one setting, a line for each family.
+    """Draw held-out output MSE and Fréchet distance against one setting, a line for each series.
 
-    All families are of the same setting, and their records have one of ``METRICS`` at least.
-    Level lines are the records in ``level`` by their labels, or methods without a search.
+    All series are of one setting. Level lines are the rows in ``level`` by their labels, or methods
+    without a search.
     """
     levels = level
     if levels is None:
-        levels = {f"{method} (no search)": own for method, own in contest.plain.items()}
-    path, labels = found[0].path, labels_of(found)
+        levels = {f"{method} (no search)": own for method, own in comparison.plain.items()}
+    labels, every = labels_of(found), pd.concat([series.rows for series in found])
+    images = ", ".join(map(str, sorted(every["n_images"].unique())))
     texts = {
         "output_mse": "output MSE (held-out inputs)",
-        "fd": f"{frechet_names(contest.extractor)[0]} (N = {_images(found)})",
+        "fd": f"{frechet_names(comparison.extractor)[0]} (N = {images})",
     }
-    shown = {metric: text for metric, text in texts.items() if any(f.scores(metric) for f in found)}
+    shown = {metric: text for metric, text in texts.items() if every[metric].notna().any()}
     lines: dict[str, Any] = {}
     with drawing(COLUMN, 2.6) as figure:
         for number, (metric, text) in enumerate(shown.items(), 1):
@@ -55,8 +127,8 @@ def scan(
             _draw(axes, found, labels, metric, [own.mean for own in means.values() if own])
             lines |= reference_lines(axes, means)
             axes.set_ylabel(text)
-            axes.set_xlabel(path)
-            axes.set_title(contest.title if number == 1 else "", loc="left")
+            axes.set_xlabel(found[0].path)
+            axes.set_title(comparison.title if number == 1 else "", loc="left")
         marks, names = figure.axes[0].get_legend_handles_labels()
         legend_above(figure, dict(zip(names, marks, strict=True)) | lines, COLUMN)
         note_below(figure, _note(found), COLUMN)
@@ -71,24 +143,28 @@ def _draw(
     levels: Sequence[float],
 ) -> None:
     every = [Spread(mean, mean, mean, 1) for mean in levels]  # the axis holds these lines too
-    for number, (family, label) in enumerate(zip(found, labels, strict=True)):
-        scores = family.scores(metric)
+    for number, (series, label) in enumerate(zip(found, labels, strict=True)):
+        scores = series.scores(metric)
         means = [own.mean for own in scores.values()]
         axes.plot(list(scores), means, label=label, markersize=4, linewidth=1.1, **look(number))
         for value, own in scores.items():
             error_bar(axes, value, own, **look(number))
         every += scores.values()
-    log_x(axes, [value for family in found for value in family.records])
+    log_x(axes, [value for series in found for value in series.values])
     log_y(axes, every)
     grid(axes)
 
 
-def _images(found: Sequence[SweepSeries]) -> str:
-    counts = {r.n_images for family in found for own in family.records.values() for r in own}
-    return ", ".join(map(str, sorted(counts)))
-
-
 def _note(found: Sequence[SweepSeries]) -> str:
-    seeds = [len(own) for family in found for own in family.records.values()]
+    seeds = [int(n) for series in found for n in series.rows.groupby("value").size()]
     single = " FD of one seed: its 95 % jackknife interval." if 1 in seeds else ""
     return f"{spread_label(seeds)}{single}"
+
+
+def _text(series: SweepSeries, path: str) -> str:
+    value = series.fixed.get(path)
+    if value is None:
+        return ""
+    shown = "/".join(map(str, value)) if isinstance(value, list | tuple) else f"{value}"
+    name = path.rpartition(".")[2]
+    return shown if name == "name" else f"{name} {shown}"

@@ -1,4 +1,4 @@
-"""Figure: how much each group alone costs in score."""
+"""Figure: the score that each group alone costs."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..style import look
-from .drawing import (
+from ...records.statistics import spread
+from ..drawing import (
     PAGE,
     cell_text,
     drawing,
     grid,
     heat_axes,
     log_y,
+    look,
     number,
     part_of,
     readable_ticks,
 )
 from .grids import SIDES, mean_by_bits, score_grid
-from .seeds import spread
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,9 +30,9 @@ _NUMBERED = 16  # blocks up to which a cell has room for its score
 
 
 def sensitivity_map(table: pd.DataFrame, precision: str, title: str, score: str) -> Figure:
-    """Above, the score of every group at ``precision``; below, means over blocks and choices.
+    """Draw the score of every group at ``precision``, and below means over blocks and choices.
 
-    ``table`` has ``group``, ``precision`` and ``score``; ``score`` says what that is. Colours are
+    ``table`` has ``group``, ``precision`` and ``score``; ``score`` names the objective. Colours are
     logarithmic; a score that is not positive has none.
     """
     with drawing(PAGE, 3.9) as figure:
@@ -87,7 +87,7 @@ def _draw_map(axes: Axes, scores: pd.DataFrame, score: str) -> None:
 
 
 def _digits(value: float, digits: int) -> str:
-    """``value`` with that many digits, and with all those before the point; empty for NaN."""
+    """Return ``value`` with that many digits and all digits before the point; empty for NaN."""
     if value != value:
         return ""
     return f"{value:.0f}" if abs(value) >= 10 ** (digits - 1) else f"{value:#.{digits}g}"

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...core.errors import BenchError, unknown
-from ...records.schema import JobRecord
+from ...records.columns import Row
+from ...records.frame import rows_of
+from ...records.settings import key_of, objective_of, settings_of, without
 from ...records.store import RecordStore
-from ..style import save
+from ..drawing import save
 from ..table import Table
 from .allocation_map import allocation_maps
 from .anytime import anytime
-from .anytime_data import objective_of
 from .grids import mean_table, telling_precision
-from .merge_data import telling_nodes
-from .merge_tree import merge_tree
-from .pareto_drop import pareto_drop
-from .runs import SearchComparison, contests, read_table
-from .scan import METRICS, scan
-from .scan_data import FEWEST, SweepSeries, families, of_path
+from .merges import merge_tree, pareto_drop, telling_nodes
+from .runs import SearchComparison, comparisons, read_table
+from .scan import FEWEST, of_path, scan, sweep_series
 from .sensitivity_map import sensitivity_map
-from .settings import key_of, settings_of, without
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,90 +28,91 @@ Named = tuple[str, "Figure"]
 
 
 def write_search_figures(
-    store: RecordStore,
-    records: Sequence[JobRecord],
     table: Table,
-    names: Sequence[str],
+    store: RecordStore,
     folder: Path,
     merges: Sequence[str] = (),
     scans: Sequence[str] = (),
 ) -> list[Path]:
-    """Writes what the files of ``store`` allow into ``folder``; returns the paths.
+    """Write into ``folder`` what the files of ``store`` allow; return the paths.
 
-    ``names`` are file name parts of the blocks of ``table``. ``merges`` ("JOB:NODE") and ``scans``
-    (dotted settings) are drawn besides. A run without searches has no figure. Raises BenchError
-    where a job, a node or a setting is not there.
+    ``table`` is the leaderboard. ``merges`` ("JOB:NODE") and ``scans`` (dotted settings) are drawn
+    besides. A run without searches has no figure. Raises BenchError if a job, a node or a setting
+    is not there.
     """
-    found = contests(records, table, names)
+    found = comparisons(table)
     asked = [*_asked_merges(store, found, merges), *_asked_scans(found, scans)]
     paths: list[Path] = []
-    for contest in found:
-        for name, figure in _of_contest(contest, store, scans):
+    for comparison in found:
+        for name, figure in _figures(comparison, store, scans):
             paths += save(figure, folder / name)
     for name, figure in asked:
         paths += save(figure, folder / name)
     return paths
 
 
-def _of_contest(
-    contest: SearchComparison, store: RecordStore, asked: Sequence[str]
-) -> Iterable[Named]:
-    yield from _paged(f"anytime-{contest.name}", anytime(contest, store))
-    yield from _paged(f"allocations-{contest.name}", allocation_maps(contest, store))
-    yield from _sensitivities(contest, store)
-    for own in contest.searches.values():
-        yield from _trees(own[0], store)
-    unasked = [family for family in _families(contest, FEWEST) if family.path not in asked]
-    for path in dict.fromkeys(family.path for family in unasked):
-        yield _scan_name(contest, path), scan(contest, of_path(unasked, path))
+def _figures(
+    comparison: SearchComparison, store: RecordStore, asked: Sequence[str]
+) -> Iterator[Named]:
+    yield from _paged(f"anytime-{comparison.name}", anytime(comparison, store))
+    yield from _paged(f"allocations-{comparison.name}", allocation_maps(comparison, store))
+    yield from _sensitivities(comparison, store)
+    for own in comparison.searches.values():
+        yield from _trees(rows_of(own)[0], store)
+    every = sweep_series(comparison.rows, FEWEST)
+    for path in dict.fromkeys(series.path for series in every):
+        if path not in asked:
+            yield f"scan-{path}-{comparison.name}", scan(comparison, of_path(every, path))
 
 
-def _paged(name: str, figures: Sequence[Figure]) -> Iterable[Named]:
+def _paged(name: str, figures: Sequence[Figure]) -> Iterator[Named]:
     for number, figure in enumerate(figures, 1):
         yield (f"{name}-{number}" if len(figures) > 1 else name), figure
 
 
-def _sensitivities(contest: SearchComparison, store: RecordStore) -> Iterable[Named]:
-    """One for each table that is not the same by definition: a searcher does not change it."""
+def _sensitivities(comparison: SearchComparison, store: RecordStore) -> Iterator[Named]:
+    """Draw every additive table once: it does not depend on the searcher."""
     drawn = set()
-    for method, own in contest.searches.items():
-        tables = [found for r in own if (found := read_table(store, r.job, "table")) is not None]
-        settings = without(settings_of(own[0].recipe), ("searcher", "evaluations"))
-        if not tables or key_of(settings) in drawn:
+    for method, own in comparison.searches.items():
+        tables = [t for job in own["job"] if (t := read_table(store, job, "table")) is not None]
+        recipe = own["recipe"].iloc[0]
+        key = key_of(without(settings_of(recipe), ("searcher", "evaluations")))
+        if not tables or key in drawn:
             continue
-        drawn.add(key_of(settings))
-        title = f"{contest.title}, {method}" + (f", {len(tables)} seeds" if len(tables) > 1 else "")
+        drawn.add(key)
+        seeds = f", {len(tables)} seeds" if len(tables) > 1 else ""
         mean = mean_table(tables)
-        precision = telling_precision(mean, contest.budget)
         yield (
-            f"sensitivity-{contest.name}-{method}",
-            sensitivity_map(mean, precision, title, objective_of(own[0])),
+            f"sensitivity-{comparison.name}-{method}",
+            sensitivity_map(
+                mean,
+                telling_precision(mean, comparison.budget),
+                f"{comparison.title}, {method}{seeds}",
+                objective_of(recipe),
+            ),
         )
 
 
-def _trees(record: JobRecord, store: RecordStore) -> Iterable[Named]:
-    merges = read_table(store, record.job, "merges")
+def _trees(row: Row, store: RecordStore) -> Iterator[Named]:
+    job, recipe = row["job"], row["recipe"]
+    merges = read_table(store, str(job), "merges")
     if merges is not None:
-        title = _title(record)
-        yield f"merge-tree-{record.job}", merge_tree(merges, title)
+        yield f"merge-tree-{job}", merge_tree(merges, _title(row))
         nodes = telling_nodes(merges)
         if nodes:
-            yield (
-                f"pareto-drop-{record.job}",
-                pareto_drop(merges, nodes, title, objective_of(record)),
-            )
+            figure = pareto_drop(merges, nodes, _title(row), objective_of(recipe))
+            yield f"pareto-drop-{job}", figure
 
 
-def _title(record: JobRecord) -> str:
-    return f"{record.model}, {record.method}, {record.budget}, seed {record.seed}"
+def _title(row: Row) -> str:
+    return f"{row['model']}, {row['method']}, {row['budget']}, seed {row['seed']}"
 
 
 def _asked_merges(
     store: RecordStore, found: Sequence[SearchComparison], asked: Sequence[str]
-) -> list[Named]:
-    searches = {r.job: r for contest in found for own in contest.searches.values() for r in own}
+) -> Iterator[Named]:
+    searches = {row["job"]: row for comparison in found for row in rows_of(comparison.rows)}
     valid = [job for job in searches if store.trace_path(job, "merges").is_file()] if asked else []
-    named: list[Named] = []
     for text in asked:
         job, _, node = text.rpartition(":")
         if not job or not node.isdigit():
@@ -123,32 +121,20 @@ def _asked_merges(
             raise BenchError("no search of this run left merges: those of searcher 'tss' do")
         if job not in valid:
             raise unknown("job with merges", job, valid)
-        record, merges = searches[job], read_table(store, job, "merges")
+        row, merges = searches[job], read_table(store, job, "merges")
         assert merges is not None  # its file is there
         try:
-            figure = pareto_drop(merges, [int(node)], _title(record), objective_of(record))
+            figure = pareto_drop(merges, [int(node)], _title(row), objective_of(row["recipe"]))
         except BenchError as error:
             raise BenchError(f"job '{job}': {error}") from None
-        named.append((f"pareto-drop-{job}-node{int(node)}", figure))
-    return named
+        yield f"pareto-drop-{job}-node{int(node)}", figure
 
 
-def _asked_scans(found: Sequence[SearchComparison], asked: Sequence[str]) -> list[Named]:
-    every = [(contest, family) for contest in found for family in _families(contest)]
-    named: list[Named] = []
+def _asked_scans(found: Sequence[SearchComparison], asked: Sequence[str]) -> Iterator[Named]:
+    every = [(own, series) for own in found for series in sweep_series(own.rows)]
     for path in dict.fromkeys(asked):
-        own = of_path([family for _, family in every], path)
-        for contest in found:
-            mine = [family for home, family in every if home is contest and family in own]
-            if mine:
-                named.append((_scan_name(contest, path), scan(contest, mine)))
-    return named
-
-
-def _families(contest: SearchComparison, fewest: int = 2) -> list[SweepSeries]:
-    records = [record for own in contest.searches.values() for record in own]
-    return families([r for r in records if METRICS & r.scores.keys()], fewest)
-
-
-def _scan_name(contest: SearchComparison, path: str) -> str:
-    return f"scan-{path}-{contest.name}"
+        of_path([series for _, series in every], path)
+        for comparison in found:
+            own = [s for home, s in every if home is comparison and s.path == path]
+            if own:
+                yield f"scan-{path}-{comparison.name}", scan(comparison, own)

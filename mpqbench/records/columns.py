@@ -1,14 +1,16 @@
-"""The columns of a leaderboard and their roles, so that no renderer guesses from a name."""
+"""The columns of every table of results: what each means and how it is shown."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-Value = str | int | float | bool | None
-Row = Mapping[str, Value]
+if TYPE_CHECKING:
+    import pandas as pd
+
+Row = Mapping[str, Any]
 Role = Literal["key", "rank", "score", "interval", "cost", "text"]
 Direction = Literal["lower", "higher"]
 View = Literal["brief", "full", "data"]
@@ -19,10 +21,10 @@ SCALES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 @dataclass(frozen=True)
 class Column:
-    """One column: what it means and how it is shown.
+    """One column of a table.
 
     ``form`` is a format specification for the value divided by ``scale``; ``interval`` names the
-    column that holds its half-width; ``view`` is the narrowest rendering that shows it: ``brief``
+    column of the half-width; ``view`` is the narrowest rendering that shows the column: ``brief``
     (terminal), ``full`` (Markdown) or ``data`` (CSV only).
     """
 
@@ -36,7 +38,7 @@ class Column:
     view: View = "data"
 
     def text(self, row: Row) -> str:
-        """The cell as a person reads it, with its half-width; empty where there is no value."""
+        """Return the cell as a person reads it, with its half-width; empty without a value."""
         value = row.get(self.name)
         if value is None:
             return ""
@@ -51,7 +53,7 @@ class Column:
 
 
 def _half_width(half: float, shown: str, form: str) -> str:
-    """In ``form``; where that counts significant digits, with the places of ``shown`` or more."""
+    """Format a half-width with the decimal places of ``shown``, or as many as it needs."""
     if not form.endswith("g") or "e" in shown or half <= 0:
         return format(half, form)
     places = len(shown.partition(".")[2])
@@ -59,12 +61,12 @@ def _half_width(half: float, shown: str, form: str) -> str:
 
 
 def frechet_names(extractor: str | None) -> tuple[str, str]:
-    """Headers of the two Fréchet columns: *FID* belongs to the Inception network alone."""
+    """Return the headers of the two Fréchet columns: only the Inception network gives an *FID*."""
     return FRECHET_NAMES.get(extractor or "", ("FD", "sFD"))
 
 
 def unit_of(values: Iterable[float]) -> tuple[float, str]:
-    """Scale and prefix for BitOPs, such that the smallest positive value is at least 0.1."""
+    """Return scale and prefix for BitOPs with which the smallest positive value is at least 0.1."""
     smallest = min((value for value in values if value > 0), default=0.0)
     return next(((scale, name) for scale, name in SCALES if smallest >= 0.1 * scale), (1.0, ""))
 
@@ -115,7 +117,7 @@ LEADERBOARD = (
 
 
 def _over_seeds(columns: Iterable[Column]) -> tuple[Column, ...]:
-    """The same columns with the spread over seeds in the place of the jackknife interval."""
+    """Replace the jackknife intervals of ``columns`` by the standard deviation over seeds."""
     dropped = {"seed", "fingerprint", "ties", "job"}
     kept: list[Column] = []
     for column in columns:
@@ -140,25 +142,87 @@ def _over_seeds(columns: Iterable[Column]) -> tuple[Column, ...]:
 SUMMARY = _over_seeds(LEADERBOARD)
 
 
-def adapt(
-    columns: Iterable[Column], rows: Iterable[Row], extractor: str | None
-) -> tuple[Column, ...]:
-    """``columns`` with the Fréchet headers of ``extractor`` and BitOPs in a unit fit for ``rows``.
+def named(columns: Iterable[Column], name: str) -> Column:
+    """Return the column called ``name``."""
+    return next(column for column in columns if column.name == name)
 
-    The seed column joins the brief view where the rows have several seeds.
+
+RIVALS = ("uniform", "ilp")  # methods with which a study compares every searcher, seed by seed
+SEARCHERS = (
+    Column("model", "model", "key"),
+    Column("method", "method", "key", view="brief"),
+    Column("budget", "budget", "key", view="brief"),
+    Column("status", "status", "text"),
+    Column("reason", "reason", "text"),
+    Column("seeds", "seeds", "text", form=".0f", view="full"),
+    Column("output_mse", "held-out MSE (10⁻³)", "score", "lower", ".2f", 1e-3,
+           interval="output_mse_std", view="brief"),
+    Column("output_mse_std", "held-out MSE std", "interval"),
+    Column("fd", "FD", "score", "lower", ".3f", view="brief"),
+    Column("fd_delta", "ΔFD", "score", "lower", ".3f", interval="fd_delta_ci", view="brief"),
+    Column("fd_delta_ci", "ΔFD ±", "interval"),
+    *(
+        column
+        for rival in RIVALS
+        for column in (
+            Column(f"fd_{rival}_delta", f"FD - {rival}", "text", form=".3f",
+                   interval=f"fd_{rival}_ci", view="brief"),
+            Column(f"fd_{rival}_ci", f"FD - {rival} ±", "interval"),
+        )
+    ),
+    Column("regret", "regret %", "score", "lower", ".2f", 1e-2, interval="regret_std",
+           view="brief"),
+    Column("regret_std", "regret std", "interval"),
+    Column("search_evals", "forwards", "cost", "lower", ".0f", view="brief"),
+    Column("search_seconds", "seconds", "cost", "lower", ".0f", view="brief"),
+    Column("bitops_linear", "linear BitOPs", "cost", "lower"),
+    Column("satisfied", "within budget", "text"),
+)  # fmt: skip
+
+OUTPUT_ERRORS = {"output_mse": "output MSE", "noise_mse": "noise MSE"}  # have no replicates
+ABLATION = (
+    Column("method", "method", "key"),
+    Column("budget", "budget", "key", view="brief"),
+    Column("status", "status", "text"),
+    Column("reason", "reason", "text"),
+    Column("seeds_done", "seeds", "text", form=".0f", view="full"),
+    *(named(LEADERBOARD, name) for name in ("fd", "fd_ci", "sfd", "sfd_ci", "is", "is_ci")),
+    replace(named(LEADERBOARD, "fd_delta"), view="full"),
+    named(LEADERBOARD, "fd_delta_ci"),
+    *(
+        column
+        for name, header in OUTPUT_ERRORS.items()
+        for column in (
+            replace(named(LEADERBOARD, name), interval=f"{name}_std", view="brief"),
+            Column(f"{name}_std", f"{header} std", "interval"),
+        )
+    ),
+    *(
+        named(LEADERBOARD, name)
+        for name in (
+            "psnr", "ssim", "bitops", "bytes", "effective_bits", "satisfied", "search_evals",
+            "seconds", "extractor", "n_images", "metric_fingerprint",
+        )
+    ),
+)  # fmt: skip
+
+
+def adapt(
+    columns: Iterable[Column], rows: pd.DataFrame, extractor: str | None
+) -> tuple[Column, ...]:
+    """Return ``columns`` with the headers of ``extractor`` and a unit of BitOPs that fits ``rows``.
+
+    The seed column joins the brief view if the rows have several seeds.
     """
-    rows = list(rows)
     fd, sfd = frechet_names(extractor)
-    numbers = [value for row in rows if isinstance(value := row["bitops"], int | float)]
-    scale, prefix = unit_of(numbers)
-    headers = {"fd": fd, "fd_delta": f"Δ{fd}", "sfd": sfd, "bitops": f"{prefix}BitOPs"}
-    several = len({row.get("seed") for row in rows}) > 1
-    result = []
-    for column in columns:
-        column = replace(column, header=headers.get(column.name, column.header))
-        if column.name == "bitops":
-            column = replace(column, scale=scale)
-        if column.name == "seed" and several:
-            column = replace(column, view="brief")
-        result.append(column)
-    return tuple(result)
+    scale, prefix = unit_of(rows["bitops"].dropna() if "bitops" in rows else ())
+    several = "seed" in rows and rows["seed"].nunique() > 1
+    changes: dict[str, dict[str, Any]] = {
+        "fd": {"header": fd},
+        "fd_delta": {"header": f"Δ{fd}"},
+        "sfd": {"header": sfd},
+        "bitops": {"header": f"{prefix}BitOPs", "scale": scale},
+        "seed": {"view": "brief"} if several else {},
+    }
+    changes |= {f"fd_{rival}_delta": {"header": f"{fd} - {rival}"} for rival in RIVALS}
+    return tuple(replace(column, **changes.get(column.name, {})) for column in columns)

@@ -1,24 +1,31 @@
-"""What the figures of a search share: looks of methods, readable axes, legends and notes."""
+"""How figures look and are saved: colours, axes, legends, notes, files."""
 
 from __future__ import annotations
 
+import io
 import textwrap
-from collections.abc import Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..style import COLOURS, FULL_COLOUR, new_figure, style
+from ..core.files import write_atomic
+from ..records.statistics import Spread
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
-    from .seeds import Spread
+# Okabe and Ito, "Color Universal Design" (2008), without yellow (too light on white) and black
+# (full precision): tells apart under every common colour blindness.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+LINES = ("-", "--", ":")
+FULL_COLOUR = "#444444"
+DPI = 300
 
 COLUMN, PAGE = 5.5, 6.8  # inches: text width of a common paper style, and of a page
 LOG_FROM = 4.0  # ratio of largest to smallest value from which an axis is logarithmic
@@ -26,10 +33,72 @@ KEPT, DROPPED = COLOURS[1], "#a8a8a8"
 _PLAIN = ("--", ":", "-.", (0, (6, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
+_RC = {
+    "font.family": ["DejaVu Sans"],
+    "font.size": 8.0,
+    "axes.titlesize": 9.0,
+    "axes.labelsize": 8.0,
+    "xtick.labelsize": 7.0,
+    "ytick.labelsize": 7.0,
+    "legend.fontsize": 7.0,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "text.usetex": False,
+    "text.parse_math": False,
+    "pdf.fonttype": 42,  # TrueType: many publishers refuse Type 3 fonts
+    "svg.hashsalt": "mpqbench",
+    "figure.dpi": 100.0,
+}
+
+
+def style() -> AbstractContextManager[None]:
+    """Return a context with the settings of every figure."""
+    import matplotlib
+
+    context: AbstractContextManager[None] = matplotlib.rc_context(_RC)
+    return context
+
+
+def look(number: int) -> dict[str, Any]:
+    """Return colour, marker and line of the ``number``-th method; 42 differ in the first two."""
+    return {
+        "color": COLOURS[number % len(COLOURS)],
+        "marker": MARKERS[number % len(MARKERS)],
+        "linestyle": LINES[number // len(COLOURS) % len(LINES)],
+    }
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure of ``width`` x ``height`` inches on the Agg canvas, outside pyplot."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save(figure: Figure, stem: Path) -> tuple[Path, Path]:
+    """Write ``stem.png`` (300 dpi) and ``stem.pdf``; the same figure gives the same bytes."""
+    paths = []
+    kinds = {
+        "png": {"Software": None},
+        "pdf": {"Creator": "mpqbench", "Producer": None, "CreationDate": None},
+    }
+    for kind, metadata in kinds.items():
+        buffer = io.BytesIO()
+        with style():
+            figure.savefig(buffer, format=kind, dpi=DPI, metadata=metadata)
+        path = stem.parent / f"{stem.name}.{kind}"  # a stem may hold dots: with_suffix would cut
+        write_atomic(path, buffer.getvalue())
+        paths.append(path)
+    return paths[0], paths[1]
+
 
 @contextmanager
 def drawing(width: float, height: float) -> Iterator[Figure]:
-    """An empty figure in the house style, whose parts make room for each other."""
+    """Provide an empty figure in the common style, whose parts make room for each other."""
     with style():
         figure = new_figure(width, height)
         figure.set_layout_engine("constrained", w_pad=0.04, h_pad=0.04)
@@ -37,21 +106,23 @@ def drawing(width: float, height: float) -> Iterator[Figure]:
 
 
 def grid(axes: Axes) -> None:
-    """Light lines behind the data."""
+    """Draw light lines behind the data."""
     axes.grid(True, color="#dddddd", linewidth=0.5)
     axes.set_axisbelow(True)
 
 
 def log_x(axes: Axes, values: Sequence[float]) -> None:
-    """A logarithmic x axis with readable numbers where positive ``values`` span a factor of 4."""
+    """Make the x axis logarithmic if ``values`` are positive and span a factor of 4."""
     if values and min(values) > 0 and max(values) / min(values) >= LOG_FROM:
         axes.set_xscale("log")
         readable_ticks(axes.xaxis, max(values) / min(values))
 
 
 def log_y(axes: Axes, values: Sequence[Spread]) -> None:
-    """The same for the y axis, whose limits hold means and intervals; an interval that reaches far
-    below the smallest mean, or below zero, is cut off at a third of it."""
+    """Make the y axis logarithmic if means are positive and span a factor of 4.
+
+    The limits hold means and intervals; intervals are cut off at a third of the smallest mean.
+    """
     if not values:
         return
     least, most = min(v.mean for v in values), max(v.mean for v in values)
@@ -64,19 +135,19 @@ def log_y(axes: Axes, values: Sequence[Spread]) -> None:
     readable_ticks(axes.yaxis, high / low)
 
 
-def readable_ticks(axis: Axis, ratio: float) -> None:
-    """Round numbers on a logarithmic axis whose ends are ``ratio`` apart."""
+def readable_ticks(axis: Axis, ratio: float, unit: float = 1.0) -> None:
+    """Label a logarithmic axis, whose ends have this ``ratio``, with round numbers of ``unit``."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
     subs = (1, 1.5, 2, 3, 4, 5, 6, 8) if ratio < 8 else (1, 2, 5) if ratio < 1000 else (1,)
     axis.set_major_locator(LogLocator(subs=subs, numticks=50))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: number(value / unit)))
     axis.set_minor_locator(NullLocator())
     axis.set_minor_formatter(NullFormatter())
 
 
 def number(value: float) -> str:
-    """``0.02``, ``500`` or ``2·10⁻⁵``."""
+    """Return ``0.02``, ``500`` or ``2·10⁻⁵``."""
     if value == 0 or 1e-3 <= abs(value) < 1e5:
         return f"{value:g}"
     mantissa, _, exponent = f"{value:.3e}".partition("e")
@@ -86,7 +157,7 @@ def number(value: float) -> str:
 
 
 def error_bar(axes: Axes, x: float, value: Spread, **looks: Any) -> None:
-    """One marker with its interval."""
+    """Draw one marker with its interval."""
     has_interval = value.high > value.low
     halves = [[value.mean - value.low], [value.high - value.mean]] if has_interval else None
     axes.errorbar(
@@ -95,9 +166,9 @@ def error_bar(axes: Axes, x: float, value: Spread, **looks: Any) -> None:
 
 
 def reference_lines(axes: Axes, values: Mapping[str, Spread | None]) -> dict[str, Any]:
-    """Level lines at the means of those values that there are; legend handles by their labels.
+    """Draw level lines at the means of ``values``; return the legend handles by label.
 
-    A label has the same line in every panel that gives it the same place in ``values``.
+    A label whose value is ``None`` has no line. The dashes depend on the place in ``values``.
     """
     return {
         label: axes.axhline(
@@ -109,7 +180,7 @@ def reference_lines(axes: Axes, values: Mapping[str, Spread | None]) -> dict[str
 
 
 def legend_above(figure: Figure, handles: Mapping[str, Any], width: float) -> None:
-    """A legend over the panels, in as many columns as fit at about 0.055 inch a letter.
+    """Draw a legend above the panels, in as many columns as fit at about 0.055 inch a letter.
 
     The figure grows by the rows beyond the third, so that the panels keep their height.
     """
@@ -124,15 +195,17 @@ def legend_above(figure: Figure, handles: Mapping[str, Any], width: float) -> No
 
 
 def note_below(figure: Figure, text: str, width: float) -> None:
-    """Small text under the panels; nothing for an empty one."""
+    """Write small text under the panels; nothing for an empty text."""
     if text:
         wrapped = textwrap.fill(text, int(width * 20))
         figure.supxlabel(wrapped, x=0.01, ha="left", fontsize=6, color=FULL_COLOUR)
 
 
 def cell_text(axes: Axes, values: Any, texts: Any, shade: Any, size: float) -> None:
-    """Writes ``texts`` (rows x columns) into the cells of a heat map, dark on light or light on
-    dark by ``shade(value)``, the cell's RGBA; empty cells stay empty."""
+    """Write ``texts`` (rows x columns) into the cells of a heat map; cells of NaN stay empty.
+
+    ``shade(value)`` is the cell's RGBA, from which the text is black or white.
+    """
     for i, row in enumerate(values):
         for j, value in enumerate(row):
             if value == value:  # not NaN: there is such a group
@@ -145,7 +218,7 @@ def cell_text(axes: Axes, values: Any, texts: Any, shade: Any, size: float) -> N
 
 
 def heat_axes(axes: Axes, cells: pd.DataFrame) -> None:
-    """Names of kinds (rows) and numbers of blocks (columns) at a heat map, which has no frame."""
+    """Label a heat map with kinds of layers (rows) and numbers of blocks (columns)."""
     axes.set_yticks(range(len(cells.index)), [str(kind) for kind in cells.index])
     blocks = [str(block) for block in cells.columns]
     every = 1 if len(blocks) <= 16 else 3
@@ -155,7 +228,7 @@ def heat_axes(axes: Axes, cells: pd.DataFrame) -> None:
 
 
 def part_of(name: str, low: float, high: float) -> Colormap:
-    """A colour map of matplotlib from ``low`` to ``high`` of its range."""
+    """Return a colour map of matplotlib from ``low`` to ``high`` of its range."""
     import matplotlib
     import numpy as np
     from matplotlib.colors import ListedColormap

@@ -1,4 +1,4 @@
-"""A recipe as dotted settings, to tell what differs between methods."""
+"""A recipe as dotted settings, to find what differs between methods."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ...core.recipe import TEXTS
+from ..core.recipe import TEXTS
 
 Settings = Mapping[str, Any]
 
@@ -14,16 +14,15 @@ SEARCH = ("searcher", "objective", "environment", "evaluations", "choices")
 
 
 def settings_of(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """``{"searcher.name": "tss", "searcher.keep": 4, ...}`` of a record's recipe, without texts.
+    """Return ``{"searcher.name": "tss", "searcher.keep": 4, ...}`` of a record's recipe.
 
-    Parameters of a plugin stand beside its name. What a recipe leaves to a plugin's default is
-    not there.
+    Texts are left out, and so is what a recipe leaves to a plugin's default.
     """
     return dict(_leaves({key: recipe[key] for key in recipe if key not in TEXTS}, ""))
 
 
 def without(settings: Settings, dropped: Iterable[str]) -> dict[str, Any]:
-    """``settings`` without those ``dropped``, nor what lies below them."""
+    """Return ``settings`` without the paths ``dropped`` and all paths below them."""
     prefixes = tuple(dropped)
     return {
         path: value
@@ -33,8 +32,16 @@ def without(settings: Settings, dropped: Iterable[str]) -> dict[str, Any]:
 
 
 def key_of(settings: Settings) -> str:
-    """The same text for the same settings."""
+    """Return one text for equal settings, whatever their order."""
     return json.dumps(settings, sort_keys=True)
+
+
+def objective_of(recipe: Mapping[str, Any]) -> str:
+    """Return the objective of a recipe with its parameters, such as ``output-mse``."""
+    own = settings_of({"objective": recipe.get("objective", {})})
+    rest = without(own, ["objective.name"])
+    name = str(own.get("objective.name", ""))
+    return f"{name} {key_of(rest)}" if rest else name
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, Any]]:

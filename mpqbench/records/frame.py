@@ -1,0 +1,131 @@
+"""All records of a run as one tidy DataFrame, a row for each; tables and figures select from it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pandas as pd
+
+from ..core.errors import BenchError
+from ..core.precision import Budget
+from .schema import METRICS, JobRecord
+from .statistics import mean_half_width, paired_half_width
+
+_OWN = (
+    "job", "model", "method", "budget", "seed", "status", "reason", "extractor", "n_images",
+    "fingerprint", "metric_fingerprint", "search_evals", "peak_mb", "recipe", "protocol",
+)  # fmt: skip
+_COSTS = (
+    "bitops", "bitops_linear", "bitops_per_image", "bytes", "effective_bits", "satisfied",
+)  # fmt: skip
+_MEAN_BITS = ("mean_weight_bits", "mean_activation_bits")
+_INTEGERS = ("seed", "n_images", "bitops", "bitops_linear", "bitops_per_image", "bytes")
+_FLOATS = (
+    *(f"{name}{end}" for name in METRICS for end in ("", "_ci")),
+    *("effective_bits", "search_evals", "peak_mb", "seconds", "search_seconds"),
+    *_MEAN_BITS,
+)
+_TYPES = dict.fromkeys(_INTEGERS, "Int64") | dict.fromkeys(_FLOATS, "float64")
+_TYPES |= {"satisfied": "boolean", "is_full": "bool", "is_done": "bool", "bits": "int64"}
+CONDITION = ["method", "budget"]  # what rows of different seeds are a repetition of
+
+
+def records_frame(records: Iterable[JobRecord]) -> pd.DataFrame:
+    """Return one row for each record, sorted by job.
+
+    Columns: the record's own fields; a value, ``_ci`` and ``_replicates`` (a tuple) of every
+    metric; costs; mean bits; ``seconds`` of all stages and ``search_seconds`` of the search;
+    ``is_full`` (full precision), ``is_done``, and ``bits``, the product of the budget's weight and
+    activation bits. What a record lacks is missing (NaN or NA), and an empty tuple for replicates.
+    Raises BenchError for two records of one job.
+    """
+    rows = sorted((_row(record) for record in records), key=lambda row: row["job"])
+    names = [*_OWN, *_COSTS, *_FLOATS, *(f"{name}_replicates" for name in METRICS)]
+    names += ["is_full", "is_done", "bits"]
+    frame = pd.DataFrame(rows, columns=list(dict.fromkeys(names))).astype(_TYPES)
+    twice = frame[frame["job"].duplicated()]
+    if len(twice):
+        raise BenchError(f"two records of job '{twice['job'].iloc[0]}': give each job once")
+    return frame
+
+
+def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows as dictionaries of plain values, ``None`` for what is missing."""
+    values = frame.astype(object)
+    return values.where(values.notna(), None).to_dict("records")  # type: ignore[return-value]
+
+
+def paired(frame: pd.DataFrame, others: pd.DataFrame, metric: str = "fd") -> pd.DataFrame:
+    """Return ``delta`` and the half-width ``ci`` of the paired differences of ``metric``.
+
+    A row of ``frame`` is compared with that of its ``budget`` and ``seed`` in ``others``, whose
+    index holds ``seed``, or ``budget`` and ``seed``. Missing without a partner; the interval is
+    missing as ``paired_half_width`` says.
+    """
+    keys = list(others.index.names)
+    wanted = pd.MultiIndex.from_frame(frame[keys]) if len(keys) > 1 else frame[keys[0]]
+    partners = others[[metric, f"{metric}_replicates"]].reindex(wanted)
+    sides = zip(frame[f"{metric}_replicates"], partners[f"{metric}_replicates"], strict=True)
+    halves = [paired_half_width(a, b) if isinstance(b, tuple) else None for a, b in sides]
+    delta = frame[metric].to_numpy() - partners[metric].to_numpy()
+    return pd.DataFrame({"delta": delta, "ci": pd.Series(halves, frame.index, "float64")})
+
+
+def seed_means(frame: pd.DataFrame, scores: Sequence[str], costs: Sequence[str]) -> pd.DataFrame:
+    """Return one row for each method and budget of ``frame``: means over the seeds that are done.
+
+    Columns: ``scores`` with their standard deviation ``_std`` (ddof = 1) and, where ``frame`` has a
+    ``_ci``, the half-width for the mean (``mean_half_width``); ``costs``; ``seeds`` and
+    ``seeds_done``; ``satisfied`` (by all seeds); the ``status`` and ``reason`` of the first seed
+    that is not done; every other column but ``seed``, ``job`` and ``ties`` as in the group's first
+    row, one that is done if there is one. A score that a seed lacks has no mean. Rows are in the
+    order in which their groups appear.
+    """
+    groups = frame.groupby(CONDITION, sort=False)
+    order = groups.size().index
+    done = frame[frame["status"] == "done"].groupby(CONDITION, sort=False)
+    first = frame.sort_values("status", key=lambda own: own != "done", kind="stable")
+    table = first.groupby(CONDITION, sort=False).head(1).set_index(CONDITION).reindex(order)
+    sizes = done.size().reindex(order, fill_value=0)
+    whole = done[list(scores)].count().reindex(order).eq(sizes, axis=0)
+    table[list(scores)] = done[list(scores)].mean().reindex(order).where(whole)
+    table[list(costs)] = done[list(costs)].mean().reindex(order).astype("float64")
+    spreads = done[list(scores)].std().reindex(order).where(whole)
+    intervals = [f"{name}_ci" for name in scores if f"{name}_ci" in frame]
+    halves = done[intervals].agg(mean_half_width).reindex(order)
+    table = table.drop(columns=intervals).join(spreads.add_suffix("_std")).join(halves)
+    table["seeds"], table["seeds_done"] = groups.size(), sizes
+    table["satisfied"] = done["satisfied"].all().reindex(order).astype("boolean")
+    lost = frame[frame["status"] != "done"].groupby(CONDITION, sort=False).head(1)
+    lost = lost.set_index(CONDITION)
+    table["status"] = lost["status"].reindex(order).fillna("done")
+    reasons = "seed " + lost["seed"].astype(str) + ": " + lost["reason"].astype(str)
+    table["reason"] = reasons.reindex(order).fillna("")
+    return table.drop(columns=["seed", "job", "ties"], errors="ignore").reset_index()
+
+
+def frame_csv(frame: pd.DataFrame, form: str = "%.10g") -> str:
+    """Return ``frame`` as CSV without its index, floating-point numbers in ``form``."""
+    return frame.to_csv(index=False, float_format=form, lineterminator="\n")
+
+
+def _row(record: JobRecord) -> dict[str, Any]:
+    row: dict[str, Any] = {name: getattr(record, name) for name in _OWN}
+    for name in METRICS:
+        row[f"{name}_replicates"] = ()
+    for name, score in record.scores.items():
+        row |= {name: score.value, f"{name}_ci": score.ci, f"{name}_replicates": score.replicates}
+    if record.costs is not None:
+        row |= {name: getattr(record.costs, name) for name in _COSTS}
+    if record.allocation is not None:
+        row |= {name: getattr(record.allocation, name) for name in _MEAN_BITS}
+    bound = Budget.parse(record.budget).precision
+    return row | {
+        "seconds": math.fsum(record.seconds.values()),
+        "search_seconds": record.seconds.get("search", 0.0),
+        "is_full": record.is_full_precision,
+        "is_done": record.status == "done",
+        "bits": bound.weight_bits * bound.activation_bits,
+    }

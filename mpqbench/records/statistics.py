@@ -1,0 +1,93 @@
+"""Paired differences, and means with intervals over seeds."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..metrics.jackknife import half_width
+from .schema import Score
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FEWEST_SEEDS = 3  # a t interval over fewer seeds says nothing
+
+
+class Spread(NamedTuple):
+    """Mean over ``seeds`` values and the interval around it."""
+
+    mean: float
+    low: float
+    high: float
+    seeds: int
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Return the mean and its 95 % t interval; below three values the smallest and the largest."""
+    mean, count = statistics.fmean(values), len(values)
+    if count < FEWEST_SEEDS:
+        return Spread(mean, min(values), max(values), count)
+    from scipy.special import stdtrit
+
+    half = float(stdtrit(count - 1, 0.975)) * statistics.stdev(values) / math.sqrt(count)
+    return Spread(mean, mean - half, mean + half, count)
+
+
+def over_seeds(rows: pd.DataFrame, metric: str) -> Spread | None:
+    """Return the spread of ``metric`` over rows of a records frame that differ in their seed.
+
+    A single row has its own interval, if it has one. ``None`` if no row has the metric.
+    """
+    known = rows.dropna(subset=metric)
+    if len(known) == 1 and not math.isnan(half := float(known[f"{metric}_ci"].iloc[0])):
+        value = float(known[metric].iloc[0])
+        return Spread(value, value - half, value + half, 1)
+    return spread(known[metric].tolist()) if len(known) else None
+
+
+def spread_label(seeds: Iterable[int]) -> str:
+    """Describe the intervals of methods that have these numbers of seeds."""
+    counts = sorted(set(seeds))
+    if counts[-1] == 1:
+        return "One seed."
+    shown = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    if counts[0] >= FEWEST_SEEDS:
+        return f"Mean and 95 % t interval over {shown} seeds."
+    if counts[-1] < FEWEST_SEEDS:
+        return f"Mean, smallest and largest of {shown} seeds."
+    return (
+        f"Mean over {shown} seeds; 95 % t interval from {FEWEST_SEEDS} seeds on, smallest and "
+        "largest below that."
+    )
+
+
+def paired_difference(score: Score, other: Score) -> tuple[float, float | None]:
+    """Return ``score - other`` and the half-width of its 95 % interval.
+
+    The interval is ``paired_half_width`` of the replicates.
+    """
+    return score.value - other.value, paired_half_width(score.replicates, other.replicates)
+
+
+def paired_half_width(own: Sequence[float], other: Sequence[float]) -> float | None:
+    """Return the half-width of the 95 % interval of a paired difference from its replicates.
+
+    Delete-group jackknife of the differences d_g, g = 1..G:
+    ``1.96 sqrt((G - 1) / G sum_g (d_g - mean d)^2)`` (Efron, The Jackknife, 1982, chapter 3).
+    ``None`` unless both sides have the same number, two or more, of replicates.
+    """
+    if len(own) < 2 or len(own) != len(other):
+        return None
+    return half_width([a - b for a, b in zip(own, other, strict=True)])
+
+
+def mean_half_width(halves: Iterable[float | None]) -> float:
+    """Return the half-width of a mean of independent values, ``sqrt(sum h^2) / n``.
+
+    NaN if one of them has no interval, and for no values at all.
+    """
+    known = [math.nan if half is None else float(half) for half in halves]
+    return math.sqrt(sum(half**2 for half in known)) / len(known) if known else math.nan

@@ -1,0 +1,201 @@
+"""Figures of a tree-structured search: the tree of its merges, and the points of a merge."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from ...core.errors import BenchError
+from ...records.statistics import spread
+from ..drawing import (
+    COLUMN,
+    DROPPED,
+    KEPT,
+    PAGE,
+    drawing,
+    grid,
+    legend_above,
+    log_y,
+    note_below,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_LEAF_LETTERS = 6.0  # points, where leaves are at least that far apart
+_LABEL = 14.0  # points that the label of a merge needs
+_ONE = 3.4  # inches, of a figure of one node
+
+
+def node_points(merges: pd.DataFrame, node: int) -> pd.DataFrame:
+    """Return a node's points: ``load`` (cost in units of its share), ``score`` and ``kept``.
+
+    Raises BenchError if there is no such node.
+    """
+    own = merges[merges["node"] == node]
+    if own.empty:
+        first, last = int(merges["node"].min()), int(merges["node"].max())
+        raise BenchError(f"there is no node {node}: give one from {first} to {last}")
+    points = pd.DataFrame({"load": own["cost"] / own["share"], "score": own["score"]})
+    points["kept"] = own["kept"].astype(bool)
+    return points.reset_index(drop=True)
+
+
+def node_title(merges: pd.DataFrame, node: int) -> str:
+    """Return what a node covers, in two lines."""
+    first = merges[merges["node"] == node].iloc[0]
+    groups = str(first["groups"]).split()
+    ends = " to ".join(dict.fromkeys((groups[0], groups[-1]))).replace("blocks.", "")
+    return f"node {node}: {len(groups)} of {_leaves(merges)} groups\n{ends}"
+
+
+def telling_nodes(merges: pd.DataFrame) -> list[int]:
+    """Return the merge of most points on the highest level below the root, and the root.
+
+    A search cut short has no root, and two leaves have no merge below it.
+    """
+    points = merges.groupby("node").agg(
+        level=("level", "first"), groups=("groups", "first"), count=("score", "size")
+    )
+    covered = points["groups"].map(lambda names: len(names.split()))
+    is_root = (covered == _leaves(merges)) & (points["level"] > 0)
+    below = points[~is_root & (points["level"] > 0)].reset_index()
+    below = below.sort_values(["level", "count", "node"], ascending=[False, False, True])
+    return [*below["node"].head(1).tolist(), *points.index[is_root].tolist()]
+
+
+def _leaves(merges: pd.DataFrame) -> int:
+    return int(merges.loc[merges["level"] == 0, "node"].nunique())
+
+
+def tree_nodes(merges: pd.DataFrame) -> pd.DataFrame:
+    """Return a row for every node in the order of scoring, children before parents.
+
+    Columns: ``node``, ``level``, ``groups`` (a list), ``scored`` and ``kept`` (numbers of points),
+    ``load`` (median cost of the kept points in units of the node's share of the budget),
+    ``children`` (nodes), and ``place`` (mean position of the node's leaves, counted from 0).
+    """
+    nodes = merges.groupby("node").agg(
+        level=("level", "first"), groups=("groups", "first"), scored=("score", "size")
+    )
+    nodes["groups"] = nodes["groups"].str.split()
+    kept = merges[merges["kept"].astype(bool)]
+    nodes["kept"] = kept.groupby("node").size()
+    nodes["load"] = (kept["cost"] / kept["share"]).groupby(kept["node"]).median()
+    top: dict[str, int] = {}  # the highest node so far that holds a group
+    children = []
+    for node, groups in zip(nodes.index, nodes["groups"], strict=True):
+        children.append(list(dict.fromkeys(top[group] for group in groups if group in top)))
+        top |= dict.fromkeys(groups, node)
+    # Leaves stand in the order in which the highest nodes list them: no two edges cross.
+    order = [group for root in dict.fromkeys(top.values()) for group in nodes["groups"][root]]
+    place = {group: at for at, group in enumerate(order)}
+    nodes["place"] = nodes["groups"].map(lambda own: sum(place[g] for g in own) / len(own))
+    return nodes.assign(children=pd.Series(children, nodes.index)).reset_index()
+
+
+def merge_tree(merges: pd.DataFrame, title: str) -> Figure:
+    """Draw the tree, leaves below and the root above, with the points scored and kept at merges.
+
+    Levels too crowded for numbers at every merge have only their sums at the left margin. Colour is
+    what the kept points cost (median) in units of the node's share of the budget.
+    """
+    nodes = tree_nodes(merges)
+    leaves = nodes[nodes["level"] == 0]
+    pitches = nodes.groupby("level")["place"].agg(lambda own: own.sort_values().diff().min())
+    points = 72 * (PAGE - 1.6) / len(leaves) * pitches.fillna(len(leaves))
+    with drawing(PAGE, 3.9) as figure:
+        axes = figure.add_subplot()
+        _draw_tree(axes, nodes, points)
+        names = [groups[0].removeprefix("blocks.") for groups in leaves["groups"]]
+        size = min(_LEAF_LETTERS, points[0])
+        axes.set_xticks(leaves["place"], names, rotation=90, fontsize=size)
+        axes.tick_params(axis="x", length=0, pad=1)
+        axes.set_xlim(-0.8, len(leaves) - 0.2)
+        _label_levels(axes, nodes)
+        axes.set_title(f"{title}: points scored → kept", loc="left")
+    return figure
+
+
+def _draw_tree(axes: Axes, nodes: pd.DataFrame, points: pd.Series) -> None:
+    """Draw edges, nodes and their numbers; ``points`` is the distance of neighbours by level."""
+    from matplotlib.colors import LogNorm
+    from matplotlib.ticker import NullLocator
+
+    edges = nodes.explode("children").dropna(subset="children")
+    edges = edges.merge(nodes, left_on="children", right_on="node", suffixes=("", "_child"))
+    ends = edges[["place", "level", "place_child", "level_child"]]
+    for x, y, below_x, below_y in ends.to_numpy():
+        axes.plot([x, below_x, below_x], [y, y, below_y], color="#999999", linewidth=0.6)
+    # Orange spends more than its share, purple less; white is what everyone would get.
+    marks = axes.scatter(
+        nodes["place"], nodes["level"], c=nodes["load"].clip(0.5, 2.0), norm=LogNorm(0.5, 2.0),
+        cmap="PuOr_r", s=(0.5 * nodes["level"].map(points)).clip(upper=6.0) ** 2,
+        edgecolors="#444444", linewidths=0.5, zorder=3,
+    )  # fmt: skip
+    labelled = nodes[(nodes["level"] > 0) & (nodes["level"].map(points) > _LABEL)]
+    for x, y, scored, kept in labelled[["place", "level", "scored", "kept"]].to_numpy():
+        axes.annotate(
+            f"{scored:.0f}\n→{kept:.0f}", (x, y), xytext=(0, 4),
+            textcoords="offset points", ha="center", va="bottom", fontsize=5.5,
+            linespacing=0.9, zorder=4,
+            bbox={"boxstyle": "square,pad=0.05", "facecolor": "white", "linewidth": 0},
+        )  # fmt: skip
+    bar = axes.figure.colorbar(marks, ax=axes, shrink=0.7, aspect=25, pad=0.01)
+    bar.set_label("median cost of the kept / share of the budget")
+    bar.ax.yaxis.set_minor_locator(NullLocator())
+    bar.set_ticks([0.5, 0.71, 1.0, 1.41, 2.0], labels=["≤0.5", "0.71", "1", "1.41", "≥2"])
+    bar.outline.set_linewidth(0.5)
+
+
+def _label_levels(axes: Axes, nodes: pd.DataFrame) -> None:
+    """Write the numbers of nodes and points of every level at the left margin."""
+    labels = []
+    for level, own in nodes.groupby("level"):
+        what = "leaves" if level == 0 else "merges" if len(own) > 1 else "merge"
+        labels.append(f"{len(own)} {what}\n{own['scored'].sum()} → {own['kept'].sum()}")
+    axes.set_yticks(range(len(labels)), labels)
+    axes.tick_params(axis="y", length=0)
+    axes.set_ylim(-0.35, len(labels) - 0.3)
+    axes.spines[:].set_visible(False)
+
+
+def pareto_drop(merges: pd.DataFrame, nodes: Sequence[int], title: str, score: str) -> Figure:
+    """Draw cost against joint ``score`` of all points scored at each of ``nodes``, side by side.
+
+    The picture of "Pareto drop" in arXiv 2512.06353, with cost in units of the node's share of the
+    budget in place of average bits. Raises BenchError if there is no such node.
+    """
+    width = COLUMN if len(nodes) > 1 else _ONE
+    with drawing(width, 2.9) as figure:
+        for number, node in enumerate(nodes, 1):
+            axes = figure.add_subplot(1, len(nodes), number)
+            _draw_points(axes, node_points(merges, node))
+            axes.set_title(node_title(merges, node), loc="left", fontsize=7.5)
+            axes.set_xlabel("cost / node's share of the budget")
+        figure.axes[0].set_ylabel(f"joint score ({score})")
+        handles, labels = figure.axes[0].get_legend_handles_labels()
+        legend_above(figure, dict(zip(labels, handles, strict=True)), width)
+        note_below(
+            figure, f"{title}. At cost 1 a node spends what it gets if all get alike.", width
+        )
+    return figure
+
+
+def _draw_points(axes: Axes, points: pd.DataFrame) -> None:
+    kept, dropped = points[points["kept"]], points[~points["kept"]]
+    size = 9 if len(points) > 60 else 16
+    ordered = points.sort_values(["load", "score"])
+    edge = ordered[ordered["score"] < ordered["score"].cummin().shift(fill_value=float("inf"))]
+    axes.axvline(1.0, color="#666666", linewidth=0.8, linestyle="--", zorder=1)
+    axes.plot(edge["load"], edge["score"], drawstyle="steps-post", color="#0072B2", linewidth=0.9,
+              label="undominated", zorder=2)  # fmt: skip
+    axes.scatter(dropped["load"], dropped["score"], s=size, color=DROPPED, linewidths=0, zorder=3,
+                 label="dropped")  # fmt: skip
+    axes.scatter(kept["load"], kept["score"], s=2 * size, color=KEPT, edgecolors="white",
+                 linewidths=0.4, zorder=4, label="kept")  # fmt: skip
+    log_y(axes, [spread([value]) for value in points["score"]])
+    grid(axes)
