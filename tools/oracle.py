@@ -1,0 +1,316 @@
+"""Records the results of the package and compares two recordings bit for bit.
+
+A recording made before a change of the code and one made after the change show whether any result
+moved. Only the public interface is used: the command line, suites in YAML, and the files of a run.
+Run from the root of the repository:
+
+    python -m tools.oracle record FOLDER [--part smoke large searchers costs]
+    python -m tools.oracle compare FOLDER_A FOLDER_B
+
+``record`` runs the jobs that FOLDER lacks and writes FOLDER/oracle.json; after an interruption the
+same command goes on. ``compare`` prints every difference and exits with 1 if there is one. Both
+recordings must come from one machine: every job runs with one thread, because another processor or
+another number of threads changes the order of sums and therefore the last bits. Times, memory,
+fingerprints, recipes and provenance are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+COMMAND = str(Path(sys.executable).with_name("mpqbench"))
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+PARTS = ("smoke", "large", "searchers", "costs")
+KEPT = ("status", "reason", "scores", "costs", "allocation", "search_evals", "n_images")
+SAMPLES = ("arr_0", "latents", "classes")
+
+TRAINING = {"trajectories": 40, "held_out": 10, "steps": 20, "every": 10, "batch": 8}
+# The tuner of treeq-peft, with fewer steps and a span that four sampling steps allow.
+TREEQ_PEFT = {
+    "base": "treeq-peft", "name": "treeq-peft",
+    "tuner": {"name": "peft", **TRAINING, "span": 4, "weighting": "balanced", "rate": 0.0003,
+              "scale_rate": 0.001},
+}  # fmt: skip
+FEW = ["W2A3", "W3A3", "W4A4"]
+GIVEN = {
+    f"blocks.{block}.{kind}": "W2A4" if block % 2 else "W3A3"
+    for block in range(12)
+    for kind in ("attn.qkv", "attn.out", "mlp.up", "mlp.down")
+}
+# Parameters that keep a search or a plugin cheap, or that it needs.
+PARAMETERS: dict[str, dict[str, Any]] = {
+    "clado": {"reach": 1, "time_limit": 600},
+    "evolutionary": {"population": 8, "generations": 3, "parents": 4, "crossovers": 4,
+                     "mutations": 4},
+    "given": {"allocation": GIVEN},
+    "greedy": {"rescore": True},
+    "ilp+verify": {"proposals": 8},
+    "random": {"draws": 20},
+    "tpe": {"trials": 24, "startup": 8, "batch": 4},
+    "adaround": {"iterations": 50},
+    "h-svd": {"like_rank": 2},
+    "low-rank": {"rank": 2, "bits": 8},
+    "monarch": {"like_rank": 2, "bits": 8},
+    "sparse": {"like_rank": 2},
+    "span-mse": {"span": 2},
+    "trajectory-frechet": {"steps": 2},
+    "trajectory-mse": {"steps": 2},
+    "peft": {**TRAINING, "adapter": "both", "rank": 2},
+    "qat": TRAINING,
+}  # fmt: skip
+# What the recipe of a single plugin has beside the plugin.
+BESIDE: dict[str, dict[str, Any]] = {
+    "searcher": {"choices": FEW, "evaluations": 60},
+    "objective": {"searcher": "ilp", "choices": FEW},
+    "environment": {"searcher": "ilp", "choices": FEW},
+    "branch": {"searcher": "ilp", "choices": ["neighbours", "neighbours-"]},
+    "tuner": {"branch": {"name": "low-rank", "rank": 2}},
+    "transform": {},
+    "rounding": {},
+    "correction": {},
+}
+STATIC = {"granularity": "tensor", "time_groups": 2}
+# Settings that no registered method has.
+EXTRAS: list[dict[str, Any]] = [
+    {"base": "gptq", "name": "static-input", "activation_format": STATIC},
+    {"base": "gptq", "name": "tensor", "weight_format": {"granularity": "tensor"}},
+    {"base": "rtn", "name": "symmetric-input", "activation_format": {"symmetric": True}},
+    {"base": "rtn", "name": "adaln-full", "adaln": "FP", "attention_bits": 4},
+    {"base": "rtn", "name": "early-drop", "choices": FEW, "early_drop": 0.05,
+     "searcher": {"name": "random", "draws": 20}},
+    {"base": "svdquant", "name": "svd-verify", "choices": FEW, "environment": "eng",
+     "searcher": {"name": "ilp+verify", "proposals": 4}},
+    {"base": "gptq", "name": "rollout", "choices": FEW, "environment": "eng",
+     "objective": {"name": "trajectory-mse", "steps": 2},
+     "searcher": {"name": "random", "draws": 8}},
+    {"base": "quarot", "name": "lora", "tuner": {"name": "peft", **TRAINING, "adapter": "lora"}},
+]  # fmt: skip
+CORRECTED = {"base": "gptq", "name": "gptq-unbiased", "correction": "unbiased"}
+BOUNDED = {"base": "svdquant", "name": "bounded", "searcher": "ilp", "choices": ["neighbours"]}
+
+
+def registered(kind: str) -> list[str]:
+    """The names of all plugins of a kind, without ``none``."""
+    command = [COMMAND, "list", kind]
+    listed = subprocess.run(command, env=ENVIRONMENT, check=True, capture_output=True, text=True)
+    names = [line.split()[0] for line in listed.stdout.splitlines() if line.startswith("  ")]
+    return [name for name in names if name != "none"]
+
+
+def suites_of(part: str) -> dict[str, dict[str, Any]]:
+    """The suites of a part by name."""
+    if part == "smoke":
+        names = [name for name in registered("method") if name != "full-precision"]
+        methods = [TREEQ_PEFT if name == "treeq-peft" else name for name in names]
+        return {part: {"methods": methods, "budgets": ["W4A4", "W3A3"], "protocol": "smoke"}}
+    if part == "large":
+        methods = ["gptq", "brecq", "svdquant", "treeq", TREEQ_PEFT]
+        protocol = {"base": "quick", "images": 200, "steps": 4, "calibration": 32}
+        return {part: {"methods": methods, "budgets": ["W3A3"], "protocol": protocol}}
+    if part == "costs":
+        return {}
+    diffusers = {"base": "smoke", "sampler": "ddpm", "convention": "diffusers"}
+    half = {"base": "smoke", "dtype": "bfloat16", "guidance": 1.0}
+    once = {"budgets": ["W3A3"], "protocol": "smoke"}
+    return {
+        **{kind: {"methods": [_single(kind, n) for n in registered(kind)], **once}
+           for kind in BESIDE},
+        "extras": {"methods": EXTRAS, **once},
+        "ddpm": {"methods": [CORRECTED], **once, "seeds": [1], "protocol": diffusers},
+        "bfloat16": {"methods": [CORRECTED], **once, "protocol": half},
+        "budgets": {"methods": [BOUNDED], "budgets": ["W4A4+3MB", "3.5b"], "protocol": "smoke"},
+    }  # fmt: skip
+
+
+def _single(kind: str, name: str) -> dict[str, Any]:
+    plugin = {"name": name, **PARAMETERS.get(name, {})}
+    return {"base": "rtn", "name": f"{kind}-{name}", **BESIDE[kind], kind: plugin}
+
+
+def run_part(part: str, folder: Path, methods: list[str]) -> dict[str, Any]:
+    """Run the suites of a part and return the digest of every job."""
+    digests = {}
+    for name, content in suites_of(part).items():
+        path = folder / "suites" / f"{name}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(yaml.safe_dump({"name": name, **content}, sort_keys=False))
+        out = folder / "runs" / name
+        chosen = [word for method in methods for word in ("--method", method)]
+        command = [COMMAND, "run", str(path), "--out", str(out), *chosen]
+        # Exit code 1 means that a job failed: the failure is recorded as the result of the job.
+        if subprocess.run(command, env=ENVIRONMENT, cwd=ROOT).returncode not in (0, 1):
+            sys.exit(f"{' '.join(command)} did not run")
+        for record in sorted((out / "records").glob("*.json")):
+            digests[f"{name}/{record.stem}"] = job_digest(out, record)
+    return digests
+
+
+def job_digest(run: Path, path: Path) -> dict[str, Any]:
+    """All results of one job: record, allocation, tables of the search and of tuning, samples."""
+    record, job = json.loads(path.read_text()), path.stem
+    digest = {name: record[name] for name in KEPT}
+    allocation = run / "allocations" / f"{job}.json"
+    if allocation.exists():
+        digest["groups"] = json.loads(allocation.read_text())
+    traces = sorted((run / "traces").glob(f"{job}.*parquet"))
+    digest["traces"] = {trace.name.removeprefix(f"{job}."): _table(trace) for trace in traces}
+    shards = sorted((run / "samples" / job).glob("shard-*.npz"))
+    digest["samples"] = {shard.name: _hashes(shard) for shard in shards}
+    digest["files"] = 1 + allocation.exists() + len(traces) + len(shards)
+    return digest
+
+
+def _table(path: Path) -> dict[str, Any]:
+    table = pd.read_parquet(path).drop(columns="seconds", errors="ignore")
+    return {str(name): table[name].tolist() for name in table}
+
+
+def _hashes(path: Path) -> dict[str, str]:
+    with np.load(path) as shard:
+        arrays = {name: shard[name] for name in SAMPLES}
+    return {
+        name: f"{a.dtype} {a.shape} {hashlib.sha256(a.tobytes()).hexdigest()}"
+        for name, a in arrays.items()
+    }
+
+
+def recorded_costs() -> dict[str, Any]:
+    """Costs recomputed for every committed record whose whole allocation is known."""
+    digests: dict[str, Any] = {}
+    boards = ROOT / "leaderboards"
+    paths = sorted(boards.glob("**/records/*.json"))
+    for path in paths:
+        record = json.loads(path.read_text())
+        saved = path.parents[1] / "allocations" / path.name
+        groups = json.loads(saved.read_text()) if saved.exists() else None
+        if record["costs"] and (groups or len(record["allocation"]["counts"]) == 1):
+            digest = {"committed": record["costs"], "recomputed": count_costs(record, groups)}
+            digests[str(path.relative_to(boards))] = digest | {"files": 1 + saved.exists()}
+    print(f"costs: {len(digests)} of {len(paths)} committed records have a known allocation")
+    for field in ("macs", "parameters", "bitops_linear", "bitops", "bytes"):
+        equal = sum(d["committed"][field] == d["recomputed"][field] for d in digests.values())
+        print(f"costs: {field} of {equal} of {len(digests)} equal the committed record")
+    return digests
+
+
+def count_costs(record: dict[str, Any], allocation: dict[str, str] | None) -> dict[str, int]:
+    """Costs of a record by the package's counter, without what branches and transforms add.
+
+    This function and the next alone import the package. ``allocation`` by group is ``None`` where
+    all searchable groups have the one precision of the record.
+    """
+    from mpqbench.cost import count
+    from mpqbench.formats import ActivationFormat, WeightFormat
+    from mpqbench.models.groups import uniform_allocation
+    from mpqbench.precision import Allocation, Precision
+
+    recipe, (transformer, groups) = record["recipe"], _network(record["model"])
+    only, adaln = next(iter(record["allocation"]["counts"])), Precision.parse(recipe["adaln"])
+    whole = uniform_allocation(groups, Precision.parse(only), adaln)
+    report = count(
+        transformer, groups, Allocation.from_json(allocation) if allocation else whole,
+        weight_format=WeightFormat(**recipe["weight_format"]),
+        activation_format=ActivationFormat(**recipe["activation_format"]),
+        attention_bits=recipe.get("attention_bits"),  # absent in older records
+    )  # fmt: skip
+    fields = ("macs", "parameters", "bitops_linear", "bitops", "bytes")
+    return {field: getattr(report, field) for field in fields}
+
+
+@functools.cache
+def _network(model: str) -> tuple[Any, Any]:
+    """The transformer of a model without weights, and its groups of layers."""
+    from mpqbench.models.groups import layer_groups
+    from mpqbench.models.loading import meta_transformer
+
+    transformer = meta_transformer(model)
+    return transformer, layer_groups(transformer)
+
+
+def record(folder: Path, parts: list[str], methods: list[str]) -> None:
+    """Record ``parts`` into ``folder`` and put all parts that are there into oracle.json."""
+    for part in parts:
+        began = time.monotonic()
+        digests = recorded_costs() if part == "costs" else run_part(part, folder, methods)
+        text = json.dumps(digests, sort_keys=True, indent=0)
+        (folder / "parts").mkdir(parents=True, exist_ok=True)
+        (folder / "parts" / f"{part}.json").write_text(text)
+        print(f"{part}: {len(digests)} results in {time.monotonic() - began:.0f} s", flush=True)
+    saved = [(part, folder / "parts" / f"{part}.json") for part in PARTS]
+    known = {part: json.loads(path.read_text()) for part, path in saved if path.exists()}
+    (folder / "oracle.json").write_text(json.dumps(known, sort_keys=True, indent=0))
+
+
+def compare(one: Path, other: Path, common: bool) -> int:
+    """Print every difference and return 1 if there is one. A list is one line of print."""
+    first, second = (_results(json.loads((f / "oracle.json").read_text())) for f in (one, other))
+    names = sorted(first.keys() & second.keys() if common else first.keys() | second.keys())
+    numbers = values = files = different = 0
+    for name in names:
+        own, others = dict(_leaves(first.get(name))), dict(_leaves(second.get(name)))
+        numbers += sum(text[0] in "-0123456789NI" for text in own.values())
+        values, files = values + len(own), files + (first.get(name) or {}).get("files", 0)
+        lists: dict[tuple[str, ...], list[str]] = {}
+        for path in sorted(own.keys() | others.keys()):
+            was, now = own.get(path, "absent"), others.get(path, "absent")
+            if was != now:
+                lists.setdefault(path[:-1] if path and path[-1].isdigit() else path, []).append(
+                    f"{path[-1] if path else ''}: {was} -> {now}"
+                )
+        different += sum(map(len, lists.values()))
+        for path, found in lists.items():
+            print(f"{name} {'/'.join(path)}: {len(found)} differ, the first at {found[0]}")
+    print(f"{len(names)} results, {files} files, {values} values of which {numbers} are numbers")
+    print(f"{different} values differ" if different else "all equal, bit for bit")
+    return int(different > 0 or not names)
+
+
+def _results(parts: dict[str, Any]) -> dict[str, Any]:
+    return {f"{part}/{name}": job for part, jobs in parts.items() for name, job in jobs.items()}
+
+
+def _leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Every value that is no list and no dictionary, as JSON, by its path."""
+    if not isinstance(value, dict | list):
+        yield path, json.dumps(value)
+        return
+    for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+        yield from _leaves(item, (*path, str(key)))
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    recording = commands.add_parser("record", help="run the jobs and write oracle.json")
+    recording.add_argument("folder", type=Path)
+    recording.add_argument("--part", nargs="+", choices=PARTS, default=PARTS)
+    recording.add_argument("--method", action="append", default=[], help="only this method")
+    comparing = commands.add_parser("compare", help="print what differs")
+    comparing.add_argument("one", type=Path)
+    comparing.add_argument("other", type=Path)
+    comparing.add_argument("--common", action="store_true", help="only results that both have")
+    given = parser.parse_args()
+    if given.command == "compare":
+        return compare(given.one, given.other, given.common)
+    record(given.folder.resolve(), given.part, given.method)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
