@@ -8,10 +8,10 @@ Run from the root of the repository:
     python -m tools.oracle compare FOLDER_A FOLDER_B
 
 ``record`` runs the jobs that FOLDER lacks and writes FOLDER/oracle.json; after an interruption the
-same command goes on. ``compare`` prints every difference and exits with 1 if there is one. Both
-recordings must come from one machine: every job runs with one thread, because another processor or
-another number of threads changes the order of sums and therefore the last bits. Times, memory,
-fingerprints, recipes and provenance are left out.
+same command goes on. Every state of the code needs a folder of its own. ``compare`` prints every
+difference and exits with 1 if there is one. Both recordings must come from one machine: every job
+runs with one thread, because another processor or another number of threads changes the order of
+sums and therefore the last bits. Times, memory, fingerprints, recipes and provenance are left out.
 """
 
 from __future__ import annotations
@@ -40,11 +40,19 @@ KEPT = ("status", "reason", "scores", "costs", "allocation", "search_evals", "n_
 SAMPLES = ("arr_0", "latents", "classes")
 
 TRAINING = {"trajectories": 40, "held_out": 10, "steps": 20, "every": 10, "batch": 8}
-# The tuner of treeq-peft, with fewer steps and a span that four sampling steps allow.
-TREEQ_PEFT = {
-    "base": "treeq-peft", "name": "treeq-peft",
-    "tuner": {"name": "peft", **TRAINING, "span": 4, "weighting": "balanced", "rate": 0.0003,
-              "scale_rate": 0.001},
+BLOCKWISE = {"name": "adaround", "unit": "block", "iterations": 40, "rate": 0.05, "batch": 16}
+# Registered methods with fewer steps or evaluations, and within a span that four sampling steps
+# allow. The time limit of clado is never reached, as results must not depend on speed.
+SHORTER: dict[str, dict[str, Any]] = {
+    "adaround": {"rounding": {"name": "adaround", "iterations": 50}},
+    "brecq": {"rounding": BLOCKWISE},
+    "ptq4dit": {"rounding": BLOCKWISE},
+    "clado": {"searcher": {"name": "clado", "time_limit": 600}, "evaluations": 200},
+    "treeq-search": {"evaluations": 300},
+    "treeq-peft": {
+        "tuner": {"name": "peft", **TRAINING, "span": 4, "weighting": "balanced", "rate": 0.0003,
+                  "scale_rate": 0.001},
+    },
 }  # fmt: skip
 FEW = ["W2A3", "W3A3", "W4A4"]
 GIVEN = {
@@ -104,22 +112,28 @@ CORRECTED = {"base": "gptq", "name": "gptq-unbiased", "correction": "unbiased"}
 BOUNDED = {"base": "svdquant", "name": "bounded", "searcher": "ilp", "choices": ["neighbours"]}
 
 
-def registered(kind: str) -> list[str]:
-    """The names of all plugins of a kind, without ``none``."""
-    command = [COMMAND, "list", kind]
+@functools.cache
+def registered() -> dict[str, list[str]]:
+    """The names of all plugins by kind, without ``none`` and ``full-precision``."""
+    command = [COMMAND, "list"]
     listed = subprocess.run(command, env=ENVIRONMENT, check=True, capture_output=True, text=True)
-    names = [line.split()[0] for line in listed.stdout.splitlines() if line.startswith("  ")]
-    return [name for name in names if name != "none"]
+    names: dict[str, list[str]] = {}
+    for line in listed.stdout.splitlines():
+        word = line.split()[0]
+        if not line.startswith(" "):
+            names[kind := word.rstrip(":")] = []
+        elif word not in ("none", "full-precision"):
+            names[kind].append(word)
+    return names
 
 
 def suites_of(part: str) -> dict[str, dict[str, Any]]:
     """The suites of a part by name."""
     if part == "smoke":
-        names = [name for name in registered("method") if name != "full-precision"]
-        methods = [TREEQ_PEFT if name == "treeq-peft" else name for name in names]
+        methods = [_shorter(name) for name in registered()["method"]]
         return {part: {"methods": methods, "budgets": ["W4A4", "W3A3"], "protocol": "smoke"}}
     if part == "large":
-        methods = ["gptq", "brecq", "svdquant", "treeq", TREEQ_PEFT]
+        methods = ["gptq", "brecq", "svdquant", "treeq", _shorter("treeq-peft")]
         protocol = {"base": "quick", "images": 200, "steps": 4, "calibration": 32}
         return {part: {"methods": methods, "budgets": ["W3A3"], "protocol": protocol}}
     if part == "costs":
@@ -128,13 +142,18 @@ def suites_of(part: str) -> dict[str, dict[str, Any]]:
     half = {"base": "smoke", "dtype": "bfloat16", "guidance": 1.0}
     once = {"budgets": ["W3A3"], "protocol": "smoke"}
     return {
-        **{kind: {"methods": [_single(kind, n) for n in registered(kind)], **once}
+        **{kind: {"methods": [_single(kind, n) for n in registered()[kind]], **once}
            for kind in BESIDE},
         "extras": {"methods": EXTRAS, **once},
         "ddpm": {"methods": [CORRECTED], **once, "seeds": [1], "protocol": diffusers},
         "bfloat16": {"methods": [CORRECTED], **once, "protocol": half},
         "budgets": {"methods": [BOUNDED], "budgets": ["W4A4+3MB", "3.5b"], "protocol": "smoke"},
     }  # fmt: skip
+
+
+def _shorter(name: str) -> str | dict[str, Any]:
+    """The method as it is registered, or with the settings of ``SHORTER``."""
+    return {"base": name, "name": name, **SHORTER[name]} if name in SHORTER else name
 
 
 def _single(kind: str, name: str) -> dict[str, Any]:
@@ -257,25 +276,24 @@ def record(folder: Path, parts: list[str], methods: list[str]) -> None:
 
 
 def compare(one: Path, other: Path, common: bool) -> int:
-    """Print every difference and return 1 if there is one. A list is one line of print."""
+    """Print every difference, a list with several ones in one line; return 1 if there is any."""
     first, second = (_results(json.loads((f / "oracle.json").read_text())) for f in (one, other))
     names = sorted(first.keys() & second.keys() if common else first.keys() | second.keys())
-    numbers = values = files = different = 0
+    numbers = files = different = 0
     for name in names:
         own, others = dict(_leaves(first.get(name))), dict(_leaves(second.get(name)))
-        numbers += sum(text[0] in "-0123456789NI" for text in own.values())
-        values, files = values + len(own), files + (first.get(name) or {}).get("files", 0)
-        lists: dict[tuple[str, ...], list[str]] = {}
+        numbers += sum(isinstance(value, int | float) for value in own.values())
+        files += own.get(("files",), 0)
+        found: dict[str, list[str]] = {}
         for path in sorted(own.keys() | others.keys()):
-            was, now = own.get(path, "absent"), others.get(path, "absent")
-            if was != now:
-                lists.setdefault(path[:-1] if path and path[-1].isdigit() else path, []).append(
-                    f"{path[-1] if path else ''}: {was} -> {now}"
-                )
-        different += sum(map(len, lists.values()))
-        for path, found in lists.items():
-            print(f"{name} {'/'.join(path)}: {len(found)} differ, the first at {found[0]}")
-    print(f"{len(names)} results, {files} files, {values} values of which {numbers} are numbers")
+            was, now = (json.dumps(side.get(path, "absent")) for side in (own, others))
+            if was != now:  # the text of a NaN equals the text of another one
+                place = path[:-1] if path and path[-1].isdigit() else path
+                found.setdefault("/".join(place), []).append(f"{path[-1:]}: {was} -> {now}")
+        different += sum(map(len, found.values()))
+        for field, lines in found.items():
+            print(f"{name} {field}: {len(lines)} differ, the first at {lines[0]}")
+    print(f"{len(names)} results compared: {numbers} numbers from {files} files")
     print(f"{different} values differ" if different else "all equal, bit for bit")
     return int(different > 0 or not names)
 
@@ -284,10 +302,10 @@ def _results(parts: dict[str, Any]) -> dict[str, Any]:
     return {f"{part}/{name}": job for part, jobs in parts.items() for name, job in jobs.items()}
 
 
-def _leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Every value that is no list and no dictionary, as JSON, by its path."""
+def _leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every value that is no list and no dictionary, by its path."""
     if not isinstance(value, dict | list):
-        yield path, json.dumps(value)
+        yield path, value
         return
     for key, item in value.items() if isinstance(value, dict) else enumerate(value):
         yield from _leaves(item, (*path, str(key)))
