@@ -39,77 +39,12 @@ PARTS = ("smoke", "large", "searchers", "costs")
 KEPT = ("status", "reason", "scores", "costs", "allocation", "search_evals", "n_images")
 SAMPLES = ("arr_0", "latents", "classes")
 
-TRAINING = {"trajectories": 40, "held_out": 10, "steps": 20, "every": 10, "batch": 8}
-BLOCKWISE = {"name": "adaround", "unit": "block", "iterations": 40, "rate": 0.05, "batch": 16}
-# Registered methods with fewer steps or evaluations, and within a span that four sampling steps
-# allow. The time limit of clado is never reached, as results must not depend on speed.
-SHORTER: dict[str, dict[str, Any]] = {
-    "adaround": {"rounding": {"name": "adaround", "iterations": 50}},
-    "brecq": {"rounding": BLOCKWISE},
-    "ptq4dit": {"rounding": BLOCKWISE},
-    "clado": {"searcher": {"name": "clado", "time_limit": 600}, "evaluations": 200},
-    "treeq-search": {"evaluations": 300},
-    "treeq-peft": {
-        "tuner": {"name": "peft", **TRAINING, "span": 4, "weighting": "balanced", "rate": 0.0003,
-                  "scale_rate": 0.001},
-    },
-}  # fmt: skip
-FEW = ["W2A3", "W3A3", "W4A4"]
+SETTINGS = yaml.safe_load((ROOT / "tools" / "oracle.yaml").read_text())
 GIVEN = {
     f"blocks.{block}.{kind}": "W2A4" if block % 2 else "W3A3"
     for block in range(12)
     for kind in ("attn.qkv", "attn.out", "mlp.up", "mlp.down")
 }
-# Parameters that keep a search or a plugin cheap, or that it needs.
-PARAMETERS: dict[str, dict[str, Any]] = {
-    "clado": {"reach": 1, "time_limit": 600},
-    "evolutionary": {"population": 8, "generations": 3, "parents": 4, "crossovers": 4,
-                     "mutations": 4},
-    "given": {"allocation": GIVEN},
-    "greedy": {"rescore": True},
-    "ilp+verify": {"proposals": 8},
-    "random": {"draws": 20},
-    "tpe": {"trials": 24, "startup": 8, "batch": 4},
-    "adaround": {"iterations": 50},
-    "h-svd": {"like_rank": 2},
-    "low-rank": {"rank": 2, "bits": 8},
-    "monarch": {"like_rank": 2, "bits": 8},
-    "sparse": {"like_rank": 2},
-    "span-mse": {"span": 2},
-    "trajectory-frechet": {"steps": 2},
-    "trajectory-mse": {"steps": 2},
-    "peft": {**TRAINING, "adapter": "both", "rank": 2},
-    "qat": TRAINING,
-}  # fmt: skip
-# What the recipe of a single plugin has beside the plugin.
-BESIDE: dict[str, dict[str, Any]] = {
-    "searcher": {"choices": FEW, "evaluations": 60},
-    "objective": {"searcher": "ilp", "choices": FEW},
-    "environment": {"searcher": "ilp", "choices": FEW},
-    "branch": {"searcher": "ilp", "choices": ["neighbours", "neighbours-"]},
-    "tuner": {"branch": {"name": "low-rank", "rank": 2}},
-    "transform": {},
-    "rounding": {},
-    "correction": {},
-}
-STATIC = {"granularity": "tensor", "time_groups": 2}
-# Settings that no registered method has.
-EXTRAS: list[dict[str, Any]] = [
-    {"base": "gptq", "name": "static-input", "activation_format": STATIC},
-    {"base": "gptq", "name": "tensor", "weight_format": {"granularity": "tensor"}},
-    {"base": "rtn", "name": "symmetric-input", "activation_format": {"symmetric": True}},
-    {"base": "rtn", "name": "adaln-full", "adaln": "FP", "attention_bits": 4},
-    {"base": "rtn", "name": "early-drop", "choices": FEW, "early_drop": 0.05,
-     "searcher": {"name": "random", "draws": 20}},
-    {"base": "svdquant", "name": "svd-verify", "choices": FEW, "environment": "eng",
-     "searcher": {"name": "ilp+verify", "proposals": 4}},
-    {"base": "gptq", "name": "rollout", "choices": FEW, "environment": "eng",
-     "objective": {"name": "trajectory-mse", "steps": 2},
-     "searcher": {"name": "random", "draws": 8}},
-    {"base": "quarot", "name": "lora", "tuner": {"name": "peft", **TRAINING, "adapter": "lora"}},
-]  # fmt: skip
-CORRECTED = {"base": "gptq", "name": "gptq-unbiased", "correction": "unbiased"}
-BOUNDED = {"base": "svdquant", "name": "bounded", "searcher": "ilp", "choices": ["neighbours"]}
 
 
 @functools.cache
@@ -129,36 +64,31 @@ def registered() -> dict[str, list[str]]:
 
 def suites_of(part: str) -> dict[str, dict[str, Any]]:
     """The suites of a part by name."""
+    smoke = {"budgets": ["W3A3"], "protocol": "smoke"}
     if part == "smoke":
         methods = [_shorter(name) for name in registered()["method"]]
-        return {part: {"methods": methods, "budgets": ["W4A4", "W3A3"], "protocol": "smoke"}}
+        return {part: {**smoke, "methods": methods, "budgets": ["W4A4", "W3A3"]}}
     if part == "large":
         methods = ["gptq", "brecq", "svdquant", "treeq", _shorter("treeq-peft")]
         protocol = {"base": "quick", "images": 200, "steps": 4, "calibration": 32}
-        return {part: {"methods": methods, "budgets": ["W3A3"], "protocol": protocol}}
-    if part == "costs":
-        return {}
-    diffusers = {"base": "smoke", "sampler": "ddpm", "convention": "diffusers"}
-    half = {"base": "smoke", "dtype": "bfloat16", "guidance": 1.0}
-    once = {"budgets": ["W3A3"], "protocol": "smoke"}
-    return {
-        **{kind: {"methods": [_single(kind, n) for n in registered()[kind]], **once}
-           for kind in BESIDE},
-        "extras": {"methods": EXTRAS, **once},
-        "ddpm": {"methods": [CORRECTED], **once, "seeds": [1], "protocol": diffusers},
-        "bfloat16": {"methods": [CORRECTED], **once, "protocol": half},
-        "budgets": {"methods": [BOUNDED], "budgets": ["W4A4+3MB", "3.5b"], "protocol": "smoke"},
-    }  # fmt: skip
+        return {part: {**smoke, "methods": methods, "protocol": protocol}}
+    kinds = SETTINGS["beside"] if part == "searchers" else {}
+    singles = {kind: [_single(kind, name) for name in registered()[kind]] for kind in kinds}
+    suites = {kind: {**smoke, "methods": methods} for kind, methods in singles.items()}
+    return suites | (SETTINGS["suites"] if part == "searchers" else {})
 
 
 def _shorter(name: str) -> str | dict[str, Any]:
-    """The method as it is registered, or with the settings of ``SHORTER``."""
-    return {"base": name, "name": name, **SHORTER[name]} if name in SHORTER else name
+    """The method as it is registered, or with fewer steps where those take minutes."""
+    changes = SETTINGS["shorter"].get(name)
+    return {"base": name, "name": name, **changes} if changes else name
 
 
 def _single(kind: str, name: str) -> dict[str, Any]:
-    plugin = {"name": name, **PARAMETERS.get(name, {})}
-    return {"base": "rtn", "name": f"{kind}-{name}", **BESIDE[kind], kind: plugin}
+    """The recipe that shows one plugin."""
+    own = {"allocation": GIVEN} if name == "given" else SETTINGS["parameters"].get(name, {})
+    beside = SETTINGS["beside"][kind]
+    return {"base": "rtn", "name": f"{kind}-{name}", **beside, kind: {"name": name, **own}}
 
 
 def run_part(part: str, folder: Path, methods: list[str]) -> dict[str, Any]:
