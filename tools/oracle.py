@@ -41,7 +41,7 @@ SAMPLES = ("arr_0", "latents", "classes")
 
 SETTINGS = yaml.safe_load((ROOT / "tools" / "oracle.yaml").read_text())
 GIVEN = {
-    f"blocks.{block}.{kind}": "W2A4" if block % 2 else "W3A3"
+    f"blocks.{block}.{kind}": "W2A3" if block % 2 else "W3A3"
     for block in range(12)
     for kind in ("attn.qkv", "attn.out", "mlp.up", "mlp.down")
 }
