@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 import torch
 
-from mpqbench.core.recipe import Protocol
+from mpqbench.core.protocol import Protocol
 from mpqbench.dit.calibration import record_calibration
 from mpqbench.dit.loading import load_model
 from mpqbench.dit.sampling import Sampler
@@ -22,7 +22,11 @@ def model(tiny_folder):
 
 @pytest.fixture(scope="module")
 def calibration(model):
-    return record_calibration(model, PROTOCOL, seed=0, device="cpu")
+    return record(model, 0)
+
+
+def record(model, seed):
+    return record_calibration(Sampler(model, PROTOCOL, seed, "cpu", axis="calibration"))
 
 
 def test_steps_and_null_classes_have_equal_shares(calibration):
@@ -48,7 +52,7 @@ def test_no_calibration_image_is_evaluated(model, calibration):
 
 
 def test_the_same_seed_gives_the_same_inputs_and_another_seed_others(model, calibration):
-    again = record_calibration(model, PROTOCOL, seed=0, device="cpu")
-    other = record_calibration(model, PROTOCOL, seed=1, device="cpu")
+    again = record(model, 0)
+    other = record(model, 1)
     assert torch.equal(again.latents, calibration.latents)
     assert not torch.equal(other.latents, calibration.latents)

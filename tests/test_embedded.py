@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from mpqbench.core.recipe import PROTOCOLS
+from mpqbench.core.protocol import PROTOCOLS
 from mpqbench.dit.groups import layer_groups
 from mpqbench.dit.loading import load_model, meta_transformer
 from mpqbench.dit.sampling import Sampler

@@ -6,7 +6,10 @@ import pytest
 
 from mpqbench.core.errors import BenchError
 from mpqbench.core.precision import FULL, Allocation, Budget, Precision
-from mpqbench.core.recipe import PROTOCOLS, Protocol, Recipe, Suite, digest_of, validate
+from mpqbench.core.protocol import PROTOCOLS, Protocol
+from mpqbench.core.recipe import Recipe
+from mpqbench.core.settings import digest_of, validate
+from mpqbench.core.suite import Suite
 from mpqbench.lab.suites import built_in_suites, load_suite
 
 SUITE = """

@@ -15,13 +15,12 @@ from mpqbench.core.registry import KINDS, Registry, discover
 
 PLUGIN_FILE = '''
 """A stranger's plugin."""
-from dataclasses import dataclass
-
+from mpqbench.contracts import Searcher, plugin
 from mpqbench.core.precision import Allocation
 
 
-@dataclass(frozen=True)
-class Lowest:
+@plugin
+class Lowest(Searcher):
     """Every group at its cheapest choice."""
 
     floor: int = 2
@@ -79,31 +78,26 @@ def test_unknown_names_and_parameters_come_with_the_nearest(plugin_file):
     ("kind", "name", "value", "sentence"),
     [
         ("rounding", "gptq", "{block: 1.5}", "'gptq': block must be a whole number, not 1.5"),
-        ("rounding", "gptq", "{block: true}", "'gptq': block must be a whole number, not True"),
         ("rounding", "gptq", "{act_order: 'no'}", "act_order must be true or false, not 'no'"),
-        ("rounding", "gptq", "{grid: 3}", "grid must be a text, not 3"),
-        ("rounding", "gptq", "{block: 0}", "rounding 'gptq': block must be at least 1"),
-        ("branch", "low-rank", "{rank: 2.5}", "rank must be a whole number or null, not 2.5"),
-        (
-            "tuner",
-            "peft",
-            "{rate: 1e-3}",
-            "'1e-3' (in YAML a number of this form needs a point: 0.001)",
-        ),
-        ("tuner", "peft", "{rate: high}", "tuner 'peft': rate must be a number, not 'high'"),
+        ("tuner", "peft", "{rate: 1e-3}", "'1e-3' (in YAML a number of this form needs a point"),
     ],
 )
 def test_a_parameter_of_another_type_is_refused(kind, name, value, sentence):
-    params = yaml.safe_load(value)
     with pytest.raises(BenchError, match=re.escape(sentence)):
-        discover().create(kind, PluginChoice(name=name, params=params))
+        discover().create(kind, PluginChoice(name=name, params=yaml.safe_load(value)))
 
 
-@pytest.mark.parametrize(
-    ("name", "value"), [("peft", "{rate: 1, zeros: false}"), ("peft", "{seconds: null}")]
-)
-def test_a_whole_number_is_a_number_and_null_may_be_given(name, value):
-    assert discover().create("tuner", PluginChoice(name=name, params=yaml.safe_load(value)))
+@pytest.mark.parametrize("value", ["{rate: 1, zeros: false}", "{seconds: null}"])
+def test_a_whole_number_is_a_number_and_null_may_be_given(value):
+    params = yaml.safe_load(value)
+    assert discover().create("tuner", PluginChoice(name="peft", params=params))
+
+
+def test_a_class_without_the_decorator_is_refused():
+    registry = Registry()
+    registry.add("rounding", "plain", Registry, "package x")
+    with pytest.raises(BenchError, match="Registry must be a class with the decorator @plugin"):
+        registry.create("rounding", PluginChoice(name="plain"))
 
 
 def test_a_named_file_must_work(tmp_path):
@@ -153,11 +147,3 @@ def test_a_recipe_is_named_as_it_is_registered():
     registry.add("method", "x", Recipe(name="y"), "package p")
     with pytest.raises(BenchError, match="method 'x' is a Recipe named 'y': name it alike"):
         registry.method("x")
-
-
-def test_editing_a_plugin_changes_the_source_digest(plugin_file):
-    recipe = Recipe(name="low", searcher=PluginChoice(name="lowest"))
-    before = discover([plugin_file]).source_digest(recipe)
-    assert discover([plugin_file]).source_digest(recipe) == before
-    plugin_file.write_text(PLUGIN_FILE + "\n# a second thought\n")
-    assert discover([plugin_file]).source_digest(recipe) != before

@@ -11,44 +11,34 @@ import numpy as np
 import pandas as pd
 import pytest
 
-BAD_PLUGINS = '''
-from dataclasses import dataclass
-
+BAD_PLUGINS = """
 import torch
-from mpqbench.contracts import QuantizedWeight
+from mpqbench.contracts import QuantizedWeight, Rounding, Searcher, plugin
 from mpqbench.core.errors import Infeasible
-from mpqbench.core.precision import Allocation, Precision
+from mpqbench.core.precision import Allocation
 
 
-@dataclass(frozen=True)
-class Broken:
-    """Not a number anywhere."""
-
+@plugin
+class Broken(Rounding):
     def round(self, weight, layer, fmt, bits):
         scale = torch.full((len(weight), 1), float("nan"))
         return QuantizedWeight(torch.zeros_like(weight, dtype=torch.int16), scale, scale, bits)
 
 
-@dataclass(frozen=True)
-class Crash:
-    """A mistake of its author."""
-
+@plugin
+class Crash(Rounding):
     def round(self, weight, layer, fmt, bits):
         return weight.no_such_method()
 
 
-@dataclass(frozen=True)
-class Hopeless:
-    """Finds nothing."""
-
+@plugin
+class Hopeless(Searcher):
     def search(self, problem):
         raise Infeasible("the cheapest allocation costs 5 of 4")
 
 
-@dataclass(frozen=True)
-class Spender:
-    """Ignores the budget."""
-
+@plugin
+class Spender(Searcher):
     def search(self, problem):
         return Allocation({g: problem.choices(g)[-1] for g in problem.groups})
 
@@ -57,7 +47,7 @@ PLUGINS = {
     "rounding": {"broken": Broken, "crash": Crash},
     "searcher": {"hopeless": Hopeless, "spender": Spender},
 }
-'''
+"""
 
 
 @pytest.fixture
@@ -117,31 +107,18 @@ def test_the_same_command_again_runs_nothing_and_fresh_runs_all(run, tmp_path):
         assert np.array_equal(array, images[job])
 
 
-def test_more_images_keep_the_first_ones(run, tmp_path):
-    run("--images", 40, "--budget", "W4A4")
+@pytest.mark.parametrize("sizes", [(500, 500), (32, 64), (96, 32)])
+def test_more_images_keep_the_first_ones_whatever_the_batch_size(run, tmp_path, sizes):
+    run("--images", 40, "--budget", "W4A4", "--batch-size", sizes[0])
     few = samples(tmp_path)
-    run("--images", 80, "--budget", "W4A4")
-    for job, array in samples(tmp_path).items():
-        assert len(array) == 80
-        assert np.array_equal(array[:40], few[job])
-
-
-def test_another_batch_size_gives_the_same_images(run, tmp_path):
-    run("--images", 80, "--budget", "W4A4")
-    whole = samples(tmp_path)
-    run("--images", 80, "--budget", "W4A4", "--batch-size", 32, "--fresh")
-    assert len(list((tmp_path / "out/samples").glob("*/shard-*.npz"))) == 2 * 3
-    for job, array in samples(tmp_path).items():
-        assert np.array_equal(array, whole[job])
-
-
-def test_a_resumed_run_may_have_another_batch_size(run, tmp_path):
-    run("--images", 40, "--budget", "W4A4", "--batch-size", 32)
-    run("--images", 96, "--budget", "W4A4", "--batch-size", 64)
-    resumed = samples(tmp_path)
+    run("--images", 96, "--budget", "W4A4", "--batch-size", sizes[1])
+    many, score = samples(tmp_path), table(tmp_path).latent_mse["W4A4"]
     run("--images", 96, "--budget", "W4A4", "--fresh")
+    assert table(tmp_path).latent_mse["W4A4"] == score
     for job, array in samples(tmp_path).items():
-        assert np.array_equal(array, resumed[job])
+        assert len(array) == 96
+        assert np.array_equal(array, many[job])
+        assert np.array_equal(array[:40], few[job])
 
 
 def test_full_precision_may_have_been_sampled_with_another_batch_size(run, tmp_path):
@@ -176,12 +153,20 @@ def test_full_precision_that_lost_its_samples_is_sampled_again_for_others(run, t
     again = samples(tmp_path)
     (job,) = (job for job in again if "full-precision" in job)
     assert np.array_equal(again[job], whole[job])
-    (tmp_path / "out/samples" / job / "fingerprint.json").write_text("{")
-    code, out, _ = run("--budget", "W4A4", "--budget", "W3A3")
-    assert (code, out.count("full precision has lost its samples")) == (0, 1)
-    cut = table(tmp_path).latent_mse["W4A4"]
-    run("--budget", "W4A4", "--fresh")
-    assert table(tmp_path).latent_mse["W4A4"] == cut
+
+
+def test_damaged_statistics_are_gathered_again_and_damage_is_told(run, tmp_path):
+    run("--budget", "W4A4", "--method", "gptq")
+    allocation, images = table(tmp_path).output_mse["W4A4"], samples(tmp_path)
+    (block,) = (tmp_path / "out/cache").rglob("calibration/block-001.pt")
+    block.write_bytes(block.read_bytes()[:-1])
+    shutil.rmtree(tmp_path / "out/records")
+    shutil.rmtree(tmp_path / "out/samples")
+    code, out, _ = run("--budget", "W4A4", "--method", "gptq")
+    assert (code, out.count("block-001.pt is damaged")) == (0, 1)
+    assert table(tmp_path).output_mse["W4A4"] == allocation
+    for job, array in samples(tmp_path).items():
+        assert np.array_equal(array, images[job])
 
 
 def test_an_interrupted_run_goes_on_after_its_last_whole_shard(run, tmp_path, monkeypatch):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
+from mpqbench.core.cache import Cache
 from mpqbench.core.errors import BenchError
-from mpqbench.core.recipe import Protocol
+from mpqbench.core.protocol import Protocol
 from mpqbench.dit import statistics
 from mpqbench.dit.calibration import record_calibration
 from mpqbench.dit.groups import layer_groups
 from mpqbench.dit.loading import load_model
+from mpqbench.dit.sampling import Sampler
 from mpqbench.dit.statistics import StatisticsStore
 
 PROTOCOL = Protocol(name="test", images=8, steps=4, micro_batch=4, calibration=24)
@@ -24,13 +26,13 @@ def model(tiny_folder):
 
 @pytest.fixture(scope="module")
 def calibration(model):
-    return record_calibration(model, PROTOCOL, seed=0, device="cpu")
+    return record_calibration(Sampler(model, PROTOCOL, 0, "cpu", axis="calibration"))
 
 
 @pytest.fixture(scope="module")
 def store(model, calibration, tmp_path_factory):
-    store = StatisticsStore(tmp_path_factory.mktemp("statistics"))
-    store.gather(model.transformer, calibration, 4, "cpu", lambda _blocks: None)
+    store = StatisticsStore(Cache(tmp_path_factory.mktemp("statistics")))
+    store.gather(model.transformer, calibration, 4, lambda _blocks: None)
     return store
 
 
@@ -96,8 +98,8 @@ def test_rows_are_what_the_layer_saw_at_their_times(model, store, calibration, s
 
 def test_few_rows_are_a_sample_in_equal_shares(model, calibration, tmp_path, monkeypatch):
     monkeypatch.setattr(statistics, "ROWS", 48)
-    store = StatisticsStore(tmp_path)
-    store.gather(model.transformer, calibration, 5, "cpu", lambda _blocks: None)
+    store = StatisticsStore(Cache(tmp_path))
+    store.gather(model.transformer, calibration, 5, lambda _blocks: None)
     own = store.group(_group(model, "blocks.0.attn.qkv"))
     assert 48 <= len(own.inputs) <= 48 + 5
     positions = own.inputs.unique(dim=0)
@@ -108,44 +110,23 @@ def test_block_inputs_are_what_the_block_saw(store, seen):
     torch.testing.assert_close(store.block_inputs(1), seen["hidden"], rtol=1e-4, atol=1e-5)
 
 
-def test_moments_of_one_block_exist_at_a_time(model, calibration, tmp_path, monkeypatch):
-    written = []
-    moments = []
-    begin = statistics._Gatherer._begin
-
-    def watched(self, x):
-        begin(self, x)
-        moments.append((len(written), self.name))
-
-    monkeypatch.setattr(statistics._Gatherer, "_begin", watched)
-    write = statistics.write_tensors
-
-    def watched_write(path, content):
-        written.append(path.name)
-        write(path, content)
-
-    monkeypatch.setattr(statistics, "write_tensors", watched_write)
-    blocks = []
-    StatisticsStore(tmp_path).gather(model.transformer, calibration, 8, "cpu", blocks.append)
-    assert written == ["inputs.safetensors", "block-000.safetensors", "block-001.safetensors"]
-    assert {(count, name.split(".")[1]) for count, name in moments} == {(1, "0"), (2, "1")}
-    assert blocks == [1, 1]
-
-
 def test_a_gathering_that_was_stopped_is_not_complete(model, calibration, tmp_path):
-    store = StatisticsStore(tmp_path)
+    store = StatisticsStore(Cache(tmp_path))
 
     def stop(_blocks):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        store.gather(model.transformer, calibration, 8, "cpu", stop)
-    assert not store.complete()
+        store.gather(model.transformer, calibration, 8, stop)
+    assert not store.complete(2)
+    assert store.complete(1)
 
 
-def test_a_damaged_file_is_named_with_the_remedy(model, store, calibration, tmp_path):
-    other = StatisticsStore(tmp_path)
-    other.gather(model.transformer, calibration, 8, "cpu", lambda _blocks: None)
-    (tmp_path / "block-001.safetensors").write_bytes(b"short")
-    with pytest.raises(BenchError, match=r"block-001.*delete the folder"):
-        other.group(_group(model, "blocks.1.mlp.down"))
+def test_a_damaged_block_is_told_before_it_is_used(model, calibration, tmp_path):
+    store = StatisticsStore(Cache(tmp_path))
+    store.gather(model.transformer, calibration, 8, lambda _blocks: None)
+    assert store.complete(2)
+    (tmp_path / "block-001.pt").write_bytes(b"short")
+    assert not store.complete(2)
+    with pytest.raises(BenchError, match=r"block-001.* delete"):
+        store.group(_group(model, "blocks.1.mlp.down"))

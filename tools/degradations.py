@@ -15,7 +15,7 @@ import click
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from mpqbench.core.recipe import PROTOCOLS
+from mpqbench.core.protocol import PROTOCOLS
 from mpqbench.dit.loading import load_model
 from mpqbench.dit.sampling import Sampler
 from mpqbench.metrics.extractors import load_extractor

@@ -89,7 +89,7 @@ def ablate(
 def _suite(chosen: dict[str, Any], protocol: str) -> dict[str, Any]:
     """Keys of a suite but its methods."""
     from ..core.errors import unknown
-    from ..core.recipe import PROTOCOLS
+    from ..core.protocol import PROTOCOLS
 
     if protocol not in PROTOCOLS:
         raise unknown("protocol", protocol, PROTOCOLS)
@@ -98,7 +98,7 @@ def _suite(chosen: dict[str, Any], protocol: str) -> dict[str, Any]:
 
 
 def _opened(method: str, shared: dict[str, Any]) -> tuple[Any, Recipe]:
-    from ..core.recipe import read_yaml
+    from ..core.settings import read_yaml
 
     is_file = method.endswith((".yaml", ".yml"))
     name = Path(method).stem if is_file else method
@@ -112,7 +112,7 @@ def _opened(method: str, shared: dict[str, Any]) -> tuple[Any, Recipe]:
 
 
 def _factors(recipe: Recipe, factors: tuple[str, ...], file: Path | None) -> list[Factor]:
-    from ..core.recipe import read_yaml
+    from ..core.settings import read_yaml
     from ..lab.ablation.factors import factors_from, parse_factor
 
     found = [parse_factor(text, recipe) for text in factors]
@@ -122,6 +122,8 @@ def _factors(recipe: Recipe, factors: tuple[str, ...], file: Path | None) -> lis
 
 
 def _show(cells: Any, given: dict[str, Any], session: Any) -> None:
+    from dataclasses import replace
+
     from ..lab.ablation.run import jobs_of
     from ..lab.suite import look_up
 
@@ -130,6 +132,6 @@ def _show(cells: Any, given: dict[str, Any], session: Any) -> None:
         click.echo(f"{cell.name} is {cell.recipe.name}")
     for store, jobs in jobs_of(cells, given, session):
         click.echo(f"{len(jobs)} jobs into {store.folder}:")
-        for planned in look_up(jobs, session.resources, store):
+        for planned in look_up(jobs, replace(session, store=store)):
             state = "done before" if planned.cached else "to run"
             click.echo(f"  {planned.job.id:60s} {planned.fingerprint}  {state}")

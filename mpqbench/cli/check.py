@@ -12,7 +12,7 @@ import click
 from .options import plugins_option
 
 if TYPE_CHECKING:
-    from ..core.registry import Entry, Registry
+    from ..core.registry import PluginEntry, Registry
 
 
 @click.command("check")
@@ -73,7 +73,7 @@ def check(
         raise click.exceptions.Exit(1)
 
 
-def _entries(registry: Registry, name: str, kind: str | None) -> Iterable[Entry]:
+def _entries(registry: Registry, name: str, kind: str | None) -> Iterable[PluginEntry]:
     from ..conformance import KINDS
     from ..core.errors import BenchError, unknown
 

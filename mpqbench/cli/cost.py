@@ -70,7 +70,7 @@ def _count(
 ) -> tuple[CostReport, dict[str, int], dict[str, Any]]:
     """The report, the totals by convention, and the policy that was counted."""
     from ..core.formats import ActivationFormat, WeightFormat
-    from ..core.recipe import validate
+    from ..core.settings import validate
     from ..cost.count import conventions, count
     from ..dit.groups import layer_groups, uniform_allocation
     from ..dit.loading import meta_transformer

@@ -64,7 +64,7 @@ def summary(plugin: object) -> str:
 
 
 def _extra(kind: str) -> list[tuple[str, str]]:
-    from ..core.recipe import PROTOCOLS
+    from ..core.protocol import PROTOCOLS
     from ..dit.zoo import CONFIGURATIONS, EMBEDDED, HUB_NAMES, RANDOM_PREFIX
     from ..lab.suites import built_in_suites
 

@@ -19,15 +19,16 @@ from types import ModuleType
 from typing import Any
 
 from .errors import BenchError, unknown
-from .recipe import SLOTS, PluginChoice, Recipe, digest_of, validate
+from .recipe import SLOTS, PluginChoice, Recipe
+from .settings import digest_of, validate
+from .sources import harness_digest, plugin_digest
 
 ENTRY_POINTS = "mpqbench.plugins"
 KINDS = (*SLOTS, "method")
-TRAINING = "mpqbench.tuning"
 
 
 @dataclass(frozen=True)
-class Entry:
+class PluginEntry:
     """One registered plugin; ``origin`` says where it came from."""
 
     kind: str
@@ -61,7 +62,8 @@ class Registry:
     """All known plugins by kind and name."""
 
     def __init__(self) -> None:
-        self._entries: dict[str, dict[str, Entry]] = {kind: {} for kind in KINDS}
+        self._entries: dict[str, dict[str, PluginEntry]] = {kind: {} for kind in KINDS}
+        self._digests: dict[tuple[str, str], str] = {}
         self.broken: dict[str, str] = {}  # origin -> why nothing of it could be registered
 
     def add(self, kind: str, name: str, target: Any, origin: str) -> None:
@@ -73,7 +75,7 @@ class Registry:
             raise BenchError(
                 f"two plugins are called {kind} '{name}': one of {taken.origin}, one of {origin}"
             )
-        self._entries[kind][name] = Entry(kind, name, target, origin)
+        self._entries[kind][name] = PluginEntry(kind, name, target, origin)
 
     def add_table(self, table: Any, origin: str) -> None:
         """Register a whole ``PLUGINS`` table, or nothing of it where one entry is wrong.
@@ -93,19 +95,19 @@ class Registry:
             self._entries = before
             raise
 
-    def entries(self, kind: str) -> list[Entry]:
+    def entries(self, kind: str) -> list[PluginEntry]:
         """Entries of a kind, sorted by name. Raises BenchError for an unknown kind."""
         if kind not in self._entries:
             raise unknown("plugin kind", kind, KINDS)
         return [self._entries[kind][name] for name in sorted(self._entries[kind])]
 
-    def entry(self, kind: str, name: str, beside: Iterable[str] = ()) -> Entry:
+    def entry(self, kind: str, name: str, beside: Iterable[str] = ()) -> PluginEntry:
         """One entry. Raises BenchError with the nearest name, valid here or among ``beside``."""
         if name not in self._entries[kind]:
             raise self._missing(unknown(kind, name, {*self._entries[kind], *beside}))
         return self._entries[kind][name]
 
-    def find(self, name: str) -> list[Entry]:
+    def find(self, name: str) -> list[PluginEntry]:
         """Entries of that name over all kinds. Raises BenchError where there is none."""
         found = [names[name] for names in self._entries.values() if name in names]
         if not found:
@@ -163,50 +165,22 @@ class Registry:
             data = base.model_dump() | {"factors": base.factors} | data
         return validate(Recipe, data, where)
 
-    def source_digest(self, recipe: Recipe) -> str:
-        """Digest of the source of a recipe's plugins: editing one invalidates its results.
+    def source_digest(self, recipe: Recipe, without: tuple[str, ...] = ()) -> str:
+        """Return the digest of all code that a result of ``recipe`` depends on.
 
-        A plugin's source is its own file and those of the modules it takes names from, beside
-        other people's packages. Of a tuner that trains, whose loop lies deeper, these are followed
-        further within ``mpqbench.tuning``.
+        That is the harness, but for its folders ``without``, and the sources of the plugins.
         """
-        digests = []
-        for kind in SLOTS:
-            name = getattr(recipe, kind).name
-            plugin = self.entry(kind, name).load()
-            module = sys.modules.get(plugin.__module__)
-            if module is None or getattr(module, "__file__", None) is None:
+        plugins = [self._plugin_digest(kind, getattr(recipe, kind).name) for kind in SLOTS]
+        return digest_of([harness_digest(without), *plugins])
+
+    def _plugin_digest(self, kind: str, name: str) -> str:
+        """The digest of a plugin's sources, computed once."""
+        if (kind, name) not in self._digests:
+            module = sys.modules.get(self.entry(kind, name).load().__module__)
+            if module is None or module.__file__ is None:
                 raise BenchError(f"{kind} '{name}' has no source file")
-            trains = kind == "tuner" and plugin.trajectories != 0
-            files = _sources(module, TRAINING if trains else None)
-            digests += [hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in files]
-        return digest_of(digests)
-
-
-def _sources(module: ModuleType, within: str | None = None) -> list[str]:
-    """The files of ``module`` and of the modules of its package that its names come from.
-
-    With the name of a package, ``within``, those in it are followed to the ones in it that theirs
-    come from, and so on.
-    """
-    names = {module.__name__} | _owners(module, module.__name__.partition(".")[0])
-    ahead = [name for name in names if within and _lies_in(name, within)]
-    while within and ahead:
-        new = _owners(sys.modules[ahead.pop()], within) - names
-        names |= new
-        ahead += new
-    files = (getattr(sys.modules.get(name), "__file__", None) for name in sorted(names))
-    return [file for file in files if file is not None]
-
-
-def _owners(module: ModuleType, package: str) -> set[str]:
-    """The modules of ``package`` that names of ``module`` come from."""
-    owners = (getattr(value, "__module__", None) for value in vars(module).values())
-    return {owner for owner in owners if isinstance(owner, str) and _lies_in(owner, package)}
-
-
-def _lies_in(module: str, package: str) -> bool:
-    return f"{module}.".startswith(f"{package}.")
+            self._digests[kind, name] = plugin_digest(module)
+        return self._digests[kind, name]
 
 
 def discover(paths: Iterable[Path] = ()) -> Registry:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import BenchError
-from ..core.recipe import digest_of
+from ..core.settings import digest_of
 from . import npz
 from .features import BATCH, FeatureNetwork, Features
 from .frechet import FrechetReference, Gaussian, Moments

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..core.errors import BenchError, Diverged
-from ..core.recipe import digest_of
+from ..core.settings import digest_of
 from .features import FeatureNetwork, Features
 from .inception_score import inception_score
 from .jackknife import GROUPS, Estimate, deal_groups, half_width

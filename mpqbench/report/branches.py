@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core.recipe import Job
+from ..core.suite import Job
 from .ablation import shown_effect
 from .search.drawing import PAGE, drawing, grid, legend_above, note_below
 from .search.seeds import Spread, spread

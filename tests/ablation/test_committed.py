@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mpqbench.core.recipe import read_yaml
 from mpqbench.core.registry import discover
+from mpqbench.core.settings import read_yaml
 from mpqbench.lab.ablation.design import load
 from mpqbench.lab.ablation.results import Results
 from mpqbench.lab.ablation.sweeps import cells_of

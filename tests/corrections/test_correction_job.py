@@ -13,11 +13,11 @@ from mpqbench.baselines.transforms.none import NoTransform
 from mpqbench.contracts import LayerData, Prediction
 from mpqbench.core.formats import ActivationFormat, WeightFormat
 from mpqbench.core.precision import Precision
-from mpqbench.core.recipe import PROTOCOLS
+from mpqbench.core.protocol import PROTOCOLS
 from mpqbench.dit.groups import layer_groups, uniform_allocation
 from mpqbench.dit.loading import load_model
 from mpqbench.dit.sampling import Sampler
-from mpqbench.job.correct import AXIS, _steps
+from mpqbench.job.correct import AXIS, fit_steps
 from mpqbench.quant.apply import quantize_model
 
 SUITE = """
@@ -210,7 +210,7 @@ def test_a_step_is_told_what_both_models_do_and_what_would_lead_back(quantized, 
     model, handle = quantized
     protocol = PROTOCOL.model_copy(update={"sampler": sampler})
     plugin, own = Watcher(), Sampler(model, protocol, 3, "cpu", axis=AXIS)
-    fitted = list(_steps(plugin, own, handle))
+    fitted = list(fit_steps(plugin, own, handle))
     assert len(fitted) == protocol.steps
     with handle.lifted():
         wanted = walked(Sampler(model, protocol, 3, "cpu", axis=AXIS))

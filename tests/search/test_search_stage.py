@@ -16,14 +16,13 @@ from mpqbench.records.store import RecordStore
 from mpqbench.search.trace import Trace
 
 PLUGINS = '''
-from dataclasses import dataclass
-
+from mpqbench.contracts import Searcher, plugin
 from mpqbench.core.errors import Exhausted
 from mpqbench.core.precision import Allocation
 
 
-@dataclass(frozen=True)
-class Draws:
+@plugin
+class Draws(Searcher):
     """The best of some random allocations that fit."""
 
     draws: int = 6

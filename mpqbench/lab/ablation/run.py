@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ...core.errors import BenchError
 from ...core.files import write_atomic
-from ...core.recipe import Job, Suite, validate
+from ...core.settings import validate
+from ...core.suite import Job, Suite
+from ...job.resources import Session
 from ...records.schema import JobRecord
 from ...records.store import RecordStore
 from ...report.ablation import cell_table, effect_sections
@@ -16,7 +19,6 @@ from ...report.latex import latex_table
 from ...report.render import to_csv, to_markdown
 from ...report.table import Table, budget_order
 from ...report.write import write_report
-from ..study.jobs import Session
 from ..suite import check_jobs, run_suite
 from ..suite import plan as plan_jobs
 from .design import Design
@@ -65,10 +67,7 @@ def run_jobs(design: Design, jobs: Jobs, session: Session) -> tuple[Path, list[l
     """
     check_jobs([job for _, own in jobs for job in own], session.resources)
     kept = design.save(session.store.folder)
-    return kept, [
-        run_suite(own, session.resources, store, session.reporter, fresh=False)
-        for store, own in jobs
-    ]
+    return kept, [run_suite(own, replace(session, store=store)) for store, own in jobs]
 
 
 def run_plan(

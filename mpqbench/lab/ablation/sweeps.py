@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...job.resources import Session
 from ...records.schema import FULL_METHOD, JobRecord
 from ...report.ablation import cell_table
 from ...report.figures import block_names
@@ -14,7 +15,6 @@ from ...report.render import to_markdown
 from ...report.style import save
 from ...report.table import Table, budget_order
 from ...report.write import write_report
-from ..study.jobs import Session
 from .design import Design
 from .plan import Cell
 from .run import has_failed, jobs_of, run_jobs, write_cells

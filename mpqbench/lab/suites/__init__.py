@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import BenchError, unknown
-from ...core.recipe import Suite, read_yaml, validate
+from ...core.settings import read_yaml, validate
+from ...core.suite import Suite
 
 
 def built_in_suites() -> dict[str, Path]:
