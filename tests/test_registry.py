@@ -48,14 +48,10 @@ def test_our_own_plugins_arrive_through_the_entry_point_group():
     assert "mpqbench.baselines" in found.entry("rounding", "nearest").origin
 
 
-def test_a_file_and_a_folder_of_files(plugin_file):
+def test_plugins_from_a_file_or_a_folder_are_loaded_once(plugin_file):
+    choice = PluginChoice(name="lowest", params={"floor": 3})
     for path in (plugin_file, plugin_file.parent):
-        found = discover([path])
-        lowest = found.create("searcher", PluginChoice(name="lowest", params={"floor": 3}))
-        assert lowest.floor == 3
-
-
-def test_the_same_file_twice_is_a_duplicate(plugin_file):
+        assert discover([path]).create("searcher", choice).floor == 3
     with pytest.raises(BenchError, match="two plugins are called searcher 'lowest'"):
         discover([plugin_file, plugin_file])
 
@@ -93,13 +89,6 @@ def test_a_whole_number_is_a_number_and_null_may_be_given(value):
     assert discover().create("tuner", PluginChoice(name="peft", params=params))
 
 
-def test_a_class_without_the_decorator_is_refused():
-    registry = Registry()
-    registry.add("rounding", "plain", Registry, "package x")
-    with pytest.raises(BenchError, match="Registry must be a class with the decorator @plugin"):
-        registry.create("rounding", PluginChoice(name="plain"))
-
-
 def test_a_named_file_must_work(tmp_path):
     broken = tmp_path / "broken.py"
     broken.write_text("import nothing_like_this\n")
@@ -121,11 +110,17 @@ def test_a_broken_package_is_named_and_stops_nothing(monkeypatch):
     assert found.entry("rounding", "nearest")
 
 
-def test_a_lazy_target_that_cannot_be_imported_is_named():
+def test_a_target_that_cannot_be_used_is_named():
     registry = Registry()
     registry.add("rounding", "lost", "mpqbench.nowhere:Lost", "package x")
+    registry.add("rounding", "plain", Registry, "package x")
+    registry.add("method", "x", Recipe(name="y"), "package x")
     with pytest.raises(BenchError, match="rounding 'lost' of package x cannot be imported"):
         registry.create("rounding", PluginChoice(name="lost"))
+    with pytest.raises(BenchError, match="Registry must be a class with the decorator @plugin"):
+        registry.create("rounding", PluginChoice(name="plain"))
+    with pytest.raises(BenchError, match="method 'x' is a Recipe named 'y': name it alike"):
+        registry.method("x")
 
 
 def test_methods_by_name_and_by_base():
@@ -140,10 +135,3 @@ def test_methods_by_name_and_by_base():
         found.method({"base": "rtn"})
     with pytest.raises(BenchError, match="method 'x': unknown key 'roundig'; did you mean 'roun"):
         found.method({"name": "x", "roundig": "nearest"})
-
-
-def test_a_recipe_is_named_as_it_is_registered():
-    registry = Registry()
-    registry.add("method", "x", Recipe(name="y"), "package p")
-    with pytest.raises(BenchError, match="method 'x' is a Recipe named 'y': name it alike"):
-        registry.method("x")

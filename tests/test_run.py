@@ -76,30 +76,34 @@ def samples(tmp_path):
 
 def test_a_suite_becomes_records_a_leaderboard_and_figures(run, tmp_path):
     code, out, _ = run()
-    assert code == 0
-    assert out.count("seed 0") == 3
+    assert (code, out.count("seed 0")) == (0, 3)
     rows = table(tmp_path)
     assert list(rows.index) == ["FP", "W8A8", "W4A4"]
     assert set(rows.status) == {"done"}
     assert rows.satisfied.all()
     assert rows.latent_mse["W4A4"] > rows.latent_mse["W8A8"] > 0
     assert rows.bitops["FP"] > rows.bitops["W8A8"] > rows.bitops["W4A4"]
-    assert (tmp_path / "out" / "leaderboard.md").exists()
     assert list((tmp_path / "out" / "figures").glob("*.pdf"))
     allocation = json.loads(next((tmp_path / "out/allocations").glob("*W4A4*")).read_text())
     assert allocation["blocks.0.attn.qkv"] == "W4A4"
     assert allocation["blocks.0.adaln"] == "W8A8"
 
 
+def test_a_method_without_a_bound_is_full_precision(run, tmp_path):
+    assert run("--budget", "FP", "--method", "svdquant")[0] == 0
+    full, method = pd.read_csv(tmp_path / "out" / "leaderboard.csv").itertuples()
+    assert (full.method, method.method) == ("full-precision", "svdquant")
+    assert (method.output_mse, method.latent_mse) == (0, 0)
+    assert (method.bitops, method.bytes) == (full.bitops, full.bytes)
+
+
 def test_the_same_command_again_runs_nothing_and_fresh_runs_all(run, tmp_path):
     run()
     record = next((tmp_path / "out/records").glob("*W4A4*"))
-    before = record.stat().st_mtime_ns
+    before, images = record.stat().st_mtime_ns, samples(tmp_path)
     code, out, _ = run()
-    assert code == 0
-    assert out.count("done before") == 3
+    assert (code, out.count("done before")) == (0, 3)
     assert record.stat().st_mtime_ns == before
-    images = samples(tmp_path)
     _, out, _ = run("--fresh")
     assert "done before" not in out
     assert record.stat().st_mtime_ns > before
@@ -119,15 +123,6 @@ def test_more_images_keep_the_first_ones_whatever_the_batch_size(run, tmp_path, 
         assert len(array) == 96
         assert np.array_equal(array, many[job])
         assert np.array_equal(array[:40], few[job])
-
-
-def test_full_precision_may_have_been_sampled_with_another_batch_size(run, tmp_path):
-    run("--images", 96, "--budget", "W8A8", "--batch-size", 96)
-    code, out, _ = run("--images", 96, "--budget", "W4A4", "--batch-size", 32)
-    assert (code, out.count("done before")) == (0, 1)
-    cut = table(tmp_path).latent_mse["W4A4"]
-    run("--images", 96, "--budget", "W4A4", "--fresh")
-    assert table(tmp_path).latent_mse["W4A4"] == cut
 
 
 def test_a_damaged_shard_is_made_again(run, tmp_path):
@@ -253,25 +248,22 @@ def test_a_method_named_is_the_suites_own_or_a_registered_one(mpqbench, tmp_path
     code, text, _ = mpqbench("run", "treeq", *methods, *out)
     assert code == 0
     _, whole, _ = mpqbench("run", "treeq", "--budget", "W3A3", *out)
-    marks = [dict(re.findall(r"__([^_]+)__\S+ +(\w+) +to run", own)) for own in (text, whole)]
-    assert list(marks[0]) == ["full-precision", "groups-peft", "rtn"]
-    assert marks[0]["groups-peft"] == marks[1]["groups-peft"]
+    fingerprints = [
+        dict(re.findall(r"__([^_]+)__\S+ +(\w+) +to run", own)) for own in (text, whole)
+    ]
+    assert list(fingerprints[0]) == ["full-precision", "groups-peft", "rtn"]
+    assert fingerprints[0]["groups-peft"] == fingerprints[1]["groups-peft"]
 
 
-@pytest.mark.parametrize(
-    ("methods", "sentence"),
-    [
+def test_a_suite_names_each_method_once(mpqbench, tmp_path):
+    suite = tmp_path / "suite.yaml"
+    for methods, sentence in (
         ("[{base: rtn, name: x}, {base: rtn, name: x, rounding: gptq}]", "two methods 'x'"),
         ("[rtn, {base: rtn, rounding: gptq}]", "based on 'rtn' needs a name of its own"),
-    ],
-)
-def test_a_suite_names_each_method_once(mpqbench, tmp_path, methods, sentence):
-    suite = tmp_path / "suite.yaml"
-    suite.write_text(f"protocol: smoke\nbudgets: [W4A4]\nmethods: {methods}\n")
-    out = ("--out", tmp_path / "out", "-n")
-    code, _, err = mpqbench("run", suite, "--method", "x", *out)
-    assert code == 2
-    assert sentence in err
+    ):
+        suite.write_text(f"protocol: smoke\nbudgets: [W4A4]\nmethods: {methods}\n")
+        code, _, err = mpqbench("run", suite, "--method", "x", "--out", tmp_path / "out", "-n")
+        assert (code, sentence in err) == (2, True)
 
 
 def test_list_and_info(mpqbench):

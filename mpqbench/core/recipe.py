@@ -36,7 +36,7 @@ ChoiceText = Annotated[str, AfterValidator(_canonical_choice)]
 
 
 class PluginChoice(Frozen):
-    """A plugin by name with its parameters; in YAML ``nearest`` or ``{name: nearest, ...}``."""
+    """A plugin by name with parameters; in YAML ``nearest`` or ``{name: nearest, ...}``."""
 
     name: str
     params: dict[str, Any] = Field(default_factory=dict)
@@ -52,8 +52,8 @@ class PluginChoice(Frozen):
         return value
 
 
-TEXTS = ("name", "summary", "source", "keeps", "leaves_out")  # change no result
-# What is a plugin.
+TEXTS = ("name", "summary", "source", "keeps", "leaves_out")  # fields that change no result
+# The fields that are plugins.
 SLOTS = (
     "transform", "rounding", "branch", "searcher", "objective", "environment", "tuner",
     "correction",
@@ -63,14 +63,14 @@ SLOTS = (
 class Recipe(Frozen):
     """One choice per slot with parameters: a method is a named recipe, data and not code.
 
-    ``source`` is the paper it follows, ``keeps`` and ``leaves_out`` what of it; none of the four
-    texts changes a result. ``factors`` is what ``mpqbench ablate`` varies of it by default, as
-    ``{factor: {level: {field: value}}}``: it is inherited with ``base`` and written nowhere.
-    ``evaluations`` is the most that a search may spend, in forwards of the calibration set; left
-    out, there is no limit. ``early_drop`` is the error level at which a search's joint scoring lets
-    a candidate go that a cheaper one beats on the inputs so far (a paired comparison, see
-    ``search.race``); left out, every candidate sees all inputs. What branches take counts against
-    the budget unless ``branch_in_budget`` is false.
+    ``source`` is the paper that the recipe follows, ``keeps`` and ``leaves_out`` say what of the
+    paper. ``factors`` is what ``mpqbench ablate`` varies by default, as
+    ``{factor: {level: {field: value}}}``; factors are inherited with ``base`` and written nowhere.
+    ``evaluations`` is the most that a search may spend, in forwards of the calibration set; without
+    it there is no limit. ``early_drop`` is the error level at which joint scoring drops a candidate
+    that a cheaper one beats on the inputs so far (a paired comparison, see ``search.race``);
+    without it every candidate sees all inputs. Branches count against the budget unless
+    ``branch_in_budget`` is false.
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9+._-]*$")

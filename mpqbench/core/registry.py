@@ -1,7 +1,8 @@
 """Names to plugins: entry points of installed packages, and files given with ``--plugins``.
 
 A plugin module has a table ``PLUGINS = {kind: {name: target}}`` whose targets are objects or
-``"module:attribute"`` strings; strings keep listing cheap. Ours arrive the same way.
+``"module:attribute"`` strings, which need no import for a listing. The plugins of this repository
+are registered in the same way.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class PluginEntry:
     origin: str
 
     def load(self) -> Any:
-        """The object itself. Raises BenchError naming the plugin where its import fails."""
+        """Return the target. Raises BenchError with the plugin's name where its import fails."""
         if not isinstance(self.target, str):
             return self.target
         module, _, attribute = self.target.partition(":")
@@ -96,19 +97,19 @@ class Registry:
             raise
 
     def entries(self, kind: str) -> list[PluginEntry]:
-        """Entries of a kind, sorted by name. Raises BenchError for an unknown kind."""
+        """Return the entries of a kind, sorted by name. Raises BenchError for an unknown kind."""
         if kind not in self._entries:
             raise unknown("plugin kind", kind, KINDS)
         return [self._entries[kind][name] for name in sorted(self._entries[kind])]
 
     def entry(self, kind: str, name: str, beside: Iterable[str] = ()) -> PluginEntry:
-        """One entry. Raises BenchError with the nearest name, valid here or among ``beside``."""
+        """Return one entry. Raises BenchError with the nearest name here and in ``beside``."""
         if name not in self._entries[kind]:
             raise self._missing(unknown(kind, name, {*self._entries[kind], *beside}))
         return self._entries[kind][name]
 
     def find(self, name: str) -> list[PluginEntry]:
-        """Entries of that name over all kinds. Raises BenchError where there is none."""
+        """Return the entries of that name of all kinds. Raises BenchError where there is none."""
         found = [names[name] for names in self._entries.values() if name in names]
         if not found:
             known = {n for names in self._entries.values() for n in names}
@@ -116,14 +117,14 @@ class Registry:
         return found
 
     def _missing(self, error: BenchError) -> BenchError:
-        """``error``, and the packages that may have had the plugin."""
+        """Add the packages that could not be loaded to ``error``."""
         if not self.broken:
             return error
         broken = "; ".join(f"{origin}: {reason}" for origin, reason in self.broken.items())
         return BenchError(f"{error}; plugins of broken packages are missing: {broken}")
 
     def create(self, kind: str, choice: PluginChoice) -> Any:
-        """The plugin of ``choice`` with its parameters, known to it and of the types it says."""
+        """Return the plugin of ``choice``. Raises BenchError for an unknown or wrong parameter."""
         entry = self.entry(kind, choice.name)
         cls: Any = entry.load()
         if getattr(cls, "kind", None) != kind or not hasattr(cls, "__dataclass_fields__"):
@@ -142,11 +143,11 @@ class Registry:
             raise BenchError(f"{kind} '{choice.name}': {error}") from error
 
     def parameters(self, kind: str, choice: PluginChoice) -> dict[str, Any]:
-        """All parameters of ``choice``, those that it leaves to their defaults included."""
+        """Return all parameters of ``choice``, with defaults where it gives none."""
         return parameters(self.entry(kind, choice.name).load()) | choice.params
 
     def method(self, spec: str | Mapping[str, Any]) -> Recipe:
-        """A recipe from a method's name, or from ``{base: name, ...}``, or from all its slots."""
+        """Return a recipe from a method's name, from ``{base: name, ...}`` or from its fields."""
         if isinstance(spec, str):
             recipe = self.entry("method", spec).load()
             if not isinstance(recipe, Recipe):
@@ -174,7 +175,7 @@ class Registry:
         return digest_of([harness_digest(without), *plugins])
 
     def _plugin_digest(self, kind: str, name: str) -> str:
-        """The digest of a plugin's sources, computed once."""
+        """Return the digest of a plugin's sources, computed once."""
         if (kind, name) not in self._digests:
             module = sys.modules.get(self.entry(kind, name).load().__module__)
             if module is None or module.__file__ is None:
@@ -184,11 +185,11 @@ class Registry:
 
 
 def discover(paths: Iterable[Path] = ()) -> Registry:
-    """Everything installed, ours first, then the files of ``paths``.
+    """Return the plugins of installed packages, ours first, and then of the files in ``paths``.
 
-    An installed package that cannot be imported, or whose table is malformed or claims a taken
-    name, is kept in ``broken`` with its reason, because a stranger's mistake must not stop this
-    run; a file the user named must work.
+    An installed package that cannot be imported, or whose table is malformed or takes a name that
+    is taken, is kept in ``broken`` with the reason: it must not stop this run. A file in ``paths``
+    must work.
     """
     registry = Registry()
     for point in sorted(entry_points(group=ENTRY_POINTS), key=_ours_first):
@@ -206,7 +207,7 @@ def discover(paths: Iterable[Path] = ()) -> Registry:
 
 
 def _ours_first(point: EntryPoint) -> tuple[bool, str, str]:
-    """Order of loading: no stranger may take a built-in's name, whatever it is called itself."""
+    """Order of loading: no other package may take the name of a built-in plugin."""
     strange = point.dist is None or point.dist.name != "mpqbench"
     return strange, point.value, point.name
 

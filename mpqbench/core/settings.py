@@ -21,13 +21,13 @@ class Frozen(BaseModel):
 
 
 def digest_of(content: Any) -> str:
-    """First 16 hex digits of the SHA-256 of canonical JSON."""
+    """Return the first 16 hex digits of the SHA-256 of canonical JSON."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def validate(cls: type[_Model], data: Any, where: str) -> _Model:
-    """``data`` as ``cls``. Raises BenchError with the first mistake in one sentence."""
+    """Return ``data`` as ``cls``. Raises BenchError with the first mistake in one sentence."""
     try:
         return cls.model_validate(data)
     except ValidationError as error:
@@ -42,7 +42,7 @@ def validate(cls: type[_Model], data: Any, where: str) -> _Model:
 
 
 def _fields_at(cls: type[BaseModel], path: list[Any]) -> list[str]:
-    """Valid keys of the (nested) model that ``path`` leads to."""
+    """Return the keys of the (nested) model that ``path`` leads to."""
     for part in path:
         field = cls.model_fields.get(part) if isinstance(part, str) else None
         annotation = field.annotation if field else None
@@ -52,7 +52,7 @@ def _fields_at(cls: type[BaseModel], path: list[Any]) -> list[str]:
 
 
 def read_yaml(path: Path) -> Any:
-    """Content of a YAML file. Raises BenchError where it is missing or malformed."""
+    """Return the content of a YAML file. Raises BenchError where it is missing or malformed."""
     import yaml
 
     try:

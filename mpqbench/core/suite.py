@@ -27,7 +27,7 @@ BudgetText = Annotated[str, AfterValidator(_canonical_budget)]
 
 
 def _protocol_from_short_form(value: Any) -> Any:
-    """``quick``, or ``{base: quick, images: 2000}``, or all fields."""
+    """Take ``quick``, ``{base: quick, images: 2000}`` or all fields."""
     if isinstance(value, str):
         value = {"base": value}
     if isinstance(value, dict) and "base" in value:
@@ -80,7 +80,7 @@ class Job:
 
     @property
     def id(self) -> str:
-        """File-name-safe name, unique within a suite."""
+        """A name that is safe for files and unique within a suite."""
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", self.model).strip("-.")
         if name != self.model:
             name = f"{Path(self.model).name[:40]}-{digest_of(self.model)[:6]}"

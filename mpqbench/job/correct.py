@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -91,14 +91,11 @@ def _noise_towards(
 
     The batches are left as they are.
     """
-    ends = []
-    for batch, (prediction, rest) in zip(batches, given, strict=True):
-        state = batch.state()
+    ends = [batch.copy() for batch in batches]
+    for batch, (prediction, rest) in zip(ends, given, strict=True):
         batch.advance(schedule, position, prediction.noise, rest)
-        ends.append(batch.latents)
-        batch.restore(state)
     noise = _joined(given).noise
-    return noise + (goal - torch.cat(ends)) / schedule.slope(position, noise.shape[1])
+    return noise + (goal - _latents(ends)) / schedule.slope(position, noise.shape[1])
 
 
 def _predicted(sampler: Sampler, batches: Sequence[_MicroBatch], time: int) -> list[_Predicted]:
@@ -121,15 +118,9 @@ class _MicroBatch:
         output = torch.cat([noise, rest], dim=1)
         self.latents = schedule.step(output, position, self.latents, self.generators)
 
-    def state(self) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """Return the argument of ``restore``."""
-        return self.latents, [generator.get_state() for generator in self.generators]
-
-    def restore(self, state: tuple[torch.Tensor, list[torch.Tensor]]) -> None:
-        """Set latents and generators back."""
-        self.latents = state[0]
-        for generator, own in zip(self.generators, state[1], strict=True):
-            generator.set_state(own)
+    def copy(self) -> _MicroBatch:
+        """Return a batch that is sampled on without this one."""
+        return replace(self, generators=[own.clone_state() for own in self.generators])
 
 
 def _latents(batches: Sequence[_MicroBatch]) -> torch.Tensor:

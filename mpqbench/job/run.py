@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from ..core.errors import BenchError, Diverged, Infeasible
 from ..core.files import write_atomic
 from ..core.suite import Job
-from ..dit.sampling import Sampler
 from ..records.provenance import collect
 from ..records.schema import AllocationSummary, Costs, JobRecord, Metric, Score, Status
 from .context import JobContext, calibrate
@@ -26,6 +25,7 @@ from .stages import (
     fidelity,
     held_out_error,
     quantize,
+    sample,
     summary_of,
 )
 from .tune import record_data, tune
@@ -79,7 +79,7 @@ def has_samples(job: Job, session: Session) -> bool:
 
 def _run(job: Job, session: Session, result: PartialResult) -> None:
     """The method of an experiment, stage by stage."""
-    meter, protocol = result.meter, job.protocol
+    meter = result.meter
     with meter.stage("load"):
         context = JobContext.open(job, session.resources)
         samples = _samples(job, session)
@@ -108,20 +108,12 @@ def _run(job: Job, session: Session, result: PartialResult) -> None:
         result.costs = costs_of(context, report)
         result.allocation = summary_of(search.allocation, report)
         with meter.stage("sample"):
-            _sample(context, samples, Sampler(
-                context.model, protocol, job.seed, job.device, corrections=corrections
-            ))  # fmt: skip
+            sample(context, samples, corrections)
     with meter.stage("score"):
         if held_out is not None:
             reference = _samples(job.reference, session)
-            result.scores |= fidelity(samples, reference, protocol.images)
+            result.scores |= fidelity(samples, reference, job.protocol.images)
         result.scores |= distribution(context, samples)
-
-
-def _sample(context: JobContext, samples: SampleStore, sampler: Sampler) -> None:
-    images = context.job.protocol.images
-    with context.reporter.stage(f"sampling {context.title}", images) as advance:
-        samples.fill(sampler, images, advance)
 
 
 def _samples(job: Job, session: Session) -> SampleStore:

@@ -109,10 +109,10 @@ class SampleStore:
     def _owner(self) -> str | None:
         """The fingerprint of the samples in the folder; ``None`` for a missing or damaged one."""
         try:
-            found = json.loads(self._claimed.read_text())
+            owner = json.loads(self._claimed.read_text())
         except (FileNotFoundError, ValueError):
             return None
-        return found if isinstance(found, str) else None
+        return owner if isinstance(owner, str) else None
 
     def _path(self, start: int) -> Path:
         return self.folder / f"shard-{start:08d}.npz"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import cast
 
 import numpy as np
 
+from ..contracts import FittedCorrection
 from ..core.precision import Allocation
 from ..cost.count import CostReport, count
 from ..dit.held_out import HeldOut
@@ -64,18 +67,9 @@ def count_cost(
 
 def costs_of(context: JobContext, report: CostReport) -> Costs:
     """Return the totals of a report as a record keeps them."""
-    return Costs(
-        macs=report.macs,
-        parameters=report.parameters,
-        bitops=report.bitops,
-        bitops_linear=report.bitops_linear,
-        bitops_per_image=report.bitops_per_image,
-        bytes=report.bytes,
-        effective_bits=report.effective_bits,
-        satisfied=report.satisfied(context.job.budget, context.recipe.branch_in_budget),
-        branch_bitops=report.branch_bitops,
-        branch_bytes=report.branch_bytes,
-    )
+    totals = {name: getattr(report, name) for name in Costs.model_fields if name != "satisfied"}
+    satisfied = report.satisfied(context.job.budget, context.recipe.branch_in_budget)
+    return Costs(**totals, satisfied=satisfied)
 
 
 def summary_of(allocation: Allocation, report: CostReport) -> AllocationSummary:
@@ -83,14 +77,11 @@ def summary_of(allocation: Allocation, report: CostReport) -> AllocationSummary:
     rows = [op for op in report.operators if op.searchable]
     macs = sum(op.macs for op in rows)
     searchable = {op.group for op in rows}
-    counts: dict[str, int] = {}
-    for group, precision in allocation.items():
-        if group in searchable:
-            counts[str(precision)] = counts.get(str(precision), 0) + 1
+    counts = Counter(str(p) for group, p in allocation.items() if group in searchable)
     return AllocationSummary(
         mean_weight_bits=sum(op.macs * op.weight_bits for op in rows) / macs,
         mean_activation_bits=sum(op.macs * op.activation_bits for op in rows) / macs,
-        counts=counts,
+        counts=dict(counts),
     )
 
 
@@ -103,6 +94,16 @@ def held_out_error(context: JobContext, held_out: HeldOut) -> dict[Metric, Score
         "output_mse": Score(value=float(errors.mean())),
         "noise_mse": Score(value=float(noise.mean())),
     }
+
+
+def sample(
+    context: JobContext, samples: SampleStore, corrections: Sequence[FittedCorrection]
+) -> None:
+    """Sample the images of the protocol that are not there yet. Raises Diverged."""
+    sampler = context.recordings.sampler_of("noise", corrections=corrections)
+    images = context.job.protocol.images
+    with context.reporter.stage(f"sampling {context.title}", images) as advance:
+        samples.fill(sampler, images, advance)
 
 
 def fidelity(samples: SampleStore, reference: SampleStore, images: int) -> dict[Metric, Score]:

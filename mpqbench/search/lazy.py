@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -14,16 +14,6 @@ from ..core.cache import Cache
 from ..core.errors import Exhausted
 from ..core.progress import LINE_EVERY_SECONDS
 from .problem import Partial, Scorer
-
-
-@dataclass(frozen=True)
-class StoredTable:
-    """Scores by group, what they took in forwards and seconds, and the price asked in advance."""
-
-    table: Mapping[str, Sequence[float]]
-    forwards: float
-    seconds: float
-    price: float
 
 
 class LazyScorer:
@@ -46,30 +36,33 @@ class LazyScorer:
         return self._make()
 
     @cached_property
-    def _stored(self) -> StoredTable | None:
-        content = self._cache.read(self._fingerprint)
-        return None if content is None else StoredTable(**content)
+    def _stored(self) -> dict[str, Any] | None:
+        """The entry of the cache: table, forwards, seconds, and the price asked in advance."""
+        return self._cache.read(self._fingerprint)
 
     def table(self, afford: float = math.inf) -> tuple[Mapping[str, np.ndarray], float]:
         """As ``Scorer.table``, computed or read."""
         stored = self._stored
         if stored is not None:
-            if stored.forwards > afford:
-                raise Exhausted(f"the table takes {stored.forwards:.4g} forwards")
-            self.borrowed += stored.seconds
-            arrays = {group: np.array(own, dtype=float) for group, own in stored.table.items()}
-            return arrays, stored.forwards
+            if stored["forwards"] > afford:
+                raise Exhausted(f"the table takes {stored['forwards']:.4g} forwards")
+            self.borrowed += stored["seconds"]
+            arrays = {group: np.array(own, dtype=float) for group, own in stored["table"].items()}
+            return arrays, stored["forwards"]
         price, began = self._scorer.table_price(), time.monotonic()
         table, forwards = self._scorer.table(afford)
-        lists = {group: np.asarray(own, dtype=float).tolist() for group, own in table.items()}
-        made = StoredTable(lists, float(forwards), time.monotonic() - began, float(price))
-        self._cache.write(self._fingerprint, asdict(made))
+        content = {
+            "table": {group: np.asarray(own, dtype=float).tolist() for group, own in table.items()},
+            "forwards": float(forwards),
+            "seconds": time.monotonic() - began,
+            "price": float(price),
+        }
+        self._cache.write(self._fingerprint, content)
         return table, forwards
 
     def table_price(self) -> float:
         """As ``Scorer.table_price``."""
-        stored = self._stored
-        return self._scorer.table_price() if stored is None else stored.price
+        return self._scorer.table_price() if self._stored is None else self._stored["price"]
 
     def price(self, allocation: Partial) -> float:
         """As ``Scorer.price``."""

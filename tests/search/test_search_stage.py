@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from mpqbench.cli.main import main
+from mpqbench.api import run
 from mpqbench.core.precision import Allocation
 from mpqbench.job.search_result import SearchResult
 from mpqbench.records.store import RecordStore
@@ -63,14 +62,8 @@ def folder(tiny_folder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("search")
     (folder / "draws.py").write_text(PLUGINS)
     (folder / "suite.yaml").write_text(SUITE)
-    command = ["mpqbench", "run", str(folder / "suite.yaml"), "--model", str(tiny_folder)]
-    command += ["--plugins", str(folder / "draws.py"), "--out", str(folder / "out")]
-    before, sys.argv = sys.argv, command
-    try:
-        with pytest.raises(SystemExit):
-            main()
-    finally:
-        sys.argv = before
+    settings = {"models": [str(tiny_folder)], "plugins": [folder / "draws.py"]}
+    run(str(folder / "suite.yaml"), out=folder / "out", **settings)
     return folder / "out"
 
 

