@@ -59,23 +59,6 @@ def test_floating_point_has_no_bound_and_one_choice():
     assert _found("FP") == {"FP"}
 
 
-def test_the_generator_depends_on_the_seed_alone():
-    draws = [_problem("W4A4", seed=seed).rng.random() for seed in (7, 7, 8)]
-    assert draws[0] == draws[1] != draws[2]
-
-
-def test_other_groups_and_precisions_are_refused():
-    problem = _problem("W4A4", "W4A4 W3A3")
-    with pytest.raises(BenchError, match=r"did you mean 'blocks.0.mlp.up'"):
-        problem.choices("blocks.0.mlp.ups")
-    good = dict.fromkeys(problem.groups, Precision(4, 4))
-    with pytest.raises(BenchError, match=r"blocks.1.mlp.down cannot take W8A8 .*W3A3, W4A4"):
-        problem.checked(good | {"blocks.1.mlp.down": Precision(8, 8)})
-    del good["blocks.1.mlp.down"]
-    with pytest.raises(BenchError, match=r"lacks group 'blocks.1.mlp.down'"):
-        problem.checked(good)
-
-
 @pytest.mark.parametrize(
     ("budget", "choices", "found"),
     [

@@ -103,9 +103,9 @@ def _packages(name: str) -> Iterator[str]:
 
 @cache
 def _project_file(name: str, own: str) -> Path | None:
-    """The file of a module, where it lies in package ``own`` or in a project."""
+    """The file of a module, where it lies in this package, in package ``own`` or in a project."""
     top = name.partition(".")[0]
-    if top != own and not _is_project(_spec(top)):
+    if top not in (own, PACKAGE.name) and not _is_project(_spec(top)):
         return None
     spec = _spec(name)
     file = None if spec is None else spec.origin
@@ -126,5 +126,5 @@ def _is_project(spec: ModuleSpec | None) -> bool:
 def _spec(name: str) -> ModuleSpec | None:
     try:
         return importlib.util.find_spec(name)
-    except (ImportError, AttributeError, ValueError):  # no such module, or one without a spec
+    except Exception:  # no such module, or whatever the package around the module raises
         return None
