@@ -1,20 +1,24 @@
-"""The correction slot of a recipe, through ``mpqbench run``, and in the sampler."""
+"""The correction slot of a recipe, in whole runs and in the sampler."""
 
 from __future__ import annotations
 
-import json
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from mpqbench import api
 from mpqbench.baselines.roundings.nearest import Nearest
 from mpqbench.baselines.transforms.none import NoTransform
 from mpqbench.contracts import LayerData, Prediction
+from mpqbench.core.errors import BenchError
 from mpqbench.core.formats import ActivationFormat, WeightFormat
 from mpqbench.core.precision import Precision
+from mpqbench.core.progress import Quiet
 from mpqbench.core.protocol import PROTOCOLS
+from mpqbench.core.recipe import PluginChoice
+from mpqbench.core.registry import discover
 from mpqbench.dit.groups import layer_groups, uniform_allocation
 from mpqbench.dit.loading import load_model
 from mpqbench.dit.sampling import Sampler
@@ -31,24 +35,11 @@ methods:
 """
 
 
-@pytest.fixture
-def run(mpqbench, tiny_folder, tmp_path):
-    """Runs a suite into ``tmp_path/NAME``; gives (code, stderr)."""
-
-    def call(*arguments, out="out", text=SUITE):
-        suite = tmp_path / "corrected.yaml"
-        suite.write_text(text)
-        code, _, err = mpqbench(
-            "run", suite, "--model", tiny_folder, "--out", tmp_path / out, *arguments
-        )
-        return code, err
-
-    return call
-
-
-def record(folder, method):
-    (path,) = (folder / "records").glob(f"*__{method}__*")
-    return json.loads(path.read_text())
+def run(folder, model, **settings):
+    suite = folder / "corrected.yaml"
+    suite.write_text(SUITE)
+    records = api.run(str(suite), models=[str(model)], out=folder, reporter=Quiet(), **settings)
+    return {record.method: record for record in records}
 
 
 def latents(folder, method):
@@ -56,35 +47,32 @@ def latents(folder, method):
     return np.concatenate([np.load(shard)["latents"] for shard in sorted(path.glob("*.npz"))])
 
 
-def test_a_corrected_job_is_counted_and_closer_to_full_precision(run, tmp_path):
-    code, _ = run()
-    assert code == 0
-    plain, own = record(tmp_path / "out", "rtn"), record(tmp_path / "out", "corrected")
-    assert own["seconds"]["correct"] > 0
+def test_a_corrected_job_is_counted_and_closer_to_full_precision(tiny_folder, tmp_path):
+    records = run(tmp_path, tiny_folder)
+    plain, own = records["rtn"], records["corrected"]
+    assert own.seconds["correct"] > 0
     # 3 steps of 4 channels: 5 bands with 3 factors, 8 x 8 offsets, 2 bytes each.
-    assert own["costs"]["bytes"] - plain["costs"]["bytes"] == 3 * 4 * (5 * 3 + 64) * 2
+    assert own.costs.bytes - plain.costs.bytes == 3 * 4 * (5 * 3 + 64) * 2
     macs = (4 * (8 + 8) + 3) * 4 * 64
-    assert own["costs"]["bitops"] - plain["costs"]["bitops"] == macs * 256
-    assert own["costs"]["bitops_linear"] == plain["costs"]["bitops_linear"]
+    assert own.costs.bitops - plain.costs.bitops == macs * 256
+    assert own.costs.bitops_linear == plain.costs.bitops_linear
     # The error of single forwards is of the model and knows no sampler.
-    assert own["scores"]["noise_mse"] == plain["scores"]["noise_mse"]
-    errors = [
-        np.square(latents(tmp_path / "out", m) - latents(tmp_path / "out", "full-precision"))
-        for m in ("corrected", "rtn")
-    ]
-    assert errors[0].mean() < errors[1].mean()
+    assert own.scores["noise_mse"] == plain.scores["noise_mse"]
+    full, rounded, corrected = (
+        latents(tmp_path, method) for method in ("full-precision", "rtn", "corrected")
+    )
+    assert np.square(corrected - full).mean() < np.square(rounded - full).mean()
+    # The images are the same ones when there are fewer of them and no other method.
+    few = tmp_path / "few"
+    few.mkdir()
+    run(few, tiny_folder, methods=["corrected"], images=4)
+    np.testing.assert_array_equal(latents(few, "corrected"), corrected[:4])
 
 
-def test_the_same_again_whatever_else_there_is(run, tmp_path):
-    run()
-    run("--method", "corrected", "--images", "4", out="again")
-    few = latents(tmp_path / "again", "corrected")
-    np.testing.assert_array_equal(few, latents(tmp_path / "out", "corrected")[:4])
-
-
-def test_mistakes_are_one_sentence(run):
-    code, err = run(text=SUITE.replace("images: 24", "images: none"))
-    assert (code, "correction 'unbiased': images" in err) == (2, True)
+def test_a_wrong_parameter_is_one_sentence():
+    choice = PluginChoice(name="unbiased", params={"images": "none"})
+    with pytest.raises(BenchError, match="correction 'unbiased': images"):
+        discover().create("correction", choice)
 
 
 @pytest.fixture
