@@ -23,11 +23,13 @@ from mpqbench.contracts import LayerData
 from mpqbench.core.formats import ActivationFormat, WeightFormat
 from mpqbench.core.memory import keep_freed_memory
 from mpqbench.core.precision import FULL, Allocation, Budget, Precision
-from mpqbench.core.recipe import PROTOCOLS, PluginChoice, Protocol
+from mpqbench.core.protocol import PROTOCOLS, Protocol
+from mpqbench.core.recipe import PluginChoice
 from mpqbench.core.registry import discover
 from mpqbench.dit.calibration import CalibrationSet, record_calibration
 from mpqbench.dit.groups import layer_groups
 from mpqbench.dit.loading import load_model
+from mpqbench.dit.sampling import Sampler
 from mpqbench.methods.treeq.tss import TSS
 from mpqbench.quant.apply import TRAINED_STEPS, quantize_model
 from mpqbench.quant.build import GroupQuantizer
@@ -64,7 +66,7 @@ def setting():
     keep_freed_memory()
     model = load_model("fashion-dit")
     protocol = Protocol(**PROTOCOLS["quick"].model_dump() | {"calibration": INPUTS})
-    inputs = record_calibration(model, protocol, 0, "cpu")
+    inputs = record_calibration(Sampler(model, protocol, 0, "cpu", axis="calibration"))
     transformer = model.transformer
     transformer.transformer_blocks = transformer.transformer_blocks[:BLOCKS]
     transformer.register_to_config(num_layers=BLOCKS)

@@ -17,10 +17,10 @@ import torch
 
 from mpqbench.core.memory import keep_freed_memory
 from mpqbench.core.progress import reporter
-from mpqbench.core.recipe import Suite
 from mpqbench.core.registry import discover
+from mpqbench.core.suite import Suite
 from mpqbench.dit.zoo import CONFIGURATIONS, RANDOM_PREFIX
-from mpqbench.job.resources import Resources
+from mpqbench.job.resources import Resources, Session
 from mpqbench.lab.suite import plan, run_suite
 from mpqbench.records.schema import JobRecord
 from mpqbench.records.store import RecordStore
@@ -48,8 +48,8 @@ def one_pass(method: str, out: Path) -> JobRecord:
     })  # fmt: skip
     keep_freed_memory()
     registry, store = discover(), RecordStore(out)
-    resources = Resources(registry, DEVICE, 1, out / "calibration")
-    records = run_suite(plan(suite, registry, DEVICE), resources, store, reporter(), fresh=False)
+    resources = Resources(registry, DEVICE, 1, out / "cache", reporter())
+    records = run_suite(plan(suite, registry, DEVICE), Session(resources, store))
     record = next(record for record in records if record.method == method)
     assert record.status == "done", record.reason
     return record

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mpqbench.core.recipe import PROTOCOLS
+from mpqbench.core.protocol import PROTOCOLS
 from mpqbench.dit.groups import layer_groups
 from mpqbench.dit.loading import load_model, meta_transformer
 from mpqbench.dit.sampling import Sampler

@@ -6,7 +6,9 @@ import pytest
 
 from mpqbench.core.errors import BenchError
 from mpqbench.core.precision import FULL, Allocation, Budget, Precision
-from mpqbench.core.recipe import PROTOCOLS, Protocol, Recipe, Suite, digest_of, validate
+from mpqbench.core.protocol import PROTOCOLS, Protocol
+from mpqbench.core.recipe import Recipe
+from mpqbench.core.settings import digest_of, validate
 from mpqbench.lab.suites import built_in_suites, load_suite
 
 SUITE = """
@@ -31,13 +33,10 @@ def test_precisions_print_as_they_parse():
     assert str(Precision.parse("w4A8")) == "W4A8"
     assert Precision.parse("W16A32") == FULL == Precision.parse("fp")
     assert str(Precision(4, None)) == "W4A16"
-    assert (Precision(4, None).weight_bits, FULL.activation_bits) == (4, 16)
-
-
-@pytest.mark.parametrize("text", ["W1A4", "W9A8", "4x4", "", "W4"])
-def test_what_is_no_precision(text):
-    with pytest.raises(BenchError):
-        Precision.parse(text)
+    assert str(Budget.parse("w4a4")) == "W4A4"
+    for text in ("W1A4", "W9A8", "4x4", "", "W4"):
+        with pytest.raises(BenchError):
+            Precision.parse(text)
 
 
 def test_allocations_survive_json_and_cannot_be_changed():
@@ -46,11 +45,10 @@ def test_allocations_survive_json_and_cannot_be_changed():
     assert hash(Allocation.from_json(allocation.to_json())) == hash(allocation)
     with pytest.raises(TypeError):
         allocation["a"] = FULL
-    assert str(Budget.parse("W4A4")) == "W4A4"
 
 
 def test_built_in_suites_are_valid():
-    assert {"quick", "smoke", "full"} <= set(built_in_suites())
+    assert {"quick", "smoke", "full"} <= {name for name in built_in_suites() if load_suite(name)}
     quick = load_suite("quick")
     assert quick.budgets == ("W8A8", "W6A6", "W4A8", "W4A4", "W3A3")
     assert quick.protocol == PROTOCOLS["quick"]
@@ -99,14 +97,9 @@ def test_the_short_form_of_a_plugin():
 
 
 def test_digests_follow_content_not_order():
-    def digest(settings):
-        return digest_of(settings.model_dump(mode="json"))
-
-    one = digest(Protocol(name="a", images=5, steps=2))
-    assert one == digest(Protocol(steps=2, images=5, name="a"))
-    assert one != digest(Protocol(name="a", images=5, steps=3))
-    upper, lower = (Suite(name="s", methods=("rtn",), budgets=(b,)) for b in ("W4A4", "w4a4"))
-    assert digest(upper) == digest(lower)
+    one = Protocol(name="a", images=5, steps=2).model_dump(mode="json")
+    assert digest_of(one) == digest_of(dict(reversed(one.items())))
+    assert digest_of(one) != digest_of(one | {"steps": 3})
 
 
 def test_a_group_format_needs_its_size():

@@ -15,13 +15,12 @@ from mpqbench.core.registry import KINDS, Registry, discover
 
 PLUGIN_FILE = '''
 """A stranger's plugin."""
-from dataclasses import dataclass
-
+from mpqbench.contracts import Searcher, plugin
 from mpqbench.core.precision import Allocation
 
 
-@dataclass(frozen=True)
-class Lowest:
+@plugin
+class Lowest(Searcher):
     """Every group at its cheapest choice."""
 
     floor: int = 2
@@ -49,14 +48,10 @@ def test_our_own_plugins_arrive_through_the_entry_point_group():
     assert "mpqbench.baselines" in found.entry("rounding", "nearest").origin
 
 
-def test_a_file_and_a_folder_of_files(plugin_file):
+def test_plugins_from_a_file_or_a_folder_are_loaded_once(plugin_file):
+    choice = PluginChoice(name="lowest", params={"floor": 3})
     for path in (plugin_file, plugin_file.parent):
-        found = discover([path])
-        lowest = found.create("searcher", PluginChoice(name="lowest", params={"floor": 3}))
-        assert lowest.floor == 3
-
-
-def test_the_same_file_twice_is_a_duplicate(plugin_file):
+        assert discover([path]).create("searcher", choice).floor == 3
     with pytest.raises(BenchError, match="two plugins are called searcher 'lowest'"):
         discover([plugin_file, plugin_file])
 
@@ -79,31 +74,19 @@ def test_unknown_names_and_parameters_come_with_the_nearest(plugin_file):
     ("kind", "name", "value", "sentence"),
     [
         ("rounding", "gptq", "{block: 1.5}", "'gptq': block must be a whole number, not 1.5"),
-        ("rounding", "gptq", "{block: true}", "'gptq': block must be a whole number, not True"),
         ("rounding", "gptq", "{act_order: 'no'}", "act_order must be true or false, not 'no'"),
-        ("rounding", "gptq", "{grid: 3}", "grid must be a text, not 3"),
-        ("rounding", "gptq", "{block: 0}", "rounding 'gptq': block must be at least 1"),
-        ("branch", "low-rank", "{rank: 2.5}", "rank must be a whole number or null, not 2.5"),
-        (
-            "tuner",
-            "peft",
-            "{rate: 1e-3}",
-            "'1e-3' (in YAML a number of this form needs a point: 0.001)",
-        ),
-        ("tuner", "peft", "{rate: high}", "tuner 'peft': rate must be a number, not 'high'"),
+        ("tuner", "peft", "{rate: 1e-3}", "'1e-3' (in YAML a number of this form needs a point"),
     ],
 )
 def test_a_parameter_of_another_type_is_refused(kind, name, value, sentence):
-    params = yaml.safe_load(value)
     with pytest.raises(BenchError, match=re.escape(sentence)):
-        discover().create(kind, PluginChoice(name=name, params=params))
+        discover().create(kind, PluginChoice(name=name, params=yaml.safe_load(value)))
 
 
-@pytest.mark.parametrize(
-    ("name", "value"), [("peft", "{rate: 1, zeros: false}"), ("peft", "{seconds: null}")]
-)
-def test_a_whole_number_is_a_number_and_null_may_be_given(name, value):
-    assert discover().create("tuner", PluginChoice(name=name, params=yaml.safe_load(value)))
+@pytest.mark.parametrize("value", ["{rate: 1, zeros: false}", "{seconds: null}"])
+def test_a_whole_number_is_a_number_and_null_may_be_given(value):
+    params = yaml.safe_load(value)
+    assert discover().create("tuner", PluginChoice(name="peft", params=params))
 
 
 def test_a_named_file_must_work(tmp_path):
@@ -127,11 +110,17 @@ def test_a_broken_package_is_named_and_stops_nothing(monkeypatch):
     assert found.entry("rounding", "nearest")
 
 
-def test_a_lazy_target_that_cannot_be_imported_is_named():
+def test_a_target_that_cannot_be_used_is_named():
     registry = Registry()
     registry.add("rounding", "lost", "mpqbench.nowhere:Lost", "package x")
+    registry.add("rounding", "plain", Registry, "package x")
+    registry.add("method", "x", Recipe(name="y"), "package x")
     with pytest.raises(BenchError, match="rounding 'lost' of package x cannot be imported"):
         registry.create("rounding", PluginChoice(name="lost"))
+    with pytest.raises(BenchError, match="Registry must be a class with the decorator @plugin"):
+        registry.create("rounding", PluginChoice(name="plain"))
+    with pytest.raises(BenchError, match="method 'x' is a Recipe named 'y': name it alike"):
+        registry.method("x")
 
 
 def test_methods_by_name_and_by_base():
@@ -146,18 +135,3 @@ def test_methods_by_name_and_by_base():
         found.method({"base": "rtn"})
     with pytest.raises(BenchError, match="method 'x': unknown key 'roundig'; did you mean 'roun"):
         found.method({"name": "x", "roundig": "nearest"})
-
-
-def test_a_recipe_is_named_as_it_is_registered():
-    registry = Registry()
-    registry.add("method", "x", Recipe(name="y"), "package p")
-    with pytest.raises(BenchError, match="method 'x' is a Recipe named 'y': name it alike"):
-        registry.method("x")
-
-
-def test_editing_a_plugin_changes_the_source_digest(plugin_file):
-    recipe = Recipe(name="low", searcher=PluginChoice(name="lowest"))
-    before = discover([plugin_file]).source_digest(recipe)
-    assert discover([plugin_file]).source_digest(recipe) == before
-    plugin_file.write_text(PLUGIN_FILE + "\n# a second thought\n")
-    assert discover([plugin_file]).source_digest(recipe) != before

@@ -11,44 +11,34 @@ import numpy as np
 import pandas as pd
 import pytest
 
-BAD_PLUGINS = '''
-from dataclasses import dataclass
-
+BAD_PLUGINS = """
 import torch
-from mpqbench.contracts import QuantizedWeight
+from mpqbench.contracts import QuantizedWeight, Rounding, Searcher, plugin
 from mpqbench.core.errors import Infeasible
-from mpqbench.core.precision import Allocation, Precision
+from mpqbench.core.precision import Allocation
 
 
-@dataclass(frozen=True)
-class Broken:
-    """Not a number anywhere."""
-
+@plugin
+class Broken(Rounding):
     def round(self, weight, layer, fmt, bits):
         scale = torch.full((len(weight), 1), float("nan"))
         return QuantizedWeight(torch.zeros_like(weight, dtype=torch.int16), scale, scale, bits)
 
 
-@dataclass(frozen=True)
-class Crash:
-    """A mistake of its author."""
-
+@plugin
+class Crash(Rounding):
     def round(self, weight, layer, fmt, bits):
         return weight.no_such_method()
 
 
-@dataclass(frozen=True)
-class Hopeless:
-    """Finds nothing."""
-
+@plugin
+class Hopeless(Searcher):
     def search(self, problem):
         raise Infeasible("the cheapest allocation costs 5 of 4")
 
 
-@dataclass(frozen=True)
-class Spender:
-    """Ignores the budget."""
-
+@plugin
+class Spender(Searcher):
     def search(self, problem):
         return Allocation({g: problem.choices(g)[-1] for g in problem.groups})
 
@@ -57,7 +47,7 @@ PLUGINS = {
     "rounding": {"broken": Broken, "crash": Crash},
     "searcher": {"hopeless": Hopeless, "spender": Spender},
 }
-'''
+"""
 
 
 @pytest.fixture
@@ -86,30 +76,34 @@ def samples(tmp_path):
 
 def test_a_suite_becomes_records_a_leaderboard_and_figures(run, tmp_path):
     code, out, _ = run()
-    assert code == 0
-    assert out.count("seed 0") == 3
+    assert (code, out.count("seed 0")) == (0, 3)
     rows = table(tmp_path)
     assert list(rows.index) == ["FP", "W8A8", "W4A4"]
     assert set(rows.status) == {"done"}
     assert rows.satisfied.all()
     assert rows.latent_mse["W4A4"] > rows.latent_mse["W8A8"] > 0
     assert rows.bitops["FP"] > rows.bitops["W8A8"] > rows.bitops["W4A4"]
-    assert (tmp_path / "out" / "leaderboard.md").exists()
     assert list((tmp_path / "out" / "figures").glob("*.pdf"))
     allocation = json.loads(next((tmp_path / "out/allocations").glob("*W4A4*")).read_text())
     assert allocation["blocks.0.attn.qkv"] == "W4A4"
     assert allocation["blocks.0.adaln"] == "W8A8"
 
 
+def test_a_method_without_a_bound_is_full_precision(run, tmp_path):
+    assert run("--budget", "FP", "--method", "svdquant")[0] == 0
+    full, method = pd.read_csv(tmp_path / "out" / "leaderboard.csv").itertuples()
+    assert (full.method, method.method) == ("full-precision", "svdquant")
+    assert (method.output_mse, method.latent_mse) == (0, 0)
+    assert (method.bitops, method.bytes) == (full.bitops, full.bytes)
+
+
 def test_the_same_command_again_runs_nothing_and_fresh_runs_all(run, tmp_path):
     run()
     record = next((tmp_path / "out/records").glob("*W4A4*"))
-    before = record.stat().st_mtime_ns
+    before, images = record.stat().st_mtime_ns, samples(tmp_path)
     code, out, _ = run()
-    assert code == 0
-    assert out.count("done before") == 3
+    assert (code, out.count("done before")) == (0, 3)
     assert record.stat().st_mtime_ns == before
-    images = samples(tmp_path)
     _, out, _ = run("--fresh")
     assert "done before" not in out
     assert record.stat().st_mtime_ns > before
@@ -117,40 +111,18 @@ def test_the_same_command_again_runs_nothing_and_fresh_runs_all(run, tmp_path):
         assert np.array_equal(array, images[job])
 
 
-def test_more_images_keep_the_first_ones(run, tmp_path):
-    run("--images", 40, "--budget", "W4A4")
+@pytest.mark.parametrize("sizes", [(500, 500), (32, 64), (96, 32)])
+def test_more_images_keep_the_first_ones_whatever_the_batch_size(run, tmp_path, sizes):
+    run("--images", 40, "--budget", "W4A4", "--batch-size", sizes[0])
     few = samples(tmp_path)
-    run("--images", 80, "--budget", "W4A4")
+    run("--images", 96, "--budget", "W4A4", "--batch-size", sizes[1])
+    many, score = samples(tmp_path), table(tmp_path).latent_mse["W4A4"]
+    run("--images", 96, "--budget", "W4A4", "--fresh")
+    assert table(tmp_path).latent_mse["W4A4"] == score
     for job, array in samples(tmp_path).items():
-        assert len(array) == 80
+        assert len(array) == 96
+        assert np.array_equal(array, many[job])
         assert np.array_equal(array[:40], few[job])
-
-
-def test_another_batch_size_gives_the_same_images(run, tmp_path):
-    run("--images", 80, "--budget", "W4A4")
-    whole = samples(tmp_path)
-    run("--images", 80, "--budget", "W4A4", "--batch-size", 32, "--fresh")
-    assert len(list((tmp_path / "out/samples").glob("*/shard-*.npz"))) == 2 * 3
-    for job, array in samples(tmp_path).items():
-        assert np.array_equal(array, whole[job])
-
-
-def test_a_resumed_run_may_have_another_batch_size(run, tmp_path):
-    run("--images", 40, "--budget", "W4A4", "--batch-size", 32)
-    run("--images", 96, "--budget", "W4A4", "--batch-size", 64)
-    resumed = samples(tmp_path)
-    run("--images", 96, "--budget", "W4A4", "--fresh")
-    for job, array in samples(tmp_path).items():
-        assert np.array_equal(array, resumed[job])
-
-
-def test_full_precision_may_have_been_sampled_with_another_batch_size(run, tmp_path):
-    run("--images", 96, "--budget", "W8A8", "--batch-size", 96)
-    code, out, _ = run("--images", 96, "--budget", "W4A4", "--batch-size", 32)
-    assert (code, out.count("done before")) == (0, 1)
-    cut = table(tmp_path).latent_mse["W4A4"]
-    run("--images", 96, "--budget", "W4A4", "--fresh")
-    assert table(tmp_path).latent_mse["W4A4"] == cut
 
 
 def test_a_damaged_shard_is_made_again(run, tmp_path):
@@ -176,12 +148,16 @@ def test_full_precision_that_lost_its_samples_is_sampled_again_for_others(run, t
     again = samples(tmp_path)
     (job,) = (job for job in again if "full-precision" in job)
     assert np.array_equal(again[job], whole[job])
-    (tmp_path / "out/samples" / job / "fingerprint.json").write_text("{")
-    code, out, _ = run("--budget", "W4A4", "--budget", "W3A3")
-    assert (code, out.count("full precision has lost its samples")) == (0, 1)
-    cut = table(tmp_path).latent_mse["W4A4"]
-    run("--budget", "W4A4", "--fresh")
-    assert table(tmp_path).latent_mse["W4A4"] == cut
+
+
+def test_damaged_statistics_are_gathered_again_and_damage_is_told(run, tmp_path):
+    run("--budget", "W4A4", "--method", "gptq")
+    error = table(tmp_path).output_mse["W4A4"]
+    (block,) = (tmp_path / "out/cache").rglob("calibration/block-001.pt")
+    block.write_bytes(block.read_bytes()[:-1])
+    code, out, _ = run("--budget", "W4A4", "--method", "gptq", "--fresh")
+    assert (code, out.count("block-001.pt is damaged")) == (0, 1)
+    assert table(tmp_path).output_mse["W4A4"] == error
 
 
 def test_an_interrupted_run_goes_on_after_its_last_whole_shard(run, tmp_path, monkeypatch):
@@ -222,12 +198,8 @@ def bad_suite(tmp_path, *methods):
 
 
 def test_jobs_that_end_badly_are_rows_with_a_reason(run, tmp_path, bad_plugins):
-    methods = [
-        ("rounding", "broken"),
-        ("rounding", "crash"),
-        ("searcher", "hopeless"),
-        ("searcher", "spender"),
-    ]
+    rounding, searcher = ("broken", "crash"), ("hopeless", "spender")
+    methods = [*(("rounding", name) for name in rounding), *(("searcher", n) for n in searcher)]
     code, _, _ = run("--plugins", bad_plugins, suite=bad_suite(tmp_path, *methods))
     assert code == 1
     rows = table(tmp_path).reset_index().set_index("method")
@@ -268,25 +240,22 @@ def test_a_method_named_is_the_suites_own_or_a_registered_one(mpqbench, tmp_path
     code, text, _ = mpqbench("run", "treeq", *methods, *out)
     assert code == 0
     _, whole, _ = mpqbench("run", "treeq", "--budget", "W3A3", *out)
-    marks = [dict(re.findall(r"__([^_]+)__\S+ +(\w+) +to run", own)) for own in (text, whole)]
-    assert list(marks[0]) == ["full-precision", "groups-peft", "rtn"]
-    assert marks[0]["groups-peft"] == marks[1]["groups-peft"]
+    fingerprints = [
+        dict(re.findall(r"__([^_]+)__\S+ +(\w+) +to run", own)) for own in (text, whole)
+    ]
+    assert list(fingerprints[0]) == ["full-precision", "groups-peft", "rtn"]
+    assert fingerprints[0]["groups-peft"] == fingerprints[1]["groups-peft"]
 
 
-@pytest.mark.parametrize(
-    ("methods", "sentence"),
-    [
+def test_a_suite_names_each_method_once(mpqbench, tmp_path):
+    suite = tmp_path / "suite.yaml"
+    for methods, sentence in (
         ("[{base: rtn, name: x}, {base: rtn, name: x, rounding: gptq}]", "two methods 'x'"),
         ("[rtn, {base: rtn, rounding: gptq}]", "based on 'rtn' needs a name of its own"),
-    ],
-)
-def test_a_suite_names_each_method_once(mpqbench, tmp_path, methods, sentence):
-    suite = tmp_path / "suite.yaml"
-    suite.write_text(f"protocol: smoke\nbudgets: [W4A4]\nmethods: {methods}\n")
-    out = ("--out", tmp_path / "out", "-n")
-    code, _, err = mpqbench("run", suite, "--method", "x", *out)
-    assert code == 2
-    assert sentence in err
+    ):
+        suite.write_text(f"protocol: smoke\nbudgets: [W4A4]\nmethods: {methods}\n")
+        code, _, err = mpqbench("run", suite, "--method", "x", "--out", tmp_path / "out", "-n")
+        assert (code, sentence in err) == (2, True)
 
 
 def test_list_and_info(mpqbench):

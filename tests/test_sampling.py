@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mpqbench.core.errors import BenchError, Diverged
-from mpqbench.core.recipe import Protocol
+from mpqbench.core.protocol import Protocol
 from mpqbench.dit.calibration import record_calibration
 from mpqbench.dit.loading import load_model
 from mpqbench.dit.sampling import Sampler, image_seed

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from scipy.ndimage import gaussian_filter
 
-from mpqbench.core.recipe import PROTOCOLS
+from mpqbench.core.protocol import PROTOCOLS
 from mpqbench.dit.loading import load_model
 from mpqbench.dit.sampling import Sampler
 from mpqbench.metrics.extractors import load_extractor

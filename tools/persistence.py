@@ -20,7 +20,8 @@ import torch
 from mpqbench.contracts import LayerData
 from mpqbench.core.formats import ActivationFormat, WeightFormat
 from mpqbench.core.precision import Precision
-from mpqbench.core.recipe import PROTOCOLS, PluginChoice, Protocol
+from mpqbench.core.protocol import PROTOCOLS, Protocol
+from mpqbench.core.recipe import PluginChoice
 from mpqbench.core.registry import discover
 from mpqbench.dit.calibration import CalibrationSet
 from mpqbench.dit.groups import layer_groups, uniform_allocation
@@ -52,7 +53,7 @@ def trajectories(model: DiTModel, protocol: Protocol) -> CalibrationSet:
 def errors(model: DiTModel, precision: Precision, inputs: CalibrationSet) -> np.ndarray:
     """Return what rounding to nearest adds to the predicted noise: (steps, COUNT, n)."""
     registry, groups = discover(), layer_groups(model.transformer)
-    full = evaluate(model.transformer, inputs, BATCH, "cpu")
+    full = evaluate(model.transformer, inputs, BATCH)
     with quantize_model(
         model.transformer,
         groups,
@@ -63,7 +64,7 @@ def errors(model: DiTModel, precision: Precision, inputs: CalibrationSet) -> np.
         activation_format=ActivationFormat(),
         layer_data=lambda path: LayerData(path, 0, 0),
     ):
-        given = evaluate(model.transformer, inputs, BATCH, "cpu")
+        given = evaluate(model.transformer, inputs, BATCH)
     read = (given - full)[:, : inputs.latents.shape[1]]
     return read.double().numpy().reshape(-1, COUNT, read[0].numel())
 

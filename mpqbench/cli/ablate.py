@@ -86,7 +86,7 @@ def ablate(
 def _suite(chosen: dict[str, Any], protocol: str) -> dict[str, Any]:
     """Return the keys of a suite but its methods."""
     from ..core.errors import unknown
-    from ..core.recipe import PROTOCOLS
+    from ..core.protocol import PROTOCOLS
 
     if protocol not in PROTOCOLS:
         raise unknown("protocol", protocol, PROTOCOLS)
@@ -95,7 +95,7 @@ def _suite(chosen: dict[str, Any], protocol: str) -> dict[str, Any]:
 
 
 def _opened(method: str, shared: dict[str, Any]) -> tuple[Any, Recipe]:
-    from ..core.recipe import read_yaml
+    from ..core.settings import read_yaml
 
     is_file = method.endswith((".yaml", ".yml"))
     name = Path(method).stem if is_file else method
@@ -109,7 +109,7 @@ def _opened(method: str, shared: dict[str, Any]) -> tuple[Any, Recipe]:
 
 
 def _factors(recipe: Recipe, factors: tuple[str, ...], file: Path | None) -> list[Factor]:
-    from ..core.recipe import read_yaml
+    from ..core.settings import read_yaml
     from ..lab.ablation.factors import factors_from, parse_factor
 
     found = [parse_factor(text, recipe) for text in factors]
@@ -119,6 +119,8 @@ def _factors(recipe: Recipe, factors: tuple[str, ...], file: Path | None) -> lis
 
 
 def _show(planned: PlannedAblation, given: dict[str, Any], session: Any) -> None:
+    from dataclasses import replace
+
     from ..lab.ablation.run import jobs_of
     from ..lab.suite import look_up
 
@@ -132,6 +134,6 @@ def _show(planned: PlannedAblation, given: dict[str, Any], session: Any) -> None
         click.echo(f"{cell.name} is {cell.recipe.name}")
     for store, jobs in jobs_of(cells, given, session):
         click.echo(f"{len(jobs)} jobs into {store.folder}:")
-        for own in look_up(jobs, session.resources, store):
+        for own in look_up(jobs, replace(session, store=store)):
             state = "done before" if own.cached else "to run"
             click.echo(f"  {own.job.id:60s} {own.fingerprint}  {state}")

@@ -12,7 +12,7 @@ import click
 from .options import plugins_option
 
 if TYPE_CHECKING:
-    from ..core.registry import Entry, Registry
+    from ..core.registry import PluginEntry, Registry
 
 
 @click.command("check")
@@ -76,7 +76,7 @@ def _passes(one: Any) -> bool:
     return not reason
 
 
-def _entries(registry: Registry, name: str, kind: str | None) -> Iterable[Entry]:
+def _entries(registry: Registry, name: str, kind: str | None) -> Iterable[PluginEntry]:
     from ..conformance import KINDS
     from ..core.errors import BenchError, unknown
 

@@ -64,7 +64,7 @@ def _count(
 ) -> tuple[CostReport, dict[str, int]]:
     """Return the report, and the BitOPs by convention."""
     from ..core.formats import ActivationFormat, WeightFormat
-    from ..core.recipe import validate
+    from ..core.settings import validate
     from ..cost.count import conventions, count
     from ..dit.groups import layer_groups, uniform_allocation
     from ..dit.loading import meta_transformer

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from ..lab.study.jobs import Session
+    from ..job.resources import Session
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -67,17 +67,20 @@ def open_session(name: str, shared: Mapping[str, Any]) -> Session:
     from ..core.memory import keep_freed_memory
     from ..core.progress import reporter
     from ..core.registry import discover
-    from ..job.resources import Resources
-    from ..lab.study.jobs import Session
+    from ..job.resources import Resources, Session
     from ..records.store import RecordStore
 
     keep_freed_memory()
-    registry = discover(shared["plugins"])
     store = RecordStore(shared["out"] or Path("runs") / name)
     store.check_writable()
-    resources = Resources(registry, shared["device"], folder=store.folder / "calibration")
-    resources.check_device()
-    return Session(registry, resources, store, reporter(), shared["device"])
+    resources = Resources(
+        discover(shared["plugins"]),
+        shared["device"],
+        folder=store.folder / "cache",
+        reporter=reporter(),
+    )
+    resources.loader.check_device()
+    return Session(resources, store)
 
 
 def finish(paths: Iterable[Path], failed: bool) -> None:

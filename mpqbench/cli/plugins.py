@@ -12,7 +12,7 @@ import click
 from .options import plugins_option
 
 if TYPE_CHECKING:
-    from ..core.registry import Entry
+    from ..core.registry import PluginEntry
 
 EXTRA_KINDS = ("suite", "protocol", "model")
 
@@ -60,7 +60,7 @@ def info(name: str, plugins: tuple[Path, ...]) -> None:
             click.echo(f"  {line}")
 
 
-def _row(entry: Entry) -> tuple[str, str]:
+def _row(entry: PluginEntry) -> tuple[str, str]:
     """Name and one line; the origin is said only of plugins that are not built in."""
     from ..core.errors import BenchError
 
@@ -71,7 +71,7 @@ def _row(entry: Entry) -> tuple[str, str]:
         return entry.name, f"broken: {error}"
 
 
-def _summary(entry: Entry) -> str:
+def _summary(entry: PluginEntry) -> str:
     from ..core.recipe import Recipe
     from ..core.source import read_source
 
@@ -84,7 +84,7 @@ def _summary(entry: Entry) -> str:
     return doc.partition("\n")[0]
 
 
-def _description(entry: Entry) -> list[str]:
+def _description(entry: PluginEntry) -> list[str]:
     from ..core.recipe import Recipe
     from ..core.registry import parameters
     from ..core.source import read_source
@@ -107,7 +107,7 @@ def _lines(doc: str, defaults: dict[str, str | None], file: object) -> list[str]
 
 
 def _extra(kind: str) -> Iterable[tuple[str, str]]:
-    from ..core.recipe import PROTOCOLS
+    from ..core.protocol import PROTOCOLS
     from ..dit.zoo import CONFIGURATIONS, EMBEDDED, HUB_NAMES, RANDOM_PREFIX
     from ..lab.suites import built_in_suites
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..core.errors import BenchError
 from .options import plugins_option
+
+if TYPE_CHECKING:
+    from ..api import SuiteRun
 
 
 @click.command("run")
@@ -64,24 +67,11 @@ from .options import plugins_option
 @click.option(
     "-n", "--dry-run", is_flag=True, help="Print the resolved suite and its jobs; run nothing."
 )
-def run(
-    suite: str,
-    model: tuple[str, ...],
-    method: tuple[str, ...],
-    budget: tuple[str, ...],
-    seeds: str | None,
-    batch_size: int,
-    device: str,
-    plugins: tuple[Path, ...],
-    out: Path | None,
-    fresh: bool,
-    dry_run: bool,
-    **protocol: Any,
-) -> None:
+def run(suite: str, seeds: str | None, dry_run: bool, **given: Any) -> None:
     """Run SUITE (quick, smoke, full, or a YAML file) and make its leaderboard.
 
-    A job that is done under the same fingerprint is not run again, so the same command goes on
-    after an interruption.
+    A job that is done under the same fingerprint is not run again: after an interruption the same
+    command resumes the run.
 
     \b
     Examples:
@@ -91,44 +81,21 @@ def run(
       mpqbench run my-suite.yaml --seeds 0,1,2 --device cuda
       mpqbench run treeq --method groups-peft --budget W3A3
     """
-    from ..core.memory import keep_freed_memory
-    from ..core.progress import reporter
-    from ..core.registry import discover
-    from ..job.resources import Resources
-    from ..lab.suite import plan, run_suite, with_methods
-    from ..lab.suites import load_suite
-    from ..records.store import RecordStore
+    from ..api import prepare
     from .report import show
 
-    registry = discover(plugins)
-    overrides = _overrides(model, budget, seeds, protocol)
-    resolved = with_methods(load_suite(suite, overrides), method, registry)
-    jobs = plan(resolved, registry, device)
-    store = RecordStore(out or Path("runs") / resolved.name)
-    store.check_writable()
-    resources = Resources(registry, device, batch_size, store.folder / "calibration")
+    lists = {name: given.pop(name.removesuffix("s")) for name in ("models", "methods", "budgets")}
+    lists["seeds"] = parse_seeds(seeds) if seeds else ()
+    settings = {key: value for key, value in given.items() if value is not None}
+    settings |= {key: value for key, value in lists.items() if value}
+    prepared = prepare(suite, **settings)
     if dry_run:
-        _show_plan(resolved, jobs, resources, store)
+        _show_plan(prepared)
         return
-    keep_freed_memory()
-    records = run_suite(jobs, resources, store, reporter(), fresh=fresh)
-    show(store.folder)
+    records = prepared.run()
+    show(prepared.session.store.folder)
     if any(record.status == "failed" for record in records):
         sys.exit(1)  # a diverged or infeasible row is a result, a failed one is not
-
-
-def _overrides(
-    models: tuple[str, ...], budgets: tuple[str, ...], seeds: str | None,
-    protocol: dict[str, Any],
-) -> dict[str, Any]:  # fmt: skip
-    """Only what was given on the command line."""
-    given: dict[str, Any] = {
-        "models": models,
-        "budgets": budgets,
-        "seeds": parse_seeds(seeds) if seeds else (),
-        "protocol": {key: value for key, value in protocol.items() if value is not None},
-    }
-    return {key: value for key, value in given.items() if value}
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
@@ -138,13 +105,14 @@ def parse_seeds(text: str) -> tuple[int, ...]:
         raise BenchError(f"--seeds '{text}' is not a list like 0,1,2") from None
 
 
-def _show_plan(suite: Any, jobs: list[Any], resources: Any, store: Any) -> None:
+def _show_plan(prepared: SuiteRun) -> None:
     import yaml
 
     from ..lab.suite import look_up
 
-    click.echo(yaml.safe_dump(suite.model_dump(mode="json"), sort_keys=False).rstrip())
-    click.echo(f"\n{len(jobs)} jobs into {store.folder}:")
-    for planned in look_up(jobs, resources, store):
+    suite = prepared.suite.model_dump(mode="json")
+    click.echo(yaml.safe_dump(suite, sort_keys=False).rstrip())
+    click.echo(f"\n{len(prepared.jobs)} jobs into {prepared.session.store.folder}:")
+    for planned in look_up(prepared.jobs, prepared.session):
         state = "done before" if planned.cached else "to run"
         click.echo(f"  {planned.job.id:60s} {planned.fingerprint}  {state}")

@@ -45,7 +45,8 @@ def branches(
       mpqbench study branches --method gptq --plugins my_branch.py --branch my-branch
     """
     from ..core.precision import Budget, Precision
-    from ..core.recipe import PROTOCOLS, Job
+    from ..core.protocol import PROTOCOLS
+    from ..core.suite import Job
     from ..lab.study.branches import BRANCHES, Plan, run_branches
     from ..report.branches import write_branches
 
@@ -69,7 +70,8 @@ def _choice(text: str) -> PluginChoice:
     import yaml
 
     from ..core.errors import BenchError
-    from ..core.recipe import PluginChoice, validate
+    from ..core.recipe import PluginChoice
+    from ..core.settings import validate
 
     try:
         data = yaml.safe_load(text)

@@ -157,7 +157,7 @@ def held_out_error(pupil: Pupil, lessons: DistillationData, batch: int = JUDGED)
     quantizer then falls to the other side. Raises Diverged.
     """
     held = HeldOut(lessons.held_out.inputs, lessons.held_out.outputs)
-    return float(held.mse(pupil.model, batch, "cpu").mean())
+    return float(held.mse(pupil.model, batch).mean())
 
 
 def rows(transformer: Any, count: int, seed: int) -> Trajectories:

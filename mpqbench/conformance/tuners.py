@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from ..contracts import Tuner
+from ..core.cache import Cache
 from ..core.errors import Diverged
 from ..tuning.checkpoint import Checkpoint
 from ..tuning.loop import TrainingCurve
@@ -169,7 +170,7 @@ class TunerChecks:
         whole = self._tuned(self.first)
         halfway = whole.steps // 2 + 1
         with TemporaryDirectory() as folder:
-            saved = Checkpoint(Path(folder) / "tuning.pt", "mark", every=0)
+            saved = Checkpoint(Cache(Path(folder)), "training", every=0)
             lessons = replace(self.lessons, checkpoint=saved)
             try:
                 self._tune(self.first, lessons, stop_at=halfway)

@@ -1,14 +1,19 @@
-"""Write files in one step."""
+"""Files that are written in one step, and tables in them."""
 
 from __future__ import annotations
 
+import io
 import os
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def write_atomic(path: Path, content: bytes) -> None:
-    """Puts ``content`` at ``path`` in one step: a reader sees the old file or the new one.
+    """Write ``content`` to ``path`` in one step: a reader sees the old file or the new one.
 
     The temporary file lies in the same folder, because a rename is atomic only within one file
     system, and it reaches the disk before the rename does. Creates the folder.
@@ -25,3 +30,10 @@ def write_atomic(path: Path, content: bytes) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """Write a table as parquet in one step."""
+    content = io.BytesIO()
+    table.to_parquet(content, index=False)
+    write_atomic(path, content.getvalue())

@@ -1,7 +1,8 @@
 """Names to plugins: entry points of installed packages, and files given with ``--plugins``.
 
 A plugin module has a table ``PLUGINS = {kind: {name: target}}`` whose targets are objects or
-``"module:attribute"`` strings; strings keep listing cheap. Ours arrive the same way.
+``"module:attribute"`` strings, which need no import for a listing. The plugins of this repository
+are registered in the same way.
 """
 
 from __future__ import annotations
@@ -19,15 +20,16 @@ from types import ModuleType
 from typing import Any
 
 from .errors import BenchError, unknown
-from .recipe import SLOTS, PluginChoice, Recipe, digest_of, validate
+from .recipe import SLOTS, PluginChoice, Recipe
+from .settings import digest_of, validate
+from .sources import harness_digest, plugin_digest
 
 ENTRY_POINTS = "mpqbench.plugins"
 KINDS = (*SLOTS, "method")
-TRAINING = "mpqbench.tuning"
 
 
 @dataclass(frozen=True)
-class Entry:
+class PluginEntry:
     """One registered plugin; ``origin`` says where it came from."""
 
     kind: str
@@ -36,7 +38,7 @@ class Entry:
     origin: str
 
     def load(self) -> Any:
-        """The object itself. Raises BenchError naming the plugin where its import fails."""
+        """Return the target. Raises BenchError with the plugin's name where its import fails."""
         if not isinstance(self.target, str):
             return self.target
         module, _, attribute = self.target.partition(":")
@@ -61,7 +63,8 @@ class Registry:
     """All known plugins by kind and name."""
 
     def __init__(self) -> None:
-        self._entries: dict[str, dict[str, Entry]] = {kind: {} for kind in KINDS}
+        self._entries: dict[str, dict[str, PluginEntry]] = {kind: {} for kind in KINDS}
+        self._digests: dict[tuple[str, str], str] = {}
         self.broken: dict[str, str] = {}  # origin -> why nothing of it could be registered
 
     def add(self, kind: str, name: str, target: Any, origin: str) -> None:
@@ -73,7 +76,7 @@ class Registry:
             raise BenchError(
                 f"two plugins are called {kind} '{name}': one of {taken.origin}, one of {origin}"
             )
-        self._entries[kind][name] = Entry(kind, name, target, origin)
+        self._entries[kind][name] = PluginEntry(kind, name, target, origin)
 
     def add_table(self, table: Any, origin: str) -> None:
         """Register a whole ``PLUGINS`` table, or nothing of it where one entry is wrong.
@@ -93,20 +96,20 @@ class Registry:
             self._entries = before
             raise
 
-    def entries(self, kind: str) -> list[Entry]:
-        """Entries of a kind, sorted by name. Raises BenchError for an unknown kind."""
+    def entries(self, kind: str) -> list[PluginEntry]:
+        """Return the entries of a kind, sorted by name. Raises BenchError for an unknown kind."""
         if kind not in self._entries:
             raise unknown("plugin kind", kind, KINDS)
         return [self._entries[kind][name] for name in sorted(self._entries[kind])]
 
-    def entry(self, kind: str, name: str, beside: Iterable[str] = ()) -> Entry:
-        """One entry. Raises BenchError with the nearest name, valid here or among ``beside``."""
+    def entry(self, kind: str, name: str, beside: Iterable[str] = ()) -> PluginEntry:
+        """Return one entry. Raises BenchError with the nearest name here and in ``beside``."""
         if name not in self._entries[kind]:
             raise self._missing(unknown(kind, name, {*self._entries[kind], *beside}))
         return self._entries[kind][name]
 
-    def find(self, name: str) -> list[Entry]:
-        """Entries of that name over all kinds. Raises BenchError where there is none."""
+    def find(self, name: str) -> list[PluginEntry]:
+        """Return the entries of that name of all kinds. Raises BenchError where there is none."""
         found = [names[name] for names in self._entries.values() if name in names]
         if not found:
             known = {n for names in self._entries.values() for n in names}
@@ -114,14 +117,14 @@ class Registry:
         return found
 
     def _missing(self, error: BenchError) -> BenchError:
-        """``error``, and the packages that may have had the plugin."""
+        """Add the packages that could not be loaded to ``error``."""
         if not self.broken:
             return error
         broken = "; ".join(f"{origin}: {reason}" for origin, reason in self.broken.items())
         return BenchError(f"{error}; plugins of broken packages are missing: {broken}")
 
     def create(self, kind: str, choice: PluginChoice) -> Any:
-        """The plugin of ``choice`` with its parameters, known to it and of the types it says."""
+        """Return the plugin of ``choice``. Raises BenchError for an unknown or wrong parameter."""
         entry = self.entry(kind, choice.name)
         cls: Any = entry.load()
         if getattr(cls, "kind", None) != kind or not hasattr(cls, "__dataclass_fields__"):
@@ -140,11 +143,11 @@ class Registry:
             raise BenchError(f"{kind} '{choice.name}': {error}") from error
 
     def parameters(self, kind: str, choice: PluginChoice) -> dict[str, Any]:
-        """All parameters of ``choice``, those that it leaves to their defaults included."""
+        """Return all parameters of ``choice``, with defaults where it gives none."""
         return parameters(self.entry(kind, choice.name).load()) | choice.params
 
     def method(self, spec: str | Mapping[str, Any]) -> Recipe:
-        """A recipe from a method's name, or from ``{base: name, ...}``, or from all its slots."""
+        """Return a recipe from a method's name, from ``{base: name, ...}`` or from its fields."""
         if isinstance(spec, str):
             recipe = self.entry("method", spec).load()
             if not isinstance(recipe, Recipe):
@@ -163,58 +166,30 @@ class Registry:
             data = base.model_dump() | {"factors": base.factors} | data
         return validate(Recipe, data, where)
 
-    def source_digest(self, recipe: Recipe) -> str:
-        """Digest of the source of a recipe's plugins: editing one invalidates its results.
+    def source_digest(self, recipe: Recipe, without: tuple[str, ...] = ()) -> str:
+        """Return the digest of all code that a result of ``recipe`` depends on.
 
-        A plugin's source is its own file and those of the modules it takes names from, beside
-        other people's packages. Of a tuner that trains, whose loop lies deeper, these are followed
-        further within ``mpqbench.tuning``.
+        That is the harness, but for its folders ``without``, and the sources of the plugins.
         """
-        digests = []
-        for kind in SLOTS:
-            name = getattr(recipe, kind).name
-            plugin = self.entry(kind, name).load()
-            module = sys.modules.get(plugin.__module__)
-            if module is None or getattr(module, "__file__", None) is None:
+        plugins = [self._plugin_digest(kind, getattr(recipe, kind).name) for kind in SLOTS]
+        return digest_of([harness_digest(without), *plugins])
+
+    def _plugin_digest(self, kind: str, name: str) -> str:
+        """Return the digest of a plugin's sources, computed once."""
+        if (kind, name) not in self._digests:
+            module = sys.modules.get(self.entry(kind, name).load().__module__)
+            if module is None or module.__file__ is None:
                 raise BenchError(f"{kind} '{name}' has no source file")
-            trains = kind == "tuner" and plugin.trajectories != 0
-            files = _sources(module, TRAINING if trains else None)
-            digests += [hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in files]
-        return digest_of(digests)
-
-
-def _sources(module: ModuleType, within: str | None = None) -> list[str]:
-    """The files of ``module`` and of the modules of its package that its names come from.
-
-    With the name of a package, ``within``, those in it are followed to the ones in it that theirs
-    come from, and so on.
-    """
-    names = {module.__name__} | _owners(module, module.__name__.partition(".")[0])
-    ahead = [name for name in names if within and _lies_in(name, within)]
-    while within and ahead:
-        new = _owners(sys.modules[ahead.pop()], within) - names
-        names |= new
-        ahead += new
-    files = (getattr(sys.modules.get(name), "__file__", None) for name in sorted(names))
-    return [file for file in files if file is not None]
-
-
-def _owners(module: ModuleType, package: str) -> set[str]:
-    """The modules of ``package`` that names of ``module`` come from."""
-    owners = (getattr(value, "__module__", None) for value in vars(module).values())
-    return {owner for owner in owners if isinstance(owner, str) and _lies_in(owner, package)}
-
-
-def _lies_in(module: str, package: str) -> bool:
-    return f"{module}.".startswith(f"{package}.")
+            self._digests[kind, name] = plugin_digest(module)
+        return self._digests[kind, name]
 
 
 def discover(paths: Iterable[Path] = ()) -> Registry:
-    """Everything installed, ours first, then the files of ``paths``.
+    """Return the plugins of installed packages, ours first, and then of the files in ``paths``.
 
-    An installed package that cannot be imported, or whose table is malformed or claims a taken
-    name, is kept in ``broken`` with its reason, because a stranger's mistake must not stop this
-    run; a file the user named must work.
+    An installed package that cannot be imported, or whose table is malformed or takes a name that
+    is taken, is kept in ``broken`` with the reason: it must not stop this run. A file in ``paths``
+    must work.
     """
     registry = Registry()
     for point in sorted(entry_points(group=ENTRY_POINTS), key=_ours_first):
@@ -232,7 +207,7 @@ def discover(paths: Iterable[Path] = ()) -> Registry:
 
 
 def _ours_first(point: EntryPoint) -> tuple[bool, str, str]:
-    """Order of loading: no stranger may take a built-in's name, whatever it is called itself."""
+    """Order of loading: no other package may take the name of a built-in plugin."""
     strange = point.dist is None or point.dist.name != "mpqbench"
     return strange, point.value, point.name
 

@@ -1,6 +1,6 @@
-"""Calibration inputs, recorded from the full-precision model's own sampling.
+"""Calibration inputs, recorded while the full-precision model samples.
 
-Data-free: only noise and classes are needed, as Q-DiT and PTQ4DiT do on DiT.
+No data is needed but noise and classes, as for Q-DiT and PTQ4DiT on DiT.
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ import torch
 
 from ..core.errors import BenchError
 from ..core.progress import Advance
-from ..core.recipe import Protocol
-from .loading import DiTModel
 from .sampling import Sampler, image_seed
 
 
@@ -31,64 +29,56 @@ class CalibrationSet:
         return len(self.latents)
 
     def batches(self, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-        """Consecutive parts of at most ``size`` inputs."""
+        """Yield consecutive parts of at most ``size`` inputs."""
         for start in range(0, len(self), size):
             part = slice(start, start + size)
             yield self.latents[part], self.times[part], self.classes[part]
 
 
-def record_calibration(
-    model: DiTModel,
-    protocol: Protocol,
-    seed: int,
-    device: str,
-    advance: Advance = lambda _images: None,
-    axis: str = "calibration",
-) -> CalibrationSet:
-    """``protocol.calibration`` inputs, spread evenly over steps and classes.
+def record_calibration(sampler: Sampler, advance: Advance = lambda _images: None) -> CalibrationSet:
+    """Record ``protocol.calibration`` inputs, spread evenly over steps and classes.
 
     Image i gives its latent at one step and, because guidance evaluates the model on both, either
-    its class or the null class. Steps and nulls are dealt by seeded permutations: equal shares,
-    and no class is tied to a part of the trajectory. The noise is on an ``axis`` of its own, so no
-    calibration image is ever an evaluated one, nor one of another axis.
+    its class or the null class. Steps and null classes are dealt by seeded permutations: equal
+    shares, and no class is tied to a part of the trajectory. The axis of ``sampler`` must not be
+    that of evaluated images.
     """
-    count = protocol.calibration
-    deal = np.random.default_rng(image_seed(seed, f"{axis}-deal", 0))
-    begins = deal.permutation(count) * protocol.steps // count
+    count, steps = sampler.protocol.calibration, sampler.protocol.steps
+    deal = _deal(sampler)
+    begins = deal.permutation(count) * steps // count
     null = deal.permutation(count) % 2 == 1
-    return _record(Sampler(model, protocol, seed, device, axis=axis), begins, 1, null, advance)
+    return _record(sampler, begins, 1, null, advance)
 
 
 def record_spans(
-    model: DiTModel,
-    protocol: Protocol,
-    seed: int,
-    device: str,
-    span: int,
-    advance: Advance = lambda _images: None,
-    axis: str = "calibration-spans",
+    sampler: Sampler, span: int, advance: Advance = lambda _images: None
 ) -> CalibrationSet:
-    """Runs of ``span`` consecutive steps of one image, as many as ``protocol.calibration`` holds.
+    """Record ``span`` consecutive steps of as many images as ``protocol.calibration`` allows.
 
-    Image i gives the i-th run, all of it with its class or all of it with the null class. Runs
-    begin at as few places as cover all steps, in equal shares. Raises BenchError where there are
+    Image i gives the i-th run of steps, all with its class or all with the null class. Runs begin
+    at as few steps as cover the trajectory, in equal shares. Raises BenchError where there are
     fewer steps, or fewer calibration inputs, than ``span``.
     """
+    protocol = sampler.protocol
     for what, most in (("sampling steps", protocol.steps), ("inputs", protocol.calibration)):
         if span > most:
             raise BenchError(f"span {span} is longer than the {most} {what} of the protocol")
     count, places = protocol.calibration // span, math.ceil(protocol.steps / span)
-    deal = np.random.default_rng(image_seed(seed, f"{axis}-deal", 0))
+    deal = _deal(sampler)
     starts = np.linspace(0, protocol.steps - span, places).round().astype(int)
     begins = starts[deal.permutation(count) % places]
     null = deal.permutation(count) % 2 == 1
-    return _record(Sampler(model, protocol, seed, device, axis=axis), begins, span, null, advance)
+    return _record(sampler, begins, span, null, advance)
+
+
+def _deal(sampler: Sampler) -> np.random.Generator:
+    return np.random.default_rng(image_seed(sampler.seed, f"{sampler.axis}-deal", 0))
 
 
 def _record(
     sampler: Sampler, begins: np.ndarray, span: int, null: np.ndarray, advance: Advance
 ) -> CalibrationSet:
-    """Of image i the ``span`` inputs from step ``begins[i]`` on, with its class unless ``null``."""
+    """Record ``span`` inputs of image i from step ``begins[i]`` on, with its class unless null."""
     count = len(begins)
     latents: list[torch.Tensor] = [torch.empty(0)] * (count * span)
     times = torch.zeros(count * span, dtype=torch.long)

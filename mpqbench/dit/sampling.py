@@ -15,7 +15,7 @@ import torch
 
 from ..contracts import FittedCorrection, Prediction
 from ..core.errors import BenchError, Diverged
-from ..core.recipe import Protocol
+from ..core.protocol import Protocol
 from .convention import ARITHMETIC, apply_convention
 from .loading import DiTModel
 from .schedule import build_schedule

@@ -1,137 +1,130 @@
-"""The correction stage of a job: one for every sampling step, each fitted behind those before."""
+"""The correction stage: a correction for every sampling step, fitted one after another."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from ..contracts import Correction, CorrectionStep, FittedCorrection, Prediction
 from ..core.errors import BenchError
-from ..core.progress import Reporter
-from ..core.recipe import Job
 from ..cost.count import Operator
 from ..dit.loading import DiTModel
 from ..dit.sampling import Sampler
 from ..dit.schedule import Schedule
 from ..quant.apply import QuantizedModel
-from .resources import Resources
+from .context import JobContext
 
-AXIS = "correction"  # of the noise: never evaluated, nor calibration's
+AXIS = "correction"  # of the noise: neither that of evaluated images nor of calibration
 
 _Predicted = tuple[Prediction, torch.Tensor]  # as Sampler.predict gives it
 
 
-def correct(
-    job: Job, model: DiTModel, quantized: QuantizedModel, resources: Resources, reporter: Reporter
-) -> Sequence[FittedCorrection]:
-    """The corrections of all sampling steps, none where the recipe asks for none.
+def correct(context: JobContext, quantized: QuantizedModel) -> Sequence[FittedCorrection]:
+    """Return the corrections of all sampling steps, none where the recipe asks for none.
 
-    What they cost is noted in ``quantized``. Raises Diverged, and BenchError where the plugin
-    breaks its contract.
+    Their cost is added to ``quantized``. Raises Diverged, and BenchError where the plugin breaks
+    its contract.
     """
-    plugin = resources.registry.create("correction", job.recipe.correction)
-    if job.budget.is_unbounded or not plugin.images:
+    plugin = context.plugins.correction
+    if not plugin.images:
         return ()
-    sampler = Sampler(model, job.protocol, job.seed, job.device, axis=AXIS)
-    title = f"correcting {job.recipe.name} {job.budget}"
-    with reporter.stage(title, job.protocol.steps) as advance:
-        fitted = []
-        for correction in _steps(plugin, sampler, quantized):
+    sampler = context.recordings.sampler_of(AXIS)
+    fitted = []
+    with context.reporter.stage(
+        f"correcting {context.title}", context.job.protocol.steps
+    ) as advance:
+        for correction in fit_steps(plugin, sampler, quantized):
             fitted.append(correction)
             advance(1)
-    quantized.operators += (_operator(fitted, model),)
+    quantized.operators += (_operator(fitted, context.model),)
     return fitted
 
 
 @torch.inference_mode()
-def _steps(
+def fit_steps(
     plugin: Correction, sampler: Sampler, quantized: QuantizedModel
 ) -> Iterator[FittedCorrection]:
-    """The corrections one by one; latents go on as corrected, beside full precision's own way."""
+    """Yield the correction of every step.
+
+    Two sets of images begin with the same noise: one is sampled by the quantized model with the
+    corrections fitted so far, the other by full precision.
+    """
     schedule, firsts = sampler.schedule, range(0, plugin.images, sampler.protocol.micro_batch)
-    own, path = ([_Way(*sampler.begin(first)) for first in firsts] for _ in range(2))
+    corrected, full = ([_MicroBatch(*sampler.begin(f)) for f in firsts] for _ in range(2))
     for position, time in enumerate(schedule.model_times):
-        given = _predicted(sampler, own, time)
+        given = _predicted(sampler, corrected, time)
         with quantized.lifted():
-            full, ahead = _predicted(sampler, own, time), _predicted(sampler, path, time)
-        before = _latents(path)
-        for way, (prediction, rest) in zip(path, ahead, strict=True):
-            way.go(schedule, position, prediction.noise, rest)
+            wanted = _predicted(sampler, corrected, time)
+            ahead = _predicted(sampler, full, time)
+        path = _latents(full)
+        for batch, (prediction, rest) in zip(full, ahead, strict=True):
+            batch.advance(schedule, position, prediction.noise, rest)
         step = CorrectionStep(
             position,
             len(schedule.model_times),
             schedule.signal(position),
-            _latents(own),
+            _latents(corrected),
             _joined(given),
-            _joined(full),
-            before,
+            _joined(wanted),
+            path,
             _joined(ahead),
-            _leading(schedule, position, own, given, _latents(path)),
+            _noise_towards(_latents(full), schedule, position, corrected, given),
         )
         correction = plugin.fit(step)
-        for way, (prediction, rest) in zip(own, given, strict=True):
-            noise = _checked(correction(prediction, way.latents), way.latents)
-            way.go(schedule, position, noise, rest)
+        for batch, (prediction, rest) in zip(corrected, given, strict=True):
+            noise = _checked(correction(prediction, batch.latents), batch.latents)
+            batch.advance(schedule, position, noise, rest)
         yield correction
 
 
-def _leading(
+def _noise_towards(
+    goal: torch.Tensor,
     schedule: Schedule,
     position: int,
-    ways: Sequence[_Way],
+    batches: Sequence[_MicroBatch],
     given: Sequence[_Predicted],
-    goal: torch.Tensor,
 ) -> torch.Tensor:
-    """The noise (n, c, h, w) that would take ``ways`` to ``goal`` in a step, which is linear in it.
+    """The noise (n, c, h, w) that takes ``batches`` to ``goal`` in one step, which is linear in it.
 
-    The ways themselves stay where they are.
+    The batches are left as they are.
     """
-    ends = []
-    for way, (prediction, rest) in zip(ways, given, strict=True):
-        state = way.state()
-        way.go(schedule, position, prediction.noise, rest)
-        ends.append(way.latents)
-        way.restore(state)
+    ends = [batch.copy() for batch in batches]
+    for batch, (prediction, rest) in zip(ends, given, strict=True):
+        batch.advance(schedule, position, prediction.noise, rest)
     noise = _joined(given).noise
-    return noise + (goal - torch.cat(ends)) / schedule.slope(position, noise.shape[1])
+    return noise + (goal - _latents(ends)) / schedule.slope(position, noise.shape[1])
 
 
-def _predicted(sampler: Sampler, ways: Sequence[_Way], time: int) -> list[_Predicted]:
-    """What the model, as it is now, predicts of each micro-batch."""
-    return [sampler.predict(way.latents, time, way.classes) for way in ways]
+def _predicted(sampler: Sampler, batches: Sequence[_MicroBatch], time: int) -> list[_Predicted]:
+    """The predictions of the model, as it is now, for each micro-batch."""
+    return [sampler.predict(batch.latents, time, batch.classes) for batch in batches]
 
 
 @dataclass
-class _Way:
-    """The images of one micro-batch on their way; image i draws from ``generators[i]`` alone."""
+class _MicroBatch:
+    """A micro-batch of images while it is sampled; image i draws from ``generators[i]``."""
 
     latents: torch.Tensor
     classes: torch.Tensor
     generators: list[torch.Generator]
 
-    def go(
+    def advance(
         self, schedule: Schedule, position: int, noise: torch.Tensor, rest: torch.Tensor
     ) -> None:
-        """One step on, with what was predicted behind the noise too."""
+        """Take one step; ``rest`` are the predicted channels behind the noise."""
         output = torch.cat([noise, rest], dim=1)
         self.latents = schedule.step(output, position, self.latents, self.generators)
 
-    def state(self) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """What ``restore`` comes back to."""
-        return self.latents, [generator.get_state() for generator in self.generators]
-
-    def restore(self, state: tuple[torch.Tensor, list[torch.Tensor]]) -> None:
-        """Latents and generators as they were."""
-        self.latents = state[0]
-        for generator, own in zip(self.generators, state[1], strict=True):
-            generator.set_state(own)
+    def copy(self) -> _MicroBatch:
+        """Return a batch that is sampled on without this one."""
+        return replace(self, generators=[own.clone_state() for own in self.generators])
 
 
-def _latents(ways: Sequence[_Way]) -> torch.Tensor:
-    return torch.cat([way.latents for way in ways])
+def _latents(batches: Sequence[_MicroBatch]) -> torch.Tensor:
+    return torch.cat([batch.latents for batch in batches])
 
 
 def _joined(parts: Sequence[_Predicted]) -> Prediction:
@@ -152,7 +145,7 @@ def _checked(noise: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
 
 
 def _operator(corrections: Sequence[FittedCorrection], model: DiTModel) -> Operator:
-    """All of them, in floating point; a forward is charged for the step that it is half of."""
+    """The cost of all corrections, in floating point: one of them runs in a forward."""
     macs = max(each.macs_per_value for each in corrections) * math.prod(model.latent_shape)
     numbers = sum(each.numbers for each in corrections)
     return Operator("correction", "correction", macs, weights=numbers)

@@ -11,7 +11,7 @@ SAMPLE_SECONDS = 0.02
 
 
 class Meter:
-    """Times named stages and watches memory while it is entered.
+    """Time named stages and watch memory while it is entered.
 
     ``peak_mb`` is in MB of 10^6 bytes: what the GPU's allocator held at most on ``cuda``, the
     process's resident set (read 50 times a second) otherwise.
@@ -35,8 +35,11 @@ class Meter:
         try:
             yield
         finally:
-            spent = time.perf_counter() - began
-            self.seconds[name] = round(self.seconds.get(name, 0.0) + spent, 3)
+            self.add(name, time.perf_counter() - began)
+
+    def add(self, name: str, seconds: float) -> None:
+        """Add time to ``seconds[name]``."""
+        self.seconds[name] = round(self.seconds.get(name, 0.0) + seconds, 3)
 
     def __enter__(self) -> Meter:
         if self.device.startswith("cuda"):

@@ -1,7 +1,7 @@
 """Samples on disk: shards in the ADM ``.npz`` layout, so that any evaluator can read them.
 
-A shard is written in one step and never changed, so a run that was killed goes on after its last
-whole shard, and a run with more images only adds shards.
+A shard is written in one step and never changed: a run that was killed is resumed after its last
+whole shard, and a run with more images adds shards.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class SampleStore:
     def fill(
         self, sampler: Sampler, count: int, advance: Advance, observe: Observer | None = None
     ) -> None:
-        """Sample until images 0 to ``count`` are there; raises Diverged from the sampler.
+        """Sample until images 0 to ``count`` are there. Raises Diverged from the sampler.
 
-        A shard gets about ``batch_size`` images, in whole micro-batches but for the last one.
+        A shard has about ``batch_size`` images, in whole micro-batches but for the last shard.
         """
         self._claim()
         micro = sampler.protocol.micro_batch
@@ -41,7 +41,7 @@ class SampleStore:
         while start < count:
             have = self._length(start)
             if have % micro and start + have < count:
-                have = 0  # it ends within a micro-batch, where nothing can go on
+                have = 0  # it ends within a micro-batch, and cannot be continued
             if not have:
                 stop = min(start + micro * max(1, self.batch_size // micro), count)
                 batches = []
@@ -55,7 +55,7 @@ class SampleStore:
             start += have
 
     def holds(self, count: int) -> bool:
-        """Whether images 0 to ``count`` are there, whole and of this fingerprint."""
+        """Return whether images 0 to ``count`` are there, whole and of this fingerprint."""
         if self._owner() != self.fingerprint:
             return False
         have = 0
@@ -64,7 +64,7 @@ class SampleStore:
         return have >= count
 
     def shards(self, count: int) -> Iterator[SampleBatch]:
-        """Images 0 to ``count``, shard by shard. Raises BenchError where some are missing."""
+        """Yield images 0 to ``count``, shard by shard. Raises BenchError where some are missing."""
         done = 0
         while done < count:
             try:
@@ -79,7 +79,7 @@ class SampleStore:
             done += len(images)
 
     def batches(self, count: int, size: int) -> Iterator[SampleBatch]:
-        """Images 0 to ``count``, ``size`` at a time, however the shards were cut."""
+        """Yield images 0 to ``count``, ``size`` at a time, whatever the size of the shards."""
         first = 0
         held: list[np.ndarray] = []
         for shard in self.shards(count):
@@ -92,34 +92,33 @@ class SampleStore:
                 held = [part[size:] for part in held]
 
     def clear(self) -> None:
-        """Forget what was sampled."""
+        """Remove all samples."""
         if self.folder.exists():
             shutil.rmtree(self.folder)
 
     def _claim(self) -> None:
-        """Make the folder ours; samples under another fingerprint are of another job."""
+        """Remove samples of another fingerprint, which are those of another job."""
         if self._owner() != self.fingerprint:
             self.clear()
-            write_atomic(self._mark, json.dumps(self.fingerprint).encode())
+            write_atomic(self._claimed, json.dumps(self.fingerprint).encode())
 
     @property
-    def _mark(self) -> Path:
+    def _claimed(self) -> Path:
         return self.folder / "fingerprint.json"
 
     def _owner(self) -> str | None:
-        """The fingerprint that the folder is of, ``None`` where there is none; a damaged one counts
-        as none, as damaged shards do."""
+        """The fingerprint of the samples in the folder; ``None`` for a missing or damaged one."""
         try:
-            found = json.loads(self._mark.read_text())
+            owner = json.loads(self._claimed.read_text())
         except (FileNotFoundError, ValueError):
             return None
-        return found if isinstance(found, str) else None
+        return owner if isinstance(owner, str) else None
 
     def _path(self, start: int) -> Path:
         return self.folder / f"shard-{start:08d}.npz"
 
     def _length(self, start: int) -> int:
-        """Images in the shard, 0 where there is none; a damaged one counts as none."""
+        """The number of images in a shard; 0 for a missing or damaged one."""
         try:
             with np.load(self._path(start)) as shard:
                 return len(shard["classes"])

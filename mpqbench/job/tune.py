@@ -1,58 +1,35 @@
-"""The tuning stage of a job: what it records before quantization, and what it trains after."""
+"""The tuning stage: what is recorded before quantization, and the training after it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from ..core.progress import Reporter
-from ..core.recipe import Job
-from ..dit.groups import Group
-from ..dit.loading import DiTModel
+from ..contracts import Curve, DistillationData
+from ..core.settings import digest_of
+from ..core.sources import folder_digest
 from ..quant.apply import QuantizedModel
-from ..records.store import RecordStore
 from ..tuning.checkpoint import Checkpoint
-from ..tuning.loop import TrainingCurve
-from ..tuning.student import DistillationData, QuantizedStudent, record_lessons
-from .resources import Resources
+from ..tuning.student import QuantizedStudent, distillation_data
+from .context import JobContext
+from .fingerprints import samples_fingerprint
 
 
-def lessons_of(
-    job: Job,
-    model: DiTModel,
-    resources: Resources,
-    store: RecordStore,
-    mark: str,
-    reporter: Reporter,
-    fresh: bool,
-) -> DistillationData | None:
-    """What the recipe's tuner asks for; ``None`` where it asks for nothing.
+def record_data(context: JobContext, *, fresh: bool) -> DistillationData | None:
+    """Return the distillation data of the recipe's tuner; ``None`` where it asks for none.
 
-    The model must be in full precision. Training resumes from ``tuning/JOB.pt`` where that is of
-    the same ``mark``; with ``fresh`` it begins anew.
+    The model must be in full precision. A training that was stopped is resumed; with ``fresh`` it
+    begins anew.
     """
-    tuner = resources.registry.create("tuner", job.recipe.tuner)
-    if job.budget.is_unbounded or not tuner.trajectories:
+    if not context.plugins.tuner.trajectories:
         return None
-    path = store.folder / "tuning" / f"{job.id}.pt"
+    cache, recordings = context.resources.cache, context.recordings
+    name = samples_fingerprint(context.job, context.resources)
+    checkpoint = Checkpoint(cache.at("training"), name)
     if fresh:
-        path.unlink(missing_ok=True)
-    folder = resources.calibration_folder() / resources.statistics_mark(
-        model, job.protocol, job.seed
-    )
-    checkpoint = Checkpoint(path, mark)
-    return record_lessons(
-        tuner, model, job.protocol, job.seed, job.device, folder, checkpoint, reporter
-    )
+        checkpoint.remove()
+    digest = digest_of([recordings.fingerprint, folder_digest("tuning")])
+    kept = cache.at("trajectories", digest)
+    return distillation_data(context.plugins.tuner, recordings.sampler_of, kept, checkpoint)
 
 
-def tune(
-    job: Job,
-    quantized: QuantizedModel,
-    groups: Sequence[Group],
-    lessons: DistillationData,
-    resources: Resources,
-) -> TrainingCurve:
-    """Trains the model that is in ``quantized``, in place. Raises Diverged."""
-    tuner = resources.registry.create("tuner", job.recipe.tuner)
-    curve: TrainingCurve = tuner.tune(QuantizedStudent(quantized, groups), lessons)
-    return curve
+def tune(context: JobContext, quantized: QuantizedModel, data: DistillationData) -> Curve:
+    """Train the model that is in ``quantized``, in place. Raises Diverged."""
+    return context.plugins.tuner.tune(QuantizedStudent(quantized, context.groups), data)

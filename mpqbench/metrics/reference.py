@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import BenchError
-from ..core.recipe import digest_of
+from ..core.settings import digest_of
 from . import npz
 from .features import FeatureNetwork, Features
 from .frechet import FrechetReference, Gaussian, Moments

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..core.errors import BenchError, Diverged
-from ..core.recipe import digest_of
+from ..core.settings import digest_of
 from .features import FeatureNetwork, Features
 from .inception_score import inception_score
 from .jackknife import Estimate, deal_groups

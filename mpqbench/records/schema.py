@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from ..core.recipe import FULL_PRECISION, BudgetText
+from ..core.recipe import FULL_PRECISION
+from ..core.suite import BudgetText
 
 SCHEMA_VERSION: Literal[1] = 1
 FULL_METHOD = FULL_PRECISION.name  # the unquantized model: the reference of every pair

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..core.errors import BenchError
 from ..core.files import write_atomic
-from ..core.recipe import validate
+from ..core.settings import validate
 from .schema import JOB_PATTERN, SCHEMA_VERSION, JobRecord
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ..core.files import write_atomic
-from ..core.recipe import Job
+from ..core.suite import Job
 from ..records.statistics import Spread, spread
 from .ablation import shown_effect
 from .drawing import FULL_COLOUR, PAGE, drawing, grid, legend_above, look, note_below, save

@@ -1,4 +1,4 @@
-"""A scorer that is built when the first score is asked for, and tells how far it is."""
+"""A scorer that is built at the first score, and whose additive tables are kept in the cache."""
 
 from __future__ import annotations
 
@@ -6,33 +6,29 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
+from ..core.cache import Cache
 from ..core.errors import Exhausted
-from ..core.progress import LINE_EVERY_SECONDS, Reporter
+from ..core.progress import LINE_EVERY_SECONDS
 from .problem import Partial, Scorer
-from .table_store import StoredTable, TableStore
 
 
 class LazyScorer:
-    """Makes its scorer late: ``uniform`` never asks, so it needs no calibration.
+    """Builds its scorer at the first score: a searcher that asks for none needs no calibration.
 
-    Tables are kept in ``store`` under ``mark``; ``borrowed`` are the seconds that a table found
-    there once took.
+    The additive table is the entry ``fingerprint`` of ``cache``: computed once for all searchers
+    of a run, and counted for each. ``borrowed`` are the seconds that a table found there once took.
     """
 
     def __init__(
-        self,
-        make: Callable[[], Scorer],
-        store: TableStore,
-        mark: str,
-        title: str,
-        reporter: Reporter,
+        self, make: Callable[[], Scorer], cache: Cache, fingerprint: str, title: str
     ) -> None:
         self.borrowed = 0.0
-        self._make, self._title, self._reporter = make, title, reporter
-        self._store, self._mark = store, mark
+        self._make, self._cache, self._title = make, cache, title
+        self._fingerprint = fingerprint
         self._scored, self._began, self._told = 0, time.monotonic(), time.monotonic()
 
     @cached_property
@@ -40,39 +36,45 @@ class LazyScorer:
         return self._make()
 
     @cached_property
-    def _stored(self) -> StoredTable | None:
-        return self._store.read(self._mark)
+    def _stored(self) -> dict[str, Any] | None:
+        """The entry of the cache: table, forwards, seconds, and the price asked in advance."""
+        return self._cache.read(self._fingerprint)
 
     def table(self, afford: float = math.inf) -> tuple[Mapping[str, np.ndarray], float]:
-        """As ``Scorer.table``, computed or found."""
+        """As ``Scorer.table``, computed or read."""
         stored = self._stored
         if stored is not None:
-            if stored.forwards > afford:
-                raise Exhausted(f"the table takes {stored.forwards:.4g} forwards")
-            self.borrowed += stored.seconds
-            return stored.table, stored.forwards
+            if stored["forwards"] > afford:
+                raise Exhausted(f"the table takes {stored['forwards']:.4g} forwards")
+            self.borrowed += stored["seconds"]
+            arrays = {group: np.array(own, dtype=float) for group, own in stored["table"].items()}
+            return arrays, stored["forwards"]
         price, began = self._scorer.table_price(), time.monotonic()
         table, forwards = self._scorer.table(afford)
-        made = StoredTable(table, forwards, time.monotonic() - began, price)
-        self._store.write(self._mark, made)
+        content = {
+            "table": {group: np.asarray(own, dtype=float).tolist() for group, own in table.items()},
+            "forwards": float(forwards),
+            "seconds": time.monotonic() - began,
+            "price": float(price),
+        }
+        self._cache.write(self._fingerprint, content)
         return table, forwards
 
     def table_price(self) -> float:
         """As ``Scorer.table_price``."""
-        stored = self._stored
-        return self._scorer.table_price() if stored is None else stored.price
+        return self._scorer.table_price() if self._stored is None else self._stored["price"]
 
     def price(self, allocation: Partial) -> float:
         """As ``Scorer.price``."""
         return self._scorer.price(allocation)
 
     def scores(self, allocations: Sequence[Partial]) -> tuple[np.ndarray, float]:
-        """As ``Scorer.scores``, with a line every ten seconds."""
-        found = self._scorer.scores(allocations)
+        """As ``Scorer.scores``, with a line of progress every ten seconds."""
+        scores = self._scorer.scores(allocations)
         self._scored += len(allocations)
         now = time.monotonic()
         if now - self._told >= LINE_EVERY_SECONDS:
             self._told = now
             line = f"{self._scored} scorings after {now - self._began:.0f} s"
-            self._reporter.say(f"  {self._title}: {line}")
-        return found
+            self._cache.reporter.say(f"  {self._title}: {line}")
+        return scores

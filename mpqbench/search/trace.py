@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ..core.files import write_atomic
-
-if TYPE_CHECKING:
-    import pandas as pd
+from ..core.files import write_table
 
 COLUMNS = ("evaluation", "forwards", "seconds", "groups", "cost", "fits", "score", "best")
 
@@ -57,34 +53,9 @@ class Trace:
 
         write_table(path, pd.DataFrame(self.rows, columns=list(COLUMNS)))
 
-    @classmethod
-    def read(cls, path: Path, complete: int) -> Trace:
-        """Inverse of ``write``, of a search of ``complete`` groups. Raises OSError, ValueError."""
-        columns = read_table(path)
-        trace = cls(complete)
-        trace.rows = list(zip(*(columns[name] for name in COLUMNS), strict=True))
-        if trace.rows:
-            trace.best = trace.rows[-1][-1]
-        return trace
-
 
 def write_notes(path: Path, parts: Sequence[Mapping[str, Sequence[Any]]]) -> None:
     """One noted table, its parts one after another, in one step."""
     import pandas as pd
 
     write_table(path, pd.concat([pd.DataFrame(dict(part)) for part in parts], ignore_index=True))
-
-
-def write_table(path: Path, table: pd.DataFrame) -> None:
-    """A table as parquet, in one step."""
-    content = io.BytesIO()
-    table.to_parquet(content, index=False)
-    write_atomic(path, content.getvalue())
-
-
-def read_table(path: Path) -> dict[str, list[Any]]:
-    """Columns of a table that ``write_table`` wrote. Raises OSError or ValueError."""
-    import pandas as pd
-
-    table = pd.read_parquet(path)
-    return {str(name): table[name].tolist() for name in table.columns}

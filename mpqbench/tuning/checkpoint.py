@@ -1,66 +1,54 @@
-"""The state of a training run on disk, so that one that was stopped goes on where it was."""
+"""The state of a training in the cache, from which a stopped training is resumed."""
 
 from __future__ import annotations
 
-import io
 import time
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
-import torch
-
-from ..core.errors import BenchError
-from ..core.files import write_atomic
+from ..core.cache import Cache
 
 SAVE_EVERY_SECONDS = 60.0
 
 
 @dataclass
 class Checkpoint:
-    """One file, written in one step, never within a training step: what a kill leaves is whole.
+    """The state of one training, saved between two training steps.
 
-    ``mark`` says what it belongs to: one of another mark is not read. Without a path nothing is
-    kept.
+    ``fingerprint`` is the digest of all that the training depends on but ``part``, the digest of
+    the numbers that it begins with: another processor may have rounded otherwise. Without a cache
+    nothing is kept.
     """
 
-    path: Path | None = None
-    mark: str = ""
+    cache: Cache | None = None
+    fingerprint: str = ""
     every: float = SAVE_EVERY_SECONDS
+    part: str = ""
+    foreign: bool = False  # whether the last ``load`` found the state of another part
     _saved: float = field(default_factory=time.monotonic)
 
     def of(self, part: str) -> Checkpoint:
-        """The same file, belonging to ``part`` of what this one belongs to."""
-        return replace(self, mark=f"{self.mark}/{part}")
+        """Return the checkpoint of a training that begins with other numbers."""
+        return replace(self, part=part)
 
     @property
     def due(self) -> bool:
-        """Whether so much time has passed that it should be saved again."""
-        return self.path is not None and time.monotonic() - self._saved >= self.every
+        """Whether ``every`` seconds have passed since the state was saved."""
+        return self.cache is not None and time.monotonic() - self._saved >= self.every
 
-    @property
-    def exists(self) -> bool:
-        """Whether there is a file, of this mark or another."""
-        return self.path is not None and self.path.is_file()
+    def remove(self) -> None:
+        """Forget the state."""
+        if self.cache is not None:
+            self.cache.remove(self.fingerprint)
 
     def save(self, state: dict[str, Any]) -> None:
-        """``state`` of tensors, numbers, strings and containers of these."""
-        if self.path is None:
-            return
-        content = io.BytesIO()
-        torch.save({"mark": self.mark, "state": state}, content)
-        write_atomic(self.path, content.getvalue())
-        self._saved = time.monotonic()
+        """Keep ``state``: tensors, numbers, texts and containers of these."""
+        if self.cache is not None:
+            self.cache.write(self.fingerprint, {"part": self.part, "state": state})
+            self._saved = time.monotonic()
 
     def load(self) -> dict[str, Any] | None:
-        """What was saved last, on the CPU, or ``None``. Raises BenchError for a damaged file."""
-        if self.path is None or not self.path.is_file():
-            return None
-        try:
-            content = torch.load(self.path, map_location="cpu", weights_only=True)
-            return content["state"] if content["mark"] == self.mark else None
-        except Exception as error:  # torch raises many unrelated types
-            raise BenchError(
-                f"checkpoint {self.path} cannot be read ({type(error).__name__}): delete it and "
-                "run again"
-            ) from None
+        """Return the state that was saved last, on the CPU, or ``None``."""
+        content = None if self.cache is None else self.cache.read(self.fingerprint)
+        self.foreign = content is not None and content["part"] != self.part
+        return None if content is None or self.foreign else content["state"]

@@ -14,8 +14,8 @@ import torch
 from torch import nn
 
 from ..core.errors import Diverged
+from ..core.files import write_table
 from ..core.progress import Reporter
-from ..search.trace import write_table
 from .checkpoint import Checkpoint
 from .settings import Training
 
@@ -81,7 +81,7 @@ def train(
     run = _Run(training, trained, loss_at, held_out_loss, checkpoint)
     if run.resume():
         reporter.say(f"  tuning resumes at step {run.state.step}")
-    elif checkpoint.exists:
+    elif checkpoint.foreign:
         reporter.say("  tuning begins anew: what is on disk was trained from other numbers")
     with reporter.stage("tuning", training.steps) as advance:
         advance(run.state.step)

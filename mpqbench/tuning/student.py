@@ -1,52 +1,45 @@
-"""The quantized model as a tuner sees it, and the lessons it is given."""
+"""The quantized model as a tuner sees it, and the data that the tuner is given."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from ..contracts import DistillationData, QuantizedWeight
+from ..contracts import DistillationData, QuantizedWeight, Tuner
+from ..core.cache import Cache
 from ..core.errors import BenchError
-from ..core.progress import Reporter
-from ..core.recipe import Protocol
 from ..cost.storage import SCALE_BYTES
 from ..dit.groups import Group
-from ..dit.loading import DiTModel
+from ..dit.sampling import Sampler
 from ..quant.apply import QuantizedModel
 from ..quant.branch import branch_operator
 from ..quant.linear import QuantizedLinear
 from .checkpoint import Checkpoint
-from .trajectories import HELD_OUT, KEPT_STEPS, TRAIN, TrajectoryStore
+from .trajectories import HELD_OUT, KEPT_STEPS, TRAIN, Trajectories, TrajectoryStore
 
 
-def record_lessons(
-    tuner: Any,
-    model: DiTModel,
-    protocol: Protocol,
-    seed: int,
-    device: str,
-    folder: Path,
-    checkpoint: Checkpoint,
-    reporter: Reporter,
+def distillation_data(
+    tuner: Tuner, sampler_of: Callable[[str], Sampler], cache: Cache, checkpoint: Checkpoint
 ) -> DistillationData:
-    """The trajectories that ``tuner`` asks for, from ``folder`` or recorded there.
+    """Return the trajectories that ``tuner`` asks for, recorded where the cache lacks them.
 
-    ``folder`` belongs to this model, protocol and seed. The model must be in full precision where
-    they are not on disk yet. Raises as ``TrajectoryStore.record``, and BenchError where they would
-    be shorter than its ``span``.
+    ``sampler_of`` gives the sampler of an axis of noise; ``cache`` belongs to its model, protocol
+    and seed. Raises as ``TrajectoryStore.record``, and BenchError where trajectories would be
+    shorter than the tuner's ``span``.
     """
-    span, steps = tuner.span, min(protocol.steps, KEPT_STEPS)
+    train, held_out = sampler_of(TRAIN), sampler_of(HELD_OUT)
+    span, steps = tuner.span, min(train.protocol.steps, KEPT_STEPS)
     if span > steps:
         raise BenchError(f"span {span} is longer than a recorded trajectory of {steps} steps")
-    parts = []
-    for axis, images in ((TRAIN, tuner.trajectories), (HELD_OUT, tuner.held_out)):
-        store = TrajectoryStore(folder / axis)
-        with reporter.stage(f"recording trajectories: {axis}", images) as advance:
-            parts.append(store.record(model, protocol, seed, device, images, axis, advance))
-    return DistillationData(parts[0], parts[1], seed, device, checkpoint, reporter)
+    parts: list[Trajectories] = []
+    reporter = cache.reporter
+    for sampler, images in ((train, tuner.trajectories), (held_out, tuner.held_out)):
+        store = TrajectoryStore(cache.at(sampler.axis), sampler)
+        with reporter.stage(f"recording trajectories: {sampler.axis}", images) as advance:
+            parts.append(store.record(images, advance))
+    return DistillationData(parts[0], parts[1], train.seed, train.device, checkpoint, reporter)
 
 
 class QuantizedStudent:

@@ -1,25 +1,23 @@
-"""What a tuner learns from: the full-precision model's own trajectories, recorded once to disk.
+"""Distillation data: sampling trajectories of the full-precision model, recorded once.
 
-Data-free: noise and classes are all it takes, as for calibration, but every trajectory gives many
-inputs, each with what full precision answers.
+No data is needed but noise and classes, as for calibration; every trajectory gives many inputs,
+each with the output of full precision.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 import torch
 
+from ..core.cache import Cache
 from ..core.errors import BenchError
 from ..core.progress import Advance
-from ..core.recipe import Protocol
 from ..dit.calibration import CalibrationSet
 from ..dit.held_out import evaluate
-from ..dit.loading import DiTModel
 from ..dit.sampling import Sampler, image_seed
-from ..dit.statistics import read_tensors, write_tensors
 
 TRAIN, HELD_OUT = "tuning", "tuning-held-out"  # axes: never evaluated noise, nor calibration's
 KEPT_STEPS = 25  # of one trajectory: 1 MB an image of DiT-XL/2 at 256 x 256
@@ -29,10 +27,10 @@ KEPT_STEPS = 25  # of one trajectory: 1 MB an image of DiT-XL/2 at 256 x 256
 class Trajectories:
     """Inputs of the transformer with full precision's outputs, row by row.
 
-    latents (n, c, h, w) float32, times and classes (n,), ``images`` (n,) the number of the image on
-    whose way each is, ``signal`` (n,) float32 the share of the clean image in the variance of each
-    latent, outputs (n, channels, h, w) float32 of the channels that the sampler reads: the
-    predicted noise, and the variance where it is learned and used.
+    latents (n, c, h, w) float32, times and classes (n,), ``images`` (n,) the number of the image of
+    each row, ``signal`` (n,) float32 the share of the clean image in the variance of each latent,
+    outputs (n, channels, h, w) float32 of the channels that the sampler reads: the predicted noise,
+    and the variance where it is learned and used.
     """
 
     latents: torch.Tensor
@@ -47,15 +45,15 @@ class Trajectories:
 
     @property
     def inputs(self) -> CalibrationSet:
-        """The inputs alone."""
+        """The inputs without the outputs."""
         return CalibrationSet(self.latents, self.times, self.classes)
 
     def rows(self, at: torch.Tensor | slice) -> Trajectories:
-        """The rows at indices ``at``."""
+        """Return the rows at indices ``at``."""
         return Trajectories(*(getattr(self, f.name)[at] for f in fields(self)))
 
     def spans(self, length: int) -> torch.Tensor:
-        """Indices (m, length) of all rows that follow each other on the way of one image.
+        """Return indices (m, length) of all runs of consecutive steps of one image.
 
         Raises BenchError where no image has as many rows.
         """
@@ -71,10 +69,10 @@ class Trajectories:
         raise BenchError(f"span {length} is longer than a recorded trajectory of {longest} steps")
 
     def minibatch(self, step: int, size: int, seed: int, span: int = 1) -> Trajectories:
-        """The ``size`` rows of training step ``step``, from 0: ``size / span`` spans, in a row.
+        """Return the ``size`` rows of training step ``step`` (from 0): ``size / span`` spans.
 
-        Every epoch meets every span once, in an order of its own. It is a function of its arguments
-        alone: training that resumes at a step needs no state of a generator.
+        Every epoch has every span once, in another order. The rows depend on the arguments alone:
+        training that resumes at a step needs no state of a generator.
         """
         runs, size = self.spans(span), size // span
         total, begin = len(runs), step * size
@@ -88,51 +86,40 @@ class Trajectories:
 
     @classmethod
     def cat(cls, parts: list[Trajectories]) -> Trajectories:
-        """All rows of all parts."""
+        """Return all rows of all parts."""
         return cls(*(torch.cat([getattr(p, f.name) for p in parts]) for f in fields(cls)))
 
 
 @dataclass(frozen=True)
 class TrajectoryStore:
-    """Trajectories of one model, protocol, seed and axis in ``folder``, a file a micro-batch.
+    """Trajectories from the noise of one sampler, an entry of the cache for each micro-batch.
 
-    The caller gives every such combination a folder of its own. A file is written in one step and
-    never made twice, so recording that was stopped goes on, and more images can be asked for later.
+    ``cache`` belongs to the model, protocol, seed and axis of ``sampler``. An entry is never made
+    twice: recording that was stopped is resumed, and more images can be asked for later.
     """
 
-    folder: Path
+    cache: Cache
+    sampler: Sampler
 
-    def record(
-        self,
-        model: DiTModel,
-        protocol: Protocol,
-        seed: int,
-        device: str,
-        images: int,
-        axis: str = TRAIN,
-        advance: Advance = lambda _images: None,
-    ) -> Trajectories:
-        """At least ``images`` trajectories, whole micro-batches of them.
+    def record(self, images: int, advance: Advance = lambda _images: None) -> Trajectories:
+        """Return at least ``images`` trajectories, in whole micro-batches.
 
-        The model must be in full precision where they are not on disk yet. Each gives up to
-        ``KEPT_STEPS`` inputs, at steps and with or without its class (guidance evaluates the model
-        on both) dealt by its own seed. Raises Diverged where a latent is not finite, and BenchError
-        where a file is damaged.
+        The model must be in full precision where they are not in the cache yet. Each trajectory
+        gives up to ``KEPT_STEPS`` inputs, at steps and with or without its class (guidance
+        evaluates the model on both) dealt by its own seed. Raises Diverged where a latent is not
+        finite.
         """
-        sampler = Sampler(model, protocol, seed, device, axis=axis)
-        size = protocol.micro_batch
+        size = self.sampler.protocol.micro_batch
         parts = []
         for first in range(0, images, size):
-            path = self.folder / f"trajectories-{first:06d}.safetensors"
-            if not path.is_file():
-                write_tensors(path, vars(_recorded(sampler, first)))
-            parts.append(Trajectories(**read_tensors(path)))
+            make = partial(_recorded, self.sampler, first)
+            parts.append(Trajectories(**self.cache.get(f"trajectories-{first:06d}", make)))
             advance(min(size, images - first))
         return Trajectories.cat(parts)
 
 
-def _recorded(sampler: Sampler, first: int) -> Trajectories:
-    """Inputs and outputs of the micro-batch that begins with image ``first``."""
+def _recorded(sampler: Sampler, first: int) -> dict[str, torch.Tensor]:
+    """Record the micro-batch that begins with image ``first``."""
     model, protocol = sampler.model, sampler.protocol
     dealt = [
         _deal(sampler, index, protocol.steps)
@@ -155,13 +142,14 @@ def _recorded(sampler: Sampler, first: int) -> Trajectories:
         pass
     latents, times, classes, images, shares = (torch.cat(part) for part in zip(*seen, strict=True))
     inputs = CalibrationSet(latents, times, classes)
-    outputs = evaluate(model.transformer, inputs, protocol.micro_batch, sampler.device)
+    outputs = evaluate(model.transformer, inputs, protocol.micro_batch)
     read = outputs.shape[1] if sampler.schedule.learned_variance else sampler.channels
-    return Trajectories(latents, times, classes, images, shares, outputs[:, :read].contiguous())
+    outputs = outputs[:, :read].contiguous()
+    return vars(Trajectories(latents, times, classes, images, shares, outputs))
 
 
 def _deal(sampler: Sampler, index: int, steps: int) -> dict[int, bool]:
-    """Which steps of image ``index`` are kept, and at which of them its class is left out."""
+    """Deal the steps of image ``index`` that are kept, and whether its class is left out there."""
     deal = np.random.default_rng(image_seed(sampler.seed, f"{sampler.axis}-deal", index))
     kept = deal.permutation(steps)[:KEPT_STEPS]
     guided = sampler.guidance_passes == 2

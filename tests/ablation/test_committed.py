@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mpqbench.core.recipe import read_yaml
 from mpqbench.core.registry import discover
+from mpqbench.core.settings import read_yaml
 from mpqbench.lab.ablation.design import load
 from mpqbench.lab.ablation.run import PlannedAblation, read_ablation, write_effects
 from mpqbench.records.schema import FULL_METHOD

@@ -15,7 +15,8 @@ from mpqbench.conformance.models import Calibration, tiny_transformer
 from mpqbench.core.errors import BenchError
 from mpqbench.core.formats import ActivationFormat, WeightFormat
 from mpqbench.core.precision import FULL, Allocation, Budget, Precision
-from mpqbench.core.recipe import BARE_NEIGHBOURS, Recipe, validate
+from mpqbench.core.recipe import BARE_NEIGHBOURS, Recipe
+from mpqbench.core.settings import validate
 from mpqbench.cost.count import count
 from mpqbench.dit.groups import layer_groups
 from mpqbench.quant.apply import quantize_model

@@ -1,23 +1,28 @@
-"""The correction slot of a recipe, through ``mpqbench run``, and in the sampler."""
+"""The correction slot of a recipe, in whole runs and in the sampler."""
 
 from __future__ import annotations
 
-import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from mpqbench import api
 from mpqbench.baselines.roundings.nearest import Nearest
 from mpqbench.baselines.transforms.none import NoTransform
 from mpqbench.contracts import LayerData, Prediction
+from mpqbench.core.errors import BenchError
 from mpqbench.core.formats import ActivationFormat, WeightFormat
 from mpqbench.core.precision import Precision
-from mpqbench.core.recipe import PROTOCOLS
+from mpqbench.core.progress import Quiet
+from mpqbench.core.protocol import PROTOCOLS
+from mpqbench.core.recipe import PluginChoice
+from mpqbench.core.registry import discover
 from mpqbench.dit.groups import layer_groups, uniform_allocation
 from mpqbench.dit.loading import load_model
 from mpqbench.dit.sampling import Sampler
-from mpqbench.job.correct import AXIS, _steps
+from mpqbench.job.correct import AXIS, fit_steps
 from mpqbench.quant.apply import quantize_model
 
 SUITE = """
@@ -30,24 +35,11 @@ methods:
 """
 
 
-@pytest.fixture
-def run(mpqbench, tiny_folder, tmp_path):
-    """Runs a suite into ``tmp_path/NAME``; gives (code, stderr)."""
-
-    def call(*arguments, out="out", text=SUITE):
-        suite = tmp_path / "corrected.yaml"
-        suite.write_text(text)
-        code, _, err = mpqbench(
-            "run", suite, "--model", tiny_folder, "--out", tmp_path / out, *arguments
-        )
-        return code, err
-
-    return call
-
-
-def record(folder, method):
-    (path,) = (folder / "records").glob(f"*__{method}__*")
-    return json.loads(path.read_text())
+def run(folder, model, **settings):
+    suite = folder / "corrected.yaml"
+    suite.write_text(SUITE)
+    records = api.run(str(suite), models=[str(model)], out=folder, reporter=Quiet(), **settings)
+    return {record.method: record for record in records}
 
 
 def latents(folder, method):
@@ -55,42 +47,32 @@ def latents(folder, method):
     return np.concatenate([np.load(shard)["latents"] for shard in sorted(path.glob("*.npz"))])
 
 
-def test_a_corrected_job_is_counted_and_closer_to_full_precision(run, tmp_path):
-    code, _ = run()
-    assert code == 0
-    plain, own = record(tmp_path / "out", "rtn"), record(tmp_path / "out", "corrected")
-    assert own["seconds"]["correct"] > 0
+def test_a_corrected_job_is_counted_and_closer_to_full_precision(tiny_folder, tmp_path):
+    records = run(tmp_path, tiny_folder)
+    plain, own = records["rtn"], records["corrected"]
+    assert own.seconds["correct"] > 0
     # 3 steps of 4 channels: 5 bands with 3 factors, 8 x 8 offsets, 2 bytes each.
-    assert own["costs"]["bytes"] - plain["costs"]["bytes"] == 3 * 4 * (5 * 3 + 64) * 2
+    assert own.costs.bytes - plain.costs.bytes == 3 * 4 * (5 * 3 + 64) * 2
     macs = (4 * (8 + 8) + 3) * 4 * 64
-    assert own["costs"]["bitops"] - plain["costs"]["bitops"] == macs * 256
-    assert own["costs"]["bitops_linear"] == plain["costs"]["bitops_linear"]
+    assert own.costs.bitops - plain.costs.bitops == macs * 256
+    assert own.costs.bitops_linear == plain.costs.bitops_linear
     # The error of single forwards is of the model and knows no sampler.
-    assert own["scores"]["noise_mse"] == plain["scores"]["noise_mse"]
-    errors = [
-        np.square(latents(tmp_path / "out", m) - latents(tmp_path / "out", "full-precision"))
-        for m in ("corrected", "rtn")
-    ]
-    assert errors[0].mean() < errors[1].mean()
-
-
-def test_the_same_again_whatever_else_there_is(run, tmp_path):
-    run()
-    run("--method", "corrected", "--images", "4", out="again")
-    few = latents(tmp_path / "again", "corrected")
-    np.testing.assert_array_equal(few, latents(tmp_path / "out", "corrected")[:4])
-
-
-def test_mistakes_are_one_sentence(run):
-    code, err = run(text=SUITE.replace("images: 24", "images: none"))
-    assert code == 2
-    assert "correction 'unbiased'" in err
-    assert "images" in err
-    code, err = run(
-        text=SUITE.replace("correction: {name: unbiased, images: 24, horizon: 0}", "corection: x")
+    assert own.scores["noise_mse"] == plain.scores["noise_mse"]
+    full, rounded, corrected = (
+        latents(tmp_path, method) for method in ("full-precision", "rtn", "corrected")
     )
-    assert code == 2
-    assert "did you mean 'correction'" in err
+    assert np.square(corrected - full).mean() < np.square(rounded - full).mean()
+    # The images are the same ones when there are fewer of them and no other method.
+    few = tmp_path / "few"
+    few.mkdir()
+    run(few, tiny_folder, methods=["corrected"], images=4)
+    np.testing.assert_array_equal(latents(few, "corrected"), corrected[:4])
+
+
+def test_a_wrong_parameter_is_one_sentence():
+    choice = PluginChoice(name="unbiased", params={"images": "none"})
+    with pytest.raises(BenchError, match="correction 'unbiased': images"):
+        discover().create("correction", choice)
 
 
 @pytest.fixture
@@ -151,23 +133,12 @@ def test_a_prediction_is_guided_and_has_its_contrast(quantized):
     torch.testing.assert_close(found.noise, wanted, **close)
     torch.testing.assert_close(found.contrast, (with_class - without)[:, :4], **close)
     torch.testing.assert_close(variance, with_class[:, 4:], **close)
+    unguided = Sampler(model, PROTOCOL.model_copy(update={"guidance": 1.0}), 0, "cpu")
+    assert not unguided.predict(x, 500, classes)[0].contrast.any()
 
 
-def test_without_guidance_there_is_no_contrast(quantized):
-    model, _ = quantized
-    sampler = Sampler(model, PROTOCOL.model_copy(update={"guidance": 1.0}), 0, "cpu")
-    x, classes, _ = sampler.begin(0)
-    found, _ = sampler.predict(x, 500, classes)
-    assert not found.contrast.any()
-
-
-class Recorder:
+class Recorder(SimpleNamespace):
     """A correction that changes nothing and remembers at which step it was asked."""
-
-    numbers, macs_per_value = 0, 0
-
-    def __init__(self, step, calls):
-        self.step, self.calls = step, calls
 
     def __call__(self, prediction: Prediction, latents: torch.Tensor) -> torch.Tensor:
         self.calls.append(self.step)
@@ -177,7 +148,7 @@ class Recorder:
 def test_every_step_has_its_own(quantized):
     model, _ = quantized
     calls: list[int] = []
-    steps = [Recorder(step, calls) for step in range(PROTOCOL.steps)]
+    steps = [Recorder(step=step, calls=calls) for step in range(PROTOCOL.steps)]
     plain = next(Sampler(model, PROTOCOL, 0, "cpu").batches(0, 4))
     sampler = Sampler(model, PROTOCOL, 0, "cpu")
     sampler.corrections = steps
@@ -212,7 +183,7 @@ def test_a_step_is_told_what_both_models_do_and_what_would_lead_back(quantized, 
     model, handle = quantized
     protocol = PROTOCOL.model_copy(update={"sampler": sampler})
     plugin, own = Watcher(), Sampler(model, protocol, 3, "cpu", axis=AXIS)
-    fitted = list(_steps(plugin, own, handle))
+    fitted = list(fit_steps(plugin, own, handle))
     assert len(fitted) == protocol.steps
     with handle.lifted():
         wanted = walked(Sampler(model, protocol, 3, "cpu", axis=AXIS))

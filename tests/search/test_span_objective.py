@@ -14,17 +14,19 @@ from mpqbench.baselines.objectives.output_mse import OutputMSE
 from mpqbench.baselines.objectives.span_mse import SpanMSE
 from mpqbench.core.errors import BenchError
 from mpqbench.core.precision import Budget, Precision
-from mpqbench.core.progress import Quiet
-from mpqbench.core.recipe import Job, PluginChoice, Protocol
+from mpqbench.core.protocol import Protocol
+from mpqbench.core.recipe import PluginChoice
 from mpqbench.core.registry import discover
+from mpqbench.core.suite import Job
 from mpqbench.dit.calibration import record_spans
-from mpqbench.dit.groups import layer_groups, uniform_allocation
+from mpqbench.dit.groups import uniform_allocation
 from mpqbench.dit.held_out import evaluate
 from mpqbench.dit.loading import load_model
 from mpqbench.dit.sampling import Sampler
+from mpqbench.job.context import JobContext
 from mpqbench.job.resources import Resources
 from mpqbench.job.search_stage import search_problem
-from mpqbench.job.stages import calibrate, quantize
+from mpqbench.job.stages import quantize
 
 PROTOCOL = Protocol(
     name="test", images=4, steps=5, micro_batch=4, calibration=13, features="none", guidance=1.5
@@ -34,6 +36,10 @@ PROTOCOL = Protocol(
 @pytest.fixture(scope="module")
 def model(tiny_folder):
     return load_model(str(tiny_folder))
+
+
+def spans_of(model, protocol, span):
+    return record_spans(Sampler(model, protocol, 0, "cpu", axis="calibration-spans"), span)
 
 
 @given(st.integers(2, 4), st.integers(1, 3), st.integers(0, 10**6))
@@ -60,7 +66,7 @@ def test_what_lasts_counts_k_times_and_what_cancels_not_at_all():
 
 
 def test_runs_are_consecutive_steps_of_one_image_of_an_axis_of_their_own(model):
-    spans = record_spans(model, PROTOCOL, 0, "cpu", 3)
+    spans = spans_of(model, PROTOCOL, 3)
     assert len(spans) == 12  # 13 inputs hold four runs of 3
     seen = {}
 
@@ -86,17 +92,16 @@ def test_runs_are_consecutive_steps_of_one_image_of_an_axis_of_their_own(model):
 
 def test_more_steps_or_inputs_than_there_are_is_one_sentence(model):
     with pytest.raises(BenchError, match="span 6 is longer than the 5 sampling steps"):
-        record_spans(model, PROTOCOL, 0, "cpu", 6)
+        spans_of(model, PROTOCOL, 6)
     few = PROTOCOL.model_copy(update={"calibration": 2})
     with pytest.raises(BenchError, match="span 3 is longer than the 2 inputs"):
-        record_spans(model, few, 0, "cpu", 3)
+        spans_of(model, few, 3)
     with pytest.raises(BenchError, match="span must be at least 2, not 1"):
         SpanMSE(1)
 
 
-def _problem(model, tmp_path, **changes):
+def _context(model, tmp_path, **changes):
     registry = discover()
-    resources = Resources(registry, "cpu", folder=tmp_path)
     recipe = registry.method("rtn").model_copy(
         update={
             "objective": PluginChoice(name="span-mse", params={"span": 3}),
@@ -104,27 +109,26 @@ def _problem(model, tmp_path, **changes):
             **changes,
         }
     )
-    job = Job("tiny", recipe, Budget.parse("W4A4"), 0, PROTOCOL, "cpu")
-    groups = layer_groups(model.transformer)
-    calibration = calibrate(job, model, groups, resources, Quiet())
-    found = search_problem(job, model, groups, calibration, resources, Quiet())
-    return job, groups, calibration, resources, found[0]
+    job = Job(model.name, recipe, Budget.parse("W4A4"), 0, PROTOCOL, "cpu")
+    return JobContext.open(job, Resources(registry, "cpu", folder=tmp_path))
 
 
 def test_a_search_sees_what_the_quantized_model_sums_up_to(model, tmp_path):
-    job, groups, calibration, resources, problem = _problem(model, tmp_path)
+    context = _context(model, tmp_path)
+    groups, transformer = context.groups, context.model.transformer
+    problem, _ = search_problem(context)
     allocation = uniform_allocation(groups, Budget.parse("W3A3").precision, Precision.parse("W8A8"))
     score = problem.score({g: allocation[g] for g in problem.groups})
-    spans = record_spans(model, PROTOCOL, 0, "cpu", 3)
-    targets = evaluate(model.transformer, spans, 4, "cpu")
-    with quantize(job, model, groups, allocation, calibration, resources, lambda *_: None):
-        outputs = evaluate(model.transformer, spans, 4, "cpu")
+    spans = spans_of(model, PROTOCOL, 3)
+    targets = evaluate(transformer, spans, 4)
+    with quantize(context, allocation):
+        outputs = evaluate(transformer, spans, 4)
     sums = (outputs - targets)[:, :4].double().unflatten(0, (-1, 3)).sum(1)
     assert score == pytest.approx(float(sums.square().mean()) / 3, rel=1e-3)
     assert math.isfinite(sum(map(sum, problem.table().values())))
 
 
 def test_nothing_is_dropped_early(model, tmp_path):
-    *_, problem = _problem(model, tmp_path, early_drop=0.05)
+    problem, _ = search_problem(_context(model, tmp_path, early_drop=0.05))
     with pytest.raises(BenchError, match="'span-mse' drops no candidate early"):
         problem.table()

@@ -14,14 +14,14 @@ from tiny_pipeline import save_tiny_pipeline
 
 from mpqbench.contracts import LayerData
 from mpqbench.core.precision import Budget, Precision
-from mpqbench.core.progress import Quiet
-from mpqbench.core.recipe import PROTOCOLS, Job, PluginChoice, Recipe
+from mpqbench.core.protocol import PROTOCOLS
+from mpqbench.core.recipe import PluginChoice, Recipe
 from mpqbench.core.registry import discover
+from mpqbench.core.suite import Job
 from mpqbench.dit.groups import layer_groups
-from mpqbench.job.resources import Resources
+from mpqbench.job.resources import Resources, Session
 from mpqbench.lab.study.branch_errors import MORE_BITS, NONE, spend_on_rows
 from mpqbench.lab.study.branches import Plan, comparison_of, measure, variants
-from mpqbench.lab.study.jobs import Session
 from mpqbench.quant.affine import quantize_weight
 from mpqbench.quant.build import Prepared
 from mpqbench.quant.linear import QuantizedInput
@@ -47,9 +47,7 @@ def plan_of(folder, **changes):
 @pytest.fixture(scope="module")
 def session(tmp_path_factory):
     store = RecordStore(tmp_path_factory.mktemp("branches"))
-    registry = discover()
-    resources = Resources(registry, folder=store.folder / "calibration")
-    return Session(registry, resources, store, Quiet())
+    return Session(Resources(discover(), folder=store.folder / "cache"), store)
 
 
 @pytest.fixture(scope="module")
@@ -74,16 +72,15 @@ def test_the_error_is_that_of_the_matrices_on_inputs_that_no_fit_saw(
     tiny_folder, session, rows, weighted
 ):
     plan, path = plan_of(tiny_folder), "transformer_blocks.1.ff.net.2"
-    model = session.resources.model(plan.job.model, plan.job.protocol)
-    held = session.resources.held_out(model, plan.job.protocol, 0)
+    recordings = session.resources.recordings(plan.job)
+    model, held = recordings.model, recordings.held_out
     x = _inputs_of(model, path, held.inputs)
-    seen = _inputs_of(model, path, session.resources.statistics(
-        model, plan.job.protocol, 0).calibration())  # fmt: skip
+    seen = _inputs_of(model, path, recordings.inputs())
     assert x.shape == seen.shape
     assert abs(x[:, None] - seen).max(-1).min() > 1e-3  # no row is in both
 
     (variant,) = (v for v in variants(plan, session.registry) if v.weighted == weighted)
-    comparison = comparison_of(plan, [variant], model, session.resources, Quiet())
+    comparison = comparison_of(plan, [variant], session.resources)
     group = next(g for g in layer_groups(model.transformer) if path in g.layers)
     build = comparison.builders[0][1]
     with torch.no_grad():

@@ -7,6 +7,7 @@ import json
 import pandas as pd
 import pytest
 
+from mpqbench.core.cache import Cache
 from mpqbench.lab.suites import load_suite
 
 SUITE = """
@@ -68,7 +69,8 @@ def test_one_allowance_for_all(searchers, tmp_path):
 
 def test_a_table_is_computed_once_and_charged_to_each(searchers, tmp_path):
     searchers("--seeds", 0)
-    tables = list((tmp_path / "out/calibration/tables").glob("*.json"))
+    cache = Cache(tmp_path / "out/cache/tables")
+    tables = list(cache.folder.glob("*.pt"))
     before = {path: path.stat().st_mtime_ns for path in tables}
     record = next((tmp_path / "out/records").glob("*__ilp__*"))
     first = json.loads(record.read_text())
@@ -77,7 +79,7 @@ def test_a_table_is_computed_once_and_charged_to_each(searchers, tmp_path):
     second = json.loads(record.read_text())
     assert {path: path.stat().st_mtime_ns for path in tables} == before
     assert second["search_evals"] == first["search_evals"] > 0
-    table_seconds = min(json.loads(path.read_text())["seconds"] for path in tables)
+    table_seconds = min(cache.read(path.stem)["seconds"] for path in tables)
     assert second["seconds"]["search"] >= table_seconds
 
 

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
 from mpqbench.baselines.tuners.peft import PEFT
+from mpqbench.core.cache import Cache
 from mpqbench.core.errors import BenchError
-from mpqbench.core.progress import Quiet
-from mpqbench.core.recipe import Protocol
+from mpqbench.core.protocol import Protocol
 from mpqbench.dit.calibration import record_calibration
 from mpqbench.dit.loading import load_model
+from mpqbench.dit.sampling import Sampler
 from mpqbench.tuning import trajectories
 from mpqbench.tuning.checkpoint import Checkpoint
-from mpqbench.tuning.student import record_lessons
-from mpqbench.tuning.trajectories import HELD_OUT, TrajectoryStore
+from mpqbench.tuning.student import distillation_data
+from mpqbench.tuning.trajectories import HELD_OUT, TRAIN, TrajectoryStore
 
 PROTOCOL = Protocol(name="test", images=8, steps=6, micro_batch=4, calibration=8)
 
@@ -29,12 +31,15 @@ def model(tiny_folder):
 
 @pytest.fixture(scope="module")
 def recorded(model, tmp_path_factory):
-    store = TrajectoryStore(tmp_path_factory.mktemp("trajectories"))
-    return store, store.record(model, PROTOCOL, 0, "cpu", 8)
+    return store(tmp_path_factory.mktemp("trajectories"), model).record(8)
+
+
+def store(folder, model, protocol=PROTOCOL, axis=TRAIN):
+    return TrajectoryStore(Cache(folder), Sampler(model, protocol, 0, "cpu", axis=axis))
 
 
 def test_every_step_of_every_image_comes_with_what_full_precision_gives(model, recorded):
-    _, rows = recorded
+    rows = recorded
     assert len(rows) == 8 * 6
     assert rows.times.unique(return_counts=True)[1].tolist() == [8] * 6
     assert int((rows.classes == model.classes).sum()) == 8 * 3  # the null class: half of them
@@ -46,33 +51,34 @@ def test_every_step_of_every_image_comes_with_what_full_precision_gives(model, r
 
 def test_the_variance_is_learned_from_where_the_sampler_reads_it(model, tmp_path):
     protocol = PROTOCOL.model_copy(update={"sampler": "ddpm"})
-    rows = TrajectoryStore(tmp_path).record(model, protocol, 0, "cpu", 4)
+    rows = store(tmp_path, model, protocol).record(4)
     assert rows.outputs.shape[1] == 8
 
 
 def test_the_signal_is_the_share_of_the_image_in_the_latent(recorded):
     # Linear betas from 1e-4 to 2e-2 over 1,000 steps, as the tiny pipeline has them.
     kept = np.cumprod(1 - np.linspace(1e-4, 2e-2, 1000))
-    rows = recorded[1]
+    rows = recorded
     torch.testing.assert_close(
         rows.signal, torch.tensor(kept[rows.times.numpy()]).float(), rtol=1e-4, atol=1e-6
     )
 
 
 def test_noise_is_neither_evaluated_nor_calibration_nor_held_out(model, recorded, tmp_path):
-    rows = recorded[1]
-    held = TrajectoryStore(tmp_path).record(model, PROTOCOL, 0, "cpu", 4, HELD_OUT)
+    rows = recorded
+    held = store(tmp_path, model, axis=HELD_OUT).record(4)
     others = [
-        record_calibration(model, PROTOCOL, 0, "cpu", axis=a) for a in ("calibration", "noise")
+        record_calibration(Sampler(model, PROTOCOL, 0, "cpu", axis=axis))
+        for axis in ("calibration", "noise")
     ]
     for latents in (held.latents, *(other.latents for other in others)):
         assert torch.cdist(rows.latents.flatten(1), latents.flatten(1)).min() > 0.1
 
 
 def test_recording_goes_on_where_it_was_stopped(model, recorded, tmp_path, monkeypatch):
-    store = TrajectoryStore(tmp_path)
-    store.record(model, PROTOCOL, 0, "cpu", 3)
-    assert [path.name for path in tmp_path.iterdir()] == ["trajectories-000000.safetensors"]
+    own = store(tmp_path, model)
+    own.record(3)
+    assert [path.name for path in tmp_path.iterdir()] == ["trajectories-000000.pt"]
     made = []
     monkeypatch.setattr(
         trajectories,
@@ -81,53 +87,50 @@ def test_recording_goes_on_where_it_was_stopped(model, recorded, tmp_path, monke
             made.append(first) or plain(sampler, first)
         ),
     )
-    again = store.record(model, PROTOCOL, 0, "cpu", 8)
+    again = own.record(8)
     assert made == [4]
-    for name, part in vars(recorded[1]).items():
+    for name, part in vars(recorded).items():
         assert torch.equal(getattr(again, name), part)
 
 
-def test_lessons_are_what_the_tuner_asks_for(model, tmp_path):
+def data(tuner, model, folder):
+    sampler_of = partial(Sampler, model, PROTOCOL, 0, "cpu")
+    return distillation_data(tuner, sampler_of, Cache(folder), Checkpoint())
+
+
+def test_the_data_is_what_the_tuner_asks_for(model, tmp_path):
     tuner = PEFT(trajectories=3, held_out=5)
-    given = (tuner, model, PROTOCOL, 0, "cpu", tmp_path, Checkpoint(), Quiet())
-    lessons = record_lessons(*given)
-    assert (len(lessons.train), len(lessons.held_out)) == (4 * 6, 8 * 6)  # whole micro-batches
-    written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
+    first = data(tuner, model, tmp_path)
+    assert (len(first.train), len(first.held_out)) == (4 * 6, 8 * 6)  # whole micro-batches
+    written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.pt")}
     assert len(written) == 3
-    assert torch.equal(record_lessons(*given).train.outputs, lessons.train.outputs)
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")} == written
+    assert torch.equal(data(tuner, model, tmp_path).train.outputs, first.train.outputs)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.pt")} == written
 
 
 def test_too_long_a_span_is_found_before_anything_is_recorded(model, tmp_path):
-    given = (model, PROTOCOL, 0, "cpu", tmp_path, Checkpoint(), Quiet())
     with pytest.raises(BenchError, match="span 8 is longer than a recorded trajectory of 6 steps"):
-        record_lessons(PEFT(span=8), *given)
+        data(PEFT(span=8), model, tmp_path)
     assert not list(tmp_path.iterdir())
-
-
-def test_a_damaged_file_is_one_sentence(model, tmp_path):
-    (tmp_path / "trajectories-000000.safetensors").write_bytes(b"no tensors")
-    with pytest.raises(BenchError, match="cannot be read"):
-        TrajectoryStore(tmp_path).record(model, PROTOCOL, 0, "cpu", 4)
 
 
 def test_long_trajectories_are_thinned(model, tmp_path, monkeypatch):
     monkeypatch.setattr(trajectories, "KEPT_STEPS", 2)
-    rows = TrajectoryStore(tmp_path).record(model, PROTOCOL, 0, "cpu", 4)
+    rows = store(tmp_path, model, PROTOCOL).record(4)
     assert len(rows) == 4 * 2
     assert int((rows.classes == model.classes).sum()) == 4
 
 
 def test_without_guidance_no_class_is_left_out(model, tmp_path):
     plain = PROTOCOL.model_copy(update={"guidance": 1.0})
-    rows = TrajectoryStore(tmp_path).record(model, plain, 0, "cpu", 4)
+    rows = store(tmp_path, model, plain).record(4)
     assert not (rows.classes == model.classes).any()
 
 
 def test_a_span_is_walked_by_the_formula_of_the_sampler(model, tmp_path):
     """Without guidance a row and its output give the next row of the same image (DDIM)."""
     plain = PROTOCOL.model_copy(update={"guidance": 1.0})
-    rows = TrajectoryStore(tmp_path).record(model, plain, 0, "cpu", 8)
+    rows = store(tmp_path, model, plain).record(8)
     assert rows.images.unique(return_counts=True)[1].tolist() == [6] * 8
     spans = rows.spans(2)
     assert len(spans) == 8 * 5
@@ -139,7 +142,7 @@ def test_a_span_is_walked_by_the_formula_of_the_sampler(model, tmp_path):
 
 
 def test_spans_are_all_neighbours_on_the_way_of_one_image(recorded):
-    rows = recorded[1]
+    rows = recorded
     shuffled = rows.rows(torch.randperm(len(rows), generator=torch.Generator().manual_seed(0)))
     ways = {int(n): rows.times.unique().flip(0).tolist() for n in rows.images.unique()}
     expected = {(n, tuple(way[at : at + 4])) for n, way in ways.items() for at in range(3)}
@@ -158,7 +161,7 @@ def test_spans_are_all_neighbours_on_the_way_of_one_image(recorded):
 
 
 def test_minibatches_are_whole_spans(recorded):
-    rows = recorded[1]
+    rows = recorded
     batch = rows.minibatch(0, 12, seed=1, span=3)
     assert len(batch) == 12
     assert torch.equal(*batch.images.view(4, 3)[:, [0, 2]].unbind(1))
@@ -169,7 +172,7 @@ def test_minibatches_are_whole_spans(recorded):
 
 
 def test_an_epoch_of_minibatches_meets_every_row_once(recorded):
-    numbered = replace(recorded[1], times=torch.arange(48))
+    numbered = replace(recorded, times=torch.arange(48))
     seen = torch.cat([numbered.minibatch(step, 7, seed=1).times for step in range(48)])
     assert len(seen) == 7 * 48
     for epoch in seen.view(7, 48):

@@ -14,6 +14,7 @@ from mpqbench.baselines.tuners.none import NoTuning
 from mpqbench.baselines.tuners.peft import PEFT
 from mpqbench.baselines.tuners.qat import QAT
 from mpqbench.conformance.models import tiny_transformer
+from mpqbench.core.cache import Cache
 from mpqbench.core.errors import BenchError, Diverged
 from mpqbench.core.formats import ActivationFormat, WeightFormat
 from mpqbench.core.precision import Precision
@@ -31,7 +32,7 @@ ALL = [PEFT(**SHORT, adapter="both"), QAT(**SHORT)]
 
 def error(student, lessons):
     """Held-out mean squared error of the student as it is now."""
-    given = evaluate(student.transformer, lessons.held_out.inputs, 64, "cpu")
+    given = evaluate(student.transformer, lessons.held_out.inputs, 64)
     return float((given - lessons.held_out.outputs).square().mean())
 
 
@@ -128,7 +129,7 @@ def test_stopped_and_resumed_it_is_the_same_tuning(teacher, lessons, tuner, tmp_
         student, quantized = quantized_student(teacher)
         with quantized:
             hook = teacher.register_forward_pre_hook(interrupt, with_kwargs=True)
-            own = replace(lessons, checkpoint=Checkpoint(tmp_path / "t.pt", "mark", every=0))
+            own = replace(lessons, checkpoint=Checkpoint(Cache(tmp_path), "training", every=0))
             try:
                 curve = tuner.tune(student, own)
             except KeyboardInterrupt:

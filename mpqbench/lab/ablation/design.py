@@ -11,8 +11,9 @@ from pydantic import Field
 
 from ...core.errors import BenchError
 from ...core.files import write_atomic
-from ...core.recipe import Frozen, PluginChoice, Recipe, read_yaml, validate
+from ...core.recipe import PluginChoice, Recipe
 from ...core.registry import Registry
+from ...core.settings import Frozen, read_yaml, validate
 from .factors import Factor, default_factors, factors_from
 from .plan import FactorialPlan, factorial
 from .responses import Scale

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...core.errors import BenchError, unknown
-from ...core.recipe import SLOTS, TEXTS, PluginChoice, Recipe, validate
+from ...core.recipe import SLOTS, TEXTS, PluginChoice, Recipe
+from ...core.settings import validate
 
 OFF = "off"  # the level at which a slot is as in the default recipe
 # What a level can set.

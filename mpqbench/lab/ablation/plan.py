@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ...core.errors import BenchError
-from ...core.recipe import SLOTS, TEXTS, Recipe, validate
+from ...core.recipe import SLOTS, TEXTS, Recipe
 from ...core.registry import Registry
+from ...core.settings import validate
 from ...records.columns import ABLATION
 from .factors import Factor, check_apart
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,15 @@ import pandas as pd
 from ...core.errors import BenchError
 from ...core.files import write_atomic
 from ...core.precision import Budget
-from ...core.recipe import TEXTS, Job, Recipe, Suite, validate
+from ...core.recipe import TEXTS, Recipe
 from ...core.registry import Registry
+from ...core.settings import validate
+from ...core.suite import Job, Suite
+from ...job.resources import Session
 from ...records.ablation import AblationResult
 from ...records.frame import frame_csv
 from ...records.schema import FULL_METHOD, JobRecord
 from ...records.store import RecordStore
-from ..study.jobs import Session
 from ..suite import check_jobs, run_suite
 from ..suite import plan as plan_jobs
 from .design import FILE, Design
@@ -58,10 +60,7 @@ class PlannedAblation:
         jobs = jobs_of(self.cells, given, session)
         check_jobs([job for _, own in jobs for job in own], session.resources)
         kept = self.design.save(session.store.folder)
-        batches = [
-            run_suite(own, session.resources, store, session.reporter, fresh=False)
-            for store, own in jobs
-        ]
+        batches = [run_suite(own, replace(session, store=store)) for store, own in jobs]
         return kept, self.conclude(batches)
 
     def conclude(self, batches: Sequence[Sequence[JobRecord]]) -> AblationResult:

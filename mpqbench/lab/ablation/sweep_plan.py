@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...core.errors import BenchError, unknown
-from ...core.recipe import SLOTS, Protocol, Recipe
+from ...core.protocol import Protocol
+from ...core.recipe import SLOTS, Recipe
 from ...core.registry import Registry, parameters
 from ...records.ablation import SWEEP_COLUMNS
 from .factors import FIELDS, Factor, Level

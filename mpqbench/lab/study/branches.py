@@ -9,25 +9,22 @@ from pathlib import Path
 
 import pandas as pd
 
-from ... import __version__
 from ...core.errors import BenchError
 from ...core.files import write_atomic
-from ...core.progress import Reporter
-from ...core.recipe import Job, PluginChoice, digest_of
+from ...core.recipe import PluginChoice
 from ...core.registry import Registry, parameters
+from ...core.settings import digest_of
+from ...core.sources import folder_digest
+from ...core.suite import Job
 from ...cost.storage import packed_bytes
-from ...dit.groups import Group, layer_groups, linear_layer
+from ...dit.groups import Group, linear_layer
 from ...dit.loading import DiTModel
-from ...dit.statistics import StatisticsStore
-from ...job.resources import Resources
-from ...job.stages import calibrate
-from ...quant.apply import TRAINED_STEPS
+from ...job.context import JobContext, calibrate
+from ...job.resources import Resources, Session
 from ...quant.build import GroupQuantizer
 from ...quant.factors import bits_of_rank
-from ...quant.ranges import Clock
 from ...records.frame import frame_csv
 from .branch_errors import NONE, STORED, Comparison, Row, Variant
-from .jobs import Session
 
 BRANCHES = (
     PluginChoice(name="low-rank"),
@@ -73,13 +70,12 @@ def measure(plan: Plan, session: Session) -> list[Row]:
     Raises BenchError for a branch that takes more than its budget, names that are not known, and
     whatever fitting raises.
     """
-    resources, reporter, job = session.resources, session.reporter, plan.job
-    model = resources.model(job.model, job.protocol)
-    groups = [group for group in layer_groups(model.transformer) if group.searchable]
+    reporter, context = session.reporter, JobContext.open(plan.job, session.resources)
+    groups = [group for group in context.groups if group.searchable]
     every = variants(plan, session.registry)
-    check_sizes(every, model, groups, session.registry)
-    comparison = comparison_of(plan, every, model, resources, reporter)
-    folder = session.store.folder / "layers" / _mark(plan, every, model, resources)
+    check_sizes(every, context.model, groups, session.registry)
+    comparison = comparison_of(plan, every, session.resources)
+    folder = session.store.folder / "layers" / _fingerprint(plan, every, context)
     rows: list[Row] = []
     work = len(groups) * len(plan.bits) * len(every)
     with reporter.stage("fitting branches", work) as advance:
@@ -132,50 +128,20 @@ def check_sizes(
                 )
 
 
-def comparison_of(
-    plan: Plan, every: Sequence[Variant], model: DiTModel, resources: Resources, reporter: Reporter
-) -> Comparison:
-    """Records calibration and held-out inputs where they are not on disk."""
-    job = plan.job
-    seen = resources.statistics(model, job.protocol, job.seed, reporter)
-    held = held_out_statistics(model, job, resources, reporter)
-    plain = _builder(job, PluginChoice(name=NONE), model, resources, reporter)
-    own = [(v, _builder(job, v.choice, model, resources, reporter)) for v in every]
-    return Comparison(model.transformer, plain, own, seen, held, plan.ranks, plan.bits)
+def comparison_of(plan: Plan, every: Sequence[Variant], resources: Resources) -> Comparison:
+    """Records calibration and held-out inputs where they are not in the cache."""
+    recordings = resources.recordings(plan.job)
+    seen, held = recordings.statistics, recordings.held_out_statistics
+    plain = _quantizer(plan.job, PluginChoice(name=NONE), resources)
+    own = [(v, _quantizer(plan.job, v.choice, resources)) for v in every]
+    transformer = recordings.model.transformer
+    return Comparison(transformer, plain, own, seen, held, plan.ranks, plan.bits)
 
 
-def held_out_statistics(
-    model: DiTModel, job: Job, resources: Resources, reporter: Reporter
-) -> StatisticsStore:
-    """What every layer reads on the held-out inputs of the job's protocol and seed."""
-    held = resources.held_out(model, job.protocol, job.seed, reporter)
-    mark = resources.statistics_mark(model, job.protocol, job.seed)
-    store = StatisticsStore(resources.calibration_folder() / mark / "held-out")
-    if not store.complete():
-        transformer, batch = model.transformer, job.protocol.micro_batch
-        title = "gathering held-out inputs"
-        with reporter.stage(title, len(transformer.transformer_blocks)) as advance:
-            store.gather(transformer, held.inputs, batch, resources.device, advance)
-    return store
-
-
-def _builder(
-    job: Job, branch: PluginChoice, model: DiTModel, resources: Resources, reporter: Reporter
-) -> GroupQuantizer:
-    """What a job whose recipe has ``branch`` builds its layers with."""
+def _quantizer(job: Job, branch: PluginChoice, resources: Resources) -> GroupQuantizer:
+    """What a job whose recipe has ``branch`` quantizes its layers with."""
     recipe = job.recipe.model_copy(update={"branch": branch})
-    own, create = replace(job, recipe=recipe), resources.registry.create
-    calibration = calibrate(own, model, layer_groups(model.transformer), resources, reporter)
-    return GroupQuantizer(
-        create("transform", recipe.transform),
-        create("rounding", recipe.rounding),
-        recipe.weight_format,
-        recipe.activation_format,
-        calibration.layer_data,
-        calibration.ranges,
-        Clock(recipe.activation_format.time_groups, TRAINED_STEPS),
-        create("branch", branch),
-    )
+    return calibrate(JobContext.open(replace(job, recipe=recipe), resources)).quantizer()
 
 
 def _choices(choice: PluginChoice, rank: int, registry: Registry) -> list[PluginChoice]:
@@ -198,20 +164,20 @@ def _name(choice: PluginChoice) -> str:
     return " ".join([choice.name, *(f"{key}={value}" for key, value in choice.params.items())])
 
 
-def _mark(plan: Plan, every: Sequence[Variant], model: DiTModel, resources: Resources) -> str:
+def _fingerprint(plan: Plan, every: Sequence[Variant], context: JobContext) -> str:
     """Digest of everything a row depends on."""
-    job, registry = plan.job, resources.registry
-    recipes = [job.recipe.model_copy(update={"branch": v.choice}) for v in every]
+    recipe, registry = plan.job.recipe, context.resources.registry
+    recipes = [recipe.model_copy(update={"branch": v.choice}) for v in every]
     return digest_of(
         {
-            "version": __version__,
-            "inputs": resources.statistics_mark(model, job.protocol, job.seed),
-            "recipe": job.recipe.model_dump(
+            "study": folder_digest("lab/study"),
+            "inputs": context.recordings.fingerprint,
+            "recipe": recipe.model_dump(
                 mode="json",
                 include={"transform", "rounding", "weight_format", "activation_format"},
             ),
             "branches": [v.choice.model_dump(mode="json") for v in every],
-            "plugins": [registry.source_digest(recipe) for recipe in recipes],
+            "sources": [registry.source_digest(recipe) for recipe in recipes],
             "ranks": plan.ranks,
             "bits": plan.bits,
         }

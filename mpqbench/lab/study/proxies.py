@@ -10,15 +10,16 @@ import numpy as np
 
 from ...core.errors import BenchError
 from ...core.precision import Allocation
-from ...core.progress import Reporter
-from ...core.recipe import Job, PluginChoice, Recipe, Suite
+from ...core.recipe import PluginChoice, Recipe
 from ...core.registry import Registry
+from ...core.suite import Job, Suite
 from ...job.resources import Resources
+from ...job.search_stage import search_problem
 from ...records.schema import JobRecord
 from ...search.problem import Problem
 from ...search.tabular import additive_score
 from .agreement import agreement
-from .jobs import Stage
+from .jobs import open_job
 from .sample import sample_allocations
 
 # Beside every registered objective and environment with its defaults.
@@ -54,10 +55,7 @@ class Proxy:
         return f"{' in '.join(parts)}, {'joint' if self.form == 'joint' else 'sum'}"
 
 
-def allocation_suite(
-    suite: Suite, base: Recipe, registry: Registry, resources: Resources, count: int,
-    device: str, reporter: Reporter,
-) -> Suite:  # fmt: skip
+def allocation_suite(suite: Suite, base: Recipe, resources: Resources, count: int) -> Suite:
     """Return ``suite`` with ``count`` methods, each of them one sampled allocation of its budget.
 
     ``base`` is the recipe around the searcher. Raises BenchError if the suite has several models,
@@ -66,9 +64,8 @@ def allocation_suite(
     for name in ("models", "budgets", "seeds"):
         if len(getattr(suite, name)) != 1:
             raise BenchError(f"study proxies takes one of {name}, not {len(getattr(suite, name))}")
-    problem, _ = Stage.of(study_job(suite, base, device), resources, reporter).problem(
-        resources, reporter
-    )
+    context = open_job(study_job(suite, base, resources.device), resources)
+    problem, _ = search_problem(context)
     rng = np.random.default_rng([suite.seeds[0], count])
     found = sample_allocations(problem, count, rng)
     width = len(str(count))
@@ -110,17 +107,12 @@ def proxies(registry: Registry) -> Iterator[Proxy]:
 
 
 def proxy_scores(
-    proxy: Proxy,
-    job: Job,
-    allocations: Sequence[Allocation],
-    resources: Resources,
-    reporter: Reporter,
+    proxy: Proxy, job: Job, allocations: Sequence[Allocation], resources: Resources
 ) -> np.ndarray:
     """Return the scores (n,) of ``proxy`` on the job's calibration inputs."""
     parts = {"objective": proxy.objective, "environment": proxy.environment}
     recipe = job.recipe.model_copy(update={**parts, "name": proxy.objective.name})
-    stage = Stage.of(replace(job, recipe=recipe), resources, reporter)
-    problem, _ = stage.problem(resources, reporter)
+    problem, _ = search_problem(open_job(replace(job, recipe=recipe), resources))
     if proxy.form == "joint":
         return problem.score_many(allocations)
     return _sums(problem, allocations)

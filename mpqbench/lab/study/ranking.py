@@ -12,12 +12,13 @@ import pandas as pd
 from ...core.errors import BenchError
 from ...core.files import write_atomic
 from ...core.precision import Allocation, Precision
-from ...core.recipe import Recipe, Suite
+from ...core.recipe import Recipe
+from ...core.suite import Suite
+from ...job.resources import Session
 from ...records.frame import frame_csv
 from ...records.schema import JobRecord
 from ..suite import plan, run_suite
 from .agreement import FEWEST
-from .jobs import Session
 from .proxies import (
     agreements,
     allocation_suite,
@@ -48,13 +49,13 @@ def run_proxies(suite: Suite, session: Session, count: int) -> ProxyStudy:
     says of every allocation). What is done is not done again. Raises BenchError if fewer than
     ``FEWEST`` allocations were measured.
     """
-    registry, resources, reporter = session.registry, session.resources, session.reporter
+    registry = session.registry
     (method,) = suite.methods
     base = registry.method(method)
-    suite = allocation_suite(suite, base, registry, resources, count, session.device, reporter)
+    suite = allocation_suite(suite, base, session.resources, count)
     write_atomic(session.store.folder / "suite.yaml", as_yaml(suite).encode())
     jobs = plan(suite, registry, session.device)
-    records = run_suite(jobs, resources, session.store, reporter, fresh=False)
+    records = run_suite(jobs, session)
     done = [r for r in records if not r.is_full_precision and r.status == "done"]
     if len(done) < FEWEST:
         raise BenchError(f"{len(done)} allocations were measured: {FEWEST} are needed")
@@ -84,7 +85,7 @@ def _scores(
     scores = {}
     for number, proxy in enumerate(every, 1):
         session.reporter.say(f"[{number}/{len(every)}] {proxy.name}")
-        scores[proxy.name] = proxy_scores(proxy, job, parsed, session.resources, session.reporter)
+        scores[proxy.name] = proxy_scores(proxy, job, parsed, session.resources)
     return scores
 
 

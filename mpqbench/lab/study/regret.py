@@ -10,13 +10,16 @@ from typing import Any
 from ...core.errors import BenchError
 from ...core.files import write_atomic
 from ...core.precision import Precision
-from ...core.progress import Quiet, Reporter
-from ...core.recipe import Job, PluginChoice, Recipe, digest_of
+from ...core.recipe import PluginChoice, Recipe
+from ...core.settings import digest_of
+from ...core.suite import Job
+from ...job.context import JobContext
 from ...job.resources import Resources
+from ...job.search_stage import search_problem
 from ...records.store import read_object
 from ...search.problem import Problem
 from ...search.tabular import enumerate_best
-from .jobs import Stage, check_base
+from .jobs import check_base, open_job
 
 BLOCKS = 2  # the last ones: 8 groups, and with 4 choices 65,536 allocations
 INPUTS = 32
@@ -54,7 +57,7 @@ def truncated_choices(base: Precision) -> tuple[Precision, ...]:
     return tuple(valid)
 
 
-def measure_regret(job: Job, resources: Resources, reporter: Reporter, folder: Path) -> Regret:
+def measure_regret(job: Job, resources: Resources, folder: Path) -> Regret:
     """Measure the regret of ``job``'s searcher on the last two blocks, others at the budget's base.
 
     All allocations of the truncated problem are scored once for each budget and seed, and the
@@ -63,19 +66,18 @@ def measure_regret(job: Job, resources: Resources, reporter: Reporter, folder: P
     the calibration inputs of the search: regret does not measure generalization.
     """
     small = _truncated(job)
-    stage = Stage.of(small, resources, Quiet())
-    names = [group.name for group in stage.groups if group.searchable]
+    context = open_job(small, resources)
+    names = [group.name for group in context.groups if group.searchable]
     part = tuple(names[-4 * BLOCKS :])
     share = len(part) / len(names)
-    judging = _judging(small)
-    judge, _ = Stage.of(judging, resources, Quiet()).problem(resources, Quiet(), part)
-    optimum = _optimum(judging, judge, resources, reporter, folder)
-    problem, _ = stage.problem(resources, Quiet(), part)
+    judging = open_job(_judging(small), resources)
+    judge, _ = search_problem(judging, part)
+    optimum = _optimum(judging, judge, folder)
+    problem, _ = search_problem(context, part)
     whole = problem.price({group: problem.choices(group)[0] for group in part})
     if job.recipe.evaluations is not None:
         problem.allowance = job.recipe.evaluations * share * whole
-    searcher = resources.registry.create("searcher", job.recipe.searcher)
-    found = problem.checked(searcher.search(problem))
+    found = problem.checked(context.plugins.searcher.search(problem))
     score = judge.score(found)
     return Regret(
         str(job.budget), job.seed, job.recipe.name, score, optimum,
@@ -97,21 +99,18 @@ def _judging(job: Job) -> Job:
     return replace(job, recipe=job.recipe.model_copy(update=plain))
 
 
-def _optimum(
-    job: Job, judge: Problem, resources: Resources, reporter: Reporter, folder: Path
-) -> float:
+def _optimum(context: JobContext, judge: Problem, folder: Path) -> float:
+    job = context.job
     plain = Recipe(name="optimum").model_copy(
         update={key: getattr(job.recipe, key) for key in Recipe.model_fields if key not in _OTHERS}
     )
-    inputs = resources.statistics_mark(
-        resources.model(job.model, job.protocol), job.protocol, job.seed
-    )
-    sources = resources.registry.source_digest(plain)
+    sources = context.resources.registry.source_digest(plain)
+    inputs = context.recordings.fingerprint
     parts = [plain.model_dump(mode="json"), sources, inputs, str(job.budget)]
     path = folder / f"{digest_of(parts)}.json"
     if path.is_file():
         return float(read_object(path)["optimum"])
-    reporter.say(f"  scoring all allocations of the last {BLOCKS} blocks at {job.budget}")
+    context.reporter.say(f"  scoring all allocations of the last {BLOCKS} blocks at {job.budget}")
     found, score = enumerate_best(judge, joint=True)
     content = {"allocation": found.to_json(), "optimum": score, "scored": len(judge.trace.rows)}
     write_atomic(path, json.dumps(content, indent=2).encode())

@@ -9,11 +9,12 @@ from typing import Any
 from ...core.errors import unknown
 from ...core.files import write_atomic
 from ...core.precision import Budget
-from ...core.recipe import Job, Suite, digest_of
+from ...core.settings import digest_of
+from ...core.suite import Job, Suite
+from ...job.resources import Session
 from ...records.schema import JobRecord
 from ...records.store import read_object
 from ..suite import plan, run_suite
-from .jobs import Session
 from .regret import measure_regret, truncated_choices
 
 
@@ -58,7 +59,7 @@ def run_searchers(suite: Suite, session: Session) -> SearcherStudy:
     jobs = plan(suite, session.registry, session.device)
     for budget in suite.budgets:
         truncated_choices(Budget.parse(budget).precision)  # before hours of searching
-    records = run_suite(jobs, session.resources, session.store, session.reporter, fresh=False)
+    records = run_suite(jobs, session)
     done = {record.job for record in records if record.status == "done"}
     searched = [job for job in jobs if not job.is_reference and job.id in done]
     regrets = _regrets(searched, session)
@@ -93,7 +94,7 @@ def _regret(job: Job, session: Session, title: str) -> dict[str, Any]:
     if known.get("mark") == mark:
         return known
     session.reporter.say(title)
-    found = measure_regret(job, session.resources, session.reporter, folder / "optima")
+    found = measure_regret(job, session.resources, folder / "optima")
     row = {"mark": mark, **asdict(found)}
     write_atomic(path, json.dumps(row, indent=2).encode())
     return row

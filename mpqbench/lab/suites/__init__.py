@@ -1,4 +1,4 @@
-"""The suites inside the package, and reading a suite from its file."""
+"""The built-in suites, and reading a suite from a file."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import BenchError, unknown
-from ...core.recipe import Suite, read_yaml, validate
+from ...core.settings import read_yaml, validate
+from ...core.suite import Suite
 
 
 def built_in_suites() -> dict[str, Path]:
-    """Names and files of the suites inside the package."""
+    """Return the files of the suites inside the package, by name."""
     folder = Path(str(files("mpqbench.lab.suites")))
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
 def load_suite(name: str, overrides: dict[str, Any] | None = None) -> Suite:
-    """A built-in suite by name or one from a YAML file, with command-line values over it.
+    """Return a built-in suite, or the suite in a YAML file.
 
-    ``overrides`` has keys of a suite, and under ``protocol`` keys of a protocol. Raises BenchError
-    for unknown names and keys.
+    ``overrides`` replaces values: it has keys of a suite, and under ``protocol`` keys of a
+    protocol. Raises BenchError for unknown names and keys.
     """
     known = built_in_suites()
     if name in known:

@@ -1,0 +1,49 @@
+"""Protocols: how images are made and judged."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from .settings import Frozen
+
+
+class Protocol(Frozen):
+    """How images are made and judged. Rows of different protocols are never ranked together."""
+
+    name: str
+    images: int = Field(gt=0)
+    sampler: Literal["ddim", "ddpm"] = "ddim"
+    steps: int = Field(gt=0, le=1000)
+    guidance: float = Field(default=1.5, ge=1.0)
+    convention: Literal["original", "diffusers"] = "original"
+    micro_batch: int = Field(default=50, gt=0)
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    features: str = "fashion"
+    feature_weights: str | None = None
+    reference: str = "embedded"
+    calibration: int = Field(default=64, gt=0)
+
+    def sampling(self) -> dict[str, Any]:
+        """Return the fields that decide the pixels of an image, as JSON."""
+        judging = {"name", "images", "features", "feature_weights", "reference"}
+        return self.model_dump(mode="json", exclude=judging)
+
+
+PROTOCOLS = {
+    p.name: p
+    for p in (
+        Protocol(name="smoke", images=64, steps=4, micro_batch=32, calibration=16),
+        Protocol(name="quick", images=1000, steps=20),
+        Protocol(name="full", images=10_000, steps=20),
+        Protocol(
+            name="dit-10k", images=10_000, sampler="ddpm", steps=100, micro_batch=16,
+            features="inception-adm", reference="VIRTUAL_imagenet256_labeled.npz",
+        ),
+        Protocol(
+            name="dit-50k", images=50_000, sampler="ddpm", steps=250, micro_batch=16,
+            features="inception-adm", reference="VIRTUAL_imagenet256_labeled.npz",
+        ),
+    )
+}  # fmt: skip

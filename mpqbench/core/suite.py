@@ -1,0 +1,98 @@
+"""Suites, and the jobs that they consist of."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from .errors import BenchError, unknown
+from .precision import FULL, Budget
+from .protocol import PROTOCOLS, Protocol
+from .recipe import FULL_PRECISION, Recipe
+from .settings import Frozen, digest_of
+
+
+def _canonical_budget(text: str) -> str:
+    try:
+        return str(Budget.parse(text))
+    except BenchError as error:
+        raise ValueError(str(error)) from None
+
+
+BudgetText = Annotated[str, AfterValidator(_canonical_budget)]
+
+
+def _protocol_from_short_form(value: Any) -> Any:
+    """Take ``quick``, ``{base: quick, images: 2000}`` or all fields."""
+    if isinstance(value, str):
+        value = {"base": value}
+    if isinstance(value, dict) and "base" in value:
+        base = value["base"]
+        if base not in PROTOCOLS:
+            raise ValueError(str(unknown("protocol", str(base), PROTOCOLS)))
+        return PROTOCOLS[base].model_dump() | {k: v for k, v in value.items() if k != "base"}
+    return value
+
+
+class Suite(Frozen):
+    """Models x methods x budgets x seeds under one protocol. Methods are names or recipes."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    models: tuple[str, ...] = ("fashion-dit",)
+    methods: tuple[str | dict[str, Any], ...] = Field(min_length=1)
+    budgets: tuple[BudgetText, ...] = Field(min_length=1)
+    seeds: tuple[int, ...] = (0,)
+    protocol: Annotated[Protocol, BeforeValidator(_protocol_from_short_form)] = PROTOCOLS["quick"]
+
+    @property
+    def named(self) -> dict[str, str | dict[str, Any]]:
+        """The methods by name. Raises BenchError where one has none or two have the same."""
+        names = [_name_of(method) for method in self.methods]
+        for name in names:
+            if names.count(name) > 1:
+                raise BenchError(f"suite '{self.name}' names two methods '{name}'")
+        return dict(zip(names, self.methods, strict=True))
+
+
+def _name_of(method: str | dict[str, Any]) -> str:
+    if isinstance(method, str):
+        return method
+    if "name" not in method:
+        based = f" based on '{method['base']}'" if "base" in method else ""
+        raise BenchError(f"a method{based} needs a name of its own")
+    return str(method["name"])
+
+
+@dataclass(frozen=True)
+class Job:
+    """One cell of a suite: a method on a model at a budget with a seed under a protocol."""
+
+    model: str
+    recipe: Recipe
+    budget: Budget
+    seed: int
+    protocol: Protocol
+    device: str = "cpu"
+
+    @property
+    def id(self) -> str:
+        """A name that is safe for files and unique within a suite."""
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", self.model).strip("-.")
+        if name != self.model:
+            name = f"{Path(self.model).name[:40]}-{digest_of(self.model)[:6]}"
+            name = re.sub(r"[^A-Za-z0-9._-]+", "-", name)
+        return f"{name}__{self.recipe.name}__{self.budget}__s{self.seed}"
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether this is the full-precision model, which every other job is paired with."""
+        return self.recipe.name == FULL_PRECISION.name
+
+    @property
+    def reference(self) -> Job:
+        """The full-precision job of the same model, seed and protocol."""
+        return replace(self, recipe=FULL_PRECISION, budget=Budget(FULL))

@@ -1,0 +1,182 @@
+"""The context of a job: the one thing that its stages are handed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ..contracts import (
+    Branch,
+    Correction,
+    Environment,
+    LayerData,
+    Objective,
+    Rounding,
+    Searcher,
+    Transform,
+    Tuner,
+)
+from ..core.errors import BenchError
+from ..core.progress import Reporter
+from ..core.protocol import Protocol
+from ..core.recipe import FULL_PRECISION, SLOTS, Recipe
+from ..core.registry import Registry
+from ..core.suite import Job
+from ..dit.groups import Group, layer_groups
+from ..dit.loading import DiTModel
+from ..dit.recordings import Recordings
+from ..dit.sampling import image_seed
+from ..dit.statistics import StatisticsStore
+from ..quant.apply import TRAINED_STEPS
+from ..quant.block import BlockInputs
+from ..quant.build import GroupQuantizer
+from ..quant.ranges import Clock, StepRanges
+from ..tuning.trajectories import KEPT_STEPS
+from .resources import Resources
+
+_KNOWN = ("inputs", "times", "moment", "step_maxima", "steps")
+
+
+@dataclass(frozen=True)
+class Plugins:
+    """The plugins of a recipe, one for each slot."""
+
+    transform: Transform
+    rounding: Rounding
+    branch: Branch
+    searcher: Searcher
+    objective: Objective
+    environment: Environment
+    tuner: Tuner
+    correction: Correction
+
+    @classmethod
+    def of(cls, recipe: Recipe, registry: Registry) -> Plugins:
+        """Raises BenchError for an unknown plugin and for wrong parameters."""
+        return cls(**{slot: registry.create(slot, getattr(recipe, slot)) for slot in SLOTS})
+
+
+def check_recipe(recipe: Recipe, protocol: Protocol, registry: Registry) -> None:
+    """Raises BenchError as ``Plugins.of``, and for a span that the protocol cannot give."""
+    plugins, steps = Plugins.of(recipe, registry), ("sampling steps", protocol.steps)
+    for slot, span, limits in (
+        ("objective", plugins.objective.span,
+         [steps, ("calibration inputs", protocol.calibration)]),
+        ("tuner", plugins.tuner.span, [steps, ("recorded steps of an image", KEPT_STEPS)]),
+    ):  # fmt: skip
+        for what, most in limits:
+            if span > most:
+                raise BenchError(
+                    f"method '{recipe.name}': its {slot} has span {span}, and protocol "
+                    f"'{protocol.name}' no more than {most} {what}"
+                )
+
+
+@dataclass(frozen=True)
+class CalibrationData:
+    """What plugins may know of each layer: shape and seed, and statistics where one needs them."""
+
+    model: DiTModel
+    group_of: Mapping[str, Group]  # by path of the layer
+    seed: int
+    statistics: StatisticsStore | None = None
+    static_ranges: Mapping[str, StepRanges] = field(default_factory=dict)
+
+    def layer_data(self, path: str) -> LayerData:
+        """Return what a plugin may know of the layer at ``path``."""
+        layer: Any = self.model.transformer.get_submodule(path)
+        seed = image_seed(self.seed, path, 0)
+        data = LayerData(path, layer.in_features, layer.out_features, seed=seed)
+        if self.statistics is None:
+            return data
+        seen, device = self.statistics.group(self.group_of[path]), layer.weight.device
+        return replace(data, **{name: getattr(seen, name).to(device) for name in _KNOWN})
+
+    def block_inputs(self, block: int) -> BlockInputs:
+        """Return the calibration inputs of a block. Raises BenchError without statistics."""
+        if self.statistics is None:
+            raise BenchError(f"block {block}: a rounding of whole blocks needs calibration inputs")
+        inputs, device = self.statistics.calibration(), self.model.transformer.device
+        parts = (self.statistics.block_inputs(block), inputs.times, inputs.classes)
+        return BlockInputs(*(part.to(device) for part in parts))
+
+
+@dataclass(frozen=True)
+class JobContext:
+    """A job with its model, its plugins and its calibration data.
+
+    ``recipe`` is that of the job; a budget without any bound makes it full precision, in which no
+    plugin does anything. The groups are those of the model in full precision.
+    """
+
+    job: Job
+    recipe: Recipe
+    plugins: Plugins
+    model: DiTModel
+    groups: Sequence[Group]
+    calibration: CalibrationData
+    recordings: Recordings
+    resources: Resources
+
+    @classmethod
+    def open(cls, job: Job, resources: Resources) -> JobContext:
+        """Load the model, which must not be quantized, and create the plugins."""
+        recipe = FULL_PRECISION if job.budget.is_unbounded else job.recipe
+        recordings = resources.recordings(job)
+        groups = layer_groups(recordings.model.transformer)
+        group_of = {path: group for group in groups for path in group.layers}
+        return cls(
+            job,
+            recipe,
+            Plugins.of(recipe, resources.registry),
+            recordings.model,
+            groups,
+            CalibrationData(recordings.model, group_of, job.seed),
+            recordings,
+            resources,
+        )
+
+    @property
+    def reporter(self) -> Reporter:
+        """Where progress is told."""
+        return self.resources.reporter
+
+    @property
+    def title(self) -> str:
+        """Method and budget, for progress."""
+        return f"{self.job.recipe.name} {self.job.budget}"
+
+    def quantizer(self) -> GroupQuantizer:
+        """Return what turns a group of layers into a quantized one, as the recipe says."""
+        recipe, plugins, fmt = self.recipe, self.plugins, self.recipe.activation_format
+        return GroupQuantizer(
+            plugins.transform,
+            plugins.rounding,
+            recipe.weight_format,
+            fmt,
+            self.calibration.layer_data,
+            self.calibration.static_ranges,
+            Clock(fmt.time_groups, TRAINED_STEPS),
+            plugins.branch,
+        )
+
+
+def calibrate(context: JobContext) -> JobContext:
+    """Return the context with statistics of calibration, where a plugin or a format needs them.
+
+    The statistics are those of the unquantized model for every method: no layer is rounded on the
+    outputs of the quantized layers before it (our choice, so that all methods share one pass).
+    """
+    plugins, data = context.plugins, context.calibration
+    needed = any(p.needs_inputs for p in (plugins.transform, plugins.rounding, plugins.branch))
+    static = context.recipe.activation_format.is_static
+    if not (needed or static):
+        return context
+    statistics = context.recordings.statistics
+    ranges = {}
+    for path, group in data.group_of.items() if static else ():
+        seen = statistics.group(group)
+        ranges[path] = StepRanges(seen.steps, seen.step_low, seen.step_high)
+    data = replace(data, statistics=statistics, static_ranges=ranges)
+    return replace(context, calibration=data)

@@ -1,0 +1,88 @@
+"""Fingerprints: digests of all that can change a record, the images, a search or a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..core.precision import Precision
+from ..core.recipe import TEXTS, Recipe
+from ..core.settings import digest_of
+from ..core.suite import Job
+from ..metrics.score import metric_fingerprint
+from .context import JobContext
+from .resources import Resources
+
+# Folders of the harness that images and searches do not depend on.
+_NOT_IN_SAMPLES = ("metrics", "records")
+_NOT_IN_SEARCH = ("metrics", "records", "tuning")
+# What scores depend on, and then searches: slots, and other fields of a recipe.
+_SCORING = ("transform", "rounding", "branch", "objective", "environment")
+_SCORED = ("weight_format", "activation_format", "attention_bits", "adaln", "early_drop")
+_SEARCHED = ("evaluations", "branch_in_budget", "choices")
+
+
+def fingerprint(job: Job, resources: Resources) -> str:
+    """Return the digest of everything that can change the record of a job."""
+    scores, sources = ranking_fingerprint(job, resources), _sources(job, resources, ())
+    return digest_of([samples_fingerprint(job, resources), scores, sources])
+
+
+def samples_fingerprint(job: Job, resources: Resources) -> str:
+    """Return the digest of what decides the pixels of image i."""
+    return digest_of(
+        {
+            "sources": _sources(job, resources, _NOT_IN_SAMPLES),
+            "model": resources.loader.model(job.model, job.protocol).digest,
+            "recipe": job.recipe.model_dump(mode="json", exclude=set(TEXTS)),
+            "budget": str(job.budget),
+            "seed": job.seed,
+            "sampling": job.protocol.sampling(),
+            "device": job.device.partition(":")[0],
+        }
+    )
+
+
+def ranking_fingerprint(job: Job, resources: Resources) -> str:
+    """Return the digest of what scores depend on beside the method: rows that differ are never
+    ranked together."""
+    judge, protocol = resources.loader.judge(job.protocol), job.protocol
+    network = "none" if judge is None else metric_fingerprint(
+        judge.network, protocol.images, judge.reference
+    )  # fmt: skip
+    judging = {"name", "features", "feature_weights", "reference", "micro_batch"}
+    return digest_of([network, protocol.model_dump(mode="json", exclude=judging)])
+
+
+def table_fingerprint(
+    context: JobContext, choices: Sequence[Precision], part: Sequence[str]
+) -> str:
+    """Return the digest of what an additive table depends on: of the recipe, not the searcher."""
+    own = {"choices": [str(precision) for precision in choices], "part": list(part)}
+    return digest_of(_dependencies(context, _SCORING, _SCORED) | own)
+
+
+def search_fingerprint(context: JobContext) -> str:
+    """Return the digest of what a search depends on."""
+    slots, fields = (*_SCORING, "searcher"), (*_SCORED, *_SEARCHED)
+    return digest_of(_dependencies(context, slots, fields) | {"budget": str(context.job.budget)})
+
+
+def _dependencies(
+    context: JobContext, slots: Sequence[str], fields: Sequence[str]
+) -> dict[str, Any]:
+    recipe, registry = context.recipe, context.resources.registry
+    choices = {slot: getattr(recipe, slot) for slot in slots}
+    named = {  # a parameter that is left to its default is the same as one that is written
+        slot: [choice.name, registry.parameters(slot, choice)] for slot, choice in choices.items()
+    }
+    return {
+        "inputs": context.recordings.fingerprint,
+        "recipe": recipe.model_dump(mode="json", include={*fields}) | named,
+        "sources": registry.source_digest(Recipe(name="search", **choices), _NOT_IN_SEARCH),
+        "base": str(context.job.budget.precision),
+    }
+
+
+def _sources(job: Job, resources: Resources, without: tuple[str, ...]) -> str:
+    return resources.registry.source_digest(job.recipe, without)

@@ -1,0 +1,75 @@
+"""Models and judges, loaded once for all jobs of a process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..core.errors import BenchError
+from ..core.protocol import Protocol
+from ..dit.convention import apply_convention
+from ..dit.loading import DiTModel, load_model
+from ..dit.sampling import DTYPES
+from ..metrics.extractors import load_extractor
+from ..metrics.features import FeatureNetwork
+from ..metrics.reference import Reference, load_reference
+
+NO_FEATURES = "none"  # a protocol that measures fidelity and cost alone
+
+
+@dataclass(frozen=True)
+class Judge:
+    """The feature network and the reference of a protocol."""
+
+    network: FeatureNetwork
+    reference: Reference
+
+
+@dataclass
+class Loader:
+    """Loads onto ``device``. One model is kept: it is restored after a job."""
+
+    device: str
+    _model: DiTModel | None = None
+    _of: tuple[str, str] | None = None
+    _judges: dict[tuple[str, str | None, str], Judge] = field(default_factory=dict)
+
+    def model(self, name: str, protocol: Protocol) -> DiTModel:
+        """Return the model in the type and convention of the protocol."""
+        if self._model is None or self._of != (name, protocol.dtype):
+            self._model = None  # free one model before the next one is read
+            self._model = load_model(name).to(self.device, DTYPES[protocol.dtype])
+            self._of = (name, protocol.dtype)
+        apply_convention(self._model.transformer, protocol.convention)
+        return self._model
+
+    def judge(self, protocol: Protocol) -> Judge | None:
+        """Return network and reference, ``None`` where the protocol asks for no features."""
+        if protocol.features == NO_FEATURES:
+            return None
+        key = (protocol.features, protocol.feature_weights, protocol.reference)
+        if key not in self._judges:
+            network = load_extractor(protocol.features, protocol.feature_weights, self.device)
+            reference = load_reference(protocol.reference, network)
+            self._judges[key] = Judge(network, reference)
+        return self._judges[key]
+
+    def check_device(self) -> None:
+        """Raises BenchError where the device is not there."""
+        import torch
+
+        try:
+            torch.empty(1, device=self.device)
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).splitlines()[0]
+            raise BenchError(f"device '{self.device}' cannot be used: {reason}") from None
+
+    def check_images(self, name: str, protocol: Protocol) -> None:
+        """Raises BenchError where the judge cannot take images of the model's shape."""
+        judge, model = self.judge(protocol), self.model(name, protocol)
+        wanted = None if judge is None else judge.network.image_shape
+        if wanted is not None and wanted != model.image_shape:
+            shapes = ["x".join(map(str, shape)) for shape in (wanted, model.image_shape)]
+            raise BenchError(
+                f"features '{protocol.features}' are of {shapes[0]} images, model '{name}' makes "
+                f"{shapes[1]}: choose other features with --features, or 'none'"
+            )
