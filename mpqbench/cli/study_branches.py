@@ -46,7 +46,7 @@ def branches(
     """
     from ..core.precision import Budget, Precision
     from ..core.recipe import PROTOCOLS, Job
-    from ..lab.study.branches import BRANCHES, Plan, run_branches
+    from ..lab.study.branches import BRANCHES, BranchPlan, run_branches
 
     session = open_session("branches", shared)
     settings = {"calibration": calibration, "features": "none"}
@@ -55,7 +55,7 @@ def branches(
     recipe = session.registry.method(method)
     job = Job(model, recipe, budget, seed, protocol, shared["device"])
     chosen = (*BRANCHES, *map(_choice, branch))
-    finish(run_branches(Plan(job, chosen, _once(rank), _once(bits)), session), failed=False)
+    finish(run_branches(BranchPlan(job, chosen, _once(rank), _once(bits)), session), failed=False)
 
 
 def _once(numbers: tuple[int, ...]) -> tuple[int, ...]:

@@ -17,23 +17,20 @@ from ..dit.chain import Layer
 from ..dit.groups import Group
 from ..dit.loading import DiTModel, skeleton
 from ..dit.sampling import Sampler, image_seed
-from ..quant.apply import TRAINED_STEPS
 from ..quant.branch import branch_operators, share_of
-from ..quant.build import GroupQuantizer
-from ..quant.ranges import Clock
 from ..search import race
 from ..search.budget_costs import choices_by_group, choices_within, measures, parse_choices
-from ..search.cells import Cell
 from ..search.engine import Distance, Engine
+from ..search.groups import SearchableGroup
 from ..search.lazy import LazyScorer
 from ..search.problem import Problem, Scorer
-from ..search.rollout import build_rollout
+from ..search.rollout import Stepper, build_rollout
 from ..search.scoring import JointScorer
-from ..search.setup import build_engine
+from ..search.setup import EngineSettings, build_engine
 from ..search.trace import Trace
 from .resources import Resources
 from .search_result import SearchResult
-from .stages import Calibration
+from .stages import Calibration, group_quantizer
 
 
 def find_allocation(
@@ -137,11 +134,9 @@ def search_problem(
             raise BenchError(f"objective '{name}' drops no candidate early: remove early_drop")
         if rolls:
             schedule = Sampler(model, job.protocol, job.seed, resources.device).schedule
-            adaln, seed = Precision.parse(recipe.adaln), job.seed
-            return build_rollout(
-                engine, choices, objective, groups, schedule, adaln=adaln, seed=seed
-            )
-        return JointScorer(engine, choices, costs[0].table, objective, recipe.early_drop)
+            return build_rollout(engine, choices, objective, Stepper(schedule, job.seed))
+        distance = _distance(job, model, objective, resources, objective.span)
+        return JointScorer(engine, choices, costs[0].table, objective, recipe.early_drop, distance)
 
     title = f"searching {recipe.name} {budget}"
     store = resources.tables()
@@ -211,39 +206,29 @@ def _engine(
     resources: Resources,
     part: Sequence[str],
 ) -> Engine:
-    recipe, create = job.recipe, resources.registry.create
-    environment = create("environment", recipe.environment)
+    recipe = job.recipe
+    environment = resources.registry.create("environment", recipe.environment)
 
-    def outside(cell: Cell, inputs: int, batch: int) -> Layer:
-        if part and cell.name not in part:
-            return cell.at(job.budget.precision)
-        seed = image_seed(job.seed, f"environment/{cell.name}", batch)
-        return environment.layer(cell, job.budget.precision, inputs, seed)
+    def outside(group: SearchableGroup, inputs: int, batch: int) -> Layer:
+        if part and group.name not in part:
+            return group.at(job.budget.precision)
+        seed = image_seed(job.seed, f"environment/{group.name}", batch)
+        return environment.layer(group, job.budget.precision, inputs, seed)
 
-    fmt = recipe.activation_format
-    build = GroupQuantizer(
-        create("transform", recipe.transform),
-        create("rounding", recipe.rounding),
-        recipe.weight_format,
-        fmt,
-        calibration.layer_data,
-        calibration.ranges,
-        Clock(fmt.time_groups, TRAINED_STEPS),
-        create("branch", recipe.branch),
-    )
     span = objective.span
     size = job.protocol.micro_batch if recipe.early_drop is None else race.BATCH
     return build_engine(
         model.transformer,
         groups,
-        build,
+        group_quantizer(job, calibration, resources),
         resources.calibration_inputs(model, job.protocol, job.seed, span),
-        adaln=Precision.parse(recipe.adaln),
-        attention_bits=recipe.attention_bits,
-        outside=outside,
-        batch=span * max(1, size // span),
-        distance=_distance(job, model, objective, resources, span),
-        device=resources.device,
+        EngineSettings(
+            adaln=Precision.parse(recipe.adaln),
+            attention_bits=recipe.attention_bits,
+            outside=outside,
+            batch=span * max(1, size // span),
+            device=resources.device,
+        ),
     )
 
 

@@ -22,7 +22,8 @@ from ..metrics.images import ImageSource
 from ..metrics.score import score
 from ..quant.apply import QuantizedModel, quantize_model
 from ..quant.block import BlockInputs
-from ..quant.ranges import StepRanges
+from ..quant.build import GroupQuantizer
+from ..quant.ranges import Clock, StepRanges
 from ..records.schema import AllocationSummary, Costs, Metric, Score
 from .resources import Judge, Resources
 from .samples import SampleStore
@@ -81,6 +82,21 @@ def _layer_data(job: Job, model: DiTModel, path: str) -> LayerData:
     return LayerData(path, layer.in_features, layer.out_features, seed=seed)
 
 
+def group_quantizer(job: Job, calibration: Calibration, resources: Resources) -> GroupQuantizer:
+    """Return what makes the quantized groups of the job."""
+    recipe, create = job.recipe, resources.registry.create
+    return GroupQuantizer(
+        create("transform", recipe.transform),
+        create("rounding", recipe.rounding),
+        recipe.weight_format,
+        recipe.activation_format,
+        calibration.layer_data,
+        calibration.ranges,
+        Clock(recipe.activation_format.time_groups),
+        create("branch", recipe.branch),
+    )
+
+
 def quantize(
     job: Job,
     model: DiTModel,
@@ -91,21 +107,14 @@ def quantize(
     advance: Advance,
 ) -> QuantizedModel:
     """The model with the allocation in it, until the handle is left. Raises Diverged."""
-    recipe, create = job.recipe, resources.registry.create
     full = job.budget.is_unbounded
     return quantize_model(
         model.transformer,
         groups,
         allocation,
-        transform=create("transform", recipe.transform),
-        rounding=create("rounding", recipe.rounding),
-        branch=create("branch", recipe.branch),
-        weight_format=recipe.weight_format,
-        activation_format=recipe.activation_format,
-        layer_data=calibration.layer_data,
-        static_ranges=calibration.ranges,
+        group_quantizer(job, calibration, resources),
         block_inputs=calibration.block_inputs,
-        attention_bits=None if full else recipe.attention_bits,
+        attention_bits=None if full else job.recipe.attention_bits,
         advance=advance,
     )
 

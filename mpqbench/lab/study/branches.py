@@ -1,4 +1,4 @@
-"""Branches at equal bytes over all layers of a model: what is compared, and the way through it."""
+"""Branches at equal bytes over all layers of a model."""
 
 from __future__ import annotations
 
@@ -18,11 +18,9 @@ from ...dit.groups import Group, layer_groups, linear_layer
 from ...dit.loading import DiTModel
 from ...dit.statistics import StatisticsStore
 from ...job.resources import Resources
-from ...job.stages import calibrate
-from ...quant.apply import TRAINED_STEPS
+from ...job.stages import calibrate, group_quantizer
 from ...quant.build import GroupQuantizer
 from ...quant.factors import bits_of_rank
-from ...quant.ranges import Clock
 from ...report.branches import branch_figure, branch_markdown
 from ...report.style import save
 from .branch_errors import NONE, STORED, Comparison, Row, Variant
@@ -41,8 +39,8 @@ _OTHER_SIZES = ("ratio", "grid", "density")  # instead of these, where `--branch
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What is compared: ``branches`` in the bytes of each of ``ranks``, beside weights of ``bits``.
+class BranchPlan:
+    """What is compared: ``branches`` in the bytes of each of ``ranks``, with weights of ``bits``.
 
     ``job`` has the model, the protocol of its inputs, the seed, and a recipe whose transform,
     rounding and weight format are those of every layer; its own branch is not used.
@@ -54,8 +52,8 @@ class Plan:
     bits: tuple[int, ...] = (3, 4)
 
 
-def run_branches(plan: Plan, session: Session) -> list[Path]:
-    """Measures every layer and writes ``branches.csv``, ``branches.md`` and a figure.
+def run_branches(plan: BranchPlan, session: Session) -> list[Path]:
+    """Measure every layer and write ``branches.csv``, ``branches.md`` and a figure.
 
     Returns their paths. Raises BenchError as ``measure`` does.
     """
@@ -74,8 +72,8 @@ def run_branches(plan: Plan, session: Session) -> list[Path]:
     return [*(folder / name for name in texts), *save(figure, folder / "figures" / "branches")]
 
 
-def measure(plan: Plan, session: Session) -> list[Row]:
-    """Rows of every searchable layer; layers that were measured before are read from disk.
+def measure(plan: BranchPlan, session: Session) -> list[Row]:
+    """Return the rows of every searchable layer; layers measured before are read from disk.
 
     Raises BenchError for a branch that takes more than its budget, names that are not known, and
     whatever fitting raises.
@@ -102,8 +100,8 @@ def measure(plan: Plan, session: Session) -> list[Row]:
     return rows
 
 
-def variants(plan: Plan, registry: Registry) -> list[Variant]:
-    """Every branch at every size, fitted to the weight and to the output where it has the choice.
+def variants(plan: BranchPlan, registry: Registry) -> list[Variant]:
+    """Return every branch at every size, fitted to the weight and, where possible, to the output.
 
     Raises BenchError for an unknown branch or parameter, and where two have one name.
     """
@@ -123,7 +121,7 @@ def variants(plan: Plan, registry: Registry) -> list[Variant]:
 def check_sizes(
     every: Sequence[Variant], model: DiTModel, groups: Sequence[Group], registry: Registry
 ) -> None:
-    """Raises BenchError where a branch takes more than the bytes of its rank at 8 bits."""
+    """Raise BenchError where a branch takes more than the bytes of its rank at 8 bits."""
     paths = [path for group in groups for path in group.layers]
     for variant in every:
         branch = registry.create("branch", variant.choice)
@@ -140,21 +138,25 @@ def check_sizes(
 
 
 def comparison_of(
-    plan: Plan, every: Sequence[Variant], model: DiTModel, resources: Resources, reporter: Reporter
+    plan: BranchPlan,
+    every: Sequence[Variant],
+    model: DiTModel,
+    resources: Resources,
+    reporter: Reporter,
 ) -> Comparison:
-    """Records calibration and held-out inputs where they are not on disk."""
+    """Record calibration and held-out inputs where they are not on disk."""
     job = plan.job
     seen = resources.statistics(model, job.protocol, job.seed, reporter)
     held = held_out_statistics(model, job, resources, reporter)
-    plain = _builder(job, PluginChoice(name=NONE), model, resources, reporter)
-    own = [(v, _builder(job, v.choice, model, resources, reporter)) for v in every]
+    plain = _quantizer(job, PluginChoice(name=NONE), model, resources, reporter)
+    own = [(v, _quantizer(job, v.choice, model, resources, reporter)) for v in every]
     return Comparison(model.transformer, plain, own, seen, held, plan.ranks, plan.bits)
 
 
 def held_out_statistics(
     model: DiTModel, job: Job, resources: Resources, reporter: Reporter
 ) -> StatisticsStore:
-    """What every layer reads on the held-out inputs of the job's protocol and seed."""
+    """Return what every layer reads on the held-out inputs of the job's protocol and seed."""
     held = resources.held_out(model, job.protocol, job.seed, reporter)
     mark = resources.statistics_mark(model, job.protocol, job.seed)
     store = StatisticsStore(resources.calibration_folder() / mark / "held-out")
@@ -166,28 +168,21 @@ def held_out_statistics(
     return store
 
 
-def _builder(
+def _quantizer(
     job: Job, branch: PluginChoice, model: DiTModel, resources: Resources, reporter: Reporter
 ) -> GroupQuantizer:
-    """What a job whose recipe has ``branch`` builds its layers with."""
+    """Return the quantizer of a job whose recipe has ``branch``."""
     recipe = job.recipe.model_copy(update={"branch": branch})
-    own, create = replace(job, recipe=recipe), resources.registry.create
+    own = replace(job, recipe=recipe)
     calibration = calibrate(own, model, layer_groups(model.transformer), resources, reporter)
-    return GroupQuantizer(
-        create("transform", recipe.transform),
-        create("rounding", recipe.rounding),
-        recipe.weight_format,
-        recipe.activation_format,
-        calibration.layer_data,
-        calibration.ranges,
-        Clock(recipe.activation_format.time_groups, TRAINED_STEPS),
-        create("branch", branch),
-    )
+    return group_quantizer(own, calibration, resources)
 
 
 def _choices(choice: PluginChoice, rank: int, registry: Registry) -> list[PluginChoice]:
-    """``choice`` with the size of ``rank``, 8 bits and both fits, where it has the parameters and
-    does not set them itself."""
+    """Return ``choice`` with the size of ``rank``, 8 bits and both fits.
+
+    A parameter that the branch lacks, or that ``choice`` sets itself, is left alone.
+    """
     known, added = parameters(registry.entry("branch", choice.name).load()), {}
     size = next((name for name in _SIZES if name in known), None)
     if size is not None and not any(name in choice.params for name in (*_SIZES, *_OTHER_SIZES)):
@@ -205,7 +200,7 @@ def _name(choice: PluginChoice) -> str:
     return " ".join([choice.name, *(f"{key}={value}" for key, value in choice.params.items())])
 
 
-def _mark(plan: Plan, every: Sequence[Variant], model: DiTModel, resources: Resources) -> str:
+def _mark(plan: BranchPlan, every: Sequence[Variant], model: DiTModel, resources: Resources) -> str:
     """Digest of everything a row depends on."""
     job, registry = plan.job, resources.registry
     recipes = [job.recipe.model_copy(update={"branch": v.choice}) for v in every]
