@@ -7,11 +7,9 @@ import json
 import numpy as np
 import pytest
 import torch
+from tiny_quantizer import quantizer
 
-from mpqbench.baselines.roundings.nearest import Nearest
-from mpqbench.baselines.transforms.none import NoTransform
-from mpqbench.contracts import LayerData, Prediction
-from mpqbench.core.formats import ActivationFormat, WeightFormat
+from mpqbench.contracts import Prediction
 from mpqbench.core.precision import Precision
 from mpqbench.core.recipe import PROTOCOLS
 from mpqbench.dit.groups import layer_groups, uniform_allocation
@@ -102,11 +100,7 @@ def quantized(tiny_folder):
         model.transformer,
         groups,
         uniform_allocation(groups, Precision(3, 3), Precision(8, 8)),
-        transform=NoTransform(),
-        rounding=Nearest(),
-        weight_format=WeightFormat(),
-        activation_format=ActivationFormat(),
-        layer_data=lambda path: LayerData(path, 0, 0),
+        quantizer(),
         attention_bits=4,
     )
     with handle:
