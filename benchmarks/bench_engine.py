@@ -31,13 +31,12 @@ from mpqbench.dit.groups import layer_groups
 from mpqbench.dit.loading import load_model
 from mpqbench.dit.sampling import Sampler
 from mpqbench.methods.treeq.tss import TSS
-from mpqbench.quant.apply import TRAINED_STEPS, quantize_model
+from mpqbench.quant.apply import quantize_model
 from mpqbench.quant.build import GroupQuantizer
-from mpqbench.quant.ranges import Clock
 from mpqbench.search.budget_costs import choices_within, measures
 from mpqbench.search.problem import Problem
 from mpqbench.search.scoring import JointScorer
-from mpqbench.search.setup import build_engine
+from mpqbench.search.setup import EngineSettings, build_engine
 
 INPUTS, KEEP, BLOCKS = (
     int(os.environ.get(name, default))
@@ -89,9 +88,9 @@ def plugins():
 
 
 def engine_scorer(setting):
-    build = GroupQuantizer(**plugins(), static_ranges={}, clock=Clock(1, TRAINED_STEPS))
+    settings = EngineSettings(adaln=ADALN, batch=INPUTS)
     engine = build_engine(
-        setting.transformer, setting.groups, build, setting.inputs, adaln=ADALN, batch=INPUTS
+        setting.transformer, setting.groups, GroupQuantizer(**plugins()), setting.inputs, settings
     )
     return JointScorer(engine, setting.choices, setting.costs[0].table)
 
@@ -114,7 +113,9 @@ class Prepared:
 
     def _layers(self, groups, precision):
         allocation = Allocation({g.name: precision if g.searchable else ADALN for g in groups})
-        with quantize_model(self.transformer, groups, allocation, **plugins()) as made:
+        with quantize_model(
+            self.transformer, groups, allocation, GroupQuantizer(**plugins())
+        ) as made:
             return made.layers
 
     def close(self):
@@ -152,7 +153,9 @@ class Naive(Prepared):
         fixed = {g.name: ADALN for g in self.own if not g.searchable}
         whole = {name: allocation.get(name, fixed.get(name, FULL)) for name in self.names}
         with (
-            quantize_model(self.transformer, self.own, Allocation(whole), **plugins()),
+            quantize_model(
+                self.transformer, self.own, Allocation(whole), GroupQuantizer(**plugins())
+            ),
             torch.inference_mode(),
         ):
             output = self.transformer(*self.arguments).sample

@@ -20,6 +20,7 @@ from mpqbench.core.registry import discover
 from mpqbench.dit.groups import layer_groups
 from mpqbench.dit.loading import load_model
 from mpqbench.quant.apply import quantize_model
+from mpqbench.quant.build import GroupQuantizer
 
 BATCHES = (100, 256)  # 100: a micro-batch of 50 with and without class
 
@@ -49,11 +50,13 @@ def quantized(model, transform="none"):
         model.transformer,
         groups,
         Allocation({g.name: precision if g.searchable else Precision(8, 8) for g in groups}),
-        transform=registry.create("transform", PluginChoice(name=transform)),
-        rounding=registry.create("rounding", PluginChoice(name="nearest")),
-        weight_format=WeightFormat(),
-        activation_format=ActivationFormat(),
-        layer_data=lambda name: LayerData(name, 0, 0),
+        GroupQuantizer(
+            registry.create("transform", PluginChoice(name=transform)),
+            registry.create("rounding", PluginChoice(name="nearest")),
+            WeightFormat(),
+            ActivationFormat(),
+            lambda name: LayerData(name, 0, 0),
+        ),
     )
 
 

@@ -23,13 +23,11 @@ from mpqbench.core.registry import discover
 from mpqbench.dit.calibration import CalibrationSet
 from mpqbench.dit.groups import layer_groups
 from mpqbench.methods.treeq.tss import TSS
-from mpqbench.quant.apply import TRAINED_STEPS
 from mpqbench.quant.build import GroupQuantizer
-from mpqbench.quant.ranges import Clock
 from mpqbench.search.budget_costs import measures
 from mpqbench.search.problem import Problem
 from mpqbench.search.scoring import JointScorer
-from mpqbench.search.setup import build_engine
+from mpqbench.search.setup import EngineSettings, build_engine
 from mpqbench.search.tabular import random_problem
 
 GROUPS = (12, 24, 48, 96)
@@ -93,7 +91,7 @@ def engine_of(transformer):
     registry, generator = discover(), torch.Generator().manual_seed(0)
     inputs = CalibrationSet(
         torch.randn(INPUTS, 4, 8, 8, generator=generator),
-        torch.arange(INPUTS) * (TRAINED_STEPS // INPUTS),
+        torch.arange(INPUTS) * (1000 // INPUTS),
         torch.arange(INPUTS) % 4,
     )
     build = GroupQuantizer(
@@ -102,10 +100,10 @@ def engine_of(transformer):
         WeightFormat(),
         ActivationFormat(),
         lambda path: LayerData(path, 0, 0),
-        {},
-        Clock(1, TRAINED_STEPS),
     )
-    return build_engine(transformer, layer_groups(transformer), build, inputs, batch=INPUTS)
+    return build_engine(
+        transformer, layer_groups(transformer), build, inputs, EngineSettings(batch=INPUTS)
+    )
 
 
 def searched_chain(groups):

@@ -29,6 +29,7 @@ from mpqbench.dit.held_out import evaluate
 from mpqbench.dit.loading import DiTModel, load_model
 from mpqbench.dit.sampling import Sampler
 from mpqbench.quant.apply import quantize_model
+from mpqbench.quant.build import GroupQuantizer
 
 PRECISIONS = ("W2A16", "W3A16", "W4A16", "W16A3", "W16A4", "W3A3", "W2A4")
 LATER = (1, 2, 5)  # steps
@@ -58,11 +59,13 @@ def errors(model: DiTModel, precision: Precision, inputs: CalibrationSet) -> np.
         model.transformer,
         groups,
         uniform_allocation(groups, precision, Precision(8, 8)),
-        transform=registry.create("transform", PluginChoice(name="none")),
-        rounding=registry.create("rounding", PluginChoice(name="nearest")),
-        weight_format=WeightFormat(),
-        activation_format=ActivationFormat(),
-        layer_data=lambda path: LayerData(path, 0, 0),
+        GroupQuantizer(
+            registry.create("transform", PluginChoice(name="none")),
+            registry.create("rounding", PluginChoice(name="nearest")),
+            WeightFormat(),
+            ActivationFormat(),
+            lambda path: LayerData(path, 0, 0),
+        ),
     ):
         given = evaluate(model.transformer, inputs, BATCH)
     read = (given - full)[:, : inputs.latents.shape[1]]

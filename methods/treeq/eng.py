@@ -13,7 +13,7 @@ from mpqbench.core.errors import BenchError
 from mpqbench.core.precision import Precision
 
 if TYPE_CHECKING:
-    from mpqbench.contracts import GroupForm, QuantizableGroup
+    from mpqbench.contracts import GroupAtPrecision, QuantizableGroup
 
 Layer = Callable[[torch.Tensor], torch.Tensor]
 VARIANTS = ("output", "weight", "gaussian")
@@ -21,16 +21,16 @@ VARIANTS = ("output", "weight", "gaussian")
 
 @plugin
 class EnvironmentalNoise(Environment):
-    """One number says how much of their quantization error the other layers make (TreeQ).
+    """Scales the quantization error of the layers outside the groups under test (TreeQ).
 
-    ``noise`` is lambda in [0, 1]. At 1 they are quantized to the budget's base precision, as they
-    will be after post-training quantization; towards 0 they are repaired, as quantization-aware
-    training will do. The abstract of arXiv 2512.06353 names the idea without a formula; the
+    ``noise`` is lambda in [0, 1]. At 1 the other layers are quantized to the base precision of the
+    budget, as they will be after post-training quantization; towards 0 their error vanishes, as if
+    training had repaired it. The abstract of arXiv 2512.06353 names the idea without a formula; the
     variants are our choice:
 
     - ``output``: ``y + noise (y_q - y)`` with ``y_q`` the quantized layer on the same input;
-    - ``weight``: weight and input each go that share of the way to their rounded values, branches
-      stay whole;
+    - ``weight``: weight and input are interpolated between their exact and their rounded values,
+      branches stay whole;
     - ``gaussian``: ``y`` plus independent noise, ``noise`` times as large as ``y_q - y`` is.
 
     ``base`` takes the place of the budget's precision, e.g. ``W4A4``.
@@ -49,40 +49,43 @@ class EnvironmentalNoise(Environment):
             Precision.parse(self.base)
 
     def layer(self, group: QuantizableGroup, base: Precision, inputs: int, seed: int) -> Layer:
-        """The perturbed layers of ``group``."""
+        """Return the perturbed layers of ``group``."""
         precision = base if self.base is None else Precision.parse(self.base)
         if self.noise == 0:
             return group.full
         if precision.is_full:
             raise BenchError("the budget names no precision: give 'eng' a base, e.g. base: W4A4")
-        form = group.at(precision)
+        quantized = group.at(precision)
         if self.variant == "weight":
-            return self._between_weights(form)
+            return self._between_weights(quantized)
         if self.variant == "gaussian":
-            return self._gaussian(group, form, inputs, seed)
-        return form if self.noise == 1 else self._between_outputs(group, form)
+            return self._gaussian(group, quantized, inputs, seed)
+        return quantized if self.noise == 1 else self._between_outputs(group, quantized)
 
-    def _between_outputs(self, group: QuantizableGroup, form: GroupForm) -> Layer:
-        return lambda x: torch.lerp(group.full(x), form(x), self.noise)
+    def _between_outputs(self, group: QuantizableGroup, quantized: GroupAtPrecision) -> Layer:
+        return lambda x: torch.lerp(group.full(x), quantized(x), self.noise)
 
-    def _between_weights(self, form: GroupForm) -> Layer:
-        weight = torch.lerp(form.unrounded_weight.to(form.weight.dtype), form.weight, self.noise)
+    def _between_weights(self, quantized: GroupAtPrecision) -> Layer:
+        rounded, bias = quantized.weight, quantized.bias
+        weight = torch.lerp(quantized.unrounded_weight.to(rounded.dtype), rounded, self.noise)
 
         def layer(x: torch.Tensor) -> torch.Tensor:
-            moved, quantized = form.source.transform.input(x.float()), form.source(x)
-            mixed = torch.lerp(moved, quantized, self.noise)
-            output = F.linear(mixed.to(weight.dtype), weight, form.bias)
-            return output + form.branch_output(moved).to(output)
+            moved = quantized.source.transform.input(x.float())
+            mixed = torch.lerp(moved, quantized.source(x), self.noise)
+            output = F.linear(mixed.to(weight.dtype), weight, bias)
+            return output + quantized.branch_output(moved).to(output)
 
         return layer
 
-    def _gaussian(self, group: QuantizableGroup, form: GroupForm, inputs: int, seed: int) -> Layer:
+    def _gaussian(
+        self, group: QuantizableGroup, quantized: GroupAtPrecision, inputs: int, seed: int
+    ) -> Layer:
         drawn: list[torch.Tensor] = []
 
         def layer(x: torch.Tensor) -> torch.Tensor:
             output = group.full(x)
-            if not drawn:  # the first to come is the environment itself: its error is the measure
-                size = (form(x) - output).float().square().mean().sqrt()
+            if not drawn:  # the first call is the environment itself: its error sets the size
+                size = (quantized(x) - output).float().square().mean().sqrt()
                 generator = torch.Generator().manual_seed(seed)
                 shape = (inputs, *output.shape[1:])
                 noise = torch.randn(shape, generator=generator).to(output.device)

@@ -47,7 +47,7 @@ def branches(
     from ..core.precision import Budget, Precision
     from ..core.protocol import PROTOCOLS
     from ..core.suite import Job
-    from ..lab.study.branches import BRANCHES, Plan, run_branches
+    from ..lab.study.branches import BRANCHES, BranchPlan, run_branches
     from ..report.branches import write_branches
 
     session = open_session("branches", shared)
@@ -57,7 +57,7 @@ def branches(
     recipe = session.registry.method(method)
     job = Job(model, recipe, budget, seed, protocol, shared["device"])
     chosen = (*BRANCHES, *map(_choice, branch))
-    table, path = run_branches(Plan(job, chosen, _once(rank), _once(bits)), session)
+    table, path = run_branches(BranchPlan(job, chosen, _once(rank), _once(bits)), session)
     finish([path, *write_branches(table, job, session.store.folder)], failed=False)
 
 

@@ -14,10 +14,9 @@ from ..dit.calibration import CalibrationSet
 from ..dit.chain import Layer
 from ..dit.groups import layer_groups
 from ..quant.build import GroupQuantizer
-from ..quant.ranges import Clock
-from ..search.cells import Cell
-from ..search.engine import Distance, Engine
-from ..search.setup import build_engine, clean
+from ..search.engine import Engine
+from ..search.groups import SearchableGroup
+from ..search.setup import EngineSettings, build_engine, clean
 from .check import expect
 from .models import TO_NEAREST, UNTOUCHED, expect_plain, tiny_transformer
 
@@ -30,7 +29,6 @@ INPUTS, BATCH = 5, 3  # batches of 3 and 2
 def tiny_engine(
     environment: Environment | None = None,
     base: Precision = BASE,
-    distance: Distance | None = None,
     span: int = 1,
 ) -> Engine:
     """An engine on 5 random inputs over all time steps, or on two runs of ``span``; full precision
@@ -47,14 +45,12 @@ def tiny_engine(
         weight_format=WeightFormat(),
         activation_format=ActivationFormat(),
         layer_data=lambda path: LayerData(path, 0, 0, seed=3),
-        static_ranges={},
-        clock=Clock(1, 1000),
     )
 
-    def outside(cell: Cell, inputs: int, batch: int) -> Layer:
+    def outside(group: SearchableGroup, inputs: int, batch: int) -> Layer:
         if environment is None:
-            return clean(cell, inputs, batch)
-        return environment.layer(cell, base, inputs, 11 * batch + 1)
+            return clean(group, inputs, batch)
+        return environment.layer(group, base, inputs, 11 * batch + 1)
 
     model = tiny_transformer()
     return build_engine(
@@ -62,9 +58,7 @@ def tiny_engine(
         layer_groups(model),
         build,
         calibration,
-        outside=outside,
-        batch=batch,
-        distance=distance,
+        EngineSettings(outside=outside, batch=batch),
     )
 
 
@@ -87,7 +81,7 @@ def _modules(engine: Engine) -> list[tuple[str, torch.nn.Module]]:
 
 def _state(engine: Engine) -> dict[str, torch.Tensor]:
     state = {k: v.clone() for k, v in engine.chain.transformer.state_dict().items()}
-    for name, cell in engine.cells.items():
+    for name, cell in engine.searchable.items():
         state[f"the weight of {name}"] = cell.weight.clone()
         for precision in (*CHOICES, BASE):
             state[f"{name} at {precision}"] = cell.at(precision).weight.clone()

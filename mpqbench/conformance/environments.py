@@ -11,8 +11,8 @@ import torch
 from ..contracts import Environment
 from ..core.errors import BenchError
 from ..core.precision import FULL, Precision
-from ..search.cells import Cell
 from ..search.engine import Engine
+from ..search.groups import SearchableGroup
 from ..search.network import FullPrecision
 from .check import Check, attempt, check_of, expect, own_generators_only, unmodified
 from .engines import BASE, BATCH, CHOICES, COARSE, tiny_engine, unchanged
@@ -121,13 +121,13 @@ class EnvironmentChecks:
     def _engine(self) -> Engine:
         return tiny_engine()
 
-    def _groups(self) -> Iterator[tuple[Cell, torch.Tensor]]:
+    def _groups(self) -> Iterator[tuple[SearchableGroup, torch.Tensor]]:
         """Every group, and what it reads of the first 3 inputs: (3, tokens, in)."""
         network = FullPrecision(self._engine, dict.fromkeys(self._engine.groups, CHOICES))
-        for name, cell in self._engine.cells.items():
+        for name, cell in self._engine.searchable.items():
             yield cell, next(iter(network.inputs(name)))
 
-    def _layer(self, cell: Cell, base: Precision = BASE) -> Layer:
+    def _layer(self, cell: SearchableGroup, base: Precision = BASE) -> Layer:
         where = f"{cell.name} around {base}"
         return attempt(where, "layer", lambda: self.plugin.layer(cell, base, BATCH, 5), ANSWER)
 

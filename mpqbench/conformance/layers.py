@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 
 from ..contracts import LayerData
-from ..core.formats import PER_CHANNEL, WeightFormat
+from ..core.formats import PER_CHANNEL, WeightFormat, divisors
 from ..core.precision import Precision
-from ..quant.affine import divisors
 
 BITS = (2, 3, 4, 8)
 STEPS = (999, 650, 300, 20)

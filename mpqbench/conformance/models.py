@@ -19,6 +19,7 @@ from ..dit.groups import Group, layer_groups, uniform_allocation
 from ..quant.affine import quantize_weight
 from ..quant.apply import QuantizedModel, quantize_model
 from ..quant.block import BlockInputs
+from ..quant.build import GroupQuantizer
 from .check import attempt, expect
 from .counting import macs_per_row
 from .layers import STEPS
@@ -105,12 +106,14 @@ def check_in_a_model(
             model,
             groups,
             allocation,
-            transform=transform,
-            rounding=rounding,
-            branch=branch,
-            layer_data=known.layer if needs else known.without_inputs,
+            GroupQuantizer(
+                transform,
+                rounding,
+                branch=branch,
+                layer_data=known.layer if needs else known.without_inputs,
+                **FORMATS,  # type: ignore[arg-type]
+            ),
             block_inputs=known.block,
-            **FORMATS,  # type: ignore[arg-type]
         ),
     )
     with quantized:

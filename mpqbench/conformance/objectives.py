@@ -121,7 +121,8 @@ class ObjectiveChecks:
                 sums["table", at] = sum(own[CHOICES.index(at)] for own in table.values())
         if self.has_distance:
             both = [dict.fromkeys(self.engine.groups, at) for at in (COARSE, FINE)]
-            for at, score in zip((COARSE, FINE), self.engine.errors(both).mean(1), strict=True):
+            errors = self.engine.errors(both, self.plugin.distance)
+            for at, score in zip((COARSE, FINE), errors.mean(1), strict=True):
                 sums["distance", at] = float(score)
         for method in {method for method, _ in sums}:
             coarse, fine = sums[method, COARSE], sums[method, FINE]
@@ -147,10 +148,8 @@ class ObjectiveChecks:
 
     @functools.cached_property
     def engine(self) -> Engine:
-        """The tiny DiT with this objective's distance."""
-        return tiny_engine(
-            distance=self.plugin.distance if self.has_distance else None, span=self.span
-        )
+        """The tiny DiT, with batches of whole spans."""
+        return tiny_engine(span=self.span)
 
     def _outputs(self) -> tuple[torch.Tensor, torch.Tensor]:
         return _outputs(3 if self.span == 1 else 2 * self.span)

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable
 import torch
 
 from ..contracts import LayerData, QuantizedWeight, Rounding
-from ..quant.affine import grid_count, quantize_weight
+from ..core.formats import grid_count
+from ..quant.affine import quantize_weight
 from .blocks import BlockChecks
 from .check import Check, attempt, check_of, devices, expect, own_generators_only, unmodified
 from .layers import Case, cases

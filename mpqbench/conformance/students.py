@@ -13,6 +13,7 @@ from ..core.precision import Allocation, Precision
 from ..dit.groups import Group, layer_groups, uniform_allocation
 from ..dit.held_out import HeldOut
 from ..quant.apply import quantize_model
+from ..quant.build import GroupQuantizer
 from ..quant.factors import BlockPartition, project
 from ..tuning.checkpoint import Checkpoint
 from ..tuning.student import DistillationData, QuantizedStudent
@@ -88,11 +89,13 @@ class Pupil:
             self.model,
             self.groups,
             self._allocation,
-            transform=UNTOUCHED,
-            rounding=TO_NEAREST,
-            branch=case.branch,
-            layer_data=lambda path: LayerData(path, 0, 0, seed=3),
-            **self._formats,
+            GroupQuantizer(
+                UNTOUCHED,
+                TO_NEAREST,
+                branch=case.branch,
+                layer_data=lambda path: LayerData(path, 0, 0, seed=3),
+                **self._formats,
+            ),
         )
         self.student = QuantizedStudent(self.quantized, self.groups)
         self.rounded = dict(self.student.rounded)

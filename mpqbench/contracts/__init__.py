@@ -23,7 +23,7 @@ from .layers import (
 )
 from .network import (
     Environment,
-    GroupForm,
+    GroupAtPrecision,
     Network,
     Objective,
     QuantizableGroup,
@@ -44,7 +44,7 @@ __all__ = [
     "FittedBranch",
     "FittedCorrection",
     "FittedTransform",
-    "GroupForm",
+    "GroupAtPrecision",
     "LayerData",
     "Network",
     "Objective",

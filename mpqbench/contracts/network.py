@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
 
 
-class GroupForm(Protocol):
+class GroupAtPrecision(Protocol):
     """The layers of one group, side by side, at one precision.
 
     ``weight`` (out, in) is dequantized, in the basis of the transform; ``unrounded_weight`` (out,
@@ -23,10 +23,14 @@ class GroupForm(Protocol):
     an input into that basis (``source.transform``) and, called, moves and quantizes an input.
     """
 
-    weight: torch.Tensor
-    unrounded_weight: torch.Tensor
-    bias: torch.Tensor | None
     source: Any
+
+    @property
+    def weight(self) -> torch.Tensor: ...
+    @property
+    def unrounded_weight(self) -> torch.Tensor: ...
+    @property
+    def bias(self) -> torch.Tensor | None: ...
 
     def branch_output(self, moved: torch.Tensor) -> torch.Tensor:
         """Apply the branches alone: moved input (..., in) to (..., out)."""
@@ -46,7 +50,7 @@ class QuantizableGroup(Protocol):
         """Map an input (n, tokens, in) to the output (n, tokens, out) of full precision."""
         ...
 
-    def at(self, precision: Precision) -> GroupForm:
+    def at(self, precision: Precision) -> GroupAtPrecision:
         """Return the layers at ``precision``."""
         ...
 

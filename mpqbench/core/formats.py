@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from .errors import BenchError
+
 
 class _Format(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -64,3 +66,27 @@ class ActivationFormat(_Format):
 
 PER_CHANNEL = WeightFormat()
 PER_TOKEN = ActivationFormat()
+
+
+def divisors(width: int) -> list[int]:
+    """Return all divisors of ``width`` in ascending order."""
+    return [n for n in range(1, width + 1) if width % n == 0]
+
+
+def check_group(layer: str, width: int, group: int) -> None:
+    """Raises BenchError where ``group`` does not divide a layer's input ``width``."""
+    if width % group:
+        valid = ", ".join(map(str, divisors(width)))
+        raise BenchError(
+            f"layer {layer}: group {group} does not divide its width {width}; valid: {valid}"
+        )
+
+
+def grid_count(out_features: int, in_features: int, fmt: WeightFormat, layer: str) -> int:
+    """Return the number of scales of a weight (out, in). Raises BenchError as ``check_group``."""
+    if fmt.granularity == "tensor":
+        return 1
+    if fmt.group is None:
+        return out_features
+    check_group(layer, in_features, fmt.group)
+    return out_features * (in_features // fmt.group)

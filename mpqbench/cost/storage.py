@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from ..core.formats import ActivationFormat, WeightFormat
+from ..core.formats import ActivationFormat, WeightFormat, check_group, grid_count
 from ..core.precision import Precision
-from ..quant.affine import check_group, grid_count
 
 SCALE_BYTES = 2  # fp16
 

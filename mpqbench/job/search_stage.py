@@ -15,13 +15,13 @@ from ..dit.sampling import image_seed
 from ..quant.branch import branch_operators, share_of
 from ..search import race
 from ..search.budget_costs import choices_by_group, choices_within, measures, parse_choices
-from ..search.cells import Cell
 from ..search.engine import Distance, Engine
+from ..search.groups import SearchableGroup
 from ..search.lazy import LazyScorer
 from ..search.problem import Problem, Scorer
-from ..search.rollout import build_rollout
+from ..search.rollout import Stepper, build_rollout
 from ..search.scoring import JointScorer
-from ..search.setup import build_engine
+from ..search.setup import EngineSettings, build_engine
 from .context import JobContext
 from .fingerprints import search_fingerprint, table_fingerprint
 from .search_result import SearchResult
@@ -123,22 +123,20 @@ def _scorer(
         name = recipe.objective.name
         raise BenchError(f"objective '{name}' drops no candidate early: remove early_drop")
     if not rolls:
-        return JointScorer(engine, choices, cost, objective, recipe.early_drop)
+        drop = recipe.early_drop
+        return JointScorer(engine, choices, cost, objective, drop, _distance(context))
     schedule = context.recordings.sampler_of("noise").schedule
-    adaln, seed = Precision.parse(recipe.adaln), context.job.seed
-    return build_rollout(
-        engine, choices, objective, context.groups, schedule, adaln=adaln, seed=seed
-    )
+    return build_rollout(engine, choices, objective, Stepper(schedule, context.job.seed))
 
 
 def _engine(context: JobContext, part: Sequence[str]) -> Engine:
     recipe, plugins, base = context.recipe, context.plugins, context.job.budget.precision
 
-    def outside(cell: Cell, inputs: int, batch: int) -> Layer:
-        if part and cell.name not in part:
-            return cell.at(base)
-        seed = image_seed(context.job.seed, f"environment/{cell.name}", batch)
-        return plugins.environment.layer(cell, base, inputs, seed)
+    def outside(group: SearchableGroup, inputs: int, batch: int) -> Layer:
+        if part and group.name not in part:
+            return group.at(base)
+        seed = image_seed(context.job.seed, f"environment/{group.name}", batch)
+        return plugins.environment.layer(group, base, inputs, seed)
 
     span = plugins.objective.span
     size = context.job.protocol.micro_batch if recipe.early_drop is None else race.BATCH
@@ -147,12 +145,13 @@ def _engine(context: JobContext, part: Sequence[str]) -> Engine:
         context.groups,
         context.quantizer(),
         context.recordings.inputs(span),
-        adaln=Precision.parse(recipe.adaln),
-        attention_bits=recipe.attention_bits,
-        outside=outside,
-        batch=span * max(1, size // span),
-        distance=_distance(context),
-        device=context.resources.device,
+        EngineSettings(
+            adaln=Precision.parse(recipe.adaln),
+            attention_bits=recipe.attention_bits,
+            outside=outside,
+            batch=span * max(1, size // span),
+            device=context.resources.device,
+        ),
     )
 
 

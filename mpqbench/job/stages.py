@@ -26,19 +26,12 @@ PAIRS = 250  # images compared at a time
 
 def quantize(context: JobContext, allocation: Allocation) -> QuantizedModel:
     """Put the allocation into the model, until the returned handle is left. Raises Diverged."""
-    quantizer = context.quantizer()
     with context.reporter.stage(f"quantizing {context.title}", len(context.groups)) as advance:
         return quantize_model(
             context.model.transformer,
             context.groups,
             allocation,
-            transform=quantizer.transform,
-            rounding=quantizer.rounding,
-            branch=quantizer.branch,
-            weight_format=quantizer.weight_format,
-            activation_format=quantizer.activation_format,
-            layer_data=quantizer.layer_data,
-            static_ranges=quantizer.static_ranges,
+            context.quantizer(),
             block_inputs=context.calibration.block_inputs,
             attention_bits=context.recipe.attention_bits,
             advance=advance,

@@ -14,7 +14,7 @@ import torch
 
 from ..contracts import QuantizedWeight
 from ..core.errors import BenchError
-from ..core.formats import WeightFormat
+from ..core.formats import WeightFormat, check_group
 from ..core.precision import HIGHEST, LOWEST
 
 
@@ -116,20 +116,6 @@ def fake_quantize(x: torch.Tensor, grid: QParams) -> torch.Tensor:
     return round_trip(x, grid).add_(x, alpha=0)  # 0 x is NaN where x is not finite
 
 
-def divisors(width: int) -> list[int]:
-    """All divisors of ``width`` in ascending order."""
-    return [n for n in range(1, width + 1) if width % n == 0]
-
-
-def check_group(layer: str, width: int, group: int) -> None:
-    """Raises BenchError where ``group`` does not divide a layer's input ``width``."""
-    if width % group:
-        valid = ", ".join(map(str, divisors(width)))
-        raise BenchError(
-            f"layer {layer}: group {group} does not divide its width {width}; valid: {valid}"
-        )
-
-
 def weight_blocks(weight: torch.Tensor, fmt: WeightFormat, layer: str) -> torch.Tensor:
     """Weight (out, in) as (out or 1, groups, columns): one scale for each last axis.
 
@@ -141,16 +127,6 @@ def weight_blocks(weight: torch.Tensor, fmt: WeightFormat, layer: str) -> torch.
         return weight.unsqueeze(1)
     check_group(layer, weight.shape[1], fmt.group)
     return weight.reshape(weight.shape[0], -1, fmt.group)
-
-
-def grid_count(out_features: int, in_features: int, fmt: WeightFormat, layer: str) -> int:
-    """Number of grids of a weight (out, in). Raises BenchError as ``weight_blocks`` does."""
-    if fmt.granularity == "tensor":
-        return 1
-    if fmt.group is None:
-        return out_features
-    check_group(layer, in_features, fmt.group)
-    return out_features * (in_features // fmt.group)
 
 
 def quantize_weight(

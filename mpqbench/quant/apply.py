@@ -11,48 +11,45 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..contracts import Branch, LayerData, QuantizedWeight, Rounding, Transform
 from ..core.errors import BenchError
-from ..core.formats import ActivationFormat, WeightFormat
 from ..core.precision import Precision
 from ..cost.count import Operator
 from ..cost.storage import GridBytes
 from ..dit.groups import Group, check_allocation
 from .attention import QuantizedAttention
-from .block import BlockInputs, round_together
-from .build import GroupQuantizer, Prepared, Rounded
-from .linear import QuantizedLinear
-from .ranges import Clock, StepRanges
-
-TRAINED_STEPS = 1000  # of every DiT; a time-grouped format divides them
+from .block import BlockInputs, BlockRun
+from .build import GroupQuantizer
+from .group import QuantizedGroup
+from .ranges import TRAINED_STEPS as TRAINED_STEPS
+from .ranges import Clock
 
 
 class QuantizedModel:
     """A transformer with quantized layers in place of its own, until ``remove``.
 
-    ``layers`` are the new modules by path, ``rounded`` the integers and grids of those whose weight
-    is rounded, on the CPU; ``storage`` what their grids take in bytes and
-    ``operators`` what their transforms and branches cost, both as ``cost.count`` takes them.
-    Leaving the ``with`` block removes. Move or cast the transformer before quantizing: the
-    originals that wait outside it do not move along. With ``clock``, every forward tells it its
-    time steps.
+    ``layers`` are the slices of ``groups`` by path, ``rounded`` the integers of those whose weight
+    is quantized, on the CPU; ``storage`` is what their quantization parameters take in bytes and
+    ``operators`` what transforms and branches cost, both as ``cost.count`` takes them. Leaving the
+    ``with`` block removes. Move or cast the transformer before quantizing: the originals that wait
+    outside the model do not move along. With a ``clock`` of several time groups, every forward
+    tells the clock its time steps.
     """
 
     def __init__(
         self,
         transformer: Any,
-        layers: Mapping[str, QuantizedLinear],
-        storage: Mapping[str, GridBytes],
-        operators: Sequence[Operator],
+        groups: Sequence[QuantizedGroup],
         attention: QuantizedAttention | None = None,
         clock: Clock | None = None,
-        rounded: Mapping[str, QuantizedWeight] | None = None,
     ) -> None:
         self.transformer = transformer
-        self.rounded = dict(rounded or {})
-        self.layers = dict(layers)
-        self.storage = dict(storage)
-        self.operators = tuple(operators)
+        costs = [group.cost() for group in groups]
+        self.layers = {path: own for group in groups for path, own in group.layers.items()}
+        self.rounded = {path: own for group in groups for path, own in group.integers.items()}
+        self.storage: dict[str, GridBytes] = {}
+        for cost in costs:
+            self.storage |= cost.storage
+        self.operators: tuple[Operator, ...] = sum((cost.operators for cost in costs), ())
         self._attention, self._clock = attention, clock
         self._undo: list[Callable[[], None]] = []
         self._install()
@@ -64,7 +61,7 @@ class QuantizedModel:
             if self._attention is not None:
                 for block in self.transformer.transformer_blocks:
                     self._attend(block.attn1, self._attention)
-            if self._clock is not None:
+            if self._clock is not None and self._clock.count > 1:
                 hook = _tell_time(self._clock)
                 handle = self.transformer.register_forward_pre_hook(hook, with_kwargs=True)
                 self._undo.append(handle.remove)
@@ -74,7 +71,7 @@ class QuantizedModel:
 
     @contextmanager
     def lifted(self) -> Iterator[None]:
-        """The transformer in full precision while inside, as it was before."""
+        """Have the transformer in full precision while inside, as it was before."""
         self.remove()
         try:
             yield
@@ -112,123 +109,61 @@ def quantize_model(
     transformer: nn.Module,
     groups: Sequence[Group],
     allocation: Mapping[str, Precision],
+    quantizer: GroupQuantizer,
     *,
-    transform: Transform,
-    rounding: Rounding,
-    branch: Branch | None = None,
-    weight_format: WeightFormat,
-    activation_format: ActivationFormat,
-    layer_data: Callable[[str], LayerData],
-    static_ranges: Mapping[str, StepRanges] | None = None,
     block_inputs: Callable[[int], BlockInputs] | None = None,
     attention_bits: int | None = None,
     advance: Callable[[int], None] = lambda _groups: None,
 ) -> QuantizedModel:
     """Replace the linear layers of ``groups`` by quantized ones; ``allocation`` covers all groups.
 
-    Groups in floating point are left alone, and a precision with a group size stands for formats
-    of its own in place of the two given. ``branch`` adds a branch to the layers of searchable
-    groups, fitted in turn with the rounding or, where that sees whole blocks, to what it lost.
-    ``layer_data`` gives what the plugins may know of the
-    layer at a path. ``static_ranges`` gives the ranges of each layer's own input, for a static
-    activation format; where a transform changes the input, they are taken from the transformed
-    calibration inputs instead. ``block_inputs`` gives the inputs of a block by number, for a
-    rounding that works on whole blocks. ``attention_bits`` quantizes the operands of both
-    attention products. ``advance`` is called with 1 after each group.
+    Groups in floating point are left alone. ``block_inputs`` gives the inputs of a block by number,
+    for a rounding of whole blocks. ``attention_bits`` quantizes the operands of both attention
+    products. ``advance`` is called with 1 after each group.
 
-    All layers are built before the first one is swapped, so an error leaves the model untouched.
-    Raises BenchError for an allocation that does not fit the groups, a group size that does not
-    divide a width, a missing range and a rounding or a branch that breaks its contract; Diverged,
-    naming the layer, where a rounded weight is not finite.
+    All groups are quantized before the first layer is swapped, so an error leaves the model
+    untouched. Raises BenchError for an allocation that does not fit the groups, and as
+    ``GroupQuantizer``.
     """
     check_allocation([group.name for group in groups], allocation)
-    clock = Clock(activation_format.time_groups, TRAINED_STEPS)
-    formats = (weight_format, activation_format)
-    ranges = static_ranges or {}
-    build = GroupQuantizer(transform, rounding, *formats, layer_data, ranges, clock, branch)
     attention = None if attention_bits is None else QuantizedAttention(attention_bits)
-    layers: dict[str, QuantizedLinear] = {}
-    storage: dict[str, GridBytes] = {}
-    integers: dict[str, QuantizedWeight] = {}
-    operators: list[Operator] = []
-    quantized = [group for group in groups if not allocation[group.name].is_full]
+    wanted = [group for group in groups if not allocation[group.name].is_full]
+    made: list[QuantizedGroup] = []
     with torch.no_grad():
-        for unit in _units(quantized, rounding):
-            prepared = [build.prepare(transformer, g, allocation[g.name]) for g in unit]
-            flat = [layer for own in prepared for layer in own]
-            rounded = _rounded(build, transformer, unit, flat, block_inputs, attention)
-            for layer in flat:
-                module, grids = build.finish(layer, rounded.get(layer.path))
-                layers[layer.path], storage[layer.path] = module, grids
-                if layer.path in rounded:
-                    integers[layer.path] = on_cpu(rounded[layer.path].weight)
-            for group in unit:
-                operators += build.operators(group, {path: layers[path] for path in group.layers})
+        if not quantizer.rounding.by_block:
+            for group in wanted:
+                made.append(quantizer.quantize(transformer, group, allocation[group.name]))
                 advance(1)
-    timed = clock if activation_format.time_groups > 1 else None
-    return QuantizedModel(transformer, layers, storage, operators, attention, timed, integers)
+        else:
+            for number, own in groupby(wanted, key=lambda group: group.block):
+                prepared = [quantizer.prepare(transformer, g, allocation[g.name]) for g in own]
+                prefix = f"transformer_blocks.{number}"
+                if block_inputs is None:
+                    raise BenchError(
+                        f"block {prefix}: a rounding of whole blocks needs calibration inputs"
+                    )
+                inputs = block_inputs(number)
+                block = BlockRun(transformer, prefix, prepared, inputs, attention)
+                made += quantizer.quantize_block(block)
+                advance(len(prepared))
+    return QuantizedModel(transformer, made, attention, quantizer.clock)
 
 
-def on_cpu(weight: QuantizedWeight) -> QuantizedWeight:
-    """The same off the device, whose memory the model needs."""
-    parts = (weight.integers.cpu(), weight.scale.cpu(), weight.zero.cpu())
-    return QuantizedWeight(*parts, weight.bits)
-
-
-def _units(groups: Sequence[Group], rounding: Rounding) -> Iterator[list[Group]]:
-    """What is rounded in one go: a block where the rounding sees blocks, or else a group."""
-    if rounding.by_block:
-        for _, own in groupby(groups, key=lambda group: group.block):
-            yield list(own)
-    else:
-        yield from ([group] for group in groups)
-
-
-def _rounded(
-    build: GroupQuantizer,
-    transformer: nn.Module,
-    unit: Sequence[Group],
-    layers: Sequence[Prepared],
-    block_inputs: Callable[[int], BlockInputs] | None,
-    attention: QuantizedAttention | None,
-) -> Mapping[str, Rounded]:
-    """Integers and branches by path, of the layers whose weight is quantized."""
-    rounding = build.rounding
-    weighted = {layer.path: layer for layer in layers if layer.precision.weight is not None}
-    if not rounding.by_block:
-        return {path: build.rounded(layer) for path, layer in weighted.items()}
-    block = unit[0].block
-    prefix = f"transformer_blocks.{block}"
-    if block_inputs is None:
-        raise BenchError(f"block {prefix}: a rounding of whole blocks needs calibration inputs")
-    together = round_together(
-        rounding,
-        transformer,
-        prefix,
-        layers,
-        block_inputs(block),
-        _one_format(prefix, layers),
-        build.clock,
-        attention,
-    )
-    return {path: build.beside(weighted[path], weight) for path, weight in together.items()}
-
-
-def _one_format(prefix: str, layers: Sequence[Prepared]) -> WeightFormat:
-    """The weight format of a block that is rounded as a whole, adaLN in floating point left out."""
-    formats = {layer.data.weight_format for layer in layers if layer.precision.weight is not None}
-    if len(formats) > 1:
-        raise BenchError(
-            f"block {prefix}: a rounding of whole blocks takes one weight format, so give all its "
-            "layers, adaLN too, one group size"
-        )
-    return formats.pop() if formats else layers[0].data.weight_format
+def quantize_fixed(
+    transformer: nn.Module, groups: Sequence[Group], precision: Precision, quantizer: GroupQuantizer
+) -> QuantizedModel:
+    """Quantize only the groups that no search touches (adaLN), layer by layer, to ``precision``."""
+    fixed = [g for g in groups if not g.searchable and not precision.is_full]
+    with torch.no_grad():
+        made = [quantizer.quantize(transformer, group, precision) for group in fixed]
+    return QuantizedModel(transformer, made)
 
 
 def _tell_time(clock: Clock):  # type: ignore[no-untyped-def]
-    """A hook on a diffusers transformer, whose time steps are ``timestep``, by name or second.
+    """Return a hook on a diffusers transformer that tells ``clock`` the time steps of a forward.
 
-    ``forward(hidden_states, timestep, class_labels)``.
+    The transformer is called as ``forward(hidden_states, timestep, class_labels)``, with the time
+    steps by name or second.
     """
 
     def hook(_module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,10 +14,11 @@ from torch.func import functional_call
 from ..contracts import BlockData, QuantizedWeight, Rounding
 from ..core.errors import BenchError
 from ..core.formats import WeightFormat
+from ..cost.storage import GridBytes
 from ..dit.blocks import run_block
 from ..dit.groups import linear_layer
 from .attention import QuantizedAttention
-from .build import Prepared
+from .group import PreparedGroup, PreparedLayer, QuantizedGroup, RoundedLayer
 from .ranges import Clock
 
 
@@ -30,70 +31,101 @@ class BlockInputs:
     classes: torch.Tensor
 
 
-def round_together(
-    rounding: Rounding,
-    model: nn.Module,
-    prefix: str,
-    layers: Sequence[Prepared],
-    inputs: BlockInputs,
-    fmt: WeightFormat,
-    clock: Clock,
-    attention: QuantizedAttention | None,
-) -> Mapping[str, QuantizedWeight]:
-    """Integers of the block at ``prefix``, whose quantized ``layers`` are given.
+@dataclass(frozen=True)
+class BlockRun:
+    """The block at ``prefix`` of a model in full precision, its prepared groups and its inputs."""
 
-    Raises BenchError where the rounding leaves a layer out or names a strange one.
-    """
-    original = model.get_submodule(prefix)
-    weighted = {layer.path: layer for layer in layers if layer.precision.weight is not None}
-    if not weighted:
-        return {}
-    data = BlockData(
-        name=prefix,
-        weights={path: layer.weight for path, layer in weighted.items()},
-        layers={path: layer.data for path, layer in weighted.items()},
-        bits={path: layer.precision.weight or 0 for path, layer in weighted.items()},
-        targets=_outputs(original, inputs),
-        forward=_forward(original, prefix, layers, inputs, clock, attention),
-        seed=next(iter(weighted.values())).data.seed,
-    )
-    rounded = rounding.round_block(data, fmt)
-    if rounded.keys() != weighted.keys():
-        odd = min(rounded.keys() ^ weighted.keys())
-        raise BenchError(f"block {prefix}: the rounding must give exactly its layers; see {odd}")
-    return rounded
+    model: nn.Module
+    prefix: str
+    groups: Sequence[PreparedGroup]
+    inputs: BlockInputs
+    attention: QuantizedAttention | None = None
 
+    def round(self, rounding: Rounding, clock: Clock) -> Mapping[str, QuantizedWeight]:
+        """Return the integers of all layers whose weight is quantized, by path.
 
-def _outputs(block: nn.Module, inputs: BlockInputs, size: int = 32) -> torch.Tensor:
-    """What the full-precision block gives, float32."""
-    dtype = next(block.parameters()).dtype
-    parts = (part.split(size) for part in (inputs.hidden.to(dtype), inputs.times, inputs.classes))
-    with torch.no_grad():
-        return torch.cat([run_block(block, *batch).float() for batch in zip(*parts, strict=True)])
+        Raises BenchError as ``GroupQuantizer.quantize_block``.
+        """
+        weighted = self._weighted()
+        if not weighted:
+            return {}
+        fmt = self._weight_format(weighted)
+        data = BlockData(
+            name=self.prefix,
+            weights={path: layer.weight for path, layer in weighted.items()},
+            layers={path: layer.data for path, layer in weighted.items()},
+            bits={path: layer.data.precision.weight or 0 for path, layer in weighted.items()},
+            targets=self._targets(),
+            forward=self._forward(clock),
+            seed=next(iter(weighted.values())).data.seed,
+        )
+        rounded = rounding.round_block(data, fmt)
+        if rounded.keys() != weighted.keys():
+            odd = min(rounded.keys() ^ weighted.keys())
+            raise BenchError(
+                f"block {self.prefix}: the rounding must give exactly its layers; see {odd}"
+            )
+        return rounded
 
+    def _weighted(self) -> dict[str, PreparedLayer]:
+        return {
+            path: layer
+            for group in self.groups
+            for path, layer in group.layers.items()
+            if group.precision.weight is not None
+        }
 
-def _forward(
-    original: nn.Module,
-    prefix: str,
-    layers: Sequence[Prepared],
-    inputs: BlockInputs,
-    clock: Clock,
-    attention: QuantizedAttention | None,
-) -> Callable[[Mapping[str, torch.Tensor], torch.Tensor], torch.Tensor]:
-    """A copy of the block in float32 with quantized layers, as a function of their weights."""
-    block: Any = copy.deepcopy(original).float().requires_grad_(False)
-    for layer in layers:
-        path = layer.path.removeprefix(f"{prefix}.")
-        block.set_submodule(path, layer.layer(layer.weight, linear_layer(block, path)))
-    if attention is not None:
-        block.attn1.processor = attention
+    def _weight_format(self, layers: Mapping[str, PreparedLayer]) -> WeightFormat:
+        formats = {layer.data.weight_format for layer in layers.values()}
+        if len(formats) > 1:
+            raise BenchError(
+                f"block {self.prefix}: a rounding of whole blocks takes one weight format, so give "
+                "all its layers, adaLN too, one group size"
+            )
+        return formats.pop()
 
-    def forward(weights: Mapping[str, torch.Tensor], indices: torch.Tensor) -> torch.Tensor:
-        own = {f"{path.removeprefix(f'{prefix}.')}.weight": w for path, w in weights.items()}
-        times = inputs.times[indices]
-        clock.set(times)
-        x = inputs.hidden[indices]
-        rest = {"timestep": times, "class_labels": inputs.classes[indices]}
-        return functional_call(block, own, (x,), rest)
+    def _targets(self, size: int = 32) -> torch.Tensor:
+        """Return what the full-precision block gives, float32."""
+        block, given = self.model.get_submodule(self.prefix), self.inputs
+        hidden = given.hidden.to(next(block.parameters()).dtype)
+        parts = (part.split(size) for part in (hidden, given.times, given.classes))
+        with torch.no_grad():
+            return torch.cat(
+                [run_block(block, *batch).float() for batch in zip(*parts, strict=True)]
+            )
 
-    return forward
+    def _forward(
+        self, clock: Clock
+    ) -> Callable[[Mapping[str, torch.Tensor], torch.Tensor], torch.Tensor]:
+        """Return a float32 copy of the block, quantized, as a function of its weights."""
+        original = self.model.get_submodule(self.prefix)
+        block: Any = copy.deepcopy(original).float().requires_grad_(False)
+        for group in self.groups:
+            for path, layer in self._unrounded(group, block).layers.items():
+                block.set_submodule(self._inside(path), layer)
+        if self.attention is not None:
+            block.attn1.processor = self.attention
+        inputs = self.inputs
+
+        def forward(weights: Mapping[str, torch.Tensor], indices: torch.Tensor) -> torch.Tensor:
+            own = {f"{self._inside(path)}.weight": weight for path, weight in weights.items()}
+            times = inputs.times[indices]
+            clock.set(times)
+            x = inputs.hidden[indices]
+            rest = {"timestep": times, "class_labels": inputs.classes[indices]}
+            return functional_call(block, own, (x,), rest)
+
+        return forward
+
+    def _unrounded(self, group: PreparedGroup, block: nn.Module) -> QuantizedGroup:
+        """Return ``group`` on the layers of a copy of the block, with weights not yet rounded."""
+        layers = {
+            path: replace(layer, original=linear_layer(block, self._inside(path)))
+            for path, layer in group.layers.items()
+        }
+        values = {p: RoundedLayer(own.owned(own.weight), GridBytes()) for p, own in layers.items()}
+        return QuantizedGroup(replace(group, layers=layers), values)
+
+    def _inside(self, path: str) -> str:
+        """Return ``path`` as seen from the block."""
+        return path.removeprefix(f"{self.prefix}.")

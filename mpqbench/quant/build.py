@@ -1,9 +1,9 @@
-"""From an ``nn.Linear`` and a precision to what replaces it: basis, weight, branch, input grid."""
+"""Quantizing a group: change of basis, input quantizer, integers, branch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import nn
@@ -18,59 +18,29 @@ from ..contracts import (
     Transform,
 )
 from ..core.errors import BenchError, Diverged
-from ..core.formats import ActivationFormat, WeightFormat
+from ..core.formats import ActivationFormat, WeightFormat, check_group
 from ..core.precision import Precision
-from ..cost.count import Operator
 from ..cost.storage import SCALE_BYTES, GridBytes, grid_bytes, packed_bytes
 from ..dit.groups import Group, linear_layer
 from .activation import ActivationQuantizer, static_quantizer
-from .affine import check_group
-from .branch import branch_of_rest, branch_operator, branch_size, round_beside
-from .linear import QuantizedInput, QuantizedLinear
+from .block import BlockRun
+from .branch import branch_of_rest, branch_size, round_beside
+from .group import PreparedGroup, PreparedLayer, QuantizedGroup, RoundedLayer
 from .ranges import Clock, StepRanges
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A layer before rounding: ``weight`` (out, in) and ``data`` are in the new basis.
-
-    The formats in ``data`` are those of its precision where that has a group size. ``branched``
-    says whether it gets a branch.
-    """
-
-    path: str
-    original: nn.Linear
-    precision: Precision
-    weight: torch.Tensor
-    data: LayerData
-    source: QuantizedInput
-    reader: int
-    branched: bool = False
-
-    def layer(
-        self,
-        weight: torch.Tensor,
-        original: nn.Linear | None = None,
-        branch: FittedBranch | None = None,
-    ) -> QuantizedLinear:
-        """The module with ``weight`` (new basis), in place of ``original`` or a copy of it."""
-        stands_for = self.original if original is None else original
-        return QuantizedLinear(stands_for, weight, self.precision, self.source, self.reader, branch)
-
-
-@dataclass(frozen=True)
-class Rounded:
-    """A weight (out, in) on its grid, and the branch beside it, where there is one."""
-
-    weight: QuantizedWeight
-    branch: FittedBranch | None = None
-
-
-@dataclass(frozen=True)
 class GroupQuantizer:
-    """Prepares, rounds and finishes layers under one recipe.
+    """Makes quantized groups under one recipe.
 
-    ``clock`` is set where grids follow time.
+    ``layer_data`` gives what the plugins may know of the layer at a path. ``static_ranges`` has the
+    ranges of each layer's own input, for a static activation format; where a transform changes the
+    input, ranges come from the transformed calibration inputs instead. A precision with a group
+    size stands for formats of its own in place of the two given. ``branch`` adds a branch to the
+    layers of searchable groups, fitted in turn with the rounding or, where that sees whole blocks,
+    to what the rounding lost. ``clock`` tells time-grouped static formats the time step.
+
+    Raises BenchError for a clock with another number of time groups than the format.
     """
 
     transform: Transform
@@ -78,29 +48,57 @@ class GroupQuantizer:
     weight_format: WeightFormat
     activation_format: ActivationFormat
     layer_data: Callable[[str], LayerData]
-    static_ranges: Mapping[str, StepRanges]
-    clock: Clock
+    static_ranges: Mapping[str, StepRanges] = field(default_factory=dict)
+    clock: Clock = field(default_factory=Clock)
     branch: Branch | None = None
 
-    def prepare(self, model: nn.Module, group: Group, precision: Precision) -> list[Prepared]:
-        """The layers of ``group``, which read one input, in one common basis.
+    def __post_init__(self) -> None:
+        count = self.activation_format.time_groups
+        if self.clock.count != count:
+            raise BenchError(f"a format of {count} time groups has a clock of {self.clock.count}")
 
-        Raises BenchError for a layer without weights and a group size that does not divide a width.
+    def quantize(self, model: nn.Module, group: Group, precision: Precision) -> QuantizedGroup:
+        """Quantize ``group`` layer by layer, also where the rounding could see whole blocks.
+
+        Raises as ``prepare`` and ``round``.
+        """
+        prepared = self.prepare(model, group, precision)
+        return QuantizedGroup(prepared, self.round(prepared))
+
+    def quantize_block(self, block: BlockRun) -> list[QuantizedGroup]:
+        """Quantize the prepared groups of one block together, by the rounding's ``round_block``.
+
+        Raises as ``round``, and BenchError for several weight formats and where the rounding leaves
+        a layer out or names another one.
+        """
+        weights = block.round(self.rounding, self.clock)
+        made = []
+        for group in block.groups:
+            layers = group.layers.items()
+            rounded = {path: self._finished(own, weights.get(path)) for path, own in layers}
+            made.append(QuantizedGroup(group, rounded))
+        return made
+
+    def prepare(self, model: nn.Module, group: Group, precision: Precision) -> PreparedGroup:
+        """Move the layers of ``group``, which read one input, into one basis.
+
+        Raises BenchError for a layer without weights, a group size that does not divide a width
+        and a missing range.
         """
         layers = {path: linear_layer(model, path) for path in group.layers}
         for path, layer in layers.items():
             if layer.weight.is_meta:
                 raise BenchError(f"layer {path} is on the meta device: it has no weights")
-        known = {path: self._told(path, layer, precision) for path, layer in layers.items()}
-        fitted = self._fit(group, layers, known)
-        moved = _move(next(iter(known.values())), fitted)
-        activation = self._activation(group.layers[0], layers, fitted, moved)
-        source = QuantizedInput(fitted, activation, len(layers))
-        return [
-            Prepared(
-                path=path,
+        known = {path: self._data(path, layer, precision) for path, layer in layers.items()}
+        first, stacked = known[group.layers[0]], [own.weight.float() for own in layers.values()]
+        fitted = self.transform.fit(
+            torch.cat(stacked),
+            replace(first, name=group.name, out_features=sum(map(len, stacked))),
+        )
+        moved = _moved(first, fitted)
+        prepared = {
+            path: PreparedLayer(
                 original=layer,
-                precision=precision,
                 weight=fitted.weight(layer.weight.float()),
                 data=replace(
                     known[path],
@@ -109,63 +107,44 @@ class GroupQuantizer:
                     step_maxima=None,  # of the old basis
                     steps=None,
                 ),
-                source=source,
-                reader=reader,
                 branched=precision.branched and self._has_branch(group, layer),
             )
-            for reader, (path, layer) in enumerate(layers.items())
-        ]
+            for path, layer in layers.items()
+        }
+        activation = self._activation(next(iter(layers.values())), fitted, moved)
+        return PreparedGroup(group, precision, fitted, activation, prepared)
 
-    def rounded(self, layer: Prepared) -> Rounded:
-        """The weight of ``layer`` rounded by itself, with its branch; it must have weight bits."""
-        data = layer.data
-        if self.branch is None or not layer.branched:
-            fmt, bits = data.weight_format, layer.precision.weight
-            assert bits is not None
-            return Rounded(self.rounding.round(layer.weight, data, fmt, bits))
-        if self.rounding.by_block:
-            alone = replace(self, branch=None).rounded(layer).weight
-            return self.beside(layer, alone)
-        return Rounded(*round_beside(layer.weight, data, self.rounding, self.branch))
+    def round(self, prepared: PreparedGroup) -> dict[str, RoundedLayer]:
+        """Round each layer of a prepared group by itself, with its branch.
 
-    def beside(self, layer: Prepared, weight: QuantizedWeight) -> Rounded:
-        """``weight`` as it was rounded with its whole block, and a branch of what it lost."""
-        if self.branch is None or not layer.branched:
-            return Rounded(weight)
-        return Rounded(weight, branch_of_rest(layer.weight, layer.data, weight, self.branch))
+        Raises BenchError for a rounding or a branch that breaks its contract; Diverged, naming the
+        layer, where a rounded weight is not finite.
+        """
+        found = {}
+        for path, layer in prepared.layers.items():
+            data, bits, branch = layer.data, layer.data.precision.weight, self.branch
+            if bits is not None and layer.branched and not self.rounding.by_block:
+                assert branch is not None
+                weight, own = round_beside(layer.weight, data, self.rounding, branch)
+                found[path] = _checked(layer, weight, own)
+            else:
+                alone = None if bits is None else self.rounding.round(
+                    layer.weight, data, data.weight_format, bits
+                )  # fmt: skip
+                found[path] = self._finished(layer, alone)
+        return found
 
-    def finish(self, layer: Prepared, rounded: Rounded | None) -> tuple[QuantizedLinear, GridBytes]:
-        """The module and its grid sizes; raises as ``quantize_model`` says."""
-        precision, weight, branch = layer.precision, layer.weight, None
-        formats = (layer.data.weight_format, layer.data.activation_format)
-        grids = grid_bytes(layer.path, layer.original, precision, *formats)
-        if rounded is not None and precision.weight is not None:
-            _check_rounded(layer.path, rounded.weight, weight, precision.weight)
-            grids = _measured(grids, rounded.weight, layer, *formats)
-            weight, branch = rounded.weight.dequantize(), rounded.branch
-        module = layer.layer(weight, branch=branch)
-        if not torch.isfinite(module.weight).all():
-            raise Diverged(f"layer {layer.path}: its weight at {precision} is not finite")
-        return module, grids
-
-    def operators(self, group: Group, layers: Mapping[str, QuantizedLinear]) -> list[Operator]:
-        """The cost of the transform that ``layers`` (by path) share, and of their branches."""
-        fitted = next(iter(layers.values())).transform
-        found = []
-        if fitted.macs_per_token or fitted.extra_bits:
-            macs, stored = fitted.macs_per_token * group.tokens, packed_bytes(fitted.extra_bits, 1)
-            found.append(Operator(f"{group.name}.transform", "transform", macs, scale_bytes=stored))
-        branches = ((path, layer.branch) for path, layer in layers.items())
-        return found + [
-            branch_operator(path, group, branch.size)
-            for path, branch in branches
-            if branch is not None
-        ]
+    def _finished(self, layer: PreparedLayer, weight: QuantizedWeight | None) -> RoundedLayer:
+        """Add a branch of what a rounding that is not repeated has lost, where there is one."""
+        branch = None
+        if weight is not None and layer.branched and self.branch is not None:
+            branch = branch_of_rest(layer.weight, layer.data, weight, self.branch)
+        return _checked(layer, weight, branch)
 
     def _has_branch(self, group: Group, layer: nn.Linear) -> bool:
         return branch_size(self.branch, group, layer.out_features, layer.in_features) is not None
 
-    def _told(self, path: str, layer: nn.Linear, precision: Precision) -> LayerData:
+    def _data(self, path: str, layer: nn.Linear, precision: Precision) -> LayerData:
         formats = precision.formats(self.weight_format, self.activation_format)
         for fmt, bits in zip(formats, (precision.weight, precision.activation), strict=True):
             if bits is not None and fmt.group is not None:
@@ -180,35 +159,21 @@ class GroupQuantizer:
             activation_format=formats[1],
         )
 
-    def _fit(
-        self, group: Group, layers: Mapping[str, nn.Linear], known: Mapping[str, LayerData]
-    ) -> FittedTransform:
-        stacked = torch.cat([layer.weight.float() for layer in layers.values()])
-        first = known[group.layers[0]]
-        return self.transform.fit(
-            stacked, replace(first, name=group.name, out_features=len(stacked))
-        )
-
     def _activation(
-        self,
-        path: str,
-        layers: Mapping[str, nn.Linear],
-        fitted: FittedTransform,
-        moved: LayerData,
+        self, layer: nn.Linear, fitted: FittedTransform, moved: LayerData
     ) -> ActivationQuantizer | None:
-        fmt, bits = moved.activation_format, moved.precision.activation
+        path, fmt, bits = moved.name, moved.activation_format, moved.precision.activation
         if bits is None:
             return None
         if not fmt.is_static:
             return ActivationQuantizer(bits, fmt)
-        seen = self._seen(path, layers[path], fitted, moved)
+        seen = self._ranges(layer, fitted, moved)
         ranges = seen.grouped(path, fmt.time_groups, self.clock.trained_steps)
         return static_quantizer(path, ranges, bits, fmt, self.clock)
 
-    def _seen(
-        self, path: str, layer: nn.Linear, fitted: FittedTransform, moved: LayerData
-    ) -> StepRanges:
-        """Ranges of the input in the basis that is quantized."""
+    def _ranges(self, layer: nn.Linear, fitted: FittedTransform, moved: LayerData) -> StepRanges:
+        """The ranges of the input in the basis that is quantized."""
+        path = moved.name
         if not _changes_input(fitted, layer):
             if path not in self.static_ranges:
                 raise BenchError(f"layer {path}: a static activation format needs its input range")
@@ -221,8 +186,8 @@ class GroupQuantizer:
         return StepRanges.of_rows(moved.inputs, moved.times)
 
 
-def _move(data: LayerData, fitted: FittedTransform) -> LayerData:
-    """Inputs and second moment in the new basis: rows to ``x A^T``, ``M`` to ``A M A^T``."""
+def _moved(data: LayerData, fitted: FittedTransform) -> LayerData:
+    """Move inputs and second moment into the new basis: rows to ``x A^T``, ``M`` to ``A M A^T``."""
     inputs, moment = data.inputs, data.moment
     if inputs is not None:
         inputs = fitted.input(inputs)
@@ -237,12 +202,32 @@ def _changes_input(fitted: FittedTransform, layer: nn.Linear) -> bool:
     return not torch.equal(fitted.input(probe.clone()), probe)
 
 
-def _check_rounded(path: str, rounded: QuantizedWeight, weight: torch.Tensor, bits: int) -> None:
+def _checked(
+    layer: PreparedLayer, weight: QuantizedWeight | None, branch: FittedBranch | None
+) -> RoundedLayer:
+    """Check what a rounding gave, and measure its quantization parameters."""
+    data = layer.data
+    formats = (data.weight_format, data.activation_format)
+    if weight is None:
+        grids = grid_bytes(data.name, layer.original, data.precision, *formats)
+        values = layer.owned(layer.weight)
+    else:
+        _check_integers(layer, weight)
+        grids = _measured(layer, weight)
+        values = layer.owned(weight.dequantize())
+    if not torch.isfinite(values).all():
+        raise Diverged(f"layer {data.name}: its weight at {data.precision} is not finite")
+    return RoundedLayer(values, grids, weight, branch)
+
+
+def _check_integers(layer: PreparedLayer, rounded: QuantizedWeight) -> None:
     """A rounding must not win by using more bits than it was given."""
-    if rounded.integers.shape != weight.shape:
+    path, bits = layer.data.name, layer.data.precision.weight
+    assert bits is not None
+    if rounded.integers.shape != layer.weight.shape:
         raise BenchError(
             f"layer {path}: the rounding gave shape {tuple(rounded.integers.shape)} "
-            f"for a weight of {tuple(weight.shape)}"
+            f"for a weight of {tuple(layer.weight.shape)}"
         )
     lowest, highest = (int(end) for end in rounded.integers.aminmax())
     half = 2 ** (bits - 1)
@@ -254,18 +239,14 @@ def _check_rounded(path: str, rounded: QuantizedWeight, weight: torch.Tensor, bi
         )
 
 
-def _measured(
-    grids: GridBytes,
-    rounded: QuantizedWeight,
-    layer: Prepared,
-    weight_format: WeightFormat,
-    activation_format: ActivationFormat,
-) -> GridBytes:
-    """Grid sizes with the scales and zero points that the rounding really made."""
-    only = Precision(None, layer.precision.activation)
-    rest = grid_bytes("", layer.original, only, weight_format, activation_format)
+def _measured(layer: PreparedLayer, rounded: QuantizedWeight) -> GridBytes:
+    """Return what the scales and zero points take that the rounding really made."""
+    data = layer.data
+    only = Precision(None, data.precision.activation)
+    formats = (data.weight_format, data.activation_format)
+    rest = grid_bytes("", layer.original, only, *formats)
     scale = rest.scale + SCALE_BYTES * rounded.scale.numel()
-    if weight_format.symmetric and not rounded.zero.any():
+    if data.weight_format.symmetric and not rounded.zero.any():
         return GridBytes(scale, 0, rest.input_zero)
     zero = packed_bytes(rounded.zero.numel(), rounded.bits)
     return GridBytes(scale, zero, rest.input_zero)

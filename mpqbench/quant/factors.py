@@ -17,7 +17,8 @@ from torch import nn
 
 from ..contracts import BranchSize
 from ..core.errors import BenchError
-from .affine import divisors, fake_quantize_dynamic
+from ..core.formats import divisors
+from .affine import fake_quantize_dynamic
 from .branch import operand
 
 SCALE_BITS = 16

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from ..core.errors import BenchError
-from .affine import divisors
+from ..core.formats import divisors
 
 # Every order 4 m with m odd up to 84 that a Paley construction over a prime field gives.
 SMALL_ORDERS = (12, 20, 28, 36, 44, 60, 68, 76, 84)

@@ -8,6 +8,8 @@ import torch
 
 from ..core.errors import BenchError
 
+TRAINED_STEPS = 1000  # of every DiT; a time-grouped format divides the time axis
+
 
 @dataclass(frozen=True)
 class StepRanges:
@@ -55,7 +57,7 @@ def time_group(times: torch.Tensor, count: int, trained_steps: int) -> torch.Ten
 class Clock:
     """Tells time-grouped grids which group each input of the running forward belongs to."""
 
-    def __init__(self, count: int, trained_steps: int) -> None:
+    def __init__(self, count: int = 1, trained_steps: int = TRAINED_STEPS) -> None:
         self.count, self.trained_steps = count, trained_steps
         self.groups: torch.Tensor | None = None
 

@@ -18,7 +18,7 @@ from torch import nn
 from ..contracts import QuantizedWeight
 from .affine import fake_quantize_dynamic
 from .factors import BlockFactors, BlockPartition
-from .linear import QuantizedLinear
+from .group import QuantizedLinear
 from .lsq import fake_quantize_lsq, scale_gradient, step_factor
 
 GRID_PARAMETERS = ("scales.log", "zero")  # of a weight's source, trained at a rate of their own

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,46 +11,37 @@ import torch
 from ..contracts import Sensitivity
 from ..core.precision import Precision
 from ..dit.chain import State
-from .cells import Cell, QuantizedGroup
+from ..quant.group import QuantizedGroup
 from .engine import Batch, Engine
+from .groups import SearchableGroup
 
 
 class CountedGroup:
-    """The group of one stage of an engine; implements ``contracts.QuantizableGroup``."""
+    """The group of one stage of an engine, whose forwards the engine counts.
+
+    Implements ``contracts.QuantizableGroup``.
+    """
 
     def __init__(self, engine: Engine, stage: int) -> None:
         self.name = engine.groups[stage]
-        self._cell, self._count = engine.cells[self.name], partial(engine.count, stage)
+        self._group, self._count = engine.searchable[self.name], partial(engine.count, stage)
 
     def full(self, x: torch.Tensor) -> torch.Tensor:
-        """As ``Cell.full``."""
+        """Map an input (n, tokens, in) to the output (n, tokens, out) of full precision."""
         self._count(len(x))
-        return self._cell.full(x)
+        return self._group.full(x)
 
-    def at(self, precision: Precision) -> CountedForm:
-        """As ``Cell.at``."""
-        return CountedForm(self._cell.at(precision), self._count)
-
-
-class CountedForm:
-    """A group at one precision; implements ``contracts.GroupForm``."""
-
-    def __init__(self, form: QuantizedGroup, count: Callable[[int], None]) -> None:
-        self._form, self._count = form, count
-        self.weight, self.unrounded_weight = form.weight, form.unrounded_weight
-        self.bias, self.source = form.bias, form.source
-
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        """As ``QuantizedGroup``."""
-        self._count(len(x))
-        return self._form(x)
+    def at(self, precision: Precision) -> QuantizedGroup:
+        """Return the layers at ``precision``."""
+        return self._group.at(precision).counted(self._count)
 
 
 @dataclass(frozen=True)
 class FullPrecision:
-    """The groups of an engine around full precision; implements ``contracts.Network``.
+    """The groups of an engine while the network is in full precision.
 
-    Only those that have choices are shown: a study of regret searches the last few of an engine's.
+    Implements ``contracts.Network``. Only groups that have choices are shown: a study of regret
+    searches the last few of an engine's groups.
     """
 
     engine: Engine
@@ -58,19 +49,19 @@ class FullPrecision:
 
     @property
     def groups(self) -> Sequence[str]:
-        """Names in network order."""
+        """The names in network order."""
         return tuple(group for group in self.engine.groups if group in self.of_group)
 
     def choices(self, group: str) -> Sequence[Precision]:
-        """Precisions that ``group`` may take."""
+        """Return the precisions that ``group`` may take."""
         return self.of_group[group]
 
     def group(self, name: str) -> CountedGroup:
-        """The layers of a group; what they do is counted."""
+        """Return the layers of a group, whose forwards are counted."""
         return CountedGroup(self.engine, self.engine.groups.index(name))
 
     def inputs(self, group: str) -> Iterator[torch.Tensor]:
-        """What ``group`` reads in full precision, batch by batch: (n, tokens, in)."""
+        """Yield the inputs of ``group`` in full precision, batch by batch: (n, tokens, in)."""
         last = self.engine.groups.index(group)
         for batch in self.engine.batches:
             with torch.inference_mode():
@@ -80,7 +71,7 @@ class FullPrecision:
                 yield self.engine.chain.input(last, state, batch.conditions)
 
     def sensitivities(self, probes: int, seed: int) -> Iterator[Sequence[Sensitivity]]:
-        """For every probe and every batch, those of all ``groups``."""
+        """Yield the sensitivities of all ``groups``, for every probe and every batch."""
         generator = torch.Generator().manual_seed(seed)
         for _ in range(probes):
             for batch in self.engine.batches:
@@ -91,9 +82,9 @@ class FullPrecision:
         chain = self.engine.chain
         seen: list[tuple[torch.Tensor, torch.Tensor]] = []
 
-        def watched(cell: Cell):  # type: ignore[no-untyped-def]
+        def watched(group: SearchableGroup):  # type: ignore[no-untyped-def]
             def layer(x: torch.Tensor) -> torch.Tensor:
-                output = cell.full(x)
+                output = group.full(x)
                 if not output.requires_grad:
                     output.requires_grad_()  # the first group: nothing before it has a gradient
                 seen.append((x.detach(), output))
@@ -104,7 +95,9 @@ class FullPrecision:
         with torch.enable_grad():
             state = chain.start(batch.latents)
             for at, name in enumerate(self.engine.groups):
-                state = chain.run(at, state, batch.conditions, watched(self.engine.cells[name]))
+                state = chain.run(
+                    at, state, batch.conditions, watched(self.engine.searchable[name])
+                )
             output = chain.finish(state, batch.times, batch.classes)
             gradients = torch.autograd.grad((output * projection).sum(), [y for _, y in seen])
         # Three forwards: a backward pass costs about two.

@@ -1,4 +1,4 @@
-"""The scorer of a model: an engine's errors as scores, candidates leaving early where told to."""
+"""The scorer of a model: errors of an engine as scores, with candidates dropped early on demand."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from ..core.errors import BenchError
 from ..core.precision import Precision
-from .engine import Engine, Partial
+from .engine import Distance, Engine, Partial
 from .network import FullPrecision
 from .race import dominated
 
@@ -20,10 +20,11 @@ from .race import dominated
 class JointScorer:
     """Scores of an objective in an environment, means over all calibration inputs.
 
-    An objective without a table of its own gets one: the joint score of each group alone. With
-    ``level`` a candidate leaves after a batch of inputs when a cheaper one of the same groups and
-    the same call is better for sure (see ``race``). Its score is then that of the best cheaper one
-    that stayed, and how much worse it was than that on the inputs that both have seen.
+    ``distance`` compares outputs; left out, by the mean squared error. An objective without a table
+    of its own gets one: the joint score of each group alone. With ``level`` a candidate is dropped
+    after a batch of inputs when a cheaper one of the same groups and the same call is certainly
+    better (see ``race``). The score of a dropped candidate is that of the best cheaper one that
+    stayed, plus the mean difference of the two on the inputs that both have seen.
     """
 
     engine: Engine
@@ -31,13 +32,14 @@ class JointScorer:
     cost: Mapping[str, Mapping[Precision, float]]
     objective: Any = None
     level: float | None = None
+    distance: Distance | None = None
 
     @property
     def _has_table(self) -> bool:
         return self.objective is not None and self.objective.has_table
 
     def table(self, afford: float = math.inf) -> tuple[Mapping[str, np.ndarray], float]:
-        """Additive scores by group in the order of its choices, and the forwards they took.
+        """Return additive scores by group, in the order of its choices, and the forwards they took.
 
         Raises Exhausted where an objective's own table takes more than ``afford``.
         """
@@ -48,22 +50,22 @@ class JointScorer:
             table = {group: np.asarray(own, dtype=float) for group, own in found.items()}
             return table, self.engine.forwards - before
         entries = [{group: p} for group, own in self.choices.items() for p in own]
-        flat = iter(self.engine.errors(entries).mean(1))
+        flat = iter(self.engine.errors(entries, self.distance).mean(1))
         table = {g: np.array([next(flat) for _ in own]) for g, own in self.choices.items()}
         return table, self.engine.forwards - before
 
     def table_price(self) -> float:
-        """The price of every entry; of an objective's own table, nothing in advance."""
+        """Return the price of every entry; an objective's own table costs nothing in advance."""
         if self._has_table:
             return 0.0
         return sum(self.price({group: own[0]}) * len(own) for group, own in self.choices.items())
 
     def price(self, allocation: Partial) -> float:
-        """One forward, less what lies before its first group; and the environment's own, once."""
+        """Return one forward, less what lies before the first group of ``allocation``."""
         return self.engine.price(allocation)
 
     def scores(self, allocations: Sequence[Partial]) -> tuple[np.ndarray, float]:
-        """Joint scores (n,), and the forwards they took.
+        """Return joint scores (n,), and the forwards they took.
 
         Raises BenchError where the objective has only a table.
         """
@@ -72,7 +74,7 @@ class JointScorer:
             raise BenchError(f"objective {name} scores single groups and no whole allocation")
         before = self.engine.forwards
         if self.level is None:
-            scores = self.engine.errors(allocations).mean(1)
+            scores = self.engine.errors(allocations, self.distance).mean(1)
         else:
             scores = self._raced(allocations, self.level)
         return scores, self.engine.forwards - before
@@ -85,7 +87,8 @@ class JointScorer:
         errors = np.empty((len(allocations), 0))
         for number, batch in enumerate(self.engine.batches):
             running = np.concatenate(pools)
-            found = self.engine.batch_errors([allocations[int(i)] for i in running], batch)
+            asked = [allocations[int(i)] for i in running]
+            found = self.engine.batch_errors(asked, batch, self.distance)
             new = np.full((len(allocations), found.shape[1]), np.nan)
             new[running] = found
             errors = np.concatenate([errors, new], axis=1)
@@ -102,7 +105,7 @@ class JointScorer:
 
 
 def _of_same_groups(allocations: Sequence[Partial]) -> list[np.ndarray]:
-    """Indices of the allocations that cover the same groups: only those compete."""
+    """Return the indices of the allocations that cover the same groups: only these compete."""
     pools: dict[frozenset[str], list[int]] = {}
     for index, allocation in enumerate(allocations):
         pools.setdefault(frozenset(allocation), []).append(index)

@@ -15,7 +15,7 @@ from ..dit.groups import Group
 from ..dit.sampling import Sampler
 from ..quant.apply import QuantizedModel
 from ..quant.branch import branch_operator
-from ..quant.linear import QuantizedLinear
+from ..quant.group import QuantizedLinear
 from .checkpoint import Checkpoint
 from .trajectories import HELD_OUT, KEPT_STEPS, TRAIN, Trajectories, TrajectoryStore
 

@@ -6,30 +6,24 @@ import json
 
 import pytest
 import torch
+from tiny_quantizer import FORMATS, W8A8, quantized, quantizer
 
 from mpqbench.baselines.branches.low_rank import LowRank
 from mpqbench.baselines.branches.none import NoBranch
 from mpqbench.baselines.roundings.gptq import GPTQ
-from mpqbench.baselines.transforms.none import NoTransform
 from mpqbench.conformance.models import Calibration, tiny_transformer
 from mpqbench.core.errors import BenchError
-from mpqbench.core.formats import ActivationFormat, WeightFormat
 from mpqbench.core.precision import FULL, Allocation, Budget, Precision
 from mpqbench.core.recipe import BARE_NEIGHBOURS, Recipe
 from mpqbench.core.settings import validate
 from mpqbench.cost.count import count
 from mpqbench.dit.groups import layer_groups
-from mpqbench.quant.apply import quantize_model
 from mpqbench.quant.branch import branch_operators
-from mpqbench.quant.build import GroupQuantizer
-from mpqbench.quant.ranges import Clock
 from mpqbench.search.budget_costs import choices_by_group, measures, parse_choices
-from mpqbench.search.cells import Cell
+from mpqbench.search.groups import SearchableGroup
 from mpqbench.search.measures import Measure
 
-W8A8 = Precision(8, 8)
 BRANCH = LowRank(rank=1, bits=8, weighted=True)
-FORMATS = {"weight_format": WeightFormat(), "activation_format": ActivationFormat()}
 
 
 @pytest.mark.parametrize("text", ["W4A8-", "W2A3g64-"])
@@ -79,52 +73,41 @@ def model():
     return tiny_transformer()
 
 
-def _settings(model, branch):
-    known = Calibration(model, layer_groups(model))
-    return {
-        "transform": NoTransform(),
-        "rounding": GPTQ(),
-        "branch": branch,
-        "layer_data": known.layer,
-        **FORMATS,
-    }
-
-
 def test_only_what_is_not_bare_has_a_branch_and_is_charged_for_one(model):
     groups = layer_groups(model)
     names = [group.name for group in groups if group.searchable]
     pair = Precision.parse("W3A4"), Precision.parse("W3A4-")
     own = {name: pair[at % 2] for at, name in enumerate(names)}
-    whole = own | {g.name: W8A8 for g in groups if not g.searchable}
-    with quantize_model(model, groups, whole, **_settings(model, BRANCH)) as quantized:
+    known = Calibration(model, groups)
+    with quantized(model, changes=own, branch=BRANCH, layer_data=known.layer) as made:
         for group in groups:
             for path in group.layers:
-                has = getattr(quantized.layers[path], "branch", None) is not None
+                has = made.layers[path].branch is not None
                 assert has == (own.get(group.name) == pair[0])
     planned = branch_operators(BRANCH, model, groups)
     (bitops,) = measures(model, groups, Budget.parse("W3A4"), pair, branches=planned)
-    report = count(model, groups, whole, extra=quantized.operators, **FORMATS)
+    whole = own | {g.name: W8A8 for g in groups if not g.searchable}
+    report = count(model, groups, whole, extra=made.operators, **FORMATS)
     counted = sum(bitops.table[name][own[name]] for name in names)
     assert counted == report.bitops_linear + report.branch_bitops
     assert report.branch_bitops > 0
 
 
-def test_a_form_without_its_branch_is_that_of_a_recipe_without_branches(model):
+def test_a_group_without_its_branch_is_that_of_a_recipe_without_branches(model):
     """Asked for in any order: what was rounded beside a branch is not what stands alone."""
     groups = layer_groups(model)
-    group = next(group for group in groups if group.searchable)
+    known = Calibration(model, groups)
 
-    def form(branch, *texts):
-        settings = _settings(model, branch)
-        settings["static_ranges"], settings["clock"] = {}, Clock(1, 1000)
-        cell = Cell(model, group, GroupQuantizer(**settings))
-        return [cell.at(Precision.parse(text)) for text in texts]
+    def at(branch, *texts):
+        own = quantizer(branch=branch, rounding=GPTQ(), layer_data=known.layer)
+        group = SearchableGroup(model, groups[1], own)
+        return [group.at(Precision.parse(text)) for text in texts]
 
-    beside, bare = form(BRANCH, "W3A4", "W3A4-")
-    (plain,) = form(NoBranch(), "W3A4")
+    beside, bare = at(BRANCH, "W3A4", "W3A4-")
+    (plain,) = at(NoBranch(), "W3A4")
     assert torch.equal(bare.weight, plain.weight)
     assert not torch.equal(beside.weight, plain.weight)
-    x = torch.randn(2, 5, bare.weight.shape[1], generator=torch.Generator().manual_seed(0))
+    x = torch.randn(2, 5, 16, generator=torch.Generator().manual_seed(0))
     assert torch.equal(bare(x), plain(x))
     assert not torch.equal(beside(x), plain(x))
 

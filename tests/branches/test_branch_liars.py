@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 import torch
 
 from mpqbench.baselines.branches.low_rank import LowRank
 from mpqbench.conformance import checks
+from mpqbench.contracts import Branch
 
 
-@dataclass(frozen=True)
-class Honest:
+class Honest(Branch):
     """Rank 2; liars change one thing."""
 
     def size(self, out_features, in_features):

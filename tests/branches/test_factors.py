@@ -260,7 +260,7 @@ def test_turns_bring_both_parts_of_a_mixed_branch_together():
         (lambda: Monarch(grid=(5, 4)).size(24, 36), "cannot split 24 rows into 5 blocks; valid: 1"),
         (lambda: Monarch(grid=(4, 5)).size(24, 36), "cannot split 36 columns into 5 blocks"),
         (lambda: Monarch(grid=(4, 4), like_rank=2), "give grid or like_rank, not both"),
-        (lambda: Monarch(grid=4), r"grid is a pair such as \[4, 4\], not 4"),
+        (lambda: Monarch(grid=4), "grid must be an instance of Sequence, not 4"),
         (lambda: Monarch(like_rank=2, block_rank=3), "blocks of rank 3 do not fit in the bytes of"),
         (lambda: Monarch(permutation="random"), "permutation must be one of none, energy, spread"),
         (lambda: LowRank(rank=2, ratio=0.5), "give rank or ratio, not both"),

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mpqbench.baselines.roundings.nearest import Nearest
-from mpqbench.contracts import LayerData
+from mpqbench.contracts import Branch, LayerData
 from mpqbench.core.precision import Precision
 from mpqbench.methods.treeq.gmb import Monarch
 from mpqbench.quant.branch import round_beside, squared_error
@@ -48,7 +48,7 @@ def test_a_monarch_branch_keeps_its_order(grid, permutation):
 
 
 class Forgetful(Monarch):
-    refit = None
+    refit = Branch.refit
 
 
 @pytest.mark.parametrize("permutation", ["energy", "spread"])

@@ -7,13 +7,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from tiny_quantizer import quantizer
 
 from mpqbench import api
-from mpqbench.baselines.roundings.nearest import Nearest
-from mpqbench.baselines.transforms.none import NoTransform
-from mpqbench.contracts import LayerData, Prediction
+from mpqbench.contracts import Prediction
 from mpqbench.core.errors import BenchError
-from mpqbench.core.formats import ActivationFormat, WeightFormat
 from mpqbench.core.precision import Precision
 from mpqbench.core.progress import Quiet
 from mpqbench.core.protocol import PROTOCOLS
@@ -84,11 +82,7 @@ def quantized(tiny_folder):
         model.transformer,
         groups,
         uniform_allocation(groups, Precision(3, 3), Precision(8, 8)),
-        transform=NoTransform(),
-        rounding=Nearest(),
-        weight_format=WeightFormat(),
-        activation_format=ActivationFormat(),
-        layer_data=lambda path: LayerData(path, 0, 0),
+        quantizer(),
         attention_bits=4,
     )
     with handle:

@@ -2,15 +2,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
 
-from mpqbench.baselines.transforms.none import Identity
 from mpqbench.core.errors import BenchError, Diverged
 from mpqbench.core.formats import ActivationFormat
-from mpqbench.core.precision import Precision
 from mpqbench.quant.activation import ActivationQuantizer, static_grid, static_quantizer
 from mpqbench.quant.affine import grid_from_range, round_trip
-from mpqbench.quant.linear import QuantizedInput, QuantizedLinear
 
 TOKEN = ActivationFormat()
 STATIC = ActivationFormat(granularity="tensor")
@@ -78,40 +74,3 @@ def test_bad_static_ranges_name_the_layer():
         static_grid("up", 0.0, float("inf"), 4, False)
     with pytest.raises(BenchError, match=r"layer up.*reversed"):
         static_grid("up", 1.0, 0.0, 4, False)
-
-
-def _layer(dtype: torch.dtype) -> tuple[nn.Linear, QuantizedLinear]:
-    torch.manual_seed(0)
-    layer = nn.Linear(12, 3).to(dtype)
-    source = QuantizedInput(Identity(), ActivationQuantizer(8, TOKEN))
-    new = QuantizedLinear(layer, layer.weight.float(), Precision(8, 8), source)
-    return layer, new
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_linear_keeps_type_and_multiplies_quantized_inputs(dtype):
-    layer, new = _layer(dtype)
-    x = _inputs().to(dtype)
-    out = new(x)
-    assert out.dtype == new.weight.dtype == dtype
-    expected = layer(ActivationQuantizer(8, TOKEN)(x.float()).to(dtype))
-    assert torch.equal(out, expected)
-    assert not torch.equal(out, layer(x))
-
-
-def test_the_linear_owns_its_tensors():
-    layer, new = _layer(torch.float32)
-    new.weight.add_(1.0)
-    assert new.bias is not None
-    new.bias.add_(1.0)
-    fresh, _ = _layer(torch.float32)
-    assert torch.equal(layer.weight, fresh.weight)
-    assert torch.equal(layer.bias, fresh.bias)
-
-
-def test_gradients_pass_straight_through():
-    _, new = _layer(torch.float32)
-    x = _inputs().requires_grad_()
-    new(x).sum().backward()
-    assert x.grad is not None
-    assert torch.allclose(x.grad, new.weight.sum(0).expand_as(x))

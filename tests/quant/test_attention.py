@@ -7,17 +7,12 @@ import math
 import pytest
 import torch
 from diffusers import DiTTransformer2DModel
+from tiny_quantizer import output, quantized
 
-from mpqbench.baselines.roundings.nearest import Nearest
-from mpqbench.baselines.transforms.none import NoTransform
 from mpqbench.conformance.models import tiny_transformer
-from mpqbench.contracts import LayerData
 from mpqbench.core.errors import BenchError
-from mpqbench.core.formats import ActivationFormat, WeightFormat
 from mpqbench.core.precision import FULL
-from mpqbench.dit.groups import layer_groups, uniform_allocation
 from mpqbench.quant.affine import grid_from_range, round_trip
-from mpqbench.quant.apply import quantize_model
 from mpqbench.quant.attention import QuantizedAttention
 
 
@@ -26,37 +21,15 @@ def transformer() -> DiTTransformer2DModel:
     return tiny_transformer()
 
 
-def _forward(model):
-    x = 3 * torch.randn(4, 4, 8, 8, generator=torch.Generator().manual_seed(1))
-    times, classes = torch.tensor([5, 300, 700, 999]), torch.tensor([0, 1, 2, 3])
-    with torch.inference_mode():
-        return model(x, timestep=times, class_labels=classes).sample
-
-
-def _quantized(model, bits):
-    groups = layer_groups(model)
-    return quantize_model(
-        model,
-        groups,
-        uniform_allocation(groups, FULL, FULL),
-        transform=NoTransform(),
-        rounding=Nearest(),
-        weight_format=WeightFormat(),
-        activation_format=ActivationFormat(),
-        layer_data=lambda name: LayerData(name, 0, 0),
-        attention_bits=bits,
-    )
-
-
 def test_the_error_shrinks_with_the_bits_and_goes_with_the_model(transformer):
-    exact, errors = _forward(transformer), []
+    exact, errors = output(transformer), []
     processors = [block.attn1.processor for block in transformer.transformer_blocks]
     for bits in (2, 4, 8):
-        with _quantized(transformer, bits):
-            errors.append(float((_forward(transformer) - exact).square().mean()))
+        with quantized(transformer, FULL, FULL, attention_bits=bits):
+            errors.append(float((output(transformer) - exact).square().mean()))
     assert errors[0] > 4 * errors[1] > 16 * errors[2] > 0
     assert [block.attn1.processor for block in transformer.transformer_blocks] == processors
-    assert torch.equal(_forward(transformer), exact)
+    assert torch.equal(output(transformer), exact)
 
 
 def _on_own_grid(vector, bits):

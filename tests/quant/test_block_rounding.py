@@ -7,17 +7,16 @@ from dataclasses import dataclass, field
 import pytest
 import torch
 from diffusers import DiTTransformer2DModel
+from tiny_quantizer import quantized
 
-from mpqbench.baselines.transforms.none import NoTransform
 from mpqbench.conformance.models import tiny_transformer
-from mpqbench.contracts import BlockData, LayerData, Rounding
+from mpqbench.contracts import BlockData, Rounding
 from mpqbench.core.errors import BenchError
-from mpqbench.core.formats import ActivationFormat, WeightFormat
+from mpqbench.core.formats import ActivationFormat
 from mpqbench.core.precision import FULL, Precision
 from mpqbench.dit.blocks import run_block
-from mpqbench.dit.groups import layer_groups, uniform_allocation
+from mpqbench.dit.groups import layer_groups
 from mpqbench.quant.affine import quantize_weight
-from mpqbench.quant.apply import quantize_model
 from mpqbench.quant.block import BlockInputs
 from mpqbench.quant.ranges import StepRanges
 
@@ -30,7 +29,7 @@ def transformer() -> DiTTransformer2DModel:
 
 
 @dataclass
-class _Watching:
+class _Watching(Rounding):
     """Nearest rounding of every layer; remembers what it saw."""
 
     leave_out: str = ""
@@ -55,20 +54,8 @@ def _inputs(block: int) -> BlockInputs:
     return BlockInputs(hidden, torch.arange(6) * 150, torch.arange(6) % 4)
 
 
-def _apply(model, rounding, fmt=None, changes=None, **options):
-    groups = layer_groups(model)
-    allocation = dict(uniform_allocation(groups, W3A4, Precision(8, 8))) | (changes or {})
-    return quantize_model(
-        model,
-        groups,
-        allocation,
-        transform=NoTransform(),
-        rounding=rounding,
-        weight_format=WeightFormat(),
-        activation_format=fmt or ActivationFormat(),
-        layer_data=lambda name: LayerData(name, 0, 0, seed=5),
-        **({"block_inputs": _inputs} | options),
-    )
+def _apply(model, rounding, **settings):
+    return quantized(model, W3A4, rounding=rounding, **({"block_inputs": _inputs} | settings))
 
 
 @pytest.mark.parametrize("attention_bits", [None, 4])
@@ -118,7 +105,7 @@ def test_time_grouped_grids_follow_the_indices(transformer):
     paths = [path for group in layer_groups(transformer) for path in group.layers]
     rounding = _Watching()
     options = {"static_ranges": dict.fromkeys(paths, ranges)}
-    with _apply(transformer, rounding, fmt, **options) as made:
+    with _apply(transformer, rounding, activation_format=fmt, **options) as made:
         seen = rounding.blocks[0]
         weights = {path: made.layers[path].weight for path in seen.weights}
         one_by_one = torch.cat([seen.forward(weights, torch.tensor([i])) for i in range(6)])
@@ -144,7 +131,3 @@ def test_a_layer_left_out_is_an_error_that_names_it(transformer):
 def test_inputs_are_needed(transformer):
     with pytest.raises(BenchError, match="needs calibration inputs"):
         _apply(transformer, _Watching(), block_inputs=None)
-
-
-def test_the_contract_can_be_asked_for():
-    assert isinstance(_Watching(), Rounding)

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pytest
 import torch
 from diffusers import DiTTransformer2DModel
+from tiny_quantizer import output, quantized
 
-from mpqbench.baselines.roundings.nearest import Nearest
-from mpqbench.baselines.transforms.none import NoTransform
 from mpqbench.conformance.models import tiny_transformer
-from mpqbench.contracts import LayerData
+from mpqbench.contracts import LayerData, Transform
 from mpqbench.core.errors import BenchError
-from mpqbench.core.formats import ActivationFormat, WeightFormat
-from mpqbench.core.precision import Precision
-from mpqbench.dit.groups import layer_groups, uniform_allocation
+from mpqbench.core.formats import ActivationFormat
+from mpqbench.dit.calibration import CalibrationSet
+from mpqbench.dit.groups import layer_groups
 from mpqbench.quant.affine import fake_quantize, grid_from_range
-from mpqbench.quant.apply import quantize_model
 from mpqbench.quant.ranges import Clock, StepRanges, time_group
 
 DOWN = "transformer_blocks.0.ff.net.2"
@@ -30,30 +26,17 @@ def transformer() -> DiTTransformer2DModel:
 
 
 def _apply(model, fmt, low=(-1.0,) * 4, high=(14.0,) * 4, without=(), **options):
-    groups = layer_groups(model)
-    ranges = {
-        layer: StepRanges(STEPS, torch.tensor(low), torch.tensor(high))
-        for group in groups
-        for layer in group.layers
-        if layer not in without
-    }
-    defaults = {
-        "transform": NoTransform(),
-        "rounding": Nearest(),
-        "weight_format": WeightFormat(),
-        "activation_format": fmt,
-        "layer_data": lambda name: LayerData(name, 0, 0),
-        "static_ranges": ranges,
-    }
-    allocation = uniform_allocation(groups, Precision(4, 4), Precision(8, 8))
-    return quantize_model(model, groups, allocation, **(defaults | options))
+    paths = [path for group in layer_groups(model) for path in group.layers]
+    own = StepRanges(STEPS, torch.tensor(low), torch.tensor(high))
+    ranges = {path: own for path in paths if path not in without}
+    return quantized(model, activation_format=fmt, static_ranges=ranges, **options)
 
 
 def _forward(model, times):
-    x = torch.randn(len(times), 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    generator = torch.Generator().manual_seed(1)
+    latents = torch.randn(len(times), 4, 8, 8, generator=generator)
     classes = torch.zeros(len(times), dtype=torch.long)
-    with torch.inference_mode():
-        return model(x, timestep=torch.tensor(times), class_labels=classes).sample
+    return output(model, CalibrationSet(latents, torch.tensor(times), classes))
 
 
 def test_one_grid_covers_all_steps_and_is_needed(transformer):
@@ -67,12 +50,10 @@ def test_one_grid_covers_all_steps_and_is_needed(transformer):
         _apply(transformer, fmt, without=(missing,))
 
 
-@dataclass(frozen=True)
-class _Quarter:
+class _Quarter(Transform):
     """Weight times four, input divided by four."""
 
-    macs_per_token: int = 1
-    extra_bits: int = 0
+    macs_per_token, extra_bits = 1, 0
 
     def fit(self, weight, layer):
         return self
@@ -100,25 +81,13 @@ def test_ranges_follow_a_transform(transformer):
 def test_every_input_is_rounded_on_the_grid_of_its_time(transformer):
     fmt = ActivationFormat(granularity="tensor", time_groups=2)
     low, high = (-1.0, -1.0, -2.0, -2.0), (3.0, 4.0, 1.0, 0.5)  # late steps come last
-    seen = {}
+    x = torch.randn(4, 16, 64, generator=torch.Generator().manual_seed(1))
     with _apply(transformer, fmt, low, high) as made:
-        source = made.layers[DOWN].source
-        source.register_forward_hook(lambda _m, args, out: seen.update(x=args[0], out=out))
-        _forward(transformer, [999, 500, 499, 0])
+        _forward(transformer, [999, 500, 499, 0])  # tells the clock
+        given = made.layers[DOWN].source(x)
     for index, ends in enumerate([(-1.0, 4.0), (-1.0, 4.0), (-2.0, 1.0), (-2.0, 1.0)]):
         grid = grid_from_range(torch.tensor(ends[0]), torch.tensor(ends[1]), 4, symmetric=False)
-        assert torch.equal(seen["out"][index], fake_quantize(seen["x"][index], grid))
-
-
-def test_one_time_group_is_the_plain_static_format(transformer):
-    results = []
-    for fmt in (
-        ActivationFormat(granularity="tensor"),
-        ActivationFormat(granularity="tensor", time_groups=1),
-    ):
-        with _apply(transformer, fmt):
-            results.append(_forward(transformer, [3, 700]))
-    assert torch.equal(*results)
+        assert torch.equal(given[index], fake_quantize(x[index], grid))
 
 
 def test_more_time_groups_fit_narrow_steps_better(transformer):
@@ -134,8 +103,10 @@ def test_more_time_groups_fit_narrow_steps_better(transformer):
 
 def test_the_hook_on_time_goes_with_the_model(transformer):
     fmt = ActivationFormat(granularity="tensor", time_groups=2)
-    with _apply(transformer, fmt):
+    with _apply(transformer, fmt) as made:
         assert len(transformer._forward_pre_hooks) == 1
+        with made.lifted():
+            assert not transformer._forward_pre_hooks
     assert not transformer._forward_pre_hooks
 
 

@@ -5,43 +5,28 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from tiny_quantizer import FORMATS, W8A8, calibration, errors, output, quantized, quantizer
 
 from mpqbench.baselines.roundings.nearest import Nearest
 from mpqbench.baselines.searchers.uniform import Uniform
 from mpqbench.baselines.transforms.hadamard import Hadamard
 from mpqbench.baselines.transforms.none import NoTransform
 from mpqbench.conformance.models import tiny_transformer
-from mpqbench.contracts import LayerData
 from mpqbench.core.errors import BenchError
 from mpqbench.core.formats import ActivationFormat, WeightFormat
 from mpqbench.core.precision import FULL, Allocation, Budget, Precision
 from mpqbench.cost.count import count
-from mpqbench.dit.calibration import CalibrationSet
 from mpqbench.dit.groups import layer_groups
-from mpqbench.quant.apply import quantize_model
-from mpqbench.quant.build import GroupQuantizer
-from mpqbench.quant.ranges import Clock
 from mpqbench.search.budget_costs import CountedProblem
-from mpqbench.search.cells import Cell
-from mpqbench.search.setup import build_engine
+from mpqbench.search.groups import SearchableGroup
+from mpqbench.search.setup import EngineSettings, build_engine
 
-W8A8 = Precision(8, 8)
 CHOICES = [Precision.parse(text) for text in ("W4A8g16", "W4A8g8", "W4A8g4", "W4A8")]
-FORMATS = {"weight_format": WeightFormat(), "activation_format": ActivationFormat()}
 
 
 @pytest.fixture(scope="module")
 def model():
     return tiny_transformer()
-
-
-def _settings(transform=None, **formats):
-    return {
-        "transform": transform or NoTransform(),
-        "rounding": Nearest(),
-        "layer_data": lambda path: LayerData(path, 0, 0, seed=3),
-        **(FORMATS | formats),
-    }
 
 
 def _whole(model, own):
@@ -125,26 +110,19 @@ def test_bytes_of_mixed_groups_by_hand(model):
 
 
 @pytest.mark.parametrize("transform", [NoTransform(), Hadamard()], ids=["none", "hadamard"])
-def test_a_cell_computes_what_the_quantized_model_does(model, transform):
-    settings = _settings(transform)
-    groups, own = layer_groups(model), _mixed(model)
-    generator = torch.Generator().manual_seed(0)
-    inputs = CalibrationSet(
-        torch.randn(4, 4, 8, 8, generator=generator), torch.arange(4) * 200, torch.arange(4) % 3
-    )
-    build = GroupQuantizer(**settings, static_ranges={}, clock=Clock(1, 1000))
-    engine = build_engine(model, groups, build, inputs, adaln=W8A8, batch=4)
-    errors = engine.errors([own])[0]
-    arguments = (inputs.latents, inputs.times, inputs.classes)
-    with torch.inference_mode():
-        exact = model(*arguments).sample
-        with quantize_model(model, groups, _whole(model, own), **settings) as quantized:
-            given = model(*arguments).sample
-    whole = _whole(model, own)
-    measured = count(model, groups, whole, storage=quantized.storage, **FORMATS)
-    assert measured.bytes == count(model, groups, whole, **FORMATS).bytes
-    expected = (given - exact).double().square().flatten(1).mean(1)
-    np.testing.assert_allclose(errors, expected, rtol=1e-5)
+def test_a_search_computes_what_the_quantized_model_does(model, transform):
+    given, own, inputs = quantizer(transform=transform), _mixed(model), calibration(4)
+    settings = EngineSettings(adaln=W8A8, batch=4)
+    engine = build_engine(model, layer_groups(model), given, inputs, settings)
+    exact = output(model, inputs)
+    with quantized(model, given=given, changes=own) as made:
+        expected = errors(model, exact, inputs)
+    np.testing.assert_allclose(engine.errors([own])[0], expected, rtol=1e-5)
+    counts = [
+        count(model, layer_groups(model), _whole(model, own), storage=storage, **FORMATS).bytes
+        for storage in (made.storage, None)
+    ]
+    assert counts[0] == counts[1]
 
 
 def test_a_group_is_the_recipe_s_own_format_of_that_size(model):
@@ -156,14 +134,11 @@ def test_a_group_is_the_recipe_s_own_format_of_that_size(model):
             "weight_format": WeightFormat(granularity="group", group=size),
             "activation_format": ActivationFormat(granularity="token-group", group=size),
         }
-        by_recipe, by_choice = (
-            GroupQuantizer(**_settings(**own), static_ranges={}, clock=Clock(1, 1000))
-            for own in (formats, {})
-        )
-        expected = Cell(model, group, by_recipe).at(Precision(4, 8))(x)
-        cell = Cell(model, group, by_choice)
-        cell.at(Precision(4, 8))  # another grid at the same bits must not be taken for this one
-        torch.testing.assert_close(cell.at(Precision(4, 8, size))(x), expected, rtol=0, atol=0)
+        expected = SearchableGroup(model, group, quantizer(**formats)).at(Precision(4, 8))(x)
+        searched = SearchableGroup(model, group, quantizer())
+        searched.at(Precision(4, 8))  # another grid at the same bits must not be taken for this one
+        given = searched.at(Precision(4, 8, size))(x)
+        torch.testing.assert_close(given, expected, rtol=0, atol=0)
         seen.append(expected)
     assert not torch.equal(seen[0], seen[1])
 
@@ -171,23 +146,20 @@ def test_a_group_is_the_recipe_s_own_format_of_that_size(model):
 @pytest.mark.parametrize("text", ["W4A8g5", "W16A8g5"])
 def test_a_size_that_does_not_divide_names_the_layer(model, text):
     precision = Precision.parse(text)
-    groups = layer_groups(model)
-    allocation = {g.name: precision if g.searchable else FULL for g in groups}
     sentence = r"layer transformer_blocks.0.attn1.to_q: group 5 does not divide its width 16; valid"
     with pytest.raises(BenchError, match=sentence):
-        quantize_model(model, groups, allocation, **_settings())
-    build = GroupQuantizer(**_settings(), static_ranges={}, clock=Clock(1, 1000))
+        quantized(model, precision, FULL)
     with pytest.raises(BenchError, match=sentence):
-        build.prepare(model, groups[1], precision)
+        quantizer().prepare(model, layer_groups(model)[1], precision)
 
 
 def test_whole_blocks_take_one_size(model):
     class Blocks(Nearest):
         by_block = True
 
-    settings = _settings() | {"rounding": Blocks(), "block_inputs": lambda _: None}
+    settings = {"rounding": Blocks(), "block_inputs": lambda _: None}
     with pytest.raises(BenchError, match=r"transformer_blocks.0: a rounding of whole blocks takes"):
-        quantize_model(model, layer_groups(model), _whole(model, _mixed(model)), **settings)
+        quantized(model, changes=_mixed(model), **settings)
 
 
 def test_two_measures_bound_a_search_over_sizes():

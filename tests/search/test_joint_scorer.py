@@ -1,4 +1,4 @@
-"""Scores of an engine: the same with and without early dropping where it matters."""
+"""Scores of an engine, with and without dropping candidates early."""
 
 from __future__ import annotations
 
@@ -28,13 +28,14 @@ class _Engine:
     def price(self, partial):
         return 1.0
 
-    def batch_errors(self, partials, batch):
+    def batch_errors(self, partials, batch, distance):
         self.asked.append(len(partials))
         self.forwards += len(partials) / len(self.batches)
         return np.stack([self.errors_of[tuple(p.values())][batch.inputs] for p in partials])
 
-    def errors(self, partials):
-        return np.concatenate([self.batch_errors(partials, b) for b in self.batches], axis=1)
+    def errors(self, partials, distance):
+        parts = [self.batch_errors(partials, b, distance) for b in self.batches]
+        return np.concatenate(parts, axis=1)
 
 
 def _scorer(seed=0, level=None, batches=4):

@@ -5,27 +5,22 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from tiny_quantizer import quantizer
 
 from mpqbench.baselines.objectives.fisher import Fisher
 from mpqbench.baselines.objectives.hessian import HessianTrace
 from mpqbench.baselines.objectives.layer_mse import LayerError
 from mpqbench.baselines.objectives.output_mse import OutputMSE
-from mpqbench.baselines.roundings.nearest import Nearest
-from mpqbench.baselines.transforms.none import NoTransform
 from mpqbench.conformance.models import tiny_transformer
-from mpqbench.contracts import LayerData
 from mpqbench.core.errors import BenchError, Exhausted
-from mpqbench.core.formats import ActivationFormat, WeightFormat
 from mpqbench.core.precision import Precision
 from mpqbench.core.recipe import PluginChoice
 from mpqbench.core.registry import discover
 from mpqbench.dit.calibration import CalibrationSet
 from mpqbench.dit.groups import layer_groups
-from mpqbench.quant.build import GroupQuantizer
-from mpqbench.quant.ranges import Clock
 from mpqbench.search.network import FullPrecision
 from mpqbench.search.scoring import JointScorer
-from mpqbench.search.setup import build_engine
+from mpqbench.search.setup import EngineSettings, build_engine
 
 CHOICES = tuple(Precision(w, a) for w in (2, 4) for a in (3, 8))
 
@@ -36,16 +31,8 @@ def engine():
     generator = torch.Generator().manual_seed(0)
     latents = torch.randn(6, 4, 8, 8, generator=generator)
     calibration = CalibrationSet(latents, torch.arange(6) * 150, torch.arange(6) % 4)
-    build = GroupQuantizer(
-        transform=NoTransform(),
-        rounding=Nearest(),
-        weight_format=WeightFormat(),
-        activation_format=ActivationFormat(),
-        layer_data=lambda path: LayerData(path, 0, 0, seed=3),
-        static_ranges={},
-        clock=Clock(1, 1000),
-    )
-    return build_engine(model, layer_groups(model), build, calibration, batch=4)
+    settings = EngineSettings(batch=4)
+    return build_engine(model, layer_groups(model), quantizer(), calibration, settings)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +44,7 @@ def _outputs(engine, batch, replaced=None):
     """Output of a batch; ``replaced`` (stage, tensor) takes the place of a group's output."""
     state = engine.chain.start(batch.latents)
     for at, name in enumerate(engine.groups):
-        layer = engine.cells[name].full
+        layer = engine.searchable[name].full
         if replaced is not None and at == replaced[0]:
             state = engine.chain.run(at, state, batch.conditions, lambda x: replaced[1])
         else:
@@ -81,7 +68,7 @@ def test_sensitivities_are_derivatives_of_the_projection(engine, network, at):
     (first, *_) = network.sensitivities(1, seed=5)
     batch, one = engine.batches[0], first[at]
     projection = torch.randn(batch.targets.shape, generator=torch.Generator().manual_seed(5))
-    output = engine.cells[one.group].full(one.inputs)
+    output = engine.searchable[one.group].full(one.inputs)
     direction = torch.randn(output.shape, generator=torch.Generator().manual_seed(1))
     step = 1e-2
     with torch.no_grad():
@@ -96,9 +83,8 @@ def test_sensitivities_are_derivatives_of_the_projection(engine, network, at):
 def test_output_mse_is_the_engines_own_measure(engine):
     partials = [{group: CHOICES[0]} for group in engine.groups]
     reference = engine.errors(partials)
-    engine.distance, kept = OutputMSE().distance, engine.distance
-    np.testing.assert_allclose(engine.errors(partials), reference, rtol=1e-12)
-    engine.distance = kept
+    own = engine.errors(partials, OutputMSE().distance)
+    np.testing.assert_allclose(own, reference, rtol=1e-12)
 
 
 @pytest.mark.parametrize("scale", ["absolute", "relative", "decibel"])
@@ -106,7 +92,7 @@ def test_layer_errors_are_local(engine, network, scale):
     table = LayerError(scale).table(network)
     name = "blocks.0.mlp.down"
     x = torch.cat(list(network.inputs(name)))
-    cell = engine.cells[name]
+    cell = engine.searchable[name]
     exact = cell.full(x).double()
     for score, precision in zip(table[name], CHOICES, strict=True):
         noise = (cell.at(precision)(x).double() - exact).square().mean()
@@ -123,7 +109,7 @@ def test_fisher_weighs_errors_by_squared_gradients(engine, network):
     for found in network.sensitivities(2, 3):
         one = next(each for each in found if each.group == name)
         for index, precision in enumerate(CHOICES):
-            cell = engine.cells[name]
+            cell = engine.searchable[name]
             error = cell.at(precision)(one.inputs) - cell.full(one.inputs)
             total[index] += float((one.gradient * error).square().sum())
         outputs += one.outputs
@@ -160,11 +146,11 @@ def test_the_trace_is_that_of_the_jacobian_by_the_weight(engine, network):
     name = "blocks.1.mlp.down"
     at = engine.groups.index(name)
     trace, spread = HessianTrace(probes=60).traces(network)[name]
-    cell, norms = engine.cells[name], []
+    cell, norms = engine.searchable[name], []
     for batch in engine.batches:
         state = engine.chain.start(batch.latents)
         for before in range(at):
-            layer = engine.cells[engine.groups[before]].full
+            layer = engine.searchable[engine.groups[before]].full
             state = engine.chain.run(before, state, batch.conditions, layer)
         x = engine.chain.input(at, state, batch.conditions)
         y = cell.full(x)

@@ -5,36 +5,24 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from tiny_quantizer import W8A8, quantized, quantizer
 
 from mpqbench.baselines.objectives.trajectory_mse import TrajectoryMSE
-from mpqbench.baselines.roundings.nearest import Nearest
-from mpqbench.baselines.transforms.none import NoTransform
 from mpqbench.conformance.models import tiny_transformer
-from mpqbench.contracts import LayerData
 from mpqbench.core.errors import BenchError
-from mpqbench.core.formats import ActivationFormat, WeightFormat
+from mpqbench.core.formats import ActivationFormat
 from mpqbench.core.precision import FULL, Precision
 from mpqbench.dit.calibration import CalibrationSet
 from mpqbench.dit.groups import layer_groups
 from mpqbench.dit.sampling import image_seed
 from mpqbench.dit.schedule import build_schedule
 from mpqbench.methods.treeq.eng import EnvironmentalNoise
-from mpqbench.quant.apply import quantize_model
-from mpqbench.quant.build import GroupQuantizer
-from mpqbench.quant.ranges import Clock, StepRanges
-from mpqbench.search.rollout import build_rollout
-from mpqbench.search.setup import build_engine, clean
+from mpqbench.quant.ranges import StepRanges
+from mpqbench.search.rollout import Stepper, build_rollout
+from mpqbench.search.setup import EngineSettings, build_engine, clean
 
 CHOICES = [Precision(w, a) for w in (2, 4) for a in (3, 8)]
-W8A8 = Precision(8, 8)
 COUNT, LAST, SEED = 5, 6, 9
-FORMATS = {
-    "transform": NoTransform(),
-    "rounding": Nearest(),
-    "weight_format": WeightFormat(),
-    "activation_format": ActivationFormat(),
-    "layer_data": lambda path: LayerData(path, 0, 0, seed=3),
-}
 
 
 @pytest.fixture(scope="module")
@@ -56,21 +44,16 @@ def _inputs(positions):
 SPREAD = _inputs([0, 5, 2, 4, 3])  # the second has one step left, the fourth two
 
 
-def _scorer(model, steps=3, inputs=SPREAD, sampler="ddim", **options):
-    build = GroupQuantizer(**FORMATS, static_ranges={}, clock=Clock(1, 1000))
-    groups = layer_groups(model)
-    engine = build_engine(model, groups, build, inputs, adaln=W8A8, batch=3, **options)
+def _scorer(model, steps=3, inputs=SPREAD, sampler="ddim", own=None, **settings):
+    settings = EngineSettings(**({"adaln": W8A8, "batch": 3} | settings))
+    engine = build_engine(model, layer_groups(model), own or quantizer(), inputs, settings)
     choices = dict.fromkeys(engine.groups, CHOICES)
-    objective = TrajectoryMSE(steps)
-    return build_rollout(
-        engine, choices, objective, groups, _schedule(sampler), adaln=W8A8, seed=SEED
-    )
+    return build_rollout(engine, choices, TrajectoryMSE(steps), Stepper(_schedule(sampler), SEED))
 
 
-def _plain(model, partial, steps, sampler, bits=None, formats=FORMATS, adaln=W8A8):
+def _plain(model, partial, steps, sampler, adaln=W8A8, **settings):
     """Mean squared error of final latents, one input after another."""
-    schedule, groups = _schedule(sampler), layer_groups(model)
-    allocation = {g.name: partial.get(g.name, FULL if g.searchable else adaln) for g in groups}
+    schedule = _schedule(sampler)
 
     def ends():
         found = []
@@ -86,7 +69,7 @@ def _plain(model, partial, steps, sampler, bits=None, formats=FORMATS, adaln=W8A
 
     with torch.inference_mode():
         exact = ends()
-        with quantize_model(model, groups, allocation, **formats, attention_bits=bits):
+        with quantized(model, FULL, adaln, changes=partial, **settings):
             given = ends()
     return float((given - exact).square().mean())
 
@@ -104,7 +87,7 @@ def test_scores_are_those_of_a_plain_loop(model, sampler, bits, steps):
     asked = [*_allocations(groups), {groups[5]: CHOICES[0]}, {groups[0]: CHOICES[1]}]
     asked += [asked[1]]
     scores, _ = scorer.scores(asked)
-    expected = [_plain(model, each, steps, sampler, bits) for each in asked]
+    expected = [_plain(model, each, steps, sampler, attention_bits=bits) for each in asked]
     np.testing.assert_allclose(scores, expected, rtol=1e-5, atol=1e-10)
     assert scores[1] == scores[-1]
 
@@ -126,8 +109,7 @@ def test_one_step_scales_the_output_error_of_the_latent_channels(model):
     def on_latent_channels(outputs, targets):
         return (outputs[:, :, :4].double() - targets[:, :4].double()).square().flatten(2).mean(2)
 
-    scorer.engine.distance = on_latent_channels
-    errors = scorer.engine.errors(asked).mean(1)
+    errors = scorer.engine.errors(asked, on_latent_channels).mean(1)
     assert (np.argsort(scores) == np.argsort(errors)).all()
     schedule = _schedule()
     zero, one = torch.zeros(1, 4, 8, 8), torch.ones(1, 4, 8, 8)
@@ -138,8 +120,8 @@ def test_one_step_scales_the_output_error_of_the_latent_channels(model):
 def test_the_environment_is_around_every_step(model):
     base, noise = Precision(3, 4), EnvironmentalNoise(noise=1.0)
 
-    def outside(cell, inputs, batch):
-        return noise.layer(cell, base, inputs, seed=batch)
+    def outside(group, inputs, batch):
+        return noise.layer(group, base, inputs, seed=batch)
 
     scorer = _scorer(model, outside=outside)
     groups = scorer.engine.groups
@@ -152,8 +134,8 @@ def test_the_environment_is_around_every_step(model):
 def test_gaussian_noise_is_the_same_for_all_candidates(model):
     noise = EnvironmentalNoise(noise=1.0, variant="gaussian")
 
-    def outside(cell, inputs, batch):
-        return noise.layer(cell, Precision(3, 4), inputs, seed=batch)
+    def outside(group, inputs, batch):
+        return noise.layer(group, Precision(3, 4), inputs, seed=batch)
 
     scorer = _scorer(model, outside=outside)
     asked = [{scorer.engine.groups[3]: choice} for choice in CHOICES]
@@ -187,7 +169,8 @@ def test_the_table_is_every_group_alone(model):
     assert 0 < forwards <= scorer.table_price() == 2 * len(CHOICES) * len(table)
 
 
-def test_time_grouped_grids_follow_each_step(model):
+@pytest.mark.parametrize("adaln", [FULL, W8A8])
+def test_time_grouped_grids_follow_each_step(model, adaln):
     """Grids so different in two halves of time that a wrong one would show."""
     groups = layer_groups(model)
     ranges = StepRanges(
@@ -195,15 +178,10 @@ def test_time_grouped_grids_follow_each_step(model):
     )
     known = {path: ranges for group in groups for path in group.layers}
     fmt = ActivationFormat(granularity="tensor", time_groups=2)
-    formats = FORMATS | {"activation_format": fmt, "static_ranges": known}
-    build = GroupQuantizer(**formats, clock=Clock(2, 1000))
-    engine = build_engine(model, groups, build, SPREAD, batch=3)
-    choices = dict.fromkeys(engine.groups, CHOICES)
-    scorer = build_rollout(
-        engine, choices, TrajectoryMSE(3), groups, _schedule(), adaln=FULL, seed=SEED
-    )
-    own = dict.fromkeys(engine.groups, Precision(4, 4))
-    expected = _plain(model, own, 3, "ddim", formats=formats, adaln=FULL)
+    settings = {"activation_format": fmt, "static_ranges": known}
+    scorer = _scorer(model, own=quantizer(**settings), adaln=adaln)
+    own = dict.fromkeys(scorer.engine.groups, Precision(4, 4))
+    expected = _plain(model, own, 3, "ddim", adaln=adaln, **settings)
     assert scorer.scores([own])[0][0] == pytest.approx(expected, rel=1e-5)
 
 

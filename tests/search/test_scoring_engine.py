@@ -5,33 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from tiny_quantizer import W8A8, calibration, errors, output, quantized, quantizer
 
-from mpqbench.baselines.roundings.nearest import Nearest
 from mpqbench.baselines.transforms.hadamard import Hadamard
 from mpqbench.baselines.transforms.none import NoTransform
 from mpqbench.conformance.models import tiny_transformer
-from mpqbench.contracts import LayerData
-from mpqbench.core.formats import ActivationFormat, WeightFormat
 from mpqbench.core.precision import FULL, Precision
-from mpqbench.dit.calibration import CalibrationSet
 from mpqbench.dit.chain import Chain
 from mpqbench.dit.groups import layer_groups
-from mpqbench.quant.apply import quantize_model
-from mpqbench.quant.build import GroupQuantizer
-from mpqbench.quant.ranges import Clock
-from mpqbench.search.setup import build_engine
+from mpqbench.search.setup import EngineSettings, build_engine
 
 CHOICES = [Precision(w, a) for w in (2, 3, 4) for a in (3, 4)]
-W8A8 = Precision(8, 8)
-
-
-def _calibration(count=6):
-    generator = torch.Generator().manual_seed(0)
-    return CalibrationSet(
-        torch.randn(count, 4, 8, 8, generator=generator),
-        torch.arange(count) * 150,
-        torch.arange(count) % 4,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -39,34 +23,17 @@ def model():
     return tiny_transformer()
 
 
-def _settings(transform):
-    return {
-        "transform": transform,
-        "rounding": Nearest(),
-        "weight_format": WeightFormat(),
-        "activation_format": ActivationFormat(),
-        "layer_data": lambda path: LayerData(path, 0, 0, seed=3),
-    }
-
-
-def _engine(model, transform=None, **options):
-    settings = _settings(transform or NoTransform())
-    build = GroupQuantizer(**settings, static_ranges={}, clock=Clock(1, 1000))
-    defaults = {"adaln": W8A8, "batch": 4}
-    return build_engine(model, layer_groups(model), build, _calibration(), **(defaults | options))
+def _engine(model, transform=None, **settings):
+    own = quantizer(transform=transform or NoTransform())
+    options = EngineSettings(**({"adaln": W8A8, "batch": 4} | settings))
+    return build_engine(model, layer_groups(model), own, calibration(), options)
 
 
 def _naive(model, partial, transform=None, attention_bits=None):
     """Errors of one forward of everything: (inputs,)."""
-    groups, inputs = layer_groups(model), _calibration()
-    allocation = {g.name: partial.get(g.name, FULL if g.searchable else W8A8) for g in groups}
-    arguments = (inputs.latents, inputs.times, inputs.classes)
-    settings = _settings(transform or NoTransform())
-    with torch.inference_mode():
-        exact = model(*arguments).sample
-        with quantize_model(model, groups, allocation, **settings, attention_bits=attention_bits):
-            given = model(*arguments).sample
-    return (given - exact).double().square().flatten(1).mean(1).numpy()
+    exact, own = output(model), quantizer(transform=transform or NoTransform())
+    with quantized(model, FULL, given=own, changes=partial, attention_bits=attention_bits):
+        return errors(model, exact)
 
 
 def _random(engine, rng, count):
@@ -77,7 +44,7 @@ def _random(engine, rng, count):
 
 
 def test_the_chain_is_the_transformer(model):
-    inputs = _calibration()
+    inputs = calibration()
     chain = Chain(model)
     groups = [group for group in layer_groups(model) if group.searchable]
     with torch.inference_mode():
@@ -100,9 +67,9 @@ def test_the_chain_is_the_transformer(model):
 def test_complete_allocations_score_as_whole_forwards(model, transform, attention_bits):
     engine = _engine(model, transform, attention_bits=attention_bits)
     allocations = _random(engine, np.random.default_rng(0), 5)
-    errors = engine.errors(allocations)
+    found = engine.errors(allocations)
     expected = [_naive(model, each, transform, attention_bits) for each in allocations]
-    np.testing.assert_allclose(errors, expected, rtol=1e-5)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 def test_partial_allocations_leave_the_rest_alone(model):
@@ -115,10 +82,10 @@ def test_partial_allocations_leave_the_rest_alone(model):
         {groups[1]: CHOICES[3], groups[6]: CHOICES[4]},  # with a gap
         {},
     ]
-    errors = engine.errors(partials)
+    found = engine.errors(partials)
     expected = [_naive(model, partial) for partial in partials]
     # Errors of adaLN alone are so small that float32 outputs leave them few digits.
-    np.testing.assert_allclose(errors, expected, rtol=1e-5, atol=1e-10)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-10)
 
 
 def test_all_pairs_of_two_halves_score_as_one_by_one(model):
@@ -137,8 +104,8 @@ def test_all_pairs_of_two_halves_score_as_one_by_one(model):
 def test_pieces_of_any_size_give_the_same(model, batch, rows):
     allocations = _random(_engine(model), np.random.default_rng(1), 4)
     reference = _engine(model).errors(allocations)
-    errors = _engine(model, batch=batch, rows=rows).errors(allocations)
-    np.testing.assert_allclose(errors, reference, rtol=1e-5)
+    found = _engine(model, batch=batch, rows=rows).errors(allocations)
+    np.testing.assert_allclose(found, reference, rtol=1e-5)
 
 
 def test_chaotic_candidates_score_as_whole_forwards_to_the_last_digits(model):
@@ -181,6 +148,19 @@ def test_shared_work_is_counted_once_and_never_above_the_price(model):
     assert spent == pytest.approx(expected)
     assert spent < sum(engine.price(pair) for pair in pairs)
     assert engine.price(dict.fromkeys(engine.groups, CHOICES[0])) == pytest.approx(1.0)
+
+
+def test_outputs_are_those_of_whole_forwards_and_equal_allocations_share_one(model):
+    engine = _engine(model)
+    first, second = _random(engine, np.random.default_rng(3), 2)
+    (batch, _) = engine.batches
+    found = engine.outputs([first, second, dict(first)], batch)
+    assert found[0] is found[2]
+    with quantized(model, FULL, given=quantizer(), changes=second):
+        expected = output(model)[: len(batch)]
+    torch.testing.assert_close(found[1], expected, rtol=1e-5, atol=1e-6)
+    sums = engine.batch_errors([second], batch, lambda own, _: own.sum((2, 3, 4)))
+    np.testing.assert_allclose(sums[0], found[1].sum((1, 2, 3)), rtol=1e-5)
 
 
 def test_the_model_is_as_before(model):

@@ -21,10 +21,9 @@ from mpqbench.core.suite import Job
 from mpqbench.dit.groups import layer_groups
 from mpqbench.job.resources import Resources, Session
 from mpqbench.lab.study.branch_errors import MORE_BITS, NONE, spend_on_rows
-from mpqbench.lab.study.branches import Plan, comparison_of, measure, variants
+from mpqbench.lab.study.branches import BranchPlan, comparison_of, measure, variants
 from mpqbench.quant.affine import quantize_weight
-from mpqbench.quant.build import Prepared
-from mpqbench.quant.linear import QuantizedInput
+from mpqbench.quant.group import PreparedLayer
 from mpqbench.records.store import RecordStore
 from mpqbench.report.branches import (
     ALL,
@@ -41,7 +40,7 @@ LOW_RANK = PluginChoice(name="low-rank")
 def plan_of(folder, **changes):
     protocol = PROTOCOLS["smoke"].model_copy(update={"calibration": 8, "features": "none"})
     job = Job(str(folder), Recipe(name="rtn"), Budget(Precision(3, None)), 0, protocol)
-    return Plan(job, **({"branches": (LOW_RANK,), "ranks": (2,), "bits": (3,)} | changes))
+    return BranchPlan(job, **({"branches": (LOW_RANK,), "ranks": (2,), "bits": (3,)} | changes))
 
 
 @pytest.fixture(scope="module")
@@ -82,12 +81,12 @@ def test_the_error_is_that_of_the_matrices_on_inputs_that_no_fit_saw(
     (variant,) = (v for v in variants(plan, session.registry) if v.weighted == weighted)
     comparison = comparison_of(plan, [variant], session.resources)
     group = next(g for g in layer_groups(model.transformer) if path in g.layers)
-    build = comparison.builders[0][1]
+    own = comparison.variants[0][1]
     with torch.no_grad():
-        (layer,) = build.prepare(model.transformer, group, Precision(3, None))
-        rounded = build.rounded(layer)
+        prepared = own.prepare(model.transformer, group, Precision(3, None))
+        (rounded,) = own.round(prepared).values()
     weight = model.transformer.get_submodule(path).weight.detach().double().numpy()
-    integers, scale = rounded.weight.integers.numpy(), rounded.weight.scale.double().numpy()
+    integers, scale = rounded.integers.integers.numpy(), rounded.integers.scale.double().numpy()
     assert abs(integers).max() <= 4
     lost = weight - integers * scale - rounded.branch.dense().double().numpy()
     expected = np.sum((x @ lost.T) ** 2) / np.sum((x @ weight.T) ** 2)
@@ -133,7 +132,7 @@ def test_a_layer_is_measured_once(tiny_folder, session, rows):
 
 def _layer(weight):
     data = LayerData("layer", weight.shape[1], weight.shape[0])
-    return Prepared("layer", None, Precision(3, None), weight, data, QuantizedInput(None, None), 0)
+    return PreparedLayer(None, weight, data)
 
 
 def test_bits_go_to_the_rows_that_gain_most_and_never_beyond_the_room():
@@ -211,7 +210,7 @@ def test_summaries_by_hand():
 
 
 def test_what_is_compared_without_being_told():
-    every = variants(Plan(plan_of("model").job), discover())
+    every = variants(BranchPlan(plan_of("model").job), discover())
     permuted = [f"monarch permutation={by}" for by in ("energy", "spread")]
     names = ["low-rank", "monarch", *permuted, "sparse", "h-svd"]
     wanted = itertools.product((2, 4, 8), names, (False, True))

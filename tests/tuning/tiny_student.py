@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import torch
+from tiny_quantizer import quantizer
 
-from mpqbench.conformance.models import UNTOUCHED
-from mpqbench.contracts import LayerData
-from mpqbench.core.formats import ActivationFormat, WeightFormat
+from mpqbench.contracts import Rounding
+from mpqbench.core.formats import WeightFormat
 from mpqbench.core.precision import Precision
 from mpqbench.dit.groups import layer_groups, uniform_allocation
 from mpqbench.quant.affine import quantize_weight
@@ -22,11 +22,10 @@ FAST = {
 
 
 @dataclass
-class Recorded:
+class Recording(Rounding):
     """Nearest rounding that remembers its integers by layer."""
 
     weights: dict = field(default_factory=dict)
-    needs_inputs = False
 
     def round(self, weight, layer, fmt, bits):
         rounded = quantize_weight(weight, fmt, bits, layer.name)
@@ -45,16 +44,11 @@ class Recorded:
 
 def quantized_student(transformer, precision=(3, 3), fmt=CHANNELS, **options):
     """(student, quantized model) of ``transformer`` with adaLN at W8A8."""
-    groups, rounding = layer_groups(transformer), Recorded()
+    groups, rounding = layer_groups(transformer), Recording()
     quantized = quantize_model(
         transformer,
         groups,
         uniform_allocation(groups, Precision(*precision), Precision(8, 8)),
-        transform=options.pop("transform", UNTOUCHED),
-        rounding=rounding,
-        weight_format=fmt,
-        activation_format=options.pop("activation_format", ActivationFormat()),
-        layer_data=lambda path: LayerData(path, 0, 0),
-        **options,
+        quantizer(rounding=rounding, weight_format=fmt, **options),
     )
     return QuantizedStudent(quantized, groups, rounding.of(quantized)), quantized

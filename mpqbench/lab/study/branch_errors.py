@@ -1,7 +1,7 @@
-"""The output error of layers with branches beside them, and with more bits for the same bytes.
+"""The output error of layers with branches, and with more bits for the same bytes.
 
-A layer W becomes ``Q + M``, the rounded weight and a branch, exactly as a job builds it; its error
-is ``||X (W - Q - M)^T||^2 / ||X W^T||^2`` for rows X of inputs that no fit has seen.
+A layer W becomes ``Q + M``, the rounded weight and a branch, exactly as in a job; the error is
+ ``||X (W - Q - M)^T||^2 / ||X W^T||^2`` for rows X of inputs that no fit has seen.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from ...core.recipe import PluginChoice
 from ...cost.storage import packed_bytes
 from ...dit.groups import Group
 from ...dit.statistics import StatisticsStore
-from ...quant.build import GroupQuantizer, Prepared
+from ...quant.build import GroupQuantizer
 from ...quant.factors import bits_of_rank
+from ...quant.group import PreparedGroup, PreparedLayer, RoundedLayer
 
 STORED = 8  # bits of what a branch stores, where its plugin leaves the choice
 NONE, MORE_BITS = "none", "rows at more bits"
@@ -69,22 +70,25 @@ class Row:
 
 @dataclass(frozen=True)
 class Alone:
-    """A layer rounded without a branch, and its row."""
+    """A layer rounded without a branch, the ``group`` it belongs to, and its row."""
 
-    layer: Prepared
+    group: PreparedGroup
+    layer: PreparedLayer
     rounded: QuantizedWeight
     row: Row
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Measures layers: builders of no branch and of every variant, inputs that fits see and that
-    judge them, ``ranks`` whose bytes at 8 bits go to more weight bits, and the weight's ``bits``.
+    """Measures layers at weights of ``bits``.
+
+    ``plain`` quantizes without a branch, ``variants`` with each. Fits see the inputs of ``seen``;
+    errors are those on ``held_out``. The bytes of ``ranks`` at 8 bits go to more weight bits.
     """
 
     transformer: nn.Module
     plain: GroupQuantizer
-    builders: Sequence[tuple[Variant, GroupQuantizer]]
+    variants: Sequence[tuple[Variant, GroupQuantizer]]
     seen: StatisticsStore
     held_out: StatisticsStore
     ranks: Sequence[int]
@@ -93,7 +97,7 @@ class Comparison:
 
     @torch.no_grad()
     def rows(self, group: Group, advance: Advance = lambda _fits: None) -> list[Row]:
-        """The layers of ``group`` without a branch, with each, and with more bits for its bytes.
+        """Measure the layers of ``group`` without a branch, with each, and with more bits.
 
         ``advance`` is called with 1 after each branch.
         """
@@ -101,30 +105,30 @@ class Comparison:
         found: list[Row] = []
         for bits in self.bits:
             found += [own.row for own in self._alone(group, bits).values()]
-            for variant, build in self.builders:
-                found += self._branched(group, bits, variant, build)
+            for variant, quantizer in self.variants:
+                found += self._branched(group, bits, variant, quantizer)
                 advance(1)
             found += self._with_more_bits(group, bits)
         return found
 
     def _branched(
-        self, group: Group, bits: int, variant: Variant, build: GroupQuantizer
+        self, group: Group, bits: int, variant: Variant, quantizer: GroupQuantizer
     ) -> list[Row]:
         found = []
-        for layer in build.prepare(self.transformer, group, Precision(bits, None)):
-            rounded = build.rounded(layer)
-            combined, stored, macs = rounded.weight.dequantize(), 0, 0
+        prepared = quantizer.prepare(self.transformer, group, Precision(bits, None))
+        for path, rounded in quantizer.round(prepared).items():
+            combined, stored, macs = _values(rounded), 0, 0
             if rounded.branch is not None:
                 size = rounded.branch.size
                 combined = combined + rounded.branch.dense()
                 stored, macs = packed_bytes(size.stored_bits, 1), size.macs_per_token
             found.append(
                 replace(
-                    self._alone(group, bits)[layer.path].row,
+                    self._alone(group, bits)[path].row,
                     rank=variant.rank,
                     branch=variant.name,
                     weighted=variant.weighted,
-                    error=self._error(group, layer, combined),
+                    error=self._error(prepared, path, combined),
                     bytes=stored,
                     macs=macs,
                 )
@@ -134,13 +138,13 @@ class Comparison:
     def _with_more_bits(self, group: Group, bits: int) -> list[Row]:
         found = []
         for path, own in self._alone(group, bits).items():
-            inputs = _inputs(self.seen, group, own.layer)
+            inputs = _inputs(self.seen, own.group)
             at = partial(self._whole, group, path)
             for rank in self.ranks:
                 room = bits_of_rank(own.row.out, own.row.width, rank, STORED)
                 for rows in (None, inputs):
                     values, spent = spend_on_rows(own.layer, at, bits, room, rows)
-                    error, taken = self._error(group, own.layer, values), packed_bytes(spent, 1)
+                    error, taken = self._error(own.group, path, values), packed_bytes(spent, 1)
                     found.append(
                         replace(
                             own.row, rank=rank, branch=MORE_BITS, weighted=rows is not None,
@@ -150,32 +154,36 @@ class Comparison:
         return found
 
     def _alone(self, group: Group, bits: int) -> Mapping[str, Alone]:
-        """The layers of ``group`` by path, rounded without a branch."""
+        """Return the layers of ``group`` by path, rounded without a branch."""
         if bits not in self._rounded:
-            layers = self.plain.prepare(self.transformer, group, Precision(bits, None))
-            self._rounded[bits] = {layer.path: self._plain(group, layer, bits) for layer in layers}
+            prepared = self.plain.prepare(self.transformer, group, Precision(bits, None))
+            rounded = self.plain.round(prepared)
+            self._rounded[bits] = {
+                path: self._plain(prepared, path, own) for path, own in rounded.items()
+            }
         return self._rounded[bits]
 
-    def _plain(self, group: Group, layer: Prepared, bits: int) -> Alone:
-        rounded, (out, width) = self.plain.rounded(layer).weight, layer.weight.shape
-        error = self._error(group, layer, rounded.dequantize())
-        row = Row(
-            layer.path, group.kind, out, width, bits, 0, NONE, False, error, error, 0, 0
-        )  # fmt: skip
-        return Alone(layer, rounded, row)
+    def _plain(self, prepared: PreparedGroup, path: str, rounded: RoundedLayer) -> Alone:
+        layer, bits, integers = prepared.layers[path], prepared.precision.weight, rounded.integers
+        assert bits is not None
+        assert integers is not None
+        error, (out, width) = self._error(prepared, path, _values(rounded)), layer.weight.shape
+        kind = prepared.group.kind
+        row = Row(path, kind, out, width, bits, 0, NONE, False, error, error, 0, 0)
+        return Alone(prepared, layer, integers, row)
 
     def _whole(self, group: Group, path: str, bits: int) -> QuantizedWeight:
         return self._alone(group, bits)[path].rounded
 
-    def _error(self, group: Group, layer: Prepared, values: torch.Tensor) -> float:
-        inputs = _inputs(self.held_out, group, layer)
-        return output_error(inputs, layer.weight, values, layer.path)
+    def _error(self, prepared: PreparedGroup, path: str, values: torch.Tensor) -> float:
+        inputs = _inputs(self.held_out, prepared)
+        return output_error(inputs, prepared.layers[path].weight, values, path)
 
 
 def output_error(
     inputs: torch.Tensor, weight: torch.Tensor, values: torch.Tensor, name: str
 ) -> float:
-    """``||X (W - V)^T||^2 / ||X W^T||^2`` of inputs X (n, in) and matrices W, V (out, in).
+    """Return ``||X (W - V)^T||^2 / ||X W^T||^2`` of inputs X (n, in), matrices W, V (out, in).
 
     Products in the type of X, squares and sums in float64. Raises BenchError where X W^T is zero or
     an error is not a finite number.
@@ -190,13 +198,13 @@ def output_error(
 
 
 def spend_on_rows(
-    layer: Prepared,
+    layer: PreparedLayer,
     rounded: Callable[[int], QuantizedWeight],
     bits: int,
     room: int,
     inputs: torch.Tensor | None,
 ) -> tuple[torch.Tensor, int]:
-    """What ``room`` bits do as weight bits: as many rows as they pay for, at one bit more.
+    """Spend ``room`` bits as weight bits: as many rows as they pay for, at one bit more.
 
     ``rounded`` gives the whole weight at any number of bits. Rows are those whose squared error
     falls most, that of the output on ``inputs`` (n, in) where there are any. One bit for each row
@@ -220,11 +228,18 @@ def spend_on_rows(
 
 
 def _row_errors(difference: torch.Tensor, inputs: torch.Tensor | None) -> torch.Tensor:
-    """Squares by row (out,) of a difference (out, in), or of what it does to inputs (n, in)."""
+    """Return squares by row (out,) of a difference (out, in), or of its product with inputs."""
     rows = difference if inputs is None else (inputs @ difference.T).T
     return rows.double().square().sum(1)
 
 
-def _inputs(store: StatisticsStore, group: Group, layer: Prepared) -> torch.Tensor:
-    """Rows (n, in) of the input of ``layer``, in its basis."""
-    return layer.source.transform.input(store.group(group).inputs.to(layer.weight.device))
+def _values(rounded: RoundedLayer) -> torch.Tensor:
+    """Return the rounded weight (out, in) in float32."""
+    assert rounded.integers is not None
+    return rounded.integers.dequantize()
+
+
+def _inputs(store: StatisticsStore, prepared: PreparedGroup) -> torch.Tensor:
+    """Return rows (n, in) of the input of a group, in its basis."""
+    device = next(iter(prepared.layers.values())).weight.device
+    return prepared.transform.input(store.group(prepared.group).inputs.to(device))

@@ -39,7 +39,7 @@ _OTHER_SIZES = ("ratio", "grid", "density")  # instead of these, where `--branch
 
 
 @dataclass(frozen=True)
-class Plan:
+class BranchPlan:
     """What is compared: ``branches`` in the bytes of each of ``ranks``, beside weights of ``bits``.
 
     ``job`` has the model, the protocol of its inputs, the seed, and a recipe whose transform,
@@ -52,7 +52,7 @@ class Plan:
     bits: tuple[int, ...] = (3, 4)
 
 
-def run_branches(plan: Plan, session: Session) -> tuple[pd.DataFrame, Path]:
+def run_branches(plan: BranchPlan, session: Session) -> tuple[pd.DataFrame, Path]:
     """Measure every layer and write ``branches.csv``; return the table and its path.
 
     Raises BenchError as ``measure`` does.
@@ -64,7 +64,7 @@ def run_branches(plan: Plan, session: Session) -> tuple[pd.DataFrame, Path]:
     return table, path
 
 
-def measure(plan: Plan, session: Session) -> list[Row]:
+def measure(plan: BranchPlan, session: Session) -> list[Row]:
     """Rows of every searchable layer; layers that were measured before are read from disk.
 
     Raises BenchError for a branch that takes more than its budget, names that are not known, and
@@ -91,7 +91,7 @@ def measure(plan: Plan, session: Session) -> list[Row]:
     return rows
 
 
-def variants(plan: Plan, registry: Registry) -> list[Variant]:
+def variants(plan: BranchPlan, registry: Registry) -> list[Variant]:
     """Every branch at every size, fitted to the weight and to the output where it has the choice.
 
     Raises BenchError for an unknown branch or parameter, and where two have one name.
@@ -128,7 +128,7 @@ def check_sizes(
                 )
 
 
-def comparison_of(plan: Plan, every: Sequence[Variant], resources: Resources) -> Comparison:
+def comparison_of(plan: BranchPlan, every: Sequence[Variant], resources: Resources) -> Comparison:
     """Records calibration and held-out inputs where they are not in the cache."""
     recordings = resources.recordings(plan.job)
     seen, held = recordings.statistics, recordings.held_out_statistics
@@ -164,7 +164,7 @@ def _name(choice: PluginChoice) -> str:
     return " ".join([choice.name, *(f"{key}={value}" for key, value in choice.params.items())])
 
 
-def _fingerprint(plan: Plan, every: Sequence[Variant], context: JobContext) -> str:
+def _fingerprint(plan: BranchPlan, every: Sequence[Variant], context: JobContext) -> str:
     """Digest of everything a row depends on."""
     recipe, registry = plan.job.recipe, context.resources.registry
     recipes = [recipe.model_copy(update={"branch": v.choice}) for v in every]

@@ -1,0 +1,291 @@
+"""The quantized group: the layers that share one precision and read one input, as one module.
+
+Jobs, the candidates of a search, rollouts, tuners and studies all use ``QuantizedGroup``; only
+``build.GroupQuantizer`` makes one.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ..contracts import FittedBranch, FittedTransform, LayerData, QuantizedWeight
+from ..core.precision import Precision
+from ..cost.count import Operator
+from ..cost.storage import GridBytes, packed_bytes
+from ..dit.groups import Group
+from .activation import ActivationQuantizer
+from .branch import applied, branch_operator
+
+Pair = tuple[torch.Tensor, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class PreparedLayer:
+    """A layer before rounding.
+
+    ``weight`` (out, in) and ``data`` are in the basis of the transform, and ``data`` has the
+    formats of the precision. ``branched`` says whether the layer gets a branch.
+    """
+
+    original: nn.Linear
+    weight: torch.Tensor
+    data: LayerData
+    branched: bool = False
+
+    def owned(self, weight: torch.Tensor) -> torch.Tensor:
+        """Copy ``weight`` to the device and type of the layer."""
+        own = self.original.weight
+        return weight.detach().to(own.device, own.dtype, copy=True)
+
+
+@dataclass(frozen=True)
+class PreparedGroup:
+    """A group before rounding: its layers by path, in one basis, and the quantizer of the input."""
+
+    group: Group
+    precision: Precision
+    transform: FittedTransform
+    activation: ActivationQuantizer | None
+    layers: Mapping[str, PreparedLayer]
+
+
+@dataclass(frozen=True)
+class RoundedLayer:
+    """A layer after rounding.
+
+    ``values`` (out, in) are what the layer multiplies by, on its device and in its type. The layer
+    owns the tensor: training a quantized model never writes into the original. ``grids`` is what
+    the quantization parameters take; ``integers`` is missing where the weight is not quantized.
+    """
+
+    values: torch.Tensor
+    grids: GridBytes
+    integers: QuantizedWeight | None = None
+    branch: FittedBranch | None = None
+
+
+@dataclass(frozen=True)
+class GroupCost:
+    """Bytes of quantization parameters by layer, and what transform and branches execute."""
+
+    storage: Mapping[str, GridBytes]
+    operators: tuple[Operator, ...]
+
+
+class QuantizedInput(nn.Module):
+    """Change of basis, then fake quantization of an input (..., in): float32, same shape.
+
+    Gradients pass the quantizer unchanged (straight-through). A transform that is an ``nn.Module``
+    moves with the layers.
+    """
+
+    def __init__(self, transform: FittedTransform, activation: ActivationQuantizer | None) -> None:
+        super().__init__()
+        self.transform, self.activation = transform, activation
+        self._readers = 0
+        self._seen: torch.Tensor | None = None
+        self._value: Pair | None = None
+        self._graph = False
+        self._waiting: set[int] = set()
+
+    def add_reader(self) -> int:
+        """Return the number of a new layer that reads this input through ``shared``."""
+        self._readers += 1
+        return self._readers - 1
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the quantized input."""
+        return self.pair(x)[0]
+
+    def pair(self, x: torch.Tensor) -> Pair:
+        """Return the input quantized, and in the new basis before that, as a branch reads it."""
+        x = self.transform.input(x.float())
+        if self.activation is None:
+            return x, x
+        with torch.no_grad():  # the quantizer works in place
+            values = self.activation(x)
+        if torch.is_grad_enabled() and x.requires_grad:
+            return x + (values - x).detach(), x
+        return values, x
+
+    def shared(self, x: torch.Tensor, reader: int) -> Pair:
+        """Return ``pair(x)``, computed once for all readers of one input.
+
+        A reader that comes again, or with another tensor, has the pair computed anew, so that no
+        reader is given the result of another input.
+        """
+        if self._readers == 1:
+            return self.pair(x)
+        known = x is self._seen and self._graph == torch.is_grad_enabled()
+        if not known or reader not in self._waiting or self._value is None:
+            self._seen, self._graph = x, torch.is_grad_enabled()
+            self._value, self._waiting = self.pair(x), set(range(self._readers))
+        value = self._value
+        self._waiting.discard(reader)
+        if not self._waiting:
+            self._seen = self._value = None  # no other reader will ask: free the memory
+        return value
+
+
+class QuantizedLinear(nn.Module):
+    """The slice of a group that stands in the model in place of the ``nn.Linear`` ``original``.
+
+    ``weight`` (out, in) holds dequantized values in the basis of the transform. A ``branch`` adds
+    what it makes of the input in that basis before quantization. ``source`` and ``branch`` work in
+    float32 whatever the type of the weight.
+    """
+
+    def __init__(
+        self,
+        original: nn.Linear,
+        weight: torch.Tensor,
+        precision: Precision,
+        source: QuantizedInput,
+        branch: FittedBranch | None = None,
+    ) -> None:
+        super().__init__()
+        self.in_features, self.out_features = original.in_features, original.out_features
+        self.precision, self.source, self.branch = precision, source, branch
+        self._reader = source.add_reader()
+        bias = None if original.bias is None else original.bias.detach().clone()
+        self.weight: torch.Tensor
+        self.bias: torch.Tensor | None
+        self.register_buffer("weight", weight)
+        self.register_buffer("bias", bias)
+        self.train(original.training)
+
+    @property
+    def transform(self) -> FittedTransform:
+        """The change of basis."""
+        return self.source.transform
+
+    @property
+    def activation(self) -> ActivationQuantizer | None:
+        """The quantizer of the input."""
+        return self.source.activation
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map an input (..., in) to the output (..., out) in the type of the weight."""
+        quantized, moved = self.source.shared(x, self._reader)
+        output = F.linear(quantized.to(self.weight.dtype), self.weight, self.bias)
+        return output if self.branch is None else output + applied(self.branch, moved).to(output)
+
+    def extra_repr(self) -> str:
+        """Widths and precision, for ``print(model)``."""
+        return f"{self.in_features}, {self.out_features}, {self.precision}"
+
+
+class QuantizedGroup(nn.Module):
+    """A group at one precision: ``x (..., in) -> source(x) @ weight.T + bias`` plus the branches.
+
+    ``weight`` (out, in), ``bias`` and the output have the layers side by side. ``layers`` are the
+    slices by path that stand in a model; they own the tensors and share ``source``, so that the
+    input is transformed and quantized once. Each slice multiplies by its own rows: forward, the
+    slices of one product over all rows are the same bit for bit, but backward the gradient of the
+    input would be summed in another order.
+
+    ``integers`` by path are on the CPU; layers whose weight is not quantized have none.
+    """
+
+    def __init__(self, prepared: PreparedGroup, rounded: Mapping[str, RoundedLayer]) -> None:
+        super().__init__()
+        self.group, self.precision = prepared.group, prepared.precision
+        self.source = QuantizedInput(prepared.transform, prepared.activation)
+        self.storage = {path: own.grids for path, own in rounded.items()}
+        self.integers = {
+            path: _on_cpu(own.integers) for path, own in rounded.items() if own.integers is not None
+        }
+        # A tuple, lest the original layers become submodules.
+        self._originals = tuple(layer.original for layer in prepared.layers.values())
+        self._slices = nn.ModuleList(
+            QuantizedLinear(
+                layer.original, rounded[path].values, self.precision, self.source,
+                rounded[path].branch,
+            )
+            for path, layer in prepared.layers.items()
+        )  # fmt: skip
+        self._count: Callable[[int], None] | None = None
+
+    @property
+    def layers(self) -> dict[str, QuantizedLinear]:
+        """The slices by path."""
+        return dict(zip(self.group.layers, self._slices, strict=True))  # type: ignore[arg-type]
+
+    @property
+    def transform(self) -> FittedTransform:
+        """The change of basis that all layers share."""
+        return self.source.transform
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """The dequantized weights side by side, in the basis of the transform: (out, in)."""
+        parts = [layer.weight for layer in self.layers.values()]
+        return torch.cat(parts) if len(parts) > 1 else parts[0].contiguous()
+
+    @property
+    def bias(self) -> torch.Tensor | None:
+        """The biases side by side, (out,); ``None`` where the layers have none."""
+        parts = [layer.bias for layer in self.layers.values() if layer.bias is not None]
+        return torch.cat(parts) if parts else None
+
+    @property
+    def unrounded_weight(self) -> torch.Tensor:
+        """What was rounded: the weight less what the branches hold, (out, in) float32."""
+        with torch.no_grad():
+            parts = []
+            for original, layer in zip(self._originals, self.layers.values(), strict=True):
+                weight = self.transform.weight(original.weight.detach().float())
+                parts.append(weight if layer.branch is None else weight - layer.branch.dense())
+            return torch.cat(parts)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map an input (n, tokens, in) to the outputs of all layers, (n, tokens, out)."""
+        if self._count is not None:
+            self._count(len(x))
+        (quantized, moved), weight = self.source.pair(x), self.weight
+        output = F.linear(quantized.to(weight.dtype), weight, self.bias)
+        if all(layer.branch is None for layer in self.layers.values()):
+            return output
+        return output + self.branch_output(moved).to(output)
+
+    def branch_output(self, moved: torch.Tensor) -> torch.Tensor:
+        """Apply the branches alone: moved input (..., in) to (..., out), zero without a branch."""
+        first, layers = 0, self.layers.values()
+        output = moved.new_zeros(*moved.shape[:-1], sum(own.out_features for own in layers))
+        for layer in layers:
+            if layer.branch is not None:
+                output[..., first : first + layer.out_features] = applied(layer.branch, moved)
+            first += layer.out_features
+        return output
+
+    def counted(self, count: Callable[[int], None]) -> QuantizedGroup:
+        """Return this group, all tensors shared, that calls ``count(n)`` before each forward."""
+        twin = copy.copy(self)
+        twin._count = count
+        return twin
+
+    def cost(self) -> GroupCost:
+        """Return the bytes of quantization parameters and the operators beside the products."""
+        fitted, operators = self.transform, []
+        if fitted.macs_per_token or fitted.extra_bits:
+            macs, name = fitted.macs_per_token * self.group.tokens, f"{self.group.name}.transform"
+            stored = packed_bytes(fitted.extra_bits, 1)
+            operators.append(Operator(name, "transform", macs, scale_bytes=stored))
+        operators += [
+            branch_operator(path, self.group, layer.branch.size)
+            for path, layer in self.layers.items()
+            if layer.branch is not None
+        ]
+        return GroupCost(self.storage, tuple(operators))
+
+
+def _on_cpu(weight: QuantizedWeight) -> QuantizedWeight:
+    """Move integers off the device, whose memory the model needs."""
+    parts = (weight.integers.cpu(), weight.scale.cpu(), weight.zero.cpu())
+    return QuantizedWeight(*parts, weight.bits)

@@ -1,0 +1,75 @@
+"""The groups that a search chooses precisions for, each rounded once for every precision."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from ..core.formats import WeightFormat
+from ..core.precision import Precision
+from ..dit.groups import Group, linear_layer
+from ..quant.build import GroupQuantizer
+from ..quant.group import PreparedGroup, QuantizedGroup, RoundedLayer
+
+Rounded = Mapping[str, RoundedLayer]
+
+
+class SearchableGroup:
+    """The layers of ``group`` side by side, in full precision and at any precision.
+
+    Implements ``contracts.QuantizableGroup``. Weights are rounded when a precision is first asked
+    for, with their branches, and once for all activation bits where the change of basis does not
+    depend on them. A rounding of whole blocks is asked for single layers, because the block of a
+    candidate is never complete.
+    """
+
+    def __init__(self, model: Any, group: Group, quantizer: GroupQuantizer) -> None:
+        self.model, self.group, self.quantizer = model, group, quantizer
+        self.name = group.name
+        layers = [linear_layer(model, path) for path in group.layers]
+        self.weight = torch.cat([layer.weight.detach() for layer in layers])
+        biases = [layer.bias.detach() for layer in layers if layer.bias is not None]
+        self.bias = torch.cat(biases) if biases else None
+        self._made: dict[Precision, QuantizedGroup] = {}
+        # By weight bits, branch and format: the weights that were rounded, and the result.
+        self._known: dict[
+            tuple[int | None, bool, WeightFormat], list[tuple[torch.Tensor, Rounded]]
+        ] = {}
+
+    def full(self, x: torch.Tensor) -> torch.Tensor:
+        """Apply the layers as they are: input (n, tokens, in) to output (n, tokens, out)."""
+        return F.linear(x, self.weight, self.bias)
+
+    def at(self, precision: Precision) -> QuantizedGroup:
+        """Return the layers at ``precision``. Raises as ``GroupQuantizer.quantize``."""
+        if precision not in self._made:
+            with torch.no_grad():
+                prepared = self.quantizer.prepare(self.model, self.group, precision)
+                self._made[precision] = QuantizedGroup(prepared, self._rounded(prepared))
+        return self._made[precision]
+
+    def _rounded(self, prepared: PreparedGroup) -> Rounded:
+        """Round the layers of ``prepared``, or take the result for the same weights."""
+        layers, precision = list(prepared.layers.values()), prepared.precision
+        moved = torch.cat([layer.weight for layer in layers])
+        key = (precision.weight, precision.branched, layers[0].data.weight_format)
+        known = self._known.setdefault(key, [])
+        for weight, rounded in known:
+            if torch.equal(weight, moved):
+                return rounded
+        found = self.quantizer.round(prepared)
+        # Candidates are never stored: without their integers they take a third less memory.
+        without = {path: replace(layer, integers=None) for path, layer in found.items()}
+        known.append((moved, without))
+        return without
+
+
+def searchable_groups(
+    model: Any, groups: Sequence[Group], quantizer: GroupQuantizer
+) -> Mapping[str, SearchableGroup]:
+    """Return every searchable group by name, in network order."""
+    return {g.name: SearchableGroup(model, g, quantizer) for g in groups if g.searchable}
