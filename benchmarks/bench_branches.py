@@ -37,7 +37,7 @@ def branch(grid: BlockPartition) -> BlockFactors:
 
 def rivals(out: int, width: int, rank: int) -> dict[str, torch.nn.Module]:
     """Make both branches and the layer; Monarch has the most terms in the low rank's bytes."""
-    monarch = largest_grid(out, width, 1, BITS, bits_of_rank(out, width, rank, BITS))
+    monarch = largest_grid(BlockPartition(out, width), BITS, bits_of_rank(out, width, rank, BITS))
     return {
         "low-rank": branch(BlockPartition(out, width, rank=rank)),
         "monarch": branch(monarch),

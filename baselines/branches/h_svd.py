@@ -115,7 +115,7 @@ def _shared(
     most = bits_of_rank(out, width, rank, bits)
     own = min(max(1, rank // 2), out, width)
     left = most - bits_of_rank(out, width, own, bits)
-    blocks = largest_grid(out, width, 1, bits, left)
+    blocks = largest_grid(BlockPartition(out, width), bits, left)
     if blocks is None:
         return BlockPartition(out, width, rank=rank), None
     return BlockPartition(out, width, rank=own), blocks

@@ -92,14 +92,15 @@ class Monarch(BranchSettings):
         """The permutation of the rows (out,) and columns (in,) of target."""
         rows, columns = _by_energy(target, moment)
         if self.permutation == "spread":
-            rows, columns = _dealt(rows, grid.rows), _dealt(columns, grid.columns)
+            rows, columns = _spread(rows, grid.rows), _spread(columns, grid.columns)
         return rows, columns
 
     def _grid(self, out: int, width: int) -> BlockPartition:
         permuted = self.permutation != "none"
         if self.grid is None:
             rank = self.like_rank or DEFAULT_RANK
-            return _of_bytes(out, width, rank, self.block_rank, self.bits, permuted)
+            whole = BlockPartition(out, width, rank=self.block_rank, permuted=permuted)
+            return _of_bytes(whole, rank, self.bits)
         rows, columns = self.grid
         grid = BlockPartition(out, width, rows, columns, self.block_rank, permuted)
         check_grid(grid)
@@ -107,18 +108,16 @@ class Monarch(BranchSettings):
 
 
 @lru_cache(maxsize=1024)
-def _of_bytes(
-    out: int, width: int, like_rank: int, block_rank: int, bits: int, permuted: bool
-) -> BlockPartition:
-    most = bits_of_rank(out, width, like_rank, bits)
-    found = largest_grid(out, width, block_rank, bits, most, permuted)
-    assert found is not None  # one block of block_rank <= like_rank always fits
+def _of_bytes(whole: BlockPartition, like_rank: int, bits: int) -> BlockPartition:
+    most = bits_of_rank(whole.out, whole.width, like_rank, bits)
+    found = largest_grid(whole, bits, most)
+    assert found is not None  # one block of a rank of at most like_rank always fits
     return found
 
 
-def _dealt(order: torch.Tensor, hands: int) -> torch.Tensor:
-    """Hand i of as many as there are blocks gets entries i, i + hands, ... of ``order``."""
-    return order.view(-1, hands).T.flatten()
+def _spread(order: torch.Tensor, blocks: int) -> torch.Tensor:
+    """Put entries i, i + blocks, ... of ``order`` into block i."""
+    return order.view(-1, blocks).T.flatten()
 
 
 def _by_energy(

@@ -9,8 +9,7 @@ row, as many as numbers are stored. One block is a matrix of rank rho; rank 1 of
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -66,21 +65,17 @@ def bits_of_rank(out: int, width: int, rank: int, bits: int) -> int:
     return BlockPartition(out, width, rank=rank).size(bits).stored_bits
 
 
-def grids(out: int, width: int, rank: int, permuted: bool) -> Iterator[BlockPartition]:
-    """Every grid of divisors."""
-    for rows in divisors(out):
-        for columns in divisors(width):
-            yield BlockPartition(out, width, rows, columns, rank, permuted)
+def largest_grid(whole: BlockPartition, bits: int, most: int) -> BlockPartition | None:
+    """Cut ``whole`` into the grid of most rank-one terms that stores at most ``most`` bits.
 
-
-def largest_grid(
-    out: int, width: int, rank: int, bits: int, most: int, permuted: bool = False
-) -> BlockPartition | None:
-    """The grid of most rank-one terms that stores at most ``most`` bits, the squarest if several.
-
-    ``None`` where not even one block fits.
+    Of several such grids the squarest is taken; ``None`` where not even one block fits.
     """
-    fitting = (g for g in grids(out, width, rank, permuted) if g.size(bits).stored_bits <= most)
+    grids = (
+        replace(whole, rows=rows, columns=columns)
+        for rows in divisors(whole.out)
+        for columns in divisors(whole.width)
+    )
+    fitting = (grid for grid in grids if grid.size(bits).stored_bits <= most)
     return max(fitting, key=_rank_of_grid, default=None)
 
 

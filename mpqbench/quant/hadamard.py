@@ -103,11 +103,11 @@ class _Product(torch.autograd.Function):
         step = max(1, _CHUNK // x.shape[1]) if x.device.type == "cpu" else len(x)
         scratch = x.new_empty(2, min(step, len(x)) * x.shape[1])
         for part, target in zip(x.split(step), out.split(step), strict=True):
-            first, second = scratch[:, : part.numel()]
+            buffers = scratch[:, : part.numel()]
             if small is None:
-                _sylvester(part, signs, power, first, second, target)
+                _sylvester(part, signs, power, buffers, target)
             else:
-                _kronecker(part, signs, power, small, first, second, target)
+                _kronecker(part, signs, (power, small), buffers, target)
         return out
 
     @staticmethod
@@ -120,16 +120,14 @@ class _Product(torch.autograd.Function):
 
 
 def _sylvester(
-    x: torch.Tensor,
-    signs: torch.Tensor,
-    power: int,
-    first: torch.Tensor,
-    second: torch.Tensor,
-    out: torch.Tensor,
+    x: torch.Tensor, signs: torch.Tensor, power: int, buffers: torch.Tensor, out: torch.Tensor
 ) -> None:
-    """``(x * signs) @ H`` by block. Rows come last meanwhile: neighbouring channels, the partners
-    of the first stages, then lie in long contiguous pieces, which pays for both transpositions.
+    """Write ``(x * signs) @ H`` by block into ``out``.
+
+    Rows come last meanwhile: neighbouring channels, the partners of the first stages, then lie in
+    long contiguous pieces, which pays for both transpositions.
     """
+    first, second = buffers
     columns = (x.shape[1], x.shape[0])
     turned = first.view(columns).copy_(x.T)
     torch.mul(turned, signs.unsqueeze(1), out=second.view(columns))
@@ -139,13 +137,16 @@ def _sylvester(
 def _kronecker(
     x: torch.Tensor,
     signs: torch.Tensor,
-    power: int,
-    small: torch.Tensor,
-    first: torch.Tensor,
-    second: torch.Tensor,
+    factors: tuple[int, torch.Tensor],
+    buffers: torch.Tensor,
     out: torch.Tensor,
 ) -> None:
-    """``(x * signs) @ (H kron small)`` by block; the small order keeps pieces long enough."""
+    """Write ``(x * signs) @ (H kron small)`` by block into ``out``.
+
+    ``factors`` are the order of H and ``small``, which keeps contiguous pieces long enough.
+    """
+    power, small = factors
+    first, second = buffers
     order = len(small)
     torch.mul(x, signs, out=first.view(x.shape))
     torch.mm(first.view(-1, order), small, out=second.view(-1, order))

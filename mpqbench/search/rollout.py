@@ -67,7 +67,7 @@ class Stepper:
 
 
 @dataclass(frozen=True)
-class Path:
+class RolloutPath:
     """The steps of one batch of n inputs, ``numbers`` (n,) among all.
 
     For every step ``positions`` has where the inputs stand, (n,); behind the last step of the
@@ -95,7 +95,7 @@ class RolloutScorer:
     choices: Mapping[str, Sequence[Precision]]
     distance: Distance
     stepper: Stepper
-    paths: Sequence[Path]
+    paths: Sequence[RolloutPath]
 
     def table(self, afford: float = math.inf) -> tuple[Mapping[str, np.ndarray], float]:
         """Return scores of each group alone, in the order of its choices, and the forwards."""
@@ -120,7 +120,7 @@ class RolloutScorer:
         return errors.mean(1), self.engine.forwards - before
 
     @torch.inference_mode()
-    def _errors(self, partials: Sequence[Partial], path: Path) -> np.ndarray:
+    def _errors(self, partials: Sequence[Partial], path: RolloutPath) -> np.ndarray:
         """Return the distance of each allocation on the inputs of one path: (allocations, n)."""
         outputs = self.engine.outputs(partials, path.batch)
         keys = [frozenset(partial.items()) for partial in partials]
@@ -131,7 +131,7 @@ class RolloutScorer:
                 errors[key] = self.distance(end[None], path.targets)[0].double().cpu().numpy()
         return np.stack([errors[key] for key in keys])
 
-    def _walk(self, path: Path, partial: Partial, output: torch.Tensor) -> torch.Tensor:
+    def _walk(self, path: RolloutPath, partial: Partial, output: torch.Tensor) -> torch.Tensor:
         """Return the final latents (n, c, h, w) of a candidate, given its first output."""
         latents = path.batch.latents.float()
         for step, positions in enumerate(path.positions):
@@ -182,7 +182,7 @@ def build_rollout(
 @torch.no_grad()
 def _path(
     engine: Engine, batch: Batch, numbers: torch.Tensor, stepper: Stepper, steps: int
-) -> Path:
+) -> RolloutPath:
     transformer, device = engine.chain.transformer, batch.latents.device
     start, last = stepper.positions(batch.times), len(stepper.schedule.model_times)
     positions = [(start + step).clamp(max=last) for step in range(steps)]
@@ -198,4 +198,4 @@ def _path(
         for own in times[1:]:
             engine.clock.set(own)
             conditions.append(engine.chain.conditions(own, batch.classes))
-    return Path(batch, numbers, positions, conditions, latents)
+    return RolloutPath(batch, numbers, positions, conditions, latents)

@@ -1,4 +1,4 @@
-"""Branches that break their promises are caught, each by the check that is meant to."""
+"""Branches that break their promises are caught, each by the check that is meant to catch it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mpqbench.contracts import Branch
 
 
 class Honest(Branch):
-    """Rank 2; liars change one thing."""
+    """Rank 2; every fault below changes one thing."""
 
     def size(self, out_features, in_features):
         return LowRank(rank=2).size(out_features, in_features)
@@ -78,25 +78,6 @@ class Detached(Honest):
         return fitted
 
 
-class Growing(Honest):
-    def refit(self, before, target, layer):
-        return LowRank(rank=3).fit(target, layer)
-
-
-class Overwriting(Honest):
-    def refit(self, before, target, layer):
-        for terms in before.parameters():
-            terms.mul_(0.5)
-        return self.fit(target, layer)
-
-
-class Consuming(Honest):
-    def refit(self, before, target, layer):
-        again = self.fit(target, layer)
-        target.zero_()
-        return again
-
-
 class Worse(Honest):
     def refit(self, before, target, layer):
         return self.fit(target / 2, layer)
@@ -114,10 +95,7 @@ class Worse(Honest):
         (Writing, "arguments", "it writes into target"),
         (Constant, "zero", "the branch of zero is not zero"),
         (Detached, "gradient", "has no gradient"),
-        (Growing, "refit", "refit gave a branch of BranchSize"),
         (Worse, "refit", "of the same target"),
-        (Overwriting, "refit", "refit writes into the branch of before"),
-        (Consuming, "refit", "it writes into target"),
         (Larger, "model", "its branch takes BranchSize"),
     ],
 )

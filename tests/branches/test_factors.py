@@ -183,17 +183,6 @@ def test_a_monarch_matrix_is_recovered(permutation):
     assert torch.linalg.matrix_rank(fitted.dense().double(), rtol=1e-5) > 2 * rank
 
 
-def test_spreading_helps_where_large_channels_lie_together():
-    target = _random(32, 32)
-    target[:, 8:16] *= 10
-    target[8:14] *= 10
-    spread, plain = (
-        (_fit(Monarch(grid=(4, 4), permutation=own), target).dense() - target).norm()
-        for own in ("spread", "none")
-    )
-    assert spread < 0.6 * plain
-
-
 def test_low_rank_loses_the_singular_values_that_numpy_drops():
     target = _random(20, 30)
     values = np.linalg.svd(target.double().numpy(), compute_uv=False)
@@ -258,17 +247,12 @@ def test_turns_bring_both_parts_of_a_mixed_branch_together():
     ("make", "sentence"),
     [
         (lambda: Monarch(grid=(5, 4)).size(24, 36), "cannot split 24 rows into 5 blocks; valid: 1"),
-        (lambda: Monarch(grid=(4, 5)).size(24, 36), "cannot split 36 columns into 5 blocks"),
         (lambda: Monarch(grid=(4, 4), like_rank=2), "give grid or like_rank, not both"),
-        (lambda: Monarch(grid=4), "grid must be an instance of Sequence, not 4"),
         (lambda: Monarch(like_rank=2, block_rank=3), "blocks of rank 3 do not fit in the bytes of"),
         (lambda: Monarch(permutation="random"), "permutation must be one of none, energy, spread"),
         (lambda: LowRank(rank=2, ratio=0.5), "give rank or ratio, not both"),
-        (lambda: LowRank(rank=0), "rank must be a whole number of at least 1, not 0"),
         (lambda: LowRank(ratio=2.0), "ratio lies above 0 and is at most 1, not 2.0"),
         (lambda: LowRank(bits=4), "a branch has 8 or 16 bits, not 4"),
-        (lambda: LowRank(init="zero"), "init must be one of weight, residual, not 'zero'"),
-        (lambda: LowRank(iterations=0), "iterations must be a whole number of at least 1, not 0"),
         (lambda: Sparse(density=0.0), "density lies above 0"),
         (lambda: MixedSVD(rank=2), "h-svd has two parts"),
         (
