@@ -70,10 +70,10 @@ def _sentence(error: pydantic.ValidationError) -> str:
         return f"unknown parameter {name}"
     if first["type"] == "missing":
         return f"{name} is missing"
-    if first["type"] == "too_short":
-        return f"{name} must have at least {first['ctx']['min_length']} item(s), not {len(first['input'])}"
-    if first["type"] == "too_long":
-        return f"{name} must have at most {first['ctx']['max_length']} item(s), not {len(first['input'])}"
+    if first["type"] in ("too_short", "too_long"):
+        fewest, most = (first["ctx"].get(bound) for bound in ("min_length", "max_length"))
+        bound = f"least {fewest}" if most is None else f"most {most}"
+        return f"{name} must have at {bound} item(s)"
     wanted = _WANTED.get(first["type"], first["msg"].removeprefix("Input should be "))
     return f"{name} must be {wanted}, not {first['input']!r}{_hint(first['type'], first['input'])}"
 

@@ -13,8 +13,9 @@ from mpqbench.core.formats import ActivationFormat, WeightFormat
 from mpqbench.core.precision import FULL, Budget, Precision
 from mpqbench.cost.count import count
 from mpqbench.dit.groups import layer_groups, uniform_allocation
+from mpqbench.search.arrays import Arrays
 from mpqbench.search.budget_costs import CountedProblem
-from mpqbench.search.feasible import Arrays, infeasible, least
+from mpqbench.search.feasible import infeasible, least
 from mpqbench.search.knapsack import solve
 from mpqbench.search.measures import Measure
 from mpqbench.search.tabular import tabular_problem

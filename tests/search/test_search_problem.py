@@ -26,8 +26,10 @@ W3A3, W4A4 = Budget.parse("W3A3"), Budget.parse("W4A4")
 FP = Budget.parse("FP")
 
 
-def _problem(budget=W3A3, groups=3, **options):
-    return random_problem(groups, CHOICES, budget, seed=1, coupling=0.5, **options)
+def _problem(budget=W3A3, groups=3, allowance=math.inf):
+    problem = random_problem(groups, CHOICES, budget, seed=1, coupling=0.5)
+    problem.allowance = allowance
+    return problem
 
 
 def _everywhere(problem, precision):
@@ -97,12 +99,13 @@ class _Shares(TabularScorer):
 
 def test_what_a_batch_did_not_spend_pays_for_the_rest_of_it():
     whole = _problem()
-    scorer = _Shares(whole._scorer.choices, whole._scorer.additive)
+    scorer = _Shares(whole.scorer.choices, whole.scorer.additive)
     every = [_everywhere(whole, p) for p in CHOICES] * 2
 
     def problem(allowance):
-        macs = dict.fromkeys(whole.groups, 1.0)
-        return tabular_problem(macs, CHOICES, scorer, W3A3, allowance=allowance)
+        problem = tabular_problem(dict.fromkeys(whole.groups, 1.0), CHOICES, scorer, W3A3)
+        problem.allowance = allowance
+        return problem
 
     enough = problem(4.5)
     assert len(enough.score_many(every)) == len(every)
