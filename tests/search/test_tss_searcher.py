@@ -31,18 +31,11 @@ def _groups(problem, step):
 @pytest.mark.parametrize("order", ["network", "shuffled"])
 def test_with_room_for_all_it_is_exhaustive(drop, order):
     for seed in range(8):
-        for coupling in (-0.9, 0.7):
-            problem = chain(seed=seed, coupling=coupling)
-            found = TSS(keep=16, drop=drop, order=order).search(problem)
-            _, best = enumerate_best(chain(seed=seed, coupling=coupling), joint=True)
-            assert problem.fits(found)
-            assert problem.score(found) == pytest.approx(best, rel=1e-12)
-
-
-def test_an_odd_number_of_groups_is_exhaustive_too():
-    problem = chain(groups=5, coupling=-0.9)
-    found = TSS(keep=256).search(problem)
-    assert problem.score(found) == pytest.approx(enumerate_best(problem, joint=True)[1])
+        problem = chain(4 + seed % 2, seed, coupling=-0.9 if seed % 4 < 2 else 0.7)
+        found = TSS(keep=64, drop=drop, order=order).search(problem)
+        _, best = enumerate_best(problem, joint=True)
+        assert problem.fits(found)
+        assert problem.score(found) == pytest.approx(best, rel=1e-12)
 
 
 @pytest.mark.parametrize(("groups", "keep"), [(2, 3), (7, 4), (13, 6)])
@@ -179,17 +172,5 @@ def test_a_score_that_is_not_finite_is_named():
         TSS().search(problem)
 
 
-@pytest.mark.parametrize(
-    ("parameters", "message"),
-    [
-        ({"keep": 0}, "at least 1"),
-        ({"leaves": 0}, "at least 1"),
-        ({"window": (1.1, 2)}, "two numbers around 1"),
-        ({"drop": "best"}, "drop must be one of pareto"),
-        ({"order": "random"}, "order must be one of network"),
-        ({"anchor": "none"}, "anchor must be one of"),
-        ({"spread": 0.5}, "spread must be at least 1"),
-    ],
-)
 def test_a_window_may_be_a_list_as_in_yaml():
     assert hash(TSS(window=[0.5, 2])) == hash(TSS(window=(0.5, 2)))
