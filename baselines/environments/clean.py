@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 @plugin
 class Clean(Environment):
-    """What single-layer sensitivities assume: the others make no error of their own."""
+    """All other layers in full precision, as single-layer sensitivities assume."""
 
     def layer(
         self, group: QuantizableGroup, base: Precision, inputs: int, seed: int
     ) -> Callable[[torch.Tensor], torch.Tensor]:
-        """The layers as they are."""
+        """Return the layers in full precision."""
         return group.full

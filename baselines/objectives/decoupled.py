@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from pydantic import PositiveInt
+
 from mpqbench.contracts import plugin
 from mpqbench.core.errors import BenchError
 
@@ -18,30 +20,25 @@ if TYPE_CHECKING:
 
 @plugin
 class Decoupled(OutputMSE):
-    """After MixDQ's metric-decoupled search (arXiv 2405.17873): two parts, each ranked by its own.
+    """Two parts of the network, each with a metric of its own.
 
-    Groups of the kinds in ``content`` are scored by ``fisher`` with ``probes``, their effect on the
-    network's output, which stands for the paper's structural similarity of images (our choice, as
-    an objective sees no images). The others are scored by the ratio of noise to signal in dB, as in
-    the paper. The two do not add up: take a searcher that keeps them apart, such as ``ilp`` with a
-    ``split`` of the same kinds. Joint scores are those of ``output-mse``.
+    After MixDQ's metric-decoupled search (arXiv 2405.17873). Groups of the kinds in ``content`` are
+    scored by ``fisher`` with ``probes``: their effect on the network's output stands for the
+    paper's structural similarity of images (our choice, as an objective sees no images). The others
+    are scored by the ratio of noise to signal in dB, as in the paper. Scores of the two parts do
+    not add up: take a searcher that keeps them apart, such as ``ilp`` with a ``split`` of the same
+    kinds. Joint scores are those of ``output-mse``.
     """
 
     content: Sequence[str] = ("attn.qkv", "attn.out")
-    probes: int = 4
-
-    def __post_init__(self) -> None:
-        Fisher(self.probes)  # raises BenchError where there are none
+    probes: PositiveInt = 4
 
     def table(self, network: Network) -> Mapping[str, Sequence[float]]:
-        """Scores of every choice of every group."""
-        first = [name for name in network.groups if name.endswith(self._endings)]
+        """Return scores of every choice of every group."""
+        endings = tuple(f".{kind}" for kind in self.content)
+        first = [name for name in network.groups if name.endswith(endings)]
         if not first:
             raise BenchError(f"no group is of content: {', '.join(self.content)}")
         content = Fisher(self.probes).table(network)
         quality = LayerError("decibel").table(network)
         return {name: (content if name in first else quality)[name] for name in network.groups}
-
-    @property
-    def _endings(self) -> tuple[str, ...]:
-        return tuple(f".{kind}" for kind in self.content)

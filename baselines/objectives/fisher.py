@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from pydantic import PositiveInt
 
 from mpqbench.contracts import Objective, plugin
-from mpqbench.core.errors import BenchError
 
 if TYPE_CHECKING:
     from mpqbench.contracts import Network
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @plugin
 class Fisher(Objective):
-    """``sum g^2 (y - y_q)^2`` over a group's outputs, g the gradient of the network's by them.
+    """``sum g^2 (y - y_q)^2`` over a group's outputs, g the gradient of the network's output.
 
     A distillation loss has no gradient at the teacher, so g is that of ``probes`` random
     projections of the output: the mean of g^2 is then the diagonal of the Gauss-Newton matrix of
@@ -24,15 +24,11 @@ class Fisher(Objective):
     number of network outputs, so that it estimates the output error of ``output-mse``.
     """
 
-    probes: int = 4
+    probes: PositiveInt = 4
     seed: int = 0
 
-    def __post_init__(self) -> None:
-        if self.probes < 1:
-            raise BenchError(f"probes must be at least 1, not {self.probes}")
-
     def table(self, network: Network) -> Mapping[str, Sequence[float]]:
-        """Scores of every choice of every group."""
+        """Return scores of every choice of every group."""
         totals = {name: np.zeros(len(network.choices(name))) for name in network.groups}
         outputs = 0
         for found in network.sensitivities(self.probes, self.seed):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import torch
+from pydantic import Field
 
 from mpqbench.contracts import Objective, plugin
-from mpqbench.core.errors import BenchError
 
 if TYPE_CHECKING:
     from mpqbench.contracts import Network
@@ -25,15 +25,11 @@ class HessianTrace(Objective):
     activation bits of a choice do not change its score.
     """
 
-    probes: int = 8
+    probes: Annotated[int, Field(ge=2)] = 8  # two at least, for the variance
     seed: int = 0
 
-    def __post_init__(self) -> None:
-        if self.probes < 2:
-            raise BenchError(f"probes must be at least 2, for the variance, not {self.probes}")
-
     def traces(self, network: Network) -> Mapping[str, tuple[float, float]]:
-        """Estimated trace per input and its standard error, by group."""
+        """Return the estimated trace per input and its standard error, by group."""
         samples: dict[str, list[float]] = {name: [] for name in network.groups}
         for found in network.sensitivities(self.probes, self.seed):
             for one in found:
@@ -47,7 +43,7 @@ class HessianTrace(Objective):
         }
 
     def table(self, network: Network) -> Mapping[str, Sequence[float]]:
-        """Scores of every choice of every group."""
+        """Return scores of every choice of every group."""
         traces = self.traces(network)
         return {name: self._scores(network, name, traces[name][0]) for name in network.groups}
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pydantic import PositiveInt
+
 from mpqbench.contracts import plugin
 
 from .trajectory_mse import TrajectoryMSE
@@ -19,16 +21,16 @@ class TrajectoryFrechet(TrajectoryMSE):
     For every latent variable, over the inputs of a batch, ``(difference of means)^2 + (difference
     of standard deviations)^2``, averaged over variables (our choice: FD judges means and spreads of
     features, and errors of single samples only as far as they move these). A squared error cannot
-    tell an error that differs from sample to sample, and averages out, from one that all share. All
-    steps by default, as far as the inputs are from the end; a batch should have dozens of inputs.
-    There is no table: what one group alone does to a distribution is below its noise.
+    tell an error that differs from sample to sample, and averages out, from an error that all
+    samples share. By default all remaining steps are taken; a batch should have dozens of inputs.
+    There is no table: the effect of one group alone on a distribution is below its noise.
     """
 
     joint_only = whole_batches = True
-    steps: int = 20
+    steps: PositiveInt = 20
 
     def distance(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """(candidates, n), the same for all n inputs of the batch."""
+        """Return (candidates, n), the same for all n inputs of the batch."""
         given, wanted = outputs.double(), targets.double()
         means = given.mean(1) - wanted.mean(0)
         spreads = given.std(1, correction=0) - wanted.std(0, correction=0)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from mpqbench.contracts import Searcher, plugin
-from mpqbench.core.errors import BenchError, Exhausted
-from mpqbench.search.feasible import Arrays, cheapest_feasible, only_allocation, random_feasible
+from mpqbench.core.errors import Exhausted
+from mpqbench.search.arrays import Arrays
+from mpqbench.search.feasible import cheapest_feasible, only_allocation, random_feasible
 from mpqbench.search.interactions import enumerated, local_search, projected, row_starts
 from mpqbench.search.knapsack import solve
 
@@ -19,37 +21,29 @@ if TYPE_CHECKING:
 
 @plugin
 class CLADO(Searcher):
-    """Least ``x^T G x`` over one choice a group, G from the joint scores of all pairs of groups.
+    """Minimizes ``x^T G x`` over one choice a group, G from joint scores of all pairs of groups.
 
     After CLADO (arXiv 2307.05657): with L the score of one or two groups, G has L(i) on its
-    diagonal and (L(i, j) - L(i) - L(j)) / 2 beside it, half of the paper's matrix, and is projected
-    onto the positive semidefinite ones. An environment's own error adds the same to L everywhere.
+    diagonal and (L(i, j) - L(i) - L(j)) / 2 off it, half of the paper's matrix, and is projected
+    onto the positive semidefinite matrices. An environment's own error is added to L everywhere.
 
-    Ours: ``reach`` scores only pairs at most so many groups apart (``None``: all), the others count
-    as independent, as do pairs that the allowance no longer pays for, nearest first. ``project``
-    can be turned off. The program is solved by enumeration up to 200,000 allocations; above that,
-    by steepest descent over changes of two groups from the additive optimum and ``starts`` random
-    allocations, within ``time_limit`` seconds.
+    Ours: ``reach`` scores only pairs at most that many groups apart (``None``: all). Other pairs
+    count as independent, and so do pairs that the allowance does not pay for; near pairs are scored
+    first. ``project`` can be turned off. Up to 200,000 allocations the program is solved by
+    enumeration; above that by steepest descent over changes of two groups, from the additive
+    optimum and from ``starts`` random allocations, within ``time_limit`` seconds.
     """
 
-    reach: int | None = None
+    reach: PositiveInt | None = None
     project: bool = True
-    starts: int = 10
-    time_limit: float = 60.0
-
-    def __post_init__(self) -> None:
-        if self.reach is not None and self.reach < 1:
-            raise BenchError(f"reach must be at least 1, not {self.reach}")
-        if self.starts < 0:
-            raise BenchError(f"starts must not be negative, but is {self.starts}")
-        if not self.time_limit > 0:
-            raise BenchError(f"time_limit must be positive, not {self.time_limit}")
+    starts: NonNegativeInt = 10
+    time_limit: PositiveFloat = 60.0
 
     def search(self, problem: SearchProblem) -> Allocation:
-        """The optimum of the quadratic program.
+        """Return the optimum of the quadratic program.
 
-        The cheapest allocation where the allowance does not pay for every choice alone. Raises
-        Infeasible where nothing fits.
+        Returns the best allocation scored, or the cheapest, where the allowance does not pay for
+        every choice alone. Raises Infeasible where nothing fits.
         """
         only = only_allocation(problem)
         if only is not None:
@@ -75,7 +69,7 @@ class CLADO(Searcher):
 def interaction_matrix(
     problem: SearchProblem, arrays: Arrays, alone: list[np.ndarray], reach: int | None
 ) -> np.ndarray:
-    """G before its projection: (m, m) for m choices of all groups in network order.
+    """Return G before its projection: (m, m) for m choices of all groups in network order.
 
     ``alone`` are the scores of single groups, (choices,) each.
     """
@@ -96,14 +90,14 @@ def interaction_matrix(
 
 
 def _alone(problem: SearchProblem, arrays: Arrays) -> list[np.ndarray]:
-    """Joint scores of single groups, (choices,) each, in one batch."""
+    """Score single groups jointly in one batch: (choices,) each."""
     taken = list(zip(arrays.groups, arrays.choices, strict=True))
     scores = problem.score_many([{group: each} for group, own in taken for each in own])
     return np.split(scores, np.cumsum([len(own) for _, own in taken])[:-1])
 
 
 def _together(problem: SearchProblem, arrays: Arrays, i: int, j: int) -> np.ndarray:
-    """Joint scores of two groups: (choices of i, choices of j)."""
+    """Score two groups jointly: (choices of i, choices of j)."""
     one, two = arrays.groups[i], arrays.groups[j]
     pairs = [{one: a, two: b} for a in arrays.choices[i] for b in arrays.choices[j]]
     return problem.score_many(pairs).reshape(len(arrays.choices[i]), -1)

@@ -6,17 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from pydantic import PositiveInt
 
 from mpqbench.contracts import Searcher, plugin
-from mpqbench.core.errors import BenchError, Exhausted
 from mpqbench.core.precision import Allocation
-from mpqbench.search.feasible import (
-    Arrays,
-    best_or_cheapest,
-    cheapest_feasible,
-    only_allocation,
-    table_scores,
-)
+from mpqbench.search.arrays import Arrays
+from mpqbench.search.feasible import cheapest_feasible, search_table
 
 from .greedy import Moves, Walk
 
@@ -25,7 +20,7 @@ if TYPE_CHECKING:
 
 _RATIOS = np.logspace(-6, 6, 241)  # of activation to weight sensitivity
 _NEAREST_ONE_FIRST = np.argsort(np.abs(np.log(_RATIOS)), kind="stable")
-_FLOOR = 1e-9  # of the table's largest score: logarithms need positive ones
+_FLOOR = 1e-9  # of the table's largest score: logarithms need positive scores
 _ROUNDING = 1e-20  # variances of logarithms this close are equal but for rounding
 
 
@@ -34,56 +29,46 @@ class ClosedForm(Searcher):
     """The rate-distortion allocator (reverse water-filling, Cover and Thomas, chapter 10).
 
     Group l is taken to score ``s_l 4^-w + r_l s_l 4^-a`` with w weight and a activation bits; both
-    are fitted to its table by least squares of logarithms, ratios r_l from 1e-6 to 1e6 tried in
-    steps of 12%. With a price n_l for each bit the least sum has equal ``sensitivity 4^-b / n_l``
-    everywhere, that is ``b_l = B + (log2(sensitivity_l / n_l) - mean) / 2``, for weights and
-    activations alike. Bits are rounded to the nearest choice (the cheaper of two), and B is the
-    largest that fits, by ``steps`` halvings; what is left is filled greedily by the fitted scores.
+    factors are fitted to its table by least squares of logarithms, with ratios r_l from 1e-6 to 1e6
+    tried in steps of 12%. With a price n_l for each bit, the least sum has equal ``sensitivity 4^-b
+    / n_l`` everywhere, that is ``b_l = B + (log2(sensitivity_l / n_l) - mean) / 2``, for weights
+    and activations alike. Bits are rounded to the nearest choice (the cheaper of two), and B is the
+    largest that fits, by ``steps`` bisections; the rest of the budget is filled greedily by the
+    fitted scores.
 
     Our simplification: n_l is the mean over choices of ``cost / (w a)`` in units of the limits,
     added over measures, though a weight bit costs more beside more activation bits.
     """
 
-    steps: int = 40
-
-    def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise BenchError(f"steps must be at least 1, not {self.steps}")
+    steps: PositiveInt = 40
 
     def search(self, problem: SearchProblem) -> Allocation:
-        """The rounded and filled allocation.
+        """Return the rounded and filled allocation. Raises as ``search_table``."""
+        return search_table(problem, lambda arrays, scores: self._filled(problem, arrays, scores))
 
-        Without an allowance for the table, the best scored before, or else the cheapest that fits.
-        Raises Infeasible where nothing fits.
-        """
-        only = only_allocation(problem)
-        if only is not None:
-            return only
-        cheapest = cheapest_feasible(problem)
-        try:
-            scores = table_scores(problem)
-        except Exhausted:
-            return best_or_cheapest(problem)
-        arrays = Arrays.of(problem)
+    def _filled(
+        self, problem: SearchProblem, arrays: Arrays, scores: Sequence[np.ndarray]
+    ) -> Allocation:
         bits = [np.array([(p.weight_bits, p.activation_bits) for p in o]) for o in arrays.choices]
         sensitivities = fitted(scores, bits)
-        start = self._rounded(arrays, bits, sensitivities, arrays.indices(cheapest))
+        start = self._rounded(arrays, bits, sensitivities)
+        if start is None:
+            start = arrays.indices(cheapest_feasible(problem))
         model = [4.0**-own @ s for own, s in zip(bits, sensitivities, strict=True)]
         return arrays.allocation(Walk(Moves.of(arrays, model), None).promoted(start))
 
     def _rounded(
-        self,
-        arrays: Arrays,
-        bits: Sequence[np.ndarray],
-        sensitivities: np.ndarray,
-        cheapest: np.ndarray,
-    ) -> np.ndarray:
-        """Choices (groups,) nearest to the formula's bits at the largest level that fits."""
+        self, arrays: Arrays, bits: Sequence[np.ndarray], sensitivities: np.ndarray
+    ) -> np.ndarray | None:
+        """Return the choices (groups,) nearest to the formula's bits at the largest B that fits.
+
+        ``None`` where no B was found that fits.
+        """
         wanted = 0.5 * np.log2(sensitivities / _prices(arrays, bits)[:, None])
         wanted -= wanted.mean()
         most = max(own.max() for own in bits)
         low, high = -wanted.max() - most, most - wanted.min()
-        best = cheapest
+        best = None
         for level in (high, *(None,) * self.steps):
             at = (low + high) / 2 if level is None else level
             indices = np.array([_nearest(o, row + at) for o, row in zip(bits, wanted, strict=True)])
@@ -95,11 +80,11 @@ class ClosedForm(Searcher):
 
 
 def fitted(scores: Sequence[np.ndarray], bits: Sequence[np.ndarray]) -> np.ndarray:
-    """Sensitivities (groups, 2) to weight and activation bits, from scores at ``bits``.
+    """Return sensitivities (groups, 2) to weight and activation bits, from scores at ``bits``.
 
-    ``scores`` (choices,) and ``bits`` (choices, 2) for each group. Scores at or below 1e-9 of the
-    largest of all are counted as that. Of ratios that fit equally well the one nearest 1 is taken:
-    where all choices have as many weight as activation bits, the table says nothing about it.
+    ``scores`` (choices,) and ``bits`` (choices, 2) for each group. Scores below 1e-9 of the largest
+    of all count as that. Of ratios that fit equally well the one nearest to 1 is taken: where all
+    choices have as many weight as activation bits, the table says nothing about the ratio.
     """
     largest = max(own.max() for own in scores)
     floor = _FLOOR * largest if largest > 0 else _FLOOR
@@ -116,7 +101,7 @@ def fitted(scores: Sequence[np.ndarray], bits: Sequence[np.ndarray]) -> np.ndarr
 
 
 def _prices(arrays: Arrays, bits: Sequence[np.ndarray]) -> np.ndarray:
-    """What a bit costs in each group, in units of the limits: (groups,)."""
+    """Return the cost of a bit in each group, in units of the limits: (groups,)."""
     each = [
         (cost.sum(axis=1) / own.prod(axis=1)).mean()
         for cost, own in zip(arrays.relative(), bits, strict=True)
@@ -127,6 +112,6 @@ def _prices(arrays: Arrays, bits: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _nearest(bits: np.ndarray, wanted: np.ndarray) -> int:
-    """The choice of ``bits`` (choices, 2), cheapest first, nearest to ``wanted`` (2,)."""
+    """Return the choice of ``bits`` (choices, 2), cheapest first, nearest to ``wanted`` (2,)."""
     clipped = np.clip(wanted, bits.min(axis=0), bits.max(axis=0))
     return int(np.square(bits - clipped).sum(axis=1).argmin())

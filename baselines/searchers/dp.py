@@ -5,19 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from pydantic import PositiveInt
 
 from mpqbench.contracts import Searcher, plugin
-from mpqbench.core.errors import BenchError, Exhausted
+from mpqbench.core.errors import BenchError
 from mpqbench.core.precision import Allocation
-from mpqbench.search.feasible import (
-    Arrays,
-    best_or_cheapest,
-    infeasible,
-    least,
-    only_allocation,
-    table_scores,
-)
-from mpqbench.search.knapsack import common_divisor, useful
+from mpqbench.search.arrays import Arrays
+from mpqbench.search.feasible import search_table
+from mpqbench.search.knapsack import common_divisor, undominated
 
 if TYPE_CHECKING:
     from mpqbench.contracts import SearchProblem
@@ -27,44 +22,34 @@ if TYPE_CHECKING:
 class DynamicProgramming(Searcher):
     """The least sum of table scores by the recursion over groups and budget left (as RobuQ does).
 
-    Costs above the cheapest choice are counted in their common divisor, which is exact, where the
-    budget left holds at most ``resolution`` of it. Else they are rounded up to a grid of
-    ``resolution`` buckets: the budget is never exceeded, and less than one bucket for each group
-    may stay unused, so the result is no worse than the optimum of a budget smaller by that much.
+    Costs above the cheapest choice are counted in units of their common divisor, which is exact,
+    where the budget left holds at most ``resolution`` units. Otherwise costs are rounded up to a
+    grid of ``resolution`` buckets: the budget is never exceeded, and less than one bucket for each
+    group may stay unused, so the result is no worse than the optimum of a budget smaller by that
+    much.
     """
 
-    resolution: int = 100_000
-
-    def __post_init__(self) -> None:
-        if self.resolution < 1:
-            raise BenchError(f"resolution must be at least 1, not {self.resolution}")
+    resolution: PositiveInt = 100_000
 
     def search(self, problem: SearchProblem) -> Allocation:
-        """The optimum of the table, up to the grid.
+        """Return the optimum of the table, up to the grid.
 
-        Without an allowance for the table, the best scored before, or else the cheapest that fits.
-        Raises Infeasible where nothing fits, BenchError where several measures are bounded.
+        Raises as ``search_table``, and BenchError where several measures are bounded.
         """
         bounded = np.flatnonzero(np.isfinite(problem.limits()))
         if len(bounded) > 1:
             raise BenchError(f"'dp' takes one bounded measure, not {len(bounded)}: use 'ilp'")
-        if (least(problem) > problem.limits()).any():
-            raise infeasible(problem)
-        only = only_allocation(problem)
-        if only is not None:
-            return only
-        try:
-            scores = table_scores(problem)
-        except Exhausted:
-            return best_or_cheapest(problem)
-        arrays = Arrays.of(problem)
-        if not len(bounded):
-            return arrays.allocation([int(own.argmin()) for own in scores])
-        buckets, capacity = self._buckets(arrays, int(bounded[0]))
-        return arrays.allocation(_recursion(scores, buckets, capacity))
+
+        def choose(arrays: Arrays, scores: list[np.ndarray]) -> Allocation:
+            if not len(bounded):
+                return arrays.allocation([int(own.argmin()) for own in scores])
+            buckets, capacity = self._buckets(arrays, int(bounded[0]))
+            return arrays.allocation(_recursion(scores, buckets, capacity))
+
+        return search_table(problem, choose)
 
     def _buckets(self, arrays: Arrays, measure: int) -> tuple[list[np.ndarray], int]:
-        """Costs above each group's least in whole buckets, and how many buckets there are."""
+        """Return costs above each group's least in whole buckets, and the number of buckets."""
         lowest = [own[:, measure].min() for own in arrays.costs]
         above = [own[:, measure] - low for own, low in zip(arrays.costs, lowest, strict=True)]
         limit = float(arrays.limits[measure])
@@ -81,12 +66,12 @@ class DynamicProgramming(Searcher):
 
 
 def _recursion(scores: list[np.ndarray], buckets: list[np.ndarray], capacity: int) -> np.ndarray:
-    """Indices (groups,) of the least sum of scores in at most ``capacity`` buckets."""
+    """Return indices (groups,) of the least sum of scores in at most ``capacity`` buckets."""
     best = np.zeros(capacity + 1)  # by buckets that may be used
     taken = np.empty((len(scores), capacity + 1), dtype=np.int16)
     for group, (own, cost) in enumerate(zip(scores, buckets, strict=True)):
         after = np.full(capacity + 1, np.inf)
-        for choice in useful(own, cost[:, None], 0):
+        for choice in undominated(own, cost[:, None], 0):
             start = cost[choice]
             if start > capacity:
                 continue

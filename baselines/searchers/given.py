@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mpqbench.contracts import Searcher, plugin
 from mpqbench.core.errors import BenchError, Infeasible, unknown
 from mpqbench.core.precision import Allocation, Precision
-from mpqbench.search.feasible import of_limits, totals_of
+from mpqbench.search.feasible import compared_with_limits
 
 if TYPE_CHECKING:
     from mpqbench.contracts import SearchProblem
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class Given(Searcher):
     """Takes ``allocation``, ``{group: "W4A3"}`` of every searchable group, as it is.
 
-    For allocations of a paper, of another tool, or of a study that samples them: they are then
-    measured like everyone's. Its precisions are among the recipe's choices.
+    It measures allocations of a paper, of another tool or of a study like those of any other
+    searcher. The precisions must be among the recipe's choices.
     """
 
     allocation: Mapping[str, str]
@@ -30,10 +30,10 @@ class Given(Searcher):
             Precision.parse(text)
 
     def search(self, problem: SearchProblem) -> Allocation:
-        """The allocation in network order.
+        """Return the allocation in network order.
 
-        Raises BenchError where it does not cover the groups or takes what is no choice, Infeasible
-        where it exceeds the budget.
+        Raises BenchError where the allocation does not cover the groups or takes a precision that
+        is not a choice, and Infeasible where it exceeds the budget.
         """
         for group in self.allocation:
             if group not in problem.groups:
@@ -45,6 +45,6 @@ class Given(Searcher):
         if not problem.fits(found):
             raise Infeasible(
                 f"the given allocation exceeds budget {problem.budget}: it takes "
-                f"{of_limits(problem, totals_of(problem, found))}"
+                f"{compared_with_limits(problem, found)}"
             )
         return found

@@ -1,4 +1,4 @@
-"""One step at a time, each the one that pays most for its cost."""
+"""Greedy search: one step at a time, each with the most gain for its cost."""
 
 from __future__ import annotations
 
@@ -6,26 +6,20 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from mpqbench.contracts import Searcher, plugin
-from mpqbench.core.errors import BenchError, Exhausted
+from mpqbench.core.errors import Exhausted
 from mpqbench.core.precision import Allocation
-from mpqbench.search.feasible import (
-    Arrays,
-    best_or_cheapest,
-    cheapest_feasible,
-    only_allocation,
-    table_scores,
-)
+from mpqbench.search.arrays import Arrays
+from mpqbench.search.feasible import cheapest_feasible, search_table
 
 if TYPE_CHECKING:
     from mpqbench.contracts import SearchProblem
 
 Joint = Callable[[list[np.ndarray]], np.ndarray]  # indices (groups,) of each to joint scores
-DIRECTIONS = ("promote", "demote")
 
 
 @plugin
@@ -34,50 +28,44 @@ class Greedy(Searcher):
 
     "promote" starts at the cheapest allocation and moves, one group at a time, to the choice that
     lowers the score most for its added cost, until no such move fits. "demote" starts at the best
-    choice of every group, moves where the score rises least for the excess that it takes away, and
-    then promotes with what is left. Costs of several measures are added in units of their limits.
+    choice of every group, moves where the score rises least for the excess that is removed, and
+    then promotes with the rest of the budget. Costs of several measures are added in units of their
+    limits.
+
     With ``rescore`` the table proposes one move for each group, the joint scores of these complete
     allocations decide, and the best allocation that was scored is returned (our choice: n scorings
     a step instead of one for every choice of every group). Steps that the allowance does not pay
     for are decided by the table.
     """
 
-    direction: str = "promote"
+    direction: Literal["promote", "demote"] = "promote"
     rescore: bool = False
 
-    def __post_init__(self) -> None:
-        if self.direction not in DIRECTIONS:
-            raise BenchError(f"direction is {' or '.join(DIRECTIONS)}, not '{self.direction}'")
-
     def search(self, problem: SearchProblem) -> Allocation:
-        """An allocation from which no single promotion fits and helps.
+        """Return an allocation from which no single promotion fits and helps.
 
-        Without an allowance for the table, the best scored before or the cheapest that fits. Raises
-        Infeasible where nothing fits.
+        Raises as ``search_table``.
         """
-        only = only_allocation(problem)
-        if only is not None:
-            return only
-        cheapest = cheapest_feasible(problem)
-        try:
-            moves = Moves.of(Arrays.of(problem), table_scores(problem))
-        except Exhausted:
-            return best_or_cheapest(problem)
-        walk = Walk(moves, partial(_joint, problem, moves.arrays) if self.rescore else None)
-        start = moves.arrays.indices(cheapest)
-        if self.direction == "demote":
-            start = walk.demoted(start)
-        found = moves.arrays.allocation(walk.promoted(start))
-        # A walk on joint scores alone may have met a better allocation than the one it ends at.
-        return (problem.best() if walk.joint else None) or found
+
+        def choose(arrays: Arrays, scores: Sequence[np.ndarray]) -> Allocation:
+            moves = Moves.of(arrays, scores)
+            walk = Walk(moves, partial(_joint, problem, arrays) if self.rescore else None)
+            start = arrays.indices(cheapest_feasible(problem))
+            if self.direction == "demote":
+                start = walk.demoted(start)
+            found = arrays.allocation(walk.promoted(start))
+            # A walk on joint scores alone may have met a better allocation than its last one.
+            return (problem.best() if walk.joint else None) or found
+
+        return search_table(problem, choose)
 
 
 @dataclass(frozen=True, eq=False)
 class Moves:
-    """Steps from one allocation to the next.
+    """All moves of one group to another choice.
 
-    ``scores`` (groups, most choices) and ``costs`` (groups, most choices, measures) are filled up
-    with infinity where a group has fewer choices; ``prices`` are costs in units of the limits.
+    ``scores`` (groups, most choices) and ``costs`` (groups, most choices, measures) hold infinity
+    where a group has fewer choices; ``prices`` are costs in units of the limits.
     """
 
     arrays: Arrays
@@ -87,25 +75,25 @@ class Moves:
 
     @classmethod
     def of(cls, arrays: Arrays, scores: Sequence[np.ndarray]) -> Moves:
-        """Steps by these scores, (choices,) for each group."""
+        """Return the moves with these scores, (choices,) for each group."""
         prices = [own.sum(axis=1) for own in arrays.relative()]
         return cls(arrays, _filled(scores), _filled(arrays.costs), _filled(prices))
 
     def totals(self, indices: np.ndarray) -> np.ndarray:
-        """Total costs after each single move: (groups, most choices, measures)."""
+        """Return total costs after each single move: (groups, most choices, measures)."""
         own = self.costs[np.arange(len(indices)), indices]
         return self.arrays.total(indices) - own[:, None] + self.costs
 
 
 @dataclass
 class Walk:
-    """Steps decided by ``joint`` scores as long as the allowance lasts, then by the table."""
+    """Single moves, decided by ``joint`` scores while the allowance lasts, then by the table."""
 
     moves: Moves
     joint: Joint | None
 
     def promoted(self, indices: np.ndarray) -> np.ndarray:
-        """From ``indices`` that fit, down in score until no move fits and helps."""
+        """Lower the score from ``indices``, which fit, until no move fits and helps."""
         moves, rows = self.moves, np.arange(len(indices))
         indices, current = indices.copy(), self._score(indices)
         barred = np.zeros(moves.scores.shape, dtype=bool)
@@ -113,7 +101,8 @@ class Walk:
             gain = moves.scores[rows, indices][:, None] - moves.scores
             added = np.maximum(moves.prices - moves.prices[rows, indices][:, None], 1e-15)
             fits = (moves.totals(indices) <= moves.arrays.limits).all(axis=2)
-            step = self._step(indices, gain, added, fits & (gain > 0) & ~barred, current)
+            gain = np.where(fits & (gain > 0) & ~barred, gain, -np.inf)
+            step = self._step(indices, gain, added, current)
             if step is None or (self.joint and step[1] >= current):
                 return indices
             changed, score = step
@@ -124,9 +113,9 @@ class Walk:
                 barred[at, changed[at]] = True
 
     def demoted(self, cheapest: np.ndarray) -> np.ndarray:
-        """From the best choices down in cost until every limit is kept.
+        """Lower the cost from the best choices until every limit is kept.
 
-        ``cheapest`` where measures pull apart so that no single move lowers the excess.
+        Returns ``cheapest`` where no single move lowers the excess, as measures pull apart.
         """
         moves, indices = self.moves, self.moves.scores.argmin(axis=1)
         rows = np.arange(len(indices))
@@ -137,25 +126,22 @@ class Walk:
             with np.errstate(invalid="ignore"):
                 relief = over - moves.arrays.excess(moves.totals(indices))
             valid = (relief > 1e-15) & np.isfinite(moves.scores)
-            step = self._step(indices, gain, np.where(valid, relief, 1.0), valid, current)
+            step = self._step(indices, np.where(valid, gain, -np.inf), relief, current)
             if step is None:
                 return cheapest
             indices, current = step
         return indices
 
     def _step(
-        self,
-        indices: np.ndarray,
-        gain: np.ndarray,
-        per: np.ndarray,
-        valid: np.ndarray,
-        current: float,
+        self, indices: np.ndarray, gain: np.ndarray, per: np.ndarray, current: float
     ) -> tuple[np.ndarray, float] | None:
-        """The valid move of most ``gain / per``, both (groups, choices), and its joint score.
+        """Return the move of most ``gain / per``, both (groups, choices), and its joint score.
 
-        With ``joint``, the best of each group by that ratio, and among these by the measured one.
+        A gain of minus infinity bars a move; ``None`` if all are barred. With ``joint``, the moves
+        with the largest ratio of each group are scored jointly, and the measured ratio decides.
         """
-        ratio = np.where(valid, gain, -np.inf) / np.where(valid, per, 1.0)
+        valid = ~np.isneginf(gain)
+        ratio = gain / np.where(valid, per, 1.0)
         choice = ratio.argmax(axis=1)
         groups = np.flatnonzero(valid.any(axis=1))
         if not groups.size:
@@ -177,7 +163,7 @@ class Walk:
 
     @contextmanager
     def _allowed(self) -> Iterator[None]:
-        """What is joint ends where the allowance does."""
+        """Give up ``joint`` where the allowance ends."""
         try:
             yield
         except Exhausted:
@@ -191,7 +177,7 @@ def _moved(indices: np.ndarray, group: int, choice: int) -> np.ndarray:
 
 
 def _filled(rows: Sequence[np.ndarray]) -> np.ndarray:
-    """Rows (choices, ...) of different lengths as one array, infinity where there is none."""
+    """Stack rows (choices, ...) of different lengths, with infinity where there is no choice."""
     filled = np.full((len(rows), max(map(len, rows)), *rows[0].shape[1:]), np.inf)
     for number, row in enumerate(rows):
         filled[number, : len(row)] = row

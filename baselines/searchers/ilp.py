@@ -3,77 +3,63 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
+from pydantic import Field, PositiveFloat
 
 from mpqbench.contracts import Searcher, plugin
 from mpqbench.core.errors import BenchError, Exhausted
 from mpqbench.core.precision import Allocation
-from mpqbench.search.feasible import (
-    Arrays,
-    best_or_cheapest,
-    cheapest_feasible,
-    infeasible,
-    only_allocation,
-    table_scores,
-)
+from mpqbench.search.arrays import Arrays
+from mpqbench.search.feasible import infeasible, search_table
 from mpqbench.search.knapsack import TIME_LIMIT, solve
 
 if TYPE_CHECKING:
     from mpqbench.contracts import SearchProblem
+
+Split = Annotated[Mapping[str, Sequence[str]], Field(min_length=2, max_length=2)]
+Ratios = Annotated[Sequence[PositiveFloat], Field(min_length=1)]
 
 
 @plugin
 class ILP(Searcher):
     """The least sum of table scores within every limit, exactly, by ``mpqbench.search.knapsack``.
 
-    ``time_limit`` in seconds bounds each integer program; the best found by then is taken, which
-    depends on the machine, and BenchError is raised where there is none.
+    ``time_limit`` in seconds bounds each integer program. The best solution found by then is taken,
+    which depends on the machine; BenchError is raised where there is none.
 
-    With ``split`` the budget is divided as in MixDQ (arXiv 2405.17873): it names two parts by the
-    kinds of their groups, such as ``{content: [attn.qkv, attn.out], quality: [mlp.up, mlp.down]}``,
-    and each of ``ratios`` gives the first part that many times its share of every limit (its share
-    of the costliest allocation) and the second part the rest. One program is solved for each part,
-    and of all the pairs the one of the lowest joint score is taken. Scores of the two parts are
-    never added, so that each may have a metric of its own, as in MixDQ: objective ``decoupled``.
+    With ``split`` the budget is divided as in MixDQ (arXiv 2405.17873). It names two parts by the
+    kinds of their groups, such as ``{content: [attn.qkv, attn.out], quality: [mlp.up, mlp.down]}``.
+    Each of ``ratios`` gives the first part that many times its share of every limit (its share of
+    the costliest allocation) and the second part the rest. One program is solved for each part, and
+    of all the pairs of solutions the one of the lowest joint score is taken. Scores of the two
+    parts are never added, so each part may have a metric of its own, as in MixDQ: see objective
+    ``decoupled``.
     """
 
-    time_limit: float = TIME_LIMIT
-    split: Mapping[str, Sequence[str]] | None = None
-    ratios: Sequence[float] = (0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3)
-
-    def __post_init__(self) -> None:
-        if not self.time_limit > 0:
-            raise BenchError(f"time_limit must be positive, not {self.time_limit}")
-        if self.split is not None and len(self.split) != 2:
-            raise BenchError(f"split must name two parts, not {len(self.split)}")
-        if not self.ratios or min(self.ratios) <= 0:
-            raise BenchError(f"ratios must be positive numbers, not {list(self.ratios)}")
+    time_limit: PositiveFloat = TIME_LIMIT
+    split: Split | None = None
+    ratios: Ratios = (0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3)
 
     def search(self, problem: SearchProblem) -> Allocation:
-        """The optimum of the table, or the best of the split's candidates.
+        """Return the optimum of the table, or the best of the split's candidates.
 
-        Without an allowance for the table, the best scored before, or else the cheapest that fits;
-        without one for joint scores, the candidate nearest to an even split. Raises Infeasible
-        where nothing fits, BenchError where ``split`` leaves out a group or no ratio is feasible.
+        Without an allowance for joint scores, the candidate nearest to an even split is returned.
+        Raises as ``search_table``, and BenchError where ``split`` leaves out a group or no ratio is
+        feasible.
         """
-        only = only_allocation(problem)
-        if only is not None:
-            return only
-        first = None if self.split is None else _first_part(problem.groups, self.split)
-        cheapest_feasible(problem)  # raises Infeasible before the table is paid for
-        try:
-            scores = table_scores(problem)
-        except Exhausted:
-            return best_or_cheapest(problem)
-        arrays = Arrays.of(problem)
-        if first is not None:
-            return self._best_split(problem, arrays, scores, first)
-        indices = solve(scores, arrays, time_limit=self.time_limit)
-        if indices is None:
-            raise infeasible(problem)
-        return arrays.allocation(indices)
+        if self.split is not None:
+            first = _first_part(problem.groups, self.split)
+            return search_table(problem, lambda *table: self._best_split(problem, *table, first))
+
+        def choose(arrays: Arrays, scores: Sequence[np.ndarray]) -> Allocation:
+            indices = solve(scores, arrays, time_limit=self.time_limit)
+            if indices is None:
+                raise infeasible(problem)
+            return arrays.allocation(indices)
+
+        return search_table(problem, choose)
 
     def _best_split(
         self,
@@ -96,30 +82,24 @@ class ILP(Searcher):
         try:
             joint = problem.score_many(every)
         except Exhausted:
-            best = problem.best()
-            return every[0] if best is None else best
+            return problem.best() or every[0]
         return every[int(joint.argmin())]
 
     def _halves(
         self, arrays: Arrays, scores: Sequence[np.ndarray], first: np.ndarray, ratio: float
     ) -> np.ndarray | None:
-        """One program for each part; ``None`` where a part cannot keep its limits."""
+        """Solve one program for each part; ``None`` where a part cannot keep its limits."""
         costliest = np.array([own.max(axis=0) for own in arrays.costs])
         whole = costliest.sum(axis=0)
         share = costliest[first].sum(axis=0) / np.where(whole > 0, whole, 1.0)
-        bounded = np.isfinite(arrays.limits)  # an infinite limit is one for either part
+        bounded = np.isfinite(arrays.limits)  # an infinite limit is infinite for either part
         own_limits, rest = arrays.limits.copy(), arrays.limits.copy()
         own_limits[bounded] *= (ratio * share)[bounded]
         rest[bounded] -= own_limits[bounded]
         indices = np.empty(len(first), dtype=int)
         for members, limits in ((first, own_limits), (~first, rest)):
             numbers = np.flatnonzero(members).tolist()
-            part = Arrays(
-                tuple(arrays.groups[n] for n in numbers),
-                tuple(arrays.choices[n] for n in numbers),
-                tuple(arrays.costs[n] for n in numbers),
-                limits,
-            )
+            part = arrays.part(numbers, limits)
             found = solve([scores[n] for n in numbers], part, time_limit=self.time_limit)
             if found is None:
                 return None
@@ -128,7 +108,7 @@ class ILP(Searcher):
 
 
 def _first_part(groups: Sequence[str], split: Mapping[str, Sequence[str]]) -> np.ndarray:
-    """Whether each group is of the first part: (groups,) bool."""
+    """Return whether each group is of the first part: (groups,) bool."""
     first, second = split.values()
     member = [[_is_of(group, kinds) for kinds in (first, second)] for group in groups]
     for group, (in_first, in_second) in zip(groups, member, strict=True):

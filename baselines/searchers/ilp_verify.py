@@ -2,68 +2,52 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import PositiveFloat, PositiveInt
 
 from mpqbench.contracts import Searcher, plugin
-from mpqbench.core.errors import BenchError, Exhausted
-from mpqbench.search.feasible import Arrays, cheapest_feasible, only_allocation, table_scores
-from mpqbench.search.knapsack import TIME_LIMIT, optima
+from mpqbench.core.errors import Exhausted
+from mpqbench.search.feasible import search_table
+from mpqbench.search.knapsack import TIME_LIMIT, optima, perturbed
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from mpqbench.contracts import SearchProblem
     from mpqbench.core.precision import Allocation
-
-VARY = ("cuts", "scores")
+    from mpqbench.search.arrays import Arrays
 
 
 @plugin
 class ILPVerify(Searcher):
     """Scores ``proposals`` solutions of the integer program jointly and takes the best.
 
-    ``vary`` says how they differ (our choice): "cuts", the N best sums of additive scores, each
-    found by excluding those before; "scores", the best sum and the optima of scores multiplied by
-    random factors exp(``noise`` z), z standard normal, which lie further apart. ``time_limit`` is
-    in seconds for one integer program.
+    ``vary`` says how the solutions differ (our choice): "cuts" takes the best sums of additive
+    scores, each found by excluding those before it; "scores" takes the best sum and the optima of
+    scores multiplied by random factors exp(``noise`` z), z standard normal, which lie further
+    apart. ``time_limit`` is in seconds for one integer program.
     """
 
-    proposals: int = 16
-    vary: str = "cuts"
-    noise: float = 0.3
-    time_limit: float = TIME_LIMIT
-
-    def __post_init__(self) -> None:
-        if self.proposals < 1:
-            raise BenchError(f"proposals must be at least 1, not {self.proposals}")
-        if self.vary not in VARY:
-            raise BenchError(f"vary must be one of {', '.join(VARY)}, not '{self.vary}'")
-        if not (self.noise > 0 and self.time_limit > 0):
-            raise BenchError("noise and time_limit must be positive")
+    proposals: PositiveInt = 16
+    vary: Literal["cuts", "scores"] = "cuts"
+    noise: PositiveFloat = 0.3
+    time_limit: PositiveFloat = TIME_LIMIT
 
     def search(self, problem: SearchProblem) -> Allocation:
-        """The proposal of least joint score.
+        """Return the solution of least joint score.
 
-        Where the allowance ends, the best one scored until then, or else the first; the cheapest
-        allocation where it does not pay for the table. Raises Infeasible where nothing fits.
+        Where the allowance ends, the best one scored until then, or else the first, is returned.
+        Raises as ``search_table``.
         """
-        only = only_allocation(problem)
-        if only is not None:
-            return only
-        cheapest = cheapest_feasible(problem)
-        try:
-            scores = table_scores(problem)
-        except Exhausted:
-            return problem.best() or cheapest
-        arrays = Arrays.of(problem)
-        proposed = optima(
-            scores,
-            arrays,
-            self.proposals,
-            noise=self.noise if self.vary == "scores" else 0,
-            rng=problem.rng,
-            time_limit=self.time_limit,
-        )
-        found = [arrays.allocation(each) for each in proposed]
-        try:
-            return found[int(problem.score_many(found).argmin())]
-        except Exhausted:
-            return problem.best() or found[0]
+
+        def choose(arrays: Arrays, scores: list[np.ndarray]) -> Allocation:
+            noise = self.noise if self.vary == "scores" else 0.0
+            programs = perturbed(scores, self.proposals, noise, problem.rng)
+            found = [arrays.allocation(each) for each in optima(programs, arrays, self.time_limit)]
+            try:
+                return found[int(problem.score_many(found).argmin())]
+            except Exhausted:
+                return problem.best() or found[0]
+
+        return search_table(problem, choose)

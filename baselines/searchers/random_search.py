@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from pydantic import PositiveInt
 
 from mpqbench.contracts import Searcher, plugin
-from mpqbench.core.errors import BenchError, Exhausted
+from mpqbench.core.errors import Exhausted
 from mpqbench.core.precision import Allocation
-from mpqbench.search.feasible import Arrays, only_allocation, random_feasible
+from mpqbench.search.arrays import Arrays
+from mpqbench.search.feasible import only_allocation, random_feasible
 
 if TYPE_CHECKING:
     from mpqbench.contracts import SearchProblem
@@ -19,20 +21,15 @@ if TYPE_CHECKING:
 class RandomSearch(Searcher):
     """The lowest joint score of ``draws`` allocations from ``search.feasible.random_feasible``.
 
-    They are scored ``batch`` at a time; one that was drawn before is not scored again. The
-    allowance may end the search earlier.
+    Allocations are scored ``batch`` at a time; none is scored twice. The allowance may end the
+    search earlier.
     """
 
-    draws: int = 1000
-    batch: int = 64
-
-    def __post_init__(self) -> None:
-        for name, value in (("draws", self.draws), ("batch", self.batch)):
-            if value < 1:
-                raise BenchError(f"{name} must be at least 1, not {value}")
+    draws: PositiveInt = 1000
+    batch: PositiveInt = 64
 
     def search(self, problem: SearchProblem) -> Allocation:
-        """The best draw; the first one where the allowance pays for no score.
+        """Return the best draw, or the first where the allowance pays for no score.
 
         Raises Infeasible where nothing fits.
         """

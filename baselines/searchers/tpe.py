@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import PositiveInt
 
 from mpqbench.contracts import Searcher, plugin
-from mpqbench.core.errors import BenchError, Exhausted
-from mpqbench.search.feasible import Arrays, cheapest_feasible, only_allocation
+from mpqbench.core.errors import BenchError
+from mpqbench.search.arrays import Arrays
+from mpqbench.search.feasible import search_scored
 from mpqbench.search.repair import repaired
 
 if TYPE_CHECKING:
@@ -21,75 +23,66 @@ if TYPE_CHECKING:
 
 @plugin
 class TPE(Searcher):
-    """Proposes what resembles the good allocations and not the bad ones (optuna's TPESampler).
+    """A tree-structured Parzen estimator (optuna's TPESampler) over the groups' choices.
 
-    Each group is an integer parameter, the number of its choice, cheapest first, so that near ones
-    are alike; all groups are modelled together, by one kernel for each allocation. The first
-    ``startup`` of ``trials`` are random. A proposal above a limit is made cheaper in random groups
-    until it fits, and it is that repaired allocation, with its score, that the estimator learns
-    from (our choice). ``batch`` proposals are made before they are scored together.
+    Each group is an integer parameter, the number of its choice, cheapest first, so that
+    neighbouring numbers are alike; all groups are modelled together, by one kernel for each
+    allocation. The first ``startup`` of ``trials`` are random. A proposal above a limit is made
+    cheaper in random groups until it fits, and the estimator learns from the repaired allocation
+    and its score (our choice). ``batch`` proposals are made before they are scored together.
     """
 
-    trials: int = 500
-    startup: int = 50
-    batch: int = 10
-
-    def __post_init__(self) -> None:
-        for name in ("trials", "startup", "batch"):
-            if getattr(self, name) < 1:
-                raise BenchError(f"{name} must be at least 1, not {getattr(self, name)}")
+    trials: PositiveInt = 500
+    startup: PositiveInt = 50
+    batch: PositiveInt = 10
 
     def search(self, problem: SearchProblem) -> Allocation:
-        """The best allocation scored; the cheapest where the allowance is too small for one.
+        """Return the best allocation scored, or the cheapest where nothing was scored.
 
-        Raises Infeasible where nothing fits, BenchError without optuna.
+        Raises as ``search_scored``, and BenchError without optuna.
         """
-        only = only_allocation(problem)
-        if only is not None:
-            return only
-        cheapest = cheapest_feasible(problem)
+        return search_scored(problem, lambda arrays: self._explore(problem, arrays))
+
+    def _explore(self, problem: SearchProblem, arrays: Arrays) -> None:
         try:
             import optuna
         except ImportError as error:
             raise BenchError(
                 "'tpe' needs optuna: install it with pip install 'mpqbench[search]'"
             ) from error
-        with _quiet(optuna), suppress(Exhausted):
-            self._run(problem, optuna)
-        return problem.best() or cheapest
+        with _quiet(optuna):
+            seed = int(problem.rng.integers(2**31))
+            sampler = optuna.samplers.TPESampler(
+                seed=seed, n_startup_trials=self.startup, multivariate=True
+            )
+            study = optuna.create_study(sampler=sampler)
+            for start in range(0, self.trials, self.batch):
+                count = min(self.batch, self.trials - start)
+                self._score_batch(problem, arrays, study, count)
 
-    def _run(self, problem: SearchProblem, optuna: Any) -> None:
-        arrays = Arrays.of(problem)
-        sampler = optuna.samplers.TPESampler(
-            seed=int(problem.rng.integers(2**31)), n_startup_trials=self.startup, multivariate=True
-        )
-        study = optuna.create_study(sampler=sampler)
+    def _score_batch(self, problem: SearchProblem, arrays: Arrays, study: Any, count: int) -> None:
+        """Score ``count`` repaired proposals together and tell them to the study.
+
+        The trials that were asked for are closed, as their repaired copies are told instead.
+        """
+        from optuna.distributions import IntDistribution
+        from optuna.trial import TrialState, create_trial
+
         space = {
-            group: optuna.distributions.IntDistribution(0, len(own) - 1)
+            group: IntDistribution(0, len(own) - 1)
             for group, own in zip(arrays.groups, arrays.choices, strict=True)
         }
-        for start in range(0, self.trials, self.batch):
-            count = min(self.batch, self.trials - start)
-            proposals = [_proposal(problem, arrays, study, space, optuna) for _ in range(count)]
-            scores = problem.score_many([arrays.allocation(each) for each in proposals])
-            for each, score in zip(proposals, scores, strict=True):
-                params = dict(zip(arrays.groups, each.tolist(), strict=True))
-                study.add_trial(
-                    optuna.trial.create_trial(
-                        params=params, distributions=space, value=float(score)
-                    )
-                )
-
-
-def _proposal(
-    problem: SearchProblem, arrays: Arrays, study: Any, space: dict[str, Any], optuna: Any
-) -> np.ndarray:
-    """Choices (groups,) that fit; the asked trial is closed, since its repaired copy is told."""
-    trial = study.ask(space)
-    study.tell(trial, state=optuna.trial.TrialState.FAIL)
-    params = trial.params  # copied anew at every access
-    asked = np.array([params[group] for group in arrays.groups])
-    return repaired(problem, arrays, asked, problem.rng)
+        proposals = []
+        for _ in range(count):
+            trial = study.ask(space)
+            study.tell(trial, state=TrialState.FAIL)
+            params = trial.params  # copied anew at every access
+            asked = np.array([params[group] for group in arrays.groups])
+            proposals.append(repaired(problem, arrays, asked, problem.rng))
+        scores = problem.score_many([arrays.allocation(each) for each in proposals])
+        for each, score in zip(proposals, scores, strict=True):
+            params = dict(zip(arrays.groups, each.tolist(), strict=True))
+            study.add_trial(create_trial(params=params, distributions=space, value=float(score)))
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from mpqbench.contracts import Searcher, plugin
 from mpqbench.core.errors import BenchError, Infeasible
 from mpqbench.core.precision import Allocation, Precision
-from mpqbench.search.feasible import of_limits, totals_of
+from mpqbench.search.feasible import compared_with_limits
 
 if TYPE_CHECKING:
     from mpqbench.contracts import SearchProblem
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 @plugin
 class Uniform(Searcher):
-    """The budget's own precision where every group offers it, or else the costliest common one.
+    """The budget's own precision where every group offers it, else the costliest that fits.
 
-    At equal cost more activation bits win, as activations lose more to few bits, and then finer
-    grids (our choice).
+    At equal cost more activation bits win, as activations lose more to few bits, and then smaller
+    quantization groups (our choice).
     """
 
     scored = False
 
     def search(self, problem: SearchProblem) -> Allocation:
-        """One precision for all groups.
+        """Return one precision for all groups.
 
         Raises Infeasible where the cheapest common precision exceeds the budget, BenchError where
         the groups have no precision in common.
@@ -38,10 +38,10 @@ class Uniform(Searcher):
         ranked = sorted(common, key=lambda precision: _rank(problem, precision))
         feasible = [p for p in ranked if problem.fits(_everywhere(problem, p))]
         if not feasible:
-            totals = totals_of(problem, _everywhere(problem, ranked[0]))
+            takes = compared_with_limits(problem, _everywhere(problem, ranked[0]))
             raise Infeasible(
                 f"no uniform precision meets budget {problem.budget}: the cheapest, {ranked[0]}, "
-                f"takes {of_limits(problem, totals)}"
+                f"takes {takes}"
             )
         return _everywhere(problem, feasible[-1])
 

@@ -1,4 +1,4 @@
-"""TreeQ (arXiv 2512.06353), implemented by us: what its paper leaves open is a parameter here."""
+"""TreeQ (arXiv 2512.06353), an independent implementation with every unknown as a parameter."""
 
 PLUGINS = {
     "searcher": {"tss": "mpqbench.methods.treeq.tss:TSS"},

@@ -3,84 +3,70 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
+from pydantic import Field, PositiveInt
 
 from mpqbench.contracts import Searcher, plugin
 from mpqbench.core.errors import BenchError, Exhausted
 from mpqbench.search.feasible import cheapest_feasible, only_allocation
-from mpqbench.search.pareto import RULES, Target
+from mpqbench.search.pareto import RULES, RuleName, Target
 from mpqbench.search.tree import Node, Space
 
 if TYPE_CHECKING:
     from mpqbench.contracts import SearchProblem
     from mpqbench.core.precision import Allocation
 
-ORDERS = ("network", "shuffled")
-ANCHORS = ("additive", "cheapest")
+AtLeastOne = Annotated[float, Field(ge=1)]
+Window = tuple[Annotated[float, Field(ge=0, le=1)], AtLeastOne]
 
 
 @plugin
 class TSS(Searcher):
-    """Merges neighbouring parts pairwise, all combinations scored jointly, and keeps the best few.
+    """Tree-structured search: merges neighbours pairwise and keeps the best few combinations.
 
-    After TreeQ (arXiv 2512.06353), whose figure shows merges of 16 x 16 partial allocations, of
-    which "Pareto drop" leaves 16; everything else is our choice and a parameter. The leaves are the
+    After TreeQ (arXiv 2512.06353). Its figure shows merges of 16 x 16 partial allocations, of which
+    "Pareto drop" leaves 16; everything else is our choice and a parameter. The leaves are the
     groups in ``order`` "network", or "shuffled" for comparison. A node holds at most ``keep``
     partial allocations of its groups, a leaf at most ``leaves`` (``None``: as many as ``keep``).
-    Neighbours merge level by level; an odd one passes through. At the root the best joint score
-    among those that fit wins. That is at most (n - 1) keep^2 scorings after one for each choice of
-    each group.
+    Neighbours merge level by level, with all combinations scored jointly; an odd node passes
+    through. At the root the best joint score among the allocations that fit wins. That is at most
+    (n - 1) keep^2 scorings after one for each choice of each group.
 
     ``drop`` is the rule of ``mpqbench.search.pareto`` that thins a node. The default keeps the
-    points that are best, or nearly so, at prices within a factor ``spread`` of the one at which all
-    nodes together just spend the budget, so that a node is not bound to its share of it. ``window``
-    (low, high) bounds a node's cost in multiples of that share, for every rule but "pareto";
-    ``None`` sets no bounds. Combinations outside it, and those that no completion makes fit, are
-    not scored.
+    points that are best, or nearly so, at prices within a factor ``spread`` of the shadow price of
+    the whole budget, so that a node is not bound to its share of the budget. ``window`` (low, high)
+    bounds a node's cost in multiples of its share, for every rule but "pareto"; ``None`` sets no
+    bounds. Combinations outside the window, or without any completion that fits, are not scored.
 
     Every node keeps its part of one allocation that fits, the ``anchor``: "additive", the integer
-    program on the leaves' scores, so that the answer is never worse than that in joint score, or
+    program on the leaves' scores, which bounds the joint score of the answer from above, or
     "cheapest". So there is always an answer, and ``keep`` = 1 gives the anchor itself.
 
-    An allowance too small for ``keep`` lowers it merge by merge: every level may spend an equal
-    part of what is left, so that the many merges of few groups, whose scores are nearly additive,
-    keep less than the few merges of many. Where the allowance ends in spite of that, the best
-    complete allocation scored so far is the answer; before there is one, each node gives one of its
-    points by the integer program on their scores, taken as additive, and without leaves the
-    cheapest allocation is the answer.
+    An allowance too small for ``keep`` lowers it merge by merge. Every level may spend an equal
+    part of the rest, so that the many merges of few groups, whose scores are nearly additive, keep
+    less than the few merges of many. Where the allowance ends all the same, the best complete
+    allocation scored so far is the answer. Without any, each node gives one of its points by the
+    integer program on their scores, taken as additive; without leaves the cheapest allocation is
+    the answer.
 
-    What was scored and kept is noted as table "merges", one row for each point: ``node`` counts
-    leaves (``level`` 0) and merges in the order of scoring, ``groups`` are the node's own with a
-    space between them, ``cost`` is in units of the limit, the largest over the measures, and
-    ``share`` is what the node costs if all get alike.
+    All scored points are noted as table "merges": ``node`` counts leaves (``level`` 0) and merges
+    in the order of scoring, ``groups`` are the node's own with a space between them, ``cost`` is in
+    units of the limit, the largest over the measures, ``share`` is the node's share of the budget,
+    and ``kept`` tells whether the point was kept.
     """
 
-    keep: int = 16
-    window: tuple[float, float] | None = None
-    drop: str = "lagrangian"
-    order: str = "network"
-    leaves: int | None = None
-    anchor: str = "additive"
-    spread: float = 2.0
-
-    def __post_init__(self) -> None:
-        if self.keep < 1 or (self.leaves is not None and self.leaves < 1):
-            raise BenchError("keep and leaves must be at least 1")
-        if self.window is not None and not 0 <= self.window[0] <= 1 <= self.window[1]:
-            raise BenchError(f"window must be two numbers around 1, not {self.window}")
-        named = (("drop", tuple(RULES)), ("order", ORDERS), ("anchor", ANCHORS))
-        for name, valid in named:
-            if getattr(self, name) not in valid:
-                raise BenchError(
-                    f"{name} must be one of {', '.join(valid)}, not '{getattr(self, name)}'"
-                )
-        if not self.spread >= 1:
-            raise BenchError(f"spread must be at least 1, not {self.spread}")
+    keep: PositiveInt = 16
+    window: Window | None = None
+    drop: RuleName = "lagrangian"
+    order: Literal["network", "shuffled"] = "network"
+    leaves: PositiveInt | None = None
+    anchor: Literal["additive", "cheapest"] = "additive"
+    spread: AtLeastOne = 2.0
 
     def search(self, problem: SearchProblem) -> Allocation:
-        """The best allocation at the root.
+        """Return the best allocation at the root.
 
         Raises Infeasible where none fits the budget, BenchError where a score is not finite.
         """
@@ -89,7 +75,7 @@ class TSS(Searcher):
 
 
 class _Tree:
-    """One run."""
+    """One run of the search."""
 
     def __init__(self, problem: SearchProblem, tss: TSS) -> None:
         self.problem, self.tss, self.nodes = problem, tss, 0
@@ -98,7 +84,7 @@ class _Tree:
         self.scored, self.since = 0, problem.spent  # in this level, and spent before it
 
     def run(self) -> Allocation:
-        """Leaves, levels, root."""
+        """Score the leaves, merge level by level, and return the best at the root."""
         order = np.arange(len(self.anchor))
         if self.tss.order == "shuffled":
             self.problem.rng.shuffle(order)
@@ -115,7 +101,7 @@ class _Tree:
         return self.space.arrays.allocation(self.space.best(nodes[0]))
 
     def _leaves(self, order: np.ndarray) -> list[Node]:
-        """Every choice of every group, scored in one batch and thinned."""
+        """Score every choice of every group in one batch, and thin each leaf."""
         alone = [self.space.leaf(int(group)) for group in order]
         scores = self._scores(alone)
         ends = np.cumsum([len(node) for node in alone])[:-1]
@@ -129,7 +115,7 @@ class _Tree:
         return [self._thinned(self._useful(node), keep, price, 0) for node in whole]
 
     def _merge_level(self, nodes: list[Node], level: int) -> None:
-        """Merges neighbours in ``nodes``, in place so that a search cut short keeps what it has."""
+        """Merge neighbours in ``nodes``, in place: a search cut short keeps what is done."""
         price, merges, end = self.space.price(nodes), len(nodes) // 2, self._end_of_level(nodes)
         each = (self.problem.spent - self.since) / self.scored  # a scoring of the level below
         self.scored, self.since = 0, self.problem.spent
@@ -142,13 +128,13 @@ class _Tree:
             nodes[left : left + 2] = [self._thinned(whole, self.tss.keep, price, level)]
 
     def _useful(self, node: Node) -> Node:
-        """The points worth scoring."""
+        """Return the node with the points worth scoring."""
         window = None if self.tss.drop == "pareto" else self.tss.window
         useful = self.space.useful(node, window) | self._anchored(node)
         return node.take(np.flatnonzero(useful))
 
     def _thinned(self, node: Node, keep: int, price: float, level: int) -> Node:
-        """At most ``keep`` points by the rule, the anchor's among them."""
+        """Return the node with at most ``keep`` points by the rule, the anchor's among them."""
         if self.space.complete(node):
             kept = np.array([self.space.best_index(node)])
         else:
@@ -167,7 +153,7 @@ class _Tree:
         self.nodes += 1
 
     def _kept(self, node: Node, keep: int, price: float) -> np.ndarray:
-        """What the rule keeps, the worst of it giving way to the anchor where that is not kept."""
+        """Return the points kept by the rule; the anchor, if not among them, replaces the worst."""
         anchor = np.flatnonzero(self._anchored(node))
         if keep == 1:
             return anchor
@@ -179,20 +165,20 @@ class _Tree:
         return np.append(rule(cost, node.scores, keep - 1, target), anchor)
 
     def _end_of_level(self, nodes: list[Node]) -> float:
-        """The forwards at which the level that merges ``nodes`` leaves the rest to those above."""
+        """Return the total of forwards at which the level that merges ``nodes`` has to end."""
         spent, allowance = self.problem.spent, self.problem.allowance
         if math.isinf(allowance):
             return allowance
         return spent + (allowance - spent) / math.ceil(math.log2(len(nodes)))
 
     def _afforded(self, node: Node, scorings: float, price: float) -> Node:
-        """``node`` thinned so far that merging two of its size takes so many."""
+        """Return ``node`` thinned so that merging two of its size takes ``scorings``."""
         if math.isinf(scorings):
             return node
         return node.take(self._kept(node, math.isqrt(max(int(scorings), 1)), price))
 
     def _anchored(self, node: Node) -> np.ndarray:
-        """Which points are the anchor's part: (points,) bool."""
+        """Return which points are part of the anchor: (points,) bool."""
         return (node.picks == self.anchor[node.groups]).all(axis=1)
 
     def _scores(self, nodes: list[Node]) -> np.ndarray:

@@ -55,6 +55,8 @@ _WANTED = {
     "bool_type": "true or false",
     "string_type": "a text",
     "none_required": "null",
+    "tuple_type": "a list",
+    "dict_type": "a mapping",
 }
 
 
@@ -66,6 +68,12 @@ def _sentence(error: pydantic.ValidationError) -> str:
         return f"{name}: {first['msg'].removeprefix('Value error, ')}"
     if first["type"] == "unexpected_keyword_argument":
         return f"unknown parameter {name}"
+    if first["type"] == "missing":
+        return f"{name} is missing"
+    if first["type"] in ("too_short", "too_long"):
+        fewest, most = (first["ctx"].get(bound) for bound in ("min_length", "max_length"))
+        bound = f"least {fewest}" if most is None else f"most {most}"
+        return f"{name} must have at {bound} item(s)"
     wanted = _WANTED.get(first["type"], first["msg"].removeprefix("Input should be "))
     return f"{name} must be {wanted}, not {first['input']!r}{_hint(first['type'], first['input'])}"
 

@@ -1,10 +1,11 @@
-"""A problem of costs alone, counted on a transformer."""
+"""The costs that a budget bounds, counted on a transformer, and the choices within a budget."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import TypedDict, Unpack
 
 from torch import nn
 
@@ -22,11 +23,9 @@ ACTIVATION_CHOICES = (3, 4, 5, 6, 8)  # 2-bit activations on a min-max grid leav
 
 
 class CountedProblem(Problem):
-    """The searchable groups of ``transformer`` in network order, with costs and no scores.
+    """The searchable groups of ``transformer`` in network order, with costs but no scores.
 
-    ``choices`` are the precisions each may take; left empty, they are all pairs of
-    ``WEIGHT_CHOICES`` and ``ACTIVATION_CHOICES`` and the budget's own precision. A budget without
-    any bound leaves one choice, floating point.
+    ``choices`` as in ``choices_within``.
     """
 
     def __init__(
@@ -43,27 +42,35 @@ class CountedProblem(Problem):
         super().__init__(names, dict.fromkeys(names, own), costs, budget, seed=seed)
 
 
+class CostSettings(TypedDict, total=False):
+    """What costs depend on besides precisions; by default nothing is quantized but the groups.
+
+    ``branches`` by group add to BitOPs and bytes of every choice that rounds weights and is not
+    bare.
+    """
+
+    adaln: Precision
+    weight_format: WeightFormat
+    activation_format: ActivationFormat
+    branches: Mapping[str, Sequence[Operator]]
+
+
 def measures(
     transformer: nn.Module,
     groups: Sequence[Group],
     budget: Budget,
     choices: Sequence[Precision],
-    *,
-    adaln: Precision = FULL,
-    weight_format: WeightFormat = PER_CHANNEL,
-    activation_format: ActivationFormat = PER_TOKEN,
-    branches: Mapping[str, Sequence[Operator]] | None = None,
+    **settings: Unpack[CostSettings],
 ) -> list[Measure]:
-    """BitOPs, bounded or not, then bytes and weight bits where ``budget`` bounds them.
+    """Return BitOPs, bounded or not, then bytes and weight bits where ``budget`` bounds them.
 
-    BitOPs are of one forward of one image. Bytes are those of a group's layers and their grids;
-    what the rest of the model takes is off the limit already, but for a transform's own scales,
-    which the achieved cost counts. ``branches`` by group add to BitOPs and bytes of every choice
-    that rounds weights and is not bare. Weight bits are summed over weights, without branches. All
-    costs and limits are whole numbers below 2^53, and what fits is what ``CostReport.satisfied``
-    says.
+    BitOPs are of one forward of one image. Bytes are those of a group's layers with scales and zero
+    points; the bytes of the rest of the model are subtracted from the limit, but for a transform's
+    own scales, which the achieved cost counts. Weight bits are summed over weights, without
+    branches. All costs and limits are whole numbers below 2^53, and what fits agrees with
+    ``CostReport.satisfied``.
     """
-    beside = branches or {}
+    beside = settings.get("branches") or {}
     found = [_with(_bitops(transformer, groups, budget, choices), beside, "bitops")]
     if budget.megabytes is None and budget.weight_bits is None:
         return found
@@ -71,9 +78,9 @@ def measures(
         p: count(
             transformer,
             groups,
-            uniform_allocation(groups, p, adaln),
-            weight_format=weight_format,
-            activation_format=activation_format,
+            uniform_allocation(groups, p, settings.get("adaln", FULL)),
+            weight_format=settings.get("weight_format", PER_CHANNEL),
+            activation_format=settings.get("activation_format", PER_TOKEN),
         )
         for p in choices
     }
@@ -98,7 +105,10 @@ def measures(
 
 
 def parse_choices(texts: Iterable[str], budget: Budget) -> list[Precision]:
-    """The precisions of a recipe's choices, ``neighbours`` among them. Raises BenchError."""
+    """Return the precisions of a recipe's choices, with ``neighbours`` written out.
+
+    Raises BenchError.
+    """
     found: list[Precision] = []
     for text in () if budget.is_unbounded else texts:
         if text == NEIGHBOURS:
@@ -116,10 +126,10 @@ def choices_by_group(
     branched: Container[str],
     groups: Iterable[str],
 ) -> dict[str, tuple[Precision, ...]]:
-    """What each of ``groups`` may take of ``own``, cheapest first in ``bitops``.
+    """Return what each of ``groups`` may take of ``own``, cheapest first in ``bitops``.
 
-    For a group that is not ``branched`` a bare precision is the same as its twin, and goes where
-    both are given.
+    For a group that is not ``branched``, a bare precision is the same as the precision with a
+    branch, and is left out where both are given.
     """
     twins = {p for p in own if p.bare and replace(p, bare=False) in own}
 
@@ -131,9 +141,9 @@ def choices_by_group(
 
 
 def neighbours(budget: Budget) -> list[Precision]:
-    """The bits of the budget's precision and the next fewer and next more, in all pairs.
+    """Return all pairs of the budget's bits and the next fewer and next more bits.
 
-    Raises BenchError where the budget names no bits for both.
+    Raises BenchError where the budget does not name weight and activation bits.
     """
     own = budget.precision
     if own.weight is None or own.activation is None:
@@ -148,7 +158,11 @@ def _next_to(bits: int) -> list[int]:
 
 
 def choices_within(budget: Budget, given: Sequence[Precision]) -> tuple[Precision, ...]:
-    """Without repetitions, in ascending order of bits per MAC, then of weight bits and scales."""
+    """Return the ``given`` precisions in ascending order of bits per MAC, without repetitions.
+
+    Without any, all pairs of ``WEIGHT_CHOICES`` and ``ACTIVATION_CHOICES`` and the budget's own
+    precision. A budget without any bound leaves one choice, floating point.
+    """
     if budget.is_unbounded:
         return (FULL,)
     pairs = {Precision(w, a) for w in WEIGHT_CHOICES for a in ACTIVATION_CHOICES}
@@ -170,7 +184,7 @@ def _bitops(
 
 
 def _with(measure: Measure, branches: Mapping[str, Sequence[Operator]], what: str) -> Measure:
-    """``measure`` and what the branches of every group take of it, where a choice has one."""
+    """Add the costs of the branches of every group to the choices that have one."""
     added = {group: sum(getattr(op, what) for op in ops) for group, ops in branches.items()}
     table = {
         group: {p: n + (added.get(group, 0) if p.branched else 0) for p, n in own.items()}
@@ -180,9 +194,9 @@ def _with(measure: Measure, branches: Mapping[str, Sequence[Operator]], what: st
 
 
 def _most(mean: float, count: int) -> int:
-    """The largest whole sum of ``count`` numbers whose mean, as it is computed, is ``mean``.
+    """Return the largest whole sum of ``count`` numbers with a computed mean of ``mean`` or less.
 
-    The product is rounded, and may lie on either side of it.
+    The floating-point product of the two may lie on either side of this sum.
     """
     most = math.floor(mean * count) + 1
     while most / count > mean:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .feasible import Arrays
+from .arrays import Arrays
 
 ENUMERATED = 200_000  # allocations that are tried one and all: a fraction of a second
 

@@ -1,22 +1,21 @@
-"""The multi-choice knapsack, exactly: one choice for each group, least sum of scores that fits."""
+"""The multiple-choice knapsack problem, solved exactly as an integer program.
+
+One choice for each group, so that the sum of scores is least and every limit is kept.
+"""
 
 from __future__ import annotations
 
-import ctypes
 import math
-import os
-import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 
 import numpy as np
 
 from ..core.errors import BenchError
-from .feasible import Arrays
+from .arrays import Arrays
 
 TIME_LIMIT = 60.0  # seconds
-_RANGE = 1e4  # the largest score the solver sees, whose absolute gap is 1e-6
-_TRIES = 10  # solutions a hair above a limit that are excluded before the limit is tightened
+_RANGE = 1e4  # the largest score that the solver sees; its absolute gap is 1e-6
+_TRIES = 10  # solutions slightly above a limit that are excluded before the limit is tightened
 
 
 def solve(
@@ -26,17 +25,21 @@ def solve(
     exclude: Iterable[Sequence[int] | np.ndarray] = (),
     time_limit: float = TIME_LIMIT,
 ) -> np.ndarray | None:
-    """Indices (groups,) of the least sum of ``scores`` within every limit; ``None`` if none fits.
+    """Return the indices (groups,) of the least sum of ``scores`` that fits; ``None`` if none fits.
 
     ``scores`` are (choices,) for each group, finite, of any sign and in any order. Solutions equal
-    to one of ``exclude`` are passed over. Solved by HiGHS (scipy.optimize.milp) with no gap; each
-    of its runs stops after ``time_limit`` seconds with the best it has, which may then not be the
-    least. HiGHS also stops within 1e-10 of the largest score: where that is far above the sum that
-    was found, choices that alone exceed this sum are dropped and the rest solved again in finer
-    units. It keeps constraints to 1e-6 only. Where costs are multiples of a common divisor they
-    are counted in it, and that is exact. Else a solution above a limit is excluded and the program
-    solved again, ten times at most, and then with limits lower by 1e-6, which may miss an optimum
-    that close to them. Raises BenchError where the time ends without a solution.
+    to one of ``exclude`` are passed over. The solver is HiGHS (branch and bound with cutting
+    planes), with no gap allowed. Where several solutions have the least sum, HiGHS decides which
+    one it returns: always the same one, but another version of HiGHS may return another one.
+
+    Each run of HiGHS stops after ``time_limit`` seconds with the best solution it has, which may
+    then not be the optimum. Two of its tolerances are made up for. It stops within 1e-10 of the
+    largest score: where the largest score is far above the sum found, choices that alone exceed the
+    sum are dropped, and the rest is solved again in finer units. It keeps constraints to 1e-6:
+    costs that are multiples of a common divisor are counted in units of it, which is exact. Other
+    solutions above a limit are excluded and the program is solved again, ten times at most, and
+    then with limits lowered by 1e-6, which may miss an optimum that close to them.
+    Raises BenchError where the time ends without a solution.
     """
     excluded = [np.asarray(each, dtype=int) for each in exclude]
     gains = [own - own.min() for own in scores]
@@ -51,39 +54,57 @@ def solve(
 
 
 def optima(
-    scores: Sequence[np.ndarray],
-    arrays: Arrays,
-    count: int,
-    *,
-    noise: float,
-    rng: np.random.Generator,
-    time_limit: float = TIME_LIMIT,
+    programs: Iterable[Sequence[np.ndarray]], arrays: Arrays, time_limit: float = TIME_LIMIT
 ) -> list[np.ndarray]:
-    """Up to ``count`` distinct solutions that fit, the optimum first.
+    """Return the optimum of each of ``programs`` (scores), each other than those before it.
 
-    The others are optima of scores multiplied by random factors exp(``noise`` z), z standard
-    normal; with ``noise`` 0 they are the next best sums. Raises as ``solve``.
+    The same scores every time give the next best sums. Ends where nothing else fits. Raises as
+    ``solve``.
     """
     found: list[np.ndarray] = []
-    while len(found) < count:
-        own = scores
-        if found and noise:
-            own = [s * np.exp(noise * rng.normal(size=len(s))) for s in scores]
-        each = solve(own, arrays, exclude=found, time_limit=time_limit)
+    for scores in programs:
+        each = solve(scores, arrays, exclude=found, time_limit=time_limit)
         if each is None:
             break
         found.append(each)
     return found
 
 
-def common_divisor(values: np.ndarray) -> float:
-    """The largest number of which all ``values`` are multiples, 0 where they are all zero.
+def perturbed(
+    scores: Sequence[np.ndarray], count: int, noise: float, rng: np.random.Generator
+) -> Iterator[Sequence[np.ndarray]]:
+    """Yield ``scores`` and then ``count`` - 1 copies with random factors exp(``noise`` z).
 
-    Exact for whole numbers below 2^53; 0 also where a value is no whole number.
+    z is standard normal. With ``noise`` 0 all are the same.
+    """
+    for number in range(count):
+        random = number > 0 and noise > 0
+        yield [s * np.exp(noise * rng.normal(size=len(s))) for s in scores] if random else scores
+
+
+def common_divisor(values: np.ndarray) -> float:
+    """Return the largest number of which all ``values`` are multiples, 0 if they are all zero.
+
+    Exact for whole numbers below 2^53; also 0 where a value is not a whole number.
     """
     if not (np.isfinite(values).all() and (values == np.round(values)).all()):
         return 0.0
     return float(math.gcd(*(abs(int(value)) for value in values.ravel())))
+
+
+def undominated(scores: np.ndarray, costs: np.ndarray, spare: int) -> np.ndarray:
+    """Return the choices that an optimum may need: at most ``spare`` others dominate them.
+
+    A choice dominates another one if it is no worse in score (choices,) and in all costs (choices,
+    measures); of equal ones the first does. With ``spare`` solutions excluded, more than ``spare``
+    replacements leave one that is allowed.
+    """
+    all_of = np.column_stack([scores, costs])
+    no_worse = (all_of[:, None] <= all_of[None]).all(axis=2)  # [i, j]: i is no worse than j
+    number = np.arange(len(scores))
+    equal = no_worse & no_worse.T
+    no_worse &= ~equal | (number[:, None] < number)  # of equals, the earlier one
+    return np.flatnonzero(no_worse.sum(axis=0) <= spare)
 
 
 def _sum(scores: Sequence[np.ndarray], indices: np.ndarray) -> float:
@@ -97,63 +118,34 @@ def _solve_within(
     time_limit: float,
     most: float,
 ) -> np.ndarray | None:
-    """A solution that keeps the limits to the last digit, of choices that gain up to ``most``."""
+    """Return a solution that keeps the limits exactly, of choices that gain up to ``most``."""
     excluded = list(excluded)
+    costs, left = _rows(arrays)
     for attempt in range(_TRIES + 2):
-        tightened = 1e-6 * max(0, attempt - _TRIES + 1)
-        found = _solve_once(gains, arrays, excluded, time_limit, tightened, most)
-        if found is None or arrays.fits(found):
+        limits = left - 1e-6 * max(0, attempt - _TRIES + 1) * np.abs(left)
+        kept = [undominated(g, c, len(excluded)) for g, c in zip(gains, costs, strict=True)]
+        kept = [at[own[at] <= most * (1 + 1e-9)] for own, at in zip(gains, kept, strict=True)]
+        objective = np.concatenate([own[at] for own, at in zip(gains, kept, strict=True)])
+        objective *= _RANGE / (objective.max() or 1.0)
+        above = np.concatenate([c[at] for c, at in zip(costs, kept, strict=True)])
+        rows, bounds = _constraints(kept, above, limits, excluded)
+        solution = _highs(objective, rows, bounds, len(kept), time_limit)
+        if solution is None:
+            return None
+        ends = np.cumsum([len(at) for at in kept])[:-1]
+        taken = [own.argmax() for own in np.split(solution, ends)]
+        found = np.array([at[own] for at, own in zip(kept, taken, strict=True)])
+        if arrays.fits(found):
             return found
         excluded.append(found)
     raise BenchError("the integer program's solutions exceed the limits: scale the costs")
 
 
-def _solve_once(
-    gains: Sequence[np.ndarray],
-    arrays: Arrays,
-    excluded: Sequence[np.ndarray],
-    time_limit: float,
-    tightened: float,
-    most: float,
-) -> np.ndarray | None:
-    from scipy.optimize import Bounds, LinearConstraint, milp
-
-    costs, limits = _rows(arrays)
-    limits = limits - tightened * np.abs(limits)
-    kept = [useful(g, c, len(excluded)) for g, c in zip(gains, costs, strict=True)]
-    kept = [at[own[at] <= most * (1 + 1e-9)] for own, at in zip(gains, kept, strict=True)]
-    owner = np.repeat(np.arange(len(kept)), [len(own) for own in kept])
-    objective = np.concatenate([own[at] for own, at in zip(gains, kept, strict=True)])
-    objective *= _RANGE / (objective.max() or 1.0)
-    one_each = (owner[None] == np.arange(len(kept))[:, None]).astype(float)
-    constraints = [LinearConstraint(one_each, 1, 1)]
-    if len(limits):
-        rows = np.concatenate([c[at] for c, at in zip(costs, kept, strict=True)]).T
-        constraints.append(LinearConstraint(rows, -np.inf, limits))
-    position = np.concatenate(kept)
-    for each in excluded:
-        row = (position == each[owner]).astype(float)
-        constraints.append(LinearConstraint(row, -np.inf, len(kept) - 1))
-    options = {"mip_rel_gap": 0.0, "time_limit": time_limit}
-    with _native_output_dropped():
-        result = milp(
-            objective,
-            constraints=constraints,
-            integrality=np.ones(len(objective)),
-            bounds=Bounds(0, 1),
-            options=options,
-        )
-    if result.status == 2:
-        return None
-    if result.x is None:
-        raise BenchError(
-            f"the integer program found nothing within {time_limit:g} s: raise time_limit"
-        )
-    return np.array([at[result.x[owner == group].argmax()] for group, at in enumerate(kept)])
-
-
 def _rows(arrays: Arrays) -> tuple[list[np.ndarray], np.ndarray]:
-    """Bounded costs above each group's least, and what is left of the limits, in good units."""
+    """Return bounded costs above each group's least and what is left of the limits, in good units.
+
+    (choices, bounded) for each group, and (bounded,).
+    """
     bounded = np.isfinite(arrays.limits)
     base = [own[:, bounded].min(axis=0) for own in arrays.costs]
     above = [own[:, bounded] - low for own, low in zip(arrays.costs, base, strict=True)]
@@ -165,44 +157,59 @@ def _rows(arrays: Arrays) -> tuple[list[np.ndarray], np.ndarray]:
     return [own / unit for own in above], left / unit
 
 
-_one_at_a_time = threading.Lock()  # standard output is one for all threads
+def _constraints(
+    kept: Sequence[np.ndarray],
+    costs: np.ndarray,
+    limits: np.ndarray,
+    excluded: Sequence[np.ndarray],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows (rows, columns) of the program and their upper bounds (rows,).
 
-
-@contextmanager
-def _native_output_dropped() -> Iterator[None]:
-    """What native code writes to standard output inside goes nowhere; standard error stays.
-
-    HiGHS repairs a solution that breaks a row after presolve by a linear program of its own, and
-    announces that by a bare printf, which none of its options turns off. Its errors come back in
-    the result.
+    The columns are the choices ``kept`` of all groups. First comes a row for each group, whose
+    choices add up to one; then a row for each limit, and one for each excluded solution.
     """
-    libc = ctypes.CDLL("ucrtbase" if os.name == "nt" else None)
-    with _one_at_a_time:
-        libc.fflush(None)
-        try:
-            kept = os.dup(1)
-        except OSError:  # it is closed: nothing can be written
-            yield
-            return
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, 1)
-        os.close(nowhere)
-        try:
-            yield
-        finally:
-            libc.fflush(None)  # into nowhere, before standard output is back
-            os.dup2(kept, 1)
-            os.close(kept)
+    owner = np.repeat(np.arange(len(kept)), [len(own) for own in kept])
+    position = np.concatenate(kept)
+    one_each = owner[None] == np.arange(len(kept))[:, None]
+    not_again = [position == each[owner] for each in excluded]
+    rows = np.vstack([one_each.astype(float), costs.T, *not_again])
+    most_alike = np.full(len(excluded), len(kept) - 1.0)
+    return rows, np.concatenate([np.ones(len(kept)), limits, most_alike])
 
 
-def useful(scores: np.ndarray, costs: np.ndarray, spare: int) -> np.ndarray:
-    """Choices that an optimum may need: at most ``spare`` others are no worse in all respects.
+def _highs(
+    objective: np.ndarray, rows: np.ndarray, bounds: np.ndarray, equal: int, time_limit: float
+) -> np.ndarray | None:
+    """Return x (columns,) in {0, 1} of the least ``objective``; ``None`` if there is none.
 
-    With ``spare`` solutions excluded, more than that many replacements leave one that is allowed.
+    The first ``equal`` of ``rows`` times x are to equal their ``bounds``, the others to be at most
+    that.
     """
-    all_of = np.column_stack([scores, costs])
-    no_worse = (all_of[:, None] <= all_of[None]).all(axis=2)  # [i, j]: i is no worse than j
-    number = np.arange(len(scores))
-    equal = no_worse & no_worse.T
-    no_worse &= ~equal | (number[:, None] < number)  # of equals, the earlier one
-    return np.flatnonzero(no_worse.sum(axis=0) <= spare)
+    import highspy
+    from scipy.sparse import csc_array
+
+    matrix, count = csc_array(rows), len(objective)
+    program = highspy.HighsLp()
+    program.num_col_, program.num_row_ = count, len(rows)
+    program.col_cost_ = objective
+    program.col_lower_, program.col_upper_ = np.zeros(count), np.ones(count)
+    program.integrality_ = [highspy.HighsVarType.kInteger] * count
+    program.row_lower_ = np.where(np.arange(len(rows)) < equal, bounds, -np.inf)
+    program.row_upper_ = bounds
+    program.a_matrix_.format_ = highspy.MatrixFormat.kColwise
+    program.a_matrix_.start_ = matrix.indptr
+    program.a_matrix_.index_, program.a_matrix_.value_ = matrix.indices, matrix.data
+    # The public class Highs prints its version when it is made, before output can be turned off.
+    solver = highspy._Highs()  # type: ignore[attr-defined]
+    options = {"output_flag": False, "mip_rel_gap": 0.0, "time_limit": float(time_limit)}
+    for name, value in options.items():
+        solver.setOptionValue(name, value)
+    solver.passModel(program)
+    solver.run()
+    if solver.getModelStatus() == highspy.HighsModelStatus.kInfeasible:
+        return None
+    if not np.isfinite(solver.getInfo().objective_function_value):
+        raise BenchError(
+            f"the integer program found nothing within {time_limit:g} s: raise time_limit"
+        )
+    return np.array(solver.getSolution().col_value)

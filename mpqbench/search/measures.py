@@ -1,4 +1,4 @@
-"""What an allocation may cost: additive measures over the searchable groups, with their bounds."""
+"""Measures of cost, which add up over the searchable groups, and their bounds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..core.precision import Precision
 
 @dataclass(frozen=True)
 class Measure:
-    """One additive cost: ``table`` gives what a group adds at each of its choices.
+    """One additive cost: ``table`` holds the cost of each group at each of its choices.
 
     ``limit`` is infinity where there is no bound; ``unit`` is for messages.
     """
@@ -24,21 +24,24 @@ class Measure:
     limit: float
 
     def without(self, part: Sequence[str], others: Precision) -> Measure:
-        """The measure of the groups ``part`` alone, all others taking ``others`` off the limit."""
+        """Return the measure of the groups ``part``, with all others fixed at ``others``.
+
+        The cost of the others is subtracted from the limit.
+        """
         rest = sum(own[others] for group, own in self.table.items() if group not in part)
         table = {group: self.table[group] for group in part}
         return Measure(self.name, self.unit, table, self.limit - rest)
 
     def of(self, allocation: Mapping[str, Precision]) -> float:
-        """Cost of an allocation, which may be partial."""
+        """Return the cost of an allocation, which may be partial."""
         return math.fsum(self.table[group][precision] for group, precision in allocation.items())
 
 
 def summed(rows: Iterable[np.ndarray]) -> np.ndarray:
-    """What ``rows`` (measures,), one for each group, cost together: (measures,)."""
+    """Return the sum of ``rows`` (measures,), one for each group: (measures,)."""
     # Sums are compared with limits without a tolerance. BitOPs, bytes and weight bits are whole
-    # numbers below 2^53, and so are their limits: every sum is exact, and a tolerance would let
-    # through what the count of the achieved cost refuses. Where costs of other measures are no
-    # whole numbers, fsum rounds once, so that the order of the groups cannot decide what fits.
+    # numbers below 2^53, as their limits are, so every sum is exact; with a tolerance, allocations
+    # would fit here that the count of the achieved cost rejects. Other measures may not be whole
+    # numbers: fsum rounds once, so that what fits does not depend on the order of the groups.
     lists = [row.tolist() for row in rows]
     return np.array([math.fsum(column) for column in zip(*lists, strict=True)])

@@ -1,30 +1,30 @@
-"""Which of many points (cost, score) to keep: fronts, hulls and four rules that thin them.
+"""Pareto fronts of points (cost, score), their convex hulls, and four rules that thin a set.
 
-Every rule takes costs (n,) above zero and scores (n,), both better when lower, and gives the
-indices of the points kept, in ascending order of cost: ``min(keep, n)`` of them, so everything
-where there is room for everything. Each prefers points that no other beats in both; where these are
-too few, the best of the dominated follow, because a sum of two halves may still be better with one.
-The rules are our choice: TreeQ (arXiv 2512.06353) shows that a front is thinned and not how.
+Every rule takes costs (n,) above zero and scores (n,), both better when lower, and returns the
+indices of ``min(keep, n)`` points in ascending order of cost. Each prefers points that are not
+dominated; where there are too few of them, the best of the dominated points follow, because a sum
+of two halves may still be better with one. The rules are our choice: TreeQ (arXiv 2512.06353) shows
+that a front is thinned and not how.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 PRICES = 64  # multipliers tried by ``lagrangian``
-_BEYOND = 1 + 1e-6  # at a slope itself two corners cost alike and the last bit would choose
+_BEYOND = 1 + 1e-6  # at a slope itself two corners tie, and the last bit would decide
 
 
 @dataclass(frozen=True)
 class Target:
-    """What a rule may know of the search: where the node will probably have to be.
+    """What a rule knows of the search: where the best points of a node are expected.
 
-    ``share`` is the cost that the budget leaves the node if everyone gets alike. ``price`` is the
-    score that a unit of cost is worth, and ``spread`` the factor around it within which
-    ``lagrangian`` looks.
+    ``share`` is the node's share of the budget. ``price`` is the shadow price of cost, in score,
+    and ``spread`` the factor around the price within which ``lagrangian`` looks.
     """
 
     share: float
@@ -33,10 +33,11 @@ class Target:
 
 
 Rule = Callable[[np.ndarray, np.ndarray, int, Target], np.ndarray]
+RuleName = Literal["pareto", "pareto-window", "epsilon-bins", "lagrangian"]
 
 
 def front(cost: np.ndarray, score: np.ndarray) -> np.ndarray:
-    """Indices that no other point beats, by ascending cost; of equal points the first."""
+    """Return the points that are not dominated, by ascending cost; of equal points the first."""
     order = np.lexsort((score, cost))
     ranked = score[order]
     before = np.concatenate(([np.inf], np.minimum.accumulate(ranked)[:-1]))
@@ -44,7 +45,7 @@ def front(cost: np.ndarray, score: np.ndarray) -> np.ndarray:
 
 
 def hull(cost: np.ndarray, score: np.ndarray) -> np.ndarray:
-    """Indices of the front's lower convex hull: all that ``score + price * cost`` may choose."""
+    """Return the lower convex hull of the front: all minima of ``score + price * cost``."""
     corners: list[int] = []
     for index in front(cost, score):
         while len(corners) > 1 and not _bends(cost, score, corners[-2], corners[-1], index):
@@ -54,12 +55,12 @@ def hull(cost: np.ndarray, score: np.ndarray) -> np.ndarray:
 
 
 def pareto(cost: np.ndarray, score: np.ndarray, keep: int, target: Target) -> np.ndarray:
-    """The front, thinned evenly by rank; ends stay."""
+    """Keep the front, thinned evenly by rank; ends stay."""
     return _layered(cost, score, keep, lambda own, room: own[_ranks(len(own), room)])
 
 
 def pareto_window(cost: np.ndarray, score: np.ndarray, keep: int, target: Target) -> np.ndarray:
-    """The front, thinned evenly in the logarithm of cost; ends and both sides of the share stay."""
+    """Keep the front, thinned evenly in log cost; ends and both neighbours of the share stay."""
 
     def thin(own: np.ndarray, room: int) -> np.ndarray:
         return own[evenly(cost[own], room, target.share)]
@@ -68,7 +69,7 @@ def pareto_window(cost: np.ndarray, score: np.ndarray, keep: int, target: Target
 
 
 def epsilon_bins(cost: np.ndarray, score: np.ndarray, keep: int, target: Target) -> np.ndarray:
-    """The best score in each of ``keep`` bins of equal width in log cost, then the next best."""
+    """Keep the best score of each of ``keep`` equally wide bins of log cost, then the next best."""
     if len(cost) <= keep:
         return _by_cost(cost, np.arange(len(cost)))
     logs = np.log(cost)
@@ -83,24 +84,24 @@ def epsilon_bins(cost: np.ndarray, score: np.ndarray, keep: int, target: Target)
 
 
 def lagrangian(cost: np.ndarray, score: np.ndarray, keep: int, target: Target) -> np.ndarray:
-    """The least of ``score + price * cost`` for a geometric range of prices, then the nearly least.
+    """Keep the minima of ``score + price * cost`` over a range of prices, then near minima.
 
-    A point is ranked by what it wastes, in cost, at the price that flatters it most: zero for the
-    corners of the hull. Corners that are too many are thinned evenly in log cost.
+    Points are ranked by their excess over the minimum, in units of cost, at the price where it is
+    least: zero for the corners of the hull. Too many corners are thinned evenly in log cost.
     """
     if len(cost) <= keep:
         return _by_cost(cost, np.arange(len(cost)))
     low, high = target.price / target.spread, target.price * target.spread
     prices = np.geomspace(low, high, PRICES)
     paid = score[:, None] + prices * cost[:, None]
-    waste = ((paid - paid.min(axis=0)) / prices).min(axis=1)
-    corners = _by_cost(cost, np.flatnonzero(waste <= 0))
+    excess = ((paid - paid.min(axis=0)) / prices).min(axis=1)
+    corners = _by_cost(cost, np.flatnonzero(excess <= 0))
     if len(corners) > keep:
         return corners[evenly(cost[corners], keep, target.share)]
-    return _by_cost(cost, np.lexsort((cost, waste))[:keep])
+    return _by_cost(cost, np.lexsort((cost, excess))[:keep])
 
 
-RULES: dict[str, Rule] = {
+RULES: dict[RuleName, Rule] = {
     "pareto": pareto,
     "pareto-window": pareto_window,
     "epsilon-bins": epsilon_bins,
@@ -109,10 +110,10 @@ RULES: dict[str, Rule] = {
 
 
 def evenly(cost: np.ndarray, keep: int, share: float) -> np.ndarray:
-    """``keep`` positions of ascending ``cost`` (n,), about evenly spread in its logarithm.
+    """Return ``keep`` positions of ascending ``cost`` (n,), about evenly spread in its logarithm.
 
-    The point whose neighbours are closest goes first. The last to go are the two next to
-    ``share`` and, with room for more, the ends.
+    The point whose neighbours are closest is removed first. The two points next to ``share`` are
+    removed last, and the ends before them.
     """
     logs = np.log(cost)
     after = int(np.searchsorted(cost, share, side="right"))
@@ -128,10 +129,11 @@ def evenly(cost: np.ndarray, keep: int, share: float) -> np.ndarray:
 
 
 def shadow_price(costs: list[np.ndarray], scores: list[np.ndarray], limit: float) -> float:
-    """The price of a unit of cost at which nodes that each take their best just meet ``limit``.
+    """Return the shadow price of cost: the least at which all nodes together meet ``limit``.
 
-    The dual of the relaxed knapsack, by bisection; each node has costs and scores (points,). It is
-    above zero: where the best points of all fit together, the least slope of the hulls is given.
+    Each node has costs and scores (points,) and takes its least ``score + price * cost``. The price
+    is the dual variable of the relaxed knapsack problem, found by bisection. It is above zero:
+    where the best points of all nodes fit, the least slope of the hulls is returned.
     """
     slopes = np.sort(np.concatenate([_slopes(c, s) for c, s in zip(costs, scores, strict=True)]))
     if not len(slopes):
@@ -152,13 +154,13 @@ def _spent(costs: list[np.ndarray], scores: list[np.ndarray], price: float) -> f
 
 
 def _slopes(cost: np.ndarray, score: np.ndarray) -> np.ndarray:
-    """Gain in score per unit of cost along the hull."""
+    """Return the gains in score per unit of cost along the hull."""
     corners = hull(cost, score)
     return -np.diff(score[corners]) / np.diff(cost[corners])
 
 
 def _bends(cost: np.ndarray, score: np.ndarray, a: int, b: int, c: int) -> bool:
-    """Whether ``b`` lies below the line from ``a`` to ``c``."""
+    """Return whether ``b`` lies below the line from ``a`` to ``c``."""
     along, ahead = cost[b] - cost[a], cost[c] - cost[a]
     return bool((score[b] - score[a]) * ahead < (score[c] - score[a]) * along)
 
@@ -169,7 +171,7 @@ def _layered(
     keep: int,
     thin: Callable[[np.ndarray, int], np.ndarray],
 ) -> np.ndarray:
-    """Front after front as long as there is room, the last one thinned to what is left."""
+    """Keep front after front while there is room, the last one thinned."""
     left, kept = np.arange(len(cost)), np.empty(0, dtype=int)
     while len(left) and len(kept) < keep:
         own = left[front(cost[left], score[left])]
@@ -180,7 +182,7 @@ def _layered(
 
 
 def _ranks(count: int, keep: int) -> np.ndarray:
-    """``keep`` of ``count`` ranks, evenly, with both ends where there is room for two."""
+    """Return ``keep`` of ``count`` ranks, evenly spread, with both ends if ``keep`` is above 1."""
     if keep == 1:
         return np.array([count // 2])
     return np.unique(np.linspace(0, count - 1, keep).round().astype(int))

@@ -1,9 +1,10 @@
-"""The problem a searcher sees: choices, costs, bounds and scores, all of it counted."""
+"""The problem that a searcher sees: choices, costs, bounds and scores, with all scoring counted."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, InitVar, dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,114 +19,112 @@ Partial = Mapping[str, Precision]
 
 
 class Scorer(Protocol):
-    """Where scores come from: a model, or numbers computed before."""
+    """The source of scores: a model, or numbers computed before."""
 
     def table(self, afford: float = math.inf) -> tuple[Mapping[str, np.ndarray], float]:
-        """Additive scores by group in the order of its choices, and the forwards they took.
+        """Return additive scores by group in the order of its choices, and the forwards taken.
 
-        Raises Exhausted where that is more than ``afford``, which need be checked only where
-        ``table_price`` cannot say so in advance.
+        Raises Exhausted where that is more than ``afford``; checking is necessary only where
+        ``table_price`` is not known in advance.
         """
         ...
 
     def table_price(self) -> float:
-        """The most forwards that ``table`` takes."""
+        """Return the most forwards that ``table`` can take."""
         ...
 
     def scores(self, allocations: Sequence[Partial]) -> tuple[np.ndarray, float]:
-        """Joint scores (n,), and the forwards they took, which may be shared."""
+        """Return joint scores (n,), and the forwards taken, which candidates may share."""
         ...
 
     def price(self, allocation: Partial) -> float:
-        """The most forwards that scoring ``allocation`` takes."""
+        """Return the most forwards that scoring ``allocation`` can take."""
         ...
 
 
+@dataclass(eq=False)
 class Problem:
     """A search problem over ``groups``; implements ``contracts.SearchProblem``.
 
-    ``choices`` gives the precisions of each group, cheapest first in the first of ``measures``.
-    Without a ``scorer`` there are costs and no scores. ``rng`` is seeded by ``seed`` alone.
+    ``precisions`` are the choices of each group, cheapest first in the first of ``measures``.
+    Without a ``scorer`` there are costs but no scores. ``rng`` is seeded by ``seed`` alone.
     """
 
-    def __init__(
-        self,
-        groups: Sequence[str],
-        choices: Mapping[str, Sequence[Precision]],
-        measures: Sequence[Measure],
-        budget: Budget,
-        *,
-        scorer: Scorer | None = None,
-        allowance: float = math.inf,
-        seed: int = 0,
-    ) -> None:
-        self.groups: Sequence[str] = tuple(groups)
-        self.measures = tuple(measures)
+    groups: Sequence[str]
+    precisions: Mapping[str, Sequence[Precision]]
+    measures: Sequence[Measure]
+    budget: Budget
+    _: KW_ONLY
+    scorer: Scorer | None = None
+    allowance: float = math.inf
+    seed: InitVar[int] = 0
+
+    def __post_init__(self, seed: int) -> None:
+        self.groups, self.measures = tuple(self.groups), tuple(self.measures)
         self.units: Sequence[str] = tuple(measure.unit for measure in self.measures)
-        self.budget, self.allowance, self.spent = budget, allowance, 0.0
+        self.spent = 0.0
         self.rng = np.random.default_rng(seed)
         self.trace = Trace(len(self.groups))
         self.notes: dict[str, list[Mapping[str, Sequence[Any]]]] = {}
-        self._choices = {group: tuple(choices[group]) for group in self.groups}
+        self._choices = {group: tuple(self.precisions[group]) for group in self.groups}
         self._costs = {
             group: np.array([[m.table[group][p] for m in self.measures] for p in own], dtype=float)
             for group, own in self._choices.items()
         }
-        self._scorer = scorer
         self._table: Mapping[str, np.ndarray] | None = None
         self._best: Allocation | None = None
 
     def choices(self, group: str) -> Sequence[Precision]:
-        """Precisions that ``group`` may take, cheapest first. Raises BenchError if unknown."""
+        """Return the precisions that ``group`` may take, cheapest first. Raises BenchError."""
         self._known(group)
         return self._choices[group]
 
     def costs(self, group: str) -> np.ndarray:
-        """What each choice of ``group`` adds: (choices, measures)."""
+        """Return the cost of each choice of ``group``: (choices, measures)."""
         self._known(group)
         return self._costs[group].copy()
 
     def limits(self) -> np.ndarray:
-        """Bound of each measure: (measures,)."""
+        """Return the bound of each measure: (measures,)."""
         return np.array([measure.limit for measure in self.measures])
 
     def cost(self, allocation: Partial) -> float:
-        """The first measure of ``allocation``, which may be partial."""
+        """Return the first measure of ``allocation``, which may be partial."""
         return self._all_costs(allocation)[0]
 
     def limit(self) -> float:
-        """The bound of the first measure."""
+        """Return the bound of the first measure."""
         return self.measures[0].limit
 
     def fits(self, allocation: Partial) -> bool:
-        """Whether every measure is within its bound."""
+        """Return whether every measure is within its bound."""
         costs = self._all_costs(allocation)
         return all(cost <= m.limit for cost, m in zip(costs, self.measures, strict=True))
 
     def table(self) -> Mapping[str, np.ndarray]:
-        """Additive scores by group, paid for once. Raises Exhausted; BenchError without scores."""
+        """Return additive scores by group, paid for once. Raises Exhausted, or BenchError."""
         if self._table is None:
             scorer = self._needed()
             self._afford(scorer.table_price())
             try:
                 self._table, forwards = scorer.table(self.allowance - self.spent)
             except Exhausted:
-                self.spent = self.allowance  # on a table that did not get done
+                self.spent = self.allowance  # the table was not finished
                 raise
             self.spent += forwards
             self._note_table(self._table)
         return {group: scores.copy() for group, scores in self._table.items()}
 
     def score(self, allocation: Partial) -> float:
-        """Joint score of one allocation; raises as ``score_many`` does."""
+        """Return the joint score of one allocation. Raises as ``score_many``."""
         return float(self.score_many([allocation])[0])
 
     def score_many(self, allocations: Sequence[Partial]) -> np.ndarray:
-        """Joint scores (n,).
+        """Return joint scores (n,).
 
-        Where not all can be afforded, as many as can are scored and kept in ``trace`` and
-        ``best``, and Exhausted is raised. Raises BenchError for an unknown group or a precision
-        that is no choice of its group.
+        Raises Exhausted where the allowance does not pay for all, after as many as possible were
+        scored and kept in ``trace`` and ``best``. Raises BenchError for an unknown group or a
+        precision that is not a choice of its group.
         """
         scorer = self._needed()
         for allocation in allocations:
@@ -145,24 +144,24 @@ class Problem:
         return np.concatenate(found)
 
     def price(self, allocation: Partial) -> float:
-        """The most forwards that scoring ``allocation`` takes. Raises BenchError without scores."""
+        """Return the most forwards that scoring ``allocation`` can take. Raises BenchError."""
         return self._needed().price(allocation)
 
     def best(self) -> Allocation | None:
-        """The complete allocation of lowest joint score that fits, among those scored."""
+        """Return the allocation of lowest joint score among those that are complete and fit."""
         return self._best
 
     def note(self, table: str, columns: Mapping[str, Sequence[Any]]) -> None:
-        """Adds rows to ``notes[table]``. Raises BenchError where columns differ in length."""
+        """Add rows to ``notes[table]``. Raises BenchError where columns differ in length."""
         if len({len(column) for column in columns.values()}) != 1:
             raise BenchError(f"the columns of note '{table}' differ in length")
         self.notes.setdefault(table, []).append(columns)
 
     def checked(self, allocation: Partial) -> Allocation:
-        """``allocation`` in network order, whether or not it meets the budget.
+        """Return ``allocation`` in network order, whether or not it meets the budget.
 
         Raises BenchError where it does not cover exactly the groups or takes a precision that is
-        no choice.
+        not a choice.
         """
         check_allocation(self.groups, allocation)
         self._check_choices(allocation)
@@ -184,9 +183,9 @@ class Problem:
                 raise BenchError(f"group {group} cannot take {precision} (valid: {valid})")
 
     def _needed(self) -> Scorer:
-        if self._scorer is None:
+        if self.scorer is None:
             raise BenchError("this problem has costs and no scores: give the recipe an objective")
-        return self._scorer
+        return self.scorer
 
     def _afford(self, price: float) -> None:
         if self.spent + price > self.allowance:
@@ -213,7 +212,7 @@ class Problem:
             self.note("table", columns)
 
     def _note(self, allocations: Sequence[Partial], scores: np.ndarray, before: float) -> None:
-        """Into the trace; what a batch took is spread evenly over it."""
+        """Add rows to the trace; the forwards of a batch are spread evenly over its rows."""
         each = (self.spent - before) / len(allocations)
         for number, (allocation, score) in enumerate(zip(allocations, scores, strict=True), 1):
             cost, fits = self.cost(allocation), self.fits(allocation)

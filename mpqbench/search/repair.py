@@ -1,4 +1,4 @@
-"""Bringing any choice of precisions within the limits, as little changed as possible."""
+"""Repair of allocations that exceed a limit, with few changes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .feasible import Arrays, random_feasible
+from .arrays import Arrays
+from .feasible import random_feasible
 
 if TYPE_CHECKING:
     from ..contracts import SearchProblem
@@ -15,11 +16,11 @@ if TYPE_CHECKING:
 def repaired(
     problem: SearchProblem, arrays: Arrays, indices: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """``indices`` (groups,) with random groups made cheaper, one step each, until all limits hold.
+    """Return ``indices`` (groups,) with random groups made cheaper until every limit is kept.
 
-    A step is to the costliest choice that lowers the excess (our choice: what a search proposed
-    stays recognizable). Where no group can lower it any more, a random allocation that fits takes
-    the place; raises Infeasible where there is none.
+    A step takes one group to its costliest choice that lowers the excess (our choice: it keeps the
+    result close to the proposal). Where no group can lower the excess any more, a random allocation
+    that fits is returned. Raises Infeasible where there is none.
     """
     indices = indices.copy()
     sums = [own.sum(axis=1) for own in arrays.relative()]

@@ -1,4 +1,4 @@
-"""Problems whose scores are numbers computed before: a searcher runs on them without a model."""
+"""Problems whose scores are given numbers, so that a searcher runs without a model."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from .feasible import infeasible
 from .measures import Measure
 from .problem import Partial, Problem
 
-PAIRS_AT_MOST = 2_000_000  # allocations that are enumerated: seconds, not minutes
+ENUMERATED = 2_000_000  # allocations at most: this many take seconds
 
 
 @dataclass(frozen=True)
 class TabularScorer:
-    """Sums of a table and of pairwise interactions; every scoring is one forward.
+    """Sums of a table and of pairwise interactions; every scoring counts as one forward.
 
     ``choices`` gives the precisions of each group and ``additive`` their scores, in order.
-    ``interactions`` maps a pair of groups to what their choices add together, (choices of the
-    first, choices of the second). A partial allocation scores what is within it.
+    ``interactions`` maps a pair of groups to further terms, (choices of the first, choices of the
+    second). A partial allocation sums the terms of its own groups.
     """
 
     choices: Mapping[str, Sequence[Precision]]
@@ -32,19 +32,19 @@ class TabularScorer:
     interactions: Mapping[tuple[str, str], np.ndarray] = field(default_factory=dict)
 
     def table(self, afford: float = math.inf) -> tuple[Mapping[str, np.ndarray], float]:
-        """The additive part, for one forward per entry."""
+        """Return the additive part, for one forward per entry."""
         return self.additive, self.table_price()
 
     def table_price(self) -> float:
-        """Number of entries."""
+        """Return the number of entries."""
         return float(sum(len(own) for own in self.choices.values()))
 
     def scores(self, allocations: Sequence[Partial]) -> tuple[np.ndarray, float]:
-        """Joint scores (n,), for one forward each."""
+        """Return joint scores (n,), for one forward each."""
         return np.array([self._score(each) for each in allocations]), float(len(allocations))
 
     def price(self, allocation: Partial) -> float:
-        """One forward."""
+        """Return one forward."""
         return 1.0
 
     def _score(self, allocation: Partial) -> float:
@@ -63,36 +63,25 @@ def tabular_problem(
     choices: Sequence[Precision],
     scorer: TabularScorer | None,
     budget: Budget,
-    *,
     more: Sequence[Measure] = (),
-    allowance: float = math.inf,
-    seed: int = 0,
 ) -> Problem:
-    """A problem over groups of ``macs`` bounded in BitOPs, and in ``more`` measures."""
+    """Return a problem over groups of ``macs``, bounded in BitOPs and in ``more`` measures."""
     own = sorted(choices, key=lambda p: (p.weight_bits * p.activation_bits, p.weight_bits))
     table = {g: {p: n * p.weight_bits * p.activation_bits for p in own} for g, n in macs.items()}
     bits = budget.precision.weight_bits * budget.precision.activation_bits
     limit = math.inf if budget.precision.is_full else sum(macs.values()) * bits
     measures = [Measure("bitops", "BitOPs", table, limit), *more]
-    each = dict.fromkeys(macs, own)
-    return Problem(
-        tuple(macs), each, measures, budget, scorer=scorer, allowance=allowance, seed=seed
-    )
+    return Problem(tuple(macs), dict.fromkeys(macs, own), measures, budget, scorer=scorer)
 
 
 def random_problem(
-    groups: int,
-    choices: Sequence[Precision],
-    budget: Budget,
-    *,
-    seed: int,
-    coupling: float = 0.0,
-    allowance: float = math.inf,
+    groups: int, choices: Sequence[Precision], budget: Budget, *, seed: int, coupling: float = 0.0
 ) -> Problem:
-    """A synthetic chain: error halves per bit in weights and activations, in every group anew.
+    """Return a synthetic chain whose error halves per bit of weights and of activations.
 
-    Group k has a random sensitivity s_k and scores ``s_k (4^-w + r_k 4^-a)``; neighbours interact
-    by ``coupling`` times the geometric mean of theirs (our choice: errors of one sign add up).
+    Group k has a random sensitivity s_k and scores ``s_k (4^-w + r_k 4^-a)``. Neighbours interact
+    by ``coupling`` times the geometric mean of their scores (our choice: errors of one sign add
+    up). ``seed`` also seeds the problem's own generator.
     """
     rng = np.random.default_rng(seed)
     names = [f"blocks.{index // 4}.{_KINDS[index % 4]}" for index in range(groups)]
@@ -108,21 +97,22 @@ def random_problem(
     macs = {name: float(rng.integers(1, 9)) for name in names}
     each = dict.fromkeys(names, own)
     scorer = TabularScorer(each, additive, interactions if coupling else {})
-    return tabular_problem(macs, own, scorer, budget, allowance=allowance, seed=seed)
+    problem = tabular_problem(macs, own, scorer, budget)
+    problem.rng = np.random.default_rng(seed)
+    return problem
 
 
 _KINDS = ("attn.qkv", "attn.out", "mlp.up", "mlp.down")
 
 
 def enumerate_best(problem: Problem, *, joint: bool = False) -> tuple[Allocation, float]:
-    """The exact optimum by trying everything: of the additive table, or of the joint score.
+    """Return the exact optimum of the additive table, or of the joint score, by enumeration.
 
-    Raises Infeasible where nothing fits, BenchError where there are more than two million
-    allocations.
+    Raises Infeasible where nothing fits, BenchError for more than two million allocations.
     """
     count = math.prod(len(problem.choices(group)) for group in problem.groups)
-    if count > PAIRS_AT_MOST:
-        raise BenchError(f"{count:,} allocations are too many to enumerate ({PAIRS_AT_MOST:,})")
+    if count > ENUMERATED:
+        raise BenchError(f"{count:,} allocations are too many to enumerate ({ENUMERATED:,})")
     every = product(*(problem.choices(group) for group in problem.groups))
     feasible = [
         allocation
@@ -141,5 +131,5 @@ def enumerate_best(problem: Problem, *, joint: bool = False) -> tuple[Allocation
 
 
 def additive_score(problem: Problem, table: Mapping[str, np.ndarray], allocation: Partial) -> float:
-    """Sum of table entries of an allocation."""
+    """Return the sum of the table entries of an allocation."""
     return float(sum(table[g][list(problem.choices(g)).index(p)] for g, p in allocation.items()))

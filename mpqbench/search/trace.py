@@ -1,4 +1,4 @@
-"""The trace of a search: one row per scored allocation, so that anytime curves are plots of it."""
+"""The trace of a search: one row per scored allocation, for plots of score against cost."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ COLUMNS = ("evaluation", "forwards", "seconds", "groups", "cost", "fits", "score
 class Trace:
     """Rows of a search in the order of scoring.
 
-    ``evaluation`` counts from 1; ``forwards`` and ``seconds`` have passed when the score was known;
-    ``groups`` is how many the allocation covers, ``fits`` whether it keeps every limit, and
-    ``best`` the lowest score of a complete allocation that fits so far (NaN before the first).
+    ``evaluation`` counts from 1; ``forwards`` and ``seconds`` are the totals when the score was
+    known; ``groups`` is the number that the allocation covers, ``fits`` whether it keeps every
+    limit, and ``best`` the lowest score so far of a complete allocation that fits (NaN before the
+    first).
     """
 
     complete: int  # groups of a complete allocation
@@ -31,7 +32,7 @@ class Trace:
     _start: float = field(default_factory=time.perf_counter)
 
     def add(self, forwards: float, groups: int, cost: float, fits: bool, score: float) -> bool:
-        """One scored allocation; returns whether it is the best so far."""
+        """Add one scored allocation and return whether it is the best so far."""
         first = math.isnan(self.best) and not math.isnan(score)
         better = groups == self.complete and fits and (first or score < self.best)
         if better:
@@ -43,19 +44,19 @@ class Trace:
         return better
 
     def delay(self, seconds: float) -> None:
-        """Every row by ``seconds`` later."""
+        """Make every row ``seconds`` later."""
         at = COLUMNS.index("seconds")
         self.rows = [(*row[:at], row[at] + seconds, *row[at + 1 :]) for row in self.rows]  # type: ignore[misc]
 
     def write(self, path: Path) -> None:
-        """``trace.parquet`` with ``COLUMNS``, in one step."""
+        """Write the rows as parquet, with ``COLUMNS``, in one step."""
         import pandas as pd
 
         write_table(path, pd.DataFrame(self.rows, columns=list(COLUMNS)))
 
 
 def write_notes(path: Path, parts: Sequence[Mapping[str, Sequence[Any]]]) -> None:
-    """One noted table, its parts one after another, in one step."""
+    """Write one table of notes, its parts one after another, in one step."""
     import pandas as pd
 
     write_table(path, pd.concat([pd.DataFrame(dict(part)) for part in parts], ignore_index=True))

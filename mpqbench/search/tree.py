@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..core.precision import Precision
-from .feasible import Arrays
+from .arrays import Arrays
 from .knapsack import solve
 from .pareto import shadow_price
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """Some groups and what was found for them.
+    """Partial allocations ("points") of some groups.
 
     ``groups`` (k,) are numbers of groups; ``picks`` (points, k) their choices; ``costs`` (points,
     measures); ``scores`` (points,), NaN before they are known.
@@ -33,19 +33,19 @@ class Node:
         return len(self.picks)
 
     def take(self, points: np.ndarray) -> Node:
-        """Only these points."""
+        """Return the node with these points alone."""
         return Node(self.groups, self.picks[points], self.costs[points], self.scores[points])
 
     def with_scores(self, scores: np.ndarray) -> Node:
-        """The same points, scored."""
+        """Return the node with the same points and these scores."""
         return replace(self, scores=scores)
 
 
 class Space:
-    """The arithmetic of nodes of one problem.
+    """The arithmetic of the nodes of one problem.
 
-    Costs are also given *relative*: in units of the limits, the largest over the bounded measures.
-    A problem without bounds is measured against what its costliest choices cost together.
+    A *relative* cost is in units of the limits, the largest over the bounded measures. Without
+    bounds the units are the costs of the costliest allocation.
     """
 
     def __init__(self, problem: SearchProblem) -> None:
@@ -61,17 +61,17 @@ class Space:
         self._shares = means / means.sum()
 
     def complete(self, node: Node) -> bool:
-        """Whether ``node`` covers all groups."""
+        """Return whether ``node`` covers all groups."""
         return len(node.groups) == len(self._shares)
 
     def leaf(self, group: int) -> Node:
-        """All choices of one group."""
+        """Return the node of all choices of one group."""
         costs = self.arrays.costs[group]
         picks = np.arange(len(costs))[:, None]
         return Node(np.array([group]), picks, costs, np.full(len(costs), np.nan))
 
     def combined(self, left: Node, right: Node) -> Node:
-        """All pairs of points, those with one left half next to each other; not scored."""
+        """Return all pairs of points, in the order of the left points; not scored."""
         a, b = np.divmod(np.arange(len(left) * len(right)), len(right))
         return Node(
             np.concatenate((left.groups, right.groups)),
@@ -81,21 +81,22 @@ class Space:
         )
 
     def relative(self, node: Node) -> np.ndarray:
-        """Cost of each point in units of the limits: (points,), above zero."""
+        """Return the relative cost of each point: (points,), above zero."""
         return np.maximum((node.costs / self._units).max(axis=1), np.finfo(float).tiny)
 
     def share(self, node: Node) -> float:
-        """Relative cost of the node if the budget is spent alike everywhere.
+        """Return the node's share of the budget, as a relative cost.
 
-        A group's part is what its choices cost on average: with the same choices for all, exactly
-        its part of the cost of uniform precision.
+        Groups share the budget in proportion to the mean cost of their choices. With the same
+        choices for all groups that is their part of the cost of uniform precision.
         """
         return float(self._shares[node.groups].sum())
 
     def useful(self, node: Node, window: tuple[float, float] | None) -> np.ndarray:
-        """Points that some completion makes fit, within ``window`` times the share: (points,) bool.
+        """Return the points that fit with some completion: (points,) bool.
 
-        Of a complete node those that fit, wherever the window is.
+        Their relative cost is also within ``window`` (low, high) times the share, where a window is
+        given. Of a complete node, the points that fit, without regard to the window.
         """
         if self.complete(node):
             return np.array([self.arrays.fits(self._ordered(node, at)) for at in range(len(node))])
@@ -107,7 +108,7 @@ class Space:
         return useful
 
     def allocations(self, node: Node) -> list[dict[str, Precision]]:
-        """Partial allocations of all points, groups in network order."""
+        """Return the partial allocations of all points, groups in network order."""
         order = np.argsort(node.groups)
         groups = [int(group) for group in node.groups[order]]
         return [
@@ -119,21 +120,21 @@ class Space:
         ]
 
     def best_index(self, node: Node) -> int:
-        """The point of least score, the cheaper one of equals."""
+        """Return the point of least score, the cheapest of equals."""
         return int(np.lexsort((self.relative(node), node.scores))[0])
 
     def best(self, node: Node) -> np.ndarray:
-        """Choices of all groups, in network order, at the best point of a complete node."""
+        """Return the choices at the best point of a complete node, in network order: (groups,)."""
         return self._ordered(node, self.best_index(node))
 
     def price(self, nodes: list[Node]) -> float:
-        """What a unit of relative cost is worth in score where ``nodes`` share the budget."""
+        """Return the shadow price of relative cost, in score, where ``nodes`` share the budget."""
         return shadow_price([self.relative(node) for node in nodes], [n.scores for n in nodes], 1.0)
 
     def additive(self, nodes: list[Node], instead: np.ndarray) -> np.ndarray:
-        """Choices of all groups in the best sum of scores of one point of each of ``nodes``.
+        """Return the choices (groups,) of the least sum of scores, with one point of each node.
 
-        The nodes cover every group once. ``instead`` (groups,) is given where no sum fits.
+        The nodes cover every group once. Returns ``instead`` (groups,) where nothing fits.
         """
         found = solve([node.scores for node in nodes], self._reduced(nodes))
         if found is None:
@@ -144,7 +145,7 @@ class Space:
         return picks if self.arrays.fits(picks) else instead  # costs were summed in another order
 
     def _reduced(self, nodes: list[Node]) -> Arrays:
-        """The problem that takes one point of each of ``nodes``."""
+        """Return the problem of taking one point of each node."""
         names = tuple(str(number) for number in range(len(nodes)))
         choices = tuple(tuple(range(len(node))) for node in nodes)
         costs = tuple(node.costs for node in nodes)

@@ -55,12 +55,6 @@ def test_mistakes_are_one_sentence(text, sentence):
         Budget.parse(text)
 
 
-def test_only_fp_is_unbounded():
-    assert Budget.parse("FP").is_unbounded
-    assert not Budget.parse("2MB").is_unbounded
-    assert not Budget.parse("3b").is_unbounded
-
-
 @pytest.mark.parametrize("precision", CHOICES)
 def test_bytes_of_groups_and_rest_are_the_models(model, precision):
     groups, adaln = layer_groups(model), Precision(8, 8)

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from mpqbench.conformance.models import tiny_transformer
-from mpqbench.core.errors import Infeasible
 from mpqbench.core.formats import ActivationFormat, WeightFormat
 from mpqbench.core.precision import FULL, Budget, Precision
 from mpqbench.cost.count import count
 from mpqbench.dit.groups import layer_groups, uniform_allocation
+from mpqbench.search.arrays import Arrays
 from mpqbench.search.budget_costs import CountedProblem
-from mpqbench.search.feasible import Arrays, infeasible, least
+from mpqbench.search.feasible import least
 from mpqbench.search.knapsack import solve
 from mpqbench.search.measures import Measure
 from mpqbench.search.tabular import tabular_problem
@@ -103,14 +103,3 @@ def test_the_integer_program_spends_a_limit_to_the_last_bit():
     scores = [-costs[:, 1] for costs in arrays.costs]
     found = solve(scores, arrays)
     assert arrays.total(found)[1] == arrays.limits[1] == 3 * 6144
-
-
-def test_nothing_fits_names_every_measure_in_its_unit():
-    problem = CountedProblem(MODEL, GROUPS, Budget.parse("W2A2+0.02MB+1b"), CHOICES)
-    assert problem.units == ("BitOPs", "bytes", "weight bits")
-    error = infeasible(problem)
-    assert isinstance(error, Infeasible)
-    bitops, size, bits = least(problem)
-    limits = problem.limits()
-    for reached, limit, unit in zip((bitops, size, bits), limits, problem.units, strict=True):
-        assert f"{reached:.6g} of {limit:.6g} {unit}" in str(error)

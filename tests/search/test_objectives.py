@@ -7,10 +7,14 @@ import pytest
 import torch
 from tiny_quantizer import quantizer
 
+from mpqbench.baselines.objectives.decoupled import Decoupled
 from mpqbench.baselines.objectives.fisher import Fisher
 from mpqbench.baselines.objectives.hessian import HessianTrace
 from mpqbench.baselines.objectives.layer_mse import LayerError
 from mpqbench.baselines.objectives.output_mse import OutputMSE
+from mpqbench.baselines.objectives.span_mse import SpanMSE
+from mpqbench.baselines.objectives.trajectory_frechet import TrajectoryFrechet
+from mpqbench.baselines.objectives.trajectory_mse import TrajectoryMSE
 from mpqbench.conformance.models import tiny_transformer
 from mpqbench.core.errors import BenchError, Exhausted
 from mpqbench.core.precision import Precision
@@ -188,9 +192,12 @@ def test_an_objective_brings_its_table_and_no_joint_score(engine):
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (lambda: LayerError("dB"), "absolute, relative, decibel"),
-        (lambda: Fisher(probes=0), "at least 1"),
-        (lambda: HessianTrace(probes=1), "for the variance"),
+        (lambda: LayerError("dB"), "'absolute', 'relative' or 'decibel', not 'dB'"),
+        (lambda: Fisher(probes=0), "probes must be greater than 0"),
+        (lambda: HessianTrace(probes=1), "probes must be greater than or equal to 2"),
+        (lambda: SpanMSE(span=1), "span must be greater than or equal to 2"),
+        (lambda: Decoupled(probes=0), "probes must be greater than 0"),
+        (lambda: TrajectoryMSE(steps=0), "steps must be greater than 0"),
     ],
 )
 def test_bad_parameters_are_one_sentence(make, sentence):
@@ -219,3 +226,24 @@ def test_a_table_that_cannot_be_afforded_ends_the_search_and_not_later(engine):
         scorer.table(forwards / 2)
     assert engine.forwards - before == pytest.approx(1.5 * forwards, rel=0.2)
     assert scorer.table(forwards * (1 + 1e-9))[1] == pytest.approx(forwards)  # no limit is left
+
+
+def _latents(seed, n=400):
+    return torch.randn(n, 4, 3, 3, generator=torch.Generator().manual_seed(seed))
+
+
+def test_a_shift_and_a_shrinking_count_in_full():
+    wanted = _latents(0)
+    given = torch.stack([wanted + 0.3, 0.5 * wanted, wanted])
+    scores = TrajectoryFrechet().distance(given, wanted)
+    assert scores.shape == (3, 400)
+    assert scores[:, 0] == pytest.approx(scores[:, -1])
+    means, spreads = wanted.double().mean(0), wanted.double().std(0, correction=0)
+    shrunk = ((0.5 * means) ** 2 + (0.5 * spreads) ** 2).mean()
+    assert scores[:, 0].tolist() == pytest.approx([0.09, float(shrunk), 0], rel=1e-5)
+
+
+def test_another_sample_of_the_same_distribution_is_near_though_every_pair_differs():
+    wanted, other = _latents(0), _latents(1)
+    near = float(TrajectoryFrechet().distance(other[None], wanted)[0, 0])
+    assert near < 0.01 < float((other - wanted).square().mean())

@@ -1,4 +1,4 @@
-"""Early dropping by paired comparison."""
+"""Early dropping by paired comparison, against scipy's paired t test."""
 
 from __future__ import annotations
 
@@ -17,25 +17,7 @@ def _errors(rng, means, inputs=40, noise=0.1):
     return np.array([common + mean + noise * rng.standard_normal(inputs) for mean in means])
 
 
-def test_a_clearly_worse_and_dearer_candidate_leaves():
-    errors = _errors(np.random.default_rng(0), [0.0, 0.5, 0.0])
-    assert dominated(errors, np.array([1.0, 2.0, 3.0]), 0.01).tolist() == [False, True, False]
-
-
-def test_a_cheaper_candidate_stays_however_bad():
-    errors = _errors(np.random.default_rng(0), [0.0, 5.0])
-    assert dominated(errors, np.array([2.0, 1.0]), 0.05).tolist() == [False, False]
-
-
-def test_it_is_the_paired_one_sided_t_test():
-    rng = np.random.default_rng(3)
-    for _ in range(50):
-        errors = _errors(rng, [0.0, rng.uniform(0, 0.08)], inputs=12)
-        p = ttest_rel(errors[1], errors[0], alternative="greater").pvalue
-        assert dominated(errors, np.array([1.0, 1.0]), 0.05)[1] == (p < 0.05)
-
-
-def test_all_pairs_at_once_are_the_pairs_one_by_one():
+def test_all_pairs_at_once_are_paired_t_tests_one_by_one():
     rng = np.random.default_rng(4)
     for _ in range(20):
         errors = _errors(rng, rng.uniform(0, 0.2, 7), inputs=10)
@@ -57,11 +39,6 @@ def test_what_all_inputs_share_does_not_matter():
     costs = np.array([1.0, 1.0, 2.0, 3.0])
     shifted = errors + 1e6 * np.random.default_rng(6).lognormal(0, 1, errors.shape[1])
     assert dominated(errors, costs, 0.05).tolist() == dominated(shifted, costs, 0.05).tolist()
-
-
-def test_twins_both_stay():
-    errors = np.repeat(_errors(np.random.default_rng(7), [0.0]), 3, axis=0)
-    assert not dominated(errors, np.ones(3), 0.05).any()
 
 
 def test_equal_candidates_are_rarely_dropped():

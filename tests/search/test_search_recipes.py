@@ -118,5 +118,3 @@ def test_each_part_has_its_own_metric(monkeypatch):
 def test_mistakes_in_the_parts():
     with pytest.raises(BenchError, match=r"no group is of content: attn\.kqv"):
         Decoupled(content=["attn.kqv"]).table(_Network())
-    with pytest.raises(BenchError, match="probes must be at least 1"):
-        Decoupled(probes=0)

@@ -6,7 +6,7 @@ import numpy as np
 
 from ...core.errors import BenchError
 from ...core.precision import Allocation, Precision
-from ...search.feasible import Arrays
+from ...search.arrays import Arrays
 from ...search.problem import Problem
 
 FEWEST_MOVES = 2

@@ -26,8 +26,8 @@ points = st.lists(st.tuples(numbers, numbers), min_size=1, max_size=40).map(
 quick = settings(deadline=None, max_examples=60)
 
 
-def _beaten(cost, score):
-    """Points that another is no worse than in both and better in one."""
+def _dominated(cost, score):
+    """Points that another dominates: no worse in both and better in one."""
     no_worse = (cost[:, None] <= cost) & (score[:, None] <= score)
     better = (cost[:, None] < cost) | (score[:, None] < score)
     return (no_worse & better).any(axis=0)
@@ -35,13 +35,15 @@ def _beaten(cost, score):
 
 @quick
 @given(points)
-def test_the_front_is_all_that_is_not_beaten(pair):
+def test_the_front_is_all_that_is_not_dominated(pair):
     cost, score = pair
     kept = front(cost, score)
-    assert not _beaten(cost, score)[kept].any()
-    unbeaten = set(zip(cost[~_beaten(cost, score)], score[~_beaten(cost, score)], strict=True))
-    assert set(zip(cost[kept], score[kept], strict=True)) == unbeaten
-    assert len(kept) == len(unbeaten)
+    assert not _dominated(cost, score)[kept].any()
+    undominated = set(
+        zip(cost[~_dominated(cost, score)], score[~_dominated(cost, score)], strict=True)
+    )
+    assert set(zip(cost[kept], score[kept], strict=True)) == undominated
+    assert len(kept) == len(undominated)
     assert (np.diff(cost[kept]) > 0).all()
     assert (np.diff(score[kept]) < 0).all()
 

@@ -1,0 +1,78 @@
+"""A search problem as arrays: costs by number of group and number of choice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..core.precision import Allocation, Precision
+from .measures import summed
+
+if TYPE_CHECKING:
+    from ..contracts import SearchProblem
+
+
+@dataclass(frozen=True, eq=False)
+class Arrays:
+    """Groups, choices, costs and limits of a problem.
+
+    Group g at its choice i is ``choices[g][i]`` and costs ``costs[g][i]``. ``costs`` holds
+    (choices, measures) float64 for each group; ``limits`` is (measures,), with infinity for no
+    bound. ``indices`` (groups,) always give the number of the choice of each group.
+    """
+
+    groups: tuple[str, ...]
+    choices: tuple[tuple[Precision, ...], ...]
+    costs: tuple[np.ndarray, ...]
+    limits: np.ndarray
+
+    @classmethod
+    def of(cls, problem: SearchProblem) -> Arrays:
+        """Return the arrays of ``problem``."""
+        groups = tuple(problem.groups)
+        choices = tuple(tuple(problem.choices(group)) for group in groups)
+        return cls(groups, choices, tuple(map(problem.costs, groups)), problem.limits())
+
+    def part(self, numbers: Sequence[int], limits: np.ndarray) -> Arrays:
+        """Return the problem of some groups alone, with limits (measures,) of its own."""
+        groups = tuple(self.groups[n] for n in numbers)
+        choices = tuple(self.choices[n] for n in numbers)
+        return Arrays(groups, choices, tuple(self.costs[n] for n in numbers), limits)
+
+    def allocation(self, indices: Sequence[int] | np.ndarray) -> Allocation:
+        """Return the allocation of ``indices``, in network order."""
+        taken = zip(self.groups, self.choices, indices, strict=True)
+        return Allocation({group: own[int(i)] for group, own, i in taken})
+
+    def indices(self, allocation: Allocation) -> np.ndarray:
+        """Return the indices of ``allocation``: (groups,) int."""
+        taken = zip(self.groups, self.choices, strict=True)
+        return np.array([own.index(allocation[group]) for group, own in taken])
+
+    def total(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Return the cost of ``indices`` in each measure, exactly as the problem sums it."""
+        return summed(own[int(i)] for own, i in zip(self.costs, indices, strict=True))
+
+    def fits(self, indices: Sequence[int] | np.ndarray) -> bool:
+        """Return whether ``indices`` keep every limit."""
+        return bool((self.total(indices) <= self.limits).all())
+
+    def relative(self) -> list[np.ndarray]:
+        """Return the costs of bounded measures in units of the limits: (choices, bounded) each.
+
+        The unit of a measure whose limit is zero is the largest cost.
+        """
+        bounded = np.isfinite(self.limits)
+        largest = np.max([own.max(axis=0) for own in self.costs], axis=0)
+        unit = np.where(self.limits > 0, self.limits, np.where(largest > 0, largest, 1.0))[bounded]
+        return [own[:, bounded] / unit for own in self.costs]
+
+    def excess(self, total: np.ndarray) -> np.ndarray:
+        """Return by how much totals (..., measures) exceed the limits, in units of them: (...)."""
+        bounded = np.isfinite(self.limits)
+        limits = self.limits[bounded]
+        over = np.maximum(total[..., bounded] - limits, 0) / np.where(limits > 0, limits, 1.0)
+        return over.sum(axis=-1)
