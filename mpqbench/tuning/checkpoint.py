@@ -24,7 +24,6 @@ class Checkpoint:
     fingerprint: str = ""
     every: float = SAVE_EVERY_SECONDS
     part: str = ""
-    foreign: bool = False  # whether the last ``load`` found the state of another part
     _saved: float = field(default_factory=time.monotonic)
 
     def of(self, part: str) -> Checkpoint:
@@ -35,6 +34,11 @@ class Checkpoint:
     def due(self) -> bool:
         """Whether ``every`` seconds have passed since the state was saved."""
         return self.cache is not None and time.monotonic() - self._saved >= self.every
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is a state, of this part or of another one."""
+        return self.cache is not None and self.cache.holds(self.fingerprint)
 
     def remove(self) -> None:
         """Forget the state."""
@@ -50,5 +54,4 @@ class Checkpoint:
     def load(self) -> dict[str, Any] | None:
         """Return the state that was saved last, on the CPU, or ``None``."""
         content = None if self.cache is None else self.cache.read(self.fingerprint)
-        self.foreign = content is not None and content["part"] != self.part
-        return None if content is None or self.foreign else content["state"]
+        return content["state"] if content is not None and content["part"] == self.part else None

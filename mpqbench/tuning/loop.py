@@ -81,7 +81,7 @@ def train(
     run = _Run(training, trained, loss_at, held_out_loss, checkpoint)
     if run.resume():
         reporter.say(f"  tuning resumes at step {run.state.step}")
-    elif checkpoint.foreign:
+    elif checkpoint.exists:
         reporter.say("  tuning begins anew: what is on disk was trained from other numbers")
     with reporter.stage("tuning", training.steps) as advance:
         advance(run.state.step)
