@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..core.errors import BenchError
-from .jackknife import Estimate
+from ..core.jackknife import Estimate
 
 
 @dataclass(frozen=True, eq=False)

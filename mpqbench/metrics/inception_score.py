@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import entr, log_softmax
 
-from .jackknife import Estimate
+from ..core.jackknife import Estimate
 
 SPLIT = 5000
 

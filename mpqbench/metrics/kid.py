@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..core.errors import BenchError
-from .jackknife import Estimate
+from ..core.jackknife import Estimate
 
 _BLOCK = 1000
 

@@ -19,7 +19,7 @@ DAMAGE = (
 )  # fmt: skip
 
 
-class Header(NamedTuple):
+class ArrayHeader(NamedTuple):
     """An array's shape, whether the array is in Fortran order, and its dtype."""
 
     shape: tuple[int, ...]
@@ -44,18 +44,18 @@ def keys(path: Path) -> list[str]:
         return [name.removesuffix(".npy") for name in archive.namelist()]
 
 
-def header(path: Path, key: str) -> Header:
+def header(path: Path, key: str) -> ArrayHeader:
     """Read the header of one array, not its data. Raises BenchError for a damaged file."""
     with _damage_named(path), zipfile.ZipFile(path) as archive, archive.open(f"{key}.npy") as file:
         return _read_header(file)
 
 
-def _read_header(stream: IO[bytes]) -> Header:
+def _read_header(stream: IO[bytes]) -> ArrayHeader:
     version = np.lib.format.read_magic(stream)
     if version == (1, 0):
-        return Header(*np.lib.format.read_array_header_1_0(stream))
+        return ArrayHeader(*np.lib.format.read_array_header_1_0(stream))
     if version == (2, 0):
-        return Header(*np.lib.format.read_array_header_2_0(stream))
+        return ArrayHeader(*np.lib.format.read_array_header_2_0(stream))
     raise ValueError(f"npy format version {version} is not supported")
 
 

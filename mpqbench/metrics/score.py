@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from ..core.errors import BenchError, Diverged
+from ..core.jackknife import Estimate, deal_groups
 from ..core.settings import digest_of
 from .features import FeatureNetwork, Features
 from .inception_score import inception_score
-from .jackknife import Estimate, deal_groups
 from .precision_recall import NEIGHBOURS, Manifold, precision_recall
 from .reference import Reference
 

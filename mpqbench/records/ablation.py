@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from .columns import OUTPUT_ERRORS, frechet_names
 from .schema import JobRecord
 
 SWEEP_COLUMNS = ("setting", "value")
@@ -39,3 +41,16 @@ class AblationResult:
     def records(self) -> list[JobRecord]:
         """The records of all batches."""
         return [record for batch in self.batches for record in batch]
+
+
+def response_headers(extractor: str | None) -> dict[str, str]:
+    """Return the header of every response; that of the Fréchet distance depends on its features."""
+    return {"fd": frechet_names(extractor)[0], **OUTPUT_ERRORS}
+
+
+def change_of(row: Mapping[Hashable, Any]) -> str:
+    """Return ``searcher: tss → ilp``, two of them joined by ``and`` for an interaction."""
+    changes = [f"{row['factor']}: {row['versus']} → {row['level']}"]
+    if row["factor_2"]:
+        changes.append(f"{row['factor_2']}: {row['versus_2']} → {row['level_2']}")
+    return " and ".join(changes)

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..metrics.jackknife import half_width
+from ..core.jackknife import half_width
 from .schema import Score
 
 if TYPE_CHECKING:

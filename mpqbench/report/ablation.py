@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from ..core.files import write_atomic
-from ..records.ablation import AblationResult
+from ..records.ablation import AblationResult, change_of, response_headers
 from ..records.columns import ABLATION, OUTPUT_ERRORS, Column, adapt, frechet_names
 from ..records.frame import seed_means
 from ..records.schema import JobRecord
+from .ablation_figures import write_effect_figures, write_sweep_figures
 from .latex import latex_table
 from .render import bullets, escaped, pipe_table, to_csv, to_markdown
 from .table import Block, Table, file_part, leaderboard
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    pass
 
 _SECTIONS = {
     "contrast": "Levels, averaged over the other factors",
@@ -30,8 +31,6 @@ _SECTIONS = {
 
 def write_ablation(result: AblationResult, folder: Path) -> list[Path]:
     """Write ``ablation.csv``, ``.md`` and ``.tex`` and the figures; return their paths."""
-    from .ablation_figures import write_effect_figures, write_sweep_figures
-
     table = cell_table(result.cells, result.batches)
     figures = folder / "figures" / "ablation"
     if result.effects is None:
@@ -51,11 +50,6 @@ def write_ablation(result: AblationResult, folder: Path) -> list[Path]:
     if result.effects is None:
         return paths + write_sweep_figures(result, table.blocks[0], figures)
     return paths + write_effect_figures(result, table.blocks[0].extractor, figures)
-
-
-def response_headers(extractor: str | None) -> dict[str, str]:
-    """Return the header of every response; that of the Fréchet distance depends on its features."""
-    return {"fd": frechet_names(extractor)[0], **OUTPUT_ERRORS}
 
 
 def cell_table(cells: pd.DataFrame, batches: Sequence[Sequence[JobRecord]]) -> Table:
@@ -134,14 +128,6 @@ def shown_effect(value: float, low: float, high: float, log: bool) -> str:
     form = ".3g" if log else "+.3g"
     interval = "" if math.isnan(low) else f" [{low:{form}}, {high:{form}}]"
     return f"{'x' if log else ''}{value:{form}}{interval}"
-
-
-def change_of(row: Mapping[Hashable, Any]) -> str:
-    """Return ``searcher: tss → ilp``, two of them joined by ``and`` for an interaction."""
-    changes = [f"{row['factor']}: {row['versus']} → {row['level']}"]
-    if row["factor_2"]:
-        changes.append(f"{row['factor_2']}: {row['versus_2']} → {row['level_2']}")
-    return " and ".join(changes)
 
 
 def _block(cells: pd.DataFrame, records: Sequence[JobRecord], columns: tuple[Column, ...]) -> Block:

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ..records.ablation import SWEEP_COLUMNS, AblationResult
+from ..records.ablation import SWEEP_COLUMNS, AblationResult, change_of, response_headers
 from ..records.frame import records_frame
 from ..records.schema import FULL_METHOD
-from .ablation import change_of, response_headers
 from .drawing import (
     COLOURS,
     FULL_COLOUR,

@@ -48,7 +48,7 @@ class Source(BaseModel):
         return grouped(frame, self.group, self.geometric) if self.group else frame
 
 
-class Table(Source):
+class PageTable(Source):
     """A table of a page."""
 
     rows: list[str]

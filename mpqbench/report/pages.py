@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..core.errors import BenchError
 from .page_data import RECORDS, measured, read_records
-from .page_tables import ABOUT, Headline, Table
+from .page_tables import ABOUT, Headline, PageTable
 
 INDEX = "README.md"
 BLOCK = re.compile(r"```table\n(.*?)```", re.DOTALL)
@@ -27,7 +27,7 @@ LINK = re.compile(r"(\]\()([^)#\s]+)(#[^)\s]*)?\)")
 MARKED = re.compile(r"(<!-- results: (\w+) ([^>]*?) -->\n).*?(<!-- end of results -->)", re.DOTALL)
 
 
-class Header(BaseModel):
+class PageHeader(BaseModel):
     """The beginning of ``about.md``."""
 
     model_config = ConfigDict(extra="forbid")
@@ -42,9 +42,9 @@ class About:
 
     folder: Path
     title: str
-    header: Header
+    header: PageHeader
     text: str
-    tables: list[Table]
+    tables: list[PageTable]
 
     @classmethod
     def read(cls, folder: Path) -> About:
@@ -54,9 +54,9 @@ class About:
         if match is None:
             raise BenchError(f"{path} does not begin with a header between two --- and a # title")
         try:
-            header = Header.model_validate(yaml.safe_load(match[1]))
+            header = PageHeader.model_validate(yaml.safe_load(match[1]))
             blocks = BLOCK.findall(match[3])
-            tables = [Table.model_validate(yaml.safe_load(block)) for block in blocks]
+            tables = [PageTable.model_validate(yaml.safe_load(block)) for block in blocks]
         except (yaml.YAMLError, ValidationError) as error:
             raise BenchError(f"{path}: {error}") from None
         return cls(folder, match[2], header, match[3].strip(), tables)

@@ -10,11 +10,11 @@ import pytest
 from ablation_records import RATIOS, record, records_of, small_plan
 
 from mpqbench.core.errors import BenchError
+from mpqbench.core.jackknife import half_width
 from mpqbench.core.recipe import Recipe
 from mpqbench.lab.ablation.design import Design, as_data
 from mpqbench.lab.ablation.responses import cell_means, effects_table
 from mpqbench.lab.ablation.run import PlannedAblation
-from mpqbench.metrics.jackknife import half_width
 from mpqbench.report.ablation import cell_table, effect_sections, write_ablation
 from mpqbench.report.latex import escape, latex_table
 from mpqbench.report.render import ranked, to_markdown

@@ -14,10 +14,10 @@ from torch_fidelity import (
 
 from mpqbench.cli.score import score as command
 from mpqbench.core.errors import BenchError, Diverged
+from mpqbench.core.jackknife import deal_groups
 from mpqbench.metrics.fashion_net import fashion_input, load_fashion_net
 from mpqbench.metrics.features import Features
 from mpqbench.metrics.images import open_images
-from mpqbench.metrics.jackknife import deal_groups
 from mpqbench.metrics.reference import reference_of
 from mpqbench.metrics.score import labels, metric_fingerprint, score
 

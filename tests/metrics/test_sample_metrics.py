@@ -12,9 +12,9 @@ from torch_fidelity.metric_kid import kid_features_to_metric
 from torch_fidelity.metric_prc import prc_features_to_metric
 
 from mpqbench.core.errors import BenchError
+from mpqbench.core.jackknife import Estimate, deal_groups, half_width, standard_error
 from mpqbench.metrics import kid, precision_recall
 from mpqbench.metrics.inception_score import inception_score
-from mpqbench.metrics.jackknife import Estimate, deal_groups, half_width, standard_error
 from mpqbench.metrics.kid import KernelReference
 from mpqbench.metrics.precision_recall import Manifold
 

@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from ...metrics.jackknife import half_width
+from ...core.jackknife import half_width
 from ...records.statistics import FEWEST_SEEDS, mean_half_width, spread
 
 Kind = Literal["main", "contrast", "alone", "interaction", "joint"]

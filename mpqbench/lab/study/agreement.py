@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...core.errors import BenchError
-from ...metrics.jackknife import NORMAL_95, standard_error
+from ...core.jackknife import NORMAL_95, standard_error
 
 FEWEST = 10  # allocations: below, an interval of a rank correlation says nothing
 

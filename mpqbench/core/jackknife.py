@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..core.errors import BenchError
+from .errors import BenchError
 
 GROUPS = 20
 _FEWEST_GROUPS = 10  # below, 1.96 standard errors of so few replicates are far from 95%
