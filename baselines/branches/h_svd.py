@@ -20,6 +20,7 @@ from mpqbench.quant.branch_settings import (
 )
 from mpqbench.quant.factors import (
     BlockFactors,
+    BlockFit,
     BlockPartition,
     bits_of_rank,
     check_grid,
@@ -84,8 +85,10 @@ class MixedSVD(BranchSettings):
         """Both parts, each fitted to what the other leaves of target (out, in)."""
         whole, blocks = self._parts(*target.shape)
 
+        how = BlockFit(self.moment(layer), name=layer.name)
+
         def fitted(rest: torch.Tensor, grid: BlockPartition) -> BlockFactors:
-            return project(rest, grid, self.bits, moment=self.moment(layer), name=layer.name)
+            return project(rest, grid, self.bits, how)
 
         first = fitted(target, whole)
         if blocks is None:

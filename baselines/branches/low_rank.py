@@ -9,7 +9,7 @@ import torch
 from mpqbench.contracts import plugin
 from mpqbench.core.errors import BenchError, check_whole
 from mpqbench.quant.branch_settings import DEFAULT_RANK, BranchSettings, one_size
-from mpqbench.quant.factors import BlockFactors, BlockPartition, project
+from mpqbench.quant.factors import BlockFactors, BlockFit, BlockPartition, project
 
 if TYPE_CHECKING:
     from mpqbench.contracts import BranchSize, LayerData
@@ -43,14 +43,8 @@ class LowRank(BranchSettings):
     def fit(self, target: torch.Tensor, layer: LayerData) -> BlockFactors:
         """The best approximation of target (out, in)."""
         drawn = torch.Generator().manual_seed(layer.seed) if self.randomized else None
-        return project(
-            target,
-            self._grid(*target.shape),
-            self.bits,
-            moment=self.moment(layer),
-            generator=drawn,
-            name=layer.name,
-        )
+        fit = BlockFit(self.moment(layer), generator=drawn, name=layer.name)
+        return project(target, self._grid(*target.shape), self.bits, fit)
 
     def _grid(self, out: int, width: int) -> BlockPartition:
         rank = self.rank or DEFAULT_RANK

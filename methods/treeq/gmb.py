@@ -16,6 +16,7 @@ from mpqbench.quant.branch_settings import (
 )
 from mpqbench.quant.factors import (
     BlockFactors,
+    BlockFit,
     BlockPartition,
     bits_of_rank,
     check_grid,
@@ -75,16 +76,19 @@ class Monarch(BranchSettings):
         return self._grid(out_features, in_features).size(self.bits)
 
     def fit(self, target: torch.Tensor, layer: LayerData) -> BlockFactors:
-        """The nearest Monarch matrix of target (out, in)."""
+        """Return the nearest Monarch matrix of target (out, in)."""
         grid, moment = self._grid(*target.shape), self.moment(layer)
         order = self._order(target, moment, grid) if grid.permuted else None
-        return project(target, grid, self.bits, moment=moment, order=order, name=layer.name)
+        return project(target, grid, self.bits, BlockFit(moment, order, name=layer.name))
 
     def refit(self, before: BlockFactors, target: torch.Tensor, layer: LayerData) -> BlockFactors:
-        """The nearest Monarch matrix in the order of ``before``: sorted anew each round, its blocks
-        would hold other entries, and what rounding had made room for would be lost."""
-        own = {"moment": self.moment(layer), "order": before.order}
-        return project(target, before.grid, self.bits, **own, name=layer.name)
+        """Return the nearest Monarch matrix in the order of ``before``.
+
+        Sorted anew each round, the blocks would hold other entries, and what rounding had made room
+        for would be lost.
+        """
+        fit = BlockFit(self.moment(layer), before.order, name=layer.name)
+        return project(target, before.grid, self.bits, fit)
 
     def _order(
         self, target: torch.Tensor, moment: torch.Tensor | None, grid: BlockPartition

@@ -36,7 +36,7 @@ class _RankOne(Branch):
         return BlockPartition(out_features, in_features).size(8)
 
     def fit(self, target: torch.Tensor, layer: LayerData) -> FittedBranch:
-        return project(target, BlockPartition(*target.shape), 8, name=layer.name)
+        return project(target, BlockPartition(*target.shape), 8)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The branch of a layer: when there is one, how it is fitted, what it costs."""
+"""The branch of a layer: where there is one, how it is fitted, what it costs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BITS = (8, 16)
 def round_beside(
     weight: torch.Tensor, data: LayerData, rounding: Rounding, branch: Branch
 ) -> tuple[QuantizedWeight, FittedBranch | None]:
-    """Weight (out, in) as a rounded residual and a branch, fitted to each other in turn.
+    """Split weight (out, in) into a rounded residual and a branch, fitted to each other in turn.
 
     The loop judges the combined weight by the output error where the layer has a moment, and else
     by the squared error. No branch where rounding alone loses nothing, which is tried first. Raises
@@ -37,25 +37,28 @@ def round_beside(
     alone = rounded(weight)
     values = alone.dequantize()
     if torch.equal(values, weight) or not torch.isfinite(values).all():
-        return alone, None  # what is not finite is for the caller to name
-    found = alternate(
-        weight,
-        lambda target: _checked(branch.fit(target, data), branch, target, data),
-        rounded,
-        lambda combined: squared_error(combined - weight, data.moment),
-        branch.iterations,
-        values if branch.init == "residual" else None,
-        lambda old, target: _checked(branch.refit(old, target, data), branch, target, data),
-    )
+        return alone, None  # the caller reports what is not finite
+
+    def fit(target: torch.Tensor, before: FittedBranch | None) -> FittedBranch:
+        if before is not None:
+            return _checked(branch.refit(before, target, data), branch, target, data)
+        first = target - values if branch.init == "residual" else target
+        return _checked(branch.fit(first, data), branch, first, data)
+
+    def error(combined: torch.Tensor) -> float:
+        return squared_error(combined - weight, data.moment)
+
+    found = alternate(weight, fit, rounded, error, branch.iterations)
     return found.rounded, found.branch
 
 
 def branch_of_rest(
     weight: torch.Tensor, data: LayerData, rounded: QuantizedWeight, branch: Branch
 ) -> FittedBranch | None:
-    """The branch of what a rounding lost of weight (out, in), where nothing can be rounded again:
-    a rounding of whole blocks has seen all layers together. None where nothing was lost, or where
-    something is not finite, which is for the caller to name.
+    """Fit a branch to what a rounding lost of weight (out, in), without rounding again.
+
+    For a rounding of whole blocks, which has seen all layers together. ``None`` where nothing was
+    lost, or where something is not finite, which the caller reports.
     """
     rest = weight - rounded.dequantize()
     if not rest.any() or not rest.isfinite().all():
@@ -64,16 +67,16 @@ def branch_of_rest(
 
 
 def squared_error(difference: torch.Tensor, moment: torch.Tensor | None) -> float:
-    """``sum d^2`` of a difference d (out, in), or ``sum d M d^T`` with a moment M; in float64."""
+    """Return ``sum d^2`` of a difference d (out, in), or ``sum d M d^T`` with a moment M."""
     own = difference.double()
     return float((own * (own if moment is None else own @ moment.double())).sum())
 
 
 def branch_size(branch: Branch | None, group: Group, out: int, width: int) -> BranchSize | None:
-    """What the branch of a layer (out, width) of ``group`` takes, where its weight is rounded.
+    """Return the size of the branch of a layer (out, width) of ``group``, if the weight is rounded.
 
-    The layers of a policy, adaLN, get none (SVDQuant leaves them out too): in a DiT they hold a
-    third of the weights and hardly any of the error. Raises BenchError for bits but 8 and 16.
+    The layers of adaLN get none (SVDQuant leaves them out too): in a DiT they hold a third of the
+    weights and hardly any of the error. Raises BenchError for bits other than 8 and 16.
     """
     size = None if branch is None or not group.searchable else branch.size(out, width)
     if size is not None and size.bits not in BITS:
@@ -82,7 +85,7 @@ def branch_size(branch: Branch | None, group: Group, out: int, width: int) -> Br
 
 
 def branch_operator(path: str, group: Group, size: BranchSize) -> Operator:
-    """The branch of the layer at ``path`` as the cost counts it."""
+    """Return the branch of the layer at ``path`` as the cost counts it."""
     return Operator(
         f"{path}.branch",
         "branch",
@@ -97,7 +100,7 @@ def branch_operator(path: str, group: Group, size: BranchSize) -> Operator:
 def branch_operators(
     branch: Branch | None, transformer: nn.Module, groups: Sequence[Group]
 ) -> Mapping[str, Sequence[Operator]]:
-    """The branches of every searchable group at any rounded precision, before any is fitted.
+    """Return the branches of every searchable group at any rounded precision, before any fit.
 
     The meta device is enough.
     """
@@ -112,7 +115,7 @@ def branch_operators(
 
 
 def share_of(branches: Mapping[str, Sequence[Operator]]) -> str:
-    """What branches by group take of a budget, as the end of a sentence; nothing without any."""
+    """Say what branches by group take of a budget, as the end of a sentence; "" without any."""
     operators = [op for own in branches.values() for op in own]
     if not operators:
         return ""
@@ -124,12 +127,12 @@ def share_of(branches: Mapping[str, Sequence[Operator]]) -> str:
 
 
 def applied(branch: FittedBranch, x: torch.Tensor) -> torch.Tensor:
-    """What ``branch`` makes of the moved input (..., in) float32: (..., out)."""
+    """Apply ``branch`` to the moved input (..., in) float32: (..., out)."""
     return branch(operand(x, branch.size.bits))
 
 
 def operand(x: torch.Tensor, bits: int) -> torch.Tensor:
-    """``x`` (..., channels) as a product of a branch at ``bits`` reads it.
+    """Quantize ``x`` (..., channels) as a product of a branch at ``bits`` reads it.
 
     At 8 bits on an asymmetric grid for each token, straight-through for gradients.
     """

@@ -171,25 +171,33 @@ class BlockFactors(nn.Module):
         return whole if self.columns is None else whole[:, self.columns.argsort()]
 
 
-def project(
-    target: torch.Tensor,
-    grid: BlockPartition,
-    bits: int,
-    *,
-    moment: torch.Tensor | None = None,
-    order: tuple[torch.Tensor, torch.Tensor] | None = None,
-    generator: torch.Generator | None = None,
-    name: str = "",
-) -> BlockFactors:
-    """The matrix of ``grid`` nearest to target (out, in): every block at its own best rank.
+@dataclass(frozen=True)
+class BlockFit:
+    """How blocks are fitted, to the layer called ``name`` in messages.
 
-    Nearest in squared error, or with a ``moment`` (in, in) in the output error of each block on its
-    own inputs: the sum over blocks, which for one column of blocks is that of the layer and else
-    leaves out what the blocks of one row share. ``generator`` makes the SVD a randomised one.
+    With a ``moment`` (in, in), to the output error of each block on its own inputs: the sum over
+    blocks, which for one column of blocks is the error of the layer and else leaves out what the
+    blocks of one row share. ``order`` = (rows (out,), columns (in,)) is the order that is cut into
+    blocks. ``generator`` makes the SVD a randomised one.
     """
-    s, p = grid.block
+
+    moment: torch.Tensor | None = None
+    order: tuple[torch.Tensor, torch.Tensor] | None = None
+    generator: torch.Generator | None = None
+    name: str = ""
+
+
+def project(
+    target: torch.Tensor, grid: BlockPartition, bits: int, fit: BlockFit | None = None
+) -> BlockFactors:
+    """Return the matrix of ``grid`` nearest to target (out, in): every block at its best rank.
+
+    Nearest in squared error, unless ``fit`` has a moment.
+    """
+    fit = fit or BlockFit()
+    (s, p), order = grid.block, fit.order
     moved = target.double()
-    moment = None if moment is None else moment.double()
+    moment = None if fit.moment is None else fit.moment.double()
     if order is not None:
         # A side that is one block has no order of its own: none is stored for it, either.
         divided = (grid.rows > 1, grid.columns > 1)
@@ -203,8 +211,8 @@ def project(
     measured = blocks
     if moment is not None:
         own = [moment[at : at + p, at : at + p] for at in range(0, grid.width, p)]
-        measured = blocks @ torch.stack([square_root(part, name) for part in own])
-    basis = leading(measured, grid.kept, generator)  # (l, k, s, rho)
+        measured = blocks @ torch.stack([square_root(part, fit.name) for part in own])
+    basis = leading(measured, grid.kept, fit.generator)  # (l, k, s, rho)
     # With U the leading left vectors of A C, the best of A is U U^T A: C need not be inverted.
     right = basis.mT @ blocks
     spread = right.norm(dim=-1).sqrt()  # both factors equally large, for the sake of 8-bit grids

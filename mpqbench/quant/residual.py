@@ -26,28 +26,26 @@ class Alternation:
 
 def alternate(
     weight: torch.Tensor,
-    fit: Callable[[torch.Tensor], FittedBranch],
+    fit: Callable[[torch.Tensor, FittedBranch | None], FittedBranch],
     rounded: Callable[[torch.Tensor], QuantizedWeight],
     error: Callable[[torch.Tensor], float | torch.Tensor],
     iterations: int,
-    start: torch.Tensor | None = None,
-    refit: Callable[[FittedBranch, torch.Tensor], FittedBranch] | None = None,
 ) -> Alternation:
-    """Alternate ``L = fit(W - R^)`` and ``R^ = rounded(W - L)``, from R^ = ``start`` or 0.
+    """Alternate ``L = fit(W - R^)`` and ``R^ = rounded(W - L)``, beginning with R^ = 0.
 
-    ``fit`` gives the branch that approximates a matrix (out, in), for SVDQuant (arXiv 2411.05007)
-    its truncated SVD, and ``refit`` the same from the second round on, with the branch of the round
-    before it; ``rounded`` is any rounding of the rest; ``error`` judges the combined weight
-    ``L + R^`` and should be finite. Stops after ``iterations`` rounds or with the first that is no
-    better, and keeps the best. Raises BenchError for fewer than one round.
+    ``fit`` is given a matrix (out, in) and the branch of the round before, ``None`` at first, and
+    returns the branch that approximates the matrix: for SVDQuant (arXiv 2411.05007) the truncated
+    SVD. ``rounded`` is any rounding of the rest; ``error`` judges the combined weight ``L + R^``
+    and should be finite. Stops after ``iterations`` rounds or with the first that is no better, and
+    keeps the best. Raises BenchError for fewer than one round.
     """
     if iterations < 1:
         raise BenchError(f"the residual loop needs at least 1 iteration, not {iterations}")
     kept: tuple[FittedBranch, QuantizedWeight] | None = None
     errors: list[float] = []
-    rest = weight if start is None else weight - start
+    rest = weight
     for _ in range(iterations):
-        branch = fit(rest) if kept is None or refit is None else refit(kept[0], rest)
+        branch = fit(rest, None if kept is None else kept[0])
         dense = branch.dense()
         residual = rounded(weight - dense)
         values = residual.dequantize()

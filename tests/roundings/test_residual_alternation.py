@@ -5,9 +5,14 @@ import itertools
 import pytest
 import torch
 
+from mpqbench.baselines.branches.low_rank import LowRank
+from mpqbench.baselines.roundings.nearest import Nearest
+from mpqbench.contracts import LayerData
 from mpqbench.core.errors import BenchError
 from mpqbench.core.formats import WeightFormat
+from mpqbench.core.precision import Precision
 from mpqbench.quant.affine import quantize_weight
+from mpqbench.quant.branch import round_beside
 from mpqbench.quant.residual import alternate
 
 FMT = WeightFormat(symmetric=False)
@@ -24,7 +29,7 @@ class _Dense:
 
 
 def _low_rank(rank):
-    def fit(matrix):
+    def fit(matrix, before=None):
         u, s, v = torch.linalg.svd(matrix, full_matrices=False)
         return _Dense((u[:, :rank] * s[:rank]) @ v[:rank])
 
@@ -75,7 +80,11 @@ def test_more_rounds_help():
 
 def test_exact_where_the_branch_holds_the_whole_weight():
     weight = torch.outer(torch.arange(1.0, 7), torch.arange(1.0, 5))
-    found = alternate(weight, _Dense, _nearest, lambda w: (w - weight).abs().max(), 5)
+
+    def error(combined):
+        return (combined - weight).abs().max()
+
+    found = alternate(weight, lambda matrix, _: _Dense(matrix), _nearest, error, 5)
     assert torch.equal(found.branch.dense(), weight)
     assert not found.rounded.dequantize().any()
     assert found.errors == (0.0, 0.0)
@@ -89,11 +98,12 @@ def test_a_worse_second_round_is_dropped():
     assert torch.equal(found.branch.dense(), _low_rank(1)(weight).dense())
 
 
-def test_it_may_start_from_what_rounding_alone_lost():
-    weight = _weight(0)
-    alone = _nearest(weight).dequantize()
-    found = alternate(weight, _low_rank(2), _nearest, lambda _: 0.0, 1, start=alone)
-    assert torch.equal(found.branch.dense(), _low_rank(2)(weight - alone).dense())
+def test_a_branch_may_start_from_what_rounding_alone_lost():
+    weight, data = _weight(0), LayerData("up", 16, 24, precision=Precision(3, None))
+    alone = quantize_weight(weight, data.weight_format, 3, "up").dequantize()
+    branch = LowRank(rank=2, iterations=1, init="residual")
+    _, found = round_beside(weight, data, Nearest(), branch)
+    assert torch.equal(found.dense(), branch.fit(weight - alone, data).dense())
 
 
 def test_no_rounds_are_refused():
