@@ -163,10 +163,10 @@ def count_costs(record: dict[str, Any], allocation: dict[str, str] | None) -> di
     This function and the next alone import the package. ``allocation`` by group is ``None`` where
     all searchable groups have the one precision of the record.
     """
-    from mpqbench.cost import count
-    from mpqbench.formats import ActivationFormat, WeightFormat
-    from mpqbench.models.groups import uniform_allocation
-    from mpqbench.precision import Allocation, Precision
+    from mpqbench.core.formats import ActivationFormat, WeightFormat
+    from mpqbench.core.precision import Allocation, Precision
+    from mpqbench.cost.count import count
+    from mpqbench.dit.groups import uniform_allocation
 
     recipe, (transformer, groups) = record["recipe"], _network(record["model"])
     only, adaln = next(iter(record["allocation"]["counts"])), Precision.parse(recipe["adaln"])
@@ -184,8 +184,8 @@ def count_costs(record: dict[str, Any], allocation: dict[str, str] | None) -> di
 @functools.cache
 def _network(model: str) -> tuple[Any, Any]:
     """The transformer of a model without weights, and its groups of layers."""
-    from mpqbench.models.groups import layer_groups
-    from mpqbench.models.loading import meta_transformer
+    from mpqbench.dit.groups import layer_groups
+    from mpqbench.dit.loading import meta_transformer
 
     transformer = meta_transformer(model)
     return transformer, layer_groups(transformer)
