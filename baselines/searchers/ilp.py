@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
-from pydantic import Field, PositiveFloat
+from pydantic import AfterValidator, PositiveFloat
 
 from mpqbench.contracts import Searcher, plugin
 from mpqbench.core.errors import BenchError, Exhausted
@@ -18,8 +18,14 @@ from mpqbench.search.knapsack import TIME_LIMIT, solve
 if TYPE_CHECKING:
     from mpqbench.contracts import SearchProblem
 
-Split = Annotated[Mapping[str, Sequence[str]], Field(min_length=2, max_length=2)]
-Ratios = Annotated[Sequence[PositiveFloat], Field(min_length=1)]
+
+def _two_parts(split: Mapping[str, Sequence[str]]) -> Mapping[str, Sequence[str]]:
+    if len(split) != 2:
+        raise ValueError(f"there must be two parts, not {len(split)}")
+    return split
+
+
+Split = Annotated[Mapping[str, Sequence[str]], AfterValidator(_two_parts)]
 
 
 @plugin
@@ -40,7 +46,7 @@ class ILP(Searcher):
 
     time_limit: PositiveFloat = TIME_LIMIT
     split: Split | None = None
-    ratios: Ratios = (0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3)
+    ratios: Sequence[PositiveFloat] = (0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3)
 
     def search(self, problem: SearchProblem) -> Allocation:
         """Return the optimum of the table, or the best of the split's candidates.

@@ -194,8 +194,8 @@ def test_an_objective_brings_its_table_and_no_joint_score(engine):
     [
         (lambda: LayerError("dB"), "'absolute', 'relative' or 'decibel', not 'dB'"),
         (lambda: Fisher(probes=0), "probes must be greater than 0"),
-        (lambda: HessianTrace(probes=1), "probes must be greater than or equal to 2"),
-        (lambda: SpanMSE(span=1), "span must be greater than or equal to 2"),
+        (lambda: HessianTrace(probes=1), "probes must be at least 2"),
+        (lambda: SpanMSE(span=1), "span must be at least 2"),
         (lambda: Decoupled(probes=0), "probes must be greater than 0"),
         (lambda: TrajectoryMSE(steps=0), "steps must be greater than 0"),
     ],
