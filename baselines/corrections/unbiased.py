@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
+from pydantic import Field, PositiveInt
 
 from mpqbench.contracts import Correction, plugin
-from mpqbench.core.errors import BenchError, Diverged, check_whole
+from mpqbench.core.errors import Diverged
 
 if TYPE_CHECKING:
     from mpqbench.contracts import CorrectionStep, FittedCorrection, Prediction
@@ -46,15 +47,9 @@ class Unbiased(Correction):
     transform into equal parts.
     """
 
-    images: int = 100
-    bands: int = 5
-    horizon: float = 0.05
-
-    def __post_init__(self) -> None:
-        check_whole("images", self.images)
-        check_whole("bands", self.bands)
-        if not 0 <= self.horizon <= 1:
-            raise BenchError(f"horizon lies between 0 and 1, not {self.horizon}")
+    images: PositiveInt = 100
+    bands: PositiveInt = 5
+    horizon: Annotated[float, Field(ge=0, le=1)] = 0.05
 
     def fit(self, step: CorrectionStep) -> FittedCorrection:
         """Raises Diverged where the error is not finite."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import PositiveFloat, PositiveInt
 
 from mpqbench.contracts import Rounding, plugin
 from mpqbench.core.errors import BenchError
-from mpqbench.quant.clipping import GRIDS, check_choice, chosen_grid
+from mpqbench.quant.clipping import chosen_grid
 from mpqbench.quant.reconstruction import Learning, UpDown, learn_block, learn_layer
 
 if TYPE_CHECKING:
@@ -32,24 +34,14 @@ class AdaRound(Rounding):
     results differ by less than 2% from 10 to 1,000.
     """
 
-    unit: str = "layer"
-    iterations: int = 1000
-    rate: float = 0.02
-    penalty: float = 30.0
-    batch: int = 32
-    grid: str = "mse"
+    unit: Literal["layer", "block"] = "layer"
+    iterations: PositiveInt = 1000
+    rate: PositiveFloat = 0.02
+    penalty: PositiveFloat = 30.0
+    batch: PositiveInt = 32
+    grid: Literal["minmax", "mse"] = "mse"
     needs_inputs = True
     slow = True  # a conformance suite runs few cases
-
-    def __post_init__(self) -> None:
-        check_choice("unit", self.unit, ("layer", "block"))
-        check_choice("grid", self.grid, GRIDS)
-        for name in ("iterations", "batch"):
-            if getattr(self, name) < 1:
-                raise BenchError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("rate", "penalty"):
-            if not getattr(self, name) > 0:
-                raise BenchError(f"{name} must be positive, not {getattr(self, name)}")
 
     @property
     def by_block(self) -> bool:

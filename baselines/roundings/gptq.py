@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
+from pydantic import PositiveFloat, PositiveInt
 
 from mpqbench.contracts import Rounding, plugin
 from mpqbench.core.errors import BenchError
 from mpqbench.quant.affine import QParams, dequantize, pack, quantize, weight_rows
-from mpqbench.quant.clipping import GRIDS, check_choice, chosen_grid
+from mpqbench.quant.clipping import chosen_grid
 
 if TYPE_CHECKING:
     from mpqbench.contracts import LayerData, QuantizedWeight
@@ -35,19 +36,12 @@ class GPTQ(Rounding):
     row where it has the larger error ``d M d^T`` keeps nearest rounding (our choice).
     """
 
-    damping: float = 0.01
+    damping: PositiveFloat = 0.01
     act_order: bool = True
-    block: int = 128
-    grid: str = "minmax"
+    block: PositiveInt = 128
+    grid: Literal["minmax", "mse"] = "minmax"
     safeguard: bool = True
     needs_inputs = True
-
-    def __post_init__(self) -> None:
-        if not self.damping > 0:
-            raise BenchError(f"damping must be positive, not {self.damping}")
-        if self.block < 1:
-            raise BenchError(f"block must be at least 1, not {self.block}")
-        check_choice("grid", self.grid, GRIDS)
 
     def round(
         self, weight: torch.Tensor, layer: LayerData, fmt: WeightFormat, bits: int

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import torch
+from pydantic import Field
 
 from mpqbench.contracts import Rounding, plugin
-from mpqbench.core.errors import BenchError
 from mpqbench.quant.affine import weight_blocks
 from mpqbench.quant.clipping import Range, best_grid, nearest_on, weight_error
 
@@ -26,12 +26,8 @@ class Percentile(Rounding):
     MSE and an already rounded weight is left alone.
     """
 
-    percentiles: tuple[float, ...] = (0.99999, 0.9999, 0.999)
+    percentiles: tuple[Annotated[float, Field(gt=0.5, le=1)], ...] = (0.99999, 0.9999, 0.999)
     needs_inputs = False
-
-    def __post_init__(self) -> None:
-        if not all(0.5 < p <= 1 for p in self.percentiles):
-            raise BenchError(f"percentiles lie above 0.5 and up to 1, not {self.percentiles}")
 
     def round(
         self, weight: torch.Tensor, layer: LayerData, fmt: WeightFormat, bits: int

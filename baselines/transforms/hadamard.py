@@ -32,7 +32,7 @@ class Hadamard(Transform):
 
     def __post_init__(self) -> None:
         block = self.block
-        if block is not None and (type(block) is not int or split_order(block) is None):
+        if block is not None and split_order(block) is None:
             raise BenchError(
                 f"block must be a power of two, or one times a small order such as 12, 20, 28 or "
                 f"36, not {block!r}"

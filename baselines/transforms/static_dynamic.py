@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pydantic import PositiveInt
 from torch import nn
 
 from mpqbench.contracts import Transform, plugin
@@ -11,7 +12,7 @@ from mpqbench.core.errors import BenchError
 
 from .hadamard import Hadamard, Rotation
 from .scaling import Scaling, step_maxima
-from .smooth import check_alpha, smoothing
+from .smooth import Share, smoothing
 
 if TYPE_CHECKING:
     import torch
@@ -29,18 +30,13 @@ class StaticDynamic(Transform):
     ``noisiest`` below 1.
     """
 
-    alpha: float = 0.5
-    noisiest: int = 1
+    alpha: Share = 0.5
+    noisiest: PositiveInt = 1
     block: int | None = None
 
     needs_inputs = True
 
     def __post_init__(self) -> None:
-        check_alpha(self.alpha)
-        if type(self.noisiest) is not int or self.noisiest < 1:
-            raise BenchError(
-                f"noisiest must be a whole number of steps, at least 1, not {self.noisiest!r}"
-            )
         Hadamard(self.block)
 
     def fit(self, weight: torch.Tensor, layer: LayerData) -> ScaledRotation:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import PositiveFloat, PositiveInt
 
 from mpqbench.contracts import plugin
-from mpqbench.core.errors import BenchError, check_whole, unknown
+from mpqbench.core.errors import BenchError
 from mpqbench.dit.sampling import image_seed
 from mpqbench.quant.trainable import Free, FrozenIntegers, low_rank_adapter
 from mpqbench.tuning.distil import retrain
-from mpqbench.tuning.settings import Training, check_positive
+from mpqbench.tuning.settings import Training
 
 if TYPE_CHECKING:
     from torch import nn
 
     from mpqbench.tuning.loop import TrainingCurve
     from mpqbench.tuning.student import DistillationData, QuantizedStudent
-
-ADAPTERS = ("branch", "lora", "both", "none")
 
 
 @plugin
@@ -38,20 +38,16 @@ class PEFT(Training):
     ``rate`` is that of adapters and biases, ``scale_rate`` that of log s, and of z in units of s.
     """
 
-    adapter: str = "branch"
-    rank: int = 4
+    adapter: Literal["branch", "lora", "both", "none"] = "branch"
+    rank: PositiveInt = 4
     scales: bool = True
     zeros: bool = True
     biases: bool = True
-    rate: float = 3e-3
-    scale_rate: float = 3e-3
+    rate: PositiveFloat = 3e-3
+    scale_rate: PositiveFloat = 3e-3
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.adapter not in ADAPTERS:
-            raise unknown("adapter", str(self.adapter), ADAPTERS)
-        check_whole("rank", self.rank)
-        check_positive(self, "rate", "scale_rate")
         if self.zeros and not self.scales:
             raise BenchError("zero points are trained with their scales: set zeros to false too")
         if self.zeros and self.weight_decay:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pydantic import PositiveFloat
+
 from mpqbench.contracts import plugin
 from mpqbench.quant.trainable import Free, RoundedWeight
 from mpqbench.tuning.distil import retrain
-from mpqbench.tuning.settings import Training, check_positive
+from mpqbench.tuning.settings import Training
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,12 +29,8 @@ class QAT(Training):
     ``rate`` is that of weights, biases and branches, ``scale_rate`` that of log s.
     """
 
-    rate: float = 3e-4
-    scale_rate: float = 1e-3
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_positive(self, "rate", "scale_rate")
+    rate: PositiveFloat = 3e-4
+    scale_rate: PositiveFloat = 1e-3
 
     def tune(self, student: QuantizedStudent, lessons: DistillationData) -> TrainingCurve:
         """Train in place. Raises Diverged where a loss is not finite."""

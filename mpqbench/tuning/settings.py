@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from ..contracts import Tuner, plugin
-from ..core.errors import BenchError, check_whole, unknown
-
-SCHEDULES = ("cosine", "constant")
-WEIGHTINGS = ("uniform", "min-snr", "balanced")
-_AT_LEAST_ONE = ("trajectories", "held_out", "steps", "batch", "every", "patience", "span")
+from ..core.errors import BenchError
 
 
 @plugin
@@ -37,37 +36,26 @@ class Training(Tuner):
     has no effect elsewhere.
     """
 
-    trajectories: int = 200
-    held_out: int = 50
-    steps: int = 2000
-    seconds: float | None = None
-    batch: int = 32
-    schedule: str = "cosine"
-    warmup: int = 50
-    clip: float = 1.0
-    weight_decay: float = 0.0
-    ema: float = 0.0
-    weighting: str = "uniform"
-    span: int = 1
-    every: int = 100
-    patience: int = 5
+    trajectories: PositiveInt = 200
+    held_out: PositiveInt = 50
+    steps: PositiveInt = 2000
+    seconds: PositiveFloat | None = None
+    batch: PositiveInt = 32
+    schedule: Literal["cosine", "constant"] = "cosine"
+    warmup: NonNegativeInt = 50
+    clip: PositiveFloat = 1.0
+    weight_decay: NonNegativeFloat = 0.0
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    weighting: Literal["uniform", "min-snr", "balanced"] = "uniform"
+    span: PositiveInt = 1
+    every: PositiveInt = 100
+    patience: PositiveInt = 5
     checkpointing: bool = False
     autocast: bool = True
 
     def __post_init__(self) -> None:
-        for name in _AT_LEAST_ONE:
-            check_whole(name, getattr(self, name))
-        check_whole("warmup", self.warmup, least=0)
-        check_positive(self, "clip", *(["seconds"] if self.seconds is not None else []))
-        if self.weight_decay < 0:
-            raise BenchError(f"weight_decay must not be negative, but is {self.weight_decay}")
-        if not 0 <= self.ema < 1:
-            raise BenchError(f"ema must be at least 0 and below 1, not {self.ema}")
         if self.batch % self.span:
             raise BenchError(f"batch must be a multiple of span {self.span}, not {self.batch}")
-        for name, valid in (("schedule", SCHEDULES), ("weighting", WEIGHTINGS)):
-            if getattr(self, name) not in valid:
-                raise unknown(name, str(getattr(self, name)), valid)
 
     def rate_factor(self, step: int) -> float:
         """What the rates are multiplied with in ``step``, from 0."""
@@ -75,10 +63,3 @@ class Training(Tuner):
         if self.schedule == "constant":
             return warm
         return warm * 0.5 * (1 + math.cos(math.pi * step / self.steps))
-
-
-def check_positive(settings: object, *names: str) -> None:
-    """Raises BenchError for the first of the fields that is not above 0."""
-    for name in names:
-        if not getattr(settings, name) > 0:
-            raise BenchError(f"{name} must be positive, not {getattr(settings, name)}")
