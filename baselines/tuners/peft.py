@@ -10,12 +10,10 @@ from mpqbench.contracts import plugin
 from mpqbench.core.errors import BenchError
 from mpqbench.dit.sampling import image_seed
 from mpqbench.quant.trainable import Free, FrozenIntegers, low_rank_adapter
-from mpqbench.tuning.distil import retrain
+from mpqbench.tuning.distil import TrainedParts, retrain
 from mpqbench.tuning.settings import Training
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from mpqbench.tuning.loop import TrainingCurve
     from mpqbench.tuning.student import DistillationData, QuantizedStudent
 
@@ -55,20 +53,20 @@ class PEFT(Training):
         if self.adapter == "none" and not (self.scales or self.biases):
             raise BenchError("nothing to train: choose an adapter, scales or biases")
 
-    def tune(self, student: QuantizedStudent, lessons: DistillationData) -> TrainingCurve:
+    def tune(self, student: QuantizedStudent, data: DistillationData) -> TrainingCurve:
         """Train in place. Raises Diverged where a loss is not finite."""
-        branches = self._branches(student, lessons.seed)
-        sources: dict[str, dict[str, nn.Module]] = {}
+        branches = self._branches(student, data.seed)
+        parts = TrainedParts(self.rate, self.scale_rate, branches=branches)
         for path, layer in student.layers.items():
-            sources[path] = {}
+            own = parts.sources[path] = {}
             if self.scales and path in student.rounded:
-                sources[path]["weight"] = FrozenIntegers(student.rounded[path], self.zeros)
+                own["weight"] = FrozenIntegers(student.rounded[path], self.zeros)
             if self.biases and layer.bias is not None:
-                sources[path]["bias"] = Free(layer.bias)
-        return retrain(self, student, lessons, sources, branches, self.rate, self.scale_rate)
+                own["bias"] = Free(layer.bias)
+        return retrain(self, student, data, parts)
 
     def _branches(self, student: QuantizedStudent, seed: int) -> dict[str, Any]:
-        """The branches to train by path, those that are added now among them."""
+        """Return the branches to train by path, with those that are added here."""
         found: dict[str, Any] = {}
         for path, layer in student.layers.items():
             branch = student.branch(path)

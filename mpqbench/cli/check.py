@@ -1,4 +1,4 @@
-"""``mpqbench check``: whether a plugin keeps its promises."""
+"""``mpqbench check``: whether a plugin does what its contract says."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.option("--param", "params", multiple=True, metavar="KEY=VALUE",
               help="Parameter of the plugin; repeatable.")  # fmt: skip
 @click.option("--quick/--full", default=None,
-              help="Few cases, or all.  [default: few where the plugin is slow]")  # fmt: skip
+              help="Few cases, or all.  [default: few for a slow plugin]")  # fmt: skip
 @plugins_option
 def check(
     name: str,
@@ -30,16 +30,13 @@ def check(
     quick: bool | None,
     plugins: tuple[Path, ...],
 ) -> None:
-    """Check the plugin NAME, a transform, rounding, branch, searcher, objective, environment, tuner
-    or correction.
+    """Check that the plugin NAME does what every plugin of its kind must do.
 
-    A transform, rounding or branch: shapes, bits, errors, costs, hostile layers, a whole model.
-    Searchers: choices, budgets, allowances, counted scores. Objectives and environments: scores and
-    layers of a tiny network, alone and in batches. Tuners: errors, grids and costs of a tiny
-    quantized network, stopped and resumed. Corrections: made-up steps. All: the same result again,
-    nothing changed.
+    Results have the right shapes, fit in their bits, are finite and the same again; costs are as
+    declared; budgets are kept; arguments, models and global random generators are left alone. Each
+    check prints a line. A fault that fails several checks is printed once.
 
-    Exit code 0 where it keeps every promise, 1 where it breaks one, 2 for a mistake in the command.
+    Exit code 0 where all checks pass, 1 where one fails, 2 for a mistake in the command.
 
     \b
     Examples:
@@ -54,22 +51,23 @@ def check(
 
     registry = discover(plugins)
     values = dict(map(_parameter, params))
-    total = failed = 0
+    total, failures = 0, []
     for entry in _entries(registry, name, kind):
         plugin = registry.create(entry.kind, PluginChoice(name=name, params=values))
         click.echo(f"{entry.kind} '{name}' of {entry.origin}")
         for one in checks(entry.kind, plugin, quick=quick):
-            start, reason = time.perf_counter(), ""
+            start, text, total = time.perf_counter(), one.promise, total + 1
             try:
                 one()
+                verdict = "ok"
             except AssertionError as error:
-                reason = str(error)
-            total, failed = total + 1, failed + bool(reason)
+                verdict, reason = "FAILED", str(error)
+                text = "as above" if reason in failures else reason
+                failures.append(reason)
             seconds = time.perf_counter() - start
-            click.echo(f"  {'FAILED' if reason else 'ok':7s} {one.name:20s} {seconds:6.1f} s"
-                       f"  {reason or one.promise}")  # fmt: skip
-    click.echo(f"{total - failed} of {total} checks passed")
-    if failed:
+            click.echo(f"  {verdict:7s} {one.name:12s} {seconds:6.1f} s  {text}")
+    click.echo(f"{total - len(failures)} of {total} checks passed")
+    if failures:
         raise click.exceptions.Exit(1)
 
 
@@ -90,7 +88,7 @@ def _entries(registry: Registry, name: str, kind: str | None) -> Iterable[Entry]
 
 
 def _parameter(text: str) -> tuple[str, Any]:
-    """``alpha=0.7`` to a key and a value as a suite file would read it."""
+    """Split ``alpha=0.7`` into a key and a value, read as in a suite file."""
     import yaml
 
     from ..core.errors import BenchError

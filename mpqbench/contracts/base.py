@@ -7,6 +7,7 @@ from typing import Any, ClassVar, TypeVar, dataclass_transform
 
 import pydantic
 from pydantic.dataclasses import dataclass
+from pydantic_core import ErrorDetails
 
 from ..core.errors import BenchError
 
@@ -15,10 +16,7 @@ _STRICT = pydantic.ConfigDict(strict=True, extra="forbid", arbitrary_types_allow
 
 
 class Plugin:
-    """Base of every kind.
-
-    ``slow`` is for the conformance checks alone: of a slow plugin they try few cases.
-    """
+    """Base of every kind. A plugin with ``slow`` has its conformance checked on few cases."""
 
     kind: ClassVar[str]
     slow: bool = False
@@ -28,10 +26,10 @@ class Plugin:
 def plugin(cls: _Class) -> _Class:
     """Make ``cls`` a frozen dataclass whose parameters are checked against their annotations.
 
-    Pydantic checks them, strictly: a text is no number and a truth value no whole number. Bounds
-    are written into the annotation, as in ``rank: PositiveInt`` or ``unit: Literal["layer",
-    "block"]``. A list, as YAML gives it, is taken for a tuple.
-    The constructor raises BenchError with one sentence that names the first wrong parameter.
+    Pydantic checks the parameters strictly: a text is not a number, and a truth value is not a
+    whole number. Write bounds into the annotation, as in ``rank: PositiveInt`` or ``unit:
+    Literal["layer", "block"]``. A list, as YAML gives it, becomes a tuple. The constructor raises
+    BenchError with one sentence that names the first wrong parameter.
     """
     made = dataclass(frozen=True, config=_STRICT)(cls)
     build = made.__init__
@@ -54,20 +52,31 @@ _WANTED = {
     "float_type": "a number",
     "bool_type": "true or false",
     "string_type": "a text",
+    "tuple_type": "a list",
     "none_required": "null",
 }
+_WORDS = {"greater than or equal to": "at least", "less than or equal to": "at most"}
 
 
 def _sentence(error: pydantic.ValidationError) -> str:
-    """The first mistake in one sentence."""
-    first = error.errors()[0]
-    name = ".".join(str(part) for part in first["loc"])
+    """Return one sentence on the first wrong parameter; of a union, what each member wants."""
+    errors = error.errors()
+    first = errors[0]
+    name, at = str(first["loc"][0]), [f"[{n}]" for n in first["loc"][1:] if isinstance(n, int)]
     if first["type"] == "value_error":  # raised by a validator of the plugin's own
         return f"{name}: {first['msg'].removeprefix('Value error, ')}"
     if first["type"] == "unexpected_keyword_argument":
         return f"unknown parameter {name}"
-    wanted = _WANTED.get(first["type"], first["msg"].removeprefix("Input should be "))
-    return f"{name} must be {wanted}, not {first['input']!r}{_hint(first['type'], first['input'])}"
+    wanted = dict.fromkeys(_wanted(each) for each in errors if each["loc"][0] == name)
+    hint = _hint(first["type"], first["input"])
+    return f"{name}{''.join(at)} must be {' or '.join(wanted)}, not {first['input']!r}{hint}"
+
+
+def _wanted(error: ErrorDetails) -> str:
+    text = _WANTED.get(error["type"], error["msg"].removeprefix("Input should be "))
+    for theirs, ours in _WORDS.items():
+        text = text.replace(theirs, ours)
+    return text
 
 
 def _hint(kind: str, value: object) -> str:

@@ -1,4 +1,4 @@
-"""How training goes, whatever is trained: the parameters that all tuners share."""
+"""The parameters that all tuners that train share."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from ..core.errors import BenchError
 
 @plugin
 class Training(Tuner):
-    """Steps, batches, rates over time, and when to stop.
+    """Steps, batches, learning rates over time, and when to stop.
 
-    It learns from ``trajectories`` images of full precision and is judged on ``held_out`` others,
-    every ``every`` steps: after ``patience`` of these without a new best it ends, as it does after
-    ``steps`` steps or ``seconds`` of training, and the best parameters stay. Steps are of AdamW,
-    with ``batch`` inputs. The rates rise linearly over ``warmup`` steps, then stay, or fall to 0
-    over ``steps`` as a half cosine; gradients are clipped to the norm ``clip``.
+    The student is trained on ``trajectories`` images of full precision and evaluated on
+    ``held_out`` others after every ``every`` steps. Training ends after ``patience`` evaluations
+    without a new best, ``steps`` steps or ``seconds``, and the best parameters stay. Steps are of
+    AdamW with ``batch`` inputs. Rates rise linearly over ``warmup`` steps, then stay constant, or
+    fall to 0 over ``steps`` as a half cosine; gradients are clipped to the norm ``clip``.
 
-    ``weighting`` of the squared error by noise level (see ``tuning.weighting``): ``uniform``;
-    ``min-snr``, which counts the last, nearly clean steps less; or ``balanced``, where each level's
-    error counts in units of what it is before training.
+    ``weighting`` of the squared error by noise level (see ``tuning.weighting``) is ``uniform``;
+    ``min-snr``, in which the last, nearly clean steps count less; or ``balanced``, in which the
+    error of each level counts in units of the error before training.
 
-    ``span`` consecutive steps of one image answer for their errors together: the loss is the mean
-    square of their sum, divided by ``span`` (our choice). What a model always gets wrong in the
-    same way adds up along a trajectory and counts up to ``span`` times; what it gets wrong now this
-    way and now that partly cancels, as it does in sampling. With 1, every input stands for itself.
-    Consecutive are those that were recorded: of more than 25 steps, 25 drawn at random; and with
-    guidance each is one of the two evaluations of its step, with or without its class.
-    With ``ema`` > 0 the judged and kept parameters are a running average of that decay.
-    ``checkpointing`` computes blocks twice to save memory; ``autocast`` uses bfloat16 on a GPU and
-    has no effect elsewhere.
+    With ``span`` above 1 the loss is the mean square of the sum of the errors of ``span``
+    consecutive recorded steps of one image, divided by ``span`` (our choice): an error that is the
+    same in all steps counts up to ``span`` times, and errors of changing sign partly cancel, as in
+    sampling. Of more than 25 steps, 25 drawn at random are recorded; with guidance each is one of
+    the two evaluations of its step, with the class or without.
+
+    With ``ema`` above 0 a running average of that decay is evaluated and kept. ``checkpointing``
+    computes blocks twice to save memory; ``autocast`` uses bfloat16 on a GPU and has no effect
+    elsewhere.
     """
 
     trajectories: PositiveInt = 200
@@ -58,7 +58,7 @@ class Training(Tuner):
             raise BenchError(f"batch must be a multiple of span {self.span}, not {self.batch}")
 
     def rate_factor(self, step: int) -> float:
-        """What the rates are multiplied with in ``step``, from 0."""
+        """Return the factor of all rates in ``step``, counted from 0."""
         warm = min(1.0, (step + 1) / (self.warmup + 1))
         if self.schedule == "constant":
             return warm

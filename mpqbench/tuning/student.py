@@ -1,4 +1,4 @@
-"""The quantized model as a tuner sees it, and the lessons it is given."""
+"""The quantized model as a tuner sees it, and the data that a tuner is given."""
 
 from __future__ import annotations
 
@@ -69,15 +69,15 @@ class QuantizedStudent:
         self._groups = {path: group for group in groups for path in group.layers}
 
     def branch(self, path: str) -> Any:
-        """The branch of a layer, or ``None``."""
+        """Return the branch of a layer, or ``None``."""
         return self.layers[path].branch
 
     def branchable(self, path: str) -> bool:
-        """Whether a branch may be added: the weight is rounded, the layer's group searchable."""
+        """Return whether the weight is rounded and the layer's group searchable."""
         return path in self.rounded and self._groups[path].searchable
 
     def add_branch(self, path: str, branch: Any) -> None:
-        """Put a new branch beside a layer, and into the count of the model's cost."""
+        """Put a new branch beside a layer and into the count of the model's cost."""
         if self.branch(path) is not None:
             raise BenchError(f"layer {path} has a branch already")
         self.layers[path].branch = branch
@@ -85,9 +85,10 @@ class QuantizedStudent:
         self._quantized.operators += (operator,)
 
     def set_quantized_weight(self, path: str, rounded: QuantizedWeight) -> None:
-        """Note the trained integers and grids of a layer, whose weight holds them already.
+        """Replace the integers and quantization parameters of a layer in the count.
 
-        Zero points that are no whole numbers any more are counted at 16 bits each, like scales.
+        The weight of the layer must hold their values already. Zero points that are no whole
+        numbers are counted at 16 bits each, like scales.
         """
         self.rounded[path], zero = rounded, rounded.zero
         if bool((zero != zero.round()).any()):
@@ -96,9 +97,9 @@ class QuantizedStudent:
 
     @contextmanager
     def training_mode(self, checkpointing: bool) -> Iterator[None]:
-        """While inside, no parameter of its own has a gradient, and blocks may be computed twice.
+        """Freeze the model's own parameters while inside; with ``checkpointing``, save memory.
 
-        Layers stay in evaluation mode: a DiT in training mode drops classes at random.
+        Layers stay in evaluation mode, because a DiT in training mode drops classes at random.
         """
         frozen = [p for p in self.transformer.parameters() if p.requires_grad]
         before = self.transformer.is_gradient_checkpointing

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
+from calibration import Calibration
 
 from mpqbench.baselines.branches.low_rank import LowRank
 from mpqbench.baselines.branches.none import NoBranch
@@ -16,7 +17,7 @@ from mpqbench.baselines.roundings.gptq import GPTQ
 from mpqbench.baselines.roundings.nearest import Nearest
 from mpqbench.baselines.transforms.hadamard import Hadamard
 from mpqbench.baselines.transforms.none import NoTransform
-from mpqbench.conformance.models import Calibration, tiny_transformer
+from mpqbench.conformance.models import tiny_transformer
 from mpqbench.contracts import BranchSize
 from mpqbench.core.errors import BenchError, Diverged
 from mpqbench.core.formats import ActivationFormat, WeightFormat

@@ -13,14 +13,14 @@ from torch import nn
 from mpqbench.core.errors import BenchError, Diverged
 from mpqbench.core.progress import Quiet
 from mpqbench.tuning.checkpoint import Checkpoint
-from mpqbench.tuning.loop import COLUMNS, train
+from mpqbench.tuning.loop import COLUMNS, Losses, train
 from mpqbench.tuning.settings import Training
 
 TARGET = torch.tensor([1.0, -2.0, 0.5])
 
 
 class Regression:
-    """Finds TARGET from noisy looks at it, one a step; ``stop_at`` is where somebody ends it."""
+    """Estimates TARGET from one noisy sample a step; interrupted in step ``stop_at``."""
 
     def __init__(self, stop_at=None):
         self.guess = nn.Parameter(torch.zeros(3))
@@ -37,8 +37,8 @@ class Regression:
         return float((self.guess.detach() - TARGET).square().mean())
 
     def run(self, training, checkpoint=None):
-        parts = (self.loss_at, self.held_out, checkpoint or Checkpoint(), Quiet())
-        return train(training, self.trained, *parts)
+        losses = Losses(self.loss_at, self.held_out)
+        return train(training, self.trained, losses, checkpoint or Checkpoint(), Quiet())
 
 
 def settings(**changes):
@@ -50,7 +50,7 @@ def without_seconds(curve):
     return [repr(row[:-1]) for row in curve.rows]
 
 
-def test_it_learns_and_tells_its_course(tmp_path):
+def test_it_learns_and_returns_its_curve(tmp_path):
     problem = Regression()
     curve = problem.run(settings(clip=100.0))
     assert curve.stopped == "steps"
@@ -80,7 +80,7 @@ def test_stopped_and_resumed_it_is_the_same_training(tmp_path, every, ema):
     expected = whole.run(settings(ema=ema))
     for stop_at in (7, 35, None):
         part = Regression(stop_at)
-        checkpoint = Checkpoint(tmp_path / "tuning.pt", "mark", every)
+        checkpoint = Checkpoint(tmp_path / "tuning.pt", "fingerprint", every)
         try:
             curve = part.run(settings(ema=ema), checkpoint)
         except KeyboardInterrupt:
@@ -91,9 +91,9 @@ def test_stopped_and_resumed_it_is_the_same_training(tmp_path, every, ema):
 
 def test_a_finished_training_is_not_done_again(tmp_path):
     first = Regression()
-    curve = first.run(settings(), Checkpoint(tmp_path / "tuning.pt", "mark"))
+    curve = first.run(settings(), Checkpoint(tmp_path / "tuning.pt", "fingerprint"))
     again = Regression(stop_at=0)
-    same = again.run(settings(), Checkpoint(tmp_path / "tuning.pt", "mark"))
+    same = again.run(settings(), Checkpoint(tmp_path / "tuning.pt", "fingerprint"))
     assert [repr(row) for row in same.rows] == [repr(row) for row in curve.rows]
     assert torch.equal(again.guess, first.guess)
 
@@ -159,7 +159,7 @@ def test_a_loss_that_is_not_finite_diverges(bad):
         problem.run(settings())
 
 
-def test_the_average_is_what_is_judged_and_kept():
+def test_the_average_is_what_is_evaluated_and_kept():
     plain, averaged = Regression(), Regression()
     rough = plain.run(settings(schedule="constant", steps=400, every=400))
     smooth = averaged.run(settings(schedule="constant", steps=400, every=400, ema=0.95))

@@ -87,14 +87,14 @@ def test_recording_goes_on_where_it_was_stopped(model, recorded, tmp_path, monke
         assert torch.equal(getattr(again, name), part)
 
 
-def test_lessons_are_what_the_tuner_asks_for(model, tmp_path):
+def test_recorded_data_are_what_the_tuner_asks_for(model, tmp_path):
     tuner = PEFT(trajectories=3, held_out=5)
     given = (tuner, model, PROTOCOL, 0, "cpu", tmp_path, Checkpoint(), Quiet())
-    lessons = record_lessons(*given)
-    assert (len(lessons.train), len(lessons.held_out)) == (4 * 6, 8 * 6)  # whole micro-batches
+    data = record_lessons(*given)
+    assert (len(data.train), len(data.held_out)) == (4 * 6, 8 * 6)  # whole micro-batches
     written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
     assert len(written) == 3
-    assert torch.equal(record_lessons(*given).train.outputs, lessons.train.outputs)
+    assert torch.equal(record_lessons(*given).train.outputs, data.train.outputs)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")} == written
 
 
