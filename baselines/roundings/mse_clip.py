@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @plugin
 class MSEClip(Rounding):
-    """Each grid's range shrunk by the best of ``steps`` factors from 1 down to ``smallest``.
+    """Rounds to nearest on ranges shrunk by the best of ``steps`` factors from 1 to ``smallest``.
 
     ``error`` is "weight", ``sum |w - w^|^exponent`` over the grid, or "output", the squared error
     that the grid's own columns make in the output over the calibration rows (AWQ's auto-clip,
@@ -55,7 +55,7 @@ class MSEClip(Rounding):
     def round(
         self, weight: torch.Tensor, layer: LayerData, fmt: WeightFormat, bits: int
     ) -> QuantizedWeight:
-        """Integers for weight (out, in).
+        """Round weight (out, in).
 
         Raises BenchError where a group does not divide ``in`` or a moment is needed and missing.
         """

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 @plugin
 class Percentile(Rounding):
-    """Each grid's range from its ``1 - p`` to its ``p`` quantile, the p of least squared error.
+    """Rounds to nearest on ranges from the ``1 - p`` to the ``p`` quantile of each grid.
+
+    p is the one of least squared error.
 
     The three default quantiles are those of PTQ4DiT's code (arXiv 2405.16005); the full range is
     always a candidate too (our choice), so that this never loses to nearest rounding in weight
@@ -32,7 +34,7 @@ class Percentile(Rounding):
     def round(
         self, weight: torch.Tensor, layer: LayerData, fmt: WeightFormat, bits: int
     ) -> QuantizedWeight:
-        """Integers for weight (out, in). Raises BenchError where a group does not divide ``in``."""
+        """Round weight (out, in). Raises BenchError where a group does not divide ``in``."""
         weight = weight.float()
         ranges = self._ranges(weight_blocks(weight, fmt, layer.name))
         grid = best_grid(weight, fmt, bits, layer.name, ranges, weight_error())
@@ -45,7 +47,7 @@ class Percentile(Rounding):
 
 
 def _quantile(ordered: torch.Tensor, p: float) -> torch.Tensor:
-    """Quantile with linear interpolation; torch.quantile refuses more than 2^24 numbers."""
+    """Interpolate a quantile linearly; torch.quantile refuses more than 2^24 numbers."""
     position = p * (ordered.shape[-1] - 1)
     below = int(position)
     above = min(below + 1, ordered.shape[-1] - 1)

@@ -1,4 +1,4 @@
-"""AWQ: the weight columns that meet large activations are rounded more finely."""
+"""AWQ: scales that round the weight columns of large activations more finely."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class AWQ(Transform):
     needs_inputs = True
 
     def fit(self, weight: torch.Tensor, layer: LayerData) -> Scaling:
-        """Scales for weight (out, in). Raises BenchError where calibration is missing."""
+        """Fit scales to weight (out, in). Raises BenchError where calibration is missing."""
         if layer.inputs is None:
             raise BenchError(f"layer {layer.name}: awq needs calibration inputs")
         mean = layer.inputs.abs().mean(0)

@@ -1,4 +1,4 @@
-"""SmoothQuant: difficulty moved from the activations into the weight."""
+"""SmoothQuant: scales that move outliers from the activations into the weight."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Smooth(Transform):
     needs_inputs = True
 
     def fit(self, weight: torch.Tensor, layer: LayerData) -> Scaling:
-        """Scales for weight (out, in). Raises BenchError where calibration is missing."""
+        """Fit scales to weight (out, in). Raises BenchError where calibration is missing."""
         largest = step_maxima(layer).amax(0)
         if self.alpha != "search":
             return smoothing(weight, largest, float(self.alpha))
@@ -44,5 +44,5 @@ class Smooth(Transform):
 
 
 def smoothing(weight: torch.Tensor, largest: torch.Tensor, alpha: float) -> Scaling:
-    """SmoothQuant's scales of weight (out, in) whose inputs have channel maxima (in,)."""
+    """Return SmoothQuant's scales of weight (out, in) whose inputs have channel maxima (in,)."""
     return Scaling(largest.pow(alpha) / weight.abs().amax(0).pow(1 - alpha))

@@ -40,7 +40,7 @@ class StaticDynamic(Transform):
         Hadamard(self.block)
 
     def fit(self, weight: torch.Tensor, layer: LayerData) -> ScaledRotation:
-        """Both changes for weight (out, in).
+        """Fit scales and rotation to weight (out, in).
 
         Raises BenchError where calibration is missing or has fewer than ``noisiest`` steps, and
         where ``block`` does not divide ``in``.
@@ -65,9 +65,9 @@ class ScaledRotation(nn.Module):
         self.extra_bits = scaling.extra_bits + rotation.extra_bits
 
     def weight(self, weight: torch.Tensor) -> torch.Tensor:
-        """Weight (out, in), scaled and rotated."""
+        """Return weight (out, in), scaled and rotated."""
         return self.rotation.weight(self.scaling.weight(weight))
 
     def input(self, x: torch.Tensor) -> torch.Tensor:
-        """Input (..., in), scaled and rotated."""
+        """Return input (..., in), scaled and rotated."""
         return self.rotation.input(self.scaling.input(x))

@@ -111,7 +111,7 @@ def expect_repeatable(source: str, call: Callable[..., Iterable[Any]], **watched
         with own_generators_only(seed, source), unmodified(watched), torch.no_grad():
             results.append([_array(part) for part in call(**watched)])
     same = len(results[0]) == len(results[1]) and all(
-        np.array_equal(*pair, equal_nan=True) for pair in zip(*results, strict=True)
+        np.array_equal(a, b, equal_nan=True) for a, b in zip(*results, strict=True)
     )
     expect(same, f"two calls with the same {source} give different results")
 

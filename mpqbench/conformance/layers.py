@@ -110,16 +110,6 @@ def hostile() -> tuple[SampleLayer, ...]:
     return tuple(SampleLayer(name, *tensors, hostile=True) for name, tensors in found.items())
 
 
-def formats(width: int) -> list[WeightFormat]:
-    """Return six formats: tensor, channel and group, each symmetric and asymmetric."""
-    group = max(n for n in divisors(width) if n <= max(1, width // 3))
-    return [
-        WeightFormat.model_validate({"granularity": kind, "group": size, "symmetric": symmetric})
-        for kind, size in (("tensor", None), ("channel", None), ("group", group))
-        for symmetric in (True, False)
-    ]
-
-
 @dataclass(frozen=True)
 class RoundingCase:
     """One layer in one format at one number of bits."""
@@ -129,9 +119,8 @@ class RoundingCase:
     bits: int
 
     def __str__(self) -> str:
-        group = f" of {self.fmt.group}" if self.fmt.group else ""
         kind = "symmetric" if self.fmt.symmetric else "asymmetric"
-        return f"{self.layer}, {kind} {self.fmt.granularity}{group}, {self.bits} bits"
+        return f"{self.layer}, {kind} {self.fmt.granularity}, {self.bits} bits"
 
 
 @functools.cache
@@ -142,7 +131,11 @@ def cases(quick: bool) -> tuple[RoundingCase, ...]:
     """
     found = []
     for i, layer in enumerate((*hostile(), *(ordinary(*shape) for shape in ORDINARY_SHAPES))):
-        for j, fmt in enumerate(formats(layer.width)):
-            if not quick or j == i % 6:
-                found.append(RoundingCase(layer, fmt, BITS[(i + j + i // 6) % len(BITS)]))
+        group = max(n for n in divisors(layer.width) if n <= max(1, layer.width // 3))
+        for j in [i % 6] if quick else range(6):
+            kind = ("tensor", "channel", "group")[j // 2]
+            size = group if kind == "group" else None
+            fmt = {"granularity": kind, "group": size, "symmetric": j % 2 == 0}
+            bits = BITS[(i + j + i // 6) % len(BITS)]
+            found.append(RoundingCase(layer, WeightFormat.model_validate(fmt), bits))
     return tuple(found)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from ..contracts import LayerData
@@ -49,7 +51,7 @@ class SampleNetwork:
             batch=batch,
             distance=distance,
         )
-        self.network = FullPrecision(self.engine, dict.fromkeys(self.engine.groups, CHOICES))
+        self.network: Any = FullPrecision(self.engine, dict.fromkeys(self.engine.groups, CHOICES))
         self._model = ModelState(model)
         self._weights = self._all_weights()
 

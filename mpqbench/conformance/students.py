@@ -67,7 +67,7 @@ class SampleStudent:
         expect_bytes(self.quantized, self.groups, self.allocation, FORMATS, zeros)
 
 
-def distillation_data() -> DistillationData:
+def sample_data() -> DistillationData:
     """Return random inputs with full precision's outputs; nothing is reported or saved."""
     teacher = lively_transformer()
     train, held_out = rows(teacher, 4 * BATCH, 1), rows(teacher, 3 * BATCH, 2)

@@ -22,7 +22,7 @@ from ..tuning.loop import TrainingCurve
 from ..tuning.student import DistillationData
 from .check import Check, checks_of, expect, expect_range, expect_repeatable
 from .models import expect_no_trace
-from .students import BATCH, SampleStudent, distillation_data
+from .students import BATCH, SampleStudent, sample_data
 
 WHERE = "a tiny DiT at W3A3"
 MOST = {"steps": 12, "every": 4, "batch": BATCH, "span": 1, "warmup": 2}
@@ -65,7 +65,7 @@ def checks(plugin: Tuner, quick: bool) -> list[Check]:
 class _TunerChecks:
     def __init__(self, plugin: Tuner) -> None:
         self.plugin = plugin
-        self.data = distillation_data()
+        self.data = sample_data()
         self.tuned = functools.cache(self._tune)
 
     def untouched(self, _: str) -> None:
@@ -125,9 +125,9 @@ class _TunerChecks:
         """What is added, branches and real zero points, is counted."""
         self.tuned().sample.expect_cost()
         for path, layer in self.tuned().sample.student.layers.items():
-            if layer.branch is not None:
-                held = sum(own.numel() for own in layer.branch.parameters())
-                told = layer.branch.size.numbers
+            branch: Any = layer.branch
+            if branch is not None:
+                held, told = sum(own.numel() for own in branch.parameters()), branch.size.numbers
                 expect(held <= told, f"the branch of {path} holds {held} numbers, not {told}")
 
     def model(self, _: str) -> None:

@@ -8,7 +8,7 @@ import torch
 
 from mpqbench.baselines.roundings.adaround import AdaRound
 from mpqbench.baselines.roundings.mse_clip import MSEClip
-from mpqbench.contracts import BlockData, LayerData, Rounding
+from mpqbench.contracts import BlockData, LayerData
 from mpqbench.core.errors import BenchError
 from mpqbench.core.formats import WeightFormat
 from mpqbench.quant.affine import minmax_grid, quantize_weight
@@ -116,21 +116,6 @@ def test_a_layer_on_the_grid_comes_back_unchanged(fmt, bits):
     torch.testing.assert_close(again.dequantize(), on_grid, rtol=1e-5, atol=1e-6)
 
 
-@fmt_of
-@pytest.mark.parametrize("bits", [2, 5])
-def test_the_two_neighbours_enclose_the_weight_inside_the_grid(fmt, bits):
-    weight, _ = _case(4)
-    choice = UpDown.of(weight, chosen_grid(weight, fmt, bits, "", "mse"), fmt, "")
-    inside = choice.step > 0
-    assert inside.any()
-    assert (choice.down <= weight + 1e-6)[inside].all()
-    assert (choice.down + choice.step >= weight - 1e-6)[inside].all()
-    start = choice.between(openness(choice.start()))
-    torch.testing.assert_close(start[inside], weight[inside], rtol=1e-4, atol=1e-5)
-    # Where the grid has ended there is one choice only: its end, which is the nearest number.
-    assert torch.equal(choice.decided(choice.start())[~inside], choice.nearest[~inside])
-
-
 def test_without_any_input_nearest_rounding_remains():
     weight, moment = _case(1)
     ours = AdaRound(iterations=10, grid="minmax").round(
@@ -214,12 +199,6 @@ def test_rounded_layers_of_a_block_stay_while_the_others_learn():
     toy.weights["down"] = toy.nearest()["down"]
     rounded = rounding.round_block(toy.data(), FMT)
     torch.testing.assert_close(rounded["down"].dequantize(), toy.weights["down"])
-
-
-def test_the_unit_decides_whether_blocks_are_wanted():
-    assert isinstance(AdaRound(), Rounding)
-    assert not AdaRound().by_block
-    assert AdaRound(unit="block").by_block
 
 
 def test_a_missing_moment_names_the_layer():

@@ -81,11 +81,3 @@ def test_a_whole_block_mixes_all_channels_and_a_smaller_one_only_its_own():
 def test_a_block_that_does_not_divide_names_the_valid_ones():
     with pytest.raises(BenchError, match=r"layer: block 16 .* width 24; valid: 1, 2, 4, 8, 12, 24"):
         _fit(torch.ones(1, 24), 16)
-
-
-def test_one_huge_outlier_stays_finite():
-    weight = torch.randn(4, 1152)
-    weight[1, 3] = 1e30
-    fitted = _fit(weight)
-    assert fitted.weight(weight).isfinite().all()
-    assert fitted.input(torch.full((2, 1152), 1e30)).isfinite().all()

@@ -43,11 +43,6 @@ def test_steps_that_are_left_out_do_not_matter():
     assert torch.equal(StaticDynamic().fit(weight, data).scaling.scale, before)
 
 
-def test_block_is_that_of_the_rotation():
-    weight, data = _layer()
-    assert StaticDynamic(block=8).fit(weight, data).rotation.power == 8
-
-
 def test_more_steps_than_calibrated_names_both_numbers():
     weight, data = _layer()
     with pytest.raises(BenchError, match=r"layer: noisiest is 5 .* only 4 steps"):

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import nn
 
+from mpqbench.baselines.tuners.qat import QAT
 from mpqbench.core.errors import BenchError, Diverged
 from mpqbench.core.progress import Quiet
 from mpqbench.tuning.checkpoint import Checkpoint
 from mpqbench.tuning.loop import COLUMNS, Losses, train
-from mpqbench.tuning.settings import Training
 
 TARGET = torch.tensor([1.0, -2.0, 0.5])
 
@@ -42,7 +42,7 @@ class Regression:
 
 
 def settings(**changes):
-    return Training(**({"steps": 60, "every": 10, "warmup": 3, "patience": 100} | changes))
+    return QAT(**({"steps": 60, "every": 10, "warmup": 3, "patience": 100} | changes))
 
 
 def without_seconds(curve):
