@@ -106,12 +106,10 @@ class _BranchChecks:
         of sparse values may be stored as counts, so that only columns are asked for.
         """
         fitted = self.fitted(layer)
-        size, executed = fitted.size, macs_per_row(
-            fitted, layer.inputs, products_only=fitted.size.bits == 8
-        )  # fmt: skip
+        size = fitted.size
+        executed = macs_per_row(fitted, layer.inputs, products_only=size.bits == 8)
         expect(
-            isinstance(size.macs_per_token, int)
-            and executed <= size.macs_per_token <= 2 * executed,
+            executed <= size.macs_per_token <= 2 * executed,
             f"macs_per_token is {size.macs_per_token}, but the branch executes {executed:g} a row",
         )
         tensors = [*fitted.parameters(), *fitted.buffers()]

@@ -77,12 +77,7 @@ ROUNDINGS = [
     (more_bits, "ordinary", "bits", "bits hold"),
     (lambda r, *_: replace(r, zero=r.zero + 0.25), "constant", "bits", "whole numbers"),
     (lambda r, *_: replace(r, scale=r.scale * np.nan), "constant", "values", "not finite"),
-    (
-        lambda r, *_: [r, torch.rand(1)][0],
-        "constant",
-        "repeatable",
-        "the global generator of torch is used",
-    ),
+    (lambda r, *_: [r, torch.rand(1)][0], "constant", "repeatable", "generator of torch"),
     (own_dice, "constant", "repeatable", "two calls with the same layer.seed"),
     (overwrites, "constant", "repeatable", "weight is written into"),
     (lambda r, *_: replace(r, integers=r.integers // 2), "ordinary", "error", "times nearest"),
