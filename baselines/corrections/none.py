@@ -1,4 +1,4 @@
-"""No correction: the sampler goes on with what the quantized model predicts."""
+"""No correction: the sampler uses the prediction of the quantized model."""
 
 from __future__ import annotations
 
@@ -18,5 +18,5 @@ class NoCorrection(Correction):
     images = 0
 
     def fit(self, step: CorrectionStep) -> FittedCorrection:
-        """Raises BenchError: what asks for no image is not fitted."""
+        """Raise BenchError: without images nothing is fitted."""
         raise BenchError("correction 'none' cannot be fitted")

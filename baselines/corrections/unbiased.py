@@ -1,65 +1,60 @@
-"""What quantization takes from a prediction systematically, given back by least squares."""
+"""Corrects the systematic part of the error of a prediction, fitted by least squares."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
+from pydantic import Field, PositiveInt
 
 from mpqbench.contracts import Correction, plugin
-from mpqbench.core.errors import BenchError, Diverged, check_whole
+from mpqbench.core.errors import Diverged
 
 if TYPE_CHECKING:
     from mpqbench.contracts import CorrectionStep, FittedCorrection, Prediction
 
-TOLD = 0.1  # the most that the standard error of a factor may be
-LEAST = 0.5  # that may be left of what is made whole again: nothing is more than doubled
+MOST_DOUBT = 0.1  # the largest standard error of a factor that is used
+LEAST = 0.5  # the least remaining share that is scaled up again: nothing is more than doubled
 
 
 @plugin
 class Unbiased(Correction):
-    """Makes the predicted noise right on average, given what full precision would have predicted.
+    """Makes the predicted noise right on average over images of one step.
 
-    The error is taken apart as PTQD does (arXiv 2305.10657): a part that follows the prediction,
-    its mean, and the rest, which stays. PTQD's first part is a multiple of the predicted noise.
-    Ours is a sum of three, by least squares for every channel and band of spatial frequencies:
+    Like PTQD (arXiv 2305.10657), it splits the error into a part that depends linearly on known
+    quantities, a mean, and a rest that stays. PTQD's linear part is a multiple of the predicted
+    noise. Here it is a sum of three terms, fitted by least squares for every channel and band of
+    spatial frequencies:
 
         quantized - full = a image + b noise + c contrast + rest,
 
-    with the clean image that full precision predicts and its contrast between class and no class;
-    the mean of the rest is one number for each place. ``a > 0`` takes structure out of images,
-    ``c < 0`` weakens the guidance, and a squared error sees neither. The image follows from latent
-    and noise, the contrast from the quantized one, whose own loss is estimated likewise, so that
-    the sampler can solve for the noise. The error is fitted to the truth and not the truth to what
-    is known, whose noise would pull every estimate towards the mean.
+    with the clean image and the contrast between class and no class that full precision predicts;
+    the mean of the rest is one number for each place. ``a > 0`` removes structure from images and
+    ``c < 0`` weakens guidance, and a squared error sees neither. The correction solves for the
+    noise: the image follows from latent and noise, and the contrast from the quantized contrast,
+    whose own loss is estimated in the same way. The error is regressed on full precision's
+    quantities, because noise in the regressors would pull every estimate towards zero.
 
-    Latents that have drifted all the same are led back to full precision's own way within the share
-    ``horizon`` of all steps, one step at least: what that takes, on average and as a multiple of
-    the image there, is added. The last step, where noise hardly moves a latent any more, and a
-    horizon of 0 lead nothing back. In a latent that is nearly all noise a multiple of the image is
-    next to nothing, and solving for it would blow its standard error up: where that comes to more
-    than a tenth of the noise, there is none. Noise and contrast are at most doubled.
+    Latents that have drifted nevertheless are returned to the path of full precision within the
+    share ``horizon`` of all steps, at least one: the noise that this takes, on average and as a
+    multiple of the image there, is added. The last step and a horizon of 0 return nothing. In a
+    latent that is nearly all noise, the term of the image is left out where its standard error
+    comes to more than a tenth of the noise. Noise and contrast are at most doubled.
 
-    ``images`` is how many it is fitted on; ``bands`` divide the sum of both frequencies of a cosine
-    transform into equal parts.
+    ``images`` is how many images the fit uses; ``bands`` divide the sum of both frequencies of a
+    cosine transform into equal parts.
     """
 
-    images: int = 100
-    bands: int = 5
-    horizon: float = 0.05
-
-    def __post_init__(self) -> None:
-        check_whole("images", self.images)
-        check_whole("bands", self.bands)
-        if not 0 <= self.horizon <= 1:
-            raise BenchError(f"horizon lies between 0 and 1, not {self.horizon}")
+    images: PositiveInt = 100
+    bands: PositiveInt = 5
+    horizon: Annotated[float, Field(ge=0, le=1)] = 0.05
 
     def fit(self, step: CorrectionStep) -> FittedCorrection:
-        """Raises Diverged where the error is not finite."""
+        """Fit the correction of a step. Raises Diverged where the error is not finite."""
         waves = DCTBands(step.latents, self.bands)
-        seen = _Seen.of(step, waves, self._lead(step))
+        seen = _StepTerms.of(step, waves, self._lead(step))
         if not (seen.error.isfinite().all() and seen.fading.isfinite().all()):
             raise Diverged("the error of a step is not finite")
         offset = torch.zeros_like(seen.error[0])
@@ -71,19 +66,19 @@ class Unbiased(Correction):
         return Linear(waves, factors.float(), offset.float())
 
     def _lead(self, step: CorrectionStep) -> float:
-        """How much of its drift a latent is led back in this step."""
+        """Return the share of a latent's drift that this step removes."""
         if self.horizon == 0 or step.position == step.steps - 1:
             return 0.0
         return 1 / max(1, self.horizon * step.steps)
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """What a step shows, as coefficients (n, ...).
+class _StepTerms:
+    """The quantities of a step, as coefficients (n, ...).
 
-    ``image``, ``noise`` and ``contrast`` are full precision's, ``error`` and ``fading`` what the
-    quantized model adds to noise and contrast. ``astray`` is the noise that leads drift back, whose
-    mean and multiple of ``ahead``, the image on full precision's own way, is wanted.
+    ``image``, ``noise`` and ``contrast`` are full precision's; ``error`` and ``fading`` are what
+    the quantized model adds to noise and contrast. ``astray`` is the noise that removes the drift,
+    approximated by a mean and a multiple of ``ahead``, the image on the path of full precision.
     """
 
     image: torch.Tensor
@@ -95,8 +90,8 @@ class _Seen:
     astray: torch.Tensor
 
     @classmethod
-    def of(cls, step: CorrectionStep, waves: DCTBands, lead: float) -> _Seen:
-        """All of ``step``, of whose drift the share ``lead`` is led back."""
+    def of(cls, step: CorrectionStep, waves: DCTBands, lead: float) -> _StepTerms:
+        """Return the coefficients of ``step``, of whose drift the share ``lead`` is removed."""
         scale, ratio = _scale(step.signal)
         truth, found = step.full, step.quantized
         noise, contrast = waves.of(truth.noise), waves.of(truth.contrast)
@@ -110,18 +105,18 @@ class _Seen:
             waves.of(lead * (step.wanted - truth.noise)),
         )
 
-    def at(self, place: tuple[Any, ...]) -> _Seen:
-        """One channel and band: (n, frequencies) each."""
-        return _Seen(*(getattr(self, field.name)[place] for field in fields(self)))
+    def at(self, place: tuple[Any, ...]) -> _StepTerms:
+        """Return one channel and band: (n, frequencies) each."""
+        return _StepTerms(*(getattr(self, field.name)[place] for field in fields(self)))
 
     def solved(self, signal: float) -> tuple[torch.Tensor, torch.Tensor]:
-        """Factors of noise, latent and contrast (3, 1), and the offset (frequencies,)."""
+        """Solve for factors of noise, latent and contrast (3, 1) and an offset (frequencies,)."""
         scale, ratio = _scale(signal)
         parts = [self.image, self.noise, self.contrast]
         (a, b, c), (doubt, _, _) = _least_squares(parts, self.error)
         (lead,), (more,) = _least_squares([self.ahead], self.astray)
         (lost,), _ = _least_squares([self.contrast], self.fading)
-        if ratio * math.hypot(doubt, more) > TOLD:
+        if ratio * math.hypot(doubt, more) > MOST_DOUBT:
             a, lead = 0.0, 0.0
             (b, c), _ = _least_squares(parts[1:], self.error)
         own, left = max(1 + b, LEAST), max(1 + lost, LEAST)
@@ -135,16 +130,16 @@ class _Seen:
 
 
 def _scale(signal: float) -> tuple[float, float]:
-    """The part of the image in a latent, and how much of the noise there is to one of it."""
+    """Return the factor of the image in a latent, and the ratio of noise to image."""
     return math.sqrt(signal), math.sqrt((1 - signal) / signal)
 
 
 def _least_squares(
     parts: list[torch.Tensor], error: torch.Tensor
 ) -> tuple[list[float], list[float]]:
-    """Coefficients of parts (n, frequencies) in an error, all less their means over images.
+    """Fit an error by parts (n, frequencies), all less their means over images.
 
-    Behind them their standard errors. Of parts that say the same the shortest solution is taken.
+    Returns coefficients and their standard errors; for collinear parts the shortest solution.
     """
     table = torch.stack([(each - each.mean(0)).flatten().cpu() for each in [*parts, error]], dim=1)
     known, wanted = table[:, :-1], table[:, -1]
@@ -155,7 +150,7 @@ def _least_squares(
 
 
 class DCTBands:
-    """Latents as coefficients of the orthonormal cosine transform (DCT-II) of each channel.
+    """The orthonormal cosine transform (DCT-II) of each channel, divided into bands.
 
     ``bands`` (h, w) bool, one for each, cover every coefficient once.
     """
@@ -168,11 +163,11 @@ class DCTBands:
         self.bands = [number == band for band in number.unique()]
 
     def of(self, values: torch.Tensor) -> torch.Tensor:
-        """Coefficients (..., h, w) of values (..., h, w), in float64."""
+        """Return coefficients (..., h, w) float64 of values (..., h, w)."""
         return self.rows @ values.double() @ self.columns.T
 
     def back(self, coefficients: torch.Tensor) -> torch.Tensor:
-        """The inverse of ``of``."""
+        """Return values from coefficients: the inverse of ``of``."""
         return self.rows.T @ coefficients @ self.columns
 
 
@@ -196,7 +191,7 @@ class Linear:
         self.macs_per_value = 4 * (height + width) + 3  # three transforms, and one back
 
     def __call__(self, prediction: Prediction, latents: torch.Tensor) -> torch.Tensor:
-        """The corrected noise (n, c, h, w)."""
+        """Return the corrected noise (n, c, h, w)."""
         parts = (prediction.noise, latents, prediction.contrast)
         terms = (f * self._waves.of(part) for f, part in zip(self._factors, parts, strict=True))
         return self._waves.back(sum(terms, self._offset.double())).to(latents.dtype)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
+from pydantic import PositiveFloat, PositiveInt
 
 from mpqbench.contracts import Rounding, plugin
 from mpqbench.core.errors import BenchError
 from mpqbench.quant.affine import QParams, dequantize, pack, quantize, weight_rows
-from mpqbench.quant.clipping import GRIDS, check_choice, chosen_grid
+from mpqbench.quant.clipping import chosen_grid
 
 if TYPE_CHECKING:
     from mpqbench.contracts import LayerData, QuantizedWeight
@@ -35,24 +36,17 @@ class GPTQ(Rounding):
     row where it has the larger error ``d M d^T`` keeps nearest rounding (our choice).
     """
 
-    damping: float = 0.01
+    damping: PositiveFloat = 0.01
     act_order: bool = True
-    block: int = 128
-    grid: str = "minmax"
+    block: PositiveInt = 128
+    grid: Literal["minmax", "mse"] = "minmax"
     safeguard: bool = True
     needs_inputs = True
-
-    def __post_init__(self) -> None:
-        if not self.damping > 0:
-            raise BenchError(f"damping must be positive, not {self.damping}")
-        if self.block < 1:
-            raise BenchError(f"block must be at least 1, not {self.block}")
-        check_choice("grid", self.grid, GRIDS)
 
     def round(
         self, weight: torch.Tensor, layer: LayerData, fmt: WeightFormat, bits: int
     ) -> QuantizedWeight:
-        """Integers for weight (out, in).
+        """Round weight (out, in).
 
         Raises BenchError where the moment is missing, not finite or beyond damping, and where a
         group does not divide ``in``.
@@ -76,7 +70,7 @@ class GPTQ(Rounding):
 
 
 def _normalised(moment: torch.Tensor, layer: str) -> torch.Tensor:
-    """The moment with 1 as its largest entry: its scale is irrelevant and its squares overflow."""
+    """Divide a moment by its largest entry: the scale is irrelevant, and squares could overflow."""
     if not torch.isfinite(moment).all():
         raise BenchError(f"layer {layer}: its moment is not finite")
     return moment / moment.abs().amax().clamp(min=torch.finfo(moment.dtype).tiny)
@@ -85,9 +79,9 @@ def _normalised(moment: torch.Tensor, layer: str) -> torch.Tensor:
 def _better_rows(
     integers: torch.Tensor, original: torch.Tensor, grid: QParams, moment: torch.Tensor
 ) -> torch.Tensor:
-    """Nearest rounding instead of ``integers`` in the rows where its error is smaller.
+    """Take nearest rounding for ``integers`` in the rows where nearest has the smaller error.
 
-    All (out, groups, columns). With residuals a and b, ``a M a^T - b M b^T`` is
+    All are (out, groups, columns). With residuals a and b, ``a M a^T - b M b^T`` is
     ``(a - b) M (a + b)^T``: one product with M instead of two.
     """
     nearest = quantize(original, grid)
@@ -98,11 +92,11 @@ def _better_rows(
 
 
 def feedback_matrix(moment: torch.Tensor, damping: float, layer: str) -> torch.Tensor:
-    """F (in, in), lower triangular with ones on its diagonal: ``F_kj = R_jk / R_kk``.
+    """Return F (in, in), lower triangular with a unit diagonal: ``F_kj = R_jk / R_kk``.
 
     Where the damped moment is not positive definite in float32, the damping grows tenfold, at most
-    three times (our choice). A zero moment gives the identity. Raises BenchError naming the layer
-    where it is still indefinite.
+    three times (our choice). A zero moment gives the identity. Raises BenchError
+    that names the layer where the moment is still indefinite.
     """
     identity = torch.eye(len(moment), device=moment.device)
     if not moment.any():
@@ -119,7 +113,7 @@ def feedback_matrix(moment: torch.Tensor, damping: float, layer: str) -> torch.T
 
 @dataclass(frozen=True)
 class _Columns:
-    """The grid of every column in the order of rounding: (out or 1,) each.
+    """The quantization parameters of every column in the order of rounding: (out or 1,) each.
 
     A weight is ``scale * level`` with ``lowest <= level <= highest``: integers minus zero point.
     """
@@ -137,7 +131,7 @@ class _Columns:
         return cls(*(tuple(part[g] for g in group) for part in parts))
 
     def round(self, weight: torch.Tensor, feedback: torch.Tensor, block: int) -> torch.Tensor:
-        """Levels (in, out) of weight (in, out), whose rows are the columns of the layer."""
+        """Return levels (in, out) of weight (in, out), whose rows are the columns of the layer."""
         levels = torch.empty_like(weight)
         # One buffer: a row is a weight plus its corrections until it is rounded, its error after.
         work = weight.clone()

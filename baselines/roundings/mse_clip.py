@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt
 
 from mpqbench.contracts import Rounding, plugin
 from mpqbench.core.errors import BenchError
@@ -12,7 +14,6 @@ from mpqbench.quant.clipping import (
     STEPS,
     Measure,
     best_grid,
-    check_choice,
     nearest_on,
     output_error,
     shrunk_ranges,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 @plugin
 class MSEClip(Rounding):
-    """Each grid's range shrunk by the best of ``steps`` factors from 1 down to ``smallest``.
+    """Rounds to nearest on ranges shrunk by the best of ``steps`` factors from 1 to ``smallest``.
 
     ``error`` is "weight", ``sum |w - w^|^exponent`` over the grid, or "output", the squared error
     that the grid's own columns make in the output over the calibration rows (AWQ's auto-clip,
@@ -37,19 +38,12 @@ class MSEClip(Rounding):
     of 0.001, AWQ 20 steps down to 0.5; the defaults are ours, for 2 to 4 bits clip harder.
     """
 
-    steps: int = STEPS
-    smallest: float = SMALLEST
-    exponent: float = 2.0
-    error: str = "weight"
+    steps: PositiveInt = STEPS
+    smallest: Annotated[float, Field(gt=0, le=1)] = SMALLEST
+    exponent: PositiveFloat = 2.0
+    error: Literal["weight", "output"] = "weight"
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise BenchError(f"steps must be at least 1, not {self.steps}")
-        if not 0 < self.smallest <= 1:
-            raise BenchError(f"smallest lies above 0 and up to 1, not {self.smallest}")
-        if not self.exponent > 0:
-            raise BenchError(f"exponent must be positive, not {self.exponent}")
-        check_choice("error", self.error, ("weight", "output"))
         if self.error == "output" and self.exponent != 2.0:
             raise BenchError("an output error is a squared one: leave exponent at 2")
 
@@ -61,7 +55,7 @@ class MSEClip(Rounding):
     def round(
         self, weight: torch.Tensor, layer: LayerData, fmt: WeightFormat, bits: int
     ) -> QuantizedWeight:
-        """Integers for weight (out, in).
+        """Round weight (out, in).
 
         Raises BenchError where a group does not divide ``in`` or a moment is needed and missing.
         """

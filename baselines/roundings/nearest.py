@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 @plugin
 class Nearest(Rounding):
-    """Every weight to the nearest number of its grid; halves to even (arXiv 1806.08342)."""
+    """Rounds every weight to the nearest number of its grid, halves to even (arXiv 1806.08342)."""
 
     needs_inputs = False
 
     def round(
         self, weight: torch.Tensor, layer: LayerData, fmt: WeightFormat, bits: int
     ) -> QuantizedWeight:
-        """Integers for weight (out, in). Raises BenchError where a group does not divide ``in``."""
+        """Round weight (out, in). Raises BenchError where a group does not divide ``in``."""
         return quantize_weight(weight, fmt, bits, layer.name)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import torch
+from pydantic import Field
 
 from mpqbench.contracts import Rounding, plugin
-from mpqbench.core.errors import BenchError
 from mpqbench.quant.affine import weight_blocks
 from mpqbench.quant.clipping import Range, best_grid, nearest_on, weight_error
 
@@ -19,24 +19,22 @@ if TYPE_CHECKING:
 
 @plugin
 class Percentile(Rounding):
-    """Each grid's range from its ``1 - p`` to its ``p`` quantile, the p of least squared error.
+    """Rounds to nearest on ranges from the ``1 - p`` to the ``p`` quantile of each grid.
+
+    p is the one of least squared error.
 
     The three default quantiles are those of PTQ4DiT's code (arXiv 2405.16005); the full range is
     always a candidate too (our choice), so that this never loses to nearest rounding in weight
     MSE and an already rounded weight is left alone.
     """
 
-    percentiles: tuple[float, ...] = (0.99999, 0.9999, 0.999)
+    percentiles: tuple[Annotated[float, Field(gt=0.5, le=1)], ...] = (0.99999, 0.9999, 0.999)
     needs_inputs = False
-
-    def __post_init__(self) -> None:
-        if not all(0.5 < p <= 1 for p in self.percentiles):
-            raise BenchError(f"percentiles lie above 0.5 and up to 1, not {self.percentiles}")
 
     def round(
         self, weight: torch.Tensor, layer: LayerData, fmt: WeightFormat, bits: int
     ) -> QuantizedWeight:
-        """Integers for weight (out, in). Raises BenchError where a group does not divide ``in``."""
+        """Round weight (out, in). Raises BenchError where a group does not divide ``in``."""
         weight = weight.float()
         ranges = self._ranges(weight_blocks(weight, fmt, layer.name))
         grid = best_grid(weight, fmt, bits, layer.name, ranges, weight_error())
@@ -49,7 +47,7 @@ class Percentile(Rounding):
 
 
 def _quantile(ordered: torch.Tensor, p: float) -> torch.Tensor:
-    """Quantile with linear interpolation; torch.quantile refuses more than 2^24 numbers."""
+    """Interpolate a quantile linearly; torch.quantile refuses more than 2^24 numbers."""
     position = p * (ordered.shape[-1] - 1)
     below = int(position)
     above = min(below + 1, ordered.shape[-1] - 1)

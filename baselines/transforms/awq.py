@@ -1,15 +1,16 @@
-"""AWQ: the weight columns that meet large activations are rounded more finely."""
+"""AWQ: scales that round the weight columns of large activations more finely."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from pydantic import PositiveInt
 
 from mpqbench.contracts import Transform, plugin
 from mpqbench.core.errors import BenchError
 from mpqbench.quant.layer_error import OutputError
 
 from .scaling import Scaling, safe
-from .smooth import check_grid
 
 if TYPE_CHECKING:
     import torch
@@ -24,18 +25,15 @@ class AWQ(Transform):
     ``a`` is that of 0, 1/grid, ..., 1 with the least output error of the layer with rounded weight
     and unrounded activations; the smaller one where two tie. With a = 0 nothing is scaled, so on
     the calibration rows the weight never loses to no transform. The clipping that AWQ adds is a
-    rounding, not a change of basis. Raises BenchError for grid below 1.
+    rounding, not a change of basis.
     """
 
-    grid: int = 20
+    grid: PositiveInt = 20
 
     needs_inputs = True
 
-    def __post_init__(self) -> None:
-        check_grid(self.grid)
-
     def fit(self, weight: torch.Tensor, layer: LayerData) -> Scaling:
-        """Scales for weight (out, in). Raises BenchError where calibration is missing."""
+        """Fit scales to weight (out, in). Raises BenchError where calibration is missing."""
         if layer.inputs is None:
             raise BenchError(f"layer {layer.name}: awq needs calibration inputs")
         mean = layer.inputs.abs().mean(0)

@@ -1,4 +1,4 @@
-"""PTQ4DiT: channels of input and weight balanced, the time steps weighted by what they add."""
+"""PTQ4DiT: channels of input and weight balanced over weighted time steps."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Balance(Transform):
     needs_inputs = True
 
     def fit(self, weight: torch.Tensor, layer: LayerData) -> Scaling | Identity:
-        """Scales for weight (out, in). Raises BenchError where calibration is missing."""
+        """Fit scales to weight (out, in). Raises BenchError where calibration is missing."""
         if any(f".{layer.name}".endswith(f".{kind}") for kind in self.skip):
             return Identity()
         of_steps, of_weight = step_maxima(layer), weight.abs().amax(0)
@@ -45,7 +45,7 @@ class Balance(Transform):
 
 
 def rank_correlation(rows: np.ndarray, column: np.ndarray) -> np.ndarray:
-    """Spearman's rho (steps,) of each of ``rows`` (steps, in) with ``column`` (in,).
+    """Return Spearman's rho (steps,) of each of ``rows`` (steps, in) with ``column`` (in,).
 
     Ties share their mean rank. Where either side is constant rho is undefined and given as 0, no
     correlation (our choice).

@@ -1,4 +1,4 @@
-"""A randomised Hadamard rotation: outliers spread over all channels."""
+"""A randomised Hadamard rotation, which spreads outliers over all channels."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class Hadamard(Transform):
 
     def __post_init__(self) -> None:
         block = self.block
-        if block is not None and (type(block) is not int or split_order(block) is None):
+        if block is not None and split_order(block) is None:
             raise BenchError(
                 f"block must be a power of two, or one times a small order such as 12, 20, 28 or "
                 f"36, not {block!r}"
             )
 
     def fit(self, weight: torch.Tensor, layer: LayerData) -> Rotation:
-        """The rotation for weight (out, in), its signs drawn from ``layer.seed``.
+        """Draw the signs of a rotation of weight (out, in) from ``layer.seed``.
 
         Raises BenchError where ``block`` does not divide ``in``.
         """
@@ -79,9 +79,9 @@ class Rotation(nn.Module):
         self.extra_bits = signs.numel()
 
     def weight(self, weight: torch.Tensor) -> torch.Tensor:
-        """Weight (out, in) with its rows rotated: the rotation is orthonormal."""
+        """Return weight (out, in) with its rows rotated; the rotation is orthonormal."""
         return self.input(weight)
 
     def input(self, x: torch.Tensor) -> torch.Tensor:
-        """Input (..., in), rotated along its last axis."""
+        """Return input (..., in), rotated along its last axis."""
         return hadamard_product(x, self.signs, self.power, self.small)

@@ -15,26 +15,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Identity:
-    """The basis the model came in."""
+    """The model's own basis."""
 
     macs_per_token: int = 0
     extra_bits: int = 0
 
     def weight(self, weight: torch.Tensor) -> torch.Tensor:
-        """Weight (out, in) as it is."""
+        """Return weight (out, in) unchanged."""
         return weight
 
     def input(self, x: torch.Tensor) -> torch.Tensor:
-        """Input (..., in) as it is."""
+        """Return input (..., in) unchanged."""
         return x
 
 
 @plugin
 class NoTransform(Transform):
-    """Leaves the basis alone: the control of every transform."""
+    """Leaves the basis unchanged: the control of every transform."""
 
     needs_inputs = False
 
     def fit(self, weight: torch.Tensor, layer: LayerData) -> Identity:
-        """The same for every layer."""
+        """Return the identity for every layer."""
         return Identity()

@@ -33,20 +33,20 @@ class Scaling(nn.Module):
         self.extra_bits = 16 * scale.numel()
 
     def weight(self, weight: torch.Tensor) -> torch.Tensor:
-        """Weight (out, in), its columns multiplied by s."""
+        """Return weight (out, in) with its columns multiplied by s."""
         return weight * self.scale
 
     def input(self, x: torch.Tensor) -> torch.Tensor:
-        """Input (..., in), its channels divided by s."""
+        """Return input (..., in) with its channels divided by s."""
         return x / self.scale
 
 
 def safe(scale: torch.Tensor) -> torch.Tensor:
-    """Scales (in,) float32 within 2^-24 and 2^24, so that scaling loses nothing but rounding.
+    """Limit scales (in,) float32 to 2^-24 to 2^24, so that scaling costs rounding errors alone.
 
-    A channel that is dead in the inputs or in the weight has scale zero, infinity or NaN by the
-    published formulas: it gets the geometric mean of the others, or 1 where there are none. Both
-    are our choice.
+    A channel that is zero in the inputs or in the weight has scale zero, infinity or NaN by the
+    published formulas. Its scale becomes the geometric mean of the others, or 1 where there are
+    none. Both are our choice.
     """
     dead = ~(scale.isfinite() & (scale > 0))
     if dead.all():
@@ -56,9 +56,9 @@ def safe(scale: torch.Tensor) -> torch.Tensor:
 
 
 def step_maxima(layer: LayerData) -> torch.Tensor:
-    """Largest ``|x|`` (steps, in) of each channel at each step, the noisiest step first.
+    """Return the largest ``|x|`` (steps, in) of each channel at each step, the noisiest first.
 
-    Raises BenchError where the layer came without calibration.
+    Raises BenchError for a layer without calibration data.
     """
     if layer.step_maxima is None:
         raise BenchError(f"layer {layer.name}: a scaling of channels needs their calibrated maxima")

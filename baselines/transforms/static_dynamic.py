@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pydantic import PositiveInt
 from torch import nn
 
 from mpqbench.contracts import Transform, plugin
@@ -11,7 +12,7 @@ from mpqbench.core.errors import BenchError
 
 from .hadamard import Hadamard, Rotation
 from .scaling import Scaling, step_maxima
-from .smooth import check_alpha, smoothing
+from .smooth import Share, smoothing
 
 if TYPE_CHECKING:
     import torch
@@ -29,22 +30,17 @@ class StaticDynamic(Transform):
     ``noisiest`` below 1.
     """
 
-    alpha: float = 0.5
-    noisiest: int = 1
+    alpha: Share = 0.5
+    noisiest: PositiveInt = 1
     block: int | None = None
 
     needs_inputs = True
 
     def __post_init__(self) -> None:
-        check_alpha(self.alpha)
-        if type(self.noisiest) is not int or self.noisiest < 1:
-            raise BenchError(
-                f"noisiest must be a whole number of steps, at least 1, not {self.noisiest!r}"
-            )
         Hadamard(self.block)
 
     def fit(self, weight: torch.Tensor, layer: LayerData) -> ScaledRotation:
-        """Both changes for weight (out, in).
+        """Fit scales and rotation to weight (out, in).
 
         Raises BenchError where calibration is missing or has fewer than ``noisiest`` steps, and
         where ``block`` does not divide ``in``.
@@ -69,9 +65,9 @@ class ScaledRotation(nn.Module):
         self.extra_bits = scaling.extra_bits + rotation.extra_bits
 
     def weight(self, weight: torch.Tensor) -> torch.Tensor:
-        """Weight (out, in), scaled and rotated."""
+        """Return weight (out, in), scaled and rotated."""
         return self.rotation.weight(self.scaling.weight(weight))
 
     def input(self, x: torch.Tensor) -> torch.Tensor:
-        """Input (..., in), scaled and rotated."""
+        """Return input (..., in), scaled and rotated."""
         return self.rotation.input(self.scaling.input(x))

@@ -18,10 +18,8 @@ class NoTuning(Tuner):
     trajectories = 0
     held_out = 0
 
-    def tune(self, student: QuantizedStudent, lessons: DistillationData) -> TrainingCurve:
-        """Nothing, and an empty curve."""
-        from mpqbench.tuning.loop import (
-            TrainingCurve,  # here: the loop is no part of what this does
-        )
+    def tune(self, student: QuantizedStudent, data: DistillationData) -> TrainingCurve:
+        """Return an empty curve."""
+        from mpqbench.tuning.loop import TrainingCurve  # not at import: NoTuning has no loop
 
         return TrainingCurve()

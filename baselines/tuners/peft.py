@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import PositiveFloat, PositiveInt
 
 from mpqbench.contracts import plugin
-from mpqbench.core.errors import BenchError, check_whole, unknown
+from mpqbench.core.errors import BenchError
 from mpqbench.dit.sampling import image_seed
 from mpqbench.quant.trainable import Free, FrozenIntegers, low_rank_adapter
-from mpqbench.tuning.distil import retrain
-from mpqbench.tuning.settings import Training, check_positive
+from mpqbench.tuning.distil import TrainedParts, retrain
+from mpqbench.tuning.settings import Training
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from mpqbench.tuning.loop import TrainingCurve
     from mpqbench.tuning.student import DistillationData, QuantizedStudent
-
-ADAPTERS = ("branch", "lora", "both", "none")
 
 
 @plugin
@@ -38,20 +36,16 @@ class PEFT(Training):
     ``rate`` is that of adapters and biases, ``scale_rate`` that of log s, and of z in units of s.
     """
 
-    adapter: str = "branch"
-    rank: int = 4
+    adapter: Literal["branch", "lora", "both", "none"] = "branch"
+    rank: PositiveInt = 4
     scales: bool = True
     zeros: bool = True
     biases: bool = True
-    rate: float = 3e-3
-    scale_rate: float = 3e-3
+    rate: PositiveFloat = 3e-3
+    scale_rate: PositiveFloat = 3e-3
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.adapter not in ADAPTERS:
-            raise unknown("adapter", str(self.adapter), ADAPTERS)
-        check_whole("rank", self.rank)
-        check_positive(self, "rate", "scale_rate")
         if self.zeros and not self.scales:
             raise BenchError("zero points are trained with their scales: set zeros to false too")
         if self.zeros and self.weight_decay:
@@ -59,20 +53,20 @@ class PEFT(Training):
         if self.adapter == "none" and not (self.scales or self.biases):
             raise BenchError("nothing to train: choose an adapter, scales or biases")
 
-    def tune(self, student: QuantizedStudent, lessons: DistillationData) -> TrainingCurve:
+    def tune(self, student: QuantizedStudent, data: DistillationData) -> TrainingCurve:
         """Train in place. Raises Diverged where a loss is not finite."""
-        branches = self._branches(student, lessons.seed)
-        sources: dict[str, dict[str, nn.Module]] = {}
+        branches = self._branches(student, data.seed)
+        parts = TrainedParts(self.rate, self.scale_rate, branches=branches)
         for path, layer in student.layers.items():
-            sources[path] = {}
+            own = parts.sources[path] = {}
             if self.scales and path in student.rounded:
-                sources[path]["weight"] = FrozenIntegers(student.rounded[path], self.zeros)
+                own["weight"] = FrozenIntegers(student.rounded[path], self.zeros)
             if self.biases and layer.bias is not None:
-                sources[path]["bias"] = Free(layer.bias)
-        return retrain(self, student, lessons, sources, branches, self.rate, self.scale_rate)
+                own["bias"] = Free(layer.bias)
+        return retrain(self, student, data, parts)
 
     def _branches(self, student: QuantizedStudent, seed: int) -> dict[str, Any]:
-        """The branches to train by path, those that are added now among them."""
+        """Return the branches to train by path, with those that are added here."""
         found: dict[str, Any] = {}
         for path, layer in student.layers.items():
             branch = student.branch(path)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pydantic import PositiveFloat
+
 from mpqbench.contracts import plugin
 from mpqbench.quant.trainable import Free, RoundedWeight
-from mpqbench.tuning.distil import retrain
-from mpqbench.tuning.settings import Training, check_positive
+from mpqbench.tuning.distil import TrainedParts, retrain
+from mpqbench.tuning.settings import Training
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from mpqbench.tuning.loop import TrainingCurve
     from mpqbench.tuning.student import DistillationData, QuantizedStudent
 
@@ -27,22 +27,18 @@ class QAT(Training):
     ``rate`` is that of weights, biases and branches, ``scale_rate`` that of log s.
     """
 
-    rate: float = 3e-4
-    scale_rate: float = 1e-3
+    rate: PositiveFloat = 3e-4
+    scale_rate: PositiveFloat = 1e-3
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_positive(self, "rate", "scale_rate")
-
-    def tune(self, student: QuantizedStudent, lessons: DistillationData) -> TrainingCurve:
+    def tune(self, student: QuantizedStudent, data: DistillationData) -> TrainingCurve:
         """Train in place. Raises Diverged where a loss is not finite."""
-        sources: dict[str, dict[str, nn.Module]] = {}
+        parts = TrainedParts(self.rate, self.scale_rate)
         for path, layer in student.layers.items():
-            sources[path] = {}
+            own = parts.sources[path] = {}
             if path in student.rounded:
-                sources[path]["weight"] = RoundedWeight(student.rounded[path])
+                own["weight"] = RoundedWeight(student.rounded[path])
             if layer.bias is not None:
-                sources[path]["bias"] = Free(layer.bias)
-        all_branches = {path: student.branch(path) for path in student.layers}
-        branches = {path: branch for path, branch in all_branches.items() if branch is not None}
-        return retrain(self, student, lessons, sources, branches, self.rate, self.scale_rate)
+                own["bias"] = Free(layer.bias)
+            if layer.branch is not None:
+                parts.branches[path] = layer.branch
+        return retrain(self, student, data, parts)

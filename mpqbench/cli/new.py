@@ -55,7 +55,7 @@ def new(kind: str, name: str, out: Path) -> None:
 
 
 def _check_name(kind: str, name: str) -> None:
-    """Raise BenchError for a name that is malformed, taken, or would hide another module."""
+    """Raise BenchError for a name that is badly formed, taken, or hides another module."""
     from ..core.errors import BenchError
     from ..core.registry import discover
 

@@ -1,4 +1,4 @@
-"""Counts what a transform's ``input`` really does and reads, operation by operation."""
+"""Counts what a transform or a branch executes and reads, operation by operation."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _MOVES = {
 
 
 class Executed(TorchDispatchMode):
-    """MACs executed inside its ``with`` block, and the tensors read that it did not make itself.
+    """Counts the MACs executed while inside, and collects the tensors read from outside.
 
-    A matrix product of (m, k) and (k, n) counts m k n, and with a sparse matrix its stored values
-    times n; ``products`` are of these alone. Any other arithmetic counts each number of
-    its largest operand or result once; moving numbers counts nothing. ``given`` is the input,
-    which is not among ``read``.
+    A matrix product of (m, k) and (k, n) counts m k n, with a sparse matrix its stored values times
+    n; ``products`` are of these alone. Other arithmetic counts each number of its largest operand
+    or result once, and moving numbers counts nothing. ``given`` is the input, which is not among
+    ``read``.
     """
 
     def __init__(self, given: torch.Tensor) -> None:
@@ -46,7 +46,7 @@ class Executed(TorchDispatchMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        """Run one operation and write it down."""
+        """Run one operation and count it."""
         inputs = _tensors((args, kwargs))
         for tensor in inputs:
             if _storage(tensor) not in self._known:
@@ -68,7 +68,7 @@ def macs_per_row(
     *,
     products_only: bool = False,
 ) -> float:
-    """MACs of ``function`` for one more row, from runs on half and on all of ``rows`` (n, in)."""
+    """Return the MACs of ``function`` for one more row, from half and from all of ``rows``."""
     half = len(rows) // 2
     runs = [_run(function, rows[:n].clone()) for n in (half, len(rows))]
     few, many = (run.products if products_only else run.macs for run in runs)
@@ -78,13 +78,15 @@ def macs_per_row(
 def read_tensors(
     function: Callable[[torch.Tensor], torch.Tensor], rows: torch.Tensor
 ) -> list[torch.Tensor]:
-    """The tensors that ``function`` reads besides ``rows``, wherever it keeps them."""
+    """Return the tensors that ``function`` reads beside ``rows``, wherever they are kept."""
     return _run(function, rows.clone()).read
 
 
 def information_bits(tensor: torch.Tensor) -> int:
-    """Bits that ``tensor`` must take: 1 a number where all have one magnitude (signs), 16 for
-    other floats, as many as the largest needs for integers.
+    """Return the bits that ``tensor`` takes at least.
+
+    Numbers of one magnitude (signs) take 1 bit each, other floats 16, and integers as many as the
+    largest.
     """
     numbers = min(tensor.numel(), tensor.untyped_storage().nbytes() // tensor.element_size())
     if tensor.dtype == torch.bool:
@@ -102,7 +104,7 @@ def _run(function: Callable[[torch.Tensor], torch.Tensor], rows: torch.Tensor) -
 
 
 def _product(func: Any, args: Any, outputs: list[torch.Tensor]) -> int:
-    """MACs of a matrix product, 0 of anything else."""
+    """Return the MACs of a matrix product, 0 for anything else."""
     name = func.overloadpacket.__name__
     if name in _SPARSE:
         return args[_SPARSE[name]]._nnz() * outputs[0].shape[-1]
@@ -121,7 +123,7 @@ def _elementwise(func: Any, inputs: list[torch.Tensor], outputs: list[torch.Tens
 
 
 def _tensors(tree: Any) -> list[torch.Tensor]:
-    """The dense tensors of ``tree``: a sparse one is made of such, which are seen when it is."""
+    """Return the dense tensors of ``tree``; a sparse one is counted through its parts."""
     leaves = (leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor))
     return [leaf for leaf in leaves if leaf.layout == torch.strided]
 

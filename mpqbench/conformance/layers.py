@@ -1,4 +1,4 @@
-"""Layers to check a plugin on: ordinary ones with correlated inputs, and hostile ones."""
+"""Layers that plugins are checked on: ordinary ones, and hostile ones with extreme numbers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ HOSTILE_SHAPE = (6, 20)
 
 @dataclass(frozen=True, eq=False)
 class SampleLayer:
-    """Weight (out, in) and inputs (n, in), float32; ``hostile`` ones need only stay finite."""
+    """A weight (out, in) and inputs (n, in), float32; on a ``hostile`` layer only finite results
+    are asked for."""
 
     name: str
     weight: torch.Tensor
@@ -29,7 +30,7 @@ class SampleLayer:
 
     @property
     def width(self) -> int:
-        """Number of input columns."""
+        """The number of input columns."""
         return self.weight.shape[1]
 
     def __str__(self) -> str:
@@ -43,9 +44,7 @@ class SampleLayer:
         seed: int = 7,
         device: torch.device | str = "cpu",
     ) -> LayerData:
-        """What the harness would say of it; fresh tensors on ``device``, so that nobody's are
-        written into.
-        """
+        """Return what the harness would tell a plugin, in new tensors on ``device``."""
         known = LayerData(
             name=self.name,
             in_features=self.width,
@@ -71,8 +70,9 @@ class SampleLayer:
 
 @functools.cache
 def ordinary(out: int, width: int, seed: int = 0) -> SampleLayer:
-    """A Gaussian weight; inputs whose neighbouring channels correlate, with unequal spreads that
-    shrink over the time steps.
+    """Return a Gaussian weight and inputs of unequal spread.
+
+    Neighbouring channels of the inputs correlate, and the spread shrinks over the time steps.
     """
     generator = torch.Generator().manual_seed(1000 * seed + width)
     weight = 0.05 * torch.randn(out, width, generator=generator)
@@ -87,7 +87,7 @@ def ordinary(out: int, width: int, seed: int = 0) -> SampleLayer:
 
 @functools.cache
 def hostile() -> tuple[SampleLayer, ...]:
-    """Finite weights and inputs on which naive arithmetic divides by zero or overflows."""
+    """Return layers on which naive arithmetic divides by zero or overflows."""
     base = ordinary(*HOSTILE_SHAPE)
     weight, inputs = base.weight, base.inputs
     outlier, big_input = weight.clone(), inputs.clone()
@@ -109,18 +109,8 @@ def hostile() -> tuple[SampleLayer, ...]:
     return tuple(SampleLayer(name, *tensors, hostile=True) for name, tensors in found.items())
 
 
-def formats(width: int) -> list[WeightFormat]:
-    """Tensor, channel and group, symmetric and not; several groups where the width allows."""
-    group = max(n for n in divisors(width) if n <= max(1, width // 3))
-    return [
-        WeightFormat.model_validate({"granularity": kind, "group": size, "symmetric": symmetric})
-        for kind, size in (("tensor", None), ("channel", None), ("group", group))
-        for symmetric in (True, False)
-    ]
-
-
 @dataclass(frozen=True)
-class Case:
+class RoundingCase:
     """One layer in one format at one number of bits."""
 
     layer: SampleLayer
@@ -128,20 +118,23 @@ class Case:
     bits: int
 
     def __str__(self) -> str:
-        group = f" of {self.fmt.group}" if self.fmt.group else ""
         kind = "symmetric" if self.fmt.symmetric else "asymmetric"
-        return f"{self.layer}, {kind} {self.fmt.granularity}{group}, {self.bits} bits"
+        return f"{self.layer}, {kind} {self.fmt.granularity}, {self.bits} bits"
 
 
 @functools.cache
-def cases(quick: bool) -> tuple[Case, ...]:
-    """Layers with formats and bits: every pair of two of the three occurs, not every triple.
+def cases(quick: bool) -> tuple[RoundingCase, ...]:
+    """Return layers with formats and bits, in which every pair of two of the three occurs.
 
-    With ``quick`` each layer occurs once, and so do all formats and all bits.
+    With ``quick`` each layer occurs once, and every format and bit width at least once.
     """
     found = []
     for i, layer in enumerate((*hostile(), *(ordinary(*shape) for shape in ORDINARY_SHAPES))):
-        for j, fmt in enumerate(formats(layer.width)):
-            if not quick or j == i % 6:
-                found.append(Case(layer, fmt, BITS[(i + j + i // 6) % len(BITS)]))
+        group = max(n for n in divisors(layer.width) if n <= max(1, layer.width // 3))
+        for j in [i % 6] if quick else range(6):
+            kind = ("tensor", "channel", "group")[j // 2]
+            size = group if kind == "group" else None
+            fmt = {"granularity": kind, "group": size, "symmetric": j % 2 == 0}
+            bits = BITS[(i + j + i // 6) % len(BITS)]
+            found.append(RoundingCase(layer, WeightFormat.model_validate(fmt), bits))
     return tuple(found)

@@ -53,6 +53,7 @@ _WANTED = {
     "bool_type": "true or false",
     "string_type": "a text",
     "tuple_type": "a list",
+    "dict_type": "a mapping",
     "none_required": "null",
 }
 _WORDS = {"greater than or equal to": "at least", "less than or equal to": "at most"}
@@ -67,6 +68,8 @@ def _sentence(error: pydantic.ValidationError) -> str:
         return f"{name}: {first['msg'].removeprefix('Value error, ')}"
     if first["type"] == "unexpected_keyword_argument":
         return f"unknown parameter {name}"
+    if first["type"] == "missing":
+        return f"{name} is missing"
     wanted = dict.fromkeys(_wanted(each) for each in errors if each["loc"][0] == name)
     hint = _hint(first["type"], first["input"])
     return f"{name}{''.join(at)} must be {' or '.join(wanted)}, not {first['input']!r}{hint}"

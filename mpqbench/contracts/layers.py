@@ -124,15 +124,14 @@ class Rounding(Plugin, ABC):
     """Turns a weight matrix into integers.
 
     With ``by_block`` the harness calls ``round_block`` for the layers of a block together, and
-    ``round`` for layers outside a block and in a search. ``idempotent`` and ``error_bound`` are for
-    the conformance checks: whether rounding a rounded weight leaves it as it is, and how large the
-    squared error on ordinary layers may be, in units of the error of rounding to nearest.
+    ``round`` for layers outside a block and in a search. ``error_bound`` is for the conformance
+    checks alone: how large the squared error on ordinary layers may be, in units of the error of
+    rounding to nearest.
     """
 
     kind: ClassVar[str] = "rounding"
     needs_inputs: bool = False
     by_block: bool = False
-    idempotent: bool = True
     error_bound: float = 1.05
 
     @abstractmethod

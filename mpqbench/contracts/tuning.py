@@ -103,8 +103,8 @@ class DistillationData:
     """What a tuner is given beside the student.
 
     ``held_out`` comes from other noise than ``train``. ``seed`` is the tuner's only source of
-    random numbers. A training that is stored in ``checkpoint`` (``mpqbench.tuning.checkpoint``) is
-    to be resumed.
+    random numbers. A tuner must save to ``checkpoint`` (``mpqbench.tuning.checkpoint``) and resume
+    a training that is stored there.
     """
 
     train: Recorded
@@ -118,9 +118,9 @@ class DistillationData:
 class Tuner(Plugin, ABC):
     """Trains a quantized model after rounding.
 
-    ``trajectories`` and ``held_out`` are how many full-precision images the tuner learns from and
-    is evaluated on; with 0 nothing is recorded. ``span`` consecutive steps of one image are summed
-    in its loss.
+    ``trajectories`` and ``held_out`` are how many full-precision images the student is trained and
+    evaluated on; with 0 nothing is recorded. The errors of ``span`` consecutive steps of one image
+    are summed in the loss.
     """
 
     kind: ClassVar[str] = "tuner"
@@ -132,7 +132,7 @@ class Tuner(Plugin, ABC):
     def tune(self, student: Student, data: DistillationData) -> Curve:
         """Train the student in place and return the course of the training.
 
-        Afterwards the student is a plain quantized model: weights lie on the grids of
-        ``student.rounded``, and no parameter can be trained any more. The harness counts costs; it
-        learns through ``student`` of every branch that was added and every grid that changed.
+        Afterwards the student is a plain quantized model: weights are the values of
+        ``student.rounded``, and no parameter requires a gradient. Add branches and change
+        quantization parameters through ``student`` alone, so that the harness counts their cost.
         """

@@ -19,6 +19,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from pydantic.dataclasses import is_pydantic_dataclass
+
 from .errors import BenchError, unknown
 from .recipe import SLOTS, PluginChoice, Recipe
 from .settings import digest_of, validate
@@ -127,7 +129,7 @@ class Registry:
         """Return the plugin of ``choice``. Raises BenchError for an unknown or wrong parameter."""
         entry = self.entry(kind, choice.name)
         cls: Any = entry.load()
-        if getattr(cls, "kind", None) != kind or not hasattr(cls, "__dataclass_fields__"):
+        if not is_pydantic_dataclass(cls) or getattr(cls, "kind", None) != kind:
             name = getattr(cls, "__name__", type(cls).__name__)
             raise BenchError(
                 f"{kind} '{choice.name}' of {entry.origin}: {name} must be a class with the "

@@ -1,11 +1,11 @@
-"""Distillation: the student's outputs towards full precision's, on trajectories of the latter."""
+"""Distillation: train a student towards the outputs of full precision on its trajectories."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -14,71 +14,70 @@ from torch import nn
 from ..contracts import Recorded
 from ..core.errors import BenchError
 from ..quant.trainable import GRID_PARAMETERS, ParametrizedLayer, branch_sources
-from .loop import Rated, TrainingCurve, train
+from .loop import Losses, Rated, TrainingCurve, train
 from .settings import Training
 from .student import DistillationData, QuantizedStudent
 from .weighting import balanced, min_snr, uniform
 
 
 def distil(
-    training: Training, student: QuantizedStudent, lessons: DistillationData, trained: Rated
+    training: Training, student: QuantizedStudent, data: DistillationData, trained: Rated
 ) -> TrainingCurve:
-    """Train ``trained``, parameters of the student by name with their rates.
+    """Train ``trained``, parameters of the student by name with their learning rates.
 
-    An error is the difference, times the root of its weight, in the output channels that the
-    sampler reads. The loss is the mean square of the sum of ``span`` consecutive ones, divided by
-    ``span``, on minibatches of the training set; judged on all held-out trajectories. Raises
-    Diverged where either is not finite, BenchError where trajectories are shorter than ``span``.
+    An error is the difference in the output channels that the sampler reads, times the root of its
+    weight. The loss is the mean square of the sum of ``span`` consecutive errors, divided by
+    ``span``: on minibatches in training, on all held-out trajectories in an evaluation. Raises
+    Diverged where a loss is not finite, BenchError where trajectories are shorter than ``span``.
     """
-    device, transformer = lessons.device, student.transformer
+    device, transformer = data.device, student.transformer
     half = training.autocast and torch.device(device).type == "cuda"
-    weigh = _weighting(training, student, lessons)
+    weigh = _weighting(training, student, data)
 
     def loss_at(step: int) -> torch.Tensor:
-        batch = lessons.train.minibatch(step, training.batch, lessons.seed, training.span)
+        batch = data.train.minibatch(step, training.batch, data.seed, training.span)
         with torch.autocast("cuda", torch.bfloat16, enabled=half):
             errors = _errors(transformer, batch, device)
         return summed(weighted(errors, weigh(batch).to(device)), training.span).mean()
 
     def held_out_loss() -> float:
-        errors = _all_errors(transformer, lessons.held_out, training.batch, device)
-        errors = weighted(errors, weigh(lessons.held_out))
+        errors = _all_errors(transformer, data.held_out, training.batch, device)
+        errors = weighted(errors, weigh(data.held_out))
         parts = runs.split(training.batch)
         return float(torch.cat([summed(errors[p.flatten()], training.span) for p in parts]).mean())
 
-    runs = lessons.held_out.spans(training.span)
+    runs = data.held_out.spans(training.span)
     with student.training_mode(training.checkpointing):
-        return train(
-            training, trained, loss_at, held_out_loss, lessons.checkpoint, lessons.reporter
-        )
+        losses = Losses(loss_at, held_out_loss)
+        return train(training, trained, losses, data.checkpoint, data.reporter)
 
 
 def _weighting(
-    training: Training, student: QuantizedStudent, lessons: DistillationData
+    training: Training, student: QuantizedStudent, data: DistillationData
 ) -> Callable[[Recorded], torch.Tensor]:
-    """Weights (n,) of rows. A function of the untuned student: the same when training resumes."""
+    """Return the function of rows to weights (n,); it depends on the untuned student alone."""
     if training.weighting == "min-snr":
-        return min_snr(lessons.train)
+        return min_snr(data.train)
     if training.weighting == "uniform":
         return uniform
-    rows = lessons.held_out
-    errors = _all_errors(student.transformer, rows, training.batch, lessons.device)
+    rows = data.held_out
+    errors = _all_errors(student.transformer, rows, training.batch, data.device)
     return balanced(rows, errors.square().flatten(1).mean(1))
 
 
 def weighted(errors: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Errors (n, c, h, w) whose squares count as ``weights`` (n,) say."""
+    """Return errors (n, c, h, w) whose squares are multiplied by ``weights`` (n,)."""
     return errors * weights.sqrt()[:, None, None, None]
 
 
 def summed(errors: torch.Tensor, span: int) -> torch.Tensor:
-    """Mean squares (n / span,), in double precision, of sums of ``span`` errors, over ``span``."""
+    """Return mean squares (n / span,) float64 of sums of ``span`` errors, divided by ``span``."""
     sums = errors.unflatten(0, (-1, span)).sum(1)
     return sums.double().square().flatten(1).mean(1) / span
 
 
 def _errors(transformer: Any, rows: Recorded, device: str) -> torch.Tensor:
-    """Differences (n, channels, h, w) of the student's outputs from ``rows.outputs``, float32."""
+    """Return the student's outputs less ``rows.outputs``: (n, channels, h, w) float32."""
     dtype = next(transformer.parameters()).dtype
     output = transformer(
         rows.latents.to(device, dtype), rows.times.to(device), rows.classes.to(device)
@@ -88,30 +87,36 @@ def _errors(transformer: Any, rows: Recorded, device: str) -> torch.Tensor:
 
 @torch.no_grad()
 def _all_errors(transformer: Any, rows: Recorded, batch: int, device: str) -> torch.Tensor:
-    """The same of many rows, on the CPU."""
+    """Return the errors of all rows, ``batch`` at a time, on the CPU."""
     parts = (rows.rows(slice(at, at + batch)) for at in range(0, len(rows), batch))
     return torch.cat([_errors(transformer, part, device).cpu() for part in parts])
 
 
-def retrain(
-    training: Training,
-    student: QuantizedStudent,
-    lessons: DistillationData,
-    sources: Mapping[str, Mapping[str, Any]],
-    branches: Mapping[str, Any],
-    rate: float,
-    grid_rate: float,
-) -> TrainingCurve:
-    """Train parts of the student's layers and put what came out back into them for good.
+@dataclass(frozen=True)
+class TrainedParts:
+    """The parts of a student's layers that a tuner trains.
 
     ``sources`` are by layer path and then by ``weight`` or ``bias``, ``branches`` by path.
-    ``grid_rate`` is the rate of scales and zero points, ``rate`` that of everything else. Raises
-    Diverged where a loss is not finite, and BenchError where there is nothing to train.
+    ``grid_rate`` is the learning rate of scales and zero points, ``rate`` that of everything else.
+    """
+
+    rate: float
+    grid_rate: float
+    sources: dict[str, dict[str, Any]] = field(default_factory=dict)
+    branches: dict[str, Any] = field(default_factory=dict)
+
+
+def retrain(
+    training: Training, student: QuantizedStudent, data: DistillationData, to_train: TrainedParts
+) -> TrainingCurve:
+    """Train ``to_train`` and put the result back into the student's layers for good.
+
+    Raises Diverged where a loss is not finite, and BenchError where there is nothing to train.
     """
     parts: dict[str, tuple[nn.Module, Mapping[str, Any]]] = {
-        path: (student.layers[path], own) for path, own in sources.items() if own
+        path: (student.layers[path], own) for path, own in to_train.sources.items() if own
     }
-    for path, branch in branches.items():
+    for path, branch in to_train.branches.items():
         for number, part in enumerate(branch_sources(branch)):
             parts[f"{path}.branch.{number}"] = part
     trained: dict[str, tuple[nn.Parameter, float]] = {}
@@ -121,21 +126,24 @@ def retrain(
             for source in own:
                 for name, parameter in own[source].named_parameters():
                     if parameter.requires_grad:
-                        own_rate = grid_rate if name in GRID_PARAMETERS else rate
-                        trained[f"{place}.{source}.{name}"] = (parameter, own_rate)
+                        grid = name in GRID_PARAMETERS
+                        rate = to_train.grid_rate if grid else to_train.rate
+                        trained[f"{place}.{source}.{name}"] = (parameter, rate)
         if not trained:
             raise BenchError("the tuner has nothing to train: no layer has any of what it trains")
-        checkpoint = lessons.checkpoint.of(_digest(parts))
-        curve = distil(training, student, replace(lessons, checkpoint=checkpoint), trained)
-    for path, own in sources.items():
+        checkpoint = data.checkpoint.of(_digest(parts))
+        curve = distil(training, student, replace(data, checkpoint=checkpoint), trained)
+    for path, own in to_train.sources.items():
         if "weight" in own:
             student.set_quantized_weight(path, own["weight"].rounded())
     return curve
 
 
 def _digest(parts: Mapping[str, tuple[nn.Module, Mapping[str, Any]]]) -> str:
-    """Of what training begins with. It trains changes of numbers that are computed anew when it
-    resumes: on another processor they may differ, and changes of others mean nothing there.
+    """Return a digest of what training begins with.
+
+    Training changes numbers that are computed anew when it resumes. On another processor the
+    numbers may differ, and the stored changes then mean nothing.
     """
     total = hashlib.sha256()
     for place, (_, own) in parts.items():

@@ -1,4 +1,4 @@
-"""The training loop: it knows parameters and losses, and nothing of models."""
+"""The training loop, which knows parameters and losses but no models."""
 
 from __future__ import annotations
 
@@ -23,13 +23,21 @@ COLUMNS = ("step", "train_loss", "held_out_loss", "rate_factor", "seconds")
 Rated = Mapping[str, tuple[nn.Parameter, float]]  # parameters by name, each with its rate
 
 
+@dataclass(frozen=True)
+class Losses:
+    """The loss of a training step, a function of its number, and the held-out loss."""
+
+    at: Callable[[int], torch.Tensor]
+    held_out: Callable[[], float]
+
+
 @dataclass
 class TrainingCurve:
-    """The course of a training, a row for every judgement; the first is from before it.
+    """The course of a training: a row for every evaluation, the first from before the training.
 
-    ``train_loss`` is the mean over the steps since the row before, ``seconds`` are of training and
-    judging, those of earlier runs that were stopped included. ``stopped`` says what ended it:
-    ``steps``, ``seconds`` or ``patience``; empty means that nothing was trained.
+    ``train_loss`` is the mean over the steps since the row before; ``seconds`` are of training and
+    evaluation, with those of earlier runs that were stopped. ``stopped`` is what ended the
+    training: ``steps``, ``seconds`` or ``patience``, or nothing where nothing was trained.
     """
 
     rows: list[tuple[int, float, float, float, float]] = field(default_factory=list)
@@ -37,14 +45,14 @@ class TrainingCurve:
 
     @property
     def gain(self) -> float:
-        """Held-out loss before training divided by the least one; 1 where both are 0 or missing."""
+        """The held-out loss before training divided by the least; 1 where both are 0 or missing."""
         losses = [row[2] for row in self.rows] or [0.0]
         if min(losses) == 0:
             return 1.0 if losses[0] == 0 else math.inf
         return losses[0] / min(losses)
 
     def write(self, path: Path) -> None:
-        """A parquet file with ``COLUMNS``, in one step."""
+        """Write a parquet file with ``COLUMNS`` in one step."""
         import pandas as pd
 
         write_table(path, pd.DataFrame(self.rows, columns=list(COLUMNS)))
@@ -52,12 +60,12 @@ class TrainingCurve:
 
 @dataclass
 class _State:
-    """What a checkpoint holds beside tensors."""
+    """The part of a checkpoint that is no tensor."""
 
     step: int = 0
     seconds: float = 0.0
-    since: int = 0  # the step of the last row
-    total: float = 0.0  # of the losses since
+    since: int = 0  # step of the last row
+    total: float = 0.0  # sum of the losses since then
     best: float = math.inf
     worse: int = 0
     stopped: str = ""
@@ -67,18 +75,17 @@ class _State:
 def train(
     training: Training,
     trained: Rated,
-    loss_at: Callable[[int], torch.Tensor],
-    held_out_loss: Callable[[], float],
+    losses: Losses,
     checkpoint: Checkpoint,
     reporter: Reporter,
 ) -> TrainingCurve:
-    """Train the parameters in place until a limit of ``training``; they end as the best judged.
+    """Train the parameters in place up to a limit of ``training``, and keep the best evaluated.
 
-    ``loss_at(step)`` must be a function of the step and the parameters alone: then a run that was
-    stopped and resumed is, but for its seconds, bit by bit the run that was not (on a GPU as far as
-    its kernels are deterministic). Raises Diverged where a loss is not finite.
+    ``losses.at(step)`` must be a function of the step and the parameters alone. Then a run that is
+    stopped and resumed equals an unbroken run bit by bit, except for its seconds (on a GPU as far
+    as its kernels are deterministic). Raises Diverged where a loss is not finite.
     """
-    run = _Run(training, trained, loss_at, held_out_loss, checkpoint)
+    run = _Run(training, trained, losses, checkpoint)
     if run.resume():
         reporter.say(f"  tuning resumes at step {run.state.step}")
     elif checkpoint.exists:
@@ -86,7 +93,7 @@ def train(
     with reporter.stage("tuning", training.steps) as advance:
         advance(run.state.step)
         if not run.state.rows:
-            run.judge()
+            run.evaluate()
         while not run.state.stopped:
             run.one_step()
             advance(1)
@@ -95,17 +102,12 @@ def train(
 
 
 class _Run:
-    """One training run; everything that a resumed one needs is in ``content``."""
+    """One training run. ``content`` has all that a resumed run needs."""
 
     def __init__(
-        self,
-        training: Training,
-        trained: Rated,
-        loss_at: Callable[[int], torch.Tensor],
-        held_out_loss: Callable[[], float],
-        checkpoint: Checkpoint,
+        self, training: Training, trained: Rated, losses: Losses, checkpoint: Checkpoint
     ) -> None:
-        self.training, self.loss_at, self.held_out_loss = training, loss_at, held_out_loss
+        self.training, self.losses = training, losses
         self.checkpoint, self.state = checkpoint, _State()
         self.parameters = {name: parameter for name, (parameter, _) in trained.items()}
         self.rates = [rate for _, rate in trained.values()]
@@ -119,11 +121,11 @@ class _Run:
         self._began = time.monotonic()
 
     def one_step(self) -> None:
-        """A step, a judgement where one is due, and the decision whether to go on."""
+        """Take a step, evaluate where due, and decide whether to go on."""
         state, training = self.state, self.training
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * training.rate_factor(state.step)
-        loss = self.loss_at(state.step)
+        loss = self.losses.at(state.step)
         state.total += self._finite(float(loss.detach()), "training")
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -133,17 +135,17 @@ class _Run:
         state.step += 1
         late = training.seconds is not None and self._seconds() >= training.seconds
         if late or state.step % training.every == 0 or state.step == training.steps:
-            self.judge()
+            self.evaluate()
             self._decide(late)
         if state.stopped or self.checkpoint.due:
             state.seconds = self._seconds()
             self.checkpoint.save(self.content())
 
-    def judge(self) -> None:
-        """A row of the curve; the parameters are kept where they are the best so far."""
+    def evaluate(self) -> None:
+        """Add a row to the curve, and keep the parameters where they are the best so far."""
         state = self.state
         with self._averaged():
-            loss = self._finite(self.held_out_loss(), "held-out")
+            loss = self._finite(self.losses.held_out(), "held-out")
             if loss < state.best:
                 state.best, state.worse, self.best = loss, 0, self.values()
             else:
@@ -155,17 +157,17 @@ class _Run:
         state.since, state.total = state.step, 0.0
 
     def values(self) -> dict[str, torch.Tensor]:
-        """A copy of the parameters."""
+        """Return a copy of the parameters."""
         return {name: p.detach().clone() for name, p in self.parameters.items()}
 
     @torch.no_grad()
     def load(self, values: Mapping[str, torch.Tensor]) -> None:
-        """The inverse of ``values``."""
+        """Set the parameters to ``values``."""
         for name, parameter in self.parameters.items():
             parameter.copy_(values[name])
 
     def content(self) -> dict[str, Any]:
-        """Everything, as a checkpoint keeps it."""
+        """Return what a checkpoint stores."""
         return {
             "state": asdict(self.state),
             "parameters": self.values(),
@@ -175,7 +177,7 @@ class _Run:
         }
 
     def resume(self) -> bool:
-        """From the checkpoint, where there is one."""
+        """Continue from the checkpoint, and return whether there is one."""
         content = self.checkpoint.load()
         if content is None:
             return False
@@ -206,7 +208,7 @@ class _Run:
         return time.monotonic() - self._began
 
     def _move_average(self) -> None:
-        """With a decay that grows to ``ema``, so that the first parameters are forgotten."""
+        """Update the average with a decay that grows to ``ema``, to forget the first parameters."""
         if not self.training.ema:
             return
         decay = min(self.training.ema, (1 + self.state.step) / (10 + self.state.step))
@@ -215,7 +217,7 @@ class _Run:
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:
-        """The averaged parameters in the place of the trained ones."""
+        """Put the averaged parameters in the place of the trained ones while inside."""
         if not self.training.ema:
             yield
             return

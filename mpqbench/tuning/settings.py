@@ -1,84 +1,65 @@
-"""How training goes, whatever is trained: the parameters that all tuners share."""
+"""The parameters that all tuners that train share."""
 
 from __future__ import annotations
 
 import math
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from ..contracts import Tuner, plugin
-from ..core.errors import BenchError, check_whole, unknown
-
-SCHEDULES = ("cosine", "constant")
-WEIGHTINGS = ("uniform", "min-snr", "balanced")
-_AT_LEAST_ONE = ("trajectories", "held_out", "steps", "batch", "every", "patience", "span")
+from ..core.errors import BenchError
 
 
 @plugin
 class Training(Tuner):
-    """Steps, batches, rates over time, and when to stop.
+    """Steps, batches, learning rates over time, and when to stop.
 
-    It learns from ``trajectories`` images of full precision and is judged on ``held_out`` others,
-    every ``every`` steps: after ``patience`` of these without a new best it ends, as it does after
-    ``steps`` steps or ``seconds`` of training, and the best parameters stay. Steps are of AdamW,
-    with ``batch`` inputs. The rates rise linearly over ``warmup`` steps, then stay, or fall to 0
-    over ``steps`` as a half cosine; gradients are clipped to the norm ``clip``.
+    The student is trained on ``trajectories`` images of full precision and evaluated on
+    ``held_out`` others after every ``every`` steps. Training ends after ``patience`` evaluations
+    without a new best, ``steps`` steps or ``seconds``, and the best parameters stay. Steps are of
+    AdamW with ``batch`` inputs. Rates rise linearly over ``warmup`` steps, then stay constant, or
+    fall to 0 over ``steps`` as a half cosine; gradients are clipped to the norm ``clip``.
 
-    ``weighting`` of the squared error by noise level (see ``tuning.weighting``): ``uniform``;
-    ``min-snr``, which counts the last, nearly clean steps less; or ``balanced``, where each level's
-    error counts in units of what it is before training.
+    ``weighting`` of the squared error by noise level (see ``tuning.weighting``) is ``uniform``;
+    ``min-snr``, in which the last, nearly clean steps count less; or ``balanced``, in which the
+    error of each level counts in units of the error before training.
 
-    ``span`` consecutive steps of one image answer for their errors together: the loss is the mean
-    square of their sum, divided by ``span`` (our choice). What a model always gets wrong in the
-    same way adds up along a trajectory and counts up to ``span`` times; what it gets wrong now this
-    way and now that partly cancels, as it does in sampling. With 1, every input stands for itself.
-    Consecutive are those that were recorded: of more than 25 steps, 25 drawn at random; and with
-    guidance each is one of the two evaluations of its step, with or without its class.
-    With ``ema`` > 0 the judged and kept parameters are a running average of that decay.
-    ``checkpointing`` computes blocks twice to save memory; ``autocast`` uses bfloat16 on a GPU and
-    has no effect elsewhere.
+    With ``span`` above 1 the loss is the mean square of the sum of the errors of ``span``
+    consecutive recorded steps of one image, divided by ``span`` (our choice): an error that is the
+    same in all steps counts up to ``span`` times, and errors of changing sign partly cancel, as in
+    sampling. Of more than 25 steps, 25 drawn at random are recorded; with guidance each is one of
+    the two evaluations of its step, with the class or without.
+
+    With ``ema`` above 0 a running average of that decay is evaluated and kept. ``checkpointing``
+    computes blocks twice to save memory; ``autocast`` uses bfloat16 on a GPU and has no effect
+    elsewhere.
     """
 
-    trajectories: int = 200
-    held_out: int = 50
-    steps: int = 2000
-    seconds: float | None = None
-    batch: int = 32
-    schedule: str = "cosine"
-    warmup: int = 50
-    clip: float = 1.0
-    weight_decay: float = 0.0
-    ema: float = 0.0
-    weighting: str = "uniform"
-    span: int = 1
-    every: int = 100
-    patience: int = 5
+    trajectories: PositiveInt = 200
+    held_out: PositiveInt = 50
+    steps: PositiveInt = 2000
+    seconds: PositiveFloat | None = None
+    batch: PositiveInt = 32
+    schedule: Literal["cosine", "constant"] = "cosine"
+    warmup: NonNegativeInt = 50
+    clip: PositiveFloat = 1.0
+    weight_decay: NonNegativeFloat = 0.0
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    weighting: Literal["uniform", "min-snr", "balanced"] = "uniform"
+    span: PositiveInt = 1
+    every: PositiveInt = 100
+    patience: PositiveInt = 5
     checkpointing: bool = False
     autocast: bool = True
 
     def __post_init__(self) -> None:
-        for name in _AT_LEAST_ONE:
-            check_whole(name, getattr(self, name))
-        check_whole("warmup", self.warmup, least=0)
-        check_positive(self, "clip", *(["seconds"] if self.seconds is not None else []))
-        if self.weight_decay < 0:
-            raise BenchError(f"weight_decay must not be negative, but is {self.weight_decay}")
-        if not 0 <= self.ema < 1:
-            raise BenchError(f"ema must be at least 0 and below 1, not {self.ema}")
         if self.batch % self.span:
             raise BenchError(f"batch must be a multiple of span {self.span}, not {self.batch}")
-        for name, valid in (("schedule", SCHEDULES), ("weighting", WEIGHTINGS)):
-            if getattr(self, name) not in valid:
-                raise unknown(name, str(getattr(self, name)), valid)
 
     def rate_factor(self, step: int) -> float:
-        """What the rates are multiplied with in ``step``, from 0."""
+        """Return the factor of all rates in ``step``, counted from 0."""
         warm = min(1.0, (step + 1) / (self.warmup + 1))
         if self.schedule == "constant":
             return warm
         return warm * 0.5 * (1 + math.cos(math.pi * step / self.steps))
-
-
-def check_positive(settings: object, *names: str) -> None:
-    """Raises BenchError for the first of the fields that is not above 0."""
-    for name in names:
-        if not getattr(settings, name) > 0:
-            raise BenchError(f"{name} must be positive, not {getattr(settings, name)}")

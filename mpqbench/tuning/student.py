@@ -49,15 +49,10 @@ class QuantizedStudent:
     path, ``rounded`` the integers and grids of those whose weight is rounded.
     """
 
-    def __init__(
-        self,
-        quantized: QuantizedModel,
-        groups: Sequence[Group],
-        rounded: Mapping[str, QuantizedWeight] | None = None,
-    ) -> None:
+    def __init__(self, quantized: QuantizedModel, groups: Sequence[Group]) -> None:
         self.transformer: Any = quantized.transformer
         self.layers: Mapping[str, QuantizedLinear] = quantized.layers
-        self.rounded = dict(quantized.rounded if rounded is None else rounded)
+        self.rounded = dict(quantized.rounded)
         self._quantized = quantized
         self._groups = {path: group for group in groups for path in group.layers}
 

@@ -1,4 +1,4 @@
-"""How much an error counts by the noise level it is made at."""
+"""Weights of errors by noise level."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import torch
 from ..contracts import Recorded
 
 SNR_BOUND = 5.0
-LEVELS = 20  # of noise, as many inputs in each: a sampler of few steps has each step by itself
+LEVELS = 20  # noise levels of as many inputs each; each step of a sampler of few steps is one
 
 
 @dataclass(frozen=True)
 class Levels:
-    """A factor for every part of the time axis: ``factors`` (k,), parted at ``edges`` (k - 1,).
+    """A factor for every part of the time axis: ``factors`` (k,), divided at ``edges`` (k - 1,).
 
-    An edge is the first time of the part above it.
+    An edge is the first time of the part above.
     """
 
     edges: torch.Tensor
     factors: torch.Tensor
 
     def __call__(self, rows: Recorded) -> torch.Tensor:
-        """Weights (n,) of rows."""
+        """Return weights (n,) of rows."""
         return self.factors[_part(rows.times, self.edges)]
 
 
@@ -34,28 +34,29 @@ class MinSNR:
     mean: float = 1.0
 
     def __call__(self, rows: Recorded) -> torch.Tensor:
-        """Weights (n,) of rows."""
+        """Return weights (n,) of rows."""
         ratio = rows.signal / (1 - rows.signal).clamp(min=1e-12)
         return (SNR_BOUND / ratio).clamp(max=1) / self.mean
 
 
 def uniform(rows: Recorded) -> torch.Tensor:
-    """Every error counts alike."""
+    """Return a weight of 1 for each row."""
     return rows.signal.new_ones(len(rows))
 
 
 def min_snr(train: Recorded) -> MinSNR:
-    """Weights whose mean over ``train`` is 1."""
+    """Return weights whose mean over ``train`` is 1."""
     return MinSNR(float(MinSNR()(train).double().mean()))
 
 
 def balanced(rows: Recorded, errors: torch.Tensor) -> Levels:
-    """Factors that make ``errors`` (n,) of ``rows`` as large at every noise level: 1 on average.
+    """Return factors that make ``errors`` (n,) of ``rows`` 1 on average at every noise level.
 
-    The time axis is parted into at most ``LEVELS`` parts of as many rows. A level without an error
-    counts as the one with the least. Our choice: the squared error of predicted noise is a hundred
-    times larger in the last, nearly clean steps than in the first, whose errors nevertheless decide
-    what is in the image; minimised as it is, it gives these up for those.
+    The time axis is divided into at most ``LEVELS`` parts of as many rows. A level without an error
+    gets the factor of the level with the least error. Our choice: the squared error of predicted
+    noise is a hundred times larger in the last, nearly clean steps than in the first, whose errors
+    decide what the image shows; unweighted training improves the last steps at the expense of the
+    first.
     """
     times = rows.times.sort().values
     edges = times[torch.arange(1, LEVELS) * len(times) // LEVELS].unique()

@@ -6,12 +6,13 @@ import json
 
 import pytest
 import torch
+from calibration import Calibration
 from tiny_quantizer import FORMATS, W8A8, quantized, quantizer
 
 from mpqbench.baselines.branches.low_rank import LowRank
 from mpqbench.baselines.branches.none import NoBranch
 from mpqbench.baselines.roundings.gptq import GPTQ
-from mpqbench.conformance.models import Calibration, tiny_transformer
+from mpqbench.conformance.models import tiny_transformer
 from mpqbench.core.errors import BenchError
 from mpqbench.core.precision import FULL, Allocation, Budget, Precision
 from mpqbench.core.recipe import BARE_NEIGHBOURS, Recipe

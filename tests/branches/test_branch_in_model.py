@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from calibration import Calibration
 from tiny_quantizer import FORMATS, W8A8, calibration, errors, output, quantized, quantizer
 
 from mpqbench.baselines.branches.low_rank import LowRank
@@ -13,7 +14,7 @@ from mpqbench.baselines.roundings.adaround import AdaRound
 from mpqbench.baselines.roundings.gptq import GPTQ
 from mpqbench.baselines.roundings.nearest import Nearest
 from mpqbench.baselines.transforms.hadamard import Hadamard
-from mpqbench.conformance.models import Calibration, tiny_transformer
+from mpqbench.conformance.models import tiny_transformer
 from mpqbench.contracts import Branch, BranchSize
 from mpqbench.core.errors import BenchError, Diverged
 from mpqbench.core.formats import ActivationFormat, WeightFormat

@@ -53,8 +53,8 @@ def verb(python, *words):
 @pytest.mark.slow
 def test_the_example_is_found_listed_and_conforms(python, tmp_path):
     listed = {line.split()[0]: line for line in verb(python, "list").splitlines() if line.strip()}
-    assert "To one of the two neighbouring levels" in listed["dither"]
-    assert "Largest channels first" in listed["reorder"]
+    assert "Rounds up or down at random" in listed["dither"]
+    assert "Puts the largest channels first" in listed["reorder"]
     for name in ("dither", "reorder"):
         assert listed[name].endswith("[package mpqbench-dither (mpqbench_dither)]")
     for name, kind in (("dither", "rounding"), ("reorder", "transform")):

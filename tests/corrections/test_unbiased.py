@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpqbench.baselines.corrections.unbiased import DCTBands, Unbiased
-from mpqbench.conformance.corrections import sample_step
+from mpqbench.conformance.correction import sample_step
 from mpqbench.contracts import Prediction
 from mpqbench.core.errors import Diverged
 

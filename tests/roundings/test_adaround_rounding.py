@@ -5,23 +5,18 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from rounding_cases import FORMATS, fmt_of, layer_of, row_errors
 
 from mpqbench.baselines.roundings.adaround import AdaRound
 from mpqbench.baselines.roundings.mse_clip import MSEClip
-from mpqbench.contracts import BlockData, LayerData, Rounding
+from mpqbench.contracts import BlockData
 from mpqbench.core.errors import BenchError
 from mpqbench.core.formats import WeightFormat
 from mpqbench.quant.affine import minmax_grid, quantize_weight
 from mpqbench.quant.clipping import chosen_grid, nearest_on
 from mpqbench.quant.reconstruction import Learning, UpDown, learn_layer, openness
 
-FORMATS = [
-    WeightFormat(granularity=granularity, group=group, symmetric=symmetric)
-    for granularity, group in [("tensor", None), ("channel", None), ("group", 8)]
-    for symmetric in (True, False)
-]
 FMT = WeightFormat(symmetric=False)
-fmt_of = pytest.mark.parametrize("fmt", FORMATS, ids=str)
 
 
 def _case(seed, out=12, columns=24):
@@ -31,25 +26,16 @@ def _case(seed, out=12, columns=24):
     return weight, torch.from_numpy(x.T @ x / len(x)).float()
 
 
-def _layer(weight, moment, name="up"):
-    return LayerData(name, weight.shape[1], weight.shape[0], moment=moment)
-
-
-def _row_errors(rounded, weight, moment):
-    residual = rounded.dequantize().double() - weight.double()
-    return ((residual @ moment.double()) * residual).sum(1)
-
-
 def test_beats_nearest_on_correlated_inputs_and_never_loses():
     won = 0
     rounding = AdaRound(iterations=100, rate=0.1)
     for seed in range(30):
         fmt, bits = FORMATS[seed % len(FORMATS)], 2 + seed % 3
         weight, moment = _case(seed)
-        ours = rounding.round(weight, _layer(weight, moment), fmt, bits)
+        ours = rounding.round(weight, layer_of(weight, moment), fmt, bits)
         nearest = nearest_on(weight, chosen_grid(weight, fmt, bits, "", "mse"), fmt, "")
         assert torch.equal(ours.scale, nearest.scale)
-        ours, nearest = (_row_errors(part, weight, moment) for part in (ours, nearest))
+        ours, nearest = (row_errors(part, weight, moment) for part in (ours, nearest))
         assert (ours <= nearest * (1 + 1e-4)).all()
         won += bool(ours.sum() < 0.9 * nearest.sum())
     assert won >= 28
@@ -62,15 +48,15 @@ def test_close_to_the_exhaustive_optimum_over_up_and_down():
     rounding = AdaRound(grid="minmax", iterations=300, rate=0.05)
     for seed in range(8):
         weight, moment = _case(seed, 4, columns)
-        rounded = rounding.round(weight, _layer(weight, moment), FMT, 4)
+        rounded = rounding.round(weight, layer_of(weight, moment), FMT, 4)
         scale, zero = rounded.scale.double(), rounded.zero.double()
         best = torch.empty(4, dtype=torch.float64)
         for row in range(4):
             integers = torch.floor(weight[row].double() / scale[row]) + zero[row] + ups
             residual = scale[row] * (integers.clamp(0, 15) - zero[row]) - weight[row].double()
             best[row] = ((residual @ moment.double()) * residual).sum(1).min()
-        errors = _row_errors(rounded, weight, moment)
-        nearest = _row_errors(quantize_weight(weight, FMT, 4, ""), weight, moment)
+        errors = row_errors(rounded, weight, moment)
+        nearest = row_errors(quantize_weight(weight, FMT, 4, ""), weight, moment)
         assert (errors >= best * (1 - 1e-4)).all()
         excess.append(((errors - best).sum() / (nearest - best).sum()).item())
     # What is left of the gap between nearest rounding and the optimum.
@@ -111,44 +97,15 @@ def test_the_closed_form_gradient_is_that_of_the_loss():
 @pytest.mark.parametrize("bits", [2, 4, 8])
 def test_a_layer_on_the_grid_comes_back_unchanged(fmt, bits):
     weight, moment = _case(3)
-    on_grid = MSEClip().round(weight, _layer(weight, moment), fmt, bits).dequantize()
-    again = AdaRound(iterations=20).round(on_grid, _layer(weight, moment), fmt, bits)
+    on_grid = MSEClip().round(weight, layer_of(weight, moment), fmt, bits).dequantize()
+    again = AdaRound(iterations=20).round(on_grid, layer_of(weight, moment), fmt, bits)
     torch.testing.assert_close(again.dequantize(), on_grid, rtol=1e-5, atol=1e-6)
-
-
-@fmt_of
-@pytest.mark.parametrize("bits", [2, 5])
-def test_the_two_neighbours_enclose_the_weight_inside_the_grid(fmt, bits):
-    weight, _ = _case(4)
-    choice = UpDown.of(weight, chosen_grid(weight, fmt, bits, "", "mse"), fmt, "")
-    inside = choice.step > 0
-    assert inside.any()
-    assert (choice.down <= weight + 1e-6)[inside].all()
-    assert (choice.down + choice.step >= weight - 1e-6)[inside].all()
-    start = choice.between(openness(choice.start()))
-    torch.testing.assert_close(start[inside], weight[inside], rtol=1e-4, atol=1e-5)
-    # Where the grid has ended there is one choice only: its end, which is the nearest number.
-    assert torch.equal(choice.decided(choice.start())[~inside], choice.nearest[~inside])
-
-
-@fmt_of
-@pytest.mark.parametrize("fill", [0.0, 3.0, -1e-42, 1e30, 3e38])
-def test_hostile_weights_stay_finite_and_in_range(fmt, fill):
-    weight, moment = _case(9)
-    outlier = weight.clone()
-    outlier[1, 2] = fill
-    for hostile in (torch.full_like(weight, fill), outlier):
-        rounded = AdaRound(iterations=10).round(hostile, _layer(weight, moment), fmt, 3)
-        lowest = -4 if fmt.symmetric else 0
-        assert torch.isfinite(rounded.dequantize()).all()
-        assert rounded.integers.min() >= lowest
-        assert rounded.integers.max() < lowest + 8
 
 
 def test_without_any_input_nearest_rounding_remains():
     weight, moment = _case(1)
     ours = AdaRound(iterations=10, grid="minmax").round(
-        weight, _layer(weight, torch.zeros_like(moment)), FMT, 4
+        weight, layer_of(weight, torch.zeros_like(moment)), FMT, 4
     )
     assert torch.equal(ours.integers, quantize_weight(weight, FMT, 4, "").integers)
 
@@ -170,7 +127,9 @@ class _ToyBlock:
         return hidden @ weights["down"].T
 
     def data(self, seed=0):
-        layers = {path: _layer(w, torch.eye(w.shape[1]), path) for path, w in self.weights.items()}
+        layers = {
+            path: layer_of(w, torch.eye(w.shape[1]), path) for path, w in self.weights.items()
+        }
         targets = self.forward(self.weights, torch.arange(64))
         bits = {"up": 3, "down": 4}
         return BlockData("block", self.weights, layers, bits, targets, self.forward, seed)
@@ -230,29 +189,7 @@ def test_rounded_layers_of_a_block_stay_while_the_others_learn():
     torch.testing.assert_close(rounded["down"].dequantize(), toy.weights["down"])
 
 
-def test_the_unit_decides_whether_blocks_are_wanted():
-    assert isinstance(AdaRound(), Rounding)
-    assert not AdaRound().by_block
-    assert AdaRound(unit="block").by_block
-
-
 def test_a_missing_moment_names_the_layer():
     weight, _ = _case(0)
     with pytest.raises(BenchError, match="layer up: 'adaround' needs its moment"):
-        AdaRound().round(weight, _layer(weight, None), FMT, 4)
-
-
-@pytest.mark.parametrize(
-    ("params", "message"),
-    [
-        ({"unit": "model"}, "unit must be one of layer, block"),
-        ({"grid": "percentile"}, "grid must be one of minmax, mse"),
-        ({"iterations": 0}, "iterations must be at least 1"),
-        ({"batch": 0}, "batch must be at least 1"),
-        ({"rate": 0.0}, "rate must be positive"),
-        ({"penalty": -1.0}, "penalty must be positive"),
-    ],
-)
-def test_bad_parameters_are_refused(params, message):
-    with pytest.raises(BenchError, match=message):
-        AdaRound(**params)
+        AdaRound().round(weight, layer_of(weight, None), FMT, 4)

@@ -6,27 +6,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from rounding_cases import FORMATS, fmt_of, layer_of
 
 from mpqbench.baselines.roundings.mse_clip import MSEClip
 from mpqbench.baselines.roundings.percentile import Percentile
-from mpqbench.contracts import LayerData
 from mpqbench.core.errors import BenchError
 from mpqbench.core.formats import WeightFormat
 from mpqbench.quant.affine import quantize_weight
 
-FORMATS = [
-    WeightFormat(granularity=granularity, group=group, symmetric=symmetric)
-    for granularity, group in [("tensor", None), ("channel", None), ("group", 4)]
-    for symmetric in (True, False)
-]
 ANY_WEIGHT = arrays(
     np.float32, (3, 8), elements=st.floats(allow_nan=False, allow_infinity=False, width=32)
 )
-fmt_of = pytest.mark.parametrize("fmt", FORMATS, ids=str)
-
-
-def _layer(weight, moment=None):
-    return LayerData("up", weight.shape[1], weight.shape[0], moment=moment)
 
 
 def _heavy_tailed(seed, out=24, columns=64):
@@ -73,7 +63,7 @@ def _best_error(w, ranges, bits, symmetric, error):
 def test_mse_clip_finds_the_brute_force_minimum_of_every_grid(fmt, bits):
     weight = _heavy_tailed(bits, 6, 16)
     rounding = MSEClip(steps=30, smallest=0.1, exponent=2.4)
-    error = rounding.round(weight, _layer(weight), fmt, bits).dequantize().double() - weight
+    error = rounding.round(weight, layer_of(weight), fmt, bits).dequantize().double() - weight
     for piece in _pieces(weight.shape, fmt):
         w = weight.double().numpy()[piece]
         ranges = [(w.min() * f, w.max() * f) for f in 1 - np.arange(30) * 0.9 / 30]
@@ -85,7 +75,7 @@ def test_mse_clip_finds_the_brute_force_minimum_of_every_grid(fmt, bits):
 def test_percentile_finds_the_brute_force_minimum_of_every_grid(fmt):
     weight = _heavy_tailed(5, 8, 400) if fmt.group is None else _heavy_tailed(5, 8, 16)
     rounding = Percentile(percentiles=[0.99, 0.95])
-    error = rounding.round(weight, _layer(weight), fmt, 3).dequantize().double() - weight
+    error = rounding.round(weight, layer_of(weight), fmt, 3).dequantize().double() - weight
     for piece in _pieces(weight.shape, fmt):
         w = weight.double().numpy()[piece]
         ranges = [(np.quantile(w, 1 - p), np.quantile(w, p)) for p in (1, 0.99, 0.95)]
@@ -97,7 +87,7 @@ def test_output_error_finds_the_brute_force_minimum_on_calibration_rows():
     fmt = WeightFormat(granularity="group", group=4, symmetric=False)
     weight, moment = _heavy_tailed(3, 5, 12), _moment(4, 12)
     rounding = MSEClip(steps=25, smallest=0.3, error="output")
-    values = rounding.round(weight, _layer(weight, moment), fmt, 3).dequantize().double().numpy()
+    values = rounding.round(weight, layer_of(weight, moment), fmt, 3).dequantize().double().numpy()
     for piece in _pieces(weight.shape, fmt):
         w, m = weight.double().numpy()[piece], moment.double().numpy()[piece[1], piece[1]]
         ranges = [(w.min() * f, w.max() * f) for f in 1 - np.arange(25) * 0.7 / 25]
@@ -111,7 +101,7 @@ def test_output_error_over_the_whole_row_never_loses_to_nearest():
         weight, moment = _heavy_tailed(seed), _moment(seed, 64)
         for fmt in FORMATS[:4]:
             rounding = MSEClip(steps=20, error="output")
-            clipped = rounding.round(weight, _layer(weight, moment), fmt, 3)
+            clipped = rounding.round(weight, layer_of(weight, moment), fmt, 3)
             errors = [
                 ((d @ moment.double()) * d).sum()
                 for d in (
@@ -128,7 +118,7 @@ def test_output_error_over_the_whole_row_never_loses_to_nearest():
 @settings(deadline=None, max_examples=25)
 def test_any_finite_weight_stays_finite_and_never_loses_to_nearest(rounding, fmt, weight, bits):
     weight = torch.from_numpy(weight)
-    rounded = rounding.round(weight, _layer(weight), fmt, bits)
+    rounded = rounding.round(weight, layer_of(weight), fmt, bits)
     nearest = quantize_weight(weight, fmt, bits, "up")
     assert rounded.integers.dtype == torch.int16
     assert rounded.scale.shape == rounded.zero.shape == nearest.scale.shape
@@ -149,8 +139,8 @@ def test_any_finite_weight_stays_finite_and_never_loses_to_nearest(rounding, fmt
 @pytest.mark.parametrize("bits", [2, 3, 4, 8])
 def test_rounding_twice_changes_nothing(rounding, fmt, bits):
     weight = _heavy_tailed(bits)
-    once = rounding.round(weight, _layer(weight), fmt, bits).dequantize()
-    twice = rounding.round(once, _layer(weight), fmt, bits).dequantize()
+    once = rounding.round(weight, layer_of(weight), fmt, bits).dequantize()
+    twice = rounding.round(once, layer_of(weight), fmt, bits).dequantize()
     torch.testing.assert_close(twice, once, rtol=1e-5, atol=1e-7)
 
 
@@ -158,47 +148,21 @@ def test_rounding_twice_changes_nothing(rounding, fmt, bits):
 def test_heavy_tails_are_clipped_to_a_much_smaller_error(bits, ratio):
     weight = _heavy_tailed(0, 16, 512)
     fmt = WeightFormat(symmetric=False)
-    clipped = MSEClip().round(weight, _layer(weight), fmt, bits).dequantize()
+    clipped = MSEClip().round(weight, layer_of(weight), fmt, bits).dequantize()
     nearest = quantize_weight(weight, fmt, bits, "").dequantize()
     assert (clipped - weight).square().sum() < ratio * (nearest - weight).square().sum()
-
-
-def test_a_row_with_an_outlier_leaves_the_other_rows_alone():
-    weight = _heavy_tailed(1)
-    expected = MSEClip().round(weight, _layer(weight), WeightFormat(), 4).dequantize()
-    weight[3, 5] = 1e30
-    values = MSEClip().round(weight, _layer(weight), WeightFormat(), 4).dequantize()
-    others = torch.arange(len(weight)) != 3
-    assert torch.equal(values[others], expected[others])
-    assert values[3, 5] == pytest.approx(1e30, rel=0.1)
 
 
 @pytest.mark.parametrize("rounding", [MSEClip(), Percentile()], ids=["mse-clip", "percentile"])
 def test_a_bad_weight_spoils_its_row_only(rounding):
     weight = _heavy_tailed(1)
     weight[1, 2] = float("nan")
-    values = rounding.round(weight, _layer(weight), WeightFormat(), 4).dequantize()
+    values = rounding.round(weight, layer_of(weight), WeightFormat(), 4).dequantize()
     assert torch.isfinite(values).all(dim=1).tolist() == [i != 1 for i in range(len(weight))]
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: MSEClip(steps=0), "steps must be at least 1"),
-        (lambda: MSEClip(smallest=0), "smallest lies above 0"),
-        (lambda: MSEClip(exponent=-1), "exponent must be positive"),
-        (lambda: MSEClip(error="inputs"), "error must be one of weight, output"),
-        (lambda: MSEClip(error="output", exponent=2.4), "leave exponent at 2"),
-        (lambda: Percentile(percentiles=(0.3,)), "percentiles lie above 0.5"),
-    ],
-)
-def test_bad_parameters_are_refused(make, message):
-    with pytest.raises(BenchError, match=message):
-        make()
 
 
 def test_only_the_output_error_needs_inputs():
     assert not MSEClip().needs_inputs
     assert MSEClip(error="output").needs_inputs
     with pytest.raises(BenchError, match=r"layer up: .* needs its moment"):
-        MSEClip(error="output").round(torch.ones(2, 4), _layer(torch.ones(2, 4)), FORMATS[0], 4)
+        MSEClip(error="output").round(torch.ones(2, 4), layer_of(torch.ones(2, 4)), FORMATS[0], 4)

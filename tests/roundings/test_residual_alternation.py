@@ -63,21 +63,6 @@ def test_errors_fall_until_the_last_and_the_best_pair_is_kept(seed):
     assert torch.linalg.matrix_rank(found.branch.dense(), rtol=1e-4) == 4
 
 
-def test_more_rounds_help():
-    improved = 0
-    for seed in range(8):
-        weight = _weight(seed)
-
-        def error(combined, weight=weight):
-            return (combined - weight).square().sum()
-
-        one, many = (alternate(weight, _low_rank(4), _nearest, error, n) for n in (1, 30))
-        assert len(one.errors) == 1
-        assert many.errors[0] == one.errors[0]
-        improved += min(many.errors) < one.errors[0] * 0.999
-    assert improved >= 6
-
-
 def test_exact_where_the_branch_holds_the_whole_weight():
     weight = torch.outer(torch.arange(1.0, 7), torch.arange(1.0, 5))
 

@@ -7,7 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from mpqbench.baselines.transforms.scaling import LARGEST, SMALLEST, Scaling, safe, step_maxima
+from mpqbench.baselines.transforms.awq import AWQ
+from mpqbench.baselines.transforms.balance import Balance
+from mpqbench.baselines.transforms.scaling import LARGEST, SMALLEST, Scaling, safe
+from mpqbench.baselines.transforms.smooth import Smooth
+from mpqbench.baselines.transforms.static_dynamic import StaticDynamic
 from mpqbench.contracts import LayerData
 from mpqbench.core.errors import BenchError
 
@@ -53,6 +57,26 @@ def test_cost_and_buffers():
     assert fitted.to("meta").scale.is_meta
 
 
-def test_missing_maxima_name_the_layer():
+@pytest.mark.parametrize("width", [1, 16])
+@pytest.mark.parametrize(
+    "transform",
+    [AWQ(grid=4), Balance(), Smooth("search", grid=2), *(Smooth(a) for a in (0.0, 0.5, 1.0))],
+    ids=repr,
+)
+def test_outputs_stay_exact_with_dead_channels_and_an_outlier(transform, width):
+    generator = torch.Generator().manual_seed(width)
+    weight = torch.randn(8, width, generator=generator)
+    inputs = torch.randn(4, 10, width, generator=generator) * torch.logspace(-1, 2, width)
+    if width > 1:
+        inputs[..., 2] = weight[:, 5] = inputs[..., 6] = weight[:, 6] = 0
+        inputs[0, 7, 9] = 1e30
+    x, maxima = inputs.flatten(0, 1), inputs.abs().amax(1)
+    fitted = transform.fit(weight, LayerData("up", width, 8, inputs=x, step_maxima=maxima))
+    expected, output = x @ weight.T, fitted.input(x) @ fitted.weight(weight).T
+    assert ((output - expected).abs().amax(1) <= 1e-5 * expected.abs().amax(1)).all()
+
+
+@pytest.mark.parametrize("transform", [Balance(), Smooth(), StaticDynamic()])
+def test_missing_maxima_name_the_layer(transform):
     with pytest.raises(BenchError, match=r"layer up: .* calibrated maxima"):
-        step_maxima(LayerData("up", 4, 4))
+        transform.fit(torch.ones(4, 4), LayerData("up", 4, 4))

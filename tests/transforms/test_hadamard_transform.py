@@ -78,20 +78,6 @@ def test_a_whole_block_mixes_all_channels_and_a_smaller_one_only_its_own():
     assert torch.equal(mixed, torch.block_diag(*[torch.ones(8, 8)] * 13) != 0)
 
 
-@pytest.mark.parametrize("block", [0, -2, 6, 52, True, 2.0, "8"])
-def test_a_block_without_a_matrix_is_refused(block):
-    with pytest.raises(BenchError, match="block must be a power of two"):
-        Hadamard(block)
-
-
 def test_a_block_that_does_not_divide_names_the_valid_ones():
     with pytest.raises(BenchError, match=r"layer: block 16 .* width 24; valid: 1, 2, 4, 8, 12, 24"):
         _fit(torch.ones(1, 24), 16)
-
-
-def test_one_huge_outlier_stays_finite():
-    weight = torch.randn(4, 1152)
-    weight[1, 3] = 1e30
-    fitted = _fit(weight)
-    assert fitted.weight(weight).isfinite().all()
-    assert fitted.input(torch.full((2, 1152), 1e30)).isfinite().all()

@@ -75,14 +75,6 @@ def test_an_overflow_is_an_infinite_error_and_a_huge_one_a_number():
     assert 1e56 < OutputError(weight * 1e30, data)(Identity()) < 1e62
 
 
-def test_the_rows_are_left_as_they_were():
-    weight, data = _layer(Precision(2, 2), STATIC)
-    rows, kept = data.inputs.clone(), weight.clone()
-    OutputError(weight, data)(Identity())
-    assert torch.equal(data.inputs, rows)
-    assert torch.equal(weight, kept)
-
-
 def test_missing_inputs_name_the_layer():
     with pytest.raises(BenchError, match=r"layer up: .* needs calibration inputs"):
         OutputError(torch.ones(2, 2), LayerData("up", 2, 2))

@@ -42,15 +42,6 @@ def test_alpha_half_makes_both_maxima_equal():
     torch.testing.assert_close(moved.abs().amax(0), scaled.abs().amax(0))
 
 
-@pytest.mark.parametrize("alpha", [0, 0.3, 0.5, 1.0, "search"])
-def test_output_is_unchanged(alpha):
-    weight, data = _layer()
-    fitted = Smooth(alpha, grid=4).fit(weight, data)
-    expected = data.inputs @ weight.T
-    output = fitted.input(data.inputs) @ fitted.weight(weight).T
-    assert (output - expected).norm() <= 1e-5 * expected.norm()
-
-
 @pytest.mark.parametrize("precision", [W4A4, Precision(3, 8), Precision(None, 4)])
 def test_the_searched_alpha_is_the_best_of_the_grid(precision):
     weight, data = _layer(precision=precision)
@@ -71,41 +62,6 @@ def test_the_grid_goes_from_zero_to_one(monkeypatch):
     assert torch.equal(Smooth("search", grid=4).fit(weight, data).scale, tried[-1])
     expected = [Smooth(alpha).fit(weight, data).scale for alpha in (0, 0.25, 0.5, 0.75, 1)]
     torch.testing.assert_close(tried, expected)
-
-
-@pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0, "search"])
-def test_dead_channels_and_outliers_stay_exact(alpha):
-    weight, data = _layer()
-    inputs, maxima = data.inputs.clone(), data.step_maxima.clone()
-    inputs[:, 2] = maxima[:, 2] = 0
-    weight[:, 5] = 0
-    weight[:, 6] = inputs[:, 6] = maxima[:, 6] = 0
-    inputs[7, 9], maxima[0, 9] = 1e30, 1e30
-    hostile = LayerData("layer", 16, 8, inputs=inputs, step_maxima=maxima, precision=W4A4)
-    fitted = Smooth(alpha, grid=2).fit(weight, hostile)
-    expected = inputs @ weight.T
-    output = fitted.input(inputs) @ fitted.weight(weight).T
-    assert ((output - expected).abs().amax(1) <= 1e-5 * expected.abs().amax(1)).all()
-
-
-def test_width_one():
-    weight, data = _layer(1)
-    fitted = Smooth("search").fit(weight, data)
-    torch.testing.assert_close(
-        fitted.input(data.inputs) @ fitted.weight(weight).T, data.inputs @ weight.T
-    )
-
-
-@pytest.mark.parametrize("alpha", [-0.1, 1.1, float("nan"), True, None, "seek"])
-def test_bad_alpha_is_refused(alpha):
-    with pytest.raises(BenchError, match="alpha must be a number from 0 to 1 or search"):
-        Smooth(alpha)
-
-
-@pytest.mark.parametrize("grid", [0, 2.5, True])
-def test_bad_grid_is_refused(grid):
-    with pytest.raises(BenchError, match="grid must be a whole number"):
-        Smooth(grid=grid)
 
 
 def test_search_without_inputs_names_the_layer():

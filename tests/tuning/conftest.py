@@ -16,12 +16,12 @@ def teacher():
 
 
 @pytest.fixture(scope="session")
-def taught(teacher):
-    """128 inputs to learn from and 64 to be judged on."""
+def recorded_rows(teacher):
+    """128 inputs to train on and 64 held out."""
     return rows(teacher, 128, 1), rows(teacher, 64, 2)
 
 
 @pytest.fixture
-def lessons(taught):
+def data(recorded_rows):
     """DistillationData without a checkpoint."""
-    return DistillationData(*taught, seed=0, device="cpu", checkpoint=Checkpoint())
+    return DistillationData(*recorded_rows, seed=0, device="cpu", checkpoint=Checkpoint())

@@ -14,8 +14,8 @@ from mpqbench.core.errors import BenchError
 from mpqbench.tuning.distil import summed, weighted
 
 
-def ways(rows, length):
-    """The same rows as ways of ``length`` steps."""
+def runs(rows, length):
+    """The same rows as runs of ``length`` steps of one image."""
     count = len(rows)
     images, times = torch.arange(count) // length, count - torch.arange(count)
     return replace(rows, images=images, times=times)
@@ -36,16 +36,16 @@ def test_independent_errors_count_alike_whatever_the_span():
         assert float(summed(errors, span).mean()) == pytest.approx(1, rel=0.03)
 
 
-def test_the_judged_loss_is_that_of_its_formula(teacher, lessons):
-    held = ways(lessons.held_out, 4)
+def test_the_held_out_loss_follows_its_formula(teacher, data):
+    held = runs(data.held_out, 4)
     student, quantized = quantized_student(teacher)
     with quantized:
         with torch.no_grad():
             given = teacher(held.latents, held.times, held.classes).sample
         settings = {**FAST, "steps": 1, "batch": 12, "span": 3, "weighting": "min-snr"}
-        given_lessons = replace(lessons, train=ways(lessons.train, 4), held_out=held)
-        curve = PEFT(**settings).tune(student, given_lessons)
-    ratio = (lessons.train.signal / (1 - lessons.train.signal)).double().numpy()
+        given_data = replace(data, train=runs(data.train, 4), held_out=held)
+        curve = PEFT(**settings).tune(student, given_data)
+    ratio = (data.train.signal / (1 - data.train.signal)).double().numpy()
     scale = np.minimum(1, 5 / ratio).mean()
     ratio = (held.signal / (1 - held.signal)).double().numpy()
     roots = np.sqrt(np.minimum(1, 5 / ratio) / scale)
@@ -58,9 +58,9 @@ def test_the_judged_loss_is_that_of_its_formula(teacher, lessons):
     assert curve.rows[0][2] == pytest.approx(expected, rel=1e-4)
 
 
-def test_what_is_summed_is_what_falls(teacher, lessons):
+def test_what_is_summed_is_what_falls(teacher, data):
     """Trained for sums of four, the loss of sums ends lower than trained for single errors."""
-    long = replace(lessons, train=ways(lessons.train, 4), held_out=ways(lessons.held_out, 4))
+    long = replace(data, train=runs(data.train, 4), held_out=runs(data.held_out, 4))
     ends = {}
     for span in (1, 4):
         student, quantized = quantized_student(teacher)
@@ -74,9 +74,9 @@ def test_what_is_summed_is_what_falls(teacher, lessons):
     assert ends[4] < ends[1]
 
 
-def test_too_long_a_span_is_one_sentence(teacher, lessons):
+def test_too_long_a_span_is_one_sentence(teacher, data):
     with pytest.raises(BenchError, match="batch must be a multiple of span 3, not 32"):
         PEFT(span=3)
     student, quantized = quantized_student(teacher)
     with quantized, pytest.raises(BenchError, match="span 8 is longer than a recorded trajectory"):
-        PEFT(**FAST, span=8).tune(student, lessons)
+        PEFT(**FAST, span=8).tune(student, data)

@@ -10,18 +10,18 @@ import pytest
 import torch
 from torch import nn
 
+from mpqbench.baselines.tuners.qat import QAT
 from mpqbench.core.cache import Cache
 from mpqbench.core.errors import Diverged
 from mpqbench.core.progress import Quiet
 from mpqbench.tuning.checkpoint import Checkpoint
-from mpqbench.tuning.loop import COLUMNS, train
-from mpqbench.tuning.settings import Training
+from mpqbench.tuning.loop import COLUMNS, Losses, train
 
 TARGET = torch.tensor([1.0, -2.0, 0.5])
 
 
 class Regression:
-    """Finds TARGET from noisy looks at it, one a step; ``stop_at`` is where somebody ends it."""
+    """Estimates TARGET from one noisy sample a step; interrupted in step ``stop_at``."""
 
     def __init__(self, stop_at=None):
         self.guess = nn.Parameter(torch.zeros(3))
@@ -38,12 +38,12 @@ class Regression:
         return float((self.guess.detach() - TARGET).square().mean())
 
     def run(self, training, checkpoint=None):
-        parts = (self.loss_at, self.held_out, checkpoint or Checkpoint(), Quiet())
-        return train(training, self.trained, *parts)
+        losses = Losses(self.loss_at, self.held_out)
+        return train(training, self.trained, losses, checkpoint or Checkpoint(), Quiet())
 
 
 def settings(**changes):
-    return Training(**({"steps": 60, "every": 10, "warmup": 3, "patience": 100} | changes))
+    return QAT(**({"steps": 60, "every": 10, "warmup": 3, "patience": 100} | changes))
 
 
 def without_seconds(curve):
@@ -51,7 +51,7 @@ def without_seconds(curve):
     return [repr(row[:-1]) for row in curve.rows]
 
 
-def test_it_learns_and_tells_its_course(tmp_path):
+def test_it_learns_and_returns_its_curve(tmp_path):
     problem = Regression()
     curve = problem.run(settings(clip=100.0))
     assert curve.stopped == "steps"
@@ -161,7 +161,7 @@ def test_a_loss_that_is_not_finite_diverges(bad):
         problem.run(settings())
 
 
-def test_the_average_is_what_is_judged_and_kept():
+def test_the_average_is_what_is_evaluated_and_kept():
     plain, averaged = Regression(), Regression()
     rough = plain.run(settings(schedule="constant", steps=400, every=400))
     smooth = averaged.run(settings(schedule="constant", steps=400, every=400, ema=0.95))

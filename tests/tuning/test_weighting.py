@@ -10,7 +10,6 @@ import torch
 from tiny_student import FAST, quantized_student
 
 from mpqbench.baselines.tuners.peft import PEFT
-from mpqbench.core.errors import BenchError
 from mpqbench.tuning.trajectories import Trajectories
 from mpqbench.tuning.weighting import LEVELS, MinSNR, balanced, min_snr, uniform
 
@@ -71,20 +70,16 @@ def test_a_level_without_an_error_counts_as_the_best_one():
     assert balanced(rows, torch.zeros(4))(rows).tolist() == [1, 1, 1, 1]
 
 
-def test_a_balanced_curve_begins_at_one(teacher, lessons):
+def test_a_balanced_curve_begins_at_one(teacher, data):
     student, quantized = quantized_student(teacher)
     with quantized:
-        curve = PEFT(**FAST, weighting="balanced", rate=1e-2, scale_rate=1e-2).tune(
-            student, lessons
-        )
+        curve = PEFT(**FAST, weighting="balanced", rate=1e-2, scale_rate=1e-2).tune(student, data)
     assert curve.rows[0][2] == pytest.approx(1, abs=1e-4)
     assert curve.rows[-1][2] < 0.8
 
 
-def test_channels_that_the_sampler_does_not_read_are_not_learned_from(teacher, lessons):
-    read = [
-        replace(rows, outputs=rows.outputs[:, :4]) for rows in (lessons.train, lessons.held_out)
-    ]
+def test_channels_that_the_sampler_does_not_read_are_not_learned_from(teacher, data):
+    read = [replace(rows, outputs=rows.outputs[:, :4]) for rows in (data.train, data.held_out)]
     unread = torch.arange(teacher.proj_out_2.out_features) % 8 >= 4  # channels vary fastest
     curves = []
     for lie in (0, 100):
@@ -92,12 +87,7 @@ def test_channels_that_the_sampler_does_not_read_are_not_learned_from(teacher, l
         before = teacher.proj_out_2.bias.detach().clone()
         with quantized:
             teacher.proj_out_2.bias.data += lie * unread
-            tuned = PEFT(**FAST).tune(student, replace(lessons, train=read[0], held_out=read[1]))
+            tuned = PEFT(**FAST).tune(student, replace(data, train=read[0], held_out=read[1]))
             teacher.proj_out_2.bias.data.copy_(before)
         curves.append([row[2] for row in tuned.rows])
     assert curves[0] == curves[1]
-
-
-def test_an_unknown_weighting_is_named():
-    with pytest.raises(BenchError, match="did you mean 'balanced'"):
-        PEFT(weighting="balance")

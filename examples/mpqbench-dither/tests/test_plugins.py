@@ -1,4 +1,4 @@
-"""What the two plugins promise: what all do, and what only they do."""
+"""The checks that every plugin passes, and tests of what these two plugins add."""
 
 import pytest
 import torch
@@ -44,7 +44,7 @@ def test_channels_come_in_falling_order():
 
 
 def test_parameters_are_checked():
-    with pytest.raises(BenchError, match="amount lies between 0 and 1"):
+    with pytest.raises(BenchError, match="amount must be at most 1, not 2"):
         Dither(amount=2)
-    with pytest.raises(BenchError, match="by is one of input, weight"):
+    with pytest.raises(BenchError, match="by must be 'input' or 'weight', not 'size'"):
         Reorder(by="size")

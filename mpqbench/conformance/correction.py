@@ -1,0 +1,97 @@
+"""Checks of corrections, on synthetic sampling steps with guidance and without."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from ..contracts import Correction, CorrectionStep, Prediction
+from .check import Check, checks_of, expect, expect_repeatable, expect_tensor
+
+IMAGES, SHAPE = 24, (4, 6, 6)
+SIGNALS = (2e-5, 0.4, 0.999)  # of the first, a middle and the last of twenty steps
+SAME = 1e-4
+
+
+def checks(plugin: Correction, quick: bool) -> list[Check]:
+    """Return all checks of a correction; one that asks for no images has one check."""
+    own = _CorrectionChecks(plugin)
+    found = checks_of(["images"], own.images)
+    if plugin.images != 0:
+        methods = own.noise, own.unchanged, own.single, own.cost, own.repeatable
+        found += checks_of(list(own.steps), *methods)
+    return found
+
+
+class _CorrectionChecks:
+    def __init__(self, plugin: Correction) -> None:
+        self.plugin = plugin
+        self.steps = _sample_steps()
+
+    def images(self, _: str) -> None:
+        """``images`` is a whole number, 0 where nothing is corrected."""
+        count = self.plugin.images
+        expect(type(count) is int and count >= 0, f"{count!r} is no number of images")
+
+    def noise(self, name: str) -> None:
+        """A correction gives finite float32 noise of the shape of the latents."""
+        step = self.steps[name]
+        expect_tensor("the noise", self._corrected(step), step.latents.shape)
+
+    def unchanged(self, name: str) -> None:
+        """Where the quantized model predicts what full precision does, nothing changes."""
+        step, full = self.steps[name], self.steps[name].full
+        fitted = self.plugin.fit(replace(step, quantized=full, wanted=full.noise))
+        change = float((fitted(full, step.latents) - full.noise).abs().max())
+        expect(change <= SAME, f"without an error the noise changes by {change:.3g}")
+
+    def single(self, name: str) -> None:
+        """An image is corrected alike by itself and among others."""
+        step = self.steps[name]
+        one = Prediction(step.quantized.noise[3:4], step.quantized.contrast[3:4])
+        alone, whole = self.plugin.fit(step)(one, step.latents[3:4])[0], self._corrected(step)[3]
+        far = float((alone - whole).abs().max())
+        expect(far <= SAME, f"image 3 by itself differs by {far:.3g}")
+
+    def cost(self, name: str) -> None:
+        """``numbers`` and ``macs_per_value`` are whole numbers."""
+        fitted = self.plugin.fit(self.steps[name])
+        told = fitted.numbers, fitted.macs_per_value
+        whole = all(type(number) is int and number >= 0 for number in told)
+        expect(whole, f"numbers and macs_per_value are {told[0]} and {told[1]}")
+
+    def repeatable(self, name: str) -> None:
+        """One step gives one correction; arguments and global generators are left alone."""
+        expect_repeatable(
+            "no generator", lambda step: [self._corrected(step)], step=self.steps[name]
+        )
+
+    def _corrected(self, step: CorrectionStep) -> torch.Tensor:
+        return self.plugin.fit(step)(step.quantized, step.latents)
+
+
+def _sample_steps() -> dict[str, CorrectionStep]:
+    """Return the first, a middle and the last of 20 steps with guidance, and one without."""
+    found = {"a step without guidance": sample_step(0.4, guided=False, seed=3)}
+    for number, (position, signal) in enumerate(zip((0, 9, 19), SIGNALS, strict=True)):
+        step = sample_step(signal, guided=True, seed=number)
+        found[f"a step of signal {signal:g}"] = replace(step, position=position)
+    return found
+
+
+def sample_step(signal: float, *, guided: bool, seed: int = 0) -> CorrectionStep:
+    """Return a step that loses 3 % of the image and 10 % of the contrast, with noise on top.
+
+    Quantized and full-precision latents are the same.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    image, noise, contrast, rest, lost = (
+        torch.randn(IMAGES, *SHAPE, generator=generator) for _ in range(5)
+    )
+    contrast = 0.2 * contrast if guided else torch.zeros_like(contrast)
+    scale, spread = signal**0.5, (1 - signal) ** 0.5
+    full, latents = Prediction(noise, contrast), scale * image + spread * noise
+    error = 0.03 * scale * image - 0.1 * contrast + 0.02 * rest + 0.01
+    quantized = Prediction(noise + error, 0.9 * contrast + (0.01 * lost if guided else 0.0))
+    return CorrectionStep(9, 20, signal, latents, quantized, full, latents, full, noise)

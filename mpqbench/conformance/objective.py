@@ -1,0 +1,120 @@
+"""Checks of objectives: of the table, of the distance, or of both."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+
+from ..contracts import Objective
+from .check import Check, checks_of, expect, expect_close, expect_repeatable, expect_tensor
+from .network import CHOICES, COARSE, FINE, SampleNetwork
+
+WHERE = "a tiny DiT"
+CANDIDATES = 4
+
+
+def checks(plugin: Objective, quick: bool) -> list[Check]:
+    """Return all checks of an objective that its methods call for."""
+    own = _ObjectiveChecks(plugin)
+    found = checks_of([WHERE], own.methods)
+    if plugin.has_table:
+        found += checks_of([WHERE], own.table)
+    if plugin.has_distance:
+        found += checks_of([torch.float32, torch.bfloat16], own.distance)
+        if not plugin.whole_batches:
+            found += checks_of(["the distance"], own.independent)
+    if plugin.has_table or plugin.has_distance:
+        found += checks_of([WHERE], own.direction, own.repeatable, own.network)
+    return found
+
+
+class _ObjectiveChecks:
+    def __init__(self, plugin: Objective) -> None:
+        self.plugin = plugin
+
+    def methods(self, _: str) -> None:
+        """An objective has a table of single groups, a distance of outputs, or both."""
+        scores = self.plugin.has_table or self.plugin.has_distance
+        expect(scores, "the objective has neither a method table nor a method distance")
+
+    def table(self, _: str) -> None:
+        """Every group has a finite score for each of its choices."""
+        table, groups = self.plugin.table(self.sample.network), self.sample.engine.groups
+        expect(set(table) == set(groups), f"the table has groups {sorted(table)}, not {groups}")
+        for group, scores in table.items():
+            shape, finite = np.shape(scores), np.isfinite(scores).all()
+            expect(
+                shape == (len(CHOICES),) and finite,
+                f"the scores of group {group} are {scores}, not {len(CHOICES)} finite numbers",
+            )
+
+    def distance(self, dtype: torch.dtype) -> None:
+        """Outputs (candidates, n, c, h, w) give finite scores (candidates, n)."""
+        outputs, targets = (each.to(dtype) for each in self._outputs())
+        scores = self._distance(outputs, targets)
+        expect_tensor("distance(...)", scores, outputs.shape[:2], scores.dtype)
+
+    def independent(self, _: str) -> None:
+        """A score depends on no other candidate and on no other input."""
+        outputs, targets = self._outputs()
+        together = self._distance(outputs, targets)
+        alone = torch.empty_like(together)
+        for at in np.ndindex(*together.shape):
+            own = slice(at[1], at[1] + 1)
+            alone[at] = self._distance(outputs[at[0], None, own], targets[own])[0, 0]
+        expect_close("scores one by one differ from those of one call", alone, together)
+
+    def direction(self, _: str) -> None:
+        """Lower is better: 2 bits everywhere score worse than 8 bits everywhere."""
+        sums = {}
+        if self.plugin.has_table:
+            scores = list(self.plugin.table(self.sample.network).values())
+            ends = CHOICES.index(COARSE), CHOICES.index(FINE)
+            sums["table"] = [sum(own[at] for own in scores) for at in ends]
+        if self.plugin.has_distance:
+            both = [dict.fromkeys(self.sample.engine.groups, at) for at in (COARSE, FINE)]
+            errors = self.sample.engine.errors(both, self.plugin.distance)
+            sums["distance"] = errors.mean(1).tolist()
+        for what, (coarse, fine) in sums.items():
+            expect(
+                coarse > fine,
+                f"by {what}, {COARSE} everywhere scores {coarse:.6g} and {FINE} {fine:.6g}; lower "
+                "must be better",
+            )
+
+    def repeatable(self, _: str) -> None:
+        """One network gives one result; arguments and global generators are left alone."""
+        outputs, targets = self._outputs()
+        expect_repeatable("parameters", self._everything, outputs=outputs, targets=targets)
+
+    def network(self, _: str) -> None:
+        """The network is left as it is."""
+        list(self._everything(*self._outputs()))
+        self.sample.expect_unchanged()
+
+    @functools.cached_property
+    def sample(self) -> SampleNetwork:
+        """The tiny DiT with inputs for this objective's span."""
+        return SampleNetwork(self.plugin.span)
+
+    def _everything(self, outputs: torch.Tensor, targets: torch.Tensor) -> Iterable[object]:
+        if self.plugin.has_table:
+            yield from self.plugin.table(self.sample.network).values()
+        if self.plugin.has_distance:
+            yield self._distance(outputs, targets).float()
+
+    def _distance(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        with torch.inference_mode():
+            return self.plugin.distance(outputs, targets)
+
+    def _outputs(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return outputs (4, n, 8, 8, 8) of smaller and smaller errors, and targets."""
+        generator = torch.Generator().manual_seed(3)
+        inputs = 3 if self.plugin.span == 1 else 2 * self.plugin.span
+        targets = torch.randn(inputs, 8, 8, 8, generator=generator)
+        noise = torch.randn(CANDIDATES, *targets.shape, generator=generator)
+        sizes = 0.5 ** torch.arange(CANDIDATES).reshape(-1, 1, 1, 1, 1)
+        return targets + sizes * noise, targets
