@@ -2,6 +2,12 @@
 
 _HERE = "mpqbench.baselines"
 
+_METHODS = (
+    "rtn", "mse-clip", "smoothquant", "awq", "gptq", "quarot", "q-dit", "ptq4dit", "vidit-q",
+    "adaround", "brecq", "svdquant", "hawq", "autoquantize", "sqnr", "mixdq", "clado",
+    "q-dit-search",
+)  # fmt: skip
+
 PLUGINS = {
     "transform": {
         "none": f"{_HERE}.transforms.none:NoTransform",
@@ -57,25 +63,6 @@ PLUGINS = {
         "unbiased": f"{_HERE}.corrections.unbiased:Unbiased",
     },
     "environment": {"clean": f"{_HERE}.environments.clean:Clean"},
-    "method": {
-        "full-precision": "mpqbench.core.recipe:FULL_PRECISION",
-        "rtn": f"{_HERE}.recipes:RTN",
-        "mse-clip": f"{_HERE}.recipes:MSE_CLIP",
-        "smoothquant": f"{_HERE}.recipes:SMOOTHQUANT",
-        "awq": f"{_HERE}.recipes:AWQ",
-        "gptq": f"{_HERE}.recipes:GPTQ",
-        "quarot": f"{_HERE}.recipes:QUAROT",
-        "q-dit": f"{_HERE}.recipes:Q_DIT",
-        "ptq4dit": f"{_HERE}.recipes:PTQ4DIT",
-        "vidit-q": f"{_HERE}.recipes:VIDIT_Q",
-        "adaround": f"{_HERE}.recipes:ADAROUND",
-        "brecq": f"{_HERE}.recipes:BRECQ",
-        "svdquant": f"{_HERE}.recipes:SVDQUANT",
-        "hawq": f"{_HERE}.search_recipes:HAWQ",
-        "autoquantize": f"{_HERE}.search_recipes:AUTOQUANTIZE",
-        "sqnr": f"{_HERE}.search_recipes:SQNR",
-        "mixdq": f"{_HERE}.search_recipes:MIXDQ",
-        "clado": f"{_HERE}.search_recipes:CLADO",
-        "q-dit-search": f"{_HERE}.search_recipes:Q_DIT_SEARCH",
-    },
+    "method": dict.fromkeys(_METHODS, f"{_HERE}:recipes.yaml")
+    | {"full-precision": "mpqbench.core.recipe:FULL_PRECISION"},
 }

@@ -79,5 +79,5 @@ def test_what_the_source_cannot_tell_is_left_to_an_import(tmp_path, monkeypatch)
         assert read_source(f"strange_plugins:{name}") is None
     expected = {"size": "3", "rate": "0.5", "name": None, "kept": "3"}
     assert read_source("strange_plugins:D").parameters == expected
-    for target in ("mpqbench.baselines.recipes:GPTQ", "mpqbench.nowhere:X", "no.where:X"):
+    for target in ("mpqbench.core.recipe:FULL_PRECISION", "mpqbench.nowhere:X", "no.where:X"):
         assert read_source(target) is None

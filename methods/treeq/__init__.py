@@ -5,8 +5,8 @@ PLUGINS = {
     "branch": {"monarch": "mpqbench.methods.treeq.gmb:Monarch"},
     "environment": {"eng": "mpqbench.methods.treeq.eng:EnvironmentalNoise"},
     "method": {
-        "treeq-search": "mpqbench.methods.treeq.recipes:TREEQ_SEARCH",
-        "treeq": "mpqbench.methods.treeq.recipes:TREEQ",
-        "treeq-peft": "mpqbench.methods.treeq.recipes:TREEQ_PEFT",
+        "treeq-search": "mpqbench.methods.treeq:recipes.yaml",
+        "treeq": "mpqbench.methods.treeq:recipes.yaml",
+        "treeq-peft": "mpqbench.methods.treeq:recipes.yaml",
     },
 }

@@ -1,7 +1,8 @@
 """Names to plugins: entry points of installed packages, and files given with ``--plugins``.
 
 A plugin module has a table ``PLUGINS = {kind: {name: target}}`` whose targets are objects or
-``"module:attribute"`` strings, which need no import for a listing. The plugins of this repository
+``"module:attribute"`` strings, which need no import for a listing. A method may be the string
+``"package:file.yaml"``, a file with the fields of recipes by name. The plugins of this repository
 are registered in the same way.
 """
 
@@ -14,7 +15,9 @@ import importlib.util
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from importlib.resources import files
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,7 +26,7 @@ from pydantic.dataclasses import is_pydantic_dataclass
 
 from .errors import BenchError, unknown
 from .recipe import SLOTS, PluginChoice, Recipe
-from .settings import digest_of, validate
+from .settings import digest_of, read_yaml, validate
 from .sources import harness_digest, plugin_digest
 
 ENTRY_POINTS = "mpqbench.plugins"
@@ -45,6 +48,8 @@ class PluginEntry:
             return self.target
         module, _, attribute = self.target.partition(":")
         try:
+            if attribute.endswith(".yaml"):
+                return _recipes(module, attribute)[self.name]
             return getattr(importlib.import_module(module), attribute)
         except Exception as error:  # whatever a third party's module raises
             raise BenchError(
@@ -59,6 +64,23 @@ def parameters(cls: Any) -> dict[str, Any]:
         f.name: ... if f.default is dataclasses.MISSING else f.default
         for f in dataclasses.fields(cls)
     }
+
+
+@cache
+def _recipes(package: str, file: str) -> dict[str, Recipe]:
+    """Return the recipes of a YAML file inside a package; a ``base`` stands before in the file."""
+    path, recipes = Path(str(files(package))) / file, dict[str, Recipe]()
+    for name, fields in read_yaml(path).items():
+        base = recipes[fields["base"]] if "base" in fields else None
+        recipes[name] = _recipe({"name": name, **fields}, base, f"{path}: method '{name}'")
+    return recipes
+
+
+def _recipe(data: Mapping[str, Any], base: Recipe | None, where: str) -> Recipe:
+    """Return the recipe of ``data``, whose other fields are those of ``base``."""
+    inherited = {} if base is None else base.model_dump() | {"factors": base.factors}
+    own = {key: value for key, value in data.items() if key != "base"}
+    return validate(Recipe, inherited | own, where)
 
 
 class Registry:
@@ -159,14 +181,10 @@ class Registry:
                     f"method '{spec}' is a Recipe named '{recipe.name}': name it alike"
                 )
             return recipe
-        data = dict(spec)
-        where = f"method '{data.get('name', '?')}'"
-        if "base" in data:
-            base = self.method(str(data.pop("base")))
-            if "name" not in data:
-                raise BenchError(f"a method based on '{base.name}' needs a name of its own")
-            data = base.model_dump() | {"factors": base.factors} | data
-        return validate(Recipe, data, where)
+        base = self.method(str(spec["base"])) if "base" in spec else None
+        if base is not None and "name" not in spec:
+            raise BenchError(f"a method based on '{base.name}' needs a name of its own")
+        return _recipe(spec, base, f"method '{spec.get('name', '?')}'")
 
     def source_digest(self, recipe: Recipe, without: tuple[str, ...] = ()) -> str:
         """Return the digest of all code that a result of ``recipe`` depends on.
