@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator
 import torch
 
 from ..contracts import QuantizedWeight
-from ..core.errors import BenchError
 from ..core.formats import WeightFormat
 from .affine import (
     QParams,
@@ -29,7 +28,6 @@ from .affine import (
 Range = tuple[torch.Tensor, torch.Tensor]  # low and high, each (out or 1, groups, 1)
 Measure = Callable[[torch.Tensor], torch.Tensor]  # (rows, groups, columns) to (rows, groups, 1)
 
-GRIDS = ("minmax", "mse")
 STEPS, SMALLEST = 100, 0.2
 _CHUNK_ON_CPU, _CHUNK = 2**16, 2**24  # weights at a time: on a CPU so few that they stay in cache
 
@@ -140,9 +138,3 @@ def nearest_on(
 ) -> QuantizedWeight:
     """Weight (out, in) to the nearest numbers of ``grid``, halves to even."""
     return pack(quantize(weight_rows(weight, fmt, layer), grid), grid)
-
-
-def check_choice(what: str, value: str, valid: tuple[str, ...]) -> None:
-    """Raises BenchError where ``value`` is not among ``valid``."""
-    if value not in valid:
-        raise BenchError(f"{what} must be one of {', '.join(valid)}, not {value!r}")
