@@ -17,11 +17,13 @@ from ..drawing import (
     drawing,
     error_bar,
     grid,
+    handles_of,
     legend_above,
     log_x,
     log_y,
     look,
     note_below,
+    panels,
     reference_lines,
 )
 
@@ -121,17 +123,16 @@ def scan(
     shown = {metric: text for metric, text in texts.items() if every[metric].notna().any()}
     lines: dict[str, Any] = {}
     with drawing(COLUMN, 2.6) as figure:
-        for number, (metric, text) in enumerate(shown.items(), 1):
-            axes = figure.add_subplot(1, len(shown), number)
+        every_panel = panels(figure, len(shown), len(shown))
+        for axes, (metric, text) in zip(every_panel, shown.items(), strict=True):
             means = {label: over_seeds(own, metric) for label, own in levels.items()}
             _draw(axes, found, labels, metric, [own.mean for own in means.values() if own])
             lines |= reference_lines(axes, means)
             axes.set_ylabel(text)
             axes.set_xlabel(found[0].path)
-            axes.set_title(comparison.title if number == 1 else "", loc="left")
-        marks, names = figure.axes[0].get_legend_handles_labels()
-        legend_above(figure, dict(zip(names, marks, strict=True)) | lines, COLUMN)
-        note_below(figure, _note(found), COLUMN)
+        every_panel[0].set_title(comparison.title, loc="left")
+        legend_above(figure, handles_of(every_panel[0]) | lines)
+        note_below(figure, _note(found))
     return figure
 
 
@@ -146,7 +147,7 @@ def _draw(
     for number, (series, label) in enumerate(zip(found, labels, strict=True)):
         scores = series.scores(metric)
         means = [own.mean for own in scores.values()]
-        axes.plot(list(scores), means, label=label, markersize=4, linewidth=1.1, **look(number))
+        axes.plot(list(scores), means, label=label, **look(number))
         for value, own in scores.items():
             error_bar(axes, value, own, **look(number))
         every += scores.values()
