@@ -8,7 +8,6 @@ from PIL import Image
 
 from mpqbench.core.errors import BenchError
 from mpqbench.records.store import RecordStore
-from mpqbench.report.drawing import save
 from mpqbench.report.samples import gap_of, grid_pixels, sample_grid, sample_rows
 from mpqbench.report.table import leaderboard
 from mpqbench.report.tradeoff import points, tradeoff
@@ -72,17 +71,6 @@ def test_budget_labels_do_not_overlap(record):
     boxes = [t.get_window_extent(renderer) for t in figure.axes[0].texts]
     assert len(boxes) == len(budgets)
     assert not any(box.overlaps(other) for i, box in enumerate(boxes) for other in boxes[:i])
-
-
-def test_same_figure_same_bytes(records, tmp_path):
-    block = leaderboard(records).blocks[0]
-    first = save(tradeoff(block), tmp_path / "a.b")
-    again = save(tradeoff(block), tmp_path / "c")
-    assert [p.name for p in first] == ["a.b.png", "a.b.pdf"]
-    for one, two in zip(first, again, strict=True):
-        assert one.read_bytes() == two.read_bytes()
-        assert one.stat().st_size > 3000
-    assert b"CreationDate" not in first[1].read_bytes()
 
 
 def test_grid_puts_every_image_in_its_row_and_column():

@@ -16,16 +16,10 @@ from mpqbench.methods.treeq.tss import TSS
 from mpqbench.records.frame import records_frame
 from mpqbench.records.settings import settings_of, without
 from mpqbench.records.statistics import over_seeds, spread, spread_label
-from mpqbench.records.store import RecordStore
 from mpqbench.report.search.anytime import anytime_curve, progress, side_by_side
 from mpqbench.report.search.runs import comparisons
 from mpqbench.report.search.scan import labels_of, of_path, sweep_series
 from mpqbench.report.table import leaderboard
-
-
-@pytest.fixture
-def store(tmp_path):
-    return RecordStore(tmp_path / "run")
 
 
 def test_intervals_are_students_from_three_seeds_on():
