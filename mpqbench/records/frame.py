@@ -79,12 +79,11 @@ def paired(frame: pd.DataFrame, others: pd.DataFrame, metric: str = "fd") -> pd.
 def seed_means(frame: pd.DataFrame, scores: Sequence[str], costs: Sequence[str]) -> pd.DataFrame:
     """Return one row for each method and budget of ``frame``: means over the seeds that are done.
 
-    Columns: ``scores`` with their standard deviation ``_std`` (ddof = 1) and, where ``frame`` has a
-    ``_ci``, the half-width for the mean (``mean_half_width``); ``costs``; ``seeds`` and
-    ``seeds_done``; ``satisfied`` (by all seeds); the ``status`` and ``reason`` of the first seed
-    that is not done; every other column but ``seed``, ``job`` and ``ties`` as in the group's first
-    row, one that is done if there is one. A score that a seed lacks has no mean. Rows are in the
-    order in which their groups appear.
+    Columns: ``scores`` with their standard deviation ``_std`` (ddof = 1) and the half-width
+    ``_ci`` of the mean if ``frame`` has one; ``costs``; ``seeds`` and ``seeds_done``;
+    ``satisfied`` (by all seeds); the ``status`` and ``reason`` of the first seed that is not done;
+    every other column as in the first row that is done. A score that a seed lacks has no mean.
+    Rows are in the order in which their groups appear.
     """
     groups = frame.groupby(CONDITION, sort=False)
     order = groups.size().index

@@ -47,7 +47,7 @@ class RecordStore:
         return self.folder / "allocations" / f"{_safe(job)}.json"
 
     def trace_path(self, job: str, table: str = "") -> Path:
-        """Return ``traces/JOB.parquet``, the scorings of a search, or ``traces/JOB.TABLE.parquet``."""
+        """Return ``traces/JOB.parquet`` (scorings of a search) or ``traces/JOB.TABLE.parquet``."""
         part = f".{_safe(table)}" if table else ""
         return self.folder / "traces" / f"{_safe(job)}{part}.parquet"
 

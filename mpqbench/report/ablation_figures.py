@@ -170,8 +170,8 @@ def _forest(axes: Axes, effects: pd.DataFrame, changes: Sequence[str], log: bool
             )  # fmt: skip
     grid(axes)
     if log:
-        ends = effects[["effect", "low", "high"]].stack()
-        log_axis(axes.xaxis, min(1.0, ends.min()), max(1.0, ends.max()))
+        ends = effects[["effect", "low", "high"]].to_numpy()
+        log_axis(axes.xaxis, min(1.0, np.nanmin(ends)), max(1.0, np.nanmax(ends)))
 
 
 def _lines(axes: Axes, levels: Levels, pair: tuple[int, int], means: np.ndarray) -> None:

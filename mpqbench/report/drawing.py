@@ -13,6 +13,7 @@ from ..core.files import write_atomic
 from ..records.statistics import Spread
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
@@ -143,7 +144,7 @@ def log_y(axes: Axes, values: Sequence[Spread], ratio: float = LOG_FROM) -> None
 def log_axis(axis: Axis, low: float, high: float, unit: float = 1.0, room: float = ROOM) -> None:
     """Make an axis logarithmic, from ``low`` to ``high`` with ``room`` at both ends."""
     room = max((high / low) ** room, 1 + room / 2)
-    name = axis.axis_name
+    name = "x" if axis is axis.axes.xaxis else "y"
     axis.axes.set(**{f"{name}scale": "log", f"{name}lim": (low / room, high * room)})
     readable_ticks(axis, high / low, unit)
 
@@ -177,11 +178,8 @@ def error_bar(axes: Axes, x: float, value: Spread, **looks: Any) -> None:
 
 
 def reference_lines(axes: Axes, values: Mapping[str, Spread | None]) -> dict[str, Any]:
-    """Draw level lines at the means of ``values``; return the legend handles by label.
-
-    A label whose value is ``None`` has no line. The dashes depend on the place in ``values``.
-    """
-    looks = {"color": FULL_COLOUR, "linewidth": 0.9, "zorder": 2}
+    """Draw level lines at the means of ``values``, if known; return legend handles by label."""
+    looks: dict[str, Any] = {"color": FULL_COLOUR, "linewidth": 0.9, "zorder": 2}
     return {
         label: axes.axhline(value.mean, linestyle=_PLAIN[at % len(_PLAIN)], **looks)
         for at, (label, value) in enumerate(values.items())
@@ -196,10 +194,7 @@ def handles_of(*every: Axes) -> dict[str, Any]:
 
 
 def legend_above(figure: Figure, handles: Mapping[str, Any]) -> None:
-    """Draw a legend above the panels, in as many columns as fit at about 0.055 inch a letter.
-
-    The figure grows by the rows beyond the third, so that the panels keep their height.
-    """
+    """Draw a legend above the panels, in as many columns as fit; the figure grows with its rows."""
     if not handles:
         return
     fit = int((figure.get_figwidth() - 0.2) / (0.55 + 0.055 * max(map(len, handles))))
@@ -220,7 +215,7 @@ def note_below(figure: Figure, text: str) -> None:
 
 
 def heat_map(
-    axes: Axes, cells: pd.DataFrame, norm: Normalize, texts: Sequence[Sequence[str]], size: float
+    axes: Axes, cells: pd.DataFrame, norm: Normalize, texts: np.ndarray, size: float
 ) -> AxesImage:
     """Draw kinds of layers (rows) by numbers of blocks (columns), with ``texts`` in the cells.
 
@@ -236,9 +231,9 @@ def heat_map(
     image = axes.imshow(values, cmap=shades, norm=norm, aspect="auto", interpolation="nearest")
     is_dark = image.to_rgba(values)[..., :3] @ (0.299, 0.587, 0.114) < 0.5
     for (i, j), dark in np.ndenumerate(is_dark):
-        if texts[i][j]:
+        if texts[i, j]:
             colour = "white" if dark else "black"
-            axes.text(j, i, texts[i][j], ha="center", va="center", fontsize=size, color=colour)
+            axes.text(j, i, str(texts[i, j]), ha="center", va="center", fontsize=size, color=colour)
     blocks = [str(block) for block in cells.columns]
     every = 1 if len(blocks) <= 16 else 3
     axes.set_yticks(range(len(cells.index)), [str(kind) for kind in cells.index])

@@ -110,13 +110,14 @@ def grouped(frame: pd.DataFrame, by: list[str], geometric: bool = False) -> pd.D
     numbers = frame.select_dtypes("number").drop(columns=by, errors="ignore").astype("float64")
     keys = [frame[name] for name in by]
     if geometric:
-        logs = np.log(numbers.loc[:, (numbers > 0).all()])
-        return np.exp(logs.groupby(keys, sort=False).mean()).reset_index()
+        logs = numbers.loc[:, (numbers > 0).all()].map(np.log)
+        return logs.groupby(keys, sort=False).mean().map(np.exp).reset_index()
     groups = numbers.groupby(keys, sort=False, dropna=False)
     means = groups.mean()
-    halves = [name for name in means if name.endswith("_ci")]
-    squares = groups[halves].agg(lambda own: np.square(own).sum(skipna=False))
-    means[halves] = np.sqrt(squares).div(groups.size(), axis=0)
+    halves = means.columns[means.columns.str.endswith("_ci")]
+    for name in halves:
+        squares = groups[name].agg(lambda own: float(np.square(own).sum(skipna=False)))
+        means[name] = squares.pow(0.5) / groups.size()
     return means.reset_index()
 
 

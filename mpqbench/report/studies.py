@@ -37,8 +37,7 @@ def write_searchers(
 def searcher_table(records: Iterable[JobRecord], regrets: Sequence[Mapping[str, Any]]) -> Table:
     """Return one row for each method and budget: means over the seeds that are done.
 
-    Differences of FD are paired over noise and classes within each seed; their intervals combine
-    those of the seeds (``mean_half_width``). Spreads are standard deviations over seeds.
+    Differences of FD are paired within each seed; spreads are standard deviations over seeds.
     ``regrets`` are mappings with ``method``, ``budget`` and ``regret``. Rows are in the order of FD
     within a budget, or of the held-out error without FD, then by name.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _APART = 1.3  # ratio of BitOPs or FD of two points whose labels do not overlap
 _LOG_FROM = 20.0  # ratio of largest to smallest FD from which the axis is logarithmic
-_SMALL = {"textcoords": "offset points", "fontsize": 6.5}
+_SMALL: dict[str, Any] = {"textcoords": "offset points", "fontsize": 6.5}
 
 
 def points(block: Block) -> pd.DataFrame:

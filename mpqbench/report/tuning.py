@@ -109,7 +109,7 @@ def _draw(axes: Axes, found: Sequence[Course], looks: Mapping[str, dict[str, Any
         axes.plot(own.training["mean"], color=colour, linestyle=_DOTTED, zorder=3)
         low, high = own.held_out["low"], own.held_out["high"]
         axes.fill_between(mean.index, low, high, color=colour, alpha=0.18, linewidth=0)
-        least = mean.loc[[mean.idxmin()]]
+        least = mean[mean.index == mean.idxmin()]
         marker = looks[own.method]["marker"]
         axes.plot(least, color=colour, marker=marker, linestyle="none", zorder=4, clip_on=False)
     lines = [line for own in found for line in (own.held_out, own.training)]

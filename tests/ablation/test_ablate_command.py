@@ -126,25 +126,6 @@ def test_a_sweep_of_the_protocol_has_folders_of_its_own(ablate, report, tmp_path
         assert len(list((folder / f"gptq.calibration-{value}/records").iterdir())) == 2
 
 
-def test_a_sweep_with_a_line_for_every_branch(ablate, tmp_path):
-    recipe = tmp_path / "over.yaml"
-    recipe.write_text("base: rtn\nbranch_in_budget: false\n")
-    lines = "branch={name: sparse, bits: 8}|{name: low-rank, bits: 8}|none"
-    code, _, _ = ablate(recipe, "--factor", lines, "--sweep", "branch.like_rank|rank=1,2")
-    assert code == 0
-    cells = pd.read_csv(tmp_path / "out/ablation.csv").set_index("method").iloc[1:]
-    assert list(cells.index) == [
-        "over.sparse.like_rank-1", "over.sparse.like_rank-2",
-        "over.low-rank.rank-1", "over.low-rank.rank-2", "over.none",
-    ]  # fmt: skip
-    assert list(cells.branch) == ["sparse", "sparse", "low-rank", "low-rank", "none"]
-    assert list(cells.value[:4]) == [1, 2, 1, 2]
-    assert pd.isna(cells.value["over.none"])
-    for at in (0, 1):  # at equal bytes: sparse takes no more than low rank of that size
-        assert cells.bytes.iloc[4] < cells.bytes.iloc[at] <= cells.bytes.iloc[at + 2]
-    assert list((tmp_path / "out").glob("figures/ablation/scan-branch.like_rank-*.pdf"))
-
-
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

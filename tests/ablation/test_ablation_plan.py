@@ -85,14 +85,6 @@ def test_a_file_may_set_several_fields_in_a_level(registry):
     assert recipe.searcher.name == "uniform"
 
 
-def test_cells_that_mean_the_same_are_run_once(registry):
-    method = Recipe(name="same", searcher="ilp", environment="eng")
-    text = "environment=eng|written: {name: eng, noise: 1.0}|clean"
-    plan = planned(registry, text, method=method)
-    assert [cell.recipe.name for cell in plan.cells] == ["same.eng", "same.eng", "same.clean"]
-    assert len(recipes_of(plan.cells)) == 2
-
-
 def test_one_factor_at_a_time(registry):
     plan = planned(registry, "searcher=uniform|tss|ilp", "environment=eng|clean", full=False)
     assert [cell.levels for cell in plan.cells] == [
@@ -133,12 +125,6 @@ def test_a_sweep_has_a_line_for_every_level_of_a_factor(registry):
         "method": "mine.low-rank.rank-2",
     }  # fmt: skip
     assert (found.rows[-1]["branch"], found.rows[-1]["value"]) == ("none", "")
-
-
-def test_a_factor_called_as_a_column_of_a_sweep(registry):
-    factors = factors_from({"value": {"a": {"adaln": "FP"}, "b": {}}}, "f.yaml")
-    with pytest.raises(BenchError, match="cannot be called 'value'"):
-        sweep("searcher.keep=4,8", METHOD, registry, *factors)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from mpqbench.core.recipe import Recipe
 from mpqbench.lab.ablation.design import Design, as_data
 from mpqbench.lab.ablation.responses import cell_means, effects_table
 from mpqbench.lab.ablation.run import PlannedAblation
-from mpqbench.report.ablation import cell_table, effect_sections, write_ablation
+from mpqbench.report.ablation import cell_table, effect_sections
 from mpqbench.report.latex import escape, latex_table
 from mpqbench.report.render import ranked, to_markdown
 
@@ -140,37 +140,12 @@ def test_latex_has_ticks_the_best_in_bold_and_the_second_underlined():
     assert "Best in bold, second underlined." in latex
 
 
-def test_equal_values_share_a_place():
-    plan = small_plan()
-    records = records_of(plan, (0,))
-    same = [r.model_copy(update={"scores": records[1].scores}) for r in records[1:4]]
-    block = table_of(plan, [records[0], *same, *records[4:]]).blocks[0]
-    places = {i: place for (i, name), place in ranked(block).items() if name == "fd"}
-    assert [places[i] for i in (1, 2, 3)] == [1, 1, 1]
-    assert sorted(places.values()) == [1, 1, 1, 2, 2]  # ilp.clean and greedy.eng are both 3
-    assert all(ranked(block).get((0, name)) is None for name in ("fd", "is"))
-
-
 def test_text_is_escaped():
     assert escape("a_b & 50% #1 {x} ~^\\") == (
         r"a\_b \& 50\% \#1 \{x\} \textasciitilde{}\textasciicircum{}\textbackslash{}"
     )
     assert escape("MSE (10⁻³) ±1") == r"MSE (10$^{-3}$) $\pm$1"
     assert escape("10⁻³").isascii()
-
-
-def test_an_ablation_is_the_same_bytes_twice(tmp_path, monkeypatch):
-    monkeypatch.setattr("mpqbench.report.drawing.DPI", 60)
-    plan = small_plan()
-    result = result_of(plan, records_of(plan, failing=["mine.ilp.clean"]))
-    written = []
-    for folder in (tmp_path / "a", tmp_path / "b"):
-        paths = write_ablation(result, folder)
-        written.append({path.name: path.read_bytes() for path in paths})
-    assert written[0] == written[1]
-    stems = ("effects-W3A3", "interactions-fd-W3A3", "interactions-output_mse-W3A3")
-    figures = {f"{stem}.{kind}" for stem in stems for kind in ("png", "pdf")}
-    assert set(written[0]) == figures | {f"ablation.{kind}" for kind in ("csv", "md", "tex")}
 
 
 def test_nothing_done_is_said():

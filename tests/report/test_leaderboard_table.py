@@ -29,13 +29,6 @@ def test_paired_difference_is_the_jackknife_of_the_differences():
     assert half < unpaired / 5  # what pairing is for
 
 
-@pytest.mark.parametrize("other", [(), (1.0,), (1.0, 2.0, 3.0)])
-def test_no_interval_without_matching_replicates(other):
-    score = Score(value=2.0, replicates=(1.0, 2.0))
-    assert paired_difference(score, Score(value=1.5, replicates=other)) == (0.5, None)
-    assert paired_difference(Score(value=1.0), Score(value=1.0)) == (0.0, None)
-
-
 def test_delta_pairs_same_model_seed_and_metric_fingerprint(record):
     table = leaderboard(
         [

@@ -13,7 +13,6 @@ from mpqbench.report.search.grids import (
     mean_by_bits,
     mean_table,
     score_grid,
-    telling_precision,
 )
 from mpqbench.report.search.merges import node_points, node_title, telling_nodes, tree_nodes
 from mpqbench.report.search.runs import read_table
@@ -99,21 +98,6 @@ def test_sensitivities_are_means_of_the_table(store, record):
     assert by_bits.loc["mlp.up", 3] == pytest.approx(np.mean(expected))
     with pytest.raises(BenchError, match="no scores of W8A8"):
         score_grid(mean, "W8A8")
-
-
-def test_the_precision_shown_is_one_at_which_groups_differ():
-    def table(**scores):
-        rows = [
-            (f"blocks.{i}.mlp.up", p, s) for p, own in scores.items() for i, s in enumerate(own)
-        ]
-        return pd.DataFrame(rows, columns=["group", "precision", "score"])
-
-    differing = table(W2A3=(5, 9), W3A3=(3, 4), W4A4=(1, 2))
-    assert telling_precision(differing, "W3A3") == "W3A3"
-    assert telling_precision(differing, "W4A3") == "W3A3"
-    assert telling_precision(differing, "2.5MB") == "W2A3"
-    assert telling_precision(table(W2A3=(5, 9), W3A3=(3, 3), W6A6=(1, 2)), "W3A3") == "W2A3"
-    assert telling_precision(table(W3A3=(3, 3), W6A6=(1, 1)), "W3A3") == "W3A3"
 
 
 def test_a_corrupt_table_is_one_sentence(store, record):

@@ -56,9 +56,11 @@ def cell_means(
     Means are over the seeds that all cells have. Without such a seed they are over all seeds, and
     NaN for cells that lack one.
     """
-    means, planned = {}, tuple(zip(*plan.places, strict=True))
+    means: dict[tuple[str, str], np.ndarray] = {}
+    planned = np.zeros([len(factor.levels) for factor in plan.factors], dtype=bool)
+    planned[tuple(np.transpose(list(plan.places)))] = True
     for budget, metric, _, response in _responses(plan, records, scale):
-        complete = np.isfinite(response.values[:, *planned]).all(axis=1)
+        complete = np.isfinite(response.values[:, planned]).all(axis=1)
         values = response.values[complete if complete.any() else slice(None)].mean(axis=0)
         means[budget, metric] = np.exp(values) if scale == "log" else values
     return means
@@ -93,17 +95,17 @@ def response_of(plan: FactorialPlan, runs: Runs, metric: str) -> Response | None
     for (at, seed), (place, cell) in itertools.product(enumerate(seeds), plan.places.items()):
         record = runs.get((cell.recipe.name, seed))
         if record is not None and record.status == "done" and metric in record.scores:
-            scores[at, *place] = record.scores[metric]  # type: ignore[index]
+            scores[at, place] = record.scores[metric]
     if not scores:
         return None
     shape = tuple(len(factor.levels) for factor in plan.factors)
     values = np.full((len(seeds), *shape), np.nan)
     groups = max(len(score.replicates) for score in scores.values())
     replicates = np.full((len(seeds), groups, *shape), np.nan) if groups > 1 else None
-    for (at, *place), score in scores.items():
+    for (at, place), score in scores.items():
         values[at, *place] = score.value
         if replicates is not None and len(score.replicates) == groups:
-            replicates[at, :, *place] = score.replicates
+            replicates[at][(slice(None), *place)] = score.replicates
     return Response(tuple(seeds), values, replicates)
 
 

@@ -53,8 +53,8 @@ class Progress:
 def anytime(comparison: SearchComparison, store: RecordStore) -> list[Figure]:
     """Draw one figure for each objective by which some search scored complete allocations.
 
-    Above, the best score so far on the inputs of the search; its marker is the end. Below, the
-    error of the answer on held-out inputs, also of methods without such scores.
+    Above, the best score so far on the inputs of the search; below, the error of the answer on
+    held-out inputs, also of methods without such scores.
     """
     found = progress(comparison, store)
     plain = {method: over_seeds(own, "output_mse") for method, own in comparison.plain.items()}
@@ -79,9 +79,8 @@ def progress(comparison: SearchComparison, store: RecordStore) -> list[Progress]
 def anytime_curve(traces: Sequence[pd.DataFrame], ends: Sequence[float]) -> pd.DataFrame | None:
     """Return the best score so far as a step function: ``forwards``, ``mean``, ``low``, ``high``.
 
-    One trace (columns of ``search.trace``) and one ``end`` (forwards spent in all) for each seed.
-    The curve begins where every seed has scored a complete allocation that fits; a search that has
-    ended keeps its best. ``None`` if a seed never scored one.
+    One trace and one ``end`` (forwards spent in all) for each seed; the curve begins where every
+    seed has scored a complete allocation that fits. ``None`` if a seed never scored one.
     """
     bests = [trace.dropna(subset="best").set_index("forwards")["best"] for trace in traces]
     steps = [best[best.diff() != 0] for best in bests]

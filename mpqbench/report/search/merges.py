@@ -77,8 +77,8 @@ def tree_nodes(merges: pd.DataFrame) -> pd.DataFrame:
     """Return a row for every node in the order of scoring, children before parents.
 
     Columns: ``node``, ``level``, ``groups`` (a list), ``scored`` and ``kept`` (numbers of points),
-    ``load`` (median cost of the kept points in units of the node's share of the budget),
-    ``children`` (nodes), and ``place`` (mean position of the node's leaves, counted from 0).
+    ``load`` (median cost of the kept points / the node's share of the budget), ``children``, and
+    ``place`` (mean position of the node's leaves, counted from 0).
     """
     nodes = merges.groupby("node").agg(
         level=("level", "first"), groups=("groups", "first"), scored=("score", "size")
@@ -102,8 +102,8 @@ def tree_nodes(merges: pd.DataFrame) -> pd.DataFrame:
 def merge_tree(merges: pd.DataFrame, title: str) -> Figure:
     """Draw the tree, leaves below and the root above, with the points scored and kept at merges.
 
-    Levels too crowded for numbers at every merge have only their sums at the left margin. Colour is
-    what the kept points cost (median) in units of the node's share of the budget.
+    Crowded levels have only their sums at the left margin. Colour is the median cost of the kept
+    points in units of the node's share of the budget.
     """
     nodes = tree_nodes(merges)
     leaves = nodes[nodes["level"] == 0]

@@ -60,8 +60,8 @@ class SweepSeries:
 def sweep_series(rows: pd.DataFrame, fewest: int = 2) -> list[SweepSeries]:
     """Return the methods that differ in one number of their recipe and in nothing else.
 
-    ``rows`` are of a records frame; a series has at least ``fewest`` values. A method that leaves
-    the number to a default is in none. Of methods with equal settings the first by job counts.
+    ``rows`` are of a records frame; a series has at least ``fewest`` values. Of methods with equal
+    settings the first by job counts.
     """
     found = []
     measured = rows[rows["is_done"] & rows[list(METRICS)].notna().any(axis=1)].sort_values("job")
@@ -108,8 +108,7 @@ def scan(
 ) -> Figure:
     """Draw held-out output MSE and Fréchet distance against one setting, a line for each series.
 
-    All series are of one setting. Level lines are the rows in ``level`` by their labels, or methods
-    without a search.
+    Level lines are the rows in ``level`` by their labels, or methods without a search.
     """
     levels = level
     if levels is None:
