@@ -18,10 +18,12 @@ _OWN = (
     "fingerprint", "metric_fingerprint", "search_evals", "peak_mb", "recipe", "protocol",
 )  # fmt: skip
 _COSTS = (
-    "bitops", "bitops_linear", "bitops_per_image", "bytes", "effective_bits", "satisfied",
+    "macs", "parameters", "bitops", "bitops_linear", "bitops_per_image", "bytes", "effective_bits",
+    "satisfied", "branch_bitops", "branch_bytes",
 )  # fmt: skip
+_NO_INTEGERS = ("effective_bits", "satisfied")
 _MEAN_BITS = ("mean_weight_bits", "mean_activation_bits")
-_INTEGERS = ("seed", "n_images", "bitops", "bitops_linear", "bitops_per_image", "bytes")
+_INTEGERS = ("seed", "n_images", *(name for name in _COSTS if name not in _NO_INTEGERS))
 _FLOATS = (
     *(f"{name}{end}" for name in METRICS for end in ("", "_ci")),
     *("effective_bits", "search_evals", "peak_mb", "seconds", "search_seconds"),
@@ -36,14 +38,15 @@ def records_frame(records: Iterable[JobRecord]) -> pd.DataFrame:
     """Return one row for each record, sorted by job.
 
     Columns: the record's own fields; a value, ``_ci`` and ``_replicates`` (a tuple) of every
-    metric; costs; mean bits; ``seconds`` of all stages and ``search_seconds`` of the search;
+    metric; costs; mean bits and ``counts`` of precisions; ``seconds`` of all stages and
+    ``search_seconds`` of the search;
     ``is_full`` (full precision), ``is_done``, and ``bits``, the product of the budget's weight and
     activation bits. What a record lacks is missing (NaN or NA), and an empty tuple for replicates.
     Raises BenchError for two records of one job.
     """
     rows = sorted((_row(record) for record in records), key=lambda row: row["job"])
     names = [*_OWN, *_COSTS, *_FLOATS, *(f"{name}_replicates" for name in METRICS)]
-    names += ["is_full", "is_done", "bits"]
+    names += ["counts", "is_full", "is_done", "bits"]
     frame = pd.DataFrame(rows, columns=list(dict.fromkeys(names))).astype(_TYPES)
     twice = frame[frame["job"].duplicated()]
     if len(twice):
@@ -60,9 +63,9 @@ def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
 def paired(frame: pd.DataFrame, others: pd.DataFrame, metric: str = "fd") -> pd.DataFrame:
     """Return ``delta`` and the half-width ``ci`` of the paired differences of ``metric``.
 
-    A row of ``frame`` is compared with that of its ``budget`` and ``seed`` in ``others``, whose
-    index holds ``seed``, or ``budget`` and ``seed``. Missing without a partner; the interval is
-    missing as ``paired_half_width`` says.
+    A row of ``frame`` is compared with that in ``others`` whose index has the values of its
+    columns of these names. Missing without a partner; the interval is missing as
+    ``paired_half_width`` says.
     """
     keys = list(others.index.names)
     wanted = pd.MultiIndex.from_frame(frame[keys]) if len(keys) > 1 else frame[keys[0]]
@@ -76,12 +79,11 @@ def paired(frame: pd.DataFrame, others: pd.DataFrame, metric: str = "fd") -> pd.
 def seed_means(frame: pd.DataFrame, scores: Sequence[str], costs: Sequence[str]) -> pd.DataFrame:
     """Return one row for each method and budget of ``frame``: means over the seeds that are done.
 
-    Columns: ``scores`` with their standard deviation ``_std`` (ddof = 1) and, where ``frame`` has a
-    ``_ci``, the half-width for the mean (``mean_half_width``); ``costs``; ``seeds`` and
-    ``seeds_done``; ``satisfied`` (by all seeds); the ``status`` and ``reason`` of the first seed
-    that is not done; every other column but ``seed``, ``job`` and ``ties`` as in the group's first
-    row, one that is done if there is one. A score that a seed lacks has no mean. Rows are in the
-    order in which their groups appear.
+    Columns: ``scores`` with their standard deviation ``_std`` (ddof = 1) and the half-width
+    ``_ci`` of the mean if ``frame`` has one; ``costs``; ``seeds`` and ``seeds_done``;
+    ``satisfied`` (by all seeds); the ``status`` and ``reason`` of the first seed that is not done;
+    every other column as in the first row that is done. A score that a seed lacks has no mean.
+    Rows are in the order in which their groups appear.
     """
     groups = frame.groupby(CONDITION, sort=False)
     order = groups.size().index
@@ -120,7 +122,7 @@ def _row(record: JobRecord) -> dict[str, Any]:
     if record.costs is not None:
         row |= {name: getattr(record.costs, name) for name in _COSTS}
     if record.allocation is not None:
-        row |= {name: getattr(record.allocation, name) for name in _MEAN_BITS}
+        row |= {name: getattr(record.allocation, name) for name in (*_MEAN_BITS, "counts")}
     bound = Budget.parse(record.budget).precision
     return row | {
         "seconds": math.fsum(record.seconds.values()),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -17,26 +18,25 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def collect(started: datetime) -> Provenance:
-    """Provenance of a job that began at ``started`` (with a time zone) and ends now.
+    """Return the provenance of a job that began at ``started`` (with a time zone) and ends now.
 
-    ``gpu`` and ``threads`` are those of torch and known only where the job has imported it.
+    ``gpu`` and ``threads`` are those of torch and known only if the job has imported torch.
     """
+    torch = sys.modules.get("torch")
+    has_gpu = torch is not None and torch.cuda.is_available()
     return Provenance(
         mpqbench=__version__,
         python=platform.python_version(),
-        torch=_version("torch"),
-        diffusers=_version("diffusers"),
-        numpy=_version("numpy"),
-        torch_fidelity=_version("torch-fidelity"),
         git=git_commit(_PACKAGE),
         platform=platform.platform(),
-        cpu=_cpu(Path("/proc/cpuinfo")),
-        cores=_cores(),
+        cpu=_cpu(),
+        cores=len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
         ram_gb=_ram_gb(),
-        gpu=_gpu(),
-        threads=_threads(),
+        gpu=str(torch.cuda.get_device_name()) if torch and has_gpu else None,
+        threads=int(torch.get_num_threads()) if torch else None,
         started=started.astimezone(UTC).isoformat(timespec="seconds"),
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        **{name: _version(name) for name in ("torch", "diffusers", "numpy", "torch_fidelity")},
     )
 
 
@@ -74,19 +74,12 @@ def _version(distribution: str) -> str | None:
         return None
 
 
-def _cpu(info: Path) -> str | None:
+def _cpu() -> str | None:
     try:
-        lines = info.read_text().splitlines()
+        found = re.search(r"^model name\s*:\s*(.*)$", Path("/proc/cpuinfo").read_text(), re.M)
     except OSError:
-        return platform.processor() or None
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or None
-
-
-def _cores() -> int | None:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count()
+        found = None
+    return found[1] if found else platform.processor() or None
 
 
 def _ram_gb() -> float | None:
@@ -95,15 +88,3 @@ def _ram_gb() -> float | None:
     except ImportError:
         return None
     return round(psutil.virtual_memory().total / 1e9, 1)
-
-
-def _gpu() -> str | None:
-    torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_available():
-        return None
-    return str(torch.cuda.get_device_name())
-
-
-def _threads() -> int | None:
-    torch = sys.modules.get("torch")
-    return None if torch is None else int(torch.get_num_threads())

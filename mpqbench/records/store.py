@@ -31,7 +31,7 @@ class RecordStore:
         self.folder = Path(folder)
 
     def check_writable(self) -> None:
-        """Before hours of work: raises BenchError where ``folder`` cannot be made or written to."""
+        """Raise BenchError if ``folder`` cannot be made or written to."""
         existing = next(p for p in (self.folder, *self.folder.absolute().parents) if p.exists())
         if not existing.is_dir():
             raise BenchError(f"results cannot go into {self.folder}: {existing} is a file")
@@ -39,7 +39,7 @@ class RecordStore:
             raise BenchError(f"results cannot go into {self.folder}: {existing} is not writable")
 
     def record_path(self, job: str) -> Path:
-        """``records/JOB.json``. Raises BenchError where ``job`` is no safe file name."""
+        """Return ``records/JOB.json``. Raises BenchError for an unsafe file name."""
         return self.folder / "records" / f"{_safe(job)}.json"
 
     def allocation_path(self, job: str) -> Path:
@@ -47,10 +47,7 @@ class RecordStore:
         return self.folder / "allocations" / f"{_safe(job)}.json"
 
     def trace_path(self, job: str, table: str = "") -> Path:
-        """``traces/JOB.parquet``: the scorings of a search (``search.trace.COLUMNS``).
-
-        ``traces/JOB.TABLE.parquet`` is a table that the searcher noted beside them.
-        """
+        """Return ``traces/JOB.parquet`` (scorings of a search) or ``traces/JOB.TABLE.parquet``."""
         part = f".{_safe(table)}" if table else ""
         return self.folder / "traces" / f"{_safe(job)}{part}.parquet"
 
@@ -78,19 +75,14 @@ class RecordStore:
         return _read_record(path)
 
     def read_all(self) -> list[JobRecord]:
-        """All records sorted by job; empty where nothing was written yet.
-
-        Raises BenchError at the first corrupt or foreign file: a report never leaves out a row.
-        """
+        """Return all records by job. Raises BenchError at the first corrupt or foreign file."""
         paths = sorted((self.folder / "records").glob("*.json"), key=lambda path: path.stem)
         return [_read_record(path) for path in paths]
 
     def done(self, job: str, fingerprint: str) -> bool:
-        """Whether ``job`` succeeded under the same fingerprint, so that it need not run again."""
-        if not self.record_path(job).is_file():
-            return False
-        record = self.read(job)
-        return record.status == "done" and record.fingerprint == fingerprint
+        """Whether ``job`` succeeded under this fingerprint, so that it need not run again."""
+        record = self.read(job) if self.record_path(job).is_file() else None
+        return record is not None and (record.status, record.fingerprint) == ("done", fingerprint)
 
     def write_allocation(self, job: str, allocation: Mapping[str, Any]) -> Path:
         """Writes ``{group: "W4A4"}`` in network order; returns its path."""
@@ -107,10 +99,10 @@ class RecordStore:
         return dict(read_object(path))
 
     def read_samples(self, job: str, count: int) -> np.ndarray:
-        """The first ``count`` images of ``job``, uint8 (count, height, width, 1 or 3).
+        """Return the first ``count`` images of ``job``, uint8 (count, height, width, 1 or 3).
 
-        Shards are ``shard-START.npz`` with the images as ``arr_0``, START being the index of the
-        first one. Raises BenchError where images are missing or a shard is unreadable.
+        Shards are ``shard-START.npz`` with the images as ``arr_0``, START being the number of the
+        first one. Raises BenchError if images are missing or a shard is unreadable.
         """
         import numpy as np
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -14,13 +13,11 @@ from ..records.ablation import AblationResult, change_of, response_headers
 from ..records.columns import ABLATION, OUTPUT_ERRORS, Column, adapt, frechet_names
 from ..records.frame import seed_means
 from ..records.schema import JobRecord
+from ..records.statistics import FEWEST_SEEDS
 from .ablation_figures import write_effect_figures, write_sweep_figures
 from .latex import latex_table
 from .render import bullets, escaped, pipe_table, to_csv, to_markdown
 from .table import Block, Table, file_part, leaderboard
-
-if TYPE_CHECKING:
-    pass
 
 _SECTIONS = {
     "contrast": "Levels, averaged over the other factors",
@@ -32,33 +29,29 @@ _SECTIONS = {
 def write_ablation(result: AblationResult, folder: Path) -> list[Path]:
     """Write ``ablation.csv``, ``.md`` and ``.tex`` and the figures; return their paths."""
     table = cell_table(result.cells, result.batches)
-    figures = folder / "figures" / "ablation"
-    if result.effects is None:
-        title = f"Sweeps of {result.method}"
-        texts = {"md": to_markdown(table, title), "tex": latex_table(table, title)}
-    else:
-        title = f"Ablation of {result.method}"
-        ticks = {name: result.base[name] for name, own in result.levels.items() if len(own) == 2}
-        sections = effect_sections(result.effects, table.blocks[0].extractor)
-        texts = {
-            "md": f"{to_markdown(table, title)}\n{sections}",
-            "tex": latex_table(table, title, ticks),
-        }
-    for kind, text in ({"csv": to_csv(table)} | texts).items():
+    first, effects = table.blocks[0], result.effects
+    title = f"{'Sweeps' if effects is None else 'Ablation'} of {result.method}"
+    markdown = to_markdown(table, title)
+    ticks = {name: result.base[name] for name, own in result.levels.items() if len(own) == 2}
+    if effects is not None:
+        markdown += f"\n{effect_sections(effects, first.extractor)}"
+    texts = {"csv": to_csv(table), "md": markdown, "tex": latex_table(table, title, ticks)}
+    for kind, text in texts.items():
         write_atomic(folder / f"ablation.{kind}", text.encode())
-    paths = [folder / f"ablation.{kind}" for kind in ("csv", *texts)]
-    if result.effects is None:
-        return paths + write_sweep_figures(result, table.blocks[0], figures)
-    return paths + write_effect_figures(result, table.blocks[0].extractor, figures)
+    figures = folder / "figures" / "ablation"
+    if effects is None:
+        paths = write_sweep_figures(result, first, figures)
+    else:
+        paths = write_effect_figures(result, first.extractor, figures)
+    return [*(folder / f"ablation.{kind}" for kind in texts), *paths]
 
 
 def cell_table(cells: pd.DataFrame, batches: Sequence[Sequence[JobRecord]]) -> Table:
     """Return a row for every cell and budget, means over the seeds that are done.
 
-    ``cells`` and ``batches`` as in ``AblationResult``. Each batch is a block of its own: full
-    precision, then budgets by descending bits. Intervals of FD, its paired difference to full
-    precision, sFD and IS combine the jackknife intervals of the seeds (``mean_half_width``); those
-    of output errors are standard deviations over seeds.
+    Each batch is a block of its own: full precision, then budgets by descending bits. Intervals of
+    scores of images are those of the mean over seeds (``mean_half_width``); those of output errors
+    are standard deviations over seeds.
     """
     names = [name for name in cells.columns if name != "method"]
     factors = [Column(name, name, "key", view="brief") for name in names]
@@ -84,41 +77,27 @@ def effect_sections(effects: pd.DataFrame, extractor: str | None) -> str:
 
 def effect_notes(effects: pd.DataFrame) -> list[str]:
     """Return what a reader must know about effects, in sentences."""
-    log = effects["scale"].iloc[0] == "log"
-    notes = [
-        "x1.8: the change multiplies the response by 1.8 (geometric means over cells and seeds); "
-        "a joint effect of x1 means that two changes multiply."
-        if log
-        else "+0.2: the change adds 0.2 to the response (means over cells and seeds); a joint "
-        "effect of 0 means that two changes add up."
-    ]
     kinds = {str(r): set(own["interval"]) - {""} for r, own in effects.groupby("response")}
-    if any("images" in own for own in kinds.values()):
-        notes.append(
-            "Interval over images: delete-group jackknife of the effect itself, paired over noise "
-            "and classes within each seed."
-        )
-    most = int(effects["seeds"].max())
-    if most >= 3:
-        notes.append(
-            "Interval over seeds: 95 % t interval of the effect in each seed; where there are both "
-            "intervals the wider one is shown."
-        )
-    else:
-        notes.append(f"{most} seed{'s' * (most > 1)}: no interval over seeds (three are needed).")
     plain = [f"the {header}" for name, header in OUTPUT_ERRORS.items() if name in kinds]
-    if plain:
-        notes.append(
-            f"No jackknife replicates of {' and '.join(plain)}: intervals are over seeds alone."
-        )
-    if "fd" not in kinds:
-        notes.append("No feature network: there is no Fréchet distance to compare.")
-    notes.append(
+    most = int(effects["seeds"].max())
+    notes: dict[str, object] = {
+        "x1.8: the change multiplies the response by 1.8 (geometric means over cells and seeds); "
+        "a joint effect of x1 means that two changes multiply.": effects["scale"].iloc[0] == "log",
+        "+0.2: the change adds 0.2 to the response (means over cells and seeds); a joint effect of "
+        "0 means that two changes add up.": effects["scale"].iloc[0] != "log",
+        "Interval over images: delete-group jackknife of the effect itself, paired over noise and "
+        "classes within each seed.": any("images" in own for own in kinds.values()),
+        "Interval over seeds: 95 % t interval of the effect in each seed; where there are both "
+        "intervals the wider one is shown.": most >= FEWEST_SEEDS,
+        f"{most} seed{'s' * (most > 1)}: no interval over seeds (three are needed).": most
+        < FEWEST_SEEDS,
+        f"No jackknife replicates of {' and '.join(plain)}: intervals are over seeds alone.": plain,
+        "No feature network: there is no Fréchet distance to compare.": "fd" not in kinds,
         "Each interval is by itself: of twenty effects that are nothing, one is expected to miss "
         "nothing by chance. Main effects and interactions as deviations from the grand mean are in "
-        "effects.csv."
-    )
-    return notes
+        "effects.csv.": True,
+    }
+    return [note for note, holds in notes.items() if holds]
 
 
 def shown_effect(value: float, low: float, high: float, log: bool) -> str:
@@ -172,13 +151,9 @@ def _notes(done: pd.DataFrame, extractor: str | None) -> tuple[str, ...]:
 
 
 def _effect_rows(part: pd.DataFrame, log: bool) -> str:
+    shown = part.rename(columns={"interval": "interval over", "reason": "note"})
     rows = part.to_dict("records")
-    cells = {
-        "change": [change_of(row) for row in rows],
-        "effect": [shown_effect(row["effect"], row["low"], row["high"], log) for row in rows],
-        "interval over": part["interval"].tolist(),
-        "seeds": part["seeds"].astype(str).tolist(),
-        "note": part["reason"].tolist(),
-    }
-    table = pd.DataFrame(cells).map(escaped)
+    shown["change"] = [change_of(row) for row in rows]
+    shown["effect"] = [shown_effect(row["effect"], row["low"], row["high"], log) for row in rows]
+    table = shown[["change", "effect", "interval over", "seeds", "note"]].astype(str).map(escaped)
     return pipe_table(table, ["change", "interval over", "note"])

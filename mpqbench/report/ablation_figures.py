@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -17,14 +16,15 @@ from ..records.schema import FULL_METHOD
 from .drawing import (
     COLOURS,
     FULL_COLOUR,
-    LOG_FROM,
     PAGE,
     drawing,
     grid,
+    handles_of,
     legend_above,
+    log_axis,
     look,
     note_below,
-    readable_ticks,
+    panels,
     save,
 )
 from .search.runs import SearchComparison
@@ -107,24 +107,18 @@ def effect_figure(
     effects: pd.DataFrame, headers: Mapping[str, str], log: bool, title: str
 ) -> Figure:
     """Draw a row for every change of a level and a panel for every response."""
-    changes = list(dict.fromkeys(change_of(row) for row in effects.to_dict("records")))
-    responses = list(dict.fromkeys(effects.response))
-    width = 1.6 + 2.2 * len(responses)
-    with drawing(width, 1.2 + 0.34 * len(changes)) as figure:
-        panels: Any = figure.subplots(1, len(responses), sharey=True, squeeze=False)[0]
-        for axes, response in zip(panels, responses, strict=True):
-            _forest(axes, effects[effects.response == response], changes, log)
+    effects = effects.assign(change=[change_of(row) for row in effects.to_dict("records")])
+    changes, responses = list(effects["change"].unique()), list(effects["response"].unique())
+    with drawing(1.6 + 2.2 * len(responses), 1.2 + 0.34 * len(changes)) as figure:
+        every = panels(figure, len(responses), len(responses), sharey=True)
+        for axes, response in zip(every, responses, strict=True):
+            _forest(axes, effects[effects["response"] == response], changes, log)
             axes.set_xlabel(f"{headers[response]}, {'ratio' if log else 'difference'}")
-        panels[0].set_yticks(range(len(changes)), changes)
-        panels[0].set_ylim(len(changes) - 0.5, -0.5)
-        panels[0].set_title(title, loc="left")
-        handles: dict[str, Any] = {}
-        for axes in panels:
-            marks, names = axes.get_legend_handles_labels()
-            handles |= dict(zip(names, marks, strict=True))
-        if handles:
-            legend_above(figure, handles, width)
-        note_below(figure, _interval_note(effects, headers), width)
+        every[0].set_yticks(range(len(changes)), changes)
+        every[0].set_ylim(len(changes) - 0.5, -0.5)
+        every[0].set_title(title, loc="left")
+        legend_above(figure, handles_of(*every))
+        note_below(figure, _interval_note(effects, headers))
     return figure
 
 
@@ -137,27 +131,21 @@ def interaction_figure(
     """
     pairs = list(itertools.combinations(range(len(levels)), 2))
     columns = min(3, len(pairs))
-    rows = math.ceil(len(pairs) / columns)
     width = PAGE * columns / 3 + 0.4 * (columns < 3)
     scaled = np.log(values) if log else values
-    with drawing(width, 0.4 + 2.3 * rows) as figure:
-        panels: Any = figure.subplots(rows, columns, squeeze=False, sharey=True)
-        for axes, pair in itertools.zip_longest(panels.flat, pairs):
-            if pair is None:
-                axes.set_visible(False)
-                continue
+    with drawing(width, 0.4 + 2.3 * -(-len(pairs) // columns)) as figure:
+        every = panels(figure, len(pairs), columns, sharey=True)
+        for axes, pair in zip(every, pairs, strict=True):
             means = scaled.mean(axis=tuple(set(range(values.ndim)) - set(pair)))
             _lines(axes, levels, pair, np.exp(means) if log else means)
         if log:
-            _log_y(panels.flat[0], scaled)
-        for axes in panels[:, 0]:
-            axes.set_ylabel(header)
-        kind = "geometric means" if log else "means"
-        parallel = "On this scale parallel" if log else "Parallel"
-        text = (
-            f"{title}: {kind} over the other factors and seeds. {parallel} lines: no interaction."
+            log_axis(every[0].yaxis, float(np.nanmin(values)), float(np.nanmax(values)))
+        figure.supylabel(header, fontsize=8)
+        kind, parallel = (
+            ("geometric means", "On this scale parallel") if log else ("means", "Parallel")
         )
-        note_below(figure, text, width)
+        text = f"{kind} over the other factors and seeds. {parallel} lines: no interaction."
+        note_below(figure, f"{title}: {text}")
     return figure
 
 
@@ -171,64 +159,31 @@ def _interval_note(effects: pd.DataFrame, headers: Mapping[str, str]) -> str:
 
 def _forest(axes: Axes, effects: pd.DataFrame, changes: Sequence[str], log: bool) -> None:
     axes.axvline(1 if log else 0, color=FULL_COLOUR, linewidth=0.8)
-    ends: list[float] = []
     for kind, (label, colour, face, marker, shift) in _KINDS.items():
-        rows = effects[(effects.kind == kind) & effects.effect.notna()].to_dict("records")
-        for number, row in enumerate(rows):
-            known = not math.isnan(row["low"])
-            low, high = (row["low"], row["high"]) if known else (row["effect"], row["effect"])
+        rows = effects[(effects["kind"] == kind) & effects["effect"].notna()]
+        if len(rows):
+            halves = [rows["effect"] - rows["low"], rows["high"] - rows["effect"]]
+            places = [changes.index(change) + shift for change in rows["change"]]
             axes.errorbar(
-                [row["effect"]], [changes.index(change_of(row)) + shift],
-                xerr=[[row["effect"] - low], [high - row["effect"]]] if known else None,
-                fmt=marker, color=colour, markerfacecolor=face, markersize=4, elinewidth=0.9,
-                capsize=2, label="" if number else label,
+                rows["effect"], places, xerr=halves, fmt=marker, color=colour,
+                markerfacecolor=face, elinewidth=0.9, label=label,
             )  # fmt: skip
-            ends += [low, high]
     grid(axes)
     if log:
-        _log_x(axes, [1.0, *ends])
-
-
-def _log_x(axes: Axes, ends: Iterable[float]) -> None:
-    """Make the axis logarithmic, with room at both ends."""
-    low, high = min(ends := list(ends)), max(ends)
-    room = max((high / low) ** 0.06, 1.02)
-    axes.set_xscale("log")
-    axes.set_xlim(low / room, high * room)
-    _ticks(axes.xaxis, high / low, 5)
-
-
-def _log_y(axes: Axes, scaled: np.ndarray) -> None:
-    known = np.exp(scaled[np.isfinite(scaled)])
-    axes.set_yscale("log")
-    _ticks(axes.yaxis, float(known.max() / known.min()), 7)
-
-
-def _ticks(axis: Any, ratio: float, most: int) -> None:
-    """Label an axis with round numbers; if its ends are close, with those of a linear axis."""
-    from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
-
-    if ratio >= LOG_FROM:
-        readable_ticks(axis, ratio)
-        return
-    axis.set_major_locator(MaxNLocator(most, steps=[1, 2, 5, 10]))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
-    axis.set_minor_locator(NullLocator())
+        ends = effects[["effect", "low", "high"]].to_numpy()
+        log_axis(axes.xaxis, min(1.0, np.nanmin(ends)), max(1.0, np.nanmax(ends)))
 
 
 def _lines(axes: Axes, levels: Levels, pair: tuple[int, int], means: np.ndarray) -> None:
     """Draw ``means`` (levels of the first factor, levels of the second)."""
     (across, ticks), (lines, names) = (list(levels.items())[axis] for axis in pair)
     for number, name in enumerate(names):
-        axes.plot(
-            range(len(ticks)), means[:, number], label=name, markersize=4, linewidth=1.1,
-            **look(number),
-        )  # fmt: skip
+        axes.plot(range(len(ticks)), means[:, number], label=name, **look(number))
     axes.set_xticks(range(len(ticks)), list(ticks))
     axes.set_xlim(-0.3, len(ticks) - 0.7)
     axes.set_xlabel(across)
     axes.legend(
-        title=lines, frameon=False, title_fontsize=7, loc="lower left", bbox_to_anchor=(-0.05, 1),
+        title=lines, title_fontsize=7, loc="lower left", bbox_to_anchor=(-0.05, 1),
         ncols=len(names) if sum(map(len, names)) < 20 else 1, handlelength=1.2, columnspacing=0.8,
         handletextpad=0.4, alignment="left",
     )  # fmt: skip

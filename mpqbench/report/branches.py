@@ -6,7 +6,7 @@ The argument is a table with a row for every layer, branch, fit and size: ``laye
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from ..core.files import write_atomic
 from ..core.suite import Job
 from ..records.statistics import Spread, spread
 from .ablation import shown_effect
-from .drawing import FULL_COLOUR, PAGE, drawing, grid, legend_above, look, note_below, save
+from .drawing import FULL_COLOUR, PAGE, drawing, grid, legend_above, look, note_below, panels, save
 from .render import bullets, pipe_table
 
 if TYPE_CHECKING:
@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 NONE, MORE_BITS = "none", "rows at more bits"  # not branches, in the column of their names
 ALL = "all layers"
 FIT = ["branch", "weighted"]
+_FIGURE_NOTE = (
+    "Geometric means over layers of the output error on held-out inputs, relative to no branch. "
+    "Solid, filled: fitted to the output; dashed, open: to the weight. Bars: 95 % t intervals "
+    "over layers."
+)
 Fit = tuple[str, bool]  # a branch, and whether it is fitted to inputs
 _FITS = {False: "weight", True: "output"}
 
@@ -161,27 +166,23 @@ def branch_figure(table: pd.DataFrame) -> Figure:
     kinds, rows = [ALL, *compared["kind"].unique()], list(compared.groupby("bits"))
     handles: dict[str, Any] = {}
     with drawing(PAGE, 0.8 + 1.75 * len(rows)) as figure:
-        panels: Any = figure.subplots(
-            len(rows), len(kinds), sharex=True, sharey="row", squeeze=False
-        )
-        for line, (bits, own) in zip(panels, rows, strict=True):
-            for axes, kind in zip(line, kinds, strict=True):
-                part = own if kind == ALL else own[own["kind"] == kind]
-                handles |= dict(_curves(axes, part))
+        count = len(kinds) * len(rows)
+        every = iter(panels(figure, count, len(kinds), sharex=True, sharey="row"))
+        for at, (bits, own) in enumerate(rows):
+            for kind, axes in zip(kinds, every, strict=False):
+                handles |= dict(_curves(axes, own if kind == ALL else own[own["kind"] == kind]))
                 axes.axhline(1, color=FULL_COLOUR, linewidth=0.6)
                 grid(axes)
-            line[0].set_ylabel(f"error ÷ none, {bits} bits")
-            line[0].set_ylim(bottom=0)
-        for axes, kind in zip(panels[0], kinds, strict=True):
-            axes.set_title(kind)
-        _rank_axes(panels, sorted(set(compared["rank"])))
-        legend_above(figure, handles, PAGE)
-        note = (
-            "Geometric means over layers of the output error on held-out inputs, relative to no "
-            "branch. Solid, filled: fitted to the output; dashed, open: to the weight. Bars: 95 % "
-            "t intervals over layers."
-        )
-        note_below(figure, note, PAGE)
+                axes.set(xlabel="bytes of rank", ylabel=f"error ÷ none, {bits} bits")
+                axes.set_title("" if at else kind)
+                axes.set_ylim(bottom=0)
+                axes.set_xscale("log", base=2)
+                axes.set_xticks(sorted(set(compared["rank"])))
+                axes.xaxis.set_major_formatter("{x:g}")
+                axes.minorticks_off()
+                axes.label_outer()
+        legend_above(figure, handles)
+        note_below(figure, _FIGURE_NOTE)
     return figure
 
 
@@ -190,27 +191,13 @@ def _curves(axes: Axes, part: pd.DataFrame) -> Iterator[tuple[str, Any]]:
     names = list(part["branch"].unique())
     both = part.groupby("branch")["weighted"].any()
     for (name, weighted), own in by_fit(part).items():
-        sizes = own.groupby("rank")["ratio"].agg(geometric_mean)
-        looks = look(names.index(name))
-        if name == MORE_BITS:
-            looks["color"] = FULL_COLOUR
-        looks |= {"linestyle": "-"} if weighted else {"linestyle": "--", "markerfacecolor": "white"}
-        handle = axes.errorbar(
-            sizes.index, [v.mean for v in sizes],
-            yerr=[[v.mean - v.low for v in sizes], [v.high - v.mean for v in sizes]],
-            markersize=3.2, linewidth=0.9, elinewidth=0.7, **looks,
+        means = pd.DataFrame.from_dict(
+            {rank: geometric_mean(ratios) for rank, ratios in own.groupby("rank")["ratio"]},
+            orient="index", columns=list(Spread._fields),
         )  # fmt: skip
+        looks = look(names.index(name)) | ({"color": FULL_COLOUR} if name == MORE_BITS else {})
+        looks |= {"linestyle": "-"} if weighted else {"linestyle": "--", "markerfacecolor": "white"}
+        halves = [means["mean"] - means["low"], means["high"] - means["mean"]]
+        handle = axes.errorbar(means.index, means["mean"], halves, elinewidth=0.7, **looks)
         if weighted or not both[name]:
             yield name, handle
-
-
-def _rank_axes(panels: Any, ranks: Sequence[int]) -> None:
-    from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
-
-    for axes in panels.flat:
-        axes.set_xscale("log")
-        axes.xaxis.set_major_locator(FixedLocator(list(ranks)))
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_major_formatter(ScalarFormatter())
-    for axes in panels[-1]:
-        axes.set_xlabel("bytes of rank")

@@ -13,11 +13,13 @@ from ..core.files import write_atomic
 from ..records.statistics import Spread
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
-    from matplotlib.colors import Colormap
+    from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
 
 # Okabe and Ito, "Color Universal Design" (2008), without yellow (too light on white) and black
 # (full precision): tells apart under every common colour blindness.
@@ -29,6 +31,7 @@ DPI = 300
 
 COLUMN, PAGE = 5.5, 6.8  # inches: text width of a common paper style, and of a page
 LOG_FROM = 4.0  # ratio of largest to smallest value from which an axis is logarithmic
+ROOM = 0.06  # of a logarithmic axis, beyond the values at each end
 KEPT, DROPPED = COLOURS[1], "#a8a8a8"
 _PLAIN = ("--", ":", "-.", (0, (6, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -41,6 +44,10 @@ _RC = {
     "xtick.labelsize": 7.0,
     "ytick.labelsize": 7.0,
     "legend.fontsize": 7.0,
+    "legend.frameon": False,
+    "lines.linewidth": 1.1,
+    "lines.markersize": 4.0,
+    "errorbar.capsize": 2.0,
     "axes.linewidth": 0.6,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -74,26 +81,23 @@ def new_figure(width: float, height: float) -> Figure:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), facecolor="white")
-    FigureCanvasAgg(figure)
-    return figure
+    return FigureCanvasAgg(Figure(figsize=(width, height), facecolor="white")).figure
 
 
-def save(figure: Figure, stem: Path) -> tuple[Path, Path]:
+def save(figure: Figure, stem: Path) -> list[Path]:
     """Write ``stem.png`` (300 dpi) and ``stem.pdf``; the same figure gives the same bytes."""
-    paths = []
     kinds = {
         "png": {"Software": None},
         "pdf": {"Creator": "mpqbench", "Producer": None, "CreationDate": None},
     }
-    for kind, metadata in kinds.items():
+    # A stem may hold dots: with_suffix would cut.
+    paths = [stem.parent / f"{stem.name}.{kind}" for kind in kinds]
+    for path, (kind, metadata) in zip(paths, kinds.items(), strict=True):
         buffer = io.BytesIO()
         with style():
             figure.savefig(buffer, format=kind, dpi=DPI, metadata=metadata)
-        path = stem.parent / f"{stem.name}.{kind}"  # a stem may hold dots: with_suffix would cut
         write_atomic(path, buffer.getvalue())
-        paths.append(path)
-    return paths[0], paths[1]
+    return paths
 
 
 @contextmanager
@@ -111,6 +115,14 @@ def grid(axes: Axes) -> None:
     axes.set_axisbelow(True)
 
 
+def panels(figure: Figure, count: int, columns: int, **options: Any) -> list[Axes]:
+    """Return ``count`` axes in rows of ``columns``; ``options`` as for ``Figure.subplots``."""
+    every = figure.subplots(-(-count // columns), columns, squeeze=False, **options).ravel()
+    for spare in every[count:]:
+        spare.remove()
+    return list(every[:count])
+
+
 def log_x(axes: Axes, values: Sequence[float]) -> None:
     """Make the x axis logarithmic if ``values`` are positive and span a factor of 4."""
     if values and min(values) > 0 and max(values) / min(values) >= LOG_FROM:
@@ -118,32 +130,34 @@ def log_x(axes: Axes, values: Sequence[float]) -> None:
         readable_ticks(axes.xaxis, max(values) / min(values))
 
 
-def log_y(axes: Axes, values: Sequence[Spread]) -> None:
-    """Make the y axis logarithmic if means are positive and span a factor of 4.
+def log_y(axes: Axes, values: Sequence[Spread], ratio: float = LOG_FROM) -> None:
+    """Make the y axis logarithmic if means are positive and span a factor of ``ratio``.
 
     The limits hold means and intervals; intervals are cut off at a third of the smallest mean.
     """
-    if not values:
-        return
-    least, most = min(v.mean for v in values), max(v.mean for v in values)
-    if least <= 0 or most / least < LOG_FROM:
-        return
-    low, high = max(min(v.low for v in values), least / 3), max(v.high for v in values)
-    room = (high / low) ** 0.06
-    axes.set_yscale("log")
-    axes.set_ylim(low / room, high * room)
-    readable_ticks(axes.yaxis, high / low)
+    least, most = (end((v.mean for v in values), default=0.0) for end in (min, max))
+    if least > 0 and most / least >= ratio:
+        low, high = max(min(v.low for v in values), least / 3), max(v.high for v in values)
+        log_axis(axes.yaxis, low, high)
+
+
+def log_axis(axis: Axis, low: float, high: float, unit: float = 1.0, room: float = ROOM) -> None:
+    """Make an axis logarithmic, from ``low`` to ``high`` with ``room`` at both ends."""
+    room = max((high / low) ** room, 1 + room / 2)
+    name = "x" if axis is axis.axes.xaxis else "y"
+    axis.axes.set(**{f"{name}scale": "log", f"{name}lim": (low / room, high * room)})
+    readable_ticks(axis, high / low, unit)
 
 
 def readable_ticks(axis: Axis, ratio: float, unit: float = 1.0) -> None:
     """Label a logarithmic axis, whose ends have this ``ratio``, with round numbers of ``unit``."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
     subs = (1, 1.5, 2, 3, 4, 5, 6, 8) if ratio < 8 else (1, 2, 5) if ratio < 1000 else (1,)
-    axis.set_major_locator(LogLocator(subs=subs, numticks=50))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: number(value / unit)))
+    is_wide = ratio >= LOG_FROM  # otherwise the round numbers are those of a linear axis
+    axis.set_major_locator(LogLocator(subs=subs, numticks=50) if is_wide else MaxNLocator(6))
+    axis.set_major_formatter(FuncFormatter(lambda at, _: number(float(f"{at / unit:.4g}"))))
     axis.set_minor_locator(NullLocator())
-    axis.set_minor_formatter(NullFormatter())
 
 
 def number(value: float) -> str:
@@ -157,80 +171,73 @@ def number(value: float) -> str:
 
 
 def error_bar(axes: Axes, x: float, value: Spread, **looks: Any) -> None:
-    """Draw one marker with its interval."""
-    has_interval = value.high > value.low
-    halves = [[value.mean - value.low], [value.high - value.mean]] if has_interval else None
-    axes.errorbar(
-        [x], [value.mean], yerr=halves, markersize=4, elinewidth=0.8, capsize=2, zorder=4, **looks
-    )
+    """Draw one marker with its interval, if it has one."""
+    halves = [[value.mean - value.low], [value.high - value.mean]]
+    yerr = halves if value.high > value.low else None
+    axes.errorbar([x], [value.mean], yerr=yerr, elinewidth=0.8, zorder=4, **looks)
 
 
 def reference_lines(axes: Axes, values: Mapping[str, Spread | None]) -> dict[str, Any]:
-    """Draw level lines at the means of ``values``; return the legend handles by label.
-
-    A label whose value is ``None`` has no line. The dashes depend on the place in ``values``.
-    """
+    """Draw level lines at the means of ``values``, if known; return legend handles by label."""
+    looks: dict[str, Any] = {"color": FULL_COLOUR, "linewidth": 0.9, "zorder": 2}
     return {
-        label: axes.axhline(
-            value.mean, color=FULL_COLOUR, linewidth=0.9, linestyle=_PLAIN[at % len(_PLAIN)],
-            zorder=2,
-        )
-        for at, (label, value) in enumerate(values.items()) if value is not None
-    }  # fmt: skip
+        label: axes.axhline(value.mean, linestyle=_PLAIN[at % len(_PLAIN)], **looks)
+        for at, (label, value) in enumerate(values.items())
+        if value is not None
+    }
 
 
-def legend_above(figure: Figure, handles: Mapping[str, Any], width: float) -> None:
-    """Draw a legend above the panels, in as many columns as fit at about 0.055 inch a letter.
+def handles_of(*every: Axes) -> dict[str, Any]:
+    """Return the legend handles of axes by label."""
+    pairs = [zip(*axes.get_legend_handles_labels(), strict=True) for axes in every]
+    return {label: handle for own in pairs for handle, label in own}
 
-    The figure grows by the rows beyond the third, so that the panels keep their height.
-    """
-    fit = int((width - 0.2) / (0.55 + 0.055 * max(map(len, handles))))
+
+def legend_above(figure: Figure, handles: Mapping[str, Any]) -> None:
+    """Draw a legend above the panels, in as many columns as fit; the figure grows with its rows."""
+    if not handles:
+        return
+    fit = int((figure.get_figwidth() - 0.2) / (0.55 + 0.055 * max(map(len, handles))))
     columns = max(1, min(fit, len(handles)))
     rows = -(-len(handles) // columns)
     figure.set_figheight(figure.get_figheight() + 0.17 * max(0, rows - 3))
     figure.legend(
-        list(handles.values()), list(handles), loc="outside upper left", frameon=False,
-        ncols=columns, handlelength=2.4, columnspacing=1.2,
+        list(handles.values()), list(handles), loc="outside upper left", ncols=columns,
+        handlelength=2.4, columnspacing=1.2,
     )  # fmt: skip
 
 
-def note_below(figure: Figure, text: str, width: float) -> None:
+def note_below(figure: Figure, text: str) -> None:
     """Write small text under the panels; nothing for an empty text."""
     if text:
-        wrapped = textwrap.fill(text, int(width * 20))
+        wrapped = textwrap.fill(text, int(figure.get_figwidth() * 20))
         figure.supxlabel(wrapped, x=0.01, ha="left", fontsize=6, color=FULL_COLOUR)
 
 
-def cell_text(axes: Axes, values: Any, texts: Any, shade: Any, size: float) -> None:
-    """Write ``texts`` (rows x columns) into the cells of a heat map; cells of NaN stay empty.
+def heat_map(
+    axes: Axes, cells: pd.DataFrame, norm: Normalize, texts: np.ndarray, size: float
+) -> AxesImage:
+    """Draw kinds of layers (rows) by numbers of blocks (columns), with ``texts`` in the cells.
 
-    ``shade(value)`` is the cell's RGBA, from which the text is black or white.
+    ``norm`` maps values to colours; a value outside its domain and NaN are white.
     """
-    for i, row in enumerate(values):
-        for j, value in enumerate(row):
-            if value == value:  # not NaN: there is such a group
-                red, green, blue, _ = shade(value)
-                dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
-                axes.text(
-                    j, i, texts[i][j], ha="center", va="center", fontsize=size,
-                    color="white" if dark else "black",
-                )  # fmt: skip
-
-
-def heat_axes(axes: Axes, cells: pd.DataFrame) -> None:
-    """Label a heat map with kinds of layers (rows) and numbers of blocks (columns)."""
-    axes.set_yticks(range(len(cells.index)), [str(kind) for kind in cells.index])
-    blocks = [str(block) for block in cells.columns]
-    every = 1 if len(blocks) <= 16 else 3
-    axes.set_xticks(range(0, len(blocks), every), blocks[::every])
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
-
-
-def part_of(name: str, low: float, high: float) -> Colormap:
-    """Return a colour map of matplotlib from ``low`` to ``high`` of its range."""
     import matplotlib
     import numpy as np
     from matplotlib.colors import ListedColormap
 
-    return ListedColormap(matplotlib.colormaps[name](np.linspace(low, high, 256)))
+    colours = matplotlib.colormaps["cividis"](np.linspace(0.1, 1.0, 256))
+    shades = ListedColormap(colours).with_extremes(bad="white")
+    values = np.ma.masked_invalid(cells.to_numpy())
+    image = axes.imshow(values, cmap=shades, norm=norm, aspect="auto", interpolation="nearest")
+    is_dark = image.to_rgba(values)[..., :3] @ (0.299, 0.587, 0.114) < 0.5
+    for (i, j), dark in np.ndenumerate(is_dark):
+        if texts[i, j]:
+            colour = "white" if dark else "black"
+            axes.text(j, i, str(texts[i, j]), ha="center", va="center", fontsize=size, color=colour)
+    blocks = [str(block) for block in cells.columns]
+    every = 1 if len(blocks) <= 16 else 3
+    axes.set_yticks(range(len(cells.index)), [str(kind) for kind in cells.index])
+    axes.set_xticks(range(0, len(blocks), every), blocks[::every])
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    return image

@@ -38,10 +38,9 @@ def escape(text: str) -> str:
 def latex_table(table: Table, caption: str, ticks: Mapping[str, str] | None = None) -> str:
     """Return a LaTeX ``table`` with a row for each of ``table``'s and a rule between budgets.
 
-    Columns are the brief keys, then FD, sFD, IS, output MSE, BitOPs and MB, as far as they have
-    values. ``ticks`` names for a column the value that becomes a tick mark; its other value is
-    left blank. Among the rows of a block and a budget that are done and within it the best score is
-    bold and the second underlined; a row over its budget has a dagger. Intervals are left out.
+    ``ticks`` names for a column the value that becomes a tick mark; the other is left blank.
+    Among the rows of a block and a budget that are done and within it the best score is bold and
+    the second underlined; a row over its budget has a dagger. Intervals are left out.
     """
     ticks = ticks or {}
     columns = _columns(table)

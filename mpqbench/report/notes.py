@@ -41,18 +41,17 @@ def summary_notes(done: pd.DataFrame, extractor: str | None) -> tuple[str, ...]:
     """Return the notes of the means over seeds of one block."""
     if done.empty:
         return (_NOTHING,)
-    notes = [
-        _protocol(done, extractor),
+    means = (
         "Values are means over the seeds that are done; ±: standard deviation over these seeds "
-        "(n - 1 in the denominator), absent for a single seed.",
-    ]
-    if _has_distance(done):
-        notes.insert(1, _caution(extractor))
-        notes.append(
-            f"Rank: by {frechet_names(extractor)[0]} among the methods of one budget that keep "
-            "it with every seed; best values in bold."
-        )
-    return tuple(notes)
+        "(n - 1 in the denominator), absent for a single seed."
+    )
+    if not _has_distance(done):
+        return _protocol(done, extractor), means
+    rank = (
+        f"Rank: by {frechet_names(extractor)[0]} among the methods of one budget that keep it with "
+        "every seed; best values in bold."
+    )
+    return _protocol(done, extractor), _caution(extractor), means, rank
 
 
 def _has_distance(done: pd.DataFrame) -> bool:
@@ -60,14 +59,15 @@ def _has_distance(done: pd.DataFrame) -> bool:
 
 
 def _protocol(done: pd.DataFrame, extractor: str | None) -> str:
-    counts = sorted(done["n_images"].unique())
-    protocol = done.sort_values("job")["protocol"].iloc[0]
-    facts = [f"N = {', '.join(map(str, counts))} images per row"]
-    facts.append(f"features: {extractor or 'none'}")
-    if _has_distance(done) and "reference" in protocol:
-        facts.append(f"reference: {protocol['reference']}")
-    if "name" in protocol:
-        facts.append(f"protocol: {protocol['name']}{_sampling(protocol)}")
+    counts = map(str, sorted(done["n_images"].unique()))
+    own = done.sort_values("job")["protocol"].iloc[0]
+    facts = [f"N = {', '.join(counts)} images per row", f"features: {extractor or 'none'}"]
+    if _has_distance(done) and "reference" in own:
+        facts.append(f"reference: {own['reference']}")
+    if "name" in own:
+        parts = [f"{own['sampler'].upper()} {own['steps']} steps"] if "sampler" in own else []
+        parts += [f"guidance {own['guidance']}"] if "guidance" in own else []
+        facts.append(f"protocol: {own['name']}" + (f" ({', '.join(parts)})" if parts else ""))
     return "; ".join(facts) + "."
 
 
@@ -79,12 +79,3 @@ def _caution(extractor: str | None) -> str:
         f"{fd} is a Fréchet distance in these features: it is not FID, and published FID values "
         "cannot be compared with it."
     )
-
-
-def _sampling(protocol: dict[str, object]) -> str:
-    parts = []
-    if "sampler" in protocol and "steps" in protocol:
-        parts.append(f"{str(protocol['sampler']).upper()} {protocol['steps']} steps")
-    if "guidance" in protocol:
-        parts.append(f"guidance {protocol['guidance']}")
-    return f" ({', '.join(parts)})" if parts else ""

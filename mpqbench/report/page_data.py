@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from ..core.errors import BenchError
+from ..records.frame import paired, records_frame
 from ..records.schema import FULL_METHOD, JobRecord
-from ..records.statistics import paired_difference
 from ..records.store import RecordStore
 
 RECORDS = "records"
@@ -21,6 +21,12 @@ UNITS = {
     "output_error": ("output_mse", 1e3),
     "noise_error": ("noise_mse", 1e3),
 }
+_CELL = ["method", "budget", "metric_fingerprint", "seed"]
+_GRANULARITIES = {
+    "token": "per token",
+    "token-group": "per token and {group} channels",
+    "tensor": "per tensor, static",
+}
 
 
 def read_frame(
@@ -28,87 +34,59 @@ def read_frame(
 ) -> pd.DataFrame:
     """Return a CSV file of ``folder``, or with ``source="records"`` a row for each job.
 
+    Records have the columns of ``records_frame`` and others. ``fd_delta`` is the paired difference
+    of FD to full precision, ``less`` that to the rival, ``*_ci`` are half-widths of 95 % intervals.
     ``against`` is the rival of every method, or of each one by name. Raises BenchError if
     ``folder`` has no such file or no records.
     """
     if source == RECORDS:
-        frame = record_frame(read_records(folder), against)
-        frame = frame.merge(_training_curves(folder), how="left", on="job")
-    else:
-        path = folder / source
-        if not path.is_file():
-            raise BenchError(f"{folder / 'about.md'} names {source}, which is not in {folder}")
+        frame = _job_frame(folder, against)
+    elif (path := folder / source).is_file():
         frame = pd.read_csv(path)
-    for name, (column, factor) in UNITS.items():
-        if column in frame:
-            frame[name] = factor * frame[column]
-    return frame
+    else:
+        raise BenchError(f"{folder / 'about.md'} names {source}, which is not in {folder}")
+    known = {name: own for name, own in UNITS.items() if own[0] in frame}
+    return frame.assign(**{name: factor * frame[own] for name, (own, factor) in known.items()})
 
 
-def read_records(folder: Path) -> list[JobRecord]:
-    """Return the records of ``folder`` and of the folders in it.
+def read_records(folder: Path) -> list[list[JobRecord]]:
+    """Return the records of ``folder`` and of the folders in it, a list for each.
 
     Raises BenchError if there are none.
     """
     folders = sorted(path.parent for path in folder.rglob(RECORDS) if path.is_dir())
-    records = [record for each in folders for record in RecordStore(each).read_all()]
-    if not records:
+    batches = [RecordStore(each).read_all() for each in folders]
+    if not any(batches):
         raise BenchError(f"{folder} has no records")
-    return records
+    return batches
 
 
-def record_frame(
-    records: Sequence[JobRecord], against: str | Mapping[str, str] | None = None
-) -> pd.DataFrame:
-    """Return a row for each job: its scores, costs, allocation and paired differences of FD.
-
-    ``fd_delta`` is the difference to full precision, ``less`` that to the rival of ``against``
-    with the same model, budget, seed and metric; ``*_ci`` are half-widths of 95 % intervals.
-    """
-    cells = {_cell(record, record.method, record.budget): record for record in records}
-    rows = []
-    for record in records:
-        rival = against.get(record.method) if isinstance(against, Mapping) else against
-        row = _row(record)
-        row |= _paired("fd_delta", record, cells.get(_cell(record, FULL_METHOD, "FP")))
-        if rival:
-            row |= _paired("less", record, cells.get(_cell(record, rival, record.budget)))
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def _cell(record: JobRecord, method: str, budget: str) -> tuple[str, str, str | None, int]:
-    return method, budget, record.metric_fingerprint, record.seed
+def _job_frame(folder: Path, against: str | Mapping[str, str] | None) -> pd.DataFrame:
+    batches = read_records(folder)
+    frame = pd.concat([records_frame(own) for own in batches if own], ignore_index=True)
+    own = frame["method"]
+    rivals = own.map(against) if isinstance(against, Mapping) else against
+    full = frame.assign(method=FULL_METHOD, budget="FP")
+    indexed = frame.drop_duplicates(_CELL, keep="last").set_index(_CELL)
+    for name, wanted in (("fd_delta", full), ("less", frame.assign(method=rivals))):
+        found = paired(wanted, indexed).where(wanted["method"] != own)
+        frame[name], frame[f"{name}_ci"] = found["delta"], found["ci"]
+    counts = frame.pop("counts")
+    has_branch = frame["recipe"].map(
+        lambda r: (r.get("branch") or {}).get("name", "none") != "none"
+    )
+    frame["groups_at_w2"] = _count(counts, lambda precision: precision.startswith("W2"))
+    branched = _count(counts, lambda precision: not precision.endswith("-"))
+    frame["groups_with_branch"] = branched.where(has_branch)
+    frame["calibration"] = frame["protocol"].map(lambda protocol: protocol.get("calibration"))
+    return frame.merge(_training_curves(folder), how="left", on="job")
 
 
-def _row(record: JobRecord) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        "job": record.job,
-        "method": record.method,
-        "budget": record.budget,
-        "seed": record.seed,
-        "status": record.status,
-        "calibration": record.protocol.get("calibration"),
-        "search_evals": record.search_evals,
-        "seconds": sum(record.seconds.values()),
-    }
-    for name, score in record.scores.items():
-        row |= {name: score.value, f"{name}_ci": np.nan if score.ci is None else score.ci}
-    if record.costs:
-        row |= record.costs.model_dump()
-    if record.allocation:
-        counts = record.allocation.counts.items()
-        row["groups_at_w2"] = sum(n for precision, n in counts if precision.startswith("W2"))
-        if (record.recipe.get("branch") or {}).get("name", "none") != "none":
-            row["groups_with_branch"] = sum(n for text, n in counts if not text.endswith("-"))
-    return row
+def _count(counts: pd.Series, chosen: Callable[[str], bool]) -> pd.Series:
+    def total(own: dict[str, int]) -> int:
+        return sum(n for precision, n in own.items() if chosen(precision))
 
-
-def _paired(name: str, record: JobRecord, other: JobRecord | None) -> dict[str, float]:
-    if other is None or other is record or not {"fd"} <= record.scores.keys() & other.scores.keys():
-        return {}
-    difference, half = paired_difference(record.scores["fd"], other.scores["fd"])
-    return {name: difference, f"{name}_ci": np.nan if half is None else half}
+    return counts.map(total, na_action="ignore")
 
 
 def _training_curves(folder: Path) -> pd.DataFrame:
@@ -116,9 +94,9 @@ def _training_curves(folder: Path) -> pd.DataFrame:
     rows = []
     for path in sorted(folder.glob("traces/*.tuning.parquet")):
         curve = pd.read_parquet(path)
-        loss = curve.held_out_loss
-        row = {"loss_before": loss.iloc[0], "loss_least": loss.min(), "steps": curve.step.iloc[-1]}
-        rows.append({"job": path.name.removesuffix(".tuning.parquet"), **row})
+        loss = curve["held_out_loss"]
+        job = path.name.removesuffix(".tuning.parquet")
+        rows.append([job, loss.iloc[0], loss.min(), curve["step"].iloc[-1]])
     return pd.DataFrame(rows, columns=["job", "loss_before", "loss_least", "steps"])
 
 
@@ -129,62 +107,50 @@ def grouped(frame: pd.DataFrame, by: list[str], geometric: bool = False) -> pd.D
     ``sqrt(sum h^2) / n``. With ``geometric`` means are geometric,
     and of those columns alone whose numbers are positive.
     """
-    numbers = frame.select_dtypes("number").drop(columns=by, errors="ignore")
-    names = [str(name) for name in numbers]
-    groups = numbers.groupby([frame[name] for name in by], sort=False, dropna=False)
+    numbers = frame.select_dtypes("number").drop(columns=by, errors="ignore").astype("float64")
+    keys = [frame[name] for name in by]
     if geometric:
-        positive = [name for name in names if (numbers[name] > 0).all()]
-        logs = numbers[positive].transform(np.log).groupby([frame[name] for name in by], sort=False)
-        return logs.mean().transform(np.exp).reset_index()
+        logs = numbers.loc[:, (numbers > 0).all()].map(np.log)
+        return logs.groupby(keys, sort=False).mean().map(np.exp).reset_index()
+    groups = numbers.groupby(keys, sort=False, dropna=False)
     means = groups.mean()
-    for name in names:
-        if name.endswith("_ci"):
-            squares = groups[name].agg(lambda half: float(np.square(half).sum(skipna=False)))
-            means[name] = np.sqrt(squares) / groups[name].size()
+    halves = means.columns[means.columns.str.endswith("_ci")]
+    for name in halves:
+        squares = groups[name].agg(lambda own: float(np.square(own).sum(skipna=False)))
+        means[name] = squares.pow(0.5) / groups.size()
     return means.reset_index()
 
 
 def measured(records: Sequence[JobRecord]) -> list[str]:
     """Return one line of Markdown for each thing a reader has to know: protocol and formats."""
     done = [record for record in records if record.status == "done"]
-    first = done[0]
-    images = sorted({record.n_images for record in done})
+    protocol = done[0].protocol
+    images = " or ".join(f"{n:,}" for n in sorted({record.n_images for record in done}))
     seeds = sorted({record.seed for record in done})
-    protocol = first.protocol
-    lines = [
-        f"Model: `{first.model}`. Each job: {' or '.join(f'{n:,}' for n in images)} images, "
-        f"{protocol['sampler'].upper()} with {protocol['steps']} steps, guidance "
-        f"{protocol['guidance']}; seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}."
-    ]
     torch = sorted({record.provenance.torch for record in done if record.provenance.torch})
-    lines.append(f"Records: {len(records)} jobs, made with PyTorch {', '.join(torch)}.")
-    formats: dict[str, list[str]] = {}
+    lines = [
+        f"Model: `{done[0].model}`. Each job: {images} images, "
+        f"{protocol['sampler'].upper()} with {protocol['steps']} steps, guidance "
+        f"{protocol['guidance']}; seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}.",
+        f"Records: {len(records)} jobs, made with PyTorch {', '.join(torch)}.",
+    ]
+    formats: dict[str, dict[str, None]] = {}
     for record in done:
         if not record.is_full_precision:
-            methods = formats.setdefault(_formats(record.recipe), [])
-            if record.method not in methods:
-                methods.append(record.method)
+            formats.setdefault(_formats(record.recipe), {})[f"`{record.method}`"] = None
     if len(formats) == 1:
-        lines.append(f"Formats of all methods: {next(iter(formats))}.")
-    else:
-        for text, methods in formats.items():
-            lines.append(f"Formats of {', '.join(f'`{name}`' for name in methods)}: {text}.")
-        lines.append("Methods with different formats are not on equal terms.")
-    return lines
+        return [*lines, f"Formats of all methods: {next(iter(formats))}."]
+    lines += [f"Formats of {', '.join(names)}: {text}." for text, names in formats.items()]
+    return [*lines, "Methods with different formats are not on equal terms."]
 
 
 def _formats(recipe: Mapping[str, Any]) -> str:
     weight, activation = recipe["weight_format"], recipe["activation_format"]
-    granularity = activation["granularity"]
-    texts = {
-        "token": "per token",
-        "token-group": f"per token and {activation['group']} channels",
-        "tensor": "per tensor, static",
-    }
-    if activation.get("time_groups", 1) > 1:
-        texts["tensor"] += f", {activation['time_groups']} parts of the time axis"
+    inputs = _GRANULARITIES[activation["granularity"]].format(**activation)
+    if activation["granularity"] == "tensor" and activation.get("time_groups", 1) > 1:
+        inputs += f", {activation['time_groups']} parts of the time axis"
     rows = f"in groups of {weight['group']}" if weight["group"] else f"per {weight['granularity']}"
     kinds = ["symmetric" if each["symmetric"] else "asymmetric" for each in (weight, activation)]
-    text = f"weights {rows} ({kinds[0]}), activations {texts[granularity]} ({kinds[1]})"
+    text = f"weights {rows} ({kinds[0]}), activations {inputs} ({kinds[1]})"
     bits = recipe.get("attention_bits")
     return f"{text}, attention products at {bits} bits" if bits else text

@@ -14,7 +14,6 @@ columns: {FD: "{fd:.2f}"}    # heading: format of the cell, or a list of which t
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from string import Formatter
 from typing import Any
@@ -24,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ..core.errors import BenchError
 from .page_data import grouped, read_frame
+from .render import pipe_table
 
 ABOUT = "about.md"
 Row = dict[Any, Any]
@@ -61,32 +61,21 @@ class PageTable(Source):
         groups: dict[tuple[str, ...], list[Row]] = {}
         for row in self.frame(folder).to_dict("records"):
             groups.setdefault(tuple(_text(row[name]) for name in self.rows), []).append(row)
-        if self.labels:
-            if missing := self.labels.keys() - {key[0] for key in groups}:
-                raise BenchError(f"{folder / ABOUT}: no row called {', '.join(sorted(missing))}")
-            order = {label: at for at, label in enumerate(self.labels)}
-            chosen = sorted(
-                (key for key in groups if key[0] in order), key=lambda key: order[key[0]]
-            )
-            groups = {key: groups[key] for key in chosen}
-        headings, cells = self._columns()
-        lines = [
-            [*self.rows, *headings],
-            ["---"] * len(self.rows) + ["---:"] * len(headings),
-        ]
-        for (first, *others), rows in groups.items():
-            names = [self.labels.get(first, first), *others]
-            lines.append([*names, *(cell(rows) for cell in cells)])
-        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-    def _columns(self) -> tuple[list[str], list[Callable[[list[Row]], str]]]:
-        if not self.across:
-            cells = [_cell_of(text, None, None) for text in self.columns.values()]
-            return list(self.columns), cells
-        ((column, values),) = self.across.items()
-        pairs = [(value, *item) for value in values for item in self.columns.items()]
-        headings = [f"{value} {heading}".strip() for value, heading, _ in pairs]
-        return headings, [_cell_of(text, column, value) for value, _, text in pairs]
+        if missing := self.labels.keys() - {key[0] for key in groups}:
+            raise BenchError(f"{folder / ABOUT}: no row called {', '.join(sorted(missing))}")
+        keys = [key for label in self.labels for key in groups if key[0] == label] or list(groups)
+        column, values = next(iter(self.across.items()), ("", [""]))
+        cells = [(value, *item) for value in values for item in self.columns.items()]
+        lines = []
+        for first, *others in keys:
+            own = groups[first, *others]
+            texts = []
+            for value, _, text in cells:
+                chosen = (row for row in own if not column or row[column] == value)
+                texts.append(_cell(text, next(chosen, None)))
+            lines.append([self.labels.get(first, first), *others, *texts])
+        headings = [f"{value} {heading}".strip() for value, heading, _ in cells]
+        return pipe_table(pd.DataFrame(lines, columns=[*self.rows, *headings]), self.rows)
 
 
 class Quoted(Source):
@@ -110,7 +99,7 @@ class Headline(BaseModel):
             frame = value.frame(folder)
             if len(frame) != 1:
                 raise BenchError(f"{folder / ABOUT}: '{name}' is of {len(frame)} rows instead of 1")
-            found[name] = _cell_of(value.cell, None, None)(frame.to_dict("records"))
+            found[name] = _cell(value.cell, frame.to_dict("records")[0])
         return self.text.format(**found)
 
 
@@ -120,23 +109,14 @@ def _text(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _cell_of(texts: str | list[str], column: str | None, value: Any) -> Callable[[list[Row]], str]:
-    """Return the function from the rows of a line to the text of one cell.
-
-    A cell without a value is empty, that of a job that is not done has its status.
-    """
-    formats = [texts] if isinstance(texts, str) else texts
-
-    def cell(rows: list[Row]) -> str:
-        row = next((row for row in rows if column is None or row[column] == value), None)
-        if row is None:
-            return ""
-        for text in formats:
-            names = [name for _, name, _, _ in Formatter().parse(text) if name]
-            if unknown := [name for name in names if name not in row]:
-                raise BenchError(f"a table has no column '{unknown[0]}'")
-            if not any(pd.isna(row[name]) for name in names):
-                return text.format(**row)
-        return "" if row.get("status", "done") == "done" else str(row["status"])
-
-    return cell
+def _cell(texts: str | list[str], row: Row | None) -> str:
+    """Return the first text whose values are known; else nothing, or why a job is not done."""
+    if row is None:
+        return ""
+    for text in [texts] if isinstance(texts, str) else texts:
+        names = [name for _, name, _, _ in Formatter().parse(text) if name]
+        if unknown := [name for name in names if name not in row]:
+            raise BenchError(f"a table has no column '{unknown[0]}'")
+        if not any(pd.isna(row[name]) for name in names):
+            return text.format(**row)
+    return "" if row.get("status", "done") == "done" else str(row["status"])

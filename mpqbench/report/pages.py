@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,9 +20,20 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ..core.errors import BenchError
 from .page_data import RECORDS, measured, read_records
 from .page_tables import ABOUT, Headline, PageTable
+from .render import bullets
 
 INDEX = "README.md"
 BLOCK = re.compile(r"```table\n(.*?)```", re.DOTALL)
+_INDEX = f"""<!-- Made by `mpqbench report --pages` from the files {ABOUT}. -->
+
+# Results
+
+Each page has a question, the command that answers it, tables made from committed
+records, and what follows.
+
+| page | question | answer |
+|---|---|---|
+"""
 LINK = re.compile(r"(\]\()([^)#\s]+)(#[^)\s]*)?\)")
 MARKED = re.compile(r"(<!-- results: (\w+) ([^>]*?) -->\n).*?(<!-- end of results -->)", re.DOTALL)
 
@@ -69,47 +80,39 @@ class About:
     def page(self, out: Path) -> str:
         """Return the page as it stands in the folder ``out``."""
         tables = iter(self.tables)
-        body = BLOCK.sub(lambda _: next(tables).markdown(self.folder), self.text)
         lines = [
             f"<!-- Made by `mpqbench report --pages` from {self.folder.name}/{ABOUT}. -->",
             f"# {self.title}",
             f"**Question.** {self.header.question}",
+            *([f"**Answer.** {self.headline}"] if self.headline else []),
+            BLOCK.sub(lambda _: next(tables).markdown(self.folder), self.text),
+            f"## How it was measured\n\n{self._measured()}\n",
         ]
-        if self.headline:
-            lines.append(f"**Answer.** {self.headline}")
-        lines.append(body)
-        lines.append(f"## How it was measured\n\n{self._measured()}")
-        return _linked("\n\n".join(lines) + "\n", self.folder, out)
+        return _linked("\n\n".join(lines), self.folder, out)
 
     def _measured(self) -> str:
         lines = []
         if any(path.is_dir() for path in self.folder.rglob(RECORDS)):
-            lines += measured(read_records(self.folder))
+            lines += measured([own for batch in read_records(self.folder) for own in batch])
         files = [
-            path.relative_to(self.folder).as_posix()
+            f"[{path.name}]({path.name})"
             for pattern in ("*.yaml", "*.csv", "*.md")
             for path in sorted(self.folder.glob(pattern))
             if path.name != ABOUT
         ]
-        lines.append(f"Files: {', '.join(f'[{name}]({name})' for name in files)}.")
-        return "\n".join(f"- {line}" for line in lines)
+        return bullets([*lines, f"Files: {', '.join(files)}."])
 
 
 def _linked(text: str, folder: Path, out: Path) -> str:
-    """Return ``text`` with links relative to ``folder`` made relative to ``out``.
-
-    A link to another folder's ``about.md`` becomes one to its page.
-    """
+    """Return ``text`` with links relative to ``out``; those to an ``about.md`` lead to its page."""
 
     def replace(match: re.Match[str]) -> str:
-        target, anchor = match[2], match[3] or ""
-        if ":" in target:
+        if ":" in match[2]:
             return match[0]
-        path = (folder / target).resolve()
+        path = (folder / match[2]).resolve()
         if path.name == ABOUT:
-            path = out.resolve() / f"{path.parent.name}.md"
-        relative = os.path.relpath(path, out.resolve()).replace(os.sep, "/")
-        return f"{match[1]}{relative}{anchor})"
+            path = out / f"{path.parent.name}.md"
+        return f"{match[1]}{_relative(path, out)}{match[3] or ''})"
 
     return LINK.sub(replace, text)
 
@@ -129,21 +132,12 @@ def make_pages(leaderboards: Path, out: Path) -> dict[Path, str]:
     """Return every page and the index of them, by path in ``out``."""
     abouts = read_abouts(leaderboards)
     pages = {out / f"{name}.md": about.page(out) for name, about in abouts.items()}
-    lines = [
-        f"<!-- Made by `mpqbench report --pages` from the files {ABOUT}. -->",
-        "",
-        "# Results",
-        "",
-        "Each page has a question, the command that answers it, tables made from committed",
-        "records, and what follows.",
-        "",
-        "| page | question | answer |",
-        "|---|---|---|",
+    rows = [
+        f"| [{name}]({name}.md) | {about.header.question} | "
+        f"{_linked(about.headline, about.folder, out)} |\n"
+        for name, about in abouts.items()
     ]
-    for name, about in abouts.items():
-        headline = _linked(about.headline, about.folder, out)
-        lines.append(f"| [{name}]({name}.md) | {about.header.question} | {headline} |")
-    return {**pages, out / INDEX: "\n".join(lines) + "\n"}
+    return {**pages, out / INDEX: _INDEX + "".join(rows)}
 
 
 def fill(path: Path, leaderboards: Path, pages: Path) -> str:
@@ -154,24 +148,25 @@ def fill(path: Path, leaderboards: Path, pages: Path) -> str:
     ``<!-- end of results -->``. Raises BenchError for a block or a page that is not known.
     """
     abouts = read_abouts(leaderboards)
-    makers: Mapping[str, Callable[[list[About]], Iterator[str]]] = {
-        "table": lambda own: (about.tables[0].markdown(about.folder) for about in own),
-        "headlines": lambda own: (
-            f"- {about.headline} ([{about.folder.name}]({_page(about, pages, path)}))"
-            for about in own
-        ),
+
+    def headline(about: About) -> str:
+        name = about.folder.name
+        return f"- {about.headline} ([{name}]({_relative(pages / f'{name}.md', path.parent)}))"
+
+    makers: Mapping[str, Callable[[About], str]] = {
+        "table": lambda about: about.tables[0].markdown(about.folder),
+        "headlines": headline,
     }
 
     def replace(match: re.Match[str]) -> str:
         kind, names = match[2], match[3].split()
         if kind not in makers or not names or not abouts.keys() >= set(names):
             raise BenchError(f"{path}: no results called '{match[2]} {match[3]}'")
-        lines = "\n".join(makers[kind]([abouts[name] for name in names]))
+        lines = "\n".join(makers[kind](abouts[name]) for name in names)
         return f"{match[1]}{lines}\n{match[4]}"
 
     return MARKED.sub(replace, path.read_text())
 
 
-def _page(about: About, pages: Path, path: Path) -> str:
-    target = pages.resolve() / f"{about.folder.name}.md"
-    return os.path.relpath(target, path.resolve().parent).replace(os.sep, "/")
+def _relative(path: Path, folder: Path) -> str:
+    return os.path.relpath(path.resolve(), folder.resolve()).replace(os.sep, "/")

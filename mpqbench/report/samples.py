@@ -81,15 +81,13 @@ def grid_pixels(images: Sequence[np.ndarray]) -> np.ndarray:
         raise BenchError(
             f"rows of a grid must be uint8 (columns, h, w, 1 or 3) alike, not {shapes}"
         )
-    columns, height, width = next(iter(sizes))
-    gap = gap_of(width)
-    shape = (len(images) * (height + gap), columns * (width + gap) - gap, 3)
-    canvas = np.full(shape, 255, dtype=np.uint8)
-    for i, row in enumerate(images):
-        for j, image in enumerate(row):
-            top, left = i * (height + gap) + gap // 2, j * (width + gap)
-            canvas[top : top + height, left : left + width] = image
-    return canvas
+    every = np.stack([np.broadcast_to(part, (*part.shape[:3], 3)) for part in images])
+    gap = gap_of(every.shape[3])
+    beside = ((0, 0), (0, 0), (gap // 2, gap - gap // 2), (0, gap), (0, 0))
+    padded = np.pad(every, beside, constant_values=255)
+    rows, columns, height, width, _ = padded.shape
+    canvas = padded.transpose(0, 2, 1, 3, 4).reshape(rows * height, columns * width, 3)
+    return canvas[:, :-gap]
 
 
 def gap_of(width: int) -> int:

@@ -6,13 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from ..core.files import write_atomic
 from ..records.columns import RIVALS, SEARCHERS, adapt, frechet_names
 from ..records.frame import CONDITION, paired, seed_means
 from ..records.schema import JobRecord
-from .drawing import COLOURS, FULL_COLOUR, new_figure, save, style
+from .drawing import COLOURS, FULL_COLOUR, drawing, handles_of, legend_above, save
 from .render import bullets, pipe_table, to_csv, to_markdown
 from .table import Block, Table, leaderboard
 
@@ -36,8 +37,7 @@ def write_searchers(
 def searcher_table(records: Iterable[JobRecord], regrets: Sequence[Mapping[str, Any]]) -> Table:
     """Return one row for each method and budget: means over the seeds that are done.
 
-    Differences of FD are paired over noise and classes within each seed; their intervals combine
-    those of the seeds (``mean_half_width``). Spreads are standard deviations over seeds.
+    Differences of FD are paired within each seed; spreads are standard deviations over seeds.
     ``regrets`` are mappings with ``method``, ``budget`` and ``regret``. Rows are in the order of FD
     within a budget, or of the held-out error without FD, then by name.
     """
@@ -129,28 +129,23 @@ def proxy_markdown(table: pd.DataFrame, records: Sequence[JobRecord]) -> str:
 def proxy_figure(table: pd.DataFrame, extractor: str | None) -> Figure:
     """Draw tau with the first measurement, over all allocations and over the better half."""
     truth, header = next(iter(_headers(table, extractor).items()))
-    whole = _ordered(table, PARTS[0]).iloc[::-1]
-    half = table[table["part"] == PARTS[1]].set_index("proxy").loc[whole["proxy"]]
-    with style():
-        figure = new_figure(5.0, 0.9 + 0.24 * len(whole))
+    order = _ordered(table, PARTS[0])["proxy"].iloc[::-1]
+    with drawing(5.0, 0.9 + 0.24 * len(order)) as figure:
         axes = figure.add_subplot()
-        places = range(len(whole))
-        for part, rows, colour, marker, shift in (
-            (PARTS[0], whole, COLOURS[0], "o", 0.12),
-            (PARTS[1], half, COLOURS[1], "s", -0.12),
+        for part, colour, marker, shift in zip(
+            PARTS, COLOURS[:2], ("o", "s"), (0.12, -0.12), strict=True
         ):
+            rows = table[table["part"] == part].set_index("proxy").loc[order]
             axes.errorbar(
-                rows[f"tau_{truth}"], [place + shift for place in places],
-                xerr=rows[f"tau_{truth}_ci"],
-                fmt=marker, color=colour, markersize=3.5, elinewidth=0.8, label=part,
+                rows[f"tau_{truth}"], np.arange(len(rows)) + shift, xerr=rows[f"tau_{truth}_ci"],
+                fmt=marker, color=colour, elinewidth=0.8, label=part,
             )  # fmt: skip
         axes.axvline(0, color=FULL_COLOUR, linewidth=0.6)
-        axes.set_yticks(list(places), list(whole["proxy"]))
-        axes.set_ylim(-0.6, len(whole) - 0.4)
+        axes.set_yticks(range(len(order)), list(order))
+        axes.set_ylim(-0.6, len(order) - 0.4)
         axes.set_xlabel(f"Kendall's tau with {header}, 95 % interval")
         axes.grid(axis="x", linewidth=0.3)
-        figure.legend(*axes.get_legend_handles_labels(), loc="upper center", ncols=2, frameon=False)
-        figure.tight_layout(rect=(0, 0, 1, 1 - 0.25 / figure.get_figheight()))
+        legend_above(figure, handles_of(axes))
     return figure
 
 

@@ -90,9 +90,8 @@ def leaderboard(records: Iterable[JobRecord]) -> Table:
 def summary(records: Iterable[JobRecord]) -> Table:
     """Return the means over seeds of every score and cost, with standard deviations of scores.
 
-    A row counts its ``seeds`` and ``seeds_done``; it is ``done`` only if all of them are, and
-    otherwise keeps the first other status and reason, and has no rank. Raises BenchError as
-    ``leaderboard`` does.
+    A row is ``done`` only if all of its seeds are; otherwise it keeps the first other status and
+    reason, and has no rank. Raises BenchError as ``leaderboard`` does.
     """
     return Table(tuple(_summary(block) for block in leaderboard(records).blocks), SUMMARY)
 

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-import math
-import textwrap
-from collections.abc import Collection
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from ..records.columns import frechet_names, unit_of
 from ..records.frame import CONDITION, rows_of
 from ..records.schema import FULL_METHOD
-from .drawing import FULL_COLOUR, grid, look, new_figure, readable_ticks, style
+from .drawing import (
+    COLUMN,
+    FULL_COLOUR,
+    drawing,
+    grid,
+    handles_of,
+    legend_above,
+    log_axis,
+    look,
+    note_below,
+)
 from .table import Block
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_WIDTH, _PLOT_HEIGHT = 5.5, 2.9  # inches; text width of a common paper style
 _APART = 1.3  # ratio of BitOPs or FD of two points whose labels do not overlap
 _LOG_FROM = 20.0  # ratio of largest to smallest FD from which the axis is logarithmic
+_SMALL: dict[str, Any] = {"textcoords": "offset points", "fontsize": 6.5}
 
 
 def points(block: Block) -> pd.DataFrame:
@@ -51,91 +58,54 @@ def tradeoff(block: Block) -> Figure | None:
     found, full = every[every["method"] != FULL_METHOD], every[every["method"] == FULL_METHOD]
     if found.empty:
         return None
-    methods = sorted(found["method"].unique())
-    missing = textwrap.wrap(_missing(block), 110)
-    columns = _legend_columns(methods)
-    rows = math.ceil(len(methods) / columns) if len(methods) > 1 else 0
-    top, bottom = 0.32 + 0.19 * rows, 0.48 + 0.14 * len(missing)
-    height = top + _PLOT_HEIGHT + bottom
-    left = 0.62 / _WIDTH
-    with style():
-        figure = new_figure(_WIDTH, height)
-        axes = figure.add_axes(
-            (left, bottom / height, (_WIDTH - 0.77) / _WIDTH, _PLOT_HEIGHT / height)
-        )
+    lost = block.frame[block.frame["status"] != "done"]
+    names = (lost["method"] + " " + lost["budget"] + " (" + lost["status"] + ")").unique()
+    methods = list(found["method"].unique())
+    counts = map(str, sorted(block.done["n_images"].unique()))
+    only = f", {methods[0]}" if len(methods) == 1 else ""
+    with drawing(COLUMN, 3.9) as figure:
+        axes = figure.add_subplot()
         _draw(axes, found, full)
         _scale(axes, block, every)
-        figure.text(left, 1 - 0.08 / height, _title(block, methods), va="top", fontsize=9)
-        if rows:
-            axes.legend(
-                loc="lower left", bbox_to_anchor=(0, 1.0), ncols=columns,
-                frameon=False, borderaxespad=0.2, handlelength=2.6, columnspacing=1.2,
-            )  # fmt: skip
-        if missing:
-            text = "\n".join(missing)
-            figure.text(left, 0.05 / height, text, fontsize=6, color=FULL_COLOUR)
+        axes.set_title(f"{block.model}{only}, N = {', '.join(counts)}", loc="left")
+        legend_above(figure, {} if only else handles_of(axes))
+        note_below(figure, f"Not shown: {', '.join(names)}" if len(names) else "")
     return figure
-
-
-def _missing(block: Block) -> str:
-    lost = block.frame[block.frame["status"] != "done"]
-    names = lost["method"] + " " + lost["budget"] + " (" + lost["status"] + ")"
-    return f"Not shown: {', '.join(names.unique())}" if len(lost) else ""
-
-
-def _legend_columns(labels: Collection[str]) -> int:
-    """Return how many columns fit above the axes, at about 0.065 inch a letter."""
-    fit = int((_WIDTH - 0.8) / (0.45 + 0.065 * max(map(len, labels))))
-    return max(1, min(fit, len(labels)))
-
-
-def _title(block: Block, methods: Collection[str]) -> str:
-    counts = map(str, sorted(block.done["n_images"].unique()))
-    only = f", {next(iter(methods))}" if len(methods) == 1 else ""
-    return f"{block.model}{only}, N = {', '.join(counts)}"
 
 
 def _draw(axes: Axes, found: pd.DataFrame, full: pd.DataFrame) -> None:
     for number, (method, line) in enumerate(found.groupby("method")):
+        half = line["half"].where(line["half"] > 0)
         axes.errorbar(
-            line["bitops"], line["fd"], yerr=line["half"].where(line["half"] > 0),
-            label=method, markersize=4, linewidth=1.1, elinewidth=0.8, capsize=2, zorder=3,
+            line["bitops"], line["fd"], yerr=half, label=method, elinewidth=0.8, zorder=3,
             **look(number),
         )  # fmt: skip
     for value, half in full[["fd", "half"]].to_numpy():
         axes.axhspan(value - half, value + half, color=FULL_COLOUR, alpha=0.15, lw=0)
         axes.axhline(value, color=FULL_COLOUR, linewidth=0.9, linestyle="--")
+        text = f"full precision {value:.2f}" + (f" ±{half:.2f}" if half else "")
         axes.annotate(
-            f"full precision {value:.2f}" + (f" ±{half:.2f}" if half else ""),
-            (1, value - half), xycoords=("axes fraction", "data"), xytext=(-3, -2),
-            textcoords="offset points", ha="right", va="top", fontsize=6.5, color=FULL_COLOUR,
+            text, (1, value - half), xycoords=("axes fraction", "data"), xytext=(-3, -2),
+            ha="right", va="top", color=FULL_COLOUR, **_SMALL,
         )  # fmt: skip
     _label_budgets(axes, found)
 
 
 def _scale(axes: Axes, block: Block, every: pd.DataFrame) -> None:
     """Set limits, scales and labels of both axes."""
-    found = every[every["method"] != FULL_METHOD]
-    unit, prefix = unit_of(found["bitops"])
-    low, high = found["bitops"].min(), found["bitops"].max()
-    margin = max((high / low) ** 0.08, 1.12)
-    axes.set_xscale("log")
-    axes.set_xlim(low / margin, high * margin)
-    readable_ticks(axes.xaxis, high / low * margin**2, unit)
+    bitops = every.loc[every["method"] != FULL_METHOD, "bitops"]
+    unit, prefix = unit_of(bitops)
+    log_axis(axes.xaxis, bitops.min(), bitops.max(), unit, room=0.1)
     axes.set_xlabel(f"{prefix}BitOPs per forward of one image")
     seeds = block.done["seed"].nunique()
     kind = f"mean ± std of {seeds} seeds" if seeds > 1 else "95 % interval"
     axes.set_ylabel(f"{frechet_names(block.extractor)[0]} ({kind})")
-    tops, feet = every["fd"] + every["half"], every["fd"] - every["half"]
+    top, feet = (every["fd"] + every["half"]).max(), every["fd"] - every["half"]
     if every["fd"].min() > 0 and every["fd"].max() / every["fd"].min() >= _LOG_FROM:
-        lowest = feet.where(feet > 0, every["fd"] / 2).min()
-        room = (tops.max() / lowest) ** 0.12
-        axes.set_yscale("log")
-        axes.set_ylim(lowest / room, tops.max() * room)
-        readable_ticks(axes.yaxis, tops.max() / lowest)
+        log_axis(axes.yaxis, feet.where(feet > 0, every["fd"] / 2).min(), top, room=0.12)
     else:
-        room = 0.14 * (tops.max() - feet.min()) or 1.0
-        axes.set_ylim(feet.min() - room, tops.max() + room)
+        room = 0.14 * (top - feet.min()) or 1.0
+        axes.set_ylim(feet.min() - room, top + room)
     grid(axes)
 
 
@@ -147,8 +117,5 @@ def _label_budgets(axes: Axes, found: pd.DataFrame) -> None:
     for row in rows_of(ordered.drop_duplicates("budget").sort_values("bitops")):
         place = row["bitops"], row["fd"]
         is_near = all(max(a, b) < _APART * min(a, b) for a, b in zip(place, last, strict=True))
-        axes.annotate(
-            row["budget"], place, xytext=(5, -9 if is_near else 3), textcoords="offset points",
-            fontsize=6.5, zorder=5,
-        )  # fmt: skip
+        axes.annotate(row["budget"], place, (5, -9 if is_near else 3), zorder=5, **_SMALL)
         last = place

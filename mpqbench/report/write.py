@@ -20,10 +20,9 @@ def write_report(
 ) -> list[Path]:
     """Write all tables and figures of a run into ``out`` (default: the run's folder).
 
-    They are ``leaderboard.csv`` and ``.md``, with several seeds ``summary.csv`` and ``.md``,
-    ``figures/*.png`` and ``*.pdf``, and the same of searches in ``figures/search/``. ``merges``
-    ("JOB:NODE") and ``scans`` (dotted settings) ask for further figures of a search. Returns the
-    paths in that order. Raises BenchError if the run has no records, if one of its files is
+    They are ``leaderboard`` and, with several seeds, ``summary`` as ``.csv`` and ``.md``, and
+    ``figures/``. ``merges`` ("JOB:NODE") and ``scans`` (dotted settings) ask for further figures of
+    a search. Returns the paths. Raises BenchError if the run has no records, if a file is
     unreadable, and if what is asked for is not there.
     """
     from .search.write import write_search_figures

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+from records_of import record_of
 
 from mpqbench.core.recipe import Recipe
 from mpqbench.core.registry import discover
 from mpqbench.lab.ablation.factors import parse_factor
 from mpqbench.lab.ablation.plan import factorial
-from mpqbench.records.schema import JobRecord
 
 METHOD = Recipe(name="mine", searcher="tss", environment="eng")
 RATIOS = {"tss": 1.0, "ilp": 1.5, "greedy": 3.0, "eng": 1.0, "clean": 2.0}
@@ -22,33 +22,19 @@ def small_plan(**options):
 def record(method, recipe, budget="W3A3", seed=0, *, fd=None, mse=None, status="done", steps=20,
            within=True):  # fmt: skip
     """``fd`` is a value with replicates around it."""
-    done, reason = status == "done", "" if status == "done" else f"it is {status}"
     scores = {}
-    if done and fd is not None:
+    if status == "done" and fd is not None:
         value, replicates = fd
         scores["fd"] = {"value": value, "ci": 0.1, "replicates": list(replicates)}
         scores["sfd"] = {"value": 3 * value, "ci": 0.2}
         scores["is"] = {"value": 9 - value / 10, "ci": 0.1}
-    if done and mse is not None:
+    if status == "done" and mse is not None:
         scores["output_mse"] = {"value": mse}
-    costs = {
-        "macs": 10**8, "parameters": 10**6, "bitops": 9 * 10**8, "bitops_linear": 9 * 10**8,
-        "bitops_per_image": 10**10, "bytes": 4_000_000, "effective_bits": 3.2, "satisfied": within,
-    }  # fmt: skip
-    return JobRecord.model_validate(
-        {
-            "job": f"m__{method}__{budget}__s{seed}",
-            "fingerprint": "f", "metric_fingerprint": "m", "status": status, "reason": reason,
-            "model": "m", "method": method, "budget": budget, "seed": seed,
-            "recipe": recipe.model_dump(mode="json"),
-            "protocol": {"name": "quick", "calibration": 64, "sampler": "ddim", "steps": steps},
-            "extractor": "fashion", "n_images": 1000 if done else 0, "scores": scores,
-            "costs": costs if done else None, "seconds": {"sample": 1.0},
-            "provenance": {
-                "mpqbench": "0.1.0", "python": "3.11.0", "platform": "test",
-                "started": "2026-01-01T00:00:00+00:00", "finished": "2026-01-01T00:01:00+00:00",
-            },
-        }
+    return record_of(
+        method, budget, seed=seed, status=status, reason=f"it is {status}", model="m",
+        satisfied=within, scores=scores, job=f"m__{method}__{budget}__s{seed}",
+        recipe=recipe.model_dump(mode="json"),
+        protocol={"name": "quick", "calibration": 64, "sampler": "ddim", "steps": steps},
     )  # fmt: skip
 
 

@@ -3,41 +3,27 @@
 from __future__ import annotations
 
 import shutil
-import sys
 
 import pandas as pd
 import pytest
 
-from mpqbench.cli.main import main
 from mpqbench.core.registry import discover
 from mpqbench.lab.ablation.design import Design
 
+SEVERAL = ["--factor", "branch=none|sparse", "--factor", "searcher=ilp|dp"]
 FEW = ["--protocol", "smoke", "--features", "none", "--images", 4, "--calibration", 8]
 
 
 @pytest.fixture
-def ablate(monkeypatch, capsys, tiny_folder, tmp_path):
+def ablate(monkeypatch, mpqbench, tiny_folder, tmp_path):
     monkeypatch.setattr("mpqbench.report.drawing.DPI", 60)
-
-    def call(*arguments):
-        fixed = [*FEW, "--model", tiny_folder, "--budget", "W3A3", "--out", tmp_path / "out"]
-        monkeypatch.setattr(sys, "argv", ["mpqbench", "ablate", *map(str, [*fixed, *arguments])])
-        with pytest.raises(SystemExit) as end:
-            main()
-        return end.value.code, *capsys.readouterr()
-
-    return call
+    fixed = [*FEW, "--model", tiny_folder, "--budget", "W3A3", "--out", tmp_path / "out"]
+    return lambda *arguments: mpqbench("ablate", *fixed, *arguments)
 
 
 @pytest.fixture
-def report(monkeypatch, capsys):
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["mpqbench", "report", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        return end.value.code, *capsys.readouterr()
-
-    return call
+def report(mpqbench):
+    return lambda *arguments: mpqbench("report", *arguments)
 
 
 def test_a_factorial_from_the_command_to_its_files(ablate, tmp_path):
@@ -140,40 +126,6 @@ def test_a_sweep_of_the_protocol_has_folders_of_its_own(ablate, report, tmp_path
         assert len(list((folder / f"gptq.calibration-{value}/records").iterdir())) == 2
 
 
-def test_a_sweep_with_a_line_for_every_branch(ablate, tmp_path):
-    recipe = tmp_path / "over.yaml"
-    recipe.write_text("base: rtn\nbranch_in_budget: false\n")
-    lines = "branch={name: sparse, bits: 8}|{name: low-rank, bits: 8}|none"
-    code, _, _ = ablate(recipe, "--factor", lines, "--sweep", "branch.like_rank|rank=1,2")
-    assert code == 0
-    cells = pd.read_csv(tmp_path / "out/ablation.csv").set_index("method").iloc[1:]
-    assert list(cells.index) == [
-        "over.sparse.like_rank-1", "over.sparse.like_rank-2",
-        "over.low-rank.rank-1", "over.low-rank.rank-2", "over.none",
-    ]  # fmt: skip
-    assert list(cells.branch) == ["sparse", "sparse", "low-rank", "low-rank", "none"]
-    assert list(cells.value[:4]) == [1, 2, 1, 2]
-    assert pd.isna(cells.value["over.none"])
-    for at in (0, 1):  # at equal bytes: sparse takes no more than low rank of that size
-        assert cells.bytes.iloc[4] < cells.bytes.iloc[at] <= cells.bytes.iloc[at + 2]
-    assert list((tmp_path / "out").glob("figures/ablation/scan-branch.like_rank-*.pdf"))
-
-
-def test_a_mistake_in_the_protocol_leaves_the_ablation_before_it(ablate, tmp_path):
-    arguments = ["gptq", "--factor", "rounding=gptq|nearest"]
-    assert ablate(*arguments)[0] == 0
-    kept = (tmp_path / "out/ablation.yaml").read_text()
-    swept = ["gptq", "--sweep", "rounding.damping=0.01,0.1"]
-    code, _, err = ablate(*swept, "--features", "fashon")
-    assert code == 2
-    assert "did you mean 'fashion'" in err
-    assert (tmp_path / "out/ablation.yaml").read_text() == kept
-    code, out, _ = ablate(*swept)
-    assert code == 0
-    assert str(tmp_path / "out/ablation.yaml") in out
-    assert "rounding.damping" in (tmp_path / "out/ablation.yaml").read_text()
-
-
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -182,18 +134,7 @@ def test_a_mistake_in_the_protocol_leaves_the_ablation_before_it(ablate, tmp_pat
         (["gptq", "--factor", "rounding=gptq|nearst"], "did you mean 'nearest'"),
         (["gptq", "--factors", "missing.yaml"], "missing.yaml does not exist"),
         (["gptq", "--sweep", "rounding.damp=1,2", "--one-at-a-time"], "leave out --one-at"),
-        (
-            [
-                "gptq",
-                "--sweep",
-                "rounding.damp=1,2",
-                "--factor",
-                "branch=none|sparse",
-                "--factor",
-                "searcher=ilp|uniform",
-            ],
-            "leave out the others",
-        ),
+        (["gptq", "--sweep", "a.b=1,2", *SEVERAL], "leave out the others"),
         (["gptq", "--seeds", "x"], "--seeds 'x' is not a list"),
         (["gptq", "--protocol", "quik"], "did you mean 'quick'"),
         (["gptq", "--sweep", "protocol.steps=0,4"], "greater than 0"),

@@ -25,32 +25,9 @@ def of_kind(found, kind):
     return {at: effect for (own, at), effect in found.items() if own == kind}
 
 
-def parts_of(rng):
-    return [rng.normal(size=size) for size in SHAPE]
-
-
 def summed(parts):
     a, b, c = parts
     return a[:, None, None] + b[None, :, None] + c[None, None, :]
-
-
-def test_additive_data_give_their_effects_back_and_no_interaction():
-    rng = np.random.default_rng(0)
-    parts = parts_of(rng)
-    blocks = np.array([3.0, -1.0])
-    found = effects(Response((0, 1), summed(parts) + blocks[:, None, None, None]))
-    for (factor, names), own in zip(LEVELS.items(), parts, strict=True):
-        base = own[names.index(BASE[factor])]
-        for name, value in zip(names, own, strict=True):
-            main = found["main", ((factor, name),)]
-            assert main.value == pytest.approx(value - own.mean(), abs=1e-12)
-            assert main.seeds == (0, 1)
-            if name != BASE[factor]:
-                for kind in ("contrast", "alone"):
-                    assert found[kind, ((factor, name),)].value == pytest.approx(value - base)
-    between = of_kind(found, "interaction") | of_kind(found, "joint")
-    assert len(of_kind(found, "interaction")) == 3 * 2 + 3 * 3 + 2 * 3
-    assert all(effect.value == pytest.approx(0, abs=1e-12) for effect in between.values())
 
 
 def test_multiplicative_data_have_ratios_on_the_logarithmic_scale_and_interact_on_the_other():
@@ -161,16 +138,6 @@ def test_a_missing_cell_takes_only_what_needs_it():
         assert found[key] == whole[key]
     lost = next(c for c in contrasts(LEVELS, BASE) if c.kind == "main")
     assert missing(lost, response) == [(1, 0, 2)]
-
-
-def test_an_incomplete_seed_is_left_out():
-    values = np.random.default_rng(5).normal(size=(3, *SHAPE))
-    values[1, 0, 0, 0] = np.nan
-    found = effects(Response((5, 6, 7), values))
-    only = effects(Response((5, 7), values[[0, 2]]))
-    assert of_kind(found, "main") == of_kind(only, "main")
-    assert found["main", (("add", "no"),)].seeds == (5, 7)
-    assert found["alone", (("add", "no"),)].seeds == (5, 6, 7)
 
 
 def test_one_factor_at_a_time_tells_only_single_changes():

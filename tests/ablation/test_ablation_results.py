@@ -11,7 +11,7 @@ from mpqbench.core.recipe import Recipe
 from mpqbench.core.registry import discover
 from mpqbench.lab.ablation.design import Design, as_data, load
 from mpqbench.lab.ablation.factors import factors_from, parse_factor
-from mpqbench.lab.ablation.run import PlannedAblation, read_ablation, write_effects
+from mpqbench.lab.ablation.run import read_ablation, write_effects
 from mpqbench.records.store import RecordStore
 from mpqbench.report.ablation import write_ablation
 
@@ -104,50 +104,3 @@ def test_full_precision_alone_is_no_ablation(tmp_path):
     records = [own for own in records_of(small_plan()) if own.is_full_precision]
     with pytest.raises(BenchError, match="has no record of any cell"):
         again(kept(tmp_path, records))
-
-
-def levels_drawn(monkeypatch, tmp_path, sweep_text, batches):
-    """Labels and values of the level lines in the figure of a sweep."""
-    shown = {}
-
-    def scan(comparison, found, level):
-        shown.update({label: own.fd.tolist() for label, own in level.items()})
-
-    monkeypatch.setattr("mpqbench.report.ablation_figures.scan", scan)
-    monkeypatch.setattr("mpqbench.report.ablation_figures.save", lambda figure, stem: [stem])
-    factors = (
-        as_data([parse_factor("environment=eng|clean", METHOD)]) if "env" in sweep_text else {}
-    )
-    design = Design(method=METHOD, factors=factors, sweeps=(sweep_text,))
-    planned = PlannedAblation.of(design, discover())
-    (sweep,) = planned.sweeps
-    paths = write_ablation(planned.conclude(batches(sweep)), tmp_path)
-    assert len(paths) == 4  # three tables, one figure
-    return shown
-
-
-def full(value, steps=20):
-    recipe = Recipe(name="full-precision")
-    return record("full-precision", recipe, "FP", fd=(value, [value] * 20), steps=steps)
-
-
-def cell(own, value, steps=20):
-    return record(own.name, own.recipe, fd=(value, [value] * 20), mse=0.1, steps=steps)
-
-
-def test_full_precision_and_levels_without_the_number_are_level_lines(monkeypatch, tmp_path):
-    def batches(sweep):
-        return [[full(0.5), *(cell(own, 2.0 + at) for at, own in enumerate(sweep.cells))]]
-
-    shown = levels_drawn(monkeypatch, tmp_path, "environment.noise=0.5,1", batches)
-    assert shown == {"clean": [4.0], "full-precision": [0.5]}
-
-
-def test_full_precision_of_several_protocols_is_no_level_line(monkeypatch, tmp_path):
-    def batches(sweep):
-        return [
-            [full(1.0 / steps, steps), cell(own, 2.0, steps)]
-            for steps, own in zip((10, 20), sweep.cells, strict=True)
-        ]
-
-    assert levels_drawn(monkeypatch, tmp_path, "protocol.steps=10,20", batches) == {}

@@ -10,12 +10,11 @@ import pytest
 from ablation_records import RATIOS, record, records_of, small_plan
 
 from mpqbench.core.errors import BenchError
-from mpqbench.core.jackknife import half_width
 from mpqbench.core.recipe import Recipe
 from mpqbench.lab.ablation.design import Design, as_data
 from mpqbench.lab.ablation.responses import cell_means, effects_table
 from mpqbench.lab.ablation.run import PlannedAblation
-from mpqbench.report.ablation import cell_table, effect_sections, write_ablation
+from mpqbench.report.ablation import cell_table, effect_sections
 from mpqbench.report.latex import escape, latex_table
 from mpqbench.report.render import ranked, to_markdown
 
@@ -57,32 +56,6 @@ def test_ratios_come_back_from_records():
     assert main["effect"] == pytest.approx(np.sqrt(2))
 
 
-def test_the_interval_over_images_is_the_jackknife_of_the_paired_contrast():
-    plan = small_plan()
-    records = records_of(plan)
-    row = effect_of(effects_table(plan, records, "linear"), "alone", "ilp")
-    scores = {(r.method, r.seed): dict(r.scores).get("fd") for r in records}
-    halves = [
-        half_width(
-            np.subtract(scores["mine.ilp.eng", s].replicates, scores["mine.tss.eng", s].replicates)
-        )
-        for s in (0, 1)
-    ]
-    assert row["effect"] == pytest.approx(0.75)  # half of 1 and half of 2, averaged
-    half = np.hypot(*halves) / 2
-    assert (row["high"] - row["effect"], row["effect"] - row["low"]) == pytest.approx((half, half))
-
-
-def test_three_seeds_have_an_interval_of_their_own():
-    plan = small_plan()
-    effects = effects_table(plan, records_of(plan, (0, 1, 2)), "linear")
-    row = effect_of(effects, "contrast", "clean", response="output_mse")
-    each = pd.Series([1, 2, 3]) * 1e-3 * np.mean([1, 1.5, 3])
-    assert row["effect"] == pytest.approx(each.mean())
-    assert row["high"] - row["effect"] == pytest.approx(4.302653 * each.std() / np.sqrt(3))
-    assert row["interval"] == "seeds"
-
-
 def test_a_diverged_cell_is_named_and_never_filled_in():
     plan = small_plan()
     effects = effects_table(plan, records_of(plan, failing=["mine.ilp.clean"]), "log")
@@ -100,8 +73,7 @@ def test_a_diverged_cell_is_named_and_never_filled_in():
 
 def test_an_incomplete_seed_is_told():
     plan = small_plan()
-    records = records_of(plan)
-    records = [r for r in records if r.job != "m__mine.ilp.clean__W3A3__s1"]
+    records = [r for r in records_of(plan) if r.job != "m__mine.ilp.clean__W3A3__s1"]
     row = effect_of(effects_table(plan, records, "log"), "main", "tss")
     assert (row["seeds"], row["reason"]) == (1, "without seed 1: incomplete")
 
@@ -132,18 +104,11 @@ def test_the_logarithm_needs_positive_values():
 def test_markdown_says_where_intervals_come_from():
     plan = small_plan()
     records = records_of(plan)
-    effects = effects_table(plan, records, "log")
-    text = effect_sections(effects, "fashion")
-    assert "## Effects on FD at W3A3" in text
+    text = effect_sections(effects_table(plan, records, "log"), "fashion")
     assert re.search(r"\| environment: eng → clean \| x2 \[1\.9.*\] \| images \| 2 \|", text)
     assert "searcher: tss → greedy and environment: eng → clean" in text
-    assert "2 seeds: no interval over seeds" in text
-    assert "No jackknife replicates of the output MSE: intervals are over seeds alone." in text
-    plain = effect_sections(
-        effects_table(plan, records_of(plan, (0, 1, 2), with_fd=False), "log"), "none"
-    )
-    assert "No feature network" in plain
-    assert "delete-group" not in plain
+    without = records_of(plan, (0, 1, 2), with_fd=False)
+    assert "delete-group" not in effect_sections(effects_table(plan, without, "log"), "none")
     cells = to_markdown(table_of(plan, records), "Ablation")
     assert "| W3A3 | tss | eng | 2 | **1.50 ±0.07** |" in cells
 
@@ -175,37 +140,12 @@ def test_latex_has_ticks_the_best_in_bold_and_the_second_underlined():
     assert "Best in bold, second underlined." in latex
 
 
-def test_equal_values_share_a_place():
-    plan = small_plan()
-    records = records_of(plan, (0,))
-    same = [r.model_copy(update={"scores": records[1].scores}) for r in records[1:4]]
-    block = table_of(plan, [records[0], *same, *records[4:]]).blocks[0]
-    places = {i: place for (i, name), place in ranked(block).items() if name == "fd"}
-    assert [places[i] for i in (1, 2, 3)] == [1, 1, 1]
-    assert sorted(places.values()) == [1, 1, 1, 2, 2]  # ilp.clean and greedy.eng are both 3
-    assert all(ranked(block).get((0, name)) is None for name in ("fd", "is"))
-
-
 def test_text_is_escaped():
     assert escape("a_b & 50% #1 {x} ~^\\") == (
         r"a\_b \& 50\% \#1 \{x\} \textasciitilde{}\textasciicircum{}\textbackslash{}"
     )
     assert escape("MSE (10⁻³) ±1") == r"MSE (10$^{-3}$) $\pm$1"
     assert escape("10⁻³").isascii()
-
-
-def test_an_ablation_is_the_same_bytes_twice(tmp_path, monkeypatch):
-    monkeypatch.setattr("mpqbench.report.drawing.DPI", 60)
-    plan = small_plan()
-    result = result_of(plan, records_of(plan, failing=["mine.ilp.clean"]))
-    written = []
-    for folder in (tmp_path / "a", tmp_path / "b"):
-        paths = write_ablation(result, folder)
-        written.append({path.name: path.read_bytes() for path in paths})
-    assert written[0] == written[1]
-    stems = ("effects-W3A3", "interactions-fd-W3A3", "interactions-output_mse-W3A3")
-    figures = {f"{stem}.{kind}" for stem in stems for kind in ("png", "pdf")}
-    assert set(written[0]) == figures | {f"ablation.{kind}" for kind in ("csv", "md", "tex")}
 
 
 def test_nothing_done_is_said():

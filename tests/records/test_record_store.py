@@ -3,52 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import textwrap
 
 import numpy as np
 import pytest
+from records_of import record_of
 
 from mpqbench.core.errors import BenchError
-from mpqbench.core.files import write_atomic
-from mpqbench.records.schema import JobRecord
 from mpqbench.records.store import RecordStore
 
-PROVENANCE = {
-    "mpqbench": "0.1.0",
-    "python": "3.11.0",
-    "platform": "test",
-    "started": "2026-01-01T00:00:00+00:00",
-    "finished": "2026-01-01T00:01:00+00:00",
-}
 
-
-def make(job="a", status="done", reason="", fingerprint="f"):
-    done = status == "done"
-    costs = dict.fromkeys(
-        ("macs", "parameters", "bitops", "bitops_linear", "bitops_per_image", "bytes"), 1
-    )
-    return JobRecord.model_validate(
-        {
-            "job": job,
-            "fingerprint": fingerprint,
-            "metric_fingerprint": "m" if done else None,
-            "status": status,
-            "reason": reason,
-            "model": "toy",
-            "method": "rtn",
-            "budget": "W4A4",
-            "seed": 0,
-            "recipe": {},
-            "protocol": {},
-            "n_images": 8,
-            "scores": {"fd": {"value": 1.5}} if done else {},
-            "costs": costs | {"effective_bits": 4.0, "satisfied": True} if done else None,
-            "provenance": PROVENANCE,
-        }
-    )
+def make(job="a", status="done", reason=""):
+    scores = {"fd": {"value": 1.5}} if status == "done" else {}
+    metric = "m" if status == "done" else None
+    own = {"job": job, "fingerprint": "f", "scores": scores}
+    return record_of(status=status, reason=reason, metric=metric, **own)
 
 
 def test_nothing_is_created_before_the_first_write(tmp_path):
@@ -65,33 +36,13 @@ def test_round_trip_and_layout(tmp_path):
         store.write(make(job))
     assert (tmp_path / "records" / "a.json").is_file()
     assert store.read("b") == make("b")
-    assert [record.job for record in store.read_all()] == ["a", "b"]
+    store.write(make("c", "failed", "out of memory"))
+    assert [record.job for record in store.read_all()] == ["a", "b", "c"]
+    asked = [("a", "f"), ("a", "g"), ("c", "f")]
+    assert [store.done(*own) for own in asked] == [True, False, False]
     store.write_allocation("a", {"blocks.0.attn.qkv": "W4A4"})
     assert store.read_allocation("a") == {"blocks.0.attn.qkv": "W4A4"}
     assert (tmp_path / "allocations" / "a.json").is_file()
-
-
-def test_only_done_under_the_same_fingerprint_counts(tmp_path):
-    store = RecordStore(tmp_path)
-    store.write(make("a"))
-    store.write(make("b", status="failed", reason="out of memory"))
-    assert store.done("a", "f")
-    assert not store.done("a", "g")
-    assert not store.done("b", "f")
-
-
-def test_a_failed_replace_leaves_the_old_file_and_no_rubbish(tmp_path, monkeypatch):
-    path = tmp_path / "x.json"
-    write_atomic(path, b"old")
-
-    def fail(source, target):
-        raise OSError("disk gone")
-
-    monkeypatch.setattr(os, "replace", fail)
-    with pytest.raises(OSError, match="disk gone"):
-        write_atomic(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
 
 
 def test_a_process_killed_before_the_replace_leaves_the_old_record(tmp_path):

@@ -8,27 +8,10 @@ import numpy as np
 import pytest
 
 from mpqbench.core.errors import BenchError
-from mpqbench.records.columns import Column, frechet_names, unit_of
+from mpqbench.records.columns import Column, frechet_names
 from mpqbench.records.schema import Score
 from mpqbench.records.statistics import paired_difference
-from mpqbench.report.table import has_several_seeds, leaderboard, summary
-
-REQUIRED = """
-model method budget seed status reason fd fd_ci fd_delta fd_delta_ci sfd sfd_ci is is_ci precision
-recall kid kid_ci psnr ssim latent_mse output_mse bitops bitops_linear bitops_per_image
-bytes effective_bits satisfied search_evals seconds peak_mb extractor n_images fingerprint
-metric_fingerprint
-"""
-
-
-def keys(table):
-    return [(row["method"], row["budget"], row["seed"]) for row in table.rows]
-
-
-def test_columns_begin_with_the_published_ones():
-    names = [column.name for column in leaderboard([]).columns]
-    assert " ".join(names).startswith(" ".join(REQUIRED.split()) + " ")
-    assert leaderboard([]).rows == []
+from mpqbench.report.table import leaderboard, summary
 
 
 def test_paired_difference_is_the_jackknife_of_the_differences():
@@ -44,13 +27,6 @@ def test_paired_difference_is_the_jackknife_of_the_differences():
     assert half == pytest.approx(expected, rel=1e-12)
     unpaired = 1.96 * np.sqrt(19 * (a.var() + b.var()))
     assert half < unpaired / 5  # what pairing is for
-
-
-@pytest.mark.parametrize("other", [(), (1.0,), (1.0, 2.0, 3.0)])
-def test_no_interval_without_matching_replicates(other):
-    score = Score(value=2.0, replicates=(1.0, 2.0))
-    assert paired_difference(score, Score(value=1.5, replicates=other)) == (0.5, None)
-    assert paired_difference(Score(value=1.0), Score(value=1.0)) == (0.0, None)
 
 
 def test_delta_pairs_same_model_seed_and_metric_fingerprint(record):
@@ -72,29 +48,21 @@ def test_delta_pairs_same_model_seed_and_metric_fingerprint(record):
 
 def test_order_is_full_precision_then_budgets_then_what_is_not_done(record):
     records = [
-        record("rtn", "W2A2", status="failed", reason="out of memory", metric=None),
-        record("rtn", "W4A4", 20.0),
-        record("gptq", "W4A4", 15.0),
-        record("rtn", "W8A8", 6.0),
-        record("awq", "W4A8", status="skipped", reason="needs a GPU"),
         record("full-precision", "FP", 5.0),
+        record("rtn", "W8A8", 6.0),
         record("rtn", "W4A8", 8.0),
+        record("gptq", "W4A4", 15.0),
+        record("rtn", "W4A4", 20.0),
+        record("awq", "W4A8", status="skipped", reason="needs a GPU"),
+        record("rtn", "W2A2", status="failed", reason="out of memory", metric=None),
     ]
-    expected = [
-        ("full-precision", "FP", 0),
-        ("rtn", "W8A8", 0),
-        ("rtn", "W4A8", 0),
-        ("gptq", "W4A4", 0),
-        ("rtn", "W4A4", 0),
-        ("awq", "W4A8", 0),
-        ("rtn", "W2A2", 0),
-    ]
-    table = leaderboard(records)
-    assert keys(table) == expected
+    expected = [own.job for own in records]
+    for seed in range(3):
+        random.Random(seed).shuffle(records)
+        table = leaderboard(records)
+        assert [row["job"] for row in table.rows] == expected
     assert len(table.blocks) == 1
     assert table.rows[-1]["reason"] == "out of memory"
-    random.Random(1).shuffle(records)
-    assert leaderboard(records).rows == table.rows
 
 
 def test_ranks_stay_inside_a_metric_fingerprint_a_model_a_budget_and_a_seed(record):
@@ -118,11 +86,6 @@ def test_ranks_stay_inside_a_metric_fingerprint_a_model_a_budget_and_a_seed(reco
     assert [(b.model, b.metric_fingerprint) for b in table.blocks] == [
         ("fashion-dit", "m1"), ("fashion-dit", "m2"), ("other-dit", "m1"),
     ]  # fmt: skip
-
-
-def test_equal_values_share_a_rank(record):
-    rows = leaderboard([record(m, "W4A4", f) for m, f in (("a", 2), ("b", 2), ("c", 3))]).rows
-    assert [row["rank"] for row in rows] == [1, 1, 3]
 
 
 def test_ties_are_marked_only_where_the_paired_interval_contains_zero(record):
@@ -181,20 +144,12 @@ def test_the_name_fid_belongs_to_its_network(record, extractor, names):
         assert block.column("fd_delta").header == f"Δ{names[0]}"
 
 
-def test_unit_of_bitops():
-    assert unit_of([3e13, 4e11]) == (1e12, "T")
-    assert unit_of([3e10, 4e8]) == (1e9, "G")
-    assert unit_of([]) == (1.0, "")
-
-
 def test_summary_is_mean_and_sample_spread_over_seeds(record):
     values = [10.0, 11.0, 15.0]
     records = [record("rtn", "W4A4", v, seed=s) for s, v in enumerate(values)]
     records += [record("full-precision", "FP", 5.0 + s, seed=s) for s in range(3)]
     records += [record("gptq", "W4A4", 9.0, seed=0)]
     records += [record("gptq", "W4A4", seed=1, status="diverged", reason="NaN at step 3")]
-    assert has_several_seeds(records)
-    assert not has_several_seeds(records[:1])
     rows = {row["method"]: row for row in summary(records).rows}
     rtn = rows["rtn"]
     assert rtn["fd"] == pytest.approx(np.mean(values))

@@ -108,14 +108,6 @@ def test_terminal_fits_120_columns_without_cutting_numbers(record):
         assert "greedy" in text
 
 
-def test_terminal_marks_the_best_in_bold(small):
-    console = Console(file=io.StringIO(), width=120, force_terminal=True, color_system="standard")
-    print_table(leaderboard(small), console)
-    text = console.file.getvalue()
-    assert "\x1b[1m6.50 ±0.50\x1b[0m" in text
-    assert "\x1b[1m8.00 ±0.50\x1b[0m" not in text
-
-
 def test_without_a_feature_network_fidelity_is_compared_and_nothing_ranked(record):
     rows = [record("rtn", "W4A4", 8.0), record("gptq", "W4A4", 6.0)]
     kept = [r.model_copy(update={"scores": {"psnr": r.scores["psnr"]}}) for r in rows]

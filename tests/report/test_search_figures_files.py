@@ -9,16 +9,10 @@ from synthetic_search import add_plain, add_search, add_searches
 from mpqbench.cli.report import report
 from mpqbench.core.errors import BenchError
 from mpqbench.methods.treeq.tss import TSS
-from mpqbench.records.store import RecordStore
 from mpqbench.report.search.write import write_search_figures
 from mpqbench.report.table import leaderboard
 
 JOB = "fashion-dit__tss__W3A3__s0__m1"
-
-
-@pytest.fixture
-def store(tmp_path):
-    return RecordStore(tmp_path / "run")
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from mpqbench.baselines.searchers.ilp import ILP
 from mpqbench.methods.treeq.tss import TSS
 from mpqbench.records.frame import records_frame
 from mpqbench.records.statistics import over_seeds
-from mpqbench.records.store import RecordStore
 from mpqbench.report.search.allocation_map import ROWS, allocation_map, allocation_maps
 from mpqbench.report.search.anytime import anytime
 from mpqbench.report.search.merges import merge_tree, pareto_drop
@@ -19,11 +18,6 @@ from mpqbench.report.search.sensitivity_map import sensitivity_map
 from mpqbench.report.table import leaderboard
 
 JOB = "fashion-dit__tss__W3A3__s0__m1"
-
-
-@pytest.fixture
-def store(tmp_path):
-    return RecordStore(tmp_path / "run")
 
 
 @pytest.fixture
@@ -162,17 +156,6 @@ def test_level_lines_of_a_scan_may_be_given(searches, record):
     ]
     means = [over_seeds(level["rtn"], metric).mean for metric in ("output_mse", "fd")]
     assert levels == [{means[0]}, {means[1], 6.5}]
-
-
-def test_level_lines_far_below_a_scan_are_in_view(searches, record):
-    comparison = only_comparison(searches)
-    rows = comparison.rows[comparison.rows.method.str.startswith("tss")]
-    far = rows.assign(fd=[3.0, 10.0, 30.0], fd_ci=float("nan"), output_mse=float("nan"))
-    level = {"full-precision": records_frame([record("full-precision", "FP", 0.3)])}
-    (axes,) = scan(comparison, sweep_series(far), level).axes
-    low, high = axes.get_ylim()
-    assert axes.get_yscale() == "log"
-    assert low < 0.3 < 30 < high
 
 
 def test_many_methods_go_on_a_second_page(store, record):

@@ -14,18 +14,11 @@ from mpqbench.baselines.searchers.random_search import RandomSearch
 from mpqbench.core.errors import BenchError
 from mpqbench.methods.treeq.tss import TSS
 from mpqbench.records.frame import records_frame
-from mpqbench.records.settings import settings_of, without
 from mpqbench.records.statistics import over_seeds, spread, spread_label
-from mpqbench.records.store import RecordStore
 from mpqbench.report.search.anytime import anytime_curve, progress, side_by_side
 from mpqbench.report.search.runs import comparisons
 from mpqbench.report.search.scan import labels_of, of_path, sweep_series
 from mpqbench.report.table import leaderboard
-
-
-@pytest.fixture
-def store(tmp_path):
-    return RecordStore(tmp_path / "run")
 
 
 def test_intervals_are_students_from_three_seeds_on():
@@ -101,19 +94,6 @@ def test_markers_of_like_cost_stand_apart_in_order():
     assert moved[3] / moved[2] == pytest.approx(moved[2] / moved[0])
     assert side_by_side([]) == []
     assert side_by_side([7.0]) == [7.0]
-
-
-def test_settings_are_dotted_paths_without_texts():
-    recipe = {
-        "name": "x", "summary": "y", "searcher": {"name": "tss", "params": {"keep": 4}},
-        "weight_format": {"group": 32}, "choices": ["W3A3"],
-    }  # fmt: skip
-    found = settings_of(recipe)
-    assert found == {
-        "searcher.name": "tss", "searcher.keep": 4, "weight_format.group": 32,
-        "choices": ["W3A3"],
-    }  # fmt: skip
-    assert without(found, ["searcher", "choices"]) == {"weight_format.group": 32}
 
 
 def scanned(store, record, name, noise, seed=0, keep=2):

@@ -9,24 +9,13 @@ from synthetic_search import add_search
 
 from mpqbench.core.errors import BenchError
 from mpqbench.methods.treeq.tss import TSS
-from mpqbench.records.store import RecordStore
 from mpqbench.report.search.grids import (
-    bit_grids,
-    branch_grid,
-    fixed_precision,
-    leave_out,
     mean_by_bits,
     mean_table,
     score_grid,
-    telling_precision,
 )
 from mpqbench.report.search.merges import node_points, node_title, telling_nodes, tree_nodes
 from mpqbench.report.search.runs import read_table
-
-
-@pytest.fixture
-def store(tmp_path):
-    return RecordStore(tmp_path / "run")
 
 
 def searched(store, record, **options):
@@ -83,39 +72,6 @@ def test_points_of_a_merge_are_those_of_the_table(store, record):
         node_points(merges, 31)
 
 
-def test_a_search_cut_short_has_no_root(store, record):
-    _, merges, _ = searched(store, record)
-    cut = merges[merges.level < 2]
-    (node,) = telling_nodes(cut)
-    assert cut[cut.node == node].level.iloc[0] == 1
-    assert telling_nodes(merges[merges.level == 0]) == []
-    assert (tree_nodes(cut).level == 1).sum() == 8
-
-
-def test_heat_maps_hold_the_allocation(store, record):
-    entry, _, _ = searched(store, record)
-    allocation = store.read_allocation(entry.job)
-    weights, activations = bit_grids(allocation)
-    assert set(weights.index) == {"adaln", "attn.qkv", "attn.out", "mlp.up", "mlp.down"}
-    for group, text in allocation.items():
-        _, block, kind = group.split(".", 2)
-        assert f"W{weights.loc[kind, int(block)]:g}A{activations.loc[kind, int(block)]:g}" == text
-    assert fixed_precision([allocation, allocation], "adaln") == "W8A8"
-    assert fixed_precision([allocation, {"blocks.0.adaln": "W4A8"}], "adaln") is None
-    assert len(leave_out(allocation, "adaln")) == 16
-    assert bit_grids({"blocks.0.mlp.up": "FP"})[0].loc["mlp.up", 0] == 16
-    with pytest.raises(BenchError, match=r"blocks\.NUMBER\.KIND"):
-        bit_grids({"head": "W4A4"})
-
-
-def test_branches_are_told_where_a_search_decided_on_them():
-    allocation = {"blocks.0.mlp.up": "W4A4-", "blocks.0.mlp.down": "W3A4", "blocks.1.mlp.up": "FP"}
-    grid = branch_grid(allocation)
-    assert grid.loc["mlp.up", 0] == grid.loc["mlp.up", 1] == 0
-    assert grid.loc["mlp.down", 0] == 1
-    assert branch_grid({"blocks.0.mlp.up": "W4A4"}) is None
-
-
 def test_sensitivities_are_means_of_the_table(store, record):
     entries = [
         add_search(store, record("tss", "W3A3", 7.0, seed=seed), TSS(keep=2), {"name": "tss"})
@@ -142,21 +98,6 @@ def test_sensitivities_are_means_of_the_table(store, record):
     assert by_bits.loc["mlp.up", 3] == pytest.approx(np.mean(expected))
     with pytest.raises(BenchError, match="no scores of W8A8"):
         score_grid(mean, "W8A8")
-
-
-def test_the_precision_shown_is_one_at_which_groups_differ():
-    def table(**scores):
-        rows = [
-            (f"blocks.{i}.mlp.up", p, s) for p, own in scores.items() for i, s in enumerate(own)
-        ]
-        return pd.DataFrame(rows, columns=["group", "precision", "score"])
-
-    differing = table(W2A3=(5, 9), W3A3=(3, 4), W4A4=(1, 2))
-    assert telling_precision(differing, "W3A3") == "W3A3"
-    assert telling_precision(differing, "W4A3") == "W3A3"
-    assert telling_precision(differing, "2.5MB") == "W2A3"
-    assert telling_precision(table(W2A3=(5, 9), W3A3=(3, 3), W6A6=(1, 2)), "W3A3") == "W2A3"
-    assert telling_precision(table(W3A3=(3, 3), W6A6=(1, 1)), "W3A3") == "W3A3"
 
 
 def test_a_corrupt_table_is_one_sentence(store, record):

@@ -22,22 +22,20 @@ def curve(losses, every=100):
 
 
 @pytest.fixture
-def store(tmp_path, record):
+def store(store, record):
     """Two tuned methods of three seeds and a plain one, the second at one budget alone."""
-    found = RecordStore(tmp_path / "run")
     for seed in range(3):
-        found.write(record("full-precision", "FP", 1.0, seed=seed))
+        store.write(record("full-precision", "FP", 1.0, seed=seed))
         for budget, start in (("W4A4", 0.02), ("W3A3", 0.2)):
-            found.write(record("rtn", budget, 9.0, seed=seed))
+            store.write(record("rtn", budget, 9.0, seed=seed))
             peft = [start * factor * (1 + 0.02 * seed) for factor in (1, 0.7, 0.5, 0.45, 0.47)]
             qat = [start * factor * (1 + 0.03 * seed) for factor in (1, 0.9, 0.5, 0.3, 0.25)]
             for method, losses in (("gptq-peft", peft), ("gptq-qat", qat)):
-                if (method, budget) == ("gptq-qat", "W4A4"):
-                    continue
-                own = record(method, budget, 5.0, seed=seed)
-                found.write(own)
-                curve(losses[: 5 - (seed == 2)]).write(found.trace_path(own.job, "tuning"))
-    return found
+                if (method, budget) != ("gptq-qat", "W4A4"):
+                    own = record(method, budget, 5.0, seed=seed)
+                    store.write(own)
+                    curve(losses[: 5 - (seed == 2)]).write(store.trace_path(own.job, "tuning"))
+    return store
 
 
 @pytest.fixture
@@ -48,13 +46,6 @@ def found(store):
 
 def frames(*losses):
     return [pd.DataFrame(curve(own).rows, columns=list(COLUMNS)) for own in losses]
-
-
-def test_one_seed_is_drawn_as_it_is():
-    own = course("m", frames([3.0, 2.0, 1.0]))
-    assert own.held_out["mean"].to_dict() == {0: 3.0, 100: 2.0, 200: 1.0}
-    assert own.training["mean"].to_dict() == {100: 1.8, 200: 0.9}
-    assert (own.held_out.low == own.held_out.high).all()
 
 
 def test_seeds_are_averaged_at_the_steps_they_share():
@@ -97,13 +88,8 @@ def test_lines_hold_the_numbers(found):
 
 def test_a_perfect_student_is_drawn_too():
     own = course("m", frames([1.0, 0.0]))
-    (axes,) = tuning("tiny", {"W8A8": [own]}).axes
-    assert axes.get_yscale() == "linear"
-
-
-def test_three_budgets_leave_no_empty_panel():
-    own = course("m", frames([2.0, 1.0]))
-    assert len(tuning("tiny", {b: [own] for b in ("W8A8", "W4A4", "W3A3")}).axes) == 3
+    first, *_ = tuning("tiny", {b: [own] for b in ("W8A8", "W4A4", "W3A3")}).axes
+    assert first.get_yscale() == "linear"
 
 
 def test_the_report_has_it_where_something_was_tuned(store, record, tmp_path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,14 +73,14 @@ def load(folder: Path) -> Design | None:
 
 def as_data(factors: Sequence[Factor]) -> dict[str, dict[str, dict[str, Any]]]:
     """Return ``{factor: {level: {field: value}}}``, which ``factors_from`` reads."""
+
+    def plain(value: Any) -> Any:
+        return value.model_dump(mode="json") if isinstance(value, PluginChoice) else value
+
     return {
-        factor.name: {level.name: _plain(level.changes) for level in factor.levels}
+        factor.name: {
+            level.name: {field: plain(value) for field, value in level.changes.items()}
+            for level in factor.levels
+        }
         for factor in factors
-    }
-
-
-def _plain(changes: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        field: value.model_dump(mode="json") if isinstance(value, PluginChoice) else value
-        for field, value in changes.items()
     }

@@ -8,8 +8,9 @@ effect is estimated from the seeds that have all of its cells; no value is imput
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -94,15 +95,32 @@ def contrasts(
     ``bases`` names the level of each factor that others are compared with. A design that is not
     ``full`` has only effects ``alone``.
     """
-    shape = tuple(len(names) for names in levels.values())
+    shape, factors = tuple(len(names) for names in levels.values()), list(levels)
     base = [list(names).index(bases[factor]) for factor, names in levels.items()]
-    found = [*_alone(levels, base, shape)] if len(shape) > 1 or not full else []
-    if full:
-        singles = [*_single(levels, base, shape)]
-        found = singles + found
-        for pair in itertools.combinations(range(len(shape)), 2):
-            found += _double(levels, base, shape, pair)
-    return found
+    mean, own = partial(mean_at, shape), dict(enumerate(base))
+    grand = mean({})
+    singles, alone, doubles = [], [], []
+    for axis, (factor, names) in enumerate(levels.items()):
+        for i, name in enumerate(names):
+            one = ((factor, name),)
+            singles.append(Contrast("main", one, mean({axis: i}) - grand))
+            if i != base[axis]:
+                other = mean({axis: base[axis]})
+                singles.append(Contrast("contrast", one, mean({axis: i}) - other))
+                alone.append(Contrast("alone", one, mean({**own, axis: i}) - mean(own)))
+    for a, b in itertools.combinations(range(len(shape)), 2):
+        for i, j in itertools.product(range(shape[a]), range(shape[b])):
+            two = ((factors[a], levels[factors[a]][i]), (factors[b], levels[factors[b]][j]))
+            both = mean({a: i, b: j})
+            apart = mean({a: i}) + mean({b: j})
+            doubles.append(Contrast("interaction", two, both - apart + grand))
+            if i != base[a] and j != base[b]:
+                first = mean({a: i, b: base[b]}) + mean({a: base[a], b: j})
+                neither = mean({a: base[a], b: base[b]})
+                doubles.append(Contrast("joint", two, both - first + neither))
+    if not full:
+        return alone
+    return [*singles, *(alone if len(shape) > 1 else []), *doubles]
 
 
 def mean_at(shape: Sequence[int], at: Mapping[int, int]) -> np.ndarray:
@@ -124,7 +142,8 @@ def estimate(contrast: Contrast, response: Response) -> Effect | None:
     images = over_seeds = None
     if response.replicates is not None:
         replicates = response.replicates[complete][:, :, needed] @ weights
-        images = _over_images(replicates)
+        if np.isfinite(replicates).all():
+            images = mean_half_width(half_width(row) for row in replicates)
     if len(values) >= FEWEST_SEEDS:
         over_seeds = spread(values.tolist()).high - float(values.mean())
     seeds = tuple(np.array(response.seeds)[complete].tolist())
@@ -137,52 +156,3 @@ def missing(contrast: Contrast, response: Response) -> list[tuple[int, ...]]:
     counts = np.where(contrast.needed, absent.sum(axis=0), 0)
     cells = sorted(zip(*np.nonzero(counts), strict=True), key=lambda cell: -counts[cell])
     return [tuple(map(int, cell)) for cell in cells]
-
-
-def _over_images(replicates: np.ndarray) -> float | None:
-    """Return the half-width for the mean of rows (seeds, groups); ``None`` without replicates."""
-    if not np.isfinite(replicates).all():
-        return None
-    return mean_half_width(half_width(row) for row in replicates)
-
-
-def _single(
-    levels: Mapping[str, Sequence[str]], base: Sequence[int], shape: tuple[int, ...]
-) -> Iterator[Contrast]:
-    for axis, (factor, names) in enumerate(levels.items()):
-        for i, name in enumerate(names):
-            at = ((factor, name),)
-            yield Contrast("main", at, mean_at(shape, {axis: i}) - mean_at(shape, {}))
-            if i != base[axis]:
-                other = mean_at(shape, {axis: base[axis]})
-                yield Contrast("contrast", at, mean_at(shape, {axis: i}) - other)
-
-
-def _alone(
-    levels: Mapping[str, Sequence[str]], base: Sequence[int], shape: tuple[int, ...]
-) -> Iterator[Contrast]:
-    own = dict(enumerate(base))
-    for axis, (factor, names) in enumerate(levels.items()):
-        for i, name in enumerate(names):
-            if i != base[axis]:
-                weights = mean_at(shape, {**own, axis: i}) - mean_at(shape, own)
-                yield Contrast("alone", ((factor, name),), weights)
-
-
-def _double(
-    levels: Mapping[str, Sequence[str]],
-    base: Sequence[int],
-    shape: tuple[int, ...],
-    pair: tuple[int, int],
-) -> Iterator[Contrast]:
-    a, b = pair
-    factors = list(levels)
-    for i, j in itertools.product(range(shape[a]), range(shape[b])):
-        at = ((factors[a], levels[factors[a]][i]), (factors[b], levels[factors[b]][j]))
-        both = mean_at(shape, {a: i, b: j})
-        apart = mean_at(shape, {a: i}) + mean_at(shape, {b: j})
-        yield Contrast("interaction", at, both - apart + mean_at(shape, {}))
-        if i != base[a] and j != base[b]:
-            first = mean_at(shape, {a: i, b: base[b]}) + mean_at(shape, {a: base[a], b: j})
-            neither = mean_at(shape, {a: base[a], b: base[b]})
-            yield Contrast("joint", at, both - first + neither)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import yaml
 
 from ...core.errors import BenchError, unknown
 from ...core.recipe import SLOTS, TEXTS, PluginChoice, Recipe
@@ -94,7 +97,8 @@ def parse_factor(text: str, method: Recipe) -> Factor:
     levels = []
     for name, choice in given:
         if name is None:
-            name = _spelled(choice) if plugins[choice.name] > 1 else _safe(choice.name)
+            params = choice.params.items() if plugins[choice.name] > 1 else ()
+            name = _safe("-".join([choice.name, *(str(part) for own in params for part in own)]))
         levels.append(Level(name, {slot: choice}))
     return Factor(slot, tuple(levels))
 
@@ -122,20 +126,22 @@ def factors_from(data: Any, where: str) -> list[Factor]:
 
 def check_apart(factors: Sequence[Factor]) -> None:
     """Raise BenchError if two factors have one name or set one field of the recipe."""
-    for at, factor in enumerate(factors):
-        for other in factors[:at]:
-            if factor.name == other.name:
-                raise BenchError(f"two factors are called '{factor.name}'")
-            shared = sorted(factor.fields & other.fields)
-            if shared:
-                raise BenchError(
-                    f"factors '{other.name}' and '{factor.name}' both set '{shared[0]}': "
-                    "make one factor of them"
-                )
+    for other, factor in itertools.combinations(factors, 2):
+        if factor.name == other.name:
+            raise BenchError(f"two factors are called '{factor.name}'")
+        if shared := sorted(factor.fields & other.fields):
+            raise BenchError(
+                f"factors '{other.name}' and '{factor.name}' both set '{shared[0]}': "
+                "make one factor of them"
+            )
 
 
 def _named_choice(text: str, slot: str, method: Recipe) -> tuple[str | None, PluginChoice]:
-    data = _yaml(text, f"--factor {slot}")
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise BenchError(f"--factor {slot}: '{text}' is no YAML: {reason}") from None
     name = None
     if isinstance(data, dict) and "name" not in data and len(data) == 1:
         ((key, data),) = data.items()
@@ -148,12 +154,6 @@ def _named_choice(text: str, slot: str, method: Recipe) -> tuple[str | None, Plu
     return name, validate(PluginChoice, data, f"--factor {slot}")
 
 
-def _spelled(choice: PluginChoice) -> str:
-    """Return a name such as ``eng-noise-0.5``."""
-    parts = [choice.name, *(str(part) for item in choice.params.items() for part in item)]
-    return _safe("-".join(parts))
-
-
 def _safe(name: str) -> str:
     return re.sub(r"[^a-z0-9+._-]+", "-", name.lower())
 
@@ -161,12 +161,3 @@ def _safe(name: str) -> str:
 def _word(key: Any) -> str:
     known = isinstance(key, bool) or key is None
     return _WORDS[key] if known else str(key)
-
-
-def _yaml(text: str, where: str) -> Any:
-    import yaml
-
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise BenchError(f"{where}: '{text}' is no YAML: {' '.join(str(error).split())}") from None

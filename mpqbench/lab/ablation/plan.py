@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from ...core.errors import BenchError
@@ -50,11 +50,20 @@ class FactorialPlan:
         """Names of the levels of every factor."""
         return {f.name: tuple(level.name for level in f.levels) for f in self.factors}
 
+    @property
+    def places(self) -> dict[tuple[int, ...], AblationCell]:
+        """Every cell by the numbers of its levels."""
+        names = self.levels.values()
+        return {
+            tuple(own.index(level) for own, level in zip(names, cell.levels, strict=True)): cell
+            for cell in self.cells
+        }
+
 
 def factorial(
     method: Recipe, factors: Sequence[Factor], registry: Registry, *, full: bool = True
 ) -> FactorialPlan:
-    """FactorialPlan all combinations of levels, or the base with one factor changed at a time.
+    """Plan all combinations of levels, or the base with one factor changed at a time.
 
     Raises BenchError for factors that change the same field and for recipes that are not valid.
     """
@@ -63,15 +72,17 @@ def factorial(
         if factor.name in {column.name for column in ABLATION}:
             raise BenchError(f"a factor cannot be called '{factor.name}': tables have that column")
     base = [_own_level(method, factor, registry) for factor in factors]
-    cells = []
+    cells, first = [], dict[str, Recipe]()
     for places in _places([len(factor.levels) for factor in factors], base, full):
         levels = [factor.levels[at] for factor, at in zip(factors, places, strict=True)]
         changes = {key: value for level in levels for key, value in level.changes.items()}
         own = tuple(level.name for level in levels)
         name = ".".join((method.name, *own))
-        cells.append(AblationCell(name, own, changed(method, name, changes)))
+        recipe = changed(method, name, changes)
+        recipe = first.setdefault(content_of(recipe, registry), recipe)
+        cells.append(AblationCell(name, own, recipe))
     names = {f.name: f.levels[at].name for f, at in zip(factors, base, strict=True)}
-    return FactorialPlan(method, tuple(factors), names, tuple(_shared(cells, registry)), full)
+    return FactorialPlan(method, tuple(factors), names, tuple(cells), full)
 
 
 def recipes_of(cells: Sequence[AblationCell]) -> list[Recipe]:
@@ -101,16 +112,14 @@ def changed(method: Recipe, name: str, changes: Mapping[str, Any]) -> Recipe:
     return validate(Recipe, data, f"cell '{name}'")
 
 
-def _places(counts: Sequence[int], base: Sequence[int], full: bool) -> Iterator[tuple[int, ...]]:
-    """Yield the level numbers of every cell; the base is first if one factor changes at a time."""
+def _places(counts: Sequence[int], base: Sequence[int], full: bool) -> list[tuple[int, ...]]:
+    """Return the level numbers of every cell; the base is first if one factor changes at a time."""
+    every = list(itertools.product(*map(range, counts)))
     if full:
-        yield from itertools.product(*map(range, counts))
-        return
-    yield tuple(base)
-    for axis, count in enumerate(counts):
-        for at in range(count):
-            if at != base[axis]:
-                yield (*base[:axis], at, *base[axis + 1 :])
+        return every
+    moved = [[axis for axis, at in enumerate(own) if at != base[axis]] for own in every]
+    order = sorted((axes, own) for axes, own in zip(moved, every, strict=True) if len(axes) < 2)
+    return [own for _, own in order]
 
 
 def _own_level(method: Recipe, factor: Factor, registry: Registry) -> int:
@@ -119,10 +128,3 @@ def _own_level(method: Recipe, factor: Factor, registry: Registry) -> int:
         if content_of(changed(method, method.name, level.changes), registry) == own:
             return at
     return 0
-
-
-def _shared(cells: Sequence[AblationCell], registry: Registry) -> Iterator[AblationCell]:
-    first: dict[str, Recipe] = {}
-    for cell in cells:
-        content = content_of(cell.recipe, registry)
-        yield replace(cell, recipe=first.setdefault(content, cell.recipe))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -55,11 +56,10 @@ def cell_means(
     Means are over the seeds that all cells have. Without such a seed they are over all seeds, and
     NaN for cells that lack one.
     """
-    means = {}
+    means: dict[tuple[str, str], np.ndarray] = {}
+    planned = np.zeros([len(factor.levels) for factor in plan.factors], dtype=bool)
+    planned[tuple(np.transpose(list(plan.places)))] = True
     for budget, metric, _, response in _responses(plan, records, scale):
-        planned = np.zeros(response.values.shape[1:], dtype=bool)
-        for cell in plan.cells:
-            planned[places_of(plan, cell)] = True
         complete = np.isfinite(response.values[:, planned]).all(axis=1)
         values = response.values[complete if complete.any() else slice(None)].mean(axis=0)
         means[budget, metric] = np.exp(values) if scale == "log" else values
@@ -74,60 +74,39 @@ def _responses(
     for record in records:
         if not record.is_full_precision:
             by_budget.setdefault(record.budget, {})[record.method, record.seed] = record
-    for budget, runs in by_budget.items():
-        for metric in RESPONSES:
-            response = response_of(plan, runs, metric)
-            if response is not None:
-                if scale == "log":
-                    response = _logarithms(plan, response, metric, budget)
-                yield budget, metric, runs, response
+    for (budget, runs), metric in itertools.product(by_budget.items(), RESPONSES):
+        response = response_of(plan, runs, metric)
+        if response is not None and scale == "log":
+            known = [response.values, response.replicates]
+            if any((own <= 0).any() for own in known if own is not None):
+                raise BenchError(
+                    f"{metric} of the ablation of '{plan.method.name}' at {budget} is not "
+                    "positive everywhere: use --scale linear"
+                )
+            response = response.logarithms()
+        if response is not None:
+            yield budget, metric, runs, response
 
 
 def response_of(plan: FactorialPlan, runs: Runs, metric: str) -> Response | None:
     """Return ``metric`` of every cell and seed; ``None`` if no job has it."""
     seeds = sorted({seed for _, seed in runs})
-    shape = tuple(len(factor.levels) for factor in plan.factors)
-    scores = {
-        (at, places_of(plan, cell)): score
-        for cell in plan.cells
-        for at, seed in enumerate(seeds)
-        if (score := _score(runs, cell, seed, metric)) is not None
-    }
+    scores = {}
+    for (at, seed), (place, cell) in itertools.product(enumerate(seeds), plan.places.items()):
+        record = runs.get((cell.recipe.name, seed))
+        if record is not None and record.status == "done" and metric in record.scores:
+            scores[at, place] = record.scores[metric]
     if not scores:
         return None
+    shape = tuple(len(factor.levels) for factor in plan.factors)
     values = np.full((len(seeds), *shape), np.nan)
     groups = max(len(score.replicates) for score in scores.values())
     replicates = np.full((len(seeds), groups, *shape), np.nan) if groups > 1 else None
-    for (at, places), score in scores.items():
-        values[at][places] = score.value
+    for (at, place), score in scores.items():
+        values[at, *place] = score.value
         if replicates is not None and len(score.replicates) == groups:
-            for group, value in enumerate(score.replicates):
-                replicates[at, group][places] = value
+            replicates[at][(slice(None), *place)] = score.replicates
     return Response(tuple(seeds), values, replicates)
-
-
-def places_of(plan: FactorialPlan, cell: AblationCell) -> tuple[int, ...]:
-    """Return the level numbers of ``cell``."""
-    names = plan.levels.values()
-    return tuple(own.index(level) for own, level in zip(names, cell.levels, strict=True))
-
-
-def _score(runs: Runs, cell: AblationCell, seed: int, metric: str) -> Any:
-    record = runs.get((cell.recipe.name, seed))
-    if record is None or record.status != "done":
-        return None
-    return {str(name): score for name, score in record.scores.items()}.get(metric)
-
-
-def _logarithms(plan: FactorialPlan, response: Response, metric: str, budget: str) -> Response:
-    known = [response.values] + ([] if response.replicates is None else [response.replicates])
-    for numbers in known:
-        if (numbers[np.isfinite(numbers)] <= 0).any():
-            raise BenchError(
-                f"{metric} of the ablation of '{plan.method.name}' at {budget} is not positive "
-                "everywhere: use --scale linear"
-            )
-    return response.logarithms()
 
 
 def _row(plan: FactorialPlan, runs: Runs, contrast: Contrast, response: Response) -> dict[str, Any]:
@@ -143,9 +122,8 @@ def _row(plan: FactorialPlan, runs: Runs, contrast: Contrast, response: Response
 
 def _numbers(effect: Effect | None) -> dict[str, Any]:
     """Return the columns of an effect, on the scale of its estimate."""
-    nothing = {"interval": "", "seeds": 0}
     if effect is None:
-        return dict.fromkeys(NUMBERS, math.nan) | nothing
+        return dict.fromkeys(NUMBERS, math.nan) | {"interval": "", "seeds": 0}
     row: dict[str, Any] = {"effect": effect.value}
     halves = {"": effect.half, "images_": effect.images, "seeds_": effect.over_seeds}
     for name, half in halves.items():
@@ -158,13 +136,16 @@ def _numbers(effect: Effect | None) -> dict[str, Any]:
 def _reason(
     plan: FactorialPlan, runs: Runs, contrast: Contrast, response: Response, effect: Effect | None
 ) -> str:
-    cells = {places_of(plan, cell): cell for cell in plan.cells}
+    cells = plan.places
     if effect is None:
         lacking = [_lack(runs, cells[place]) for place in missing(contrast, response)]
         return f"no seed has all its cells: missing {_first_two(lacking)}"
     lost = [str(seed) for seed in response.seeds if seed not in effect.seeds]
-    needed = [cell for place, cell in cells.items() if contrast.needed[place]]
-    dear = [cell.name for cell in needed if not _within_budget(runs, cell, effect.seeds)]
+    dear = []
+    for place, cell in cells.items():
+        costs = [runs[cell.recipe.name, s].costs for s in effect.seeds if contrast.needed[place]]
+        if any(own is not None and not own.satisfied for own in costs):
+            dear.append(cell.name)
     parts = [f"without seed {', '.join(lost)}: incomplete"] if lost else []
     parts += [f"over budget: {_first_two(dear)}"] if dear else []
     return "; ".join(parts)
@@ -173,11 +154,6 @@ def _reason(
 def _first_two(names: Sequence[str]) -> str:
     more = f" and {len(names) - 2} more" if len(names) > 2 else ""
     return f"{', '.join(names[:2])}{more}"
-
-
-def _within_budget(runs: Runs, cell: AblationCell, seeds: Iterable[int]) -> bool:
-    costs = [runs[cell.recipe.name, seed].costs for seed in seeds]
-    return all(own is None or own.satisfied for own in costs)
 
 
 def _lack(runs: Runs, cell: AblationCell) -> str:

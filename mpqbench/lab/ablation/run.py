@@ -171,14 +171,10 @@ def _records_of(cells: Sequence[AblationCell], store: RecordStore) -> list[JobRe
                 f"{path} has another model or protocol than {other}: an ablation compares jobs of "
                 "one, so move the others to a folder of their own"
             )
-        own = recipes.get(record.method)
-        if own is not None and not _same(Recipe.model_validate(record.recipe), own):
+        own, known = recipes.get(record.method), Recipe.model_validate(record.recipe)
+        if own and own.model_dump(exclude=_RESULT) != known.model_dump(exclude=_RESULT):
             raise BenchError(
                 f"{path} has another recipe than {FILE} gives '{record.method}': it was measured "
                 "before that was changed; run the ablation again, or remove it"
             )
     return found
-
-
-def _same(one: Recipe, other: Recipe) -> bool:
-    return one.model_dump(exclude=_RESULT) == other.model_dump(exclude=_RESULT)

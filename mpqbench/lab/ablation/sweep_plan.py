@@ -38,13 +38,9 @@ class Sweep:
     @property
     def rows(self) -> list[dict[str, str]]:
         """Every cell as a row: its factor's level, ``setting``, ``value`` and ``method``."""
-        found = []
-        for cell in self.cells:
-            line, value = cell.levels
-            own = {} if self.factor is None else {self.factor.name: line}
-            swept = dict(zip(SWEEP_COLUMNS, (self.path, value), strict=True))
-            found.append({**own, **swept, "method": cell.recipe.name})
-        return found
+        names = [*([self.factor.name] if self.factor else []), *SWEEP_COLUMNS, "method"]
+        every = [(c.levels[0], self.path, c.levels[1], c.recipe.name) for c in self.cells]
+        return [dict(zip(names, own[-len(names) :], strict=True)) for own in every]
 
 
 def sweep(text: str, method: Recipe, registry: Registry, factor: Factor | None = None) -> Sweep:
@@ -63,7 +59,8 @@ def sweep(text: str, method: Recipe, registry: Registry, factor: Factor | None =
         raise BenchError(f"--sweep {path} needs two values at least, and none of them twice")
     if factor is not None and factor.name in SWEEP_COLUMNS:
         raise BenchError(f"a factor beside a sweep cannot be called '{factor.name}'")
-    paths = _alternatives(path)
+    first, *others = path.split("|")
+    paths = [first, *(f"{first.rpartition('.')[0]}.{other}" for other in others)]
     lines: dict[str, Mapping[float, AblationCell]] = {}
     without: dict[str, AblationCell] = {}
     refused: BenchError | None = None
@@ -88,9 +85,8 @@ def sweep_cells(sweeps: Sequence[Sweep]) -> list[AblationCell]:
     """Return all cells; a level without the number that is in two sweeps is there once."""
     found: list[AblationCell] = []
     for own in sweeps:
-        known = [cell.name for cell in found]
-        shared = {cell.name for cell in own.without.values()}
-        found += [c for c in own.cells if c.name not in shared or c.name not in known]
+        known = {cell.name for cell in found} & {cell.name for cell in own.without.values()}
+        found += [cell for cell in own.cells if cell.name not in known]
     return found
 
 
@@ -106,42 +102,35 @@ def _line(
         if head == "protocol":
             cell = AblationCell(name, levels, changed(own, name, {}), {tail[0]: value})
         else:
-            change = {head: _with(own.model_dump()[head], _inside(head, tail), value)}
+            inside = ["params", *tail] if head in SLOTS else tail
+            change = {head: _with(own.model_dump()[head], inside, value)}
             cell = AblationCell(name, levels, changed(own, name, change))
             content_of(cell.recipe, registry)  # raises for a value that its plugin refuses
         cells[float(value)] = cell
     return cells
 
 
-def _alternatives(path: str) -> list[str]:
-    """Split ``branch.like_rank|rank`` into ``branch.like_rank`` and ``branch.rank``."""
-    first, *others = path.split("|")
-    return [first, *(f"{first.rpartition('.')[0]}.{other}" for other in others)]
-
-
 def _first(paths: Sequence[str], method: Recipe, registry: Registry) -> str:
     """Return the first of ``paths`` that is a number of ``method``. Raises BenchError."""
-    errors = []
+    refused: BenchError | None = None
     for path in paths:
         head, *tail = path.split(".")
         try:
             _check_path(head, tail, method, registry)
-        except BenchError as error:
-            errors.append(error)
-        else:
             return path
-    raise errors[0]
+        except BenchError as error:
+            refused = refused or error
+    assert refused is not None
+    raise refused
 
 
 def _number(text: str, path: str) -> int | float:
-    for kind in (int, float):
-        try:
-            value = kind(text)
-        except ValueError:
-            continue
-        if abs(value) < float("inf"):
-            return int(value) if value == int(value) else value  # 1e3 is a whole number
-    raise BenchError(f"--sweep {path}: '{text}' is no number; for names use --factor")
+    try:
+        value = float(text)
+        return int(value) if value == int(value) else value  # 1e3 is a whole number
+    except (ValueError, OverflowError):
+        sentence = f"--sweep {path}: '{text}' is no number; for names use --factor"
+        raise BenchError(sentence) from None
 
 
 def _check_path(head: str, tail: Sequence[str], method: Recipe, registry: Registry) -> None:
@@ -156,10 +145,6 @@ def _check_path(head: str, tail: Sequence[str], method: Recipe, registry: Regist
         valid = parameters(registry.entry(head, choice.name).load())
         if ".".join(tail) not in valid:
             raise unknown(f"parameter of {head} '{choice.name}'", ".".join(tail), valid)
-
-
-def _inside(head: str, tail: Sequence[str]) -> list[str]:
-    return ["params", *tail] if head in SLOTS else list(tail)
 
 
 def _with(tree: Any, path: Sequence[str], value: Any) -> Any:

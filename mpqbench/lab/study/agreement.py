@@ -20,18 +20,16 @@ class Agreement(NamedTuple):
 
     @property
     def ci(self) -> float:
-        """Half-width of the 95 % interval of tau, by the delete-one jackknife.
+        """Half-width of the 95 % interval of tau, by the delete-one jackknife (Arvesen 1969).
 
-        A bootstrap would repeat allocations, and ties with themselves lower its tau; the jackknife
-        keeps each one distinct (Arvesen 1969, for U-statistics such as this).
+        A bootstrap would repeat allocations, and ties with themselves lower its tau.
         """
         return NORMAL_95 * standard_error(self.replicates)
 
     def behind(self, other: Agreement) -> tuple[float, float]:
         """Return the tau of ``other`` minus this one, and the half-width of its 95 % interval.
 
-        Both must be of the same allocations: leaving one out changes both taus, so the interval of
-        the difference is narrower than those of the two suggest.
+        Both must be of the same allocations: the interval is that of the paired difference.
         """
         gaps = [o - s for o, s in zip(other.replicates, self.replicates, strict=True)]
         return other.tau - self.tau, NORMAL_95 * standard_error(gaps)

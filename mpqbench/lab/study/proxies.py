@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 
 from ...core.errors import BenchError
-from ...core.precision import Allocation
+from ...core.precision import Allocation, Budget
 from ...core.recipe import PluginChoice, Recipe
 from ...core.registry import Registry
 from ...core.suite import Job, Suite
 from ...job.resources import Resources
 from ...job.search_stage import search_problem
 from ...records.schema import JobRecord
-from ...search.problem import Problem
 from ...search.tabular import additive_score
 from .agreement import agreement
 from .jobs import open_job
@@ -69,25 +68,19 @@ def allocation_suite(suite: Suite, base: Recipe, resources: Resources, count: in
     rng = np.random.default_rng([suite.seeds[0], count])
     found = sample_allocations(problem, count, rng)
     width = len(str(count))
-    methods = tuple(
-        recipe_of(base, f"sample-{number:0{width}d}", each).model_dump(mode="json")
-        for number, each in enumerate(found, 1)
-    )
-    return suite.model_copy(update={"methods": methods})
+    methods = []
+    for number, each in enumerate(found, 1):
+        choice = PluginChoice(name="given", params={"allocation": each.to_json()})
+        changes = {"name": f"sample-{number:0{width}d}", "searcher": choice}
+        methods.append(base.model_copy(update=changes).model_dump(mode="json"))
+    return suite.model_copy(update={"methods": tuple(methods)})
 
 
 def study_job(suite: Suite, recipe: Recipe, device: str) -> Job:
     """Return the job of ``recipe`` in a suite of one model, budget and seed."""
-    from ...core.precision import Budget
 
     budget = Budget.parse(suite.budgets[0])
     return Job(suite.models[0], recipe, budget, suite.seeds[0], suite.protocol, device)
-
-
-def recipe_of(base: Recipe, name: str, allocation: Allocation) -> Recipe:
-    """Return ``base`` with a given allocation."""
-    choice = PluginChoice(name="given", params={"allocation": allocation.to_json()})
-    return base.model_copy(update={"name": name, "searcher": choice})
 
 
 def proxies(registry: Registry) -> Iterator[Proxy]:
@@ -115,10 +108,6 @@ def proxy_scores(
     problem, _ = search_problem(open_job(replace(job, recipe=recipe), resources))
     if proxy.form == "joint":
         return problem.score_many(allocations)
-    return _sums(problem, allocations)
-
-
-def _sums(problem: Problem, allocations: Sequence[Allocation]) -> np.ndarray:
     table = problem.table()
     return np.array([additive_score(problem, table, each) for each in allocations])
 

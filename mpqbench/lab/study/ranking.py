@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import yaml
 
 from ...core.errors import BenchError
 from ...core.files import write_atomic
@@ -53,7 +54,9 @@ def run_proxies(suite: Suite, session: Session, count: int) -> ProxyStudy:
     (method,) = suite.methods
     base = registry.method(method)
     suite = allocation_suite(suite, base, session.resources, count)
-    write_atomic(session.store.folder / "suite.yaml", as_yaml(suite).encode())
+    text = yaml.safe_dump(suite.model_dump(mode="json"), sort_keys=False, width=1000)
+    text = f"# The sampled allocations of a study of proxies.\n{text}"
+    write_atomic(session.store.folder / "suite.yaml", text.encode())
     jobs = plan(suite, registry, session.device)
     records = run_suite(jobs, session)
     done = [r for r in records if not r.is_full_precision and r.status == "done"]
@@ -87,11 +90,3 @@ def _scores(
         session.reporter.say(f"[{number}/{len(every)}] {proxy.name}")
         scores[proxy.name] = proxy_scores(proxy, job, parsed, session.resources)
     return scores
-
-
-def as_yaml(suite: Suite) -> str:
-    """Return the suite with its sampled allocations, which ``mpqbench run`` measures again."""
-    import yaml
-
-    head = "# The sampled allocations of a study of proxies.\n"
-    return head + yaml.safe_dump(suite.model_dump(mode="json"), sort_keys=False, width=1000)

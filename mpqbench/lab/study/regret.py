@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from ...core.errors import BenchError
 from ...core.files import write_atomic
@@ -65,12 +64,17 @@ def measure_regret(job: Job, resources: Resources, folder: Path) -> Regret:
     remaining groups and scores in its own environment. Its answer is scored in the clean one, on
     the calibration inputs of the search: regret does not measure generalization.
     """
-    small = _truncated(job)
+    choices = tuple(str(p) for p in truncated_choices(job.budget.precision))
+    recipe = job.recipe.model_copy(update={"choices": choices})
+    protocol = job.protocol.model_copy(update={"calibration": INPUTS})
+    small = replace(job, recipe=recipe, protocol=protocol)
     context = open_job(small, resources)
     names = [group.name for group in context.groups if group.searchable]
     part = tuple(names[-4 * BLOCKS :])
     share = len(part) / len(names)
-    judging = open_job(_judging(small), resources)
+    plain = {"objective": PluginChoice(name="output-mse"), "evaluations": None}
+    plain["environment"] = PluginChoice(name="clean")
+    judging = open_job(replace(small, recipe=recipe.model_copy(update=plain)), resources)
     judge, _ = search_problem(judging, part)
     optimum = _optimum(judging, judge, folder)
     problem, _ = search_problem(context, part)
@@ -83,20 +87,6 @@ def measure_regret(job: Job, resources: Resources, folder: Path) -> Regret:
         str(job.budget), job.seed, job.recipe.name, score, optimum,
         (score - optimum) / optimum, problem.spent / whole,
     )  # fmt: skip
-
-
-def _truncated(job: Job) -> Job:
-    choices = tuple(str(p) for p in truncated_choices(job.budget.precision))
-    recipe = job.recipe.model_copy(update={"choices": choices})
-    protocol = job.protocol.model_copy(update={"calibration": INPUTS})
-    return replace(job, recipe=recipe, protocol=protocol)
-
-
-def _judging(job: Job) -> Job:
-    """Return the job that scores answers: joint output error in the clean environment."""
-    plain: dict[str, Any] = {"objective": PluginChoice(name="output-mse")}
-    plain |= {"environment": PluginChoice(name="clean"), "evaluations": None}
-    return replace(job, recipe=job.recipe.model_copy(update=plain))
 
 
 def _optimum(context: JobContext, judge: Problem, folder: Path) -> float:

@@ -62,21 +62,16 @@ def run_searchers(suite: Suite, session: Session) -> SearcherStudy:
     records = run_suite(jobs, session)
     done = {record.job for record in records if record.status == "done"}
     searched = [job for job in jobs if not job.is_reference and job.id in done]
-    regrets = _regrets(searched, session)
-    failed = any(record.status == "failed" for record in records)
-    return SearcherStudy(records, regrets, failed or len(regrets) < len(searched))
-
-
-def _regrets(jobs: list[Job], session: Session) -> list[dict[str, Any]]:
-    """Return the regret of every job; a searcher that fails on the small problem is left out."""
-    rows = []
-    for number, job in enumerate(jobs, 1):
-        title = f"[{number}/{len(jobs)}] regret of {job.recipe.name} {job.budget} seed {job.seed}"
+    regrets = []
+    for number, job in enumerate(searched, 1):
+        own = f"regret of {job.recipe.name} {job.budget} seed {job.seed}"
+        title = f"[{number}/{len(searched)}] {own}"
         try:
-            rows.append(_regret(job, session, title))
+            regrets.append(_regret(job, session, title))
         except Exception as error:  # whatever a plugin raises must not cost the other rows
             session.reporter.say(f"{title}: {type(error).__name__}: {error}")
-    return rows
+    failed = any(record.status == "failed" for record in records)
+    return SearcherStudy(records, regrets, failed or len(regrets) < len(searched))
 
 
 def _regret(job: Job, session: Session, title: str) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -54,8 +53,8 @@ class Progress:
 def anytime(comparison: SearchComparison, store: RecordStore) -> list[Figure]:
     """Draw one figure for each objective by which some search scored complete allocations.
 
-    Above, the best score so far on the inputs of the search; its marker is the end. Below, the
-    error of the answer on held-out inputs, also of methods without such scores.
+    Above, the best score so far on the inputs of the search; below, the error of the answer on
+    held-out inputs, also of methods without such scores.
     """
     found = progress(comparison, store)
     plain = {method: over_seeds(own, "output_mse") for method, own in comparison.plain.items()}
@@ -80,9 +79,8 @@ def progress(comparison: SearchComparison, store: RecordStore) -> list[Progress]
 def anytime_curve(traces: Sequence[pd.DataFrame], ends: Sequence[float]) -> pd.DataFrame | None:
     """Return the best score so far as a step function: ``forwards``, ``mean``, ``low``, ``high``.
 
-    One trace (columns of ``search.trace``) and one ``end`` (forwards spent in all) for each seed.
-    The curve begins where every seed has scored a complete allocation that fits; a search that has
-    ended keeps its best. ``None`` if a seed never scored one.
+    One trace and one ``end`` (forwards spent in all) for each seed; the curve begins where every
+    seed has scored a complete allocation that fits. ``None`` if a seed never scored one.
     """
     bests = [trace.dropna(subset="best").set_index("forwards")["best"] for trace in traces]
     steps = [best[best.diff() != 0] for best in bests]
@@ -106,7 +104,7 @@ def _figure(
     with drawing(COLUMN, 4.6) as figure:
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[1.2, 1])
         handles = {
-            own.method: upper.plot([], [], markersize=4, linewidth=1.1, **looks[own.method])[0]
+            own.method: upper.plot([], [], **looks[own.method])[0]
             for own in found
             if own in curves or (own.held_out is not None and own.forwards > 0)
         }
@@ -118,25 +116,21 @@ def _figure(
         lower.set_xlabel("evaluations spent (full forwards of the calibration inputs)")
         begins = [float(own.curve["forwards"].iloc[0]) for own in found if own.curve is not None]
         log_x(lower, [*begins, *(own.forwards for own in found if own.forwards > 0)])
-        legend_above(figure, handles, COLUMN)
-        note_below(figure, _note(found, curves), COLUMN)
+        legend_above(figure, handles)
+        note_below(figure, _note(found, curves))
     return figure
 
 
 def _draw_curves(axes: Axes, curves: Sequence[Progress], looks: Mapping[str, Any]) -> None:
     values: list[Spread] = []
     for own in curves:
-        if own.curve is None:
-            continue
-        curve, looked = own.curve, looks[own.method]
-        line = {key: looked[key] for key in ("color", "linestyle")}
-        axes.plot(curve["forwards"], curve["mean"], drawstyle="steps-post", linewidth=1.1, **line)
-        axes.fill_between(
-            curve["forwards"], curve["low"], curve["high"],
-            step="post", color=looked["color"], alpha=0.18, linewidth=0,
-        )  # fmt: skip
-        values += [Spread(*row) for row in curve[list(Spread._fields)].to_numpy()]
-        error_bar(axes, curve["forwards"].iloc[-1], values[-1], **looked)
+        if own.curve is not None:
+            looked, (means, low, high, _, at) = looks[own.method], own.curve.to_numpy().T
+            axes.plot(at, means, drawstyle="steps-post", **{**looked, "marker": None})
+            band = {"step": "post", "color": looked["color"], "alpha": 0.18, "linewidth": 0}
+            axes.fill_between(at, low, high, **band)
+            values += [Spread(*row) for row in own.curve[list(Spread._fields)].to_numpy()]
+            error_bar(axes, at[-1], values[-1], **looked)
     log_y(axes, values)
     grid(axes)
 
@@ -160,20 +154,16 @@ def side_by_side(forwards: Sequence[float]) -> list[float]:
     """Return ``forwards`` moved apart on a logarithmic axis where markers would overlap."""
     if not forwards:
         return []
-    step = max(max(forwards) / min(forwards), 2.0) ** _PITCH
-    crowds: list[list[int]] = []
-    for at in sorted(range(len(forwards)), key=lambda at: forwards[at]):
-        if crowds and forwards[at] < forwards[crowds[-1][0]] * step:
-            crowds[-1].append(at)
-        else:
-            crowds.append([at])
-    moved = list(forwards)
-    for crowd in crowds:
-        centre = math.exp(statistics.fmean(math.log(forwards[at]) for at in crowd))
-        if len(crowd) > 1:
-            for place, at in enumerate(sorted(crowd)):
-                moved[at] = centre * step ** (place - (len(crowd) - 1) / 2)
-    return moved
+    given = pd.Series(forwards, dtype="float64")
+    step = max(given.max() / given.min(), 2.0) ** _PITCH
+    crowds: list[float] = []  # the first forwards of each crowd
+    for value in sorted(forwards):
+        if not crowds or value >= crowds[-1] * step:
+            crowds.append(value)
+    groups = given.groupby(np.searchsorted(crowds, given, side="right"))
+    place = groups.cumcount() - (groups.transform("size") - 1) / 2
+    centre = np.exp(groups.transform(lambda own: np.log(own).mean()))
+    return given.where(groups.transform("size") == 1, centre * step**place).tolist()
 
 
 def _note(found: Sequence[Progress], curves: Sequence[Progress]) -> str:

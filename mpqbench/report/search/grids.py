@@ -20,20 +20,17 @@ def as_grid(values: Mapping[str, float]) -> pd.DataFrame:
 
     Raises BenchError if a group is not called ``blocks.NUMBER.KIND``.
     """
-    places = {group: _place(group) for group in values}
-    kinds = list(dict.fromkeys(kind for _, kind in places.values()))
-    blocks = sorted({block for block, _ in places.values()})
-    grid = pd.DataFrame(float("nan"), index=kinds, columns=blocks)
-    for group, (block, kind) in places.items():
-        grid.loc[kind, block] = values[group]
-    return grid
+    rows = [(*_place(group), float(value)) for group, value in values.items()]
+    frame = pd.DataFrame(rows, columns=["block", "kind", "value"])
+    grid = frame.pivot(index="kind", columns="block", values="value")
+    return grid.reindex(frame["kind"].unique())
 
 
 def bit_grids(allocation: Mapping[str, str]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return weight bits and activation bits of ``{group: "W4A8"}``, floating point as 16."""
     parsed = {group: Precision.parse(text) for group, text in allocation.items()}
-    weights = {group: float(precision.weight_bits) for group, precision in parsed.items()}
-    activations = {group: float(precision.activation_bits) for group, precision in parsed.items()}
+    weights = {group: precision.weight_bits for group, precision in parsed.items()}
+    activations = {group: precision.activation_bits for group, precision in parsed.items()}
     return as_grid(weights), as_grid(activations)
 
 
@@ -43,9 +40,8 @@ def branch_grid(allocation: Mapping[str, str]) -> pd.DataFrame | None:
     ``None`` if no group is without one: then the recipe decides on branches, not the search.
     """
     parsed = {group: Precision.parse(text) for group, text in allocation.items()}
-    if not any(precision.bare for precision in parsed.values()):
-        return None
-    return as_grid({group: float(precision.branched) for group, precision in parsed.items()})
+    grid = as_grid({group: precision.branched for group, precision in parsed.items()})
+    return grid if any(precision.bare for precision in parsed.values()) else None
 
 
 def fixed_precision(allocations: Iterable[Mapping[str, str]], kind: str) -> str | None:
@@ -61,9 +57,8 @@ def leave_out(allocation: Mapping[str, str], kind: str) -> dict[str, str]:
 
 def mean_table(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
     """Return the mean score of every group and precision over tables, one for each seed."""
-    joined = pd.concat(list(tables), ignore_index=True)
-    means = joined.groupby(["group", "precision"], sort=False)["score"].mean()
-    return means.reset_index()
+    groups = pd.concat(tables).groupby(["group", "precision"], sort=False)
+    return groups["score"].mean().reset_index()
 
 
 def score_grid(table: pd.DataFrame, precision: str) -> pd.DataFrame:
@@ -76,17 +71,12 @@ def score_grid(table: pd.DataFrame, precision: str) -> pd.DataFrame:
 
 
 def mean_by_bits(table: pd.DataFrame, side: str) -> pd.DataFrame:
-    """Return the mean score of each kind (rows) over blocks and choices by bits (columns).
-
-    ``side`` is one of ``SIDES``.
-    """
+    """Return mean scores of kinds (rows) by bits of ``side``, one of ``SIDES`` (columns)."""
     parsed = table["precision"].map(Precision.parse)
-    bits = parsed.map(lambda precision: getattr(precision, f"{side}_bits"))
+    bits = parsed.map(lambda p: p.weight_bits if side == "weight" else p.activation_bits)
     kinds = table["group"].map(lambda group: _place(group)[1])
-    frame = pd.DataFrame({"kind": kinds, "bits": bits, "score": table["score"]})
-    return frame.pivot_table(index="kind", columns="bits", values="score", sort=False).sort_index(
-        axis="columns"
-    )
+    means = table["score"].groupby([kinds.rename("kind"), bits.rename("bits")], sort=False).mean()
+    return means.unstack().sort_index(axis="columns")
 
 
 def telling_precision(table: pd.DataFrame, budget: str) -> str:

@@ -16,9 +16,11 @@ from ..drawing import (
     PAGE,
     drawing,
     grid,
+    handles_of,
     legend_above,
     log_y,
     note_below,
+    panels,
 )
 
 if TYPE_CHECKING:
@@ -75,8 +77,8 @@ def tree_nodes(merges: pd.DataFrame) -> pd.DataFrame:
     """Return a row for every node in the order of scoring, children before parents.
 
     Columns: ``node``, ``level``, ``groups`` (a list), ``scored`` and ``kept`` (numbers of points),
-    ``load`` (median cost of the kept points in units of the node's share of the budget),
-    ``children`` (nodes), and ``place`` (mean position of the node's leaves, counted from 0).
+    ``load`` (median cost of the kept points / the node's share of the budget), ``children``, and
+    ``place`` (mean position of the node's leaves, counted from 0).
     """
     nodes = merges.groupby("node").agg(
         level=("level", "first"), groups=("groups", "first"), scored=("score", "size")
@@ -100,8 +102,8 @@ def tree_nodes(merges: pd.DataFrame) -> pd.DataFrame:
 def merge_tree(merges: pd.DataFrame, title: str) -> Figure:
     """Draw the tree, leaves below and the root above, with the points scored and kept at merges.
 
-    Levels too crowded for numbers at every merge have only their sums at the left margin. Colour is
-    what the kept points cost (median) in units of the node's share of the budget.
+    Crowded levels have only their sums at the left margin. Colour is the median cost of the kept
+    points in units of the node's share of the budget.
     """
     nodes = tree_nodes(merges)
     leaves = nodes[nodes["level"] == 0]
@@ -153,10 +155,11 @@ def _draw_tree(axes: Axes, nodes: pd.DataFrame, points: pd.Series) -> None:
 
 def _label_levels(axes: Axes, nodes: pd.DataFrame) -> None:
     """Write the numbers of nodes and points of every level at the left margin."""
+    levels = nodes.groupby("level").agg({"node": "size", "scored": "sum", "kept": "sum"})
     labels = []
-    for level, own in nodes.groupby("level"):
-        what = "leaves" if level == 0 else "merges" if len(own) > 1 else "merge"
-        labels.append(f"{len(own)} {what}\n{own['scored'].sum()} → {own['kept'].sum()}")
+    for level, count, scored, kept in levels.itertuples():
+        what = "leaves" if level == 0 else "merges" if count > 1 else "merge"
+        labels.append(f"{count} {what}\n{scored} → {kept}")
     axes.set_yticks(range(len(labels)), labels)
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(-0.35, len(labels) - 0.3)
@@ -169,19 +172,14 @@ def pareto_drop(merges: pd.DataFrame, nodes: Sequence[int], title: str, score: s
     The picture of "Pareto drop" in arXiv 2512.06353, with cost in units of the node's share of the
     budget in place of average bits. Raises BenchError if there is no such node.
     """
-    width = COLUMN if len(nodes) > 1 else _ONE
-    with drawing(width, 2.9) as figure:
-        for number, node in enumerate(nodes, 1):
-            axes = figure.add_subplot(1, len(nodes), number)
+    with drawing(COLUMN if len(nodes) > 1 else _ONE, 2.9) as figure:
+        for axes, node in zip(panels(figure, len(nodes), len(nodes)), nodes, strict=True):
             _draw_points(axes, node_points(merges, node))
             axes.set_title(node_title(merges, node), loc="left", fontsize=7.5)
             axes.set_xlabel("cost / node's share of the budget")
         figure.axes[0].set_ylabel(f"joint score ({score})")
-        handles, labels = figure.axes[0].get_legend_handles_labels()
-        legend_above(figure, dict(zip(labels, handles, strict=True)), width)
-        note_below(
-            figure, f"{title}. At cost 1 a node spends what it gets if all get alike.", width
-        )
+        legend_above(figure, handles_of(figure.axes[0]))
+        note_below(figure, f"{title}. At cost 1 a node spends what it gets if all get alike.")
     return figure
 
 

@@ -17,11 +17,13 @@ from ..drawing import (
     drawing,
     error_bar,
     grid,
+    handles_of,
     legend_above,
     log_x,
     log_y,
     look,
     note_below,
+    panels,
     reference_lines,
 )
 
@@ -58,8 +60,8 @@ class SweepSeries:
 def sweep_series(rows: pd.DataFrame, fewest: int = 2) -> list[SweepSeries]:
     """Return the methods that differ in one number of their recipe and in nothing else.
 
-    ``rows`` are of a records frame; a series has at least ``fewest`` values. A method that leaves
-    the number to a default is in none. Of methods with equal settings the first by job counts.
+    ``rows`` are of a records frame; a series has at least ``fewest`` values. Of methods with equal
+    settings the first by job counts.
     """
     found = []
     measured = rows[rows["is_done"] & rows[list(METRICS)].notna().any(axis=1)].sort_values("job")
@@ -106,8 +108,7 @@ def scan(
 ) -> Figure:
     """Draw held-out output MSE and Fréchet distance against one setting, a line for each series.
 
-    All series are of one setting. Level lines are the rows in ``level`` by their labels, or methods
-    without a search.
+    Level lines are the rows in ``level`` by their labels, or methods without a search.
     """
     levels = level
     if levels is None:
@@ -121,17 +122,16 @@ def scan(
     shown = {metric: text for metric, text in texts.items() if every[metric].notna().any()}
     lines: dict[str, Any] = {}
     with drawing(COLUMN, 2.6) as figure:
-        for number, (metric, text) in enumerate(shown.items(), 1):
-            axes = figure.add_subplot(1, len(shown), number)
+        every_panel = panels(figure, len(shown), len(shown))
+        for axes, (metric, text) in zip(every_panel, shown.items(), strict=True):
             means = {label: over_seeds(own, metric) for label, own in levels.items()}
             _draw(axes, found, labels, metric, [own.mean for own in means.values() if own])
             lines |= reference_lines(axes, means)
             axes.set_ylabel(text)
             axes.set_xlabel(found[0].path)
-            axes.set_title(comparison.title if number == 1 else "", loc="left")
-        marks, names = figure.axes[0].get_legend_handles_labels()
-        legend_above(figure, dict(zip(names, marks, strict=True)) | lines, COLUMN)
-        note_below(figure, _note(found), COLUMN)
+        every_panel[0].set_title(comparison.title, loc="left")
+        legend_above(figure, handles_of(every_panel[0]) | lines)
+        note_below(figure, _note(found))
     return figure
 
 
@@ -146,7 +146,7 @@ def _draw(
     for number, (series, label) in enumerate(zip(found, labels, strict=True)):
         scores = series.scores(metric)
         means = [own.mean for own in scores.values()]
-        axes.plot(list(scores), means, label=label, markersize=4, linewidth=1.1, **look(number))
+        axes.plot(list(scores), means, label=label, **look(number))
         for value, own in scores.items():
             error_bar(axes, value, own, **look(number))
         every += scores.values()

@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...records.statistics import spread
-from ..drawing import (
-    PAGE,
-    cell_text,
-    drawing,
-    grid,
-    heat_axes,
-    log_y,
-    look,
-    number,
-    part_of,
-    readable_ticks,
-)
+from ..drawing import PAGE, drawing, grid, heat_map, log_y, look, number, readable_ticks
 from .grids import SIDES, mean_by_bits, score_grid
 
 if TYPE_CHECKING:
@@ -44,13 +33,15 @@ def sensitivity_map(table: pd.DataFrame, precision: str, title: str, score: str)
         panels = lower.subplots(1, 2, sharey=True)
         means = [mean_by_bits(table, side) for side in SIDES]
         for panel, own, side in zip(panels, means, SIDES, strict=True):
-            _draw_means(panel, own)
+            for at, (kind, line) in enumerate(own.iterrows()):
+                panel.plot(line.dropna(), label=str(kind), **look(at))
+            panel.set_xticks([int(bits) for bits in own.columns])
             panel.set_xlabel(f"{side} bits")
-        values = np.concatenate([own.to_numpy().ravel() for own in means])
-        log_y(panels[0], [spread([value]) for value in values[~np.isnan(values)].tolist()])
+            grid(panel)
+        log_y(panels[0], [spread([float(v)]) for own in means for v in own.stack().to_numpy()])
         panels[0].set_ylabel(f"mean {score}")
         panels[0].set_title("mean over blocks and choices with these bits", loc="left")
-        panels[1].legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        panels[1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
 
 
@@ -58,32 +49,19 @@ def _draw_map(axes: Axes, scores: pd.DataFrame, score: str) -> None:
     from matplotlib.colors import LogNorm
 
     values = scores.to_numpy()
-    positive = values[values > 0]
-    if positive.size == 0:
-        positive = np.ones(1)
+    positive = values[values > 0] if (values > 0).any() else np.ones(1)
     low, high = float(positive.min()), float(positive.max())
-    norm, shades = LogNorm(low, max(high, low * 1.01)), part_of("cividis", 0.1, 1.0)
-    shown = axes.imshow(
-        np.where(values > 0, values, np.nan), cmap=shades, norm=norm, aspect="auto",
-        interpolation="nearest",
-    )  # fmt: skip
-
-    def shade(value: float) -> Any:
-        return shades(float(norm(value))) if value > 0 else (1.0, 1.0, 1.0, 1.0)
-
+    label, texts = score, np.full(values.shape, "")
     if len(scores.columns) <= _NUMBERED:
         unit = 10.0 ** np.floor(np.log10(np.median(positive)))
         digits = 2 if high >= 2 * low else 3
-        texts = [[_digits(value / unit, digits) for value in row] for row in values]
-        cell_text(axes, values, texts, shade, 6.0)
+        texts = (scores / unit).map(lambda value: _digits(value, digits)).to_numpy()
         label = score if unit == 1 else f"{score}\n(cells in {number(unit)})"
-    else:
-        label = score
+    shown = heat_map(axes, scores, LogNorm(low, max(high, low * 1.01)), texts, 6.0)
     bar = axes.figure.colorbar(shown, ax=axes, pad=0.01, aspect=14)
     bar.set_label(label)
     bar.outline.set_linewidth(0.5)
     readable_ticks(bar.ax.yaxis, high / low)
-    heat_axes(axes, scores)
 
 
 def _digits(value: float, digits: int) -> str:
@@ -91,14 +69,3 @@ def _digits(value: float, digits: int) -> str:
     if value != value:
         return ""
     return f"{value:.0f}" if abs(value) >= 10 ** (digits - 1) else f"{value:#.{digits}g}"
-
-
-def _draw_means(axes: Axes, means: pd.DataFrame) -> None:
-    for at, (kind, own) in enumerate(means.iterrows()):
-        known = own.dropna()
-        axes.plot(
-            known.index.to_numpy(), known.to_numpy(),
-            label=str(kind), markersize=4, linewidth=1.1, **look(at),
-        )  # fmt: skip
-    axes.set_xticks([int(bits) for bits in means.columns])
-    grid(axes)
