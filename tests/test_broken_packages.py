@@ -1,7 +1,5 @@
 """Installed packages that are broken: named with the reason, and nothing else suffers."""
 
-from __future__ import annotations
-
 import sys
 
 import pytest

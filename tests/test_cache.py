@@ -1,7 +1,5 @@
 """The cache: what is kept comes back whole or not at all."""
 
-from __future__ import annotations
-
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest

@@ -1,7 +1,5 @@
 """The embedded model and its feature network: complete, loadable, and good enough to use."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from importlib.resources import files

@@ -1,7 +1,5 @@
 """Records are valid as long as the code that can change them is the same."""
 
-from __future__ import annotations
-
 import sys
 
 import pytest

@@ -1,7 +1,5 @@
 """``list``, ``info`` and ``--help``: light, and true to what the plugins are."""
 
-from __future__ import annotations
-
 import ast
 import inspect
 import json

@@ -1,7 +1,5 @@
 """Loading a model by name, and the error where a model cannot be loaded."""
 
-from __future__ import annotations
-
 import json
 import shutil
 

@@ -1,7 +1,5 @@
 """Mistakes of a user: one sentence, exit code 2, and nothing half-written."""
 
-from __future__ import annotations
-
 import pytest
 
 

@@ -1,7 +1,5 @@
 """How long an error keeps its direction: errors whose persistence is known."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

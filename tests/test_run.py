@@ -1,11 +1,8 @@
 """``mpqbench run`` as a user meets it: resume, jobs that end badly."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil
-import sys
 
 import numpy as np
 import pandas as pd
@@ -266,18 +263,3 @@ def test_list_and_info(mpqbench):
     code, out, _ = mpqbench("info", "nearest")
     assert code == 0
     assert "rounding 'nearest'" in out
-
-
-def test_help_imports_nothing_heavy():
-    import subprocess
-
-    code = (
-        "import sys; from mpqbench.cli.main import group\n"
-        "try: group.main(['--help'])\n"
-        "except SystemExit: pass\n"
-        "heavy = {'torch', 'diffusers', 'pandas', 'matplotlib', 'pydantic', 'scipy'}\n"
-        "print('HEAVY', sorted(heavy & set(sys.modules)))"
-    )
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "HEAVY []" in out.stdout
-    assert "leaderboard" in out.stdout

@@ -1,7 +1,5 @@
 """How much structure latents keep: latents of which a known share is gone."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from scipy.fft import dctn, idctn
@@ -23,10 +21,3 @@ def test_gains_and_noise_that_were_planted_are_found():
         assert abs(gain - wanted) < 1.5 * half
         assert 0 < half < 0.03
         assert rest == pytest.approx(0.04, rel=0.1)
-
-
-def test_bands_are_equal_parts_of_the_frequencies():
-    bands = band_of(8, 8)
-    assert bands[0, 0] == 0
-    assert bands[7, 7] == BANDS - 1
-    assert [(bands == band).sum() for band in range(BANDS)] == [6, 15, 22, 15, 6]

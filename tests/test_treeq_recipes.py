@@ -1,7 +1,5 @@
 """The recipes of TreeQ as a whole: what they are, and that they run."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

@@ -1,7 +1,5 @@
 """Uniform precision, on a problem of costs alone."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

@@ -1,7 +1,5 @@
 """The tiny DiT quantized with plain plugins, unless a test asks for others."""
 
-from __future__ import annotations
-
 import torch
 
 from mpqbench.baselines.roundings.nearest import Nearest

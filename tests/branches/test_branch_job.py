@@ -1,15 +1,11 @@
 """A branch inside a run: its budget, its record, its allocation."""
 
-from __future__ import annotations
-
 import json
 import sys
 
 import pytest
 
 from mpqbench.cli.main import main
-from mpqbench.core.registry import discover
-from mpqbench.records.schema import JobRecord
 
 SUITE = """
 protocol: {base: smoke, images: 4, steps: 2, micro_batch: 4, calibration: 4, features: none}
@@ -76,19 +72,3 @@ def test_svdquant_runs_and_counts_both_readings(records):
     assert record["costs"]["satisfied"]
     # 1/36 of width 16 is less than one: rank 1.
     assert record["costs"]["branch_bitops"] == 2 * (4 * 32 + 2 * 80) * 16 * 256
-
-
-def test_rank_follows_the_ratio_of_the_recipe():
-    registry = discover()
-    branch = registry.create("branch", registry.method("svdquant").branch)
-    assert branch.size(128, 128).numbers == 4 * 256
-    assert branch.size(1152, 4608).numbers == 32 * 5760
-
-
-def test_records_from_before_branches_are_read(records):
-    old = json.loads(json.dumps(records["rtn"]))
-    for name in ("branch_bitops", "branch_bytes"):
-        del old["costs"][name]
-    for name in ("branch", "branch_in_budget"):
-        del old["recipe"][name]
-    assert JobRecord.model_validate(old).costs.branch_bytes == 0

@@ -1,7 +1,5 @@
 """A branch that is fitted again beside what was rounded keeps what it decided the first time."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

@@ -1,7 +1,5 @@
 """The verbs ``check`` and ``new``."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

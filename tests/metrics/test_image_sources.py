@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -58,11 +56,6 @@ def test_the_digest_depends_on_levels_order_and_shape(pixels):
     touched[140, 0, 0, 0] ^= 1
     others = (pixels, touched, pixels[::-1], pixels.reshape(150, 5, 6, 3))
     assert len({open_images(each).digest() for each in others}) == 4
-
-
-def test_grey_pngs_have_one_channel(tmp_path, pixels):
-    source = open_images(write_pngs(tmp_path / "grey", pixels[:4, :, :, :1]))
-    np.testing.assert_array_equal(next(source.batches(4)), pixels[:4, :, :, :1])
 
 
 def test_shards_come_in_order_with_classes_and_before_pngs(tmp_path, pixels):

@@ -1,7 +1,5 @@
 """Both Inceptions, with random weights: which layers are taken, and what goes wrong."""
 
-from __future__ import annotations
-
 import pickle
 import sys
 from urllib.error import URLError

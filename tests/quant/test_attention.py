@@ -1,7 +1,5 @@
 """Attention products on quantized operands."""
 
-from __future__ import annotations
-
 import math
 
 import pytest
@@ -10,7 +8,6 @@ from diffusers import DiTTransformer2DModel
 from tiny_quantizer import output, quantized
 
 from mpqbench.conformance.models import tiny_transformer
-from mpqbench.core.errors import BenchError
 from mpqbench.core.precision import FULL
 from mpqbench.quant.affine import grid_from_range, round_trip
 from mpqbench.quant.attention import QuantizedAttention
@@ -55,9 +52,3 @@ def test_gradients_reach_all_three():
     parts = [torch.randn(1, 1, 4, 8, requires_grad=True) for _ in range(3)]
     QuantizedAttention(4).attend(*parts).square().sum().backward()
     assert all(part.grad is not None and part.grad.abs().sum() > 0 for part in parts)
-
-
-def test_masks_are_refused(transformer):
-    attention = transformer.transformer_blocks[0].attn1
-    with pytest.raises(BenchError, match="without a mask"):
-        QuantizedAttention(4)(attention, torch.zeros(1, 4, 16), attention_mask=torch.zeros(1))

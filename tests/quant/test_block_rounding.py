@@ -1,7 +1,5 @@
 """What a rounding of whole blocks is given, and what becomes of its answer."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 import pytest

@@ -1,7 +1,5 @@
 """The quantized group: what it computes, what its slices share, what it costs."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 import pytest
@@ -12,14 +10,12 @@ from mpqbench.baselines.branches.low_rank import LowRank
 from mpqbench.baselines.transforms.hadamard import Hadamard
 from mpqbench.conformance.models import tiny_transformer
 from mpqbench.contracts import GroupAtPrecision, Transform
-from mpqbench.core.errors import BenchError
 from mpqbench.core.formats import ActivationFormat, WeightFormat
 from mpqbench.core.precision import Precision
 from mpqbench.dit.groups import layer_groups
 from mpqbench.quant.activation import ActivationQuantizer
 from mpqbench.quant.affine import quantize_weight
 from mpqbench.quant.group import QuantizedGroup
-from mpqbench.quant.ranges import Clock
 from mpqbench.search.groups import SearchableGroup
 
 TOKEN = ActivationQuantizer(4, ActivationFormat())
@@ -191,9 +187,3 @@ def test_a_searched_group_rounds_once_for_all_activation_bits():
             assert own.weight is layer.weight
     group.at(Precision(2, 4))
     assert len(asked) == 6
-
-
-def test_a_clock_of_other_time_groups_is_refused():
-    fmt = ActivationFormat(granularity="tensor", time_groups=2)
-    with pytest.raises(BenchError, match="a format of 2 time groups has a clock of 1"):
-        quantizer(activation_format=fmt, clock=Clock())

@@ -1,7 +1,5 @@
 """An allocation exactly at a limit fits, in any order of groups, and the count agrees."""
 
-from __future__ import annotations
-
 from fractions import Fraction
 
 import numpy as np

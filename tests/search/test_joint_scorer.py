@@ -1,7 +1,5 @@
 """Scores of an engine, with and without dropping candidates early."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,16 +1,10 @@
 """Finished searches are kept: shared by jobs that differ after them, and not done twice."""
 
-from __future__ import annotations
-
 import json
 
-import numpy as np
 import pandas as pd
 
 from mpqbench.core.cache import Cache
-from mpqbench.core.precision import Allocation, Precision
-from mpqbench.job.search_result import SearchResult
-from mpqbench.search.trace import COLUMNS, Trace
 
 SUITE = """
 protocol: {base: smoke, images: 8, steps: 2, micro_batch: 8, calibration: 8, features: none}
@@ -71,20 +65,3 @@ def test_jobs_that_search_alike_share_a_search(mpqbench, tiny_folder, tmp_path):
     assert again["allocation"] == first["allocation"]
     assert again["search_evals"] == first["search_evals"]
     assert again["seconds"]["search"] < 1000
-
-
-def test_what_is_kept_comes_back(tmp_path):
-    trace = Trace(2)
-    trace.add(np.float64(0.5), 1, 10.0, np.bool_(True), 3.0)
-    trace.add(np.float64(1.5), 2, 20.0, np.bool_(True), 1 / 3)
-    notes = {"merges": [{"node": np.array([0, 1])}, {"node": [2]}]}
-    allocation = Allocation({"a": Precision(4, 4), "b": Precision(3, 4)})
-    result = SearchResult(allocation, np.float64(1.5), trace, notes, 0.25)
-    cache = Cache(tmp_path)
-    cache.write("one", result.to_cache(7.5))
-    back = SearchResult.from_cache(cache.read("one"))
-    assert (back.allocation, back.spent, back.borrowed) == (allocation, 1.5, 7.5)
-    assert (back.trace.complete, back.trace.best) == (2, trace.best)
-    tables = [pd.DataFrame(own.rows, columns=list(COLUMNS)) for own in (back.trace, trace)]
-    pd.testing.assert_frame_equal(*tables)
-    assert back.notes == {"merges": [{"node": [0, 1, 2]}]}

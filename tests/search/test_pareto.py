@@ -1,7 +1,5 @@
 """Fronts and rules of thinning: properties on random points."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import given, settings

@@ -1,7 +1,5 @@
 """The named searches run, each with the plugins that it is about."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 
@@ -10,12 +8,9 @@ from mpqbench.baselines.objectives.decoupled import Decoupled
 from mpqbench.baselines.objectives.fisher import Fisher
 from mpqbench.baselines.objectives.layer_mse import LayerError
 from mpqbench.core.errors import BenchError
-from mpqbench.core.precision import Precision
 from mpqbench.core.progress import Quiet
-from mpqbench.core.registry import discover
 from mpqbench.records.store import RecordStore
 from mpqbench.report.table import leaderboard
-from mpqbench.search.budget_costs import ACTIVATION_CHOICES, WEIGHT_CHOICES
 
 ADDITIVE = ("hawq", "autoquantize", "sqnr")
 JOINT = ("mixdq", "clado", "treeq-search")
@@ -61,11 +56,6 @@ def test_each_ends_within_its_budget(folder, method):
     assert len(scored) == (0 if method in ADDITIVE else 1)
 
 
-def test_one_bit_width_for_both_operands_in_hawq(folder):
-    counts = _record(folder, "hawq").allocation.counts
-    assert set(counts) <= {"W2A3", "W3A3", "W4A4", "W5A5", "W6A6", "W8A8"}
-
-
 def test_a_record_of_group_sizes_names_them(folder):
     record = _record(folder, "q-dit-search")
     assert set(record.allocation.counts) <= {"W4A4g16", "W4A4g8", "W4A4g4"}
@@ -78,20 +68,6 @@ def test_a_record_of_group_sizes_names_them(folder):
 
 def test_steps_are_paid_for(folder):
     assert 4 < _record(folder, "steps").search_evals <= 8  # four candidates, two steps each
-
-
-def test_recipes_take_the_choices_of_every_search_unless_they_say_why_not():
-    registry = discover()
-    for name in ("autoquantize", "sqnr", "mixdq", "treeq-search"):
-        assert registry.method(name).choices == ()
-    for name in ("hawq", "clado", "q-dit-search"):
-        own = [Precision.parse(text) for text in registry.method(name).choices]
-        assert {p.weight for p in own} <= set(WEIGHT_CHOICES)
-        assert {p.activation for p in own} <= set(ACTIVATION_CHOICES)
-    for entry in registry.entries("method"):
-        recipe = entry.load()
-        if recipe.searcher.name != "uniform" and recipe.branch.name == "none":
-            assert (recipe.rounding.name, recipe.transform.name) == ("nearest", "none")
 
 
 class _Network:

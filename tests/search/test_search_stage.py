@@ -1,7 +1,5 @@
 """A search inside a run: scores from calibration, an allowance, a trace, quality elsewhere."""
 
-from __future__ import annotations
-
 import json
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Tree-structured search against enumeration, and what it promises about its scorings."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -159,18 +157,8 @@ def test_a_shuffled_order_is_decided_by_the_problem_alone():
     assert set(run(1)[1][8]) != {"blocks.0.attn.qkv", "blocks.0.attn.out"}
 
 
-def test_leaves_can_keep_fewer():
-    _, steps = _steps(chain(4, choices=MORE), TSS(keep=16, leaves=3))
-    assert {step.kept.sum() for step in steps[:4]} == {3}
-    assert all(len(step.score) <= 9 for step in steps[4:6])
-
-
 def test_a_score_that_is_not_finite_is_named():
     names, scores = ["a", "b"], np.array([1.0, np.inf, 1.0, 1.0])
     problem = of_scores(dict.fromkeys(names, scores), FOUR, W3A3)
     with pytest.raises(BenchError, match="not finite"):
         TSS().search(problem)
-
-
-def test_a_window_may_be_a_list_as_in_yaml():
-    assert hash(TSS(window=[0.5, 2])) == hash(TSS(window=(0.5, 2)))

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch
@@ -44,14 +42,6 @@ def test_steps_that_go_against_the_weight_count_more():
         [((1 - share) * a + share * b) / w for a, b, w in zip(along, against, along, strict=True)]
     ).sqrt()
     torch.testing.assert_close(Balance().fit(weight, data).scale, expected)
-
-
-def test_spearman_against_the_formula_of_rank_differences():
-    rng = np.random.default_rng(0)
-    rows, column = rng.normal(size=(6, 30)), rng.normal(size=30)
-    differences = rows.argsort(1).argsort(1) - column.argsort().argsort()
-    expected = 1 - 6 * (differences**2).sum(1) / (30 * (30**2 - 1))
-    np.testing.assert_allclose(rank_correlation(rows, column), expected, atol=1e-12)
 
 
 def test_spearman_with_ties_against_scipy():

@@ -1,7 +1,5 @@
 """Gradients of rounding: straight-through, and those of LSQ against its published formulas."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

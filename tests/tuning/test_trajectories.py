@@ -1,7 +1,5 @@
 """Trajectories of full precision: recorded once, resumable, on noise of their own."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from functools import partial
 

@@ -1,7 +1,5 @@
 """The tuner slot of a recipe, in whole runs."""
 
-from __future__ import annotations
-
 import json
 
 import pandas as pd
@@ -144,13 +142,3 @@ def test_a_training_of_other_numbers_is_not_resumed(tiny_folder, tmp_path, stop_
     before = images(tmp_path)
     assert "resumes" not in run(tmp_path, tiny_folder, fresh=True)
     assert images(tmp_path) == before
-
-
-@pytest.mark.parametrize(
-    ("tuner", "message"), [("pefd", "unknown tuner 'pefd'"), ("{name: peft, step: 5}", "step")]
-)
-def test_a_bad_tuner_is_one_sentence(mpqbench, tmp_path, tuner, message):
-    (tmp_path / "suite.yaml").write_text(f"{SEARCHED}    tuner: {tuner}\n")
-    code, _, err = mpqbench("run", tmp_path / "suite.yaml", "--out", tmp_path / "out")
-    assert (code, message in err) == (2, True)
-    assert not (tmp_path / "out").exists()

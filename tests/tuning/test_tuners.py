@@ -1,7 +1,5 @@
 """The tuners on a tiny W3A3 model: it gets better, stays quantized, and does so again."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest
@@ -155,12 +153,6 @@ def test_layers_without_a_branch_get_an_adapter_where_one_is_asked_for(
         branches = [path for path in student.layers if student.branch(path) is not None]
     assert len(branches) == len(quantized.operators) == added
     assert not any("norm1" in path for path in branches)
-
-
-def test_a_layer_gets_one_branch(teacher):
-    student, quantized = quantized_student(teacher, branch=LowRank(rank=2))
-    with quantized, pytest.raises(BenchError, match="has a branch already"):
-        student.add_branch(PATH, student.branch(PATH))
 
 
 def test_without_anything_to_train_it_says_so(teacher, data):
