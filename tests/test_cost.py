@@ -195,18 +195,6 @@ def test_sizes_are_rounded_up_per_layer_and_measured_grids_replace_derived_ones(
         _count(model, storage={"proj_out_1": GridBytes(1, 1)})
 
 
-@pytest.mark.parametrize(
-    "formats",
-    [
-        {"weight_format": WeightFormat(granularity="group", group=5)},
-        {"activation_format": ActivationFormat(granularity="token-group", group=5)},
-    ],
-)
-def test_group_sizes_that_do_not_divide_are_refused(formats):
-    with pytest.raises(BenchError, match=r"norm1.linear: group 5 .* width 16; valid: 1, 2, 4, 8"):
-        _count(_meta(**SMALL), **formats)
-
-
 def test_unknown_layers_are_refused():
     model = _meta(**SMALL)
     model.adapter = torch.nn.Linear(2, 2, device="meta")

@@ -79,12 +79,6 @@ def test_a_parameter_of_another_type_is_refused(kind, name, value, sentence):
         discover().create(kind, PluginChoice(name=name, params=yaml.safe_load(value)))
 
 
-@pytest.mark.parametrize("value", ["{rate: 1, zeros: false}", "{seconds: null}"])
-def test_a_whole_number_is_a_number_and_null_may_be_given(value):
-    params = yaml.safe_load(value)
-    assert discover().create("tuner", PluginChoice(name="peft", params=params))
-
-
 def test_a_named_file_must_work(tmp_path):
     broken = tmp_path / "broken.py"
     broken.write_text("import nothing_like_this\n")

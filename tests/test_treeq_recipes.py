@@ -9,7 +9,6 @@ from mpqbench.contracts import LayerData
 from mpqbench.core.recipe import TEXTS
 from mpqbench.core.registry import discover
 from mpqbench.lab.ablation.factors import default_factors
-from mpqbench.lab.ablation.plan import factorial, recipes_of
 from mpqbench.quant.factors import bits_of_rank
 
 SUITE = """
@@ -44,34 +43,8 @@ def registry():
 
 def test_tuned_it_differs_in_training_alone(registry):
     plain, tuned = (registry.method(name) for name in ("treeq", "treeq-peft"))
-    assert {name: getattr(plain, name).name for name in ("branch", "searcher", "environment")} == {
-        "branch": "monarch", "searcher": "tss", "environment": "eng",
-    }  # fmt: skip
-    assert 0 < plain.environment.params["noise"] < 1
-    assert plain.choices == ("neighbours", "neighbours-")
-    assert plain.correction.name == "unbiased"
-    assert (plain.tuner.name, tuned.tuner.name) == ("none", "peft")
-    assert plain.branch_in_budget
-    assert tuned.branch_in_budget
     differing = {k for k, v in plain if k not in TEXTS and getattr(tuned, k) != v}
     assert differing - {"factors"} == {"tuner"}
-
-
-def test_its_ablation_is_the_factorial_of_its_components(registry):
-    method = registry.method("treeq")
-    plan = factorial(method, default_factors(method), registry)
-    assert plan.levels == {
-        "search": ("tss", "ilp", "uniform"),
-        "environment": ("eng", "clean"),
-        "branch": ("monarch", "low-rank", "none"),
-        "tuner": ("ptq", "peft"),
-    }
-    assert list(plan.base.values()) == ["tss", "eng", "monarch", "ptq"]
-    assert len(plan.cells) == 36
-    assert len(recipes_of(plan.cells)) == 30  # uniform precision asks for no environment
-    assert plan.cells[0].recipe.model_copy(update={"name": "treeq"}) == method.model_copy(
-        update={"factors": {}}
-    )
 
 
 @pytest.mark.parametrize(("out", "width"), [(128, 128), (384, 128), (512, 128), (128, 512)])

@@ -1,11 +1,11 @@
 """A branch inside a run: its budget, its record, its allocation."""
 
 import json
-import sys
 
 import pytest
 
-from mpqbench.cli.main import main
+from mpqbench import api
+from mpqbench.core.progress import Quiet
 
 SUITE = """
 protocol: {base: smoke, images: 4, steps: 2, micro_batch: 4, calibration: 4, features: none}
@@ -27,14 +27,9 @@ def records(tiny_folder, tmp_path_factory):
     """Records by method."""
     folder = tmp_path_factory.mktemp("branch")
     (folder / "suite.yaml").write_text(SUITE)
-    command = ["mpqbench", "run", str(folder / "suite.yaml"), "--model", str(tiny_folder)]
-    before, sys.argv = sys.argv, [*command, "--out", str(folder / "out")]
-    try:
-        with pytest.raises(SystemExit):
-            main()
-    finally:
-        sys.argv = before
-    texts = [path.read_text() for path in (folder / "out/records").glob("*.json")]
+    suite, out = str(folder / "suite.yaml"), folder / "out"
+    api.run(suite, models=[str(tiny_folder)], out=out, reporter=Quiet())
+    texts = [path.read_text() for path in (out / "records").glob("*.json")]
     return {record["method"]: record for record in map(json.loads, texts)}
 
 

@@ -3,7 +3,6 @@ import pytest
 from PIL import Image
 
 from mpqbench.core.errors import BenchError
-from mpqbench.metrics import images as module
 from mpqbench.metrics.images import open_images
 
 
@@ -141,10 +140,3 @@ def test_png_files_that_are_refused(tmp_path, mode):
     expected = "not a readable PNG" if " " in mode else f"mode {mode}: only 8-bit grey"
     with pytest.raises(BenchError, match=expected):
         open_images(tmp_path)
-
-
-def test_a_large_file_is_read_in_pieces(tmp_path, pixels, monkeypatch):
-    np.savez(tmp_path / "x.npz", pixels)
-    monkeypatch.setattr(module, "_CHUNK", 10)
-    first = next(iter(open_images(tmp_path / "x.npz").chunks()))
-    np.testing.assert_array_equal(first, pixels[:10])

@@ -102,12 +102,6 @@ def test_features_of_clean_fid_are_those_of_its_own_package(weights, images):
 
 
 @pytest.mark.parametrize("name", ["inception-adm", "clean-fid"])
-def test_grey_images_are_repeated_over_the_channels(weights, images, name):
-    network, grey = load_extractor(name, weights[name]), images[..., :1]
-    assert torch.equal(network.prepare(grey), network.prepare(np.repeat(grey, 3, axis=3)))
-
-
-@pytest.mark.parametrize("name", ["inception-adm", "clean-fid"])
 def test_a_failed_download_says_what_to_do(monkeypatch, tmp_path, name):
     def offline(*args, **options):
         raise URLError("no network")

@@ -10,7 +10,7 @@ from torch_fidelity.metric_kid import kid_features_to_metric
 from torch_fidelity.metric_prc import prc_features_to_metric
 
 from mpqbench.core.errors import BenchError
-from mpqbench.core.jackknife import Estimate, deal_groups, half_width, standard_error
+from mpqbench.core.jackknife import deal_groups, half_width, standard_error
 from mpqbench.metrics import kid, precision_recall
 from mpqbench.metrics.inception_score import inception_score
 from mpqbench.metrics.kid import KernelReference
@@ -175,10 +175,3 @@ def test_interval_of_grouped_means_covers_the_truth():
         left_out = [values[groups != g].mean() for g in range(20)]
         covered += abs(values.mean()) <= half_width(left_out)
     assert 0.90 <= covered / 400 <= 0.98
-
-
-def test_no_replicates_no_interval():
-    assert half_width([]) is None
-    assert Estimate(1.0).ci is None
-    with pytest.raises(BenchError, match="at least 2 replicates, not 1"):
-        standard_error([1.0])

@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from diffusers import DiTTransformer2DModel
 from tiny_quantizer import (
     FORMATS,
     W4A4,
     W8A8,
+    Scaled,
     assert_untouched,
     output,
     quantized,
@@ -19,7 +19,7 @@ from tiny_quantizer import (
 
 from mpqbench.baselines.roundings.nearest import Nearest
 from mpqbench.conformance.models import tiny_transformer
-from mpqbench.contracts import LayerData, Transform
+from mpqbench.contracts import LayerData
 from mpqbench.core.errors import BenchError, Diverged
 from mpqbench.core.formats import ActivationFormat, WeightFormat
 from mpqbench.core.precision import FULL, Precision
@@ -28,11 +28,6 @@ from mpqbench.dit.groups import Group, layer_groups, uniform_allocation
 from mpqbench.quant.affine import quantize_weight
 from mpqbench.quant.apply import QuantizedModel, quantize_model
 from mpqbench.quant.ranges import StepRanges
-
-
-@pytest.fixture
-def transformer() -> DiTTransformer2DModel:
-    return tiny_transformer()
 
 
 class Odd(Nearest):
@@ -49,21 +44,6 @@ class FailsLate(Nearest):
         if layer.name == "transformer_blocks.1.ff.net.2":
             raise RuntimeError("no luck")
         return super().round(weight, layer, fmt, bits)
-
-
-class Scaled(Transform):
-    """Weight times four, input divided by four."""
-
-    macs_per_token, extra_bits = 16, 20
-
-    def fit(self, weight, layer):
-        return self
-
-    def weight(self, weight):
-        return weight * 4
-
-    def input(self, x):
-        return x / 4
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -215,8 +195,3 @@ def test_quantizing_twice_is_refused_and_the_first_stays(transformer):
             count(transformer, groups, uniform_allocation(groups, W4A4, W8A8), **FORMATS)
         path, layer = next(iter(made.layers.items()))
         assert transformer.get_submodule(path) is layer
-
-
-def test_a_model_without_weights_is_refused():
-    with pytest.raises(BenchError, match="meta device"):
-        quantized(tiny_transformer("meta"))

@@ -2,20 +2,12 @@
 
 import math
 
-import pytest
 import torch
-from diffusers import DiTTransformer2DModel
 from tiny_quantizer import output, quantized
 
-from mpqbench.conformance.models import tiny_transformer
 from mpqbench.core.precision import FULL
 from mpqbench.quant.affine import grid_from_range, round_trip
 from mpqbench.quant.attention import QuantizedAttention
-
-
-@pytest.fixture
-def transformer() -> DiTTransformer2DModel:
-    return tiny_transformer()
 
 
 def test_the_error_shrinks_with_the_bits_and_goes_with_the_model(transformer):

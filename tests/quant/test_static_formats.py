@@ -2,11 +2,9 @@
 
 import pytest
 import torch
-from diffusers import DiTTransformer2DModel
-from tiny_quantizer import output, quantized
+from tiny_quantizer import Scaled, output, quantized
 
-from mpqbench.conformance.models import tiny_transformer
-from mpqbench.contracts import LayerData, Transform
+from mpqbench.contracts import LayerData
 from mpqbench.core.errors import BenchError
 from mpqbench.core.formats import ActivationFormat
 from mpqbench.dit.calibration import CalibrationSet
@@ -16,11 +14,6 @@ from mpqbench.quant.ranges import StepRanges
 
 DOWN = "transformer_blocks.0.ff.net.2"
 STEPS = torch.tensor([990, 700, 400, 100])
-
-
-@pytest.fixture
-def transformer() -> DiTTransformer2DModel:
-    return tiny_transformer()
 
 
 def _apply(model, fmt, low=(-1.0,) * 4, high=(14.0,) * 4, without=(), **options):
@@ -48,31 +41,16 @@ def test_one_grid_covers_all_steps_and_is_needed(transformer):
         _apply(transformer, fmt, without=(missing,))
 
 
-class _Quarter(Transform):
-    """Weight times four, input divided by four."""
-
-    macs_per_token, extra_bits = 1, 0
-
-    def fit(self, weight, layer):
-        return self
-
-    def weight(self, weight):
-        return weight * 4
-
-    def input(self, x):
-        return x / 4
-
-
 def test_ranges_follow_a_transform(transformer):
     fmt = ActivationFormat(granularity="tensor", time_groups=2)
     with pytest.raises(BenchError, match="needs calibration inputs"):
-        _apply(transformer, fmt, transform=_Quarter())
+        _apply(transformer, fmt, transform=Scaled())
 
     def data(name):
         rows, times = torch.tensor([[0.0, 60.0], [0.0, 120.0]]), torch.tensor([10, 600])
         return LayerData(name, 0, 0, inputs=rows, times=times)
 
-    with _apply(transformer, fmt, transform=_Quarter(), layer_data=data) as made:
+    with _apply(transformer, fmt, transform=Scaled(), layer_data=data) as made:
         assert [grid.scale for grid in made.layers[DOWN].activation.grids] == [1.0, 2.0]
 
 

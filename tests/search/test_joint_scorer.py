@@ -107,15 +107,3 @@ def test_the_score_of_one_that_left_is_relative_to_the_best_cheaper_one():
     scores, forwards = scorer.scores([{"a": DEAR}, {"a": CHEAP}])
     assert forwards == 1.25
     np.testing.assert_allclose(scores, [common.mean() + behind[:8].mean(), common.mean()])
-
-
-def test_the_table_is_every_group_alone():
-    rng = np.random.default_rng(0)
-    errors = {(p,): rng.uniform(0, 1, 8) for p in (CHEAP, DEAR)}
-    choices = {"a": (CHEAP, DEAR), "b": (CHEAP, DEAR)}
-    scorer = JointScorer(_Engine(errors, 2), choices, {})
-    table, forwards = scorer.table()
-    expected = [errors[(CHEAP,)].mean(), errors[(DEAR,)].mean()]
-    np.testing.assert_allclose(table["a"], expected)
-    np.testing.assert_allclose(table["b"], expected)
-    assert forwards == scorer.table_price() == 4

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from small_problems import FOUR, SIX, chain, scores_of, table_score
 
-from mpqbench.baselines.searchers.clado import CLADO, _alone, interaction_matrix
+from mpqbench.baselines.searchers.clado import CLADO
 from mpqbench.baselines.searchers.evolutionary import Evolutionary
 from mpqbench.baselines.searchers.ilp import ILP
 from mpqbench.baselines.searchers.ilp_verify import ILPVerify
@@ -15,7 +15,6 @@ from mpqbench.baselines.searchers.tpe import TPE
 from mpqbench.search.arrays import Arrays
 from mpqbench.search.feasible import random_feasible
 from mpqbench.search.interactions import enumerated, local_search, projected, row_starts, value
-from mpqbench.search.repair import repaired
 from mpqbench.search.tabular import enumerate_best
 
 
@@ -44,21 +43,6 @@ def test_the_first_generation_may_be_the_integer_programs():
     assert scores[0] == optimum
     assert np.mean(scores[:10]) < np.mean(scores_of(drawn))
     assert seeded.score(found) == min(scores) < optimum
-
-
-def test_repair_changes_nothing_that_fits_and_only_makes_cheaper():
-    problem = chain(8)
-    arrays, rng = Arrays.of(problem), np.random.default_rng(0)
-    for _ in range(50):
-        asked = rng.integers(4, size=8)
-        given = asked.copy()
-        found = repaired(problem, arrays, asked, rng)
-        assert (asked == given).all()
-        assert arrays.fits(found)
-        assert (found <= asked).all()
-        assert (found == asked).all() == arrays.fits(asked)
-        lifted = [np.where(np.arange(8) == g, asked, found) for g in np.flatnonzero(found < asked)]
-        assert not lifted or not all(map(arrays.fits, lifted))  # the last step was needed
 
 
 def test_tpe_learns_and_prints_nothing(capfd):
@@ -143,17 +127,6 @@ def test_local_search_leaves_no_better_pair():
             moved = found.copy()
             moved[one], moved[two] = a, b
             assert not arrays.fits(moved) or value(matrix, starts, moved) >= least - 1e-9
-
-
-def test_the_matrix_gives_back_the_scores_of_pairs():
-    problem = chain(3, coupling=0.6)
-    arrays = Arrays.of(problem)
-    matrix = interaction_matrix(problem, arrays, _alone(problem, arrays), None)
-    for indices in product(range(4), repeat=3):
-        joint = problem.score(arrays.allocation(indices))  # a chain has interactions of pairs only
-        assert value(matrix, row_starts(arrays), np.array(indices)) == pytest.approx(joint)
-    assert (matrix == matrix.T).all()
-    assert problem.spent == 3 * 4 + 3 * 16 + 64
 
 
 def test_projection_is_the_nearest_semidefinite_matrix():

@@ -89,24 +89,6 @@ def test_scores_are_those_of_a_plain_loop(model, sampler, bits, steps):
     assert scores[1] == scores[-1]
 
 
-def test_one_step_scales_the_output_error_of_the_latent_channels(model):
-    """At one time step a DDIM step is the latent and the output, each times a number."""
-    inputs = _inputs([2] * COUNT)
-    scorer = _scorer(model, 1, inputs)
-    asked = _allocations(scorer.engine.groups, 8)
-    scores, _ = scorer.scores(asked)
-
-    def on_latent_channels(outputs, targets):
-        return (outputs[:, :, :4].double() - targets[:, :4].double()).square().flatten(2).mean(2)
-
-    errors = scorer.engine.errors(asked, on_latent_channels).mean(1)
-    assert (np.argsort(scores) == np.argsort(errors)).all()
-    schedule = _schedule()
-    zero, one = torch.zeros(1, 4, 8, 8), torch.ones(1, 4, 8, 8)
-    factor = float(schedule.step(torch.cat([one, one], 1), 2, zero, [])[0, 0, 0, 0])
-    np.testing.assert_allclose(scores / errors, factor**2, rtol=1e-4)
-
-
 def test_the_environment_is_around_every_step(model):
     base, noise = Precision(3, 4), EnvironmentalNoise(noise=1.0)
 

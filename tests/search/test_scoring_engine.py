@@ -9,7 +9,6 @@ from mpqbench.baselines.transforms.hadamard import Hadamard
 from mpqbench.baselines.transforms.none import NoTransform
 from mpqbench.conformance.models import tiny_transformer
 from mpqbench.core.precision import FULL, Precision
-from mpqbench.dit.chain import Chain
 from mpqbench.dit.groups import layer_groups
 from mpqbench.search.setup import EngineSettings, build_engine
 
@@ -39,25 +38,6 @@ def _random(engine, rng, count):
         {group: CHOICES[rng.integers(len(CHOICES))] for group in engine.groups}
         for _ in range(count)
     ]
-
-
-def test_the_chain_is_the_transformer(model):
-    inputs = calibration()
-    chain = Chain(model)
-    groups = [group for group in layer_groups(model) if group.searchable]
-    with torch.inference_mode():
-        conditions = chain.conditions(inputs.times, inputs.classes)
-        state = chain.start(inputs.latents)
-        for at, group in enumerate(groups):
-            layers = [model.get_submodule(path) for path in group.layers]
-
-            def layer(x, layers=layers):
-                return torch.cat([own(x) for own in layers], dim=-1)
-
-            state = chain.run(at, state, conditions, layer)
-        output = chain.finish(state, inputs.times, inputs.classes)
-        exact = model(inputs.latents, inputs.times, inputs.classes).sample
-    torch.testing.assert_close(output, exact, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("attention_bits", [None, 4])

@@ -82,17 +82,6 @@ def test_the_table_decides_greedy_steps_that_the_allowance_does_not_pay_for(dire
     _no_promotion_is_left(problem, found)
 
 
-@directions
-def test_greedy_promotes_groups_with_different_numbers_of_choices(direction):
-    problem = chain(3, 0, SQUARE, "FP", coupling=0)
-    short = problem.groups[0]
-    problem._choices[short] = tuple(SQUARE[:2])
-    problem._costs[short] = problem.costs(short)[:2]
-    problem.scorer.additive[short] = problem.scorer.additive[short][:2]
-    found = Greedy(direction).search(problem)
-    assert list(found.values()) == [SQUARE[1], SQUARE[-1], SQUARE[-1]]
-
-
 @pytest.mark.parametrize("resolution", [7, 50, 1000])
 def test_the_grid_of_dp_loses_at_most_one_bucket_a_group(resolution):
     for seed in range(1, 30, 2):  # costs without a common divisor

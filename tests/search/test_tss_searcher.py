@@ -3,9 +3,8 @@
 import numpy as np
 import pandas as pd
 import pytest
-from small_problems import FOUR, chain, of_scores, table_score
+from small_problems import chain, of_scores, table_score
 
-from mpqbench.core.errors import BenchError
 from mpqbench.core.precision import Budget, Precision
 from mpqbench.methods.treeq.tss import TSS
 from mpqbench.search.feasible import cheapest_feasible
@@ -155,10 +154,3 @@ def test_a_shuffled_order_is_decided_by_the_problem_alone():
     assert run(1) == run(1)
     assert run(1)[1] != run(2)[1]
     assert set(run(1)[1][8]) != {"blocks.0.attn.qkv", "blocks.0.attn.out"}
-
-
-def test_a_score_that_is_not_finite_is_named():
-    names, scores = ["a", "b"], np.array([1.0, np.inf, 1.0, 1.0])
-    problem = of_scores(dict.fromkeys(names, scores), FOUR, W3A3)
-    with pytest.raises(BenchError, match="not finite"):
-        TSS().search(problem)

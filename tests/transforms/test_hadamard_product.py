@@ -2,7 +2,7 @@ import pytest
 import scipy.linalg
 import torch
 
-from mpqbench.quant.hadamard import SMALL_ORDERS, blocks_of, hadamard_product, paley, split_order
+from mpqbench.quant.hadamard import SMALL_ORDERS, hadamard_product, paley
 
 
 def _ones(width: int) -> torch.Tensor:
@@ -14,19 +14,6 @@ def test_small_orders_are_hadamard_matrices(order):
     matrix = paley(order)
     assert set(matrix.flatten().tolist()) == {-1.0, 1.0}
     assert torch.equal(matrix @ matrix.T, order * torch.eye(order))
-
-
-def test_width_to_powers_and_small_orders():
-    assert split_order(1) == (1, 1)
-    assert split_order(128) == (128, 1)
-    assert split_order(1152) == (32, 36)
-    assert split_order(4608) == (128, 36)
-    assert split_order(36) == (1, 36)
-    assert split_order(9) is None
-    assert split_order(0) is None
-    assert split_order(-4) is None
-    assert blocks_of(7) == [1]
-    assert blocks_of(72) == [1, 2, 4, 8, 12, 24, 36, 72]
 
 
 @pytest.mark.parametrize("order", [1, 2, 4, 16, 128])

@@ -40,21 +40,6 @@ def test_an_outlier_channel_spreads(width):
     assert _coherence(_fit(torch.ones(1, width)).input(x)) < 6 < _coherence(x)
 
 
-@pytest.mark.parametrize(
-    ("width", "block", "macs"),
-    [
-        (128, None, 128 * (1 + 7)),
-        (128, 16, 128 * (1 + 4)),
-        (1152, None, 1152 * (1 + 36 + 5)),
-        (4608, None, 4608 * (1 + 36 + 7)),
-        (7, None, 7),
-    ],
-)
-def test_cost(width, block, macs):
-    fitted = _fit(torch.ones(1, width), block)
-    assert (fitted.macs_per_token, fitted.extra_bits) == (macs, width)
-
-
 def test_a_whole_block_mixes_all_channels_and_a_smaller_one_only_its_own():
     assert (_fit(torch.eye(1152)).weight(torch.eye(1152)) != 0).all()
     mixed = _fit(torch.eye(104)).weight(torch.eye(104)) != 0  # 104 = 8 * 13

@@ -47,12 +47,6 @@ def test_every_step_of_every_image_comes_with_what_full_precision_gives(model, r
     torch.testing.assert_close(rows.outputs, given[:, :4])
 
 
-def test_the_variance_is_learned_from_where_the_sampler_reads_it(model, tmp_path):
-    protocol = PROTOCOL.model_copy(update={"sampler": "ddpm"})
-    rows = store(tmp_path, model, protocol).record(4)
-    assert rows.outputs.shape[1] == 8
-
-
 def test_the_signal_is_the_share_of_the_image_in_the_latent(recorded):
     # Linear betas from 1e-4 to 2e-2 over 1,000 steps, as the tiny pipeline has them.
     kept = np.cumprod(1 - np.linspace(1e-4, 2e-2, 1000))

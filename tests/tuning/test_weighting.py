@@ -32,16 +32,6 @@ def test_min_snr_follows_its_formula():
     assert uniform(rows).tolist() == [1, 1, 1, 1]
 
 
-def test_balanced_levels_are_the_steps_of_a_sampler_of_few():
-    times = np.repeat([950, 500, 0], 30)
-    errors = np.random.default_rng(0).exponential(size=90) * np.repeat([1e-4, 1e-2, 1], 30)
-    rows = rows_at(times)
-    weigh = balanced(rows, torch.tensor(errors))
-    means = errors.reshape(3, 30).mean(axis=1)
-    assert weigh(rows).numpy() == pytest.approx(np.repeat(1 / means, 30), rel=1e-5)
-    assert weigh(rows_at([950, 0])).numpy() == pytest.approx(1 / means[[0, 2]], rel=1e-5)
-
-
 @pytest.mark.parametrize("steps", [2, LEVELS - 1, LEVELS])
 def test_every_step_of_a_sampler_of_few_is_a_level(steps):
     """The cleanest one, too: its error is of another size than that of the next."""
