@@ -1,11 +1,11 @@
 """The recipes of TreeQ as a whole: what they are, and that they run."""
 
-import json
-
 import pytest
 import torch
 
+from mpqbench import api
 from mpqbench.contracts import LayerData
+from mpqbench.core.progress import Quiet
 from mpqbench.core.recipe import TEXTS
 from mpqbench.core.registry import discover
 from mpqbench.lab.ablation.factors import default_factors
@@ -77,17 +77,13 @@ def test_a_mistake_in_factors_names_the_method(mpqbench, tmp_path):
     assert "did you mean 'searcher'" in err
 
 
-def test_both_run_within_the_budget_with_their_branch(mpqbench, tiny_folder, tmp_path):
-    suite = tmp_path / "suite.yaml"
+def test_both_run_within_the_budget_with_their_branch(tiny_folder, tmp_path):
+    suite, out = tmp_path / "suite.yaml", tmp_path / "out"
     suite.write_text(SUITE)
-    fixed = ["--model", tiny_folder, "--features", "none", "--out", tmp_path / "out"]
-    code, _, err = mpqbench("run", suite, *fixed)
-    assert code == 0, err
-    for method in ("treeq", "treeq-peft"):
-        (path,) = (tmp_path / "out/records").glob(f"*__{method}__*")
-        record = json.loads(path.read_text())
-        assert record["status"] == "done", record["reason"]
-        assert record["costs"]["satisfied"]
-        assert record["costs"]["branch_bitops"] > 0
-        assert record["search_evals"] > 0
-        assert ("tune" in record["seconds"]) == (method == "treeq-peft")
+    settings = {"models": [str(tiny_folder)], "features": "none", "reporter": Quiet()}
+    for record in api.run(str(suite), out=out, **settings)[1:]:
+        assert record.status == "done", record.reason
+        assert record.costs.satisfied
+        assert record.costs.branch_bitops > 0
+        assert record.search_evals > 0
+        assert ("tune" in record.seconds) == (record.method == "treeq-peft")

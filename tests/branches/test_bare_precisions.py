@@ -1,18 +1,18 @@
 """Precisions without the recipe's branch: how they read, what they cost and what they compute."""
 
-import json
-
 import pytest
 import torch
 from calibration import Calibration
 from tiny_quantizer import FORMATS, W8A8, quantized, quantizer
 
+from mpqbench import api
 from mpqbench.baselines.branches.low_rank import LowRank
 from mpqbench.baselines.branches.none import NoBranch
 from mpqbench.baselines.roundings.gptq import GPTQ
 from mpqbench.conformance.models import tiny_transformer
 from mpqbench.core.errors import BenchError
 from mpqbench.core.precision import Budget, Precision
+from mpqbench.core.progress import Quiet
 from mpqbench.core.recipe import BARE_NEIGHBOURS, Recipe
 from mpqbench.core.settings import validate
 from mpqbench.cost.count import count
@@ -97,19 +97,16 @@ methods:
 """
 
 
-def test_a_search_decides_which_groups_have_a_branch(mpqbench, tiny_folder, tmp_path):
+def test_a_search_decides_which_groups_have_a_branch(tiny_folder, tmp_path):
     suite, out = tmp_path / "suite.yaml", tmp_path / "out"
     suite.write_text(SUITE)
-    assert mpqbench("run", suite, "--model", tiny_folder, "--out", out)[0] == 0
-    records = {
-        (record["method"], record["budget"]): record
-        for record in map(json.loads, (p.read_text() for p in (out / "records").glob("*.json")))
-    }
-    assert records["free", "W2A2"]["allocation"]["counts"] == {"W2A2-": 8}
-    assert records["free", "W2A2"]["costs"]["branch_bitops"] == 0
-    assert records["forced", "W2A2"]["status"] == "infeasible"
-    assert "choices without them, like W2A2-" in records["forced", "W2A2"]["reason"]
-    assert records["uniform", "W3A3"]["allocation"]["counts"] == {"W3A3-": 8}
-    counts = records["branchless", "W3A3"]["allocation"]["counts"]
+    own = api.run(str(suite), models=[str(tiny_folder)], out=out, reporter=Quiet())
+    records = {(record.method, record.budget): record for record in own}
+    assert records["free", "W2A2"].allocation.counts == {"W2A2-": 8}
+    assert records["free", "W2A2"].costs.branch_bitops == 0
+    assert records["forced", "W2A2"].status == "infeasible"
+    assert "choices without them, like W2A2-" in records["forced", "W2A2"].reason
+    assert records["uniform", "W3A3"].allocation.counts == {"W3A3-": 8}
+    counts = records["branchless", "W3A3"].allocation.counts
     assert not any(text.endswith("-") for text in counts)
-    assert all(record["costs"]["satisfied"] for (m, _), record in records.items() if m == "free")
+    assert all(record.costs.satisfied for (m, _), record in records.items() if m == "free")

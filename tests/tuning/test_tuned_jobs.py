@@ -4,10 +4,10 @@ import json
 
 import pandas as pd
 import pytest
+from lines import Lines
 
 from mpqbench import api
 from mpqbench.baselines.roundings.nearest import Nearest
-from mpqbench.core.progress import Quiet
 from mpqbench.tuning import checkpoint, loop
 
 SEARCHED = """
@@ -32,15 +32,6 @@ GROWN = """\
     tuner: {name: peft, adapter: lora, rank: 1, trajectories: 8, held_out: 4, steps: 2, every: 1}
 """
 COURSE = ["step", "train_loss", "held_out_loss", "rate_factor"]
-
-
-class Lines(Quiet):
-    """A reporter that keeps its lines in ``text``."""
-
-    text = ""
-
-    def say(self, line):
-        self.text += f"{line}\n"
 
 
 def run(folder, model, text=TUNED, **settings):
