@@ -99,14 +99,6 @@ def test_a_layer_on_the_grid_comes_back_unchanged(fmt, bits):
     torch.testing.assert_close(again.dequantize(), on_grid, rtol=1e-5, atol=1e-6)
 
 
-def test_without_any_input_nearest_rounding_remains():
-    weight, moment = _case(1)
-    ours = AdaRound(iterations=10, grid="minmax").round(
-        weight, layer_of(weight, torch.zeros_like(moment)), FMT, 4
-    )
-    assert torch.equal(ours.integers, quantize_weight(weight, FMT, 4, "").integers)
-
-
 class _ToyBlock:
     """Two linear layers with a nonlinearity between them, and inputs that are correlated."""
 

@@ -161,17 +161,6 @@ def test_an_objective_brings_its_table_and_no_joint_score(engine):
         scorer.scores([{}])
 
 
-def test_a_local_table_is_counted_layer_by_layer(engine, network):
-    # Prefixes of every group, then the group itself: once exactly, and once for each choice.
-    before = engine.forwards
-    LayerError().table(network)
-    shares = np.array([engine.price({g: CHOICES[0]}) for g in engine.groups] + [0.0])
-    own = -np.diff(shares)
-    prefixes = (1 - shares[:-1]).sum()
-    expected = prefixes + (1 + len(network.choices(engine.groups[0]))) * own.sum()
-    assert engine.forwards - before == pytest.approx(expected)
-
-
 def test_a_table_that_cannot_be_afforded_ends_the_search_and_not_later(engine):
     choices = dict.fromkeys(engine.groups, CHOICES)
     scorer = JointScorer(engine, choices, {}, Fisher(probes=2))

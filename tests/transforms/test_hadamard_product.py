@@ -40,14 +40,6 @@ def test_products_with_a_small_order_against_the_dense_matrix(small, power, bloc
     torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-3)
 
 
-def test_rows_taken_a_few_at_a_time_are_the_same_rows(monkeypatch):
-    x = torch.randn(37, 96, generator=torch.Generator().manual_seed(0))
-    whole = [hadamard_product(x, _ones(96), 32, None), hadamard_product(x, _ones(96), 8, paley(12))]
-    monkeypatch.setattr("mpqbench.quant.hadamard._CHUNK", 96 * 10)
-    parts = [hadamard_product(x, _ones(96), 32, None), hadamard_product(x, _ones(96), 8, paley(12))]
-    torch.testing.assert_close(parts, whole, rtol=1e-5, atol=1e-5)
-
-
 @pytest.mark.parametrize(("power", "small"), [(8, None), (2, 12), (1, 12), (1, None)])
 def test_gradients_are_those_of_the_dense_product(power, small):
     matrix = None if small is None else paley(small).double()
