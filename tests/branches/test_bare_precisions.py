@@ -89,8 +89,8 @@ SUITE = """
 protocol: {base: smoke, images: 4, steps: 2, micro_batch: 4, calibration: 4, features: none}
 budgets: [W2A2, W3A3]
 methods:
-  - &own {base: rtn, name: free, branch: {name: low-rank, rank: 1, bits: 8}, searcher: tss,
-     choices: [neighbours, neighbours-]}
+  - &own {base: rtn, name: free, branch: {name: low-rank, rank: 1, bits: 8},
+     searcher: {name: tss, keep: 2}, choices: [neighbours, neighbours-]}
   - {<<: *own, name: forced, choices: [neighbours]}
   - {<<: *own, name: uniform, searcher: uniform}
   - {<<: *own, name: branchless, branch: none}
