@@ -1,12 +1,9 @@
 """Installed packages that are broken: named with the reason, and nothing else suffers."""
 
-from __future__ import annotations
-
 import sys
 
 import pytest
 
-from mpqbench.cli.main import main
 from mpqbench.core.errors import BenchError
 from mpqbench.core.registry import discover
 
@@ -44,21 +41,18 @@ def install(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_package_is_listed_and_nothing_else_suffers(name, install, capsys, monkeypatch):
+def test_a_broken_package_is_listed_and_nothing_else_suffers(name, install, mpqbench):
     ours = {entry.name for entry in discover().entries("rounding")}
     source, reason = BROKEN[name]
     install(name, source)
     install("works", "PLUGINS = {'rounding': {'stranger': 'nowhere:Nothing'}}")
-    monkeypatch.setattr(sys, "argv", ["mpqbench", "list"])
-    with pytest.raises(SystemExit) as end:
-        main()
-    printed = capsys.readouterr()
-    assert end.value.code == 0
-    broken = [line for line in printed.err.splitlines() if line.startswith("broken: ")]
+    code, out, err = mpqbench("list")
+    assert code == 0
+    broken = [line for line in err.splitlines() if line.startswith("broken: ")]
     assert len(broken) == 1
     assert broken[0].startswith(f"broken: package aaa-{name} (aaa_{name.replace('-', '_')}): ")
     assert reason in broken[0]
-    listed = printed.out.partition("rounding:")[2].partition("\nbranch:")[0].split("\n")
+    listed = out.partition("rounding:")[2].partition("\nbranch:")[0].split("\n")
     rows = {line.split()[0]: line for line in listed if line.strip()}
     assert set(rows) == ours | {"stranger"}
     assert "cannot be imported: ModuleNotFoundError" in rows["stranger"]

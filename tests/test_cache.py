@@ -1,26 +1,13 @@
 """The cache: what is kept comes back whole or not at all."""
 
-from __future__ import annotations
-
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from lines import Lines
 
 from mpqbench.core.cache import Cache
 from mpqbench.core.errors import BenchError
-from mpqbench.core.progress import Quiet
-
-
-class Lines(Quiet):
-    """A reporter that remembers its lines."""
-
-    def __init__(self):
-        self.lines = []
-
-    def say(self, line):
-        self.lines.append(line)
-
 
 CONTENT = {"tensor": torch.arange(6.0).reshape(2, 3), "rows": [(1, 1 / 3, True), (2, None, False)]}
 

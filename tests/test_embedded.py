@@ -1,7 +1,5 @@
 """The embedded model and its feature network: complete, loadable, and good enough to use."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from importlib.resources import files
@@ -10,10 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from mpqbench.core.protocol import PROTOCOLS
-from mpqbench.dit.groups import layer_groups
-from mpqbench.dit.loading import load_model, meta_transformer
+from mpqbench.dit.loading import load_model
 from mpqbench.dit.sampling import Sampler
-from mpqbench.dit.zoo import CONFIGURATIONS
 from mpqbench.metrics.extractors import load_extractor
 from mpqbench.metrics.images import open_images
 from mpqbench.metrics.reference import load_reference
@@ -39,16 +35,6 @@ def test_assets_are_the_ones_that_were_shipped_and_small():
     assert extra == {"manifest.json"}
 
 
-def test_it_is_dit_xl_in_small():
-    small, large = meta_transformer("fashion-dit").config, CONFIGURATIONS["dit-xl-2-256"]
-    sizes = "num_attention_heads attention_head_dim num_layers num_embeds_ada_norm sample_size"
-    same = set(large) - set(sizes.split())
-    assert {key: small[key] for key in same} == {key: large[key] for key in same}
-    assert small.num_layers >= 12
-    assert 128 <= small.num_attention_heads * small.attention_head_dim <= 192
-    assert len([g for g in layer_groups(meta_transformer("fashion-dit")) if g.searchable]) == 48
-
-
 def test_it_loads_as_a_stock_pipeline():
     from diffusers import DiTPipeline
 
@@ -61,11 +47,11 @@ def test_it_loads_as_a_stock_pipeline():
 
 def test_samples_are_recognised_and_guidance_changes_them():
     """Without guidance the same noise gives other images, still of the class."""
-    images, classes = sample(100)
+    images, classes = sample(50)
     logits = load_extractor("fashion", None).extract(open_images(images)).logits
     assert np.mean(logits.argmax(1) == classes) >= 0.8  # the network itself is right in 92%
-    plain, _ = sample(50, guidance=1.0)
-    difference = np.abs(plain.astype(int) - images[:50].astype(int)).mean()
+    plain, _ = sample(20, guidance=1.0)
+    difference = np.abs(plain.astype(int) - images[:20].astype(int)).mean()
     assert 1 < difference < 40
 
 

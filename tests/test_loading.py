@@ -1,7 +1,5 @@
 """Loading a model by name, and the error where a model cannot be loaded."""
 
-from __future__ import annotations
-
 import json
 import shutil
 
@@ -72,19 +70,6 @@ def test_damaged_folders(own_copy, damage, sentence):
     damage(own_copy)
     with pytest.raises(BenchError, match=sentence):
         load_model(str(own_copy))
-
-
-@pytest.mark.parametrize(
-    ("name", "sentence"),
-    [
-        ("fashion-dti", "unknown model 'fashion-dti'; did you mean 'fashion-dit'"),
-        ("/nowhere/at/all", "model folder /nowhere/at/all does not exist"),
-        ("random:dit-xl-2-25", "did you mean 'dit-xl-2-256'"),
-    ],
-)
-def test_unknown_names(name, sentence):
-    with pytest.raises(BenchError, match=sentence):
-        load_model(name)
 
 
 def test_a_hub_id_is_downloaded_or_refused_in_one_sentence(monkeypatch, tiny_folder):

@@ -1,7 +1,5 @@
 """Every package of the source tree is in pyproject.toml, and so is installed."""
 
-from __future__ import annotations
-
 import tomllib
 from pathlib import Path
 

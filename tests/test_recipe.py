@@ -1,7 +1,5 @@
 """Settings are validated once, with a sentence for every mistake."""
 
-from __future__ import annotations
-
 import pytest
 
 from mpqbench.core.errors import BenchError
@@ -9,7 +7,7 @@ from mpqbench.core.precision import FULL, Allocation, Budget, Precision
 from mpqbench.core.protocol import PROTOCOLS, Protocol
 from mpqbench.core.recipe import Recipe
 from mpqbench.core.settings import digest_of, validate
-from mpqbench.lab.suites import built_in_suites, load_suite
+from mpqbench.lab.suites import load_suite
 
 SUITE = """
 name: mine
@@ -29,14 +27,44 @@ def write(tmp_path):
     return write
 
 
-def test_precisions_print_as_they_parse():
-    assert str(Precision.parse("w4A8")) == "W4A8"
-    assert Precision.parse("W16A32") == FULL == Precision.parse("fp")
-    assert str(Precision(4, None)) == "W4A16"
-    assert str(Budget.parse("w4a4")) == "W4A4"
-    for text in ("W1A4", "W9A8", "4x4", "", "W4"):
-        with pytest.raises(BenchError):
-            Precision.parse(text)
+@pytest.mark.parametrize(
+    ("kind", "texts"),
+    [
+        (
+            Precision,
+            "w4A8=W4A8 W16A32=FP fp=FP w4a8G032=W4A8g32 w2a3g64-=W2A3g64-",
+        ),
+        (Budget, "w4a4=W4A4 2.50mb=2.5MB 3.5B=3.5b 3b+W4A8+1MB=W4A8+1MB+3b FP=FP W16A16=FP"),
+    ],
+)
+def test_precisions_and_budgets_print_as_they_parse(kind, texts):
+    for text, printed in (pair.split("=") for pair in texts.split()):
+        parsed = kind.parse(text)
+        assert str(parsed) == printed
+        assert kind.parse(printed) == parsed
+        if kind is Precision:
+            assert Allocation.from_json(Allocation({"a": parsed}).to_json()) == {"a": parsed}
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "sentence"),
+    [
+        (Precision, "W1A4", "weight bits must be"),
+        (Precision, "4x4", "is not a precision"),
+        (Precision, "W4A8g", "is not a precision: write W4A4, W4A8, W4A8g64"),
+        (Precision, "W4A8g0", "a group has at least 1 column, not 0"),
+        (Precision, "W16A16g64", "floating point has no grids, so no group of 64"),
+        (Precision, "W16A8-", "have no branch to leave out: drop the '-'"),
+        (Budget, "W4", "'W4' is no bound: write W4A4, 2.5MB, 3.5b or FP"),
+        (Budget, "W4A4+W3A3", "bounds one thing twice"),
+        (Budget, "FP+2MB", "FP bounds nothing"),
+        (Budget, "W4A8g64", r"BitOPs know no groups; bound bytes, e.g. W4A8\+1.2MB"),
+        (Budget, "W4A4-", "budget 'W4A4-': a budget has no branch to leave out"),
+    ],
+)
+def test_mistakes_in_precisions_and_budgets(kind, text, sentence):
+    with pytest.raises(BenchError, match=sentence):
+        kind.parse(text)
 
 
 def test_allocations_survive_json_and_cannot_be_changed():
@@ -45,13 +73,6 @@ def test_allocations_survive_json_and_cannot_be_changed():
     assert hash(Allocation.from_json(allocation.to_json())) == hash(allocation)
     with pytest.raises(TypeError):
         allocation["a"] = FULL
-
-
-def test_built_in_suites_are_valid():
-    assert {"quick", "smoke", "full"} <= {name for name in built_in_suites() if load_suite(name)}
-    quick = load_suite("quick")
-    assert quick.budgets == ("W8A8", "W6A6", "W4A8", "W4A4", "W3A3")
-    assert quick.protocol == PROTOCOLS["quick"]
 
 
 def test_a_suite_from_a_file_with_overrides(write):

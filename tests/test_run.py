@@ -1,11 +1,8 @@
 """``mpqbench run`` as a user meets it: resume, jobs that end badly."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil
-import sys
 
 import numpy as np
 import pandas as pd
@@ -245,39 +242,3 @@ def test_a_method_named_is_the_suites_own_or_a_registered_one(mpqbench, tmp_path
     ]
     assert list(fingerprints[0]) == ["full-precision", "groups-peft", "rtn"]
     assert fingerprints[0]["groups-peft"] == fingerprints[1]["groups-peft"]
-
-
-def test_a_suite_names_each_method_once(mpqbench, tmp_path):
-    suite = tmp_path / "suite.yaml"
-    for methods, sentence in (
-        ("[{base: rtn, name: x}, {base: rtn, name: x, rounding: gptq}]", "two methods 'x'"),
-        ("[rtn, {base: rtn, rounding: gptq}]", "based on 'rtn' needs a name of its own"),
-    ):
-        suite.write_text(f"protocol: smoke\nbudgets: [W4A4]\nmethods: {methods}\n")
-        code, _, err = mpqbench("run", suite, "--method", "x", "--out", tmp_path / "out", "-n")
-        assert (code, sentence in err) == (2, True)
-
-
-def test_list_and_info(mpqbench):
-    code, out, _ = mpqbench("list")
-    assert code == 0
-    for name in ("nearest", "uniform", "none", "rtn", "quick", "dit-50k", "fashion-dit"):
-        assert name in out
-    code, out, _ = mpqbench("info", "nearest")
-    assert code == 0
-    assert "rounding 'nearest'" in out
-
-
-def test_help_imports_nothing_heavy():
-    import subprocess
-
-    code = (
-        "import sys; from mpqbench.cli.main import group\n"
-        "try: group.main(['--help'])\n"
-        "except SystemExit: pass\n"
-        "heavy = {'torch', 'diffusers', 'pandas', 'matplotlib', 'pydantic', 'scipy'}\n"
-        "print('HEAVY', sorted(heavy & set(sys.modules)))"
-    )
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "HEAVY []" in out.stdout
-    assert "leaderboard" in out.stdout

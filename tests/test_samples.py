@@ -1,7 +1,5 @@
 """Samples on disk come back in batches of any size."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

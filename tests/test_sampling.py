@@ -1,7 +1,5 @@
 """The sampling loop against the original DiT's formulas; calibration inputs lie on its paths."""
 
-from __future__ import annotations
-
 from collections import Counter
 
 import numpy as np

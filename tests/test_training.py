@@ -1,7 +1,5 @@
 """The trainer of the embedded model: reads IDX files, resumes exactly, exports what loads."""
 
-from __future__ import annotations
-
 import gzip
 import itertools
 import json
@@ -18,7 +16,7 @@ from mpqbench.metrics.extractors import load_extractor
 from mpqbench.metrics.reference import load_reference
 from tools.embedded.data import load_split, read_idx
 from tools.embedded.diffusion import Denoiser, Diffusion, build_transformer
-from tools.embedded.loop import Stage, TrainingRun, warm_then_decay
+from tools.embedded.loop import Stage, TrainingRun
 from tools.train_embedded import main
 
 
@@ -85,13 +83,6 @@ def test_a_resumed_training_ends_where_an_uninterrupted_one_does(tmp_path):
     assert torch.equal(second.ema["weight"], whole.ema["weight"])
     second.use_ema()
     assert not torch.equal(second.trained.weight, whole.trained.weight)
-
-
-def test_the_learning_rate_warms_up_and_decays():
-    rates = [warm_then_decay(step, 1000, warmup=10) for step in range(1000)]
-    assert rates[0] == pytest.approx(0.1)
-    assert rates[10:700] == [1.0] * 690
-    assert rates[-1] == pytest.approx(1 / 250)
 
 
 def test_untied_transformer_is_the_trained_one():

@@ -1,17 +1,14 @@
 """The recipes of TreeQ as a whole: what they are, and that they run."""
 
-from __future__ import annotations
-
-import json
-
 import pytest
 import torch
 
+from mpqbench import api
 from mpqbench.contracts import LayerData
+from mpqbench.core.progress import Quiet
 from mpqbench.core.recipe import TEXTS
 from mpqbench.core.registry import discover
 from mpqbench.lab.ablation.factors import default_factors
-from mpqbench.lab.ablation.plan import factorial, recipes_of
 from mpqbench.quant.factors import bits_of_rank
 
 SUITE = """
@@ -46,34 +43,8 @@ def registry():
 
 def test_tuned_it_differs_in_training_alone(registry):
     plain, tuned = (registry.method(name) for name in ("treeq", "treeq-peft"))
-    assert {name: getattr(plain, name).name for name in ("branch", "searcher", "environment")} == {
-        "branch": "monarch", "searcher": "tss", "environment": "eng",
-    }  # fmt: skip
-    assert 0 < plain.environment.params["noise"] < 1
-    assert plain.choices == ("neighbours", "neighbours-")
-    assert plain.correction.name == "unbiased"
-    assert (plain.tuner.name, tuned.tuner.name) == ("none", "peft")
-    assert plain.branch_in_budget
-    assert tuned.branch_in_budget
     differing = {k for k, v in plain if k not in TEXTS and getattr(tuned, k) != v}
     assert differing - {"factors"} == {"tuner"}
-
-
-def test_its_ablation_is_the_factorial_of_its_components(registry):
-    method = registry.method("treeq")
-    plan = factorial(method, default_factors(method), registry)
-    assert plan.levels == {
-        "search": ("tss", "ilp", "uniform"),
-        "environment": ("eng", "clean"),
-        "branch": ("monarch", "low-rank", "none"),
-        "tuner": ("ptq", "peft"),
-    }
-    assert list(plan.base.values()) == ["tss", "eng", "monarch", "ptq"]
-    assert len(plan.cells) == 36
-    assert len(recipes_of(plan.cells)) == 30  # uniform precision asks for no environment
-    assert plan.cells[0].recipe.model_copy(update={"name": "treeq"}) == method.model_copy(
-        update={"factors": {}}
-    )
 
 
 @pytest.mark.parametrize(("out", "width"), [(128, 128), (384, 128), (512, 128), (128, 512)])
@@ -106,17 +77,13 @@ def test_a_mistake_in_factors_names_the_method(mpqbench, tmp_path):
     assert "did you mean 'searcher'" in err
 
 
-def test_both_run_within_the_budget_with_their_branch(mpqbench, tiny_folder, tmp_path):
-    suite = tmp_path / "suite.yaml"
+def test_both_run_within_the_budget_with_their_branch(tiny_folder, tmp_path):
+    suite, out = tmp_path / "suite.yaml", tmp_path / "out"
     suite.write_text(SUITE)
-    fixed = ["--model", tiny_folder, "--features", "none", "--out", tmp_path / "out"]
-    code, _, err = mpqbench("run", suite, *fixed)
-    assert code == 0, err
-    for method in ("treeq", "treeq-peft"):
-        (path,) = (tmp_path / "out/records").glob(f"*__{method}__*")
-        record = json.loads(path.read_text())
-        assert record["status"] == "done", record["reason"]
-        assert record["costs"]["satisfied"]
-        assert record["costs"]["branch_bitops"] > 0
-        assert record["search_evals"] > 0
-        assert ("tune" in record["seconds"]) == (method == "treeq-peft")
+    settings = {"models": [str(tiny_folder)], "features": "none", "reporter": Quiet()}
+    for record in api.run(str(suite), out=out, **settings)[1:]:
+        assert record.status == "done", record.reason
+        assert record.costs.satisfied
+        assert record.costs.branch_bitops > 0
+        assert record.search_evals > 0
+        assert ("tune" in record.seconds) == (record.method == "treeq-peft")

@@ -1,14 +1,11 @@
 """Uniform precision, on a problem of costs alone."""
 
-from __future__ import annotations
-
 import math
 
 import pytest
-import torch
-from diffusers import DiTTransformer2DModel
 
 from mpqbench.baselines.searchers.uniform import Uniform
+from mpqbench.conformance.models import tiny_transformer
 from mpqbench.core.errors import BenchError, Infeasible
 from mpqbench.core.precision import FULL, Budget, Precision
 from mpqbench.dit.groups import layer_groups
@@ -18,10 +15,7 @@ MACS_PER_BLOCK = 16 * 12 * 16 * 16  # tokens x 12 d^2
 
 
 def _problem(budget: str, choices: str = "", seed: int = 0) -> CountedProblem:
-    with torch.device("meta"):
-        model = DiTTransformer2DModel(
-            num_attention_heads=2, attention_head_dim=8, num_layers=2, sample_size=8
-        )
+    model = tiny_transformer("meta")
     parsed = [Precision.parse(text) for text in choices.split()]
     return CountedProblem(model, layer_groups(model), Budget.parse(budget), parsed, seed)
 

@@ -1,7 +1,5 @@
 """A tiny random pipeline in the shape of DiT-XL/2, saved as a user would."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch

@@ -1,12 +1,10 @@
 """The tiny DiT quantized with plain plugins, unless a test asks for others."""
 
-from __future__ import annotations
-
 import torch
 
 from mpqbench.baselines.roundings.nearest import Nearest
 from mpqbench.baselines.transforms.none import NoTransform
-from mpqbench.contracts import LayerData
+from mpqbench.contracts import LayerData, Transform
 from mpqbench.core.formats import ActivationFormat, WeightFormat
 from mpqbench.core.precision import Precision
 from mpqbench.dit.calibration import CalibrationSet
@@ -17,6 +15,21 @@ from mpqbench.quant.ranges import Clock
 
 W4A4, W8A8 = Precision(4, 4), Precision(8, 8)
 FORMATS = {"weight_format": WeightFormat(), "activation_format": ActivationFormat()}
+
+
+class Scaled(Transform):
+    """Weight times four and input divided by four, exactly."""
+
+    macs_per_token, extra_bits = 16, 20
+
+    def fit(self, weight, layer):
+        return self
+
+    def weight(self, weight):
+        return weight * 4
+
+    def input(self, x):
+        return x / 4
 
 
 def quantizer(**changes) -> GroupQuantizer:

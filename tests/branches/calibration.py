@@ -1,7 +1,5 @@
 """Calibration data of all layers of a tiny transformer."""
 
-from __future__ import annotations
-
 import torch
 
 from mpqbench.conformance.layers import STEPS

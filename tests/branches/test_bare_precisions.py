@@ -1,20 +1,18 @@
 """Precisions without the recipe's branch: how they read, what they cost and what they compute."""
 
-from __future__ import annotations
-
-import json
-
 import pytest
 import torch
 from calibration import Calibration
 from tiny_quantizer import FORMATS, W8A8, quantized, quantizer
 
+from mpqbench import api
 from mpqbench.baselines.branches.low_rank import LowRank
 from mpqbench.baselines.branches.none import NoBranch
 from mpqbench.baselines.roundings.gptq import GPTQ
 from mpqbench.conformance.models import tiny_transformer
 from mpqbench.core.errors import BenchError
-from mpqbench.core.precision import FULL, Allocation, Budget, Precision
+from mpqbench.core.precision import Budget, Precision
+from mpqbench.core.progress import Quiet
 from mpqbench.core.recipe import BARE_NEIGHBOURS, Recipe
 from mpqbench.core.settings import validate
 from mpqbench.cost.count import count
@@ -25,32 +23,6 @@ from mpqbench.search.groups import SearchableGroup
 from mpqbench.search.measures import Measure
 
 BRANCH = LowRank(rank=1, bits=8, weighted=True)
-
-
-@pytest.mark.parametrize("text", ["W4A8-", "W2A3g64-"])
-def test_it_prints_as_it_parses(text):
-    precision = Precision.parse(text.lower())
-    assert precision.bare
-    assert str(precision) == text
-    assert Allocation.from_json(Allocation({"a": precision}).to_json()) == {"a": precision}
-    assert precision != Precision.parse(text[:-1])
-
-
-def test_bare_comes_before_its_twin():
-    texts = ["W3A4", "W3A4-", "W3A4g8-", "W3A3"]
-    ordered = sorted(map(Precision.parse, texts))
-    assert list(map(str, ordered)) == ["W3A3", "W3A4-", "W3A4", "W3A4g8-"]
-
-
-@pytest.mark.parametrize("text", ["W16A8-", "W16A16-"])
-def test_weights_in_floating_point_have_none_to_leave_out(text):
-    with pytest.raises(BenchError, match="have no branch to leave out: drop the '-'"):
-        Precision.parse(text)
-
-
-def test_a_budget_is_not_bare():
-    with pytest.raises(BenchError, match="budget 'W4A4-': a budget has no branch to leave out"):
-        Budget.parse("W4A4-")
 
 
 def test_neighbours_may_be_bare():
@@ -117,33 +89,24 @@ SUITE = """
 protocol: {base: smoke, images: 4, steps: 2, micro_batch: 4, calibration: 4, features: none}
 budgets: [W2A2, W3A3]
 methods:
-  - &own {base: rtn, name: free, branch: {name: low-rank, rank: 1, bits: 8}, searcher: tss,
-     choices: [neighbours, neighbours-]}
+  - &own {base: rtn, name: free, branch: {name: low-rank, rank: 1, bits: 8},
+     searcher: {name: tss, keep: 2}, choices: [neighbours, neighbours-]}
   - {<<: *own, name: forced, choices: [neighbours]}
   - {<<: *own, name: uniform, searcher: uniform}
   - {<<: *own, name: branchless, branch: none}
 """
 
 
-def test_a_search_decides_which_groups_have_a_branch(mpqbench, tiny_folder, tmp_path):
+def test_a_search_decides_which_groups_have_a_branch(tiny_folder, tmp_path):
     suite, out = tmp_path / "suite.yaml", tmp_path / "out"
     suite.write_text(SUITE)
-    assert mpqbench("run", suite, "--model", tiny_folder, "--out", out)[0] == 0
-    records = {
-        (record["method"], record["budget"]): record
-        for record in map(json.loads, (p.read_text() for p in (out / "records").glob("*.json")))
-    }
-    assert records["free", "W2A2"]["allocation"]["counts"] == {"W2A2-": 8}
-    assert records["free", "W2A2"]["costs"]["branch_bitops"] == 0
-    assert records["forced", "W2A2"]["status"] == "infeasible"
-    assert "choices without them, like W2A2-" in records["forced", "W2A2"]["reason"]
-    assert records["uniform", "W3A3"]["allocation"]["counts"] == {"W3A3-": 8}
-    counts = records["branchless", "W3A3"]["allocation"]["counts"]
+    own = api.run(str(suite), models=[str(tiny_folder)], out=out, reporter=Quiet())
+    records = {(record.method, record.budget): record for record in own}
+    assert records["free", "W2A2"].allocation.counts == {"W2A2-": 8}
+    assert records["free", "W2A2"].costs.branch_bitops == 0
+    assert records["forced", "W2A2"].status == "infeasible"
+    assert "choices without them, like W2A2-" in records["forced", "W2A2"].reason
+    assert records["uniform", "W3A3"].allocation.counts == {"W3A3-": 8}
+    counts = records["branchless", "W3A3"].allocation.counts
     assert not any(text.endswith("-") for text in counts)
-    assert all(record["costs"]["satisfied"] for (m, _), record in records.items() if m == "free")
-
-
-def test_full_precision_is_never_bare():
-    assert not FULL.branched
-    assert Precision(4, 4).branched
-    assert not Precision(4, 4, bare=True).branched
+    assert all(record.costs.satisfied for (m, _), record in records.items() if m == "free")

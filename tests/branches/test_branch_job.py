@@ -1,15 +1,11 @@
 """A branch inside a run: its budget, its record, its allocation."""
 
-from __future__ import annotations
-
 import json
-import sys
 
 import pytest
 
-from mpqbench.cli.main import main
-from mpqbench.core.registry import discover
-from mpqbench.records.schema import JobRecord
+from mpqbench import api
+from mpqbench.core.progress import Quiet
 
 SUITE = """
 protocol: {base: smoke, images: 4, steps: 2, micro_batch: 4, calibration: 4, features: none}
@@ -31,14 +27,9 @@ def records(tiny_folder, tmp_path_factory):
     """Records by method."""
     folder = tmp_path_factory.mktemp("branch")
     (folder / "suite.yaml").write_text(SUITE)
-    command = ["mpqbench", "run", str(folder / "suite.yaml"), "--model", str(tiny_folder)]
-    before, sys.argv = sys.argv, [*command, "--out", str(folder / "out")]
-    try:
-        with pytest.raises(SystemExit):
-            main()
-    finally:
-        sys.argv = before
-    texts = [path.read_text() for path in (folder / "out/records").glob("*.json")]
+    suite, out = str(folder / "suite.yaml"), folder / "out"
+    api.run(suite, models=[str(tiny_folder)], out=out, reporter=Quiet())
+    texts = [path.read_text() for path in (out / "records").glob("*.json")]
     return {record["method"]: record for record in map(json.loads, texts)}
 
 
@@ -76,19 +67,3 @@ def test_svdquant_runs_and_counts_both_readings(records):
     assert record["costs"]["satisfied"]
     # 1/36 of width 16 is less than one: rank 1.
     assert record["costs"]["branch_bitops"] == 2 * (4 * 32 + 2 * 80) * 16 * 256
-
-
-def test_rank_follows_the_ratio_of_the_recipe():
-    registry = discover()
-    branch = registry.create("branch", registry.method("svdquant").branch)
-    assert branch.size(128, 128).numbers == 4 * 256
-    assert branch.size(1152, 4608).numbers == 32 * 5760
-
-
-def test_records_from_before_branches_are_read(records):
-    old = json.loads(json.dumps(records["rtn"]))
-    for name in ("branch_bitops", "branch_bytes"):
-        del old["costs"][name]
-    for name in ("branch", "branch_in_budget"):
-        del old["recipe"][name]
-    assert JobRecord.model_validate(old).costs.branch_bytes == 0

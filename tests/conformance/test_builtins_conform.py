@@ -3,8 +3,6 @@
 Plugins that iterate are checked on few cases with few iterations.
 """
 
-from __future__ import annotations
-
 import pytest
 
 from mpqbench.conformance import KINDS, checks

@@ -1,7 +1,5 @@
 """Counts of executed operations and stored bits, for functions whose counts are known."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

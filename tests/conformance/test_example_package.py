@@ -1,7 +1,5 @@
 """The example package, installed into a virtual environment of its own."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import site

@@ -1,7 +1,5 @@
 """The correction slot of a recipe, in whole runs and in the sampler."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,12 +9,9 @@ from tiny_quantizer import quantizer
 
 from mpqbench import api
 from mpqbench.contracts import Prediction
-from mpqbench.core.errors import BenchError
 from mpqbench.core.precision import Precision
 from mpqbench.core.progress import Quiet
 from mpqbench.core.protocol import PROTOCOLS
-from mpqbench.core.recipe import PluginChoice
-from mpqbench.core.registry import discover
 from mpqbench.dit.groups import layer_groups, uniform_allocation
 from mpqbench.dit.loading import load_model
 from mpqbench.dit.sampling import Sampler
@@ -67,12 +62,6 @@ def test_a_corrected_job_is_counted_and_closer_to_full_precision(tiny_folder, tm
     np.testing.assert_array_equal(latents(few, "corrected"), corrected[:4])
 
 
-def test_a_wrong_parameter_is_one_sentence():
-    choice = PluginChoice(name="unbiased", params={"images": "none"})
-    with pytest.raises(BenchError, match="correction 'unbiased': images"):
-        discover().create("correction", choice)
-
-
 @pytest.fixture
 def quantized(tiny_folder):
     """A tiny model at W3A3, quantized while the test runs."""
@@ -90,25 +79,6 @@ def quantized(tiny_folder):
 
 
 PROTOCOL = PROTOCOLS["smoke"].model_copy(update={"micro_batch": 4})
-
-
-def output(model):
-    with torch.no_grad():
-        x = torch.linspace(-1, 1, 256).view(1, 4, 8, 8)
-        return model.transformer(x, torch.tensor([10]), torch.tensor([1])).sample
-
-
-def test_a_lifted_model_is_full_precision_for_a_while(quantized, tiny_folder):
-    model, handle = quantized
-    wanted, own = output(load_model(str(tiny_folder))), output(model)
-    with handle.lifted():
-        assert torch.equal(output(model), wanted)
-    assert torch.equal(output(model), own)
-    with pytest.raises(RuntimeError, match="inside"), handle.lifted():
-        raise RuntimeError("inside")
-    assert torch.equal(output(model), own)
-    handle.remove()
-    assert torch.equal(output(model), wanted)
 
 
 def test_a_prediction_is_guided_and_has_its_contrast(quantized):

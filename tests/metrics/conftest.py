@@ -1,7 +1,5 @@
 """Small seeded random networks and images: no test here needs the packaged assets."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import json
 
 import numpy as np
@@ -190,14 +188,3 @@ def test_the_table_and_the_json_hold_count_reference_and_metrics(run):
     assert distance["ci"] > 0
     assert result["metrics"]["precision"]["ci"] is None
     assert f"{distance['value']:.5g}" in done.output
-
-
-def test_mistakes_are_one_sentence(run):
-    unknown, absent = run("--features", "inception"), run(reference="nowhere")
-    for done, sentence in (
-        (unknown, "unknown feature network 'inception'"),
-        (absent, "nowhere does not exist"),
-        (run("--device", "warp"), "device 'warp'"),
-    ):
-        assert isinstance(done.exception, BenchError)
-        assert sentence in str(done.exception)

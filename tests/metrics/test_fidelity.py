@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
@@ -72,14 +70,11 @@ def test_mistakes_are_named():
     latents, fidelity = np.zeros((4, 2), dtype=np.float32), Fidelity()
     with pytest.raises(BenchError, match="at least one pair"):
         fidelity.means()
-    refused = (
+    for arguments, sentence in (
         ((images, other[:3]), "cannot be paired"),
         ((images, other, latents), "both sides or of none"),
-        ((images, other.astype(np.float32)), "float32"),
-        ((images, other, latents, latents[:3]), "latents"),
         ((images[:, :10], other[:, :10]), "at least 11x11 pixels, not 10x24"),
-    )
-    for arguments, sentence in refused:
+    ):
         with pytest.raises(BenchError, match=sentence):
             fidelity.add(*arguments)
     fidelity.add(images, other)

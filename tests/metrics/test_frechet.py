@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import warnings
 
 import numpy as np
@@ -72,14 +70,6 @@ def test_it_is_symmetric_and_a_shift_costs_its_squared_length(seed, shift):
     forth, back = frechet_distance(one, other), frechet_distance(other, one)
     assert abs(forth - back) < 1e-6 * scale
     assert forth > -1e-6 * scale
-
-
-@given(st.lists(st.tuples(st.floats(0, 9), st.floats(0, 9)), min_size=1, max_size=6))
-@settings(max_examples=50, deadline=None)
-def test_independent_axes_add_squared_differences_of_deviations(deviations):
-    one, other = (np.array(side) for side in zip(*deviations, strict=True))
-    sides = (Gaussian(9, np.zeros(len(one)), np.diag(side**2)) for side in (one, other))
-    assert frechet_distance(*sides) == pytest.approx(np.sum((one - other) ** 2), abs=1e-5)
 
 
 def test_moments_add_and_subtract_in_float64():

@@ -1,11 +1,8 @@
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from PIL import Image
 
 from mpqbench.core.errors import BenchError
-from mpqbench.metrics import images as module
 from mpqbench.metrics.images import open_images
 
 
@@ -58,11 +55,6 @@ def test_the_digest_depends_on_levels_order_and_shape(pixels):
     touched[140, 0, 0, 0] ^= 1
     others = (pixels, touched, pixels[::-1], pixels.reshape(150, 5, 6, 3))
     assert len({open_images(each).digest() for each in others}) == 4
-
-
-def test_grey_pngs_have_one_channel(tmp_path, pixels):
-    source = open_images(write_pngs(tmp_path / "grey", pixels[:4, :, :, :1]))
-    np.testing.assert_array_equal(next(source.batches(4)), pixels[:4, :, :, :1])
 
 
 def test_shards_come_in_order_with_classes_and_before_pngs(tmp_path, pixels):
@@ -148,10 +140,3 @@ def test_png_files_that_are_refused(tmp_path, mode):
     expected = "not a readable PNG" if " " in mode else f"mode {mode}: only 8-bit grey"
     with pytest.raises(BenchError, match=expected):
         open_images(tmp_path)
-
-
-def test_a_large_file_is_read_in_pieces(tmp_path, pixels, monkeypatch):
-    np.savez(tmp_path / "x.npz", pixels)
-    monkeypatch.setattr(module, "_CHUNK", 10)
-    first = next(iter(open_images(tmp_path / "x.npz").chunks()))
-    np.testing.assert_array_equal(first, pixels[:10])

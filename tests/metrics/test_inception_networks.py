@@ -1,7 +1,5 @@
 """Both Inceptions, with random weights: which layers are taken, and what goes wrong."""
 
-from __future__ import annotations
-
 import pickle
 import sys
 from urllib.error import URLError
@@ -101,12 +99,6 @@ def test_features_of_clean_fid_are_those_of_its_own_package(weights, images):
     np.testing.assert_allclose(features.pooled, expected, rtol=1e-4, atol=1e-5)
     assert (features.spatial, features.logits) == (None, None)
     assert np.ptp(features.pooled, axis=0).max() > 1e-2
-
-
-@pytest.mark.parametrize("name", ["inception-adm", "clean-fid"])
-def test_grey_images_are_repeated_over_the_channels(weights, images, name):
-    network, grey = load_extractor(name, weights[name]), images[..., :1]
-    assert torch.equal(network.prepare(grey), network.prepare(np.repeat(grey, 3, axis=3)))
 
 
 @pytest.mark.parametrize("name", ["inception-adm", "clean-fid"])

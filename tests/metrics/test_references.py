@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import numpy as np
 import pytest
 
@@ -87,14 +85,11 @@ def test_digest_is_of_the_content(tmp_path, extractor, features):
     ("change", "sentence"),
     [
         ({"mu": np.zeros(20), "sigma": np.eye(20)}, "20 dimensions in 'mu', fashion gives 16"),
-        ({"mu_s": np.zeros(2), "sigma_s": np.eye(2)}, "2 dimensions in 'mu_s', fashion gives 448"),
         ({"sigma": np.eye(15)}, r"'mu' \(16,\) and 'sigma' \(15, 15\) do not fit"),
         ({"mu": np.full(16, np.nan)}, "'mu' is not an array of finite floats"),
-        ({"sigma": np.eye(16, dtype=int)}, "'sigma' is not an array of finite floats"),
         ({"sigma_s": None}, "'mu_s' but no 'sigma_s'"),
         ({"features": np.zeros((5, 7))}, r"'features' has shape \(5, 7\), not \(n, 16\)"),
         ({"extractor": np.array("clean-fid")}, "was made with clean-fid, not fashion"),
-        ({"weights": np.array("0123")}, "was made with weights 0123 of fashion"),
     ],
 )
 def test_files_that_do_not_fit(tmp_path, extractor, features, change, sentence):

@@ -1,7 +1,5 @@
 """Inception score, kernel distance, precision, recall and the jackknife, computed another way."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch
@@ -12,7 +10,7 @@ from torch_fidelity.metric_kid import kid_features_to_metric
 from torch_fidelity.metric_prc import prc_features_to_metric
 
 from mpqbench.core.errors import BenchError
-from mpqbench.core.jackknife import Estimate, deal_groups, half_width, standard_error
+from mpqbench.core.jackknife import deal_groups, half_width, standard_error
 from mpqbench.metrics import kid, precision_recall
 from mpqbench.metrics.inception_score import inception_score
 from mpqbench.metrics.kid import KernelReference
@@ -35,11 +33,6 @@ def test_inception_score_is_that_of_torch_fidelity_unshuffled(splits):
 def test_a_shorter_last_split_counts_as_one():
     parts = [inception_score(LOGITS[i : i + 50]).value for i in (0, 50, 100)]
     assert inception_score(LOGITS, split=50).value == pytest.approx(np.mean(parts), rel=1e-12)
-
-
-def test_inception_score_of_certain_and_of_equal_predictions():
-    assert inception_score(np.eye(10) * 1e4).value == pytest.approx(10.0)
-    assert inception_score(np.repeat(LOGITS[:1], 20, axis=0)).value == pytest.approx(1.0)
 
 
 def test_inception_score_without_a_group_equals_recomputing():
@@ -147,13 +140,6 @@ def test_too_few_points_and_other_dimensions():
         Manifold(np.zeros((3, 2)))
 
 
-def test_group_is_the_rank_within_the_class():
-    classes = np.tile(np.arange(5), 40)  # 40 images of each of 5 classes
-    groups = deal_groups(200, classes)
-    for label in range(5):
-        np.testing.assert_array_equal(groups[classes == label], np.arange(40) % 20)
-
-
 @given(st.lists(st.integers(0, 6), min_size=20, max_size=200))
 def test_groups_and_classes_within_groups_are_balanced(labels):
     classes = np.array(labels)
@@ -189,10 +175,3 @@ def test_interval_of_grouped_means_covers_the_truth():
         left_out = [values[groups != g].mean() for g in range(20)]
         covered += abs(values.mean()) <= half_width(left_out)
     assert 0.90 <= covered / 400 <= 0.98
-
-
-def test_no_replicates_no_interval():
-    assert half_width([]) is None
-    assert Estimate(1.0).ci is None
-    with pytest.raises(BenchError, match="at least 2 replicates, not 1"):
-        standard_error([1.0])

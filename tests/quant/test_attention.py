@@ -1,24 +1,13 @@
 """Attention products on quantized operands."""
 
-from __future__ import annotations
-
 import math
 
-import pytest
 import torch
-from diffusers import DiTTransformer2DModel
 from tiny_quantizer import output, quantized
 
-from mpqbench.conformance.models import tiny_transformer
-from mpqbench.core.errors import BenchError
 from mpqbench.core.precision import FULL
 from mpqbench.quant.affine import grid_from_range, round_trip
 from mpqbench.quant.attention import QuantizedAttention
-
-
-@pytest.fixture
-def transformer() -> DiTTransformer2DModel:
-    return tiny_transformer()
 
 
 def test_the_error_shrinks_with_the_bits_and_goes_with_the_model(transformer):
@@ -49,15 +38,3 @@ def test_every_operand_has_a_grid_per_vector_that_is_summed_over():
             weights = torch.softmax(q @ k.T / math.sqrt(8), dim=-1)
             weights = torch.stack([_on_own_grid(row, 4) for row in weights])
             torch.testing.assert_close(ours[image, head], weights @ v.T)
-
-
-def test_gradients_reach_all_three():
-    parts = [torch.randn(1, 1, 4, 8, requires_grad=True) for _ in range(3)]
-    QuantizedAttention(4).attend(*parts).square().sum().backward()
-    assert all(part.grad is not None and part.grad.abs().sum() > 0 for part in parts)
-
-
-def test_masks_are_refused(transformer):
-    attention = transformer.transformer_blocks[0].attn1
-    with pytest.raises(BenchError, match="without a mask"):
-        QuantizedAttention(4)(attention, torch.zeros(1, 4, 16), attention_mask=torch.zeros(1))

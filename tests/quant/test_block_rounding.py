@@ -1,15 +1,11 @@
 """What a rounding of whole blocks is given, and what becomes of its answer."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 import pytest
 import torch
-from diffusers import DiTTransformer2DModel
 from tiny_quantizer import quantized
 
-from mpqbench.conformance.models import tiny_transformer
 from mpqbench.contracts import BlockData, Rounding
 from mpqbench.core.errors import BenchError
 from mpqbench.core.formats import ActivationFormat
@@ -21,11 +17,6 @@ from mpqbench.quant.block import BlockInputs
 from mpqbench.quant.ranges import StepRanges
 
 W3A4 = Precision(3, 4)
-
-
-@pytest.fixture
-def transformer() -> DiTTransformer2DModel:
-    return tiny_transformer()
 
 
 @dataclass
@@ -126,8 +117,3 @@ def test_a_layer_left_out_is_an_error_that_names_it(transformer):
     missing = "transformer_blocks.1.attn1.to_k"
     with pytest.raises(BenchError, match=missing):
         _apply(transformer, _Watching(leave_out=missing))
-
-
-def test_inputs_are_needed(transformer):
-    with pytest.raises(BenchError, match="needs calibration inputs"):
-        _apply(transformer, _Watching(), block_inputs=None)

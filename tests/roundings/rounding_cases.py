@@ -1,7 +1,5 @@
 """Formats, layers and errors that the tests of roundings share."""
 
-from __future__ import annotations
-
 import pytest
 
 from mpqbench.contracts import LayerData

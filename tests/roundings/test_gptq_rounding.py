@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import itertools
 
 import numpy as np
@@ -8,7 +6,6 @@ import torch
 from rounding_cases import FORMATS, fmt_of, layer_of, row_errors
 
 from mpqbench.baselines.roundings.gptq import GPTQ
-from mpqbench.baselines.roundings.mse_clip import MSEClip
 from mpqbench.core.errors import BenchError
 from mpqbench.core.formats import WeightFormat
 from mpqbench.quant.affine import quantize_weight
@@ -135,23 +132,6 @@ def test_a_dead_column_is_rounded_to_nearest_and_disturbs_nobody():
     assert _error(ours, weight, moment) < _error(
         quantize_weight(weight, fmt, 4, ""), weight, moment
     )
-
-
-def test_the_mse_grid_is_that_of_mse_clip():
-    weight, moment = _case(8)
-    layer = layer_of(weight, moment)
-    ours = GPTQ(grid="mse").round(weight, layer, FORMATS[5], 3)
-    clipped = MSEClip().round(weight, layer, FORMATS[5], 3)
-    assert torch.equal(ours.scale, clipped.scale)
-    assert torch.equal(ours.zero, clipped.zero)
-    assert _error(ours, weight, moment) < _error(clipped, weight, moment)
-
-
-def test_a_bad_weight_spoils_its_row_only():
-    weight, moment = _case(2)
-    weight[1, 2] = float("nan")
-    values = GPTQ().round(weight, layer_of(weight, moment), WeightFormat(), 4).dequantize()
-    assert torch.isfinite(values).all(dim=1).tolist() == [i != 1 for i in range(16)]
 
 
 def test_damping_grows_for_an_indefinite_moment_until_it_gives_up():

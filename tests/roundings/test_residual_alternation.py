@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import itertools
 
 import pytest
@@ -8,7 +6,6 @@ import torch
 from mpqbench.baselines.branches.low_rank import LowRank
 from mpqbench.baselines.roundings.nearest import Nearest
 from mpqbench.contracts import LayerData
-from mpqbench.core.errors import BenchError
 from mpqbench.core.formats import WeightFormat
 from mpqbench.core.precision import Precision
 from mpqbench.quant.affine import quantize_weight
@@ -75,22 +72,9 @@ def test_exact_where_the_branch_holds_the_whole_weight():
     assert found.errors == (0.0, 0.0)
 
 
-def test_a_worse_second_round_is_dropped():
-    weight = _weight(0)
-    scores = iter([1.0, 2.0])
-    found = alternate(weight, _low_rank(1), _nearest, lambda _: next(scores), 5)
-    assert found.errors == (1.0, 2.0)
-    assert torch.equal(found.branch.dense(), _low_rank(1)(weight).dense())
-
-
 def test_a_branch_may_start_from_what_rounding_alone_lost():
     weight, data = _weight(0), LayerData("up", 16, 24, precision=Precision(3, None))
     alone = quantize_weight(weight, data.weight_format, 3, "up").dequantize()
     branch = LowRank(rank=2, iterations=1, init="residual")
     _, found = round_beside(weight, data, Nearest(), branch)
     assert torch.equal(found.dense(), branch.fit(weight - alone, data).dense())
-
-
-def test_no_rounds_are_refused():
-    with pytest.raises(BenchError, match="at least 1 iteration, not 0"):
-        alternate(torch.ones(2, 2), _low_rank(1), _nearest, torch.sum, 0)

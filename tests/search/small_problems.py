@@ -1,7 +1,5 @@
 """Small problems that can be enumerated, for the tests of all searchers."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

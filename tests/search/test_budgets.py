@@ -1,98 +1,137 @@
-"""Budgets on BitOPs, bytes and average weight bits, alone and together."""
+"""Budgets: what fits is what the count calls satisfied, to the last bit and in any order."""
 
-from __future__ import annotations
+from fractions import Fraction
 
+import numpy as np
 import pytest
 
 from mpqbench.conformance.models import tiny_transformer
 from mpqbench.core.errors import BenchError
 from mpqbench.core.formats import ActivationFormat, WeightFormat
 from mpqbench.core.precision import FULL, Budget, Precision
-from mpqbench.core.recipe import NEIGHBOURS, Recipe
-from mpqbench.core.settings import validate
+from mpqbench.core.recipe import NEIGHBOURS
 from mpqbench.cost.count import count
 from mpqbench.dit.groups import layer_groups, uniform_allocation
+from mpqbench.search.arrays import Arrays
 from mpqbench.search.budget_costs import CountedProblem, measures, parse_choices
+from mpqbench.search.feasible import least
+from mpqbench.search.knapsack import solve
+from mpqbench.search.measures import Measure
+from mpqbench.search.tabular import tabular_problem
 
-CHOICES = [Precision(w, a) for w in (2, 4, 8) for a in (4, 8)]
-
-
-@pytest.fixture(scope="module")
-def model():
-    return tiny_transformer("meta")
-
-
-@pytest.mark.parametrize(
-    ("text", "canonical"),
-    [
-        ("w4a4", "W4A4"),
-        ("2.50mb", "2.5MB"),
-        ("3.5B", "3.5b"),
-        ("3b + W4A8+1MB", "W4A8+1MB+3b"),
-        ("FP", "FP"),
-        ("W16A16", "FP"),
-    ],
-)
-def test_a_budget_has_one_spelling(text, canonical):
-    budget = Budget.parse(text)
-    assert str(budget) == canonical
-    assert Budget.parse(str(budget)) == budget
+CHOICES = [Precision(w, a) for w in (2, 3, 4, 8) for a in (3, 4)]
+MODEL = tiny_transformer("meta")
+GROUPS = layer_groups(MODEL)
 
 
-@pytest.mark.parametrize(
-    ("text", "sentence"),
-    [
-        ("W4", "'W4' is no bound: write W4A4, 2.5MB, 3.5b or FP"),
-        ("W4A4+W3A3", "bounds one thing twice"),
-        ("2MB+3MB", "bounds one thing twice"),
-        ("FP+2MB", "FP bounds nothing"),
-        ("W9A4", "weight bits must be 2 to 8"),
-        ("", "is no bound"),
-    ],
-)
-def test_mistakes_are_one_sentence(text, sentence):
-    with pytest.raises(BenchError, match=sentence):
-        Budget.parse(text)
+def _report(allocation):
+    whole = {g.name: allocation.get(g.name, FULL) for g in GROUPS}
+    formats = {"weight_format": WeightFormat(), "activation_format": ActivationFormat()}
+    return count(MODEL, GROUPS, whole, **formats)
 
 
-@pytest.mark.parametrize("precision", CHOICES)
-def test_bytes_of_groups_and_rest_are_the_models(model, precision):
-    groups, adaln = layer_groups(model), Precision(8, 8)
+def _limits(budget):
+    return CountedProblem(MODEL, GROUPS, Budget.parse(budget), CHOICES).limits()
+
+
+@pytest.mark.parametrize("precision", CHOICES, ids=str)
+def test_uniform_precision_fits_its_own_budget_and_nothing_less(precision):
+    report = _report({g.name: precision for g in GROUPS if g.searchable})
+    exact = f"{precision}+{precision.weight}b+{report.bytes / 1e6}MB"
+    less = [f"{precision.weight - 1e-9:.9f}b", f"{(report.bytes - 1) / 1e6}MB"]
+    rng = np.random.default_rng(0)
+    for text in (exact, *less):
+        budget = Budget.parse(text)
+        problem = CountedProblem(MODEL, GROUPS, budget, CHOICES)
+        arrays = Arrays.of(problem)
+        for _ in range(5):
+            order = rng.permutation(problem.groups)
+            assert problem.fits(dict.fromkeys(order, precision)) == (text == exact)
+        own = [problem.choices(group).index(precision) for group in problem.groups]
+        assert arrays.fits(own) == (text == exact)
+        assert report.satisfied(budget) == (text == exact)
+
+
+def test_every_mean_of_weight_bits_agrees_with_the_count():
+    """The budget is the mean itself, as a float, and its neighbours on either side."""
+    rng = np.random.default_rng(1)
+    names = [g.name for g in GROUPS if g.searchable]
+    for _ in range(12):
+        allocation = {name: CHOICES[rng.integers(len(CHOICES))] for name in names}
+        report = _report(allocation)
+        mean = report.weight_bits
+        for bits, fits in (
+            (mean, True),
+            (np.nextafter(mean, 9), True),
+            (np.nextafter(mean, 0), False),
+        ):
+            budget = Budget(FULL, weight_bits=float(bits))
+            assert report.satisfied(budget) == fits
+            assert CountedProblem(MODEL, GROUPS, budget, CHOICES).fits(allocation) == fits
+
+
+def test_limits_are_the_largest_whole_numbers_within_the_budget():
+    weights = 6144
+    for tenths in range(20, 81, 3):
+        *_, limit = _limits(f"{tenths / 10}b")
+        assert limit == Fraction(tenths, 10) * weights // 1
+    plain = _report(uniform_allocation(GROUPS, FULL, FULL))
+    rest = sum(op.bytes for op in plain.operators if not op.searchable)
+    assert _limits("0.0215004MB")[-1] == 21500 - rest
+
+
+def test_sums_do_not_depend_on_the_order_of_groups():
+    costs = {"a": 0.1, "b": 0.2, "c": 0.3, "d": 1e16, "e": -1e16}
+    table = {group: {CHOICES[0]: cost} for group, cost in costs.items()}
+    measure = Measure("seconds", "seconds", table, 0.6)
+    problem = tabular_problem(
+        dict.fromkeys(costs, 1.0), CHOICES[:1], None, Budget.parse("FP"), more=[measure]
+    )
+    forward = dict.fromkeys(costs, CHOICES[0])
+    backward = dict.fromkeys(reversed(list(costs)), CHOICES[0])
+    assert measure.of(forward) == measure.of(backward) == 0.6
+    assert problem.fits(forward)
+    assert problem.fits(backward)
+    assert Arrays.of(problem).total([0] * 5).tolist() == [30.0, 0.6]
+    assert least(problem).tolist() == [30.0, 0.6]
+
+
+def test_the_integer_program_spends_a_limit_to_the_last_bit():
+    """More bits score better, so the optimum of a budget of 3 bits has 3 on average."""
+    problem = CountedProblem(MODEL, GROUPS, Budget.parse("W8A4+3b"), CHOICES)
+    arrays = Arrays.of(problem)
+    scores = [-costs[:, 1] for costs in arrays.costs]
+    found = solve(scores, arrays)
+    assert arrays.total(found)[1] == arrays.limits[1] == 3 * 6144
+
+
+ROUGH = [Precision(w, a) for w in (2, 4, 8) for a in (4, 8)]
+
+
+@pytest.mark.parametrize("precision", ROUGH)
+def test_bytes_of_groups_and_rest_are_the_models(precision):
+    adaln = Precision(8, 8)
     fmt = {
         "weight_format": WeightFormat(granularity="group", group=8, symmetric=False),
         "activation_format": ActivationFormat(granularity="tensor"),
     }
-    _, size = measures(model, groups, Budget.parse("1MB"), CHOICES, adaln=adaln, **fmt)
-    report = count(model, groups, uniform_allocation(groups, precision, adaln), **fmt)
-    searchable = {g.name: precision for g in groups if g.searchable}
+    _, size = measures(MODEL, GROUPS, Budget.parse("1MB"), ROUGH, adaln=adaln, **fmt)
+    report = count(MODEL, GROUPS, uniform_allocation(GROUPS, precision, adaln), **fmt)
+    searchable = {g.name: precision for g in GROUPS if g.searchable}
     assert size.of(searchable) - size.limit == pytest.approx(report.bytes - 1e6)
 
 
 @pytest.mark.parametrize("text", ["W4A4", "3.2b", "0.0225MB", "W4A8+3b", "W4A8+0.0225MB+6b"])
-def test_what_fits_is_what_the_count_calls_satisfied(model, text):
-    groups, budget = layer_groups(model), Budget.parse(text)
-    problem = CountedProblem(model, groups, budget, CHOICES)
+def test_what_fits_is_what_the_count_calls_satisfied(text):
+    budget = Budget.parse(text)
+    problem = CountedProblem(MODEL, GROUPS, budget, ROUGH)
     seen = set()
-    for low in CHOICES:
-        for high in CHOICES:
+    for low in ROUGH:
+        for high in ROUGH:
             own = dict.fromkeys(problem.groups, low) | {problem.groups[2]: high}
-            whole = {g.name: own.get(g.name, FULL) for g in groups}
-            report = count(
-                model,
-                groups,
-                whole,
-                weight_format=WeightFormat(),
-                activation_format=ActivationFormat(),
-            )
-            assert problem.fits(own) == report.satisfied(budget)
+            assert problem.fits(own) == _report(own).satisfied(budget)
             seen.add(problem.fits(own))
     assert seen == {True, False}
-
-
-def test_choices_of_a_budget_without_precision_are_the_grid(model):
-    problem = CountedProblem(model, layer_groups(model), Budget.parse("3b"))
-    assert len(problem.choices(problem.groups[0])) == 30
-    assert FULL not in problem.choices(problem.groups[0])
 
 
 def _neighbours(text):
@@ -109,8 +148,3 @@ def test_neighbours_are_the_next_bits_of_both():
     for text in ("2.66MB", "W16A4"):
         with pytest.raises(BenchError, match="'neighbours' needs a budget with bits"):
             _neighbours(text)
-
-
-def test_a_misspelt_neighbour_is_told_the_word():
-    with pytest.raises(BenchError, match=r"'neighbors' is not a precision: .* or write neighbours"):
-        validate(Recipe, {"name": "x", "choices": ["neighbors"]}, "here")

@@ -1,7 +1,5 @@
 """Environments in a whole network: what the others do while a group is scored."""
 
-from __future__ import annotations
-
 from itertools import pairwise
 
 import numpy as np
@@ -12,7 +10,6 @@ from tiny_quantizer import W8A8, calibration, errors, output, quantized, quantiz
 from mpqbench.baselines.environments.clean import Clean
 from mpqbench.baselines.transforms.hadamard import Hadamard
 from mpqbench.conformance.models import tiny_transformer
-from mpqbench.core.errors import BenchError
 from mpqbench.core.precision import FULL, Precision
 from mpqbench.dit.groups import layer_groups
 from mpqbench.methods.treeq.eng import VARIANTS, EnvironmentalNoise
@@ -97,30 +94,8 @@ def test_gaussian_noise_has_the_measured_size_and_is_the_same_for_all_candidates
     torch.testing.assert_close(again[200:], noise, rtol=0, atol=1e-5)
 
 
-def test_candidates_see_the_same_gaussian_noise_alone_and_together(model):
-    choices = [Precision(2, 3), Precision(4, 4), W8A8]
-    candidates = [{"blocks.0.mlp.up": choice} for choice in choices]
-    noise = EnvironmentalNoise(1.0, "gaussian")
-    together = _engine(model, noise).errors(candidates)
-    alone = np.concatenate([_engine(model, noise).errors([each]) for each in candidates])
-    np.testing.assert_allclose(together, alone, rtol=1e-5)
-
-
 def test_a_base_of_its_own_takes_the_place_of_the_budgets(model):
     group = _group(model)
     x = torch.randn(4, 16, 16)
     layer = EnvironmentalNoise(1.0, base="W8A8").layer(group, W3A3, 2, seed=1)
     assert torch.equal(layer(x), group.at(W8A8)(x))
-
-
-@pytest.mark.parametrize(
-    ("parameters", "sentence"),
-    [
-        ({"noise": 1.5}, "between 0 and 1, not 1.5"),
-        ({"variant": "outputs"}, "one of output, weight, gaussian"),
-        ({"base": "W9A9"}, "weight bits must be"),
-    ],
-)
-def test_bad_parameters_are_one_sentence(parameters, sentence):
-    with pytest.raises(BenchError, match=sentence):
-        EnvironmentalNoise(**parameters)

@@ -1,17 +1,13 @@
 """What every searcher keeps to: budget, allowance, determinism, optima of small problems."""
 
-from __future__ import annotations
-
 import sys
 
 import numpy as np
 import pytest
 from small_problems import (
     BUDGETS,
-    FREE,
     GRID,
     SIX,
-    TOO_DEAR,
     chain,
     noisy,
     of_scores,
@@ -32,10 +28,10 @@ from mpqbench.baselines.searchers.random_search import RandomSearch
 from mpqbench.baselines.searchers.tpe import TPE
 from mpqbench.baselines.searchers.uniform import Uniform
 from mpqbench.core.errors import BenchError, Infeasible
-from mpqbench.core.precision import FULL, Precision
+from mpqbench.core.precision import Precision
 from mpqbench.methods.treeq.tss import TSS
 from mpqbench.search.feasible import cheapest_feasible
-from mpqbench.search.tabular import enumerate_best, tabular_problem
+from mpqbench.search.tabular import enumerate_best
 
 TABLE = {
     "ilp": ILP(),
@@ -109,22 +105,6 @@ def test_the_allowance_is_kept_and_there_is_an_answer(name, allowance):
 
 
 @every
-def test_nothing_fits_and_nothing_is_spent(name):
-    problem = chain(choices=TOO_DEAR)
-    sentence = r"no uniform precision" if name == "uniform" else r"the least that can be reached"
-    with pytest.raises(Infeasible, match=f"{sentence}.* of .* BitOPs"):
-        EVERY[name].search(problem)
-    assert problem.spent == 0
-
-
-@every
-@pytest.mark.parametrize(("precision", "budget"), [(Precision(3, 3), BUDGETS[1]), (FULL, FREE)])
-def test_one_choice_is_taken_without_a_score(name, precision, budget):
-    problem = tabular_problem({"a": 1.0, "b": 2.0}, [precision], None, budget)
-    assert set(EVERY[name].search(problem).values()) == {precision}
-
-
-@every
 def test_without_a_bound_the_best_scores_win(name):
     problem = chain(1 if name in DRAWN else 3, choices=SIX, budget="FP", coupling=0)
     assert set(EVERY[name].search(problem).values()) == {Precision(4, 4)}
@@ -143,7 +123,7 @@ def test_several_limits_hold_at_once(name):
 
 @pytest.mark.parametrize("name", ["ilp", "dp"])
 def test_exact_searchers_reach_the_enumerated_optimum(name):
-    for seed in range(60):
+    for seed in range(30):
         for problem in (
             noisy(seed, whole=name == "dp", several=name != "dp"),
             chain(1 + seed % 4, seed, SIX, str(BUDGETS[seed % 3])),
@@ -164,23 +144,6 @@ def test_joint_searchers_find_the_optimum_of_a_small_problem(name):
         found = JOINT[name].search(problem)
         best = enumerate_best(chain(3, seed), joint=True)[1]
         assert problem.score(found) == pytest.approx(best)
-
-
-@pytest.mark.parametrize("name", DRAWN)
-def test_random_numbers_come_from_the_problem_alone(name):
-    def run(seed):
-        problem = chain(8, choices=SIX)
-        problem.rng = np.random.default_rng(seed)
-        EVERY[name].search(problem)
-        return scores_of(problem)
-
-    np.random.seed(5)
-    first, state = run(1), np.random.get_state()[1].tolist()
-    np.random.seed(6)
-    assert run(1) == first
-    assert run(2) != first
-    np.random.seed(5)
-    assert np.random.get_state()[1].tolist() == state
 
 
 @pytest.mark.parametrize("name", ["ilp", "dp", "greedy", "demote"])
@@ -222,26 +185,11 @@ def test_a_missing_package_is_named(name, module, monkeypatch):
     ("searcher", "parameters", "message"),
     [
         (CLADO, {"reach": 0}, "reach must be greater than 0, not 0"),
-        (CLADO, {"starts": -1}, "starts must be at least 0"),
-        (CLADO, {"time_limit": 0}, "time_limit must be greater than 0"),
-        (ClosedForm, {"steps": 0}, "steps must be greater than 0"),
-        (DynamicProgramming, {"resolution": 0}, "resolution must be greater than 0"),
-        (Evolutionary, {"population": 0}, "population must be greater than 0"),
         (Evolutionary, {"crossovers": 0, "mutations": 0}, "must not both be 0"),
-        (Evolutionary, {"mutation_rate": 1.5}, "mutation_rate must be at most 1"),
         (Evolutionary, {"first": "best"}, "first must be 'random' or 'ilp', not 'best'"),
-        (Greedy, {"direction": "up"}, "direction must be 'promote' or 'demote', not 'up'"),
-        (ILP, {"time_limit": 0}, "time_limit must be greater than 0"),
         (ILP, {"split": {"a": ["attn"]}}, "split: there must be two parts, not 1"),
-        (ILP, {"ratios": [1.0, -1.0]}, r"ratios\[1\] must be greater than 0"),
-        (ILPVerify, {"proposals": 0}, "proposals must be greater than 0"),
-        (ILPVerify, {"vary": "budget"}, "vary must be 'cuts' or 'scores', not 'budget'"),
-        (RandomSearch, {"batch": 0}, "batch must be greater than 0"),
-        (TPE, {"startup": 0}, "startup must be greater than 0"),
-        (TSS, {"leaves": 0}, "leaves must be greater than 0"),
         (TSS, {"window": [1.1, 2]}, r"window\[0\] must be at most 1, not 1.1"),
         (TSS, {"drop": "best"}, "drop must be 'pareto', 'pareto-window', 'epsilon-bins' or"),
-        (TSS, {"spread": 0.5}, "spread must be at least 1"),
     ],
 )
 def test_mistakes_in_parameters_are_named(searcher, parameters, message):

@@ -1,7 +1,5 @@
 """Precisions with a group size: how they read, what they take, and what they compute."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch
@@ -14,7 +12,7 @@ from mpqbench.baselines.transforms.none import NoTransform
 from mpqbench.conformance.models import tiny_transformer
 from mpqbench.core.errors import BenchError
 from mpqbench.core.formats import ActivationFormat, WeightFormat
-from mpqbench.core.precision import FULL, Allocation, Budget, Precision
+from mpqbench.core.precision import FULL, Budget, Precision
 from mpqbench.cost.count import count
 from mpqbench.dit.groups import layer_groups
 from mpqbench.search.budget_costs import CountedProblem
@@ -38,55 +36,14 @@ def _mixed(model, texts=("W4A8g4", "W3A8g16", "W4A8", "W16A4g8")):
     return {name: Precision.parse(texts[at % len(texts)]) for at, name in enumerate(names)}
 
 
-@pytest.mark.parametrize(
-    ("text", "printed"),
-    [("W4A8g64", "W4A8g64"), ("w4a8G032", "W4A8g32"), ("W16A8g64", "W16A8g64"), ("W4A8", "W4A8")],
-)
-def test_it_prints_as_it_parses(text, printed):
-    precision = Precision.parse(text)
-    assert str(precision) == printed
-    assert Precision.parse(printed) == precision
-    assert Allocation.from_json(Allocation({"a": precision}).to_json()) == {"a": precision}
-
-
-@pytest.mark.parametrize(
-    ("text", "sentence"),
-    [
-        ("W4A8g0", "a group has at least 1 column, not 0"),
-        ("W16A16g64", "floating point has no grids, so no group of 64"),
-        ("W4A8g", "is not a precision: write W4A4, W4A8, W4A8g64"),
-        ("FPg64", "is not a precision"),
-    ],
-)
-def test_mistakes_are_one_sentence(text, sentence):
-    with pytest.raises(BenchError, match=sentence):
-        Precision.parse(text)
-
-
-def test_a_budget_has_no_group():
-    with pytest.raises(BenchError, match=r"BitOPs know no groups; bound bytes, e.g. W4A8\+1.2MB"):
-        Budget.parse("W4A8g64")
-
-
 def test_precisions_have_an_order_coarse_grids_first():
-    texts = ["W3A8g32", "W4A4", "W4A8", "W4A8g128", "W4A8g64", "W4A16", "FP"]
+    texts = ["W3A8g32", "W4A4", "W4A8-", "W4A8", "W4A8g128", "W4A8g64", "W4A16", "FP"]
     precisions = [Precision.parse(text) for text in texts]
     rng = np.random.default_rng(0)
     for _ in range(5):
         shuffled = [precisions[at] for at in rng.permutation(len(precisions))]
         assert sorted(shuffled) == precisions
     assert Precision(4, 4) <= Precision(4, 4) < Precision(4, 4, 8)
-
-
-def test_the_other_properties_of_a_format_stay():
-    weight = WeightFormat(granularity="tensor", symmetric=False)
-    activation = ActivationFormat(granularity="tensor", time_groups=4, symmetric=True)
-    own = Precision(4, 8, 16).formats(weight, activation)
-    assert own == (
-        WeightFormat(granularity="group", group=16, symmetric=False),
-        ActivationFormat(granularity="token-group", group=16, symmetric=True),
-    )
-    assert Precision(4, 8).formats(weight, activation) == (weight, activation)
 
 
 def test_bytes_of_mixed_groups_by_hand(model):

@@ -1,12 +1,14 @@
-"""Scores of an engine, with and without dropping candidates early."""
-
-from __future__ import annotations
+"""Scores of an engine; early dropping by paired comparison, against scipy's paired t test."""
 
 import numpy as np
 import pytest
+from scipy.stats import ttest_rel
 
+from mpqbench.core.errors import BenchError
 from mpqbench.core.precision import Precision
-from mpqbench.search.race import dominated
+from mpqbench.core.recipe import Recipe
+from mpqbench.core.settings import validate
+from mpqbench.search.race import FEWEST, dominated
 from mpqbench.search.scoring import JointScorer
 
 CHEAP, DEAR = Precision(2, 3), Precision(4, 4)
@@ -111,13 +113,35 @@ def test_the_score_of_one_that_left_is_relative_to_the_best_cheaper_one():
     np.testing.assert_allclose(scores, [common.mean() + behind[:8].mean(), common.mean()])
 
 
-def test_the_table_is_every_group_alone():
-    rng = np.random.default_rng(0)
-    errors = {(p,): rng.uniform(0, 1, 8) for p in (CHEAP, DEAR)}
-    choices = {"a": (CHEAP, DEAR), "b": (CHEAP, DEAR)}
-    scorer = JointScorer(_Engine(errors, 2), choices, {})
-    table, forwards = scorer.table()
-    expected = [errors[(CHEAP,)].mean(), errors[(DEAR,)].mean()]
-    np.testing.assert_allclose(table["a"], expected)
-    np.testing.assert_allclose(table["b"], expected)
-    assert forwards == scorer.table_price() == 4
+def _errors(rng, means, inputs=40, noise=0.1):
+    common = rng.lognormal(0, 1, inputs)  # the inputs differ far more than the candidates
+    return np.array([common + mean + noise * rng.standard_normal(inputs) for mean in means])
+
+
+def test_all_pairs_at_once_are_paired_t_tests_one_by_one():
+    rng = np.random.default_rng(4)
+    for _ in range(20):
+        errors = _errors(rng, rng.uniform(0, 0.2, 7), inputs=10)
+        costs = rng.integers(1, 4, 7).astype(float)
+        expected = [
+            any(
+                costs[rival] <= costs[own]
+                and ttest_rel(errors[own], errors[rival], alternative="greater").pvalue < 0.05 / 6
+                for rival in range(7)
+                if rival != own
+            )
+            for own in range(7)
+        ]
+        assert dominated(errors, costs, 0.05).tolist() == expected
+
+
+def test_nothing_is_decided_on_few_inputs():
+    errors = _errors(np.random.default_rng(0), [0.0, 9.0], inputs=FEWEST - 1)
+    assert not dominated(errors, np.ones(2), 0.05).any()
+
+
+@pytest.mark.parametrize("level", [0, 1, -0.1])
+def test_a_recipe_takes_error_levels_between_0_and_1(level):
+    assert validate(Recipe, {"name": "x", "early_drop": 0.05}, "here").early_drop == 0.05
+    with pytest.raises(BenchError, match="early_drop"):
+        validate(Recipe, {"name": "x", "early_drop": level}, "here")

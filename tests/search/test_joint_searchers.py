@@ -1,14 +1,12 @@
 """What single searchers on joint scores promise beyond every searcher's checks."""
 
-from __future__ import annotations
-
 from itertools import product
 
 import numpy as np
 import pytest
 from small_problems import FOUR, SIX, chain, scores_of, table_score
 
-from mpqbench.baselines.searchers.clado import CLADO, _alone, interaction_matrix
+from mpqbench.baselines.searchers.clado import CLADO
 from mpqbench.baselines.searchers.evolutionary import Evolutionary
 from mpqbench.baselines.searchers.ilp import ILP
 from mpqbench.baselines.searchers.ilp_verify import ILPVerify
@@ -17,7 +15,6 @@ from mpqbench.baselines.searchers.tpe import TPE
 from mpqbench.search.arrays import Arrays
 from mpqbench.search.feasible import random_feasible
 from mpqbench.search.interactions import enumerated, local_search, projected, row_starts, value
-from mpqbench.search.repair import repaired
 from mpqbench.search.tabular import enumerate_best
 
 
@@ -37,12 +34,6 @@ def test_generations_improve_on_the_first_random_one():
     assert len(set(scores_of(problem))) > 200
 
 
-def test_the_defaults_are_the_settings_of_q_dit():
-    problem = chain(16, choices=SIX)
-    Evolutionary().search(problem)
-    assert problem.spent == 500
-
-
 def test_the_first_generation_may_be_the_integer_programs():
     seeded, plain, drawn = (chain(12, 3) for _ in range(3))
     found = Evolutionary(population=10, generations=3, first="ilp").search(seeded)
@@ -52,21 +43,6 @@ def test_the_first_generation_may_be_the_integer_programs():
     assert scores[0] == optimum
     assert np.mean(scores[:10]) < np.mean(scores_of(drawn))
     assert seeded.score(found) == min(scores) < optimum
-
-
-def test_repair_changes_nothing_that_fits_and_only_makes_cheaper():
-    problem = chain(8)
-    arrays, rng = Arrays.of(problem), np.random.default_rng(0)
-    for _ in range(50):
-        asked = rng.integers(4, size=8)
-        given = asked.copy()
-        found = repaired(problem, arrays, asked, rng)
-        assert (asked == given).all()
-        assert arrays.fits(found)
-        assert (found <= asked).all()
-        assert (found == asked).all() == arrays.fits(asked)
-        lifted = [np.where(np.arange(8) == g, asked, found) for g in np.flatnonzero(found < asked)]
-        assert not lifted or not all(map(arrays.fits, lifted))  # the last step was needed
 
 
 def test_tpe_learns_and_prints_nothing(capfd):
@@ -110,16 +86,6 @@ def test_proposals_are_distinct_and_as_many_as_there_are(vary):
     assert all(row[5] for row in problem.trace.rows)
 
 
-def test_varied_scores_lie_further_apart_and_start_with_the_optimum():
-    sums = {}
-    for vary in ("cuts", "scores"):
-        problem = chain(8, 2)
-        ILPVerify(proposals=8, vary=vary, noise=1.0).search(problem)
-        sums[vary] = scores_of(problem)
-    assert sums["cuts"][0] == sums["scores"][0]
-    assert np.std(sums["cuts"]) < np.std(sums["scores"])
-
-
 def _random_program(seed):
     """A small problem and a random positive semidefinite matrix."""
     rng = np.random.default_rng(seed)
@@ -161,17 +127,6 @@ def test_local_search_leaves_no_better_pair():
             moved = found.copy()
             moved[one], moved[two] = a, b
             assert not arrays.fits(moved) or value(matrix, starts, moved) >= least - 1e-9
-
-
-def test_the_matrix_gives_back_the_scores_of_pairs():
-    problem = chain(3, coupling=0.6)
-    arrays = Arrays.of(problem)
-    matrix = interaction_matrix(problem, arrays, _alone(problem, arrays), None)
-    for indices in product(range(4), repeat=3):
-        joint = problem.score(arrays.allocation(indices))  # a chain has interactions of pairs only
-        assert value(matrix, row_starts(arrays), np.array(indices)) == pytest.approx(joint)
-    assert (matrix == matrix.T).all()
-    assert problem.spent == 3 * 4 + 3 * 16 + 64
 
 
 def test_projection_is_the_nearest_semidefinite_matrix():

@@ -1,7 +1,5 @@
 """The integer program: exact near its limits, next best by exclusion, silent."""
 
-from __future__ import annotations
-
 from itertools import product
 
 import numpy as np
@@ -13,7 +11,7 @@ from mpqbench.core.errors import BenchError
 from mpqbench.core.precision import Precision
 from mpqbench.search.arrays import Arrays
 from mpqbench.search.feasible import random_feasible, table_scores
-from mpqbench.search.knapsack import common_divisor, optima, perturbed, solve
+from mpqbench.search.knapsack import optima, perturbed, solve
 from mpqbench.search.measures import Measure
 from mpqbench.search.tabular import enumerate_best
 
@@ -70,14 +68,6 @@ def test_the_solver_prints_nothing(capfd):
 def test_the_time_limit_is_named():
     with pytest.raises(BenchError, match=r"found nothing within 1e-06 s: raise time_limit"):
         ILP(time_limit=1e-6).search(chain(112, 0, GRID, coupling=0))
-
-
-@pytest.mark.parametrize(
-    ("values", "divisor"),
-    [([6.0, 0.0, 15.0], 3), ([2.0**40 * 3, 2.0**41], 2.0**40), ([0.5, 1.0], 0), ([0.0, 0.0], 0)],
-)
-def test_common_divisor(values, divisor):
-    assert common_divisor(np.array(values)) == divisor
 
 
 def test_random_feasible_follows_its_generator_and_uses_the_budget():

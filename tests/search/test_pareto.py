@@ -1,7 +1,5 @@
 """Fronts and rules of thinning: properties on random points."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,7 +8,6 @@ from hypothesis import strategies as st
 from mpqbench.search.pareto import (
     RULES,
     Target,
-    epsilon_bins,
     evenly,
     front,
     hull,
@@ -105,13 +102,6 @@ def test_points_are_thinned_evenly_in_the_logarithm():
     assert kept[-1] == 64
     assert ratios.max() < 4  # even would be 2
     assert {8.0, cost[cost > 8.0 + 1e-9].min()} <= set(kept)
-
-
-def test_every_bin_gives_its_best():
-    cost = np.array([1.0, 1.1, 1.2, 9.0, 9.5, 10.0])
-    score = np.array([5.0, 4.0, 6.0, 3.0, 9.0, 2.0])
-    assert epsilon_bins(cost, score, 2, Target(1.0)).tolist() == [1, 5]
-    assert epsilon_bins(cost, score, 4, Target(1.0)).tolist() == [0, 1, 3, 5]
 
 
 @quick

@@ -1,7 +1,5 @@
 """The scoring engine against whole forwards of a quantized model."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch
@@ -11,7 +9,6 @@ from mpqbench.baselines.transforms.hadamard import Hadamard
 from mpqbench.baselines.transforms.none import NoTransform
 from mpqbench.conformance.models import tiny_transformer
 from mpqbench.core.precision import FULL, Precision
-from mpqbench.dit.chain import Chain
 from mpqbench.dit.groups import layer_groups
 from mpqbench.search.setup import EngineSettings, build_engine
 
@@ -41,25 +38,6 @@ def _random(engine, rng, count):
         {group: CHOICES[rng.integers(len(CHOICES))] for group in engine.groups}
         for _ in range(count)
     ]
-
-
-def test_the_chain_is_the_transformer(model):
-    inputs = calibration()
-    chain = Chain(model)
-    groups = [group for group in layer_groups(model) if group.searchable]
-    with torch.inference_mode():
-        conditions = chain.conditions(inputs.times, inputs.classes)
-        state = chain.start(inputs.latents)
-        for at, group in enumerate(groups):
-            layers = [model.get_submodule(path) for path in group.layers]
-
-            def layer(x, layers=layers):
-                return torch.cat([own(x) for own in layers], dim=-1)
-
-            state = chain.run(at, state, conditions, layer)
-        output = chain.finish(state, inputs.times, inputs.classes)
-        exact = model(inputs.latents, inputs.times, inputs.classes).sample
-    torch.testing.assert_close(output, exact, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("attention_bits", [None, 4])
@@ -161,11 +139,3 @@ def test_outputs_are_those_of_whole_forwards_and_equal_allocations_share_one(mod
     torch.testing.assert_close(found[1], expected, rtol=1e-5, atol=1e-6)
     sums = engine.batch_errors([second], batch, lambda own, _: own.sum((2, 3, 4)))
     np.testing.assert_allclose(sums[0], found[1].sum((1, 2, 3)), rtol=1e-5)
-
-
-def test_the_model_is_as_before(model):
-    state = {key: value.clone() for key, value in model.state_dict().items()}
-    engine = _engine(model, Hadamard())
-    engine.errors(_random(engine, np.random.default_rng(0), 3))
-    assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
-    assert layer_groups(model)

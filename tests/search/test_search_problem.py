@@ -1,7 +1,5 @@
 """The problem a searcher sees: what is counted, what is refused, what is remembered."""
 
-from __future__ import annotations
-
 import math
 from itertools import product
 
@@ -48,16 +46,6 @@ def test_costs_add_up_in_every_measure():
     assert not problem.fits(allocation)
     assert problem.fits({"b": Precision(4, 4)})
     assert problem.costs("b").tolist() == [[18, 2], [24, 2], [36, 4], [48, 4]]
-
-
-def test_a_joint_score_is_table_and_interactions():
-    problem = _problem()
-    table = problem.table()
-    a, b, _ = problem.groups
-    lone = problem.score({a: CHOICES[0]}) + problem.score({b: CHOICES[0]})
-    pair = problem.score({a: CHOICES[0], b: CHOICES[0]})
-    product_ = table[a][0] * table[b][0]
-    assert pair == pytest.approx(lone + 0.5 * math.sqrt(product_))
 
 
 def test_spending_is_counted_and_the_table_is_paid_for_once():

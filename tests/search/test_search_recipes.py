@@ -1,8 +1,7 @@
 """The named searches run, each with the plugins that it is about."""
 
-from __future__ import annotations
-
 import numpy as np
+import pandas as pd
 import pytest
 
 from mpqbench.api import run
@@ -10,12 +9,12 @@ from mpqbench.baselines.objectives.decoupled import Decoupled
 from mpqbench.baselines.objectives.fisher import Fisher
 from mpqbench.baselines.objectives.layer_mse import LayerError
 from mpqbench.core.errors import BenchError
-from mpqbench.core.precision import Precision
+from mpqbench.core.precision import Allocation
 from mpqbench.core.progress import Quiet
-from mpqbench.core.registry import discover
+from mpqbench.job.search_result import SearchResult
 from mpqbench.records.store import RecordStore
 from mpqbench.report.table import leaderboard
-from mpqbench.search.budget_costs import ACTIVATION_CHOICES, WEIGHT_CHOICES
+from mpqbench.search.trace import Trace
 
 ADDITIVE = ("hawq", "autoquantize", "sqnr")
 JOINT = ("mixdq", "clado", "treeq-search")
@@ -32,6 +31,10 @@ methods:
   - {base: treeq-search, name: treeq-search, searcher: {name: tss, keep: 2}, choices: *few}
   - {base: treeq-search, name: steps, searcher: {name: random, draws: 4}, choices: *few,
      objective: {name: trajectory-mse, steps: 2}}
+  - &drawn {base: rtn, name: drawn, searcher: {name: random, draws: 9}, choices: [W2A3, W4A4]}
+  - {<<: *drawn, name: few, evaluations: 3}
+  - {<<: *drawn, name: noisy, environment: {name: eng, noise: 0.5}}
+  - {base: rtn, name: fisher, searcher: {name: random, draws: 2}, objective: fisher}
   - {base: q-dit-search, name: q-dit-search, choices: [W4A4g16, W4A4g8, W4A4g4], evaluations: 12}
 """
 
@@ -61,11 +64,6 @@ def test_each_ends_within_its_budget(folder, method):
     assert len(scored) == (0 if method in ADDITIVE else 1)
 
 
-def test_one_bit_width_for_both_operands_in_hawq(folder):
-    counts = _record(folder, "hawq").allocation.counts
-    assert set(counts) <= {"W2A3", "W3A3", "W4A4", "W5A5", "W6A6", "W8A8"}
-
-
 def test_a_record_of_group_sizes_names_them(folder):
     record = _record(folder, "q-dit-search")
     assert set(record.allocation.counts) <= {"W4A4g16", "W4A4g8", "W4A4g4"}
@@ -78,20 +76,6 @@ def test_a_record_of_group_sizes_names_them(folder):
 
 def test_steps_are_paid_for(folder):
     assert 4 < _record(folder, "steps").search_evals <= 8  # four candidates, two steps each
-
-
-def test_recipes_take_the_choices_of_every_search_unless_they_say_why_not():
-    registry = discover()
-    for name in ("autoquantize", "sqnr", "mixdq", "treeq-search"):
-        assert registry.method(name).choices == ()
-    for name in ("hawq", "clado", "q-dit-search"):
-        own = [Precision.parse(text) for text in registry.method(name).choices]
-        assert {p.weight for p in own} <= set(WEIGHT_CHOICES)
-        assert {p.activation for p in own} <= set(ACTIVATION_CHOICES)
-    for entry in registry.entries("method"):
-        recipe = entry.load()
-        if recipe.searcher.name != "uniform" and recipe.branch.name == "none":
-            assert (recipe.rounding.name, recipe.transform.name) == ("nearest", "none")
 
 
 class _Network:
@@ -118,3 +102,59 @@ def test_each_part_has_its_own_metric(monkeypatch):
 def test_mistakes_in_the_parts():
     with pytest.raises(BenchError, match=r"no group is of content: attn\.kqv"):
         Decoupled(content=["attn.kqv"]).table(_Network())
+
+
+def _trace(folder, method):
+    (path,) = (folder / "traces").glob(f"*__{method}__*s0.parquet")
+    return pd.read_parquet(path)
+
+
+def test_the_best_of_the_trace_is_what_was_quantized(folder):
+    record, trace = _record(folder, "drawn"), _trace(folder, "drawn")
+    assert record.status == "done"
+    assert record.search_evals == pytest.approx(trace.forwards.iloc[-1])
+    best = trace[trace.fits & (trace.score == trace.best.iloc[-1])].iloc[0]
+    assert best.cost == record.costs.bitops_linear
+    assert record.costs.satisfied
+    assert record.scores["output_mse"].value > 0
+
+
+def test_an_allowance_of_a_recipe_is_hard(folder):
+    record, trace = _record(folder, "few"), _trace(folder, "few")
+    assert record.status == "done"
+    assert record.search_evals <= 3
+    assert 0 < len(trace) <= 3
+    whole = _trace(folder, "drawn")
+    np.testing.assert_allclose(
+        trace.score, whole.score[: len(trace)], rtol=1e-5
+    )  # one seed, one sequence
+
+
+def test_nothing_is_outside_a_complete_allocation(folder):
+    # So whatever the environment, its score is the same.
+    noisy, plain = _trace(folder, "noisy"), _trace(folder, "drawn")
+    np.testing.assert_allclose(noisy.score, plain.score[: len(noisy)], rtol=1e-5)
+
+
+def test_an_objective_without_joint_scores_says_so(folder):
+    record = _record(folder, "fisher")
+    assert record.status == "failed"
+    assert "Fisher scores single groups and no whole allocation" in record.reason
+
+
+def test_a_method_without_a_search_leaves_no_trace(folder):
+    assert not list((folder / "traces").glob("*full-precision*"))
+
+
+def test_a_job_run_again_with_another_search_leaves_no_table_of_the_first(tmp_path):
+    store = RecordStore(tmp_path)
+    trace = Trace(1)
+    trace.add(1.0, 1, 1.0, True, 1.0)
+    first = SearchResult(Allocation({}), 1.0, trace, {"merges": [{"node": [0]}]})
+    first.write(store, "job")
+    first.write(store, "job-2")
+    SearchResult(Allocation({}), 0.0, Trace(1)).write(store, "job")
+    assert {path.name for path in (tmp_path / "traces").iterdir()} == {
+        "job-2.parquet",
+        "job-2.merges.parquet",
+    }

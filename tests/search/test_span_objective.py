@@ -1,7 +1,5 @@
 """Errors that last count, those that cancel do not; inputs are runs of one image's steps."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 

@@ -1,7 +1,5 @@
 """What single searchers on additive scores promise beyond every searcher's checks."""
 
-from __future__ import annotations
-
 import itertools
 import math
 
@@ -84,17 +82,6 @@ def test_the_table_decides_greedy_steps_that_the_allowance_does_not_pay_for(dire
     _no_promotion_is_left(problem, found)
 
 
-@directions
-def test_greedy_promotes_groups_with_different_numbers_of_choices(direction):
-    problem = chain(3, 0, SQUARE, "FP", coupling=0)
-    short = problem.groups[0]
-    problem._choices[short] = tuple(SQUARE[:2])
-    problem._costs[short] = problem.costs(short)[:2]
-    problem.scorer.additive[short] = problem.scorer.additive[short][:2]
-    found = Greedy(direction).search(problem)
-    assert list(found.values()) == [SQUARE[1], SQUARE[-1], SQUARE[-1]]
-
-
 @pytest.mark.parametrize("resolution", [7, 50, 1000])
 def test_the_grid_of_dp_loses_at_most_one_bucket_a_group(resolution):
     for seed in range(1, 30, 2):  # costs without a common divisor
@@ -164,15 +151,6 @@ def test_bits_follow_half_the_logarithm():
     scores = {g: factor * errors for g, factor in zip("abc", (1 / 16, 1.0, 16.0), strict=True)}
     problem = of_scores(scores, SQUARE, more=[weight_bits("abc", SQUARE, 12)])
     assert [p.weight_bits for p in ClosedForm().search(problem).values()] == [2, 4, 6]
-
-
-def test_dear_groups_get_fewer_bits():
-    errors = np.array([4.0**-p.weight_bits + 4.0**-p.activation_bits for p in GRID])
-    macs = {"a": 1.0, "b": 16.0}
-    problem = of_scores(dict.fromkeys("ab", errors), GRID, BUDGETS[2], macs)
-    found = ClosedForm().search(problem)
-    assert found["a"].weight_bits > found["b"].weight_bits
-    assert found["a"].activation_bits > found["b"].activation_bits
 
 
 def test_the_closed_form_stays_near_the_optimum_of_its_model():

@@ -1,13 +1,10 @@
 """Tree-structured search against enumeration, and what it promises about its scorings."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 import pytest
-from small_problems import FOUR, chain, of_scores, table_score
+from small_problems import chain, of_scores, table_score
 
-from mpqbench.core.errors import BenchError
 from mpqbench.core.precision import Budget, Precision
 from mpqbench.methods.treeq.tss import TSS
 from mpqbench.search.feasible import cheapest_feasible
@@ -157,20 +154,3 @@ def test_a_shuffled_order_is_decided_by_the_problem_alone():
     assert run(1) == run(1)
     assert run(1)[1] != run(2)[1]
     assert set(run(1)[1][8]) != {"blocks.0.attn.qkv", "blocks.0.attn.out"}
-
-
-def test_leaves_can_keep_fewer():
-    _, steps = _steps(chain(4, choices=MORE), TSS(keep=16, leaves=3))
-    assert {step.kept.sum() for step in steps[:4]} == {3}
-    assert all(len(step.score) <= 9 for step in steps[4:6])
-
-
-def test_a_score_that_is_not_finite_is_named():
-    names, scores = ["a", "b"], np.array([1.0, np.inf, 1.0, 1.0])
-    problem = of_scores(dict.fromkeys(names, scores), FOUR, W3A3)
-    with pytest.raises(BenchError, match="not finite"):
-        TSS().search(problem)
-
-
-def test_a_window_may_be_a_list_as_in_yaml():
-    assert hash(TSS(window=[0.5, 2])) == hash(TSS(window=(0.5, 2)))

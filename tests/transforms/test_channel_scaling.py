@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch
@@ -49,12 +47,6 @@ def test_scales_are_bounded_and_good_ones_kept(scale):
 def test_dead_channels_get_the_geometric_mean_of_the_others(dead):
     assert safe(torch.tensor([2.0, dead, 8.0])).tolist() == pytest.approx([2.0, 4.0, 8.0])
     assert safe(torch.tensor([dead, dead])).tolist() == [1.0, 1.0]
-
-
-def test_cost_and_buffers():
-    fitted = Scaling(torch.ones(12))
-    assert (fitted.macs_per_token, fitted.extra_bits) == (12, 192)
-    assert fitted.to("meta").scale.is_meta
 
 
 @pytest.mark.parametrize("width", [1, 16])

@@ -1,11 +1,8 @@
-from __future__ import annotations
-
 import pytest
 import scipy.linalg
 import torch
 
-from mpqbench.core.errors import BenchError
-from mpqbench.quant.hadamard import SMALL_ORDERS, blocks_of, hadamard_product, paley, split_order
+from mpqbench.quant.hadamard import SMALL_ORDERS, hadamard_product, paley
 
 
 def _ones(width: int) -> torch.Tensor:
@@ -17,25 +14,6 @@ def test_small_orders_are_hadamard_matrices(order):
     matrix = paley(order)
     assert set(matrix.flatten().tolist()) == {-1.0, 1.0}
     assert torch.equal(matrix @ matrix.T, order * torch.eye(order))
-
-
-@pytest.mark.parametrize("order", [1, 6, 10, 14, 22, 40, 52, 92])
-def test_orders_without_a_construction_are_refused(order):
-    with pytest.raises(BenchError, match=f"gives order {order}"):
-        paley(order)
-
-
-def test_width_to_powers_and_small_orders():
-    assert split_order(1) == (1, 1)
-    assert split_order(128) == (128, 1)
-    assert split_order(1152) == (32, 36)
-    assert split_order(4608) == (128, 36)
-    assert split_order(36) == (1, 36)
-    assert split_order(9) is None
-    assert split_order(0) is None
-    assert split_order(-4) is None
-    assert blocks_of(7) == [1]
-    assert blocks_of(72) == [1, 2, 4, 8, 12, 24, 36, 72]
 
 
 @pytest.mark.parametrize("order", [1, 2, 4, 16, 128])
@@ -62,14 +40,6 @@ def test_products_with_a_small_order_against_the_dense_matrix(small, power, bloc
     torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-3)
 
 
-def test_rows_taken_a_few_at_a_time_are_the_same_rows(monkeypatch):
-    x = torch.randn(37, 96, generator=torch.Generator().manual_seed(0))
-    whole = [hadamard_product(x, _ones(96), 32, None), hadamard_product(x, _ones(96), 8, paley(12))]
-    monkeypatch.setattr("mpqbench.quant.hadamard._CHUNK", 96 * 10)
-    parts = [hadamard_product(x, _ones(96), 32, None), hadamard_product(x, _ones(96), 8, paley(12))]
-    torch.testing.assert_close(parts, whole, rtol=1e-5, atol=1e-5)
-
-
 @pytest.mark.parametrize(("power", "small"), [(8, None), (2, 12), (1, 12), (1, None)])
 def test_gradients_are_those_of_the_dense_product(power, small):
     matrix = None if small is None else paley(small).double()
@@ -85,17 +55,3 @@ def test_gradients_are_those_of_the_dense_product(power, small):
     assert torch.autograd.gradcheck(product, (x,))
     assert torch.autograd.gradgradcheck(product, (x,))
     assert torch.equal(x.detach(), kept)
-
-
-def test_shapes_layouts_and_types():
-    row = torch.randn(16, generator=torch.Generator().manual_seed(1))
-    rows = row.expand(3, 2, 16)
-    expected = hadamard_product(row, _ones(16), 16, None)
-    assert expected.shape == (16,)
-    assert torch.equal(hadamard_product(rows, _ones(16), 16, None), expected.expand(3, 2, 16))
-    strided = torch.randn(16, 6).T
-    same = hadamard_product(strided.contiguous(), _ones(16), 16, None)
-    assert torch.equal(hadamard_product(strided, _ones(16), 16, None), same)
-    assert hadamard_product(torch.empty(0, 16), _ones(16), 16, None).shape == (0, 16)
-    assert hadamard_product(row.bfloat16(), _ones(16), 16, None).dtype == torch.float32
-    assert hadamard_product(row.double(), _ones(16), 16, None).dtype == torch.float64

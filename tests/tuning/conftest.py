@@ -1,7 +1,5 @@
 """Fixtures of the tests of tuning."""
 
-from __future__ import annotations
-
 import pytest
 
 from mpqbench.conformance.students import lively_transformer, rows

@@ -1,7 +1,5 @@
 """The parts of a layer that are trained, and what they leave behind."""
 
-from __future__ import annotations
-
 from contextlib import ExitStack
 
 import pytest

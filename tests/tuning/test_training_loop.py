@@ -1,7 +1,5 @@
 """The training loop on a small regression: limits, checkpoints, what is kept."""
 
-from __future__ import annotations
-
 import itertools
 import math
 

@@ -1,7 +1,5 @@
 """Trajectories of full precision: recorded once, resumable, on noise of their own."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from functools import partial
 
@@ -47,12 +45,6 @@ def test_every_step_of_every_image_comes_with_what_full_precision_gives(model, r
         given = model.transformer(rows.latents, rows.times, rows.classes).sample
     assert given.shape[1] == 8  # noise and variance, of which DDIM reads the noise
     torch.testing.assert_close(rows.outputs, given[:, :4])
-
-
-def test_the_variance_is_learned_from_where_the_sampler_reads_it(model, tmp_path):
-    protocol = PROTOCOL.model_copy(update={"sampler": "ddpm"})
-    rows = store(tmp_path, model, protocol).record(4)
-    assert rows.outputs.shape[1] == 8
 
 
 def test_the_signal_is_the_share_of_the_image_in_the_latent(recorded):

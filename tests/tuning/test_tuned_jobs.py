@@ -1,15 +1,13 @@
 """The tuner slot of a recipe, in whole runs."""
 
-from __future__ import annotations
-
 import json
 
 import pandas as pd
 import pytest
+from lines import Lines
 
 from mpqbench import api
 from mpqbench.baselines.roundings.nearest import Nearest
-from mpqbench.core.progress import Quiet
 from mpqbench.tuning import checkpoint, loop
 
 SEARCHED = """
@@ -34,15 +32,6 @@ GROWN = """\
     tuner: {name: peft, adapter: lora, rank: 1, trajectories: 8, held_out: 4, steps: 2, every: 1}
 """
 COURSE = ["step", "train_loss", "held_out_loss", "rate_factor"]
-
-
-class Lines(Quiet):
-    """A reporter that keeps its lines in ``text``."""
-
-    text = ""
-
-    def say(self, line):
-        self.text += f"{line}\n"
 
 
 def run(folder, model, text=TUNED, **settings):
@@ -144,13 +133,3 @@ def test_a_training_of_other_numbers_is_not_resumed(tiny_folder, tmp_path, stop_
     before = images(tmp_path)
     assert "resumes" not in run(tmp_path, tiny_folder, fresh=True)
     assert images(tmp_path) == before
-
-
-@pytest.mark.parametrize(
-    ("tuner", "message"), [("pefd", "unknown tuner 'pefd'"), ("{name: peft, step: 5}", "step")]
-)
-def test_a_bad_tuner_is_one_sentence(mpqbench, tmp_path, tuner, message):
-    (tmp_path / "suite.yaml").write_text(f"{SEARCHED}    tuner: {tuner}\n")
-    code, _, err = mpqbench("run", tmp_path / "suite.yaml", "--out", tmp_path / "out")
-    assert (code, message in err) == (2, True)
-    assert not (tmp_path / "out").exists()

@@ -1,7 +1,5 @@
 """The tuners on a tiny W3A3 model: it gets better, stays quantized, and does so again."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest
@@ -131,36 +129,22 @@ def test_real_zero_points_take_two_bytes_each_whatever_was_counted(
 
 
 @pytest.mark.parametrize(
-    ("adapter", "trained"), [("both", True), ("branch", True), ("lora", False), ("none", False)]
+    ("adapter", "trained", "added"),
+    [("both", True, 12), ("branch", True, 0), ("lora", False, 12), ("none", False, 0)],
 )
-def test_which_branches_are_trained(teacher, data, adapter, trained):
+def test_which_branches_are_trained_and_added(teacher, data, adapter, trained, added):
     student, quantized = quantized_student(teacher, branch=LowRank(rank=2))
-    before = student.branch(PATH).dense().detach().clone()
-    operators = len(quantized.operators)
+    before, operators = student.branch(PATH).dense().detach().clone(), len(quantized.operators)
     with quantized:
         PEFT(**SHORT, rate=1e-2, adapter=adapter).tune(student, data)
     assert len(quantized.operators) == operators
     assert torch.equal(student.branch(PATH).dense(), before) != trained
-
-
-@pytest.mark.parametrize(
-    ("adapter", "added"), [("both", 12), ("lora", 12), ("branch", 0), ("none", 0)]
-)
-def test_layers_without_a_branch_get_an_adapter_where_one_is_asked_for(
-    teacher, data, adapter, added
-):
     student, quantized = quantized_student(teacher)
     with quantized:
         PEFT(**SHORT, adapter=adapter).tune(student, data)
         branches = [path for path in student.layers if student.branch(path) is not None]
     assert len(branches) == len(quantized.operators) == added
     assert not any("norm1" in path for path in branches)
-
-
-def test_a_layer_gets_one_branch(teacher):
-    student, quantized = quantized_student(teacher, branch=LowRank(rank=2))
-    with quantized, pytest.raises(BenchError, match="has a branch already"):
-        student.add_branch(PATH, student.branch(PATH))
 
 
 def test_without_anything_to_train_it_says_so(teacher, data):

@@ -1,7 +1,5 @@
 """Weights of noise levels against their formulas."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np
@@ -32,16 +30,6 @@ def test_min_snr_follows_its_formula():
     assert 0 <= float(weights[3]) < 1e-9
     assert float(min_snr(rows)(rows).mean()) == pytest.approx(1)
     assert uniform(rows).tolist() == [1, 1, 1, 1]
-
-
-def test_balanced_levels_are_the_steps_of_a_sampler_of_few():
-    times = np.repeat([950, 500, 0], 30)
-    errors = np.random.default_rng(0).exponential(size=90) * np.repeat([1e-4, 1e-2, 1], 30)
-    rows = rows_at(times)
-    weigh = balanced(rows, torch.tensor(errors))
-    means = errors.reshape(3, 30).mean(axis=1)
-    assert weigh(rows).numpy() == pytest.approx(np.repeat(1 / means, 30), rel=1e-5)
-    assert weigh(rows_at([950, 0])).numpy() == pytest.approx(1 / means[[0, 2]], rel=1e-5)
 
 
 @pytest.mark.parametrize("steps", [2, LEVELS - 1, LEVELS])

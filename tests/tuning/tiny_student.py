@@ -1,7 +1,5 @@
 """A tiny quantized DiT as a student."""
 
-from __future__ import annotations
-
 from tiny_quantizer import quantizer
 
 from mpqbench.core.formats import WeightFormat

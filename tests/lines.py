@@ -1,0 +1,15 @@
+"""A reporter that remembers what it is told to say."""
+
+from mpqbench.core.progress import Quiet
+
+
+class Lines(Quiet):
+    def __init__(self):
+        self.lines = []
+
+    def say(self, line):
+        self.lines.append(line)
+
+    @property
+    def text(self):
+        return "\n".join(self.lines)
