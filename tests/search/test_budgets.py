@@ -42,12 +42,12 @@ def test_a_budget_has_one_spelling(text, canonical):
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("W4", "'W4' is no bound: write W4A4, 2.5MB, 3.5b or FP"),
-        ("W4A4+W3A3", "bounds one thing twice"),
-        ("2MB+3MB", "bounds one thing twice"),
+        ("W4", "'W4' is not a bound: write W4A4, 2.5MB, 3.5b or FP"),
+        ("W4A4+W3A3", "bounds BitOPs twice: leave one bound out"),
+        ("2MB+3MB", "bounds bytes twice"),
         ("FP+2MB", "FP bounds nothing"),
         ("W9A4", "weight bits must be 2 to 8"),
-        ("", "is no bound"),
+        ("", "is not a bound"),
     ],
 )
 def test_mistakes_are_one_sentence(text, sentence):

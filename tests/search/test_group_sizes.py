@@ -53,7 +53,7 @@ def test_it_prints_as_it_parses(text, printed):
     ("text", "sentence"),
     [
         ("W4A8g0", "a group has at least 1 column, not 0"),
-        ("W16A16g64", "floating point has no grids, so no group of 64"),
+        ("W16A16g64", "floating point has no scales for groups of 64: drop 'g64'"),
         ("W4A8g", "is not a precision: write W4A4, W4A8, W4A8g64"),
         ("FPg64", "is not a precision"),
     ],
@@ -64,7 +64,7 @@ def test_mistakes_are_one_sentence(text, sentence):
 
 
 def test_a_budget_has_no_group():
-    with pytest.raises(BenchError, match=r"BitOPs know no groups; bound bytes, e.g. W4A8\+1.2MB"):
+    with pytest.raises(BenchError, match=r"a group size changes bytes, not BitOPs; write W4A8\+1.2MB"):
         Budget.parse("W4A8g64")
 
 
