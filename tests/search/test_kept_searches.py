@@ -83,7 +83,7 @@ def test_what_is_kept_comes_back(tmp_path):
     cache = Cache(tmp_path)
     cache.write("one", result.to_cache(7.5))
     back = SearchResult.from_cache(cache.read("one"))
-    assert (back.allocation, back.spent, back.borrowed) == (allocation, 1.5, 7.5)
+    assert (back.allocation, back.spent, back.cached_seconds) == (allocation, 1.5, 7.5)
     assert (back.trace.complete, back.trace.best) == (2, trace.best)
     tables = [pd.DataFrame(own.rows, columns=list(COLUMNS)) for own in (back.trace, trace)]
     pd.testing.assert_frame_equal(*tables)
