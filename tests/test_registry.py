@@ -119,7 +119,7 @@ def test_a_target_that_cannot_be_used_is_named():
         registry.create("rounding", PluginChoice(name="lost"))
     with pytest.raises(BenchError, match="Registry must be a class with the decorator @plugin"):
         registry.create("rounding", PluginChoice(name="plain"))
-    with pytest.raises(BenchError, match="method 'x' is a Recipe named 'y': give both the same name"):
+    with pytest.raises(BenchError, match="method 'x' is a Recipe named 'y': give both the same"):
         registry.method("x")
 
 

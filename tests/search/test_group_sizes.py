@@ -64,7 +64,9 @@ def test_mistakes_are_one_sentence(text, sentence):
 
 
 def test_a_budget_has_no_group():
-    with pytest.raises(BenchError, match=r"a group size changes bytes, not BitOPs; write W4A8\+1.2MB"):
+    with pytest.raises(
+        BenchError, match=r"group size changes bytes, not BitOPs; write W4A8\+1.2MB"
+    ):
         Budget.parse("W4A8g64")
 
 

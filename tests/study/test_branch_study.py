@@ -252,8 +252,8 @@ def test_the_command_writes_tables_and_a_figure(mpqbench, tmp_path, monkeypatch)
     [
         (["--branch", "monarsh"], "did you mean 'monarch'"),
         (["--branch", "{name: monarch, permute: energy}"], "unknown parameter of branch 'monarch'"),
-        (["--branch", "[1, 2]"], "--branch '[1, 2]' is no branch"),
-        (["--branch", "{name: ["], "--branch '{name: [' is no branch"),
+        (["--branch", "[1, 2]"], "--branch '[1, 2]' is not a branch"),
+        (["--branch", "{name: ["], "--branch '{name: [' is not a branch"),
         (["--branch", "{permutation: energy}"], "--branch: name"),
         (["--branch", "low-rank"], "branch 'low-rank' is compared with itself"),
         (["--branch", "{name: low-rank, bits: 16}"], "more than the"),
