@@ -12,7 +12,7 @@ import pytest
         (["run", "--method", "rntn"], "unknown method 'rntn'; did you mean 'rtn'"),
         (["run", "treeq", "--method", "group-peft"], "did you mean 'groups-peft'?"),
         (["run", "--budget", "W44"], "'W44' is not a bound: write W4A4"),
-        (["run", "--seeds", "a"], "--seeds 'a' is not a list"),
+        (["run", "--seeds", "a"], "--seeds 'a' must be whole numbers"),
         (["run", "--model", "/no/such/folder"], "model folder /no/such/folder does not exist"),
         (["run", "--device", "cuda:7"], "device 'cuda:7'"),
         (["run", "--features", "inceptoin-adm"], "did you mean 'inception-adm'"),
