@@ -8,7 +8,7 @@ import pytest
     [
         (["run", "quik"], "unknown suite 'quik'; did you mean 'quick'"),
         (["run", "--method", "rntn"], "unknown method 'rntn'; did you mean 'rtn'"),
-        (["run", "--seeds", "a"], "--seeds 'a' is not a list"),
+        (["run", "--seeds", "a"], "--seeds 'a' must be whole numbers"),
         (["run", "--device", "cuda:7"], "device 'cuda:7'"),
         (["run", "--reference", "nowhere.npz"], "nowhere.npz"),
         (["run", "treeq", "--method", "groups", "--steps", "5"], "its objective has span 10, and"),

@@ -173,7 +173,7 @@ def test_an_interrupted_run_goes_on_after_its_last_whole_shard(run, tmp_path, mo
     monkeypatch.setattr(Sampler, "_denoise", stop_at_32)
     code, _, err = run("--budget", "W4A4", "--batch-size", 32)
     assert code == 130
-    assert "the same command goes on from here" in err
+    assert "the same command resumes here" in err
     assert not list((tmp_path / "out").glob("records/*"))
     code, _, _ = run("--budget", "W4A4", "--batch-size", 32)
     assert code == 0

@@ -77,7 +77,7 @@ def _to_bytes(values: np.ndarray) -> np.ndarray:
     return values.round().clip(0, 255).astype(np.uint8)
 
 
-def judge(case: Case, network: FeatureNetwork, reference: Reference) -> dict[str, Estimate]:
+def evaluate(case: Case, network: FeatureNetwork, reference: Reference) -> dict[str, Estimate]:
     """Return the scores of one case."""
     return score(network.extract(open_images(case.images)), reference, case.classes)
 
@@ -94,7 +94,7 @@ def main(data: Path, out: Path) -> None:
     reference = load_reference("embedded", network)
     rows = []
     for case in cases:
-        scores = judge(case, network, reference)
+        scores = evaluate(case, network, reference)
         fd, sfd, kid = (scores[key] for key in ("fd", "sfd", "kid"))
         row = {"fd": fd.value, "fd_ci": fd.ci, "sfd": sfd.value, "kid_e3": 1e3 * kid.value}
         rows.append({"family": case.family, "level": case.level, **row})

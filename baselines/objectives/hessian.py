@@ -50,7 +50,7 @@ class HessianTrace(Objective):
     def _scores(self, network: Network, name: str, trace: float) -> Sequence[float]:
         scores = []
         for precision in network.choices(name):
-            form = network.group(name).at(precision)
-            moved = (form.weight.double() - form.unrounded_weight.double()).square().sum()
-            scores.append(trace / form.weight.numel() * float(moved))
+            quantized = network.group(name).at(precision)
+            moved = (quantized.weight.double() - quantized.unrounded_weight.double()).square().sum()
+            scores.append(trace / quantized.weight.numel() * float(moved))
         return scores

@@ -19,11 +19,11 @@ class TrajectoryFrechet(TrajectoryMSE):
     """Frechet distance of latents ``steps`` steps later, taken as independent Gaussians: joint.
 
     For every latent variable, over the inputs of a batch, ``(difference of means)^2 + (difference
-    of standard deviations)^2``, averaged over variables (our choice: FD judges means and spreads of
-    features, and errors of single samples only as far as they move these). A squared error cannot
-    tell an error that differs from sample to sample, and averages out, from an error that all
-    samples share. By default all remaining steps are taken; a batch should have dozens of inputs.
-    There is no table: the effect of one group alone on a distribution is below its noise.
+    of standard deviations)^2``, averaged over variables (our choice: FD compares means and spreads
+    of features, and errors of single samples only as far as they move these). A squared error
+    cannot tell an error that differs from sample to sample, and averages out, from an error that
+    all samples share. By default all remaining steps are taken; a batch should have dozens of
+    inputs. There is no table: the effect of one group alone on a distribution is below its noise.
     """
 
     joint_only = whole_batches = True

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..core.errors import BenchError
-from .options import finish, open_session, overrides, study_options
+from .options import checked_budgets, finish, open_session, overrides, study_options
 
 if TYPE_CHECKING:
     from ..core.recipe import Recipe
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @click.option("--budget", multiple=True, metavar="W4A4", help="Repeatable.  [default: W4A4, W3A3]")
 @click.option("--seeds", metavar="0,1,2", help="Separated by commas.  [default: 0]")
 @click.option("--protocol", "protocol_name", default="quick", show_default=True, metavar="NAME",
-              help="What images are made and judged by.")  # fmt: skip
+              help="How images are made and measured.")  # fmt: skip
 @click.option("-n", "--dry-run", is_flag=True, help="Print the factors and jobs; run nothing.")
 @study_options
 def ablate(
@@ -64,7 +64,7 @@ def ablate(
         raise BenchError("--sweep varies one number: leave out --one-at-a-time")
     if sweeps and scale != "log":
         raise BenchError("--sweep estimates no effects: leave out --scale")
-    chosen = {"budgets": budget, "seeds": parse_seeds(seeds) if seeds else ()}
+    chosen = {"budgets": checked_budgets(budget), "seeds": parse_seeds(seeds) if seeds else ()}
     given = _suite(overrides(chosen, shared), protocol_name)
     session, recipe = _opened(method, shared)
     found = _factors(recipe, factors, file)
@@ -84,7 +84,7 @@ def ablate(
 
 
 def _suite(chosen: dict[str, Any], protocol: str) -> dict[str, Any]:
-    """Return the keys of a suite but its methods."""
+    """Return all keys of a suite except its methods."""
     from ..core.errors import unknown
     from ..core.protocol import PROTOCOLS
 
@@ -134,6 +134,6 @@ def _show(planned: PlannedAblation, given: dict[str, Any], session: Any) -> None
         click.echo(f"{cell.name} is {cell.recipe.name}")
     for store, jobs in jobs_of(cells, given, session):
         click.echo(f"{len(jobs)} jobs into {store.folder}:")
-        for own in look_up(jobs, replace(session, store=store)):
-            state = "done before" if own.cached else "to run"
-            click.echo(f"  {own.job.id:60s} {own.fingerprint}  {state}")
+        for listed in look_up(jobs, replace(session, store=store)):
+            state = "done before" if listed.cached else "to run"
+            click.echo(f"  {listed.job.id:60s} {listed.fingerprint}  {state}")

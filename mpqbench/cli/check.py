@@ -1,4 +1,4 @@
-"""``mpqbench check``: whether a plugin does what its contract says."""
+"""``mpqbench check``: test whether a plugin does what its contract says."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def check(
 ) -> None:
     """Check that the plugin NAME does what every plugin of its kind must do.
 
-    Results have the right shapes, fit in their bits, are finite and the same again; costs are as
-    declared; budgets are kept; arguments, models and global random generators are left alone. Each
-    check prints a line. A fault that fails several checks is printed once.
+    Results must have the right shapes, fit in their bits, be finite and repeatable; costs must be
+    as declared; budgets must be kept; arguments, models and global random generators must be left
+    unchanged. Each check prints a line. A fault that fails several checks is printed once.
 
     Exit code 0 where all checks pass, 1 where one fails, 2 for a mistake in the command.
 
@@ -95,8 +95,8 @@ def _parameter(text: str) -> tuple[str, Any]:
 
     key, equals, value = text.partition("=")
     if not key or not equals:
-        raise BenchError(f"--param '{text}' is not of the form KEY=VALUE")
+        raise BenchError(f"--param '{text}' must be KEY=VALUE")
     try:
         return key.strip(), yaml.safe_load(value)
     except yaml.YAMLError as error:
-        raise BenchError(f"--param {key}: '{value}' cannot be read as a value") from error
+        raise BenchError(f"--param {key}: '{value}' is not a YAML value") from error

@@ -1,4 +1,4 @@
-"""``mpqbench doctor``: versions, devices, assets, and how to get what is missing."""
+"""``mpqbench doctor``: show versions, devices, assets, and how to get what is missing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ INCEPTION = "weights-inception-2015-12-05-6726825d.pth"
 
 @click.command("doctor")
 def doctor() -> None:
-    """Show versions, devices, digests of the assets, what is missing and how to get it.
+    """Show versions, devices and digests of the assets; say what is missing and how to get it.
 
     Exit code 1 where something that mpqbench needs is missing or damaged.
     """
@@ -74,7 +74,7 @@ def _assets() -> list[str]:
         found = hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else "missing"
         click.echo(f"{'asset':15s} {name} {found[:16]}")
         if found != digest:
-            problems.append(f"asset {name} is not the one that was shipped: install mpqbench again")
+            problems.append(f"asset {name} differs from the released file: install mpqbench again")
     return problems
 
 

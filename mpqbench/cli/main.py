@@ -1,4 +1,4 @@
-"""The command ``mpqbench``: verbs are imported only when they are called."""
+"""The command ``mpqbench``: a subcommand is imported only when it is called."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import click
 from .. import __version__
 from ..core.errors import BenchError, unknown
 
-# verb -> (module:command, one line for --help)
+# subcommand -> (module:function, one line for --help)
 VERBS = {
     "run": ("run:run", "Run a suite and make its leaderboard."),
     "study": ("study:study", "Compare searchers, proxies and branches on equal terms."),
     "ablate": ("ablate:ablate", "Measure what each component of a method contributes."),
     "list": ("plugins:list_plugins", "List plugins, suites, protocols and models."),
     "info": ("plugins:info", "Show one plugin: parameters, source, origin."),
-    "check": ("check:check", "Check that a plugin keeps its promises."),
-    "new": ("new:new", "Write a plugin to start from, with its test."),
+    "check": ("check:check", "Check that a plugin fulfils the contract of its kind."),
+    "new": ("new:new", "Write a template of a plugin, with its test."),
     "cost": ("cost:cost", "Count MACs, BitOPs and bytes of a model."),
     "score": ("score:score", "Compute the metrics of a folder or .npz of images."),
     "report": ("report:report", "Render tables and figures from a run."),
@@ -47,7 +47,7 @@ class LazyGroup(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(verb, line) for verb, (_, line) in VERBS.items()])
+            formatter.write_dl([(name, line) for name, (_, line) in VERBS.items()])
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -67,5 +67,5 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("stopped; the same command goes on from here", err=True)
+        click.echo("stopped; the same command resumes here", err=True)
         sys.exit(130)

@@ -1,4 +1,4 @@
-"""``mpqbench new``: write a plugin to start from, with its test."""
+"""``mpqbench new``: write a template of a plugin, with its test."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def new(kind: str, name: str, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     plugin.write_text(_filled(f"{kind}.py.template", words))
     test.write_text(_filled("test.py.template", words))
-    click.echo(f"wrote {plugin} and {test}; the plugin works as it is. Next:")
+    click.echo(f"wrote {plugin} and {test}; the plugin works already. Next:")
     click.echo(f"  edit   {plugin}")
     click.echo(f"  check  mpqbench check {name} --plugins {plugin}")
     click.echo(f"  test   pytest {test}")

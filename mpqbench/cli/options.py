@@ -1,4 +1,4 @@
-"""Options that several verbs share, and how the verbs of studies begin and end.
+"""Options that several subcommands share, and functions that begin and end every study.
 
 ``study_options`` adds the options of a study to a command, which receives them in ``**shared``;
 ``overrides``, ``open_session`` and ``finish`` turn them into a suite, a session and an exit code.
@@ -46,11 +46,24 @@ def study_options(command: _Command) -> _Command:
     return command
 
 
+def checked_budgets(texts: Iterable[str]) -> tuple[str, ...]:
+    """Return the values of ``--budget``. Raises BenchError with the option for a wrong one."""
+    from ..core.errors import BenchError
+    from ..core.precision import Budget
+
+    for text in texts:
+        try:
+            Budget.parse(text)
+        except BenchError as error:
+            raise BenchError(f"--budget: {error}") from None
+    return tuple(texts)
+
+
 def overrides(given: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[str, Any]:
     """Return the keys of a suite that were set on the command line, and no others.
 
-    ``given`` has the keys that the verb itself read, empty where they were not set; ``shared`` has
-    the values of ``study_options``.
+    ``given`` has the keys that the subcommand itself read, empty where they were not set;
+    ``shared`` has the values of ``study_options``.
     """
     names = ("images", "calibration", "features", "reference")
     protocol = {name: shared[name] for name in names if shared[name] is not None}

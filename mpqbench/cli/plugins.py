@@ -1,4 +1,7 @@
-"""``mpqbench list`` and ``mpqbench info``: what there is to choose from. Neither imports torch."""
+"""``mpqbench list`` and ``mpqbench info``: show plugins, suites, protocols and models.
+
+Neither imports torch.
+"""
 
 from __future__ import annotations
 
@@ -21,11 +24,11 @@ EXTRA_KINDS = ("suite", "protocol", "model")
 @click.argument("kind", required=False, metavar="[KIND]")
 @plugins_option
 def list_plugins(kind: str | None, plugins: tuple[Path, ...]) -> None:
-    """List everything there is to choose from, or what there is of KIND.
+    """List everything that can be chosen, or everything of KIND.
 
     KIND is transform, rounding, branch, searcher, objective, environment, tuner, correction or
-    method, to all of which plugins may add, or suite, protocol or model. A broken third-party
-    package is named with the reason; the others are listed all the same.
+    method, of which plugins may add more, or suite, protocol or model. A broken third-party
+    package is named with the reason, and the others are listed.
     """
     from ..core.errors import unknown
     from ..core.registry import KINDS, discover
@@ -61,7 +64,7 @@ def info(name: str, plugins: tuple[Path, ...]) -> None:
 
 
 def _row(entry: PluginEntry) -> tuple[str, str]:
-    """Name and one line; the origin is said only of plugins that are not built in."""
+    """Return name and one line, with the origin of a plugin that is not built in."""
     from ..core.errors import BenchError
 
     origin = "" if entry.origin.startswith("package mpqbench (") else f" [{entry.origin}]"

@@ -1,4 +1,4 @@
-"""``mpqbench report``: the leaderboard of a run, on the screen and in files."""
+"""``mpqbench report``: print the leaderboard of a run and write its files."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def report(
     filled: tuple[Path, ...],
     plugins: tuple[Path, ...],
 ) -> None:
-    """Print the leaderboard of a run and write its tables and figures, those of an ablation too.
+    """Print the leaderboard of a run; write its tables and figures, and those of an ablation.
 
     \b
     Examples:
@@ -103,23 +103,23 @@ def _show_ablation(
     scans: Sequence[str],
     plugins: Sequence[Path],
 ) -> None:
-    """What ``show`` does, after the tables of the ablation."""
+    """Write and print what ``show`` does, and the tables of the ablation."""
     from ..core.registry import discover
     from ..lab.ablation.run import read_ablation, write_effects
     from ..report.ablation import write_ablation
     from ..report.write import write_report
 
     result, stores = read_ablation(design, run_dir, discover(plugins))
-    # Values of the protocol have their records in folders of their own.
+    # Each value of a field of the protocol has a separate folder of records.
     apart = [store.folder for store in stores if store.folder != run_dir]
     if apart and (merges or scans):
         raise BenchError(
-            f"--merge and --scan are of one folder with records: give {apart[0]}, for example"
+            f"--merge and --scan need one folder with records: give {apart[0]}, for example"
         )
     folder = out or run_dir
     paths = [*write_effects(result, folder), *write_ablation(result, folder)]
-    for own in apart:
-        paths += write_report(own, None if out is None else out / own.name)
+    for each in apart:
+        paths += write_report(each, None if out is None else out / each.name)
     if len(apart) < len(stores):
         show(run_dir, out, merges, scans)
     for path in paths:
@@ -134,7 +134,7 @@ def show(
 ) -> None:
     """Write the report of ``run_dir`` into ``out`` (default: ``run_dir``) and print it.
 
-    ``merges`` and ``scans`` as for ``write_report``, which see for what it raises.
+    ``merges``, ``scans`` and errors are those of ``write_report``.
     """
     from rich.console import Console
 
@@ -145,7 +145,7 @@ def show(
 
     paths = write_report(run_dir, out, merges, scans)
     records = RecordStore(run_dir).read_all()
-    # The tables need about 110 columns; a log file or a pipe has no width of its own.
+    # The tables need about 110 columns; a log file or a pipe has no width.
     console = Console()
     console.width = max(console.width, 120)
     print_table(leaderboard(records), console)

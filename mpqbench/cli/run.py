@@ -1,4 +1,4 @@
-"""``mpqbench run``: a suite to its leaderboard."""
+"""``mpqbench run``: run a suite and make its leaderboard."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..core.errors import BenchError
-from .options import plugins_option
+from .options import checked_budgets, plugins_option
 
 if TYPE_CHECKING:
     from ..api import SuiteRun
@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 @click.option("--steps", type=click.IntRange(min=1, max=1000), help="Sampling steps.")
 @click.option("--sampler", type=click.Choice(["ddim", "ddpm"]), help="Sampler.")
 @click.option(
-    "--convention", type=click.Choice(["original", "diffusers"]), help="Whose arithmetic."
+    "--convention",
+    type=click.Choice(["original", "diffusers"]),
+    help="Arithmetic of this code base.",
 )
 @click.option(
     "--dtype", type=click.Choice(["float32", "bfloat16", "float16"]), help="Of the transformer."
@@ -70,7 +72,7 @@ if TYPE_CHECKING:
 def run(suite: str, seeds: str | None, dry_run: bool, **given: Any) -> None:
     """Run SUITE (quick, smoke, full, or a YAML file) and make its leaderboard.
 
-    A job that is done under the same fingerprint is not run again: after an interruption the same
+    A job whose record has the same fingerprint is not run again: after an interruption the same
     command resumes the run.
 
     \b
@@ -86,6 +88,7 @@ def run(suite: str, seeds: str | None, dry_run: bool, **given: Any) -> None:
 
     lists = {name: given.pop(name.removesuffix("s")) for name in ("models", "methods", "budgets")}
     lists["seeds"] = parse_seeds(seeds) if seeds else ()
+    checked_budgets(lists["budgets"])
     settings = {key: value for key, value in given.items() if value is not None}
     settings |= {key: value for key, value in lists.items() if value}
     prepared = prepare(suite, **settings)
@@ -99,10 +102,13 @@ def run(suite: str, seeds: str | None, dry_run: bool, **given: Any) -> None:
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
+    """Return the numbers in the value of ``--seeds``. Raises BenchError for another text."""
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
-        raise BenchError(f"--seeds '{text}' is not a list like 0,1,2") from None
+        raise BenchError(
+            f"--seeds '{text}' must be whole numbers with commas, such as 0,1,2"
+        ) from None
 
 
 def _show_plan(prepared: SuiteRun) -> None:

@@ -15,9 +15,9 @@ import click
 @click.option("--features", default="fashion", show_default=True, metavar="NAME",
               help="Feature network.")  # fmt: skip
 @click.option("--feature-weights", metavar="PATH",
-              help="Weights of the feature network instead of its own.")  # fmt: skip
+              help="Weights of the feature network instead of the usual ones.")  # fmt: skip
 @click.option("--device", default="cpu", show_default=True, metavar="DEVICE",
-              help="Such as cpu or cuda.")  # fmt: skip
+              help="cpu, cuda, cuda:1, ...")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def score(images: str, reference: str, as_json: bool, **network: Any) -> None:
     """Score IMAGES against a reference: Frechet distances, IS, precision, recall, KID.

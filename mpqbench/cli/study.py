@@ -1,4 +1,4 @@
-"""``mpqbench study``: what many jobs say together."""
+"""``mpqbench study``: compare searchers, proxies and branches."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from typing import Any
 
 import click
 
-from .options import finish, open_session, overrides, study_options
+from .options import checked_budgets, finish, open_session, overrides, study_options
 from .study_branches import branches
 
 
 @click.group("study")
 def study() -> None:
-    """Searchers on equal terms, how well proxies rank allocations, branches at equal bytes.
+    """Compare searchers at equal evaluations, proxies by their ranking, branches at equal bytes.
 
-    A study goes on where it was stopped: the same command again.
+    The same command resumes a study that was stopped.
     """
 
 
@@ -49,7 +49,7 @@ def searchers(
     from ..report.write import write_report
     from .run import parse_seeds
 
-    given = {"budgets": budget, "seeds": parse_seeds(seeds) if seeds else ()}
+    given = {"budgets": checked_budgets(budget), "seeds": parse_seeds(seeds) if seeds else ()}
     resolved = load_suite(suite, overrides(given, shared))
     resolved = with_evaluations(only(resolved, method), evaluations)
     session = open_session(resolved.name, shared)
@@ -63,7 +63,7 @@ def searchers(
 @click.option("--seed", type=int, help="Of calibration, allocations and images.  [default: 0]")
 @click.option("--allocations", type=click.IntRange(min=20), default=64, show_default=True,
               help="How many are sampled and measured.")  # fmt: skip
-@click.option("--method", metavar="NAME", help="The recipe around them instead of rtn.")
+@click.option("--method", metavar="NAME", help="Recipe of the allocations instead of rtn.")
 @study_options
 def proxies(
     budget: str | None, seed: int | None, allocations: int, method: str | None, **shared: Any
@@ -79,7 +79,8 @@ def proxies(
     from ..lab.suites import load_suite
     from ..report.studies import write_proxies
 
-    given = {"budgets": (budget,) if budget else (), "seeds": () if seed is None else (seed,)}
+    given: dict[str, Any] = {"budgets": checked_budgets((budget,) if budget else ())}
+    given["seeds"] = () if seed is None else (seed,)
     given["methods"] = (method,) if method else ()
     resolved = load_suite("proxies", overrides(given, shared))
     session = open_session(resolved.name, shared)

@@ -1,4 +1,4 @@
-"""``mpqbench study branches``: every branch at equal bytes, layer by layer."""
+"""``mpqbench study branches``: compare branches at equal bytes, layer by layer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
               help="One more branch: a name, or '{name: monarch, permutation: energy}'; "
               "repeatable.")  # fmt: skip
 @click.option("--method", default="rtn", show_default=True, metavar="NAME",
-              help="The recipe of the layers around the branch.")  # fmt: skip
+              help="Recipe of the layers that get the branch.")  # fmt: skip
 @click.option("--seed", default=0, show_default=True, help="Of the inputs.")
 @click.option("--calibration", type=click.IntRange(min=1), default=64, show_default=True,
               help="Calibration inputs, and as many held-out ones.")  # fmt: skip
@@ -66,7 +66,7 @@ def _once(numbers: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _choice(text: str) -> PluginChoice:
-    """A name or YAML with a name. Raises BenchError."""
+    """Read a name or YAML with a name. Raises BenchError for anything else."""
     import yaml
 
     from ..core.errors import BenchError
@@ -79,6 +79,6 @@ def _choice(text: str) -> PluginChoice:
         data = None
     if not isinstance(data, str | dict):
         raise BenchError(
-            f"--branch '{text}' is no branch: write a name, or '{{name: monarch, block_rank: 2}}'"
+            f"--branch '{text}' is not a branch: write a name or '{{name: monarch, block_rank: 2}}'"
         )
     return validate(PluginChoice, data, "--branch")

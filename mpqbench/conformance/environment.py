@@ -47,7 +47,7 @@ class _EnvironmentChecks:
         full = case.group.full(case.x)
         for base in BASES:
             output = self._layer(case, base)(case.x)
-            expect_tensor(f"the output around {base}", output, full.shape, full.dtype)
+            expect_tensor(f"the output with base {base}", output, full.shape, full.dtype)
 
     def candidates(self, case: GroupCase) -> None:
         """The same rows get the same output, whatever other candidates are in the batch."""

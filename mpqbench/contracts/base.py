@@ -87,6 +87,6 @@ def _hint(kind: str, value: object) -> str:
     if kind != "float_type" or not isinstance(value, str):
         return ""
     try:
-        return f" (in YAML a number of this form needs a point: {float(value)})"
+        return f" (in YAML a number such as this needs a point: {float(value)})"
     except ValueError:
         return ""

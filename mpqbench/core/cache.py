@@ -84,7 +84,7 @@ class Cache:
             expected, stored = file.read(_DIGEST_BYTES), file.read()
         if hashlib.sha256(stored).digest() == expected:
             return stored
-        self.reporter.say(f"  {path} is damaged and counts as missing: what it held is made again")
+        self.reporter.say(f"  {path} is damaged: its content is computed again")
         return None
 
     def _path(self, name: str) -> Path:

@@ -1,4 +1,4 @@
-"""Errors whose message is one sentence for the user."""
+"""Errors, each with a message of one sentence for the user."""
 
 from __future__ import annotations
 

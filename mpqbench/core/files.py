@@ -16,7 +16,7 @@ def write_atomic(path: Path, content: bytes) -> None:
     """Write ``content`` to ``path`` in one step: a reader sees the old file or the new one.
 
     The temporary file lies in the same folder, because a rename is atomic only within one file
-    system, and it reaches the disk before the rename does. Creates the folder.
+    system, and it is flushed to the disk before the rename. Creates the folder.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=".tmp")

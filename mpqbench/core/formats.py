@@ -22,7 +22,9 @@ class _Format(BaseModel):
         if grouped and self.group is None:
             raise ValueError(f"granularity '{self.granularity}' needs 'group', e.g. group: 64")
         if not grouped and self.group is not None:
-            raise ValueError(f"granularity '{self.granularity}' takes no 'group'")
+            raise ValueError(
+                f"granularity '{self.granularity}' takes no 'group': leave 'group' out"
+            )
         return self
 
 

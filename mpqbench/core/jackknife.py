@@ -35,11 +35,11 @@ def deal_groups(
 ) -> np.ndarray | None:
     """Return the group of each image, int (N,) from 0 to G-1, or None where N is too small.
 
-    Images, sorted by class and within a class by index, are dealt in turn like cards. Where every
-    class has a multiple of G images, the group is the rank within the class modulo G; elsewhere the
-    sizes of groups, and of a class in them, differ by at most one. G is ``groups``, or N // 2 where
-    that is smaller; below 10 groups there is no interval. Without ``classes`` (N,) all images are
-    one class. This way of grouping is our choice.
+    Images, sorted by class and within a class by index, are assigned to the groups in turn. Where
+    every class has a multiple of G images, the group is the rank within the class modulo G;
+    elsewhere the sizes of groups, and of a class in them, differ by at most one. G is ``groups``,
+    or N // 2 where that is smaller; below 10 groups there is no interval. Without ``classes`` (N,)
+    all images are one class. The assignment is our choice.
 
     Raises BenchError where ``classes`` does not have one entry per image.
     """

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 FULL_BITS = 16  # what an operator in floating point counts in BitOPs and bytes
 LOWEST, HIGHEST = 2, 8
 _PATTERN = re.compile(r"W(\d+)A(\d+)(?:G(\d+))?(-)?", re.IGNORECASE)
+_BOUNDED = {"precision": "BitOPs", "megabytes": "bytes", "weight_bits": "weight bits"}
 _BOUND = re.compile(r"(\d+(?:\.\d+)?)(MB|b)", re.IGNORECASE)
 
 
@@ -32,7 +33,7 @@ class Precision:
     coarser groups first, then bare ones first.
 
     Raises BenchError for widths other than 2 to 8, 16 and 32, for a group without columns or of
-    floating point, and for bare weights in floating point, which have no branch to leave out.
+    floating point, and for a bare precision whose weights are in floating point.
     """
 
     weight: int | None
@@ -53,7 +54,9 @@ class Precision:
         if self.group is not None and self.group < 1:
             raise BenchError(f"a group has at least 1 column, not {self.group}")
         if self.group is not None and self.is_full:
-            raise BenchError(f"floating point has no grids, so no group of {self.group}")
+            raise BenchError(
+                f"floating point has no scales for groups of {self.group}: drop 'g{self.group}'"
+            )
         if self.bare and self.weight is None:
             raise BenchError("weights in floating point have no branch to leave out: drop the '-'")
 
@@ -99,10 +102,12 @@ class Precision:
         """Return a recipe's formats, with the granularity of ``group`` where there is one."""
         if self.group is None:
             return weight, activation
-        own = {"group": self.group}
+        grouped = {"group": self.group}
         return (
-            weight.model_copy(update=own | {"granularity": "group"}),
-            activation.model_copy(update=own | {"granularity": "token-group", "time_groups": 1}),
+            weight.model_copy(update=grouped | {"granularity": "group"}),
+            activation.model_copy(
+                update=grouped | {"granularity": "token-group", "time_groups": 1}
+            ),
         )
 
     def __lt__(self, other: object) -> bool:
@@ -182,20 +187,22 @@ class Budget:
                 precision = _precision_of(term, text)
                 if precision.group is not None:
                     raise BenchError(
-                        f"budget '{text}': BitOPs know no groups; bound bytes, e.g. W4A8+1.2MB"
+                        f"budget '{text}': a group size changes bytes, not BitOPs; write W4A8+1.2MB"
                     )
                 if precision.bare:
                     raise BenchError(
-                        f"budget '{text}': a budget has no branch to leave out; drop the '-'"
+                        f"budget '{text}': '-' is for the precision of a group; drop the '-'"
                     )
             else:
                 kind = "megabytes" if match[2].upper() == "MB" else "weight_bits"
                 value = float(match[1])
             if kind in bounds:
-                raise BenchError(f"budget '{text}' bounds one thing twice")
+                raise BenchError(
+                    f"budget '{text}' bounds {_BOUNDED[kind]} twice: leave one bound out"
+                )
             bounds[kind] = value
         if precision.is_full and "precision" in bounds and len(terms) > 1:
-            raise BenchError(f"budget '{text}': FP bounds nothing, leave it out")
+            raise BenchError(f"budget '{text}': FP bounds nothing; leave FP out")
         return cls(precision, bounds.get("megabytes"), bounds.get("weight_bits"))
 
     @property
@@ -221,6 +228,6 @@ def _precision_of(term: str, budget: str) -> Precision:
     except BenchError as error:
         if not _PATTERN.fullmatch(term):
             raise BenchError(
-                f"budget '{budget}': '{term}' is no bound: write W4A4, 2.5MB, 3.5b or FP"
+                f"budget '{budget}': '{term}' is not a bound: write W4A4, 2.5MB, 3.5b or FP"
             ) from None
         raise error

@@ -21,7 +21,7 @@ class Reporter(Protocol):
         ...
 
     def stage(self, title: str, total: int) -> AbstractContextManager[Advance]:
-        """Surround ``total`` units of work; call the given function as units end."""
+        """Show a stage of ``total`` units; call the given function with the units that end."""
         ...
 
 

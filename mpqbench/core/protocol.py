@@ -1,4 +1,4 @@
-"""Protocols: how images are made and judged."""
+"""Protocols: how images are made and measured."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .settings import Frozen
 
 
 class Protocol(Frozen):
-    """How images are made and judged. Rows of different protocols are never ranked together."""
+    """How images are made and measured. Rows of different protocols are never ranked together."""
 
     name: str
     images: int = Field(gt=0)
@@ -27,8 +27,8 @@ class Protocol(Frozen):
 
     def sampling(self) -> dict[str, Any]:
         """Return the fields that decide the pixels of an image, as JSON."""
-        judging = {"name", "images", "features", "feature_weights", "reference"}
-        return self.model_dump(mode="json", exclude=judging)
+        measuring = {"name", "images", "features", "feature_weights", "reference"}
+        return self.model_dump(mode="json", exclude=measuring)
 
 
 PROTOCOLS = {

@@ -1,4 +1,4 @@
-"""Recipes: one choice per slot with parameters. A method is a named recipe, data and not code."""
+"""Recipes: one plugin for each slot, with parameters. A method is a named recipe."""
 
 from __future__ import annotations
 
@@ -61,15 +61,16 @@ SLOTS = (
 
 
 class Recipe(Frozen):
-    """One choice per slot with parameters: a method is a named recipe, data and not code.
+    """One plugin for each slot, with parameters, and the formats: a method is a named recipe.
 
-    ``source`` is the paper that the recipe follows, ``keeps`` and ``leaves_out`` say what of the
-    paper. ``factors`` is what ``mpqbench ablate`` varies by default, as
-    ``{factor: {level: {field: value}}}``; factors are inherited with ``base`` and written nowhere.
+    ``source`` is the paper that the recipe follows; ``keeps`` and ``leaves_out`` say what the
+    recipe takes from the paper and what it omits. ``factors`` is what ``mpqbench ablate`` varies by
+    default, as ``{factor: {level: {field: value}}}``; they are inherited with ``base`` and are in
+    no record.
     ``evaluations`` is the most that a search may spend, in forwards of the calibration set; without
     it there is no limit. ``early_drop`` is the error level at which joint scoring drops a candidate
-    that a cheaper one beats on the inputs so far (a paired comparison, see ``search.race``);
-    without it every candidate sees all inputs. Branches count against the budget unless
+    with a larger error than a cheaper one on the inputs so far (paired, see ``search.race``);
+    without it every candidate is scored on all inputs. Branches count against the budget unless
     ``branch_in_budget`` is false.
     """
 

@@ -1,4 +1,4 @@
-"""Names to plugins: entry points of installed packages, and files given with ``--plugins``.
+"""Find plugins by name: entry points of installed packages, and files given with ``--plugins``.
 
 A plugin module has a table ``PLUGINS = {kind: {name: target}}`` whose targets are objects or
 ``"module:attribute"`` strings, which need no import for a listing. A method may be the string
@@ -98,7 +98,8 @@ class Registry:
         taken = self._entries[kind].get(name)
         if taken is not None:
             raise BenchError(
-                f"two plugins are called {kind} '{name}': one of {taken.origin}, one of {origin}"
+                f"two plugins are called {kind} '{name}', one of {taken.origin} and one of "
+                f"{origin}: rename one or leave one out"
             )
         self._entries[kind][name] = PluginEntry(kind, name, target, origin)
 
@@ -113,7 +114,9 @@ class Registry:
         try:
             for kind, names in table.items():
                 if not isinstance(names, Mapping) or not all(isinstance(n, str) for n in names):
-                    raise BenchError(f"PLUGINS['{kind}'] of {origin} is no {{name: target}}")
+                    raise BenchError(
+                        f"PLUGINS['{kind}'] of {origin} must be a table {{name: target}}"
+                    )
                 for name, target in names.items():
                     self.add(kind, name, target, origin)
         except BenchError:
@@ -178,7 +181,7 @@ class Registry:
                 raise BenchError(f"method '{spec}' is not a Recipe but {type(recipe).__name__}")
             if recipe.name != spec:  # records and files are named after the recipe
                 raise BenchError(
-                    f"method '{spec}' is a Recipe named '{recipe.name}': name it alike"
+                    f"method '{spec}' is a Recipe named '{recipe.name}': give both the same name"
                 )
             return recipe
         base = self.method(str(spec["base"])) if "base" in spec else None
@@ -209,7 +212,7 @@ def discover(paths: Iterable[Path] = ()) -> Registry:
 
     An installed package that cannot be imported, or whose table is malformed or takes a name that
     is taken, is kept in ``broken`` with the reason: it must not stop this run. A file in ``paths``
-    must work.
+    must be usable: BenchError otherwise.
     """
     registry = Registry()
     for point in sorted(entry_points(group=ENTRY_POINTS), key=_ours_first):
@@ -227,7 +230,7 @@ def discover(paths: Iterable[Path] = ()) -> Registry:
 
 
 def _ours_first(point: EntryPoint) -> tuple[bool, str, str]:
-    """Order of loading: no other package may take the name of a built-in plugin."""
+    """Return the sort key of a package: ours comes first, so no other takes a built-in name."""
     strange = point.dist is None or point.dist.name != "mpqbench"
     return strange, point.value, point.name
 
@@ -237,7 +240,7 @@ def _plugin_files(path: Path) -> list[Path]:
         return [path]
     found = sorted(path.glob("*.py")) if path.is_dir() else []
     if not found:
-        raise BenchError(f"--plugins {path}: no such Python file, or a folder without one")
+        raise BenchError(f"--plugins {path}: no such Python file, and no folder with one")
     return found
 
 

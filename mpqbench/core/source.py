@@ -1,4 +1,4 @@
-"""What a plugin's source says, read without importing the plugin: listing must not load torch."""
+"""Read a plugin's source without importing the plugin, so that a listing does not load torch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 class Unreadable(Exception):
-    """The source does not define the plugin in a form that can be read: the plugin is imported."""
+    """The source alone does not define the plugin: an import is needed."""
 
 
 _WITHOUT_FIELDS = ("ABC", "Generic", "Protocol", "object")

@@ -46,8 +46,8 @@ def folder_digest(folder: str) -> str:
 def plugin_digest(module: ModuleType) -> str:
     """Return the digest of the files that a plugin's module loads, directly or not.
 
-    These are its own file and those that its imports lead to, also imports inside functions: the
-    files of its own package, and of projects outside site-packages. Files of the harness have
+    These are the module's file and those that its imports lead to, also imports inside functions:
+    the files of its package, and of projects outside site-packages. Files of the harness have
     their own digest. A module with a table ``PLUGINS`` counts only where it holds the plugin.
     """
     assert module.__file__ is not None
@@ -64,10 +64,10 @@ def read_digest(path: Path) -> str:
 
 
 def _loaded(name: str, file: Path) -> set[Path]:
-    own, found, ahead = name.partition(".")[0], {file}, [(name, file)]
+    package, found, ahead = name.partition(".")[0], {file}, [(name, file)]
     while ahead:
         for imported in _imports(*ahead.pop()):
-            path = _project_file(imported, own)
+            path = _project_file(imported, package)
             if path is not None and path not in found and path not in harness_files():
                 found.add(path)
                 ahead.append((imported, path))
@@ -75,7 +75,7 @@ def _loaded(name: str, file: Path) -> set[Path]:
 
 
 def _imports(name: str, file: Path) -> Iterator[str]:
-    """The names of all modules that the file of module ``name`` may import, and their packages."""
+    """Yield all modules that the file of module ``name`` may import, and their packages."""
     package = name if file.name == "__init__.py" else name.rpartition(".")[0]
     for node in ast.walk(ast.parse(file.read_bytes())):
         if isinstance(node, ast.Import):
@@ -93,7 +93,7 @@ def _imports(name: str, file: Path) -> Iterator[str]:
 
 
 def _packages(name: str) -> Iterator[str]:
-    """The packages around a module, but those that only register plugins."""
+    """Yield the parent packages of a module, except those that only register plugins."""
     parts = name.split(".")
     for end in range(1, len(parts)):
         package = ".".join(parts[:end])
@@ -102,10 +102,10 @@ def _packages(name: str) -> Iterator[str]:
 
 
 @cache
-def _project_file(name: str, own: str) -> Path | None:
-    """The file of a module, where it lies in this package, in package ``own`` or in a project."""
+def _project_file(name: str, package: str) -> Path | None:
+    """Return the file of a module, where it lies in mpqbench, in ``package`` or in a project."""
     top = name.partition(".")[0]
-    if top not in (own, PACKAGE.name) and not _is_project(_spec(top)):
+    if top not in (package, PACKAGE.name) and not _is_project(_spec(top)):
         return None
     spec = _spec(name)
     file = None if spec is None else spec.origin
@@ -126,5 +126,5 @@ def _is_project(spec: ModuleSpec | None) -> bool:
 def _spec(name: str) -> ModuleSpec | None:
     try:
         return importlib.util.find_spec(name)
-    except Exception:  # no such module, or whatever the package around the module raises
+    except Exception:  # no such module, or whatever a parent package raises
         return None

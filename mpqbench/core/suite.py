@@ -50,11 +50,13 @@ class Suite(Frozen):
 
     @property
     def named(self) -> dict[str, str | dict[str, Any]]:
-        """The methods by name. Raises BenchError where one has none or two have the same."""
+        """The methods by name. Raises BenchError where a method has no name or two share one."""
         names = [_name_of(method) for method in self.methods]
         for name in names:
             if names.count(name) > 1:
-                raise BenchError(f"suite '{self.name}' names two methods '{name}'")
+                raise BenchError(
+                    f"suite '{self.name}' names two methods '{name}': leave one out or rename it"
+                )
         return dict(zip(names, self.methods, strict=True))
 
 
@@ -69,7 +71,7 @@ def _name_of(method: str | dict[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Job:
-    """One cell of a suite: a method on a model at a budget with a seed under a protocol."""
+    """One job of a suite: a method on a model at a budget with a seed under a protocol."""
 
     model: str
     recipe: Recipe

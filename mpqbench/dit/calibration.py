@@ -39,9 +39,9 @@ def record_calibration(sampler: Sampler, advance: Advance = lambda _images: None
     """Record ``protocol.calibration`` inputs, spread evenly over steps and classes.
 
     Image i gives its latent at one step and, because guidance evaluates the model on both, either
-    its class or the null class. Steps and null classes are dealt by seeded permutations: equal
-    shares, and no class is tied to a part of the trajectory. The axis of ``sampler`` must not be
-    that of evaluated images.
+    its class or the null class. Steps and null classes are assigned by seeded permutations, in
+    equal shares, so that no class belongs to one part of the trajectory. The axis of ``sampler``
+    must not be that of evaluated images.
     """
     count, steps = sampler.protocol.calibration, sampler.protocol.steps
     deal = _deal(sampler)

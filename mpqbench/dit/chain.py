@@ -1,6 +1,6 @@
 """A DiT as a chain of stages, one for each searchable group, four to a block.
 
-When a layer changes, only its own stage and later ones need to run again, and the inputs of several
+When a layer changes, only its stage and later ones need to run again, and the inputs of several
 candidates pass through unchanged stages together. The arithmetic is that of diffusers'
 ``DiTTransformer2DModel``, operation by operation and bit for bit: a difference in the last bit
 rounds some activation to another integer, and many groups of 2 or 3 bits amplify the difference

@@ -1,7 +1,7 @@
 """The arithmetic of the original DiT or of diffusers: one switch, set on a transformer in place.
 
 docs/conventions.md lists the differences with their sources. Time-embedding frequencies, one norm
-epsilon and the guided channels are here, time steps in ``schedule.py``.
+epsilon and the guided channels are here; time steps are in ``schedule.py``.
 """
 
 from __future__ import annotations

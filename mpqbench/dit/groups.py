@@ -22,7 +22,7 @@ _LAYERS = {
     "attn.out": ("attn1.to_out.0",),
     "mlp.up": ("ff.net.0.proj",),
     "mlp.down": ("ff.net.2",),
-}  # inside a block of diffusers' DiTTransformer2DModel, in the order a forward meets them
+}  # inside a block of diffusers' DiTTransformer2DModel, in the order of a forward
 
 
 @dataclass(frozen=True)

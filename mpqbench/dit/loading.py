@@ -121,7 +121,7 @@ def _fetch(hub_id: str) -> Path:
 def _checked(folder: Path) -> Path:
     for part in ("model_index.json", "transformer", "vae", "scheduler"):
         if not (folder / part).exists():
-            raise BenchError(f"{folder} is no DiTPipeline folder: {part} is missing")
+            raise BenchError(f"{folder} is not a DiTPipeline folder: {part} is missing")
     return folder
 
 

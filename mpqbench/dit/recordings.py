@@ -1,4 +1,4 @@
-"""What is recorded of a full-precision model once, for all jobs under one protocol and seed."""
+"""Recordings of a full-precision model, made once for all jobs of one protocol and seed."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The sampling loop: per-image noise, balanced classes, fixed micro-batches, guidance.
 
-Image i is bit-identical whatever the number of images, their order or the worker: the image is
+Image i is bit-identical for any number of images, order and worker: the image is
 always number ``i % m`` of micro-batch ``i // m``, and every micro-batch runs at its full size m.
 """
 
@@ -64,8 +64,8 @@ class Sampler:
         outputs = int(config.out_channels or config.in_channels)
         if outputs not in (self.channels, 2 * self.channels):
             raise BenchError(
-                f"model '{model.name}' gives {outputs} channels for {self.channels}: expected as "
-                "many, or twice as many with learned variance"
+                f"model '{model.name}' gives {outputs} channels for {self.channels}: it must give "
+                "as many, or twice as many with learned variance"
             )
         self.schedule = build_schedule(
             model.scheduler,
@@ -100,7 +100,7 @@ class Sampler:
             )
 
     def watch(self, start: int, stop: int, observe: Observer) -> Iterator[int]:
-        """Sample for what ``observe`` sees and decode no image, as decoding may take longer.
+        """Sample and call ``observe``; decode no image, as decoding may take longer than sampling.
 
         Yields the number of images of each micro-batch; ``start`` and errors as in ``batches``.
         """

@@ -81,7 +81,9 @@ def build_schedule(
     if kind != "linear":
         raise BenchError(f"the original convention needs linear betas, the model has '{kind}'")
     if steps > levels:
-        raise BenchError(f"{steps} steps asked of a model trained on {levels}")
+        raise BenchError(
+            f"the model has {levels} noise levels: {steps} sampling steps are too many"
+        )
     betas = np.linspace(config.get("beta_start", 1e-4), config.get("beta_end", 2e-2), levels)
     kept = _respaced(levels, steps)
     signal = np.cumprod(1.0 - betas)[kept]

@@ -102,7 +102,7 @@ class StatisticsStore:
                     for name, x in seen.items():
                         gatherers[name].add(x.float(), times.cpu(), number)
                 for name, gatherer in gatherers.items():
-                    content |= {f"{name}/{key}": own for key, own in gatherer.result().items()}
+                    content |= {f"{name}/{key}": part for key, part in gatherer.result().items()}
             self.cache.write(_block_name(index), content)
             advance(1)
 
@@ -119,7 +119,7 @@ def _block_name(index: int) -> str:
 
 @contextmanager
 def _watching(layers: dict[str, nn.Module], seen: dict[str, torch.Tensor]) -> Iterator[None]:
-    """Put the input of every layer into ``seen`` while inside."""
+    """Put the input of every layer into ``seen`` until the context exits."""
 
     def hook_for(name: str):  # type: ignore[no-untyped-def]
         def hook(_module: nn.Module, arguments: tuple[torch.Tensor, ...]) -> None:
@@ -147,7 +147,7 @@ class _Gatherer:
         self.times: list[torch.Tensor] = []
 
     def add(self, x: torch.Tensor, times: torch.Tensor, number: int) -> None:
-        """Take in x (n, tokens, in) or (n, in) float32 at times (n,), batch ``number``."""
+        """Add x (n, tokens, in) or (n, in) float32 at times (n,), batch ``number``."""
         x = x.reshape(len(x), -1, x.shape[-1])
         if not torch.isfinite(x).all():
             raise Diverged(f"the input of {self.name} is not finite in full precision")

@@ -1,4 +1,4 @@
-"""The context of a job: the one thing that its stages are handed."""
+"""The context of a job, which all its stages receive."""
 
 from __future__ import annotations
 
@@ -53,13 +53,17 @@ class Plugins:
 
     @classmethod
     def of(cls, recipe: Recipe, registry: Registry) -> Plugins:
-        """Raises BenchError for an unknown plugin and for wrong parameters."""
+        """Create the plugins. Raises BenchError for an unknown plugin and for wrong parameters."""
         return cls(**{slot: registry.create(slot, getattr(recipe, slot)) for slot in SLOTS})
 
 
 def check_recipe(recipe: Recipe, protocol: Protocol, registry: Registry) -> None:
-    """Raises BenchError as ``Plugins.of``, and for a span that the protocol cannot give."""
-    plugins, steps = Plugins.of(recipe, registry), ("sampling steps", protocol.steps)
+    """Raise BenchError as ``Plugins.of``, and for a span longer than the protocol has."""
+    try:
+        plugins = Plugins.of(recipe, registry)
+    except BenchError as error:
+        raise BenchError(f"method '{recipe.name}': {error}") from error
+    steps = ("sampling steps", protocol.steps)
     for slot, span, limits in (
         ("objective", plugins.objective.span,
          [steps, ("calibration inputs", protocol.calibration)]),
@@ -69,7 +73,7 @@ def check_recipe(recipe: Recipe, protocol: Protocol, registry: Registry) -> None
             if span > most:
                 raise BenchError(
                     f"method '{recipe.name}': its {slot} has span {span}, and protocol "
-                    f"'{protocol.name}' no more than {most} {what}"
+                    f"'{protocol.name}' has no more than {most} {what}"
                 )
 
 
@@ -139,7 +143,7 @@ class JobContext:
 
     @property
     def reporter(self) -> Reporter:
-        """Where progress is told."""
+        """The receiver of progress."""
         return self.resources.reporter
 
     @property

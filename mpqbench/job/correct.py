@@ -87,9 +87,9 @@ def _noise_towards(
     batches: Sequence[_MicroBatch],
     given: Sequence[_Predicted],
 ) -> torch.Tensor:
-    """The noise (n, c, h, w) that takes ``batches`` to ``goal`` in one step, which is linear in it.
+    """Return the noise (n, c, h, w) that takes ``batches`` to ``goal`` in one step.
 
-    The batches are left as they are.
+    The step is linear in the noise. The batches are left unchanged.
     """
     ends = [batch.copy() for batch in batches]
     for batch, (prediction, rest) in zip(ends, given, strict=True):
@@ -99,7 +99,7 @@ def _noise_towards(
 
 
 def _predicted(sampler: Sampler, batches: Sequence[_MicroBatch], time: int) -> list[_Predicted]:
-    """The predictions of the model, as it is now, for each micro-batch."""
+    """Return the predictions of the model, as it is now, for each micro-batch."""
     return [sampler.predict(batch.latents, time, batch.classes) for batch in batches]
 
 
@@ -119,8 +119,8 @@ class _MicroBatch:
         self.latents = schedule.step(output, position, self.latents, self.generators)
 
     def copy(self) -> _MicroBatch:
-        """Return a batch that is sampled on without this one."""
-        return replace(self, generators=[own.clone_state() for own in self.generators])
+        """Return a batch that advances independently of this one."""
+        return replace(self, generators=[each.clone_state() for each in self.generators])
 
 
 def _latents(batches: Sequence[_MicroBatch]) -> torch.Tensor:
@@ -145,7 +145,7 @@ def _checked(noise: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
 
 
 def _operator(corrections: Sequence[FittedCorrection], model: DiTModel) -> Operator:
-    """The cost of all corrections, in floating point: one of them runs in a forward."""
+    """Return the cost of all corrections, in floating point: one of them runs in a forward."""
     macs = max(each.macs_per_value for each in corrections) * math.prod(model.latent_shape)
     numbers = sum(each.numbers for each in corrections)
     return Operator("correction", "correction", macs, weights=numbers)

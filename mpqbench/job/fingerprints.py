@@ -44,22 +44,24 @@ def samples_fingerprint(job: Job, resources: Resources) -> str:
 
 
 def ranking_fingerprint(job: Job, resources: Resources) -> str:
-    """Return the digest of what scores depend on beside the method: rows that differ are never
-    ranked together."""
-    judge, protocol = resources.loader.judge(job.protocol), job.protocol
-    network = "none" if judge is None else metric_fingerprint(
-        judge.network, protocol.images, judge.reference
+    """Return the digest of what scores depend on apart from the method.
+
+    Rows with different digests are never ranked together.
+    """
+    evaluator, protocol = resources.loader.evaluator(job.protocol), job.protocol
+    network = "none" if evaluator is None else metric_fingerprint(
+        evaluator.network, protocol.images, evaluator.reference
     )  # fmt: skip
-    judging = {"name", "features", "feature_weights", "reference", "micro_batch"}
-    return digest_of([network, protocol.model_dump(mode="json", exclude=judging)])
+    evaluated = {"name", "features", "feature_weights", "reference", "micro_batch"}
+    return digest_of([network, protocol.model_dump(mode="json", exclude=evaluated)])
 
 
 def table_fingerprint(
     context: JobContext, choices: Sequence[Precision], part: Sequence[str]
 ) -> str:
-    """Return the digest of what an additive table depends on: of the recipe, not the searcher."""
-    own = {"choices": [str(precision) for precision in choices], "part": list(part)}
-    return digest_of(_dependencies(context, _SCORING, _SCORED) | own)
+    """Return the digest of what an additive table depends on, the searcher not included."""
+    table = {"choices": [str(precision) for precision in choices], "part": list(part)}
+    return digest_of(_dependencies(context, _SCORING, _SCORED) | table)
 
 
 def search_fingerprint(context: JobContext) -> str:

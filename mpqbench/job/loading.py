@@ -1,4 +1,4 @@
-"""Models and judges, loaded once for all jobs of a process."""
+"""Models, feature networks and references, loaded once for all jobs of a process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NO_FEATURES = "none"  # a protocol that measures fidelity and cost alone
 
 
 @dataclass(frozen=True)
-class Judge:
+class Evaluator:
     """The feature network and the reference of a protocol."""
 
     network: FeatureNetwork
@@ -26,12 +26,12 @@ class Judge:
 
 @dataclass
 class Loader:
-    """Loads onto ``device``. One model is kept: it is restored after a job."""
+    """Load onto ``device``. One model is kept: every job restores it."""
 
     device: str
     _model: DiTModel | None = None
     _of: tuple[str, str] | None = None
-    _judges: dict[tuple[str, str | None, str], Judge] = field(default_factory=dict)
+    _evaluators: dict[tuple[str, str | None, str], Evaluator] = field(default_factory=dict)
 
     def model(self, name: str, protocol: Protocol) -> DiTModel:
         """Return the model in the type and convention of the protocol."""
@@ -42,16 +42,16 @@ class Loader:
         apply_convention(self._model.transformer, protocol.convention)
         return self._model
 
-    def judge(self, protocol: Protocol) -> Judge | None:
+    def evaluator(self, protocol: Protocol) -> Evaluator | None:
         """Return network and reference, ``None`` where the protocol asks for no features."""
         if protocol.features == NO_FEATURES:
             return None
         key = (protocol.features, protocol.feature_weights, protocol.reference)
-        if key not in self._judges:
+        if key not in self._evaluators:
             network = load_extractor(protocol.features, protocol.feature_weights, self.device)
             reference = load_reference(protocol.reference, network)
-            self._judges[key] = Judge(network, reference)
-        return self._judges[key]
+            self._evaluators[key] = Evaluator(network, reference)
+        return self._evaluators[key]
 
     def check_device(self) -> None:
         """Raises BenchError where the device is not there."""
@@ -64,9 +64,9 @@ class Loader:
             raise BenchError(f"device '{self.device}' cannot be used: {reason}") from None
 
     def check_images(self, name: str, protocol: Protocol) -> None:
-        """Raises BenchError where the judge cannot take images of the model's shape."""
-        judge, model = self.judge(protocol), self.model(name, protocol)
-        wanted = None if judge is None else judge.network.image_shape
+        """Raises BenchError where the feature network cannot take images of the model's shape."""
+        evaluator, model = self.evaluator(protocol), self.model(name, protocol)
+        wanted = None if evaluator is None else evaluator.network.image_shape
         if wanted is not None and wanted != model.image_shape:
             shapes = ["x".join(map(str, shape)) for shape in (wanted, model.image_shape)]
             raise BenchError(

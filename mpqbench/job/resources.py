@@ -33,7 +33,7 @@ class Resources:
 
     @cached_property
     def loader(self) -> Loader:
-        """Models and judges on the device."""
+        """The loader of models, feature networks and references."""
         return Loader(self.device)
 
     @cached_property
@@ -46,7 +46,7 @@ class Resources:
         return tempfile.TemporaryDirectory(prefix="mpqbench-")
 
     def recordings(self, job: Job) -> Recordings:
-        """Return what is recorded of the job's model; kept until another model is asked for."""
+        """Return what is recorded of the job's model, kept in memory until the model changes."""
         model = self.loader.model(job.model, job.protocol)
         made = Recordings(model, job.protocol, job.seed, self.device, self.cache)
         if any(kept.model is not model for kept in self._recordings.values()):
@@ -56,7 +56,7 @@ class Resources:
 
 @dataclass(frozen=True)
 class Session:
-    """What jobs run with, and the folder of their results; ``fresh`` runs again what is done."""
+    """Resources and the folder of results; with ``fresh``, finished jobs run again."""
 
     resources: Resources
     store: RecordStore
@@ -74,5 +74,5 @@ class Session:
 
     @property
     def reporter(self) -> Reporter:
-        """Where progress is told."""
+        """The receiver of progress."""
         return self.resources.reporter

@@ -47,7 +47,7 @@ class PartialResult:
 
 
 def run_job(job: Job, session: Session) -> JobRecord:
-    """Run ``job`` and write its record, whatever the end of the job.
+    """Run ``job`` and write its record, however the job ends.
 
     A plugin may raise anything; the job is then ``failed`` and its traceback is in ``logs/``.
     """
@@ -78,7 +78,7 @@ def has_samples(job: Job, session: Session) -> bool:
 
 
 def _run(job: Job, session: Session, result: PartialResult) -> None:
-    """The method of an experiment, stage by stage."""
+    """Run the stages of a job in order and put their results into ``result``."""
     meter = result.meter
     with meter.stage("load"):
         context = JobContext.open(job, session.resources)
@@ -92,7 +92,7 @@ def _run(job: Job, session: Session, result: PartialResult) -> None:
     with meter.stage("search"):
         search = find_allocation(context, fresh=session.fresh)
         search.write(session.store, job.id)
-    meter.add("search", search.borrowed)
+    meter.add("search", search.cached_seconds)
     result.search_evals = search.spent
     with meter.stage("quantize"):
         quantized = quantize(context, search.allocation)
@@ -117,7 +117,7 @@ def _run(job: Job, session: Session, result: PartialResult) -> None:
 
 
 def _samples(job: Job, session: Session) -> SampleStore:
-    """The samples of ``job``, which do not depend on their number or on who judges them."""
+    """Return the samples of ``job``, which depend neither on their number nor on the metrics."""
     resources = session.resources
     name = samples_fingerprint(job, resources)
     return SampleStore(session.store.samples_path(job.id), name, resources.batch_size)

@@ -1,4 +1,4 @@
-"""Samples on disk: shards in the ADM ``.npz`` layout, so that any evaluator can read them.
+"""Samples on disk: shards in the ADM ``.npz`` layout, so that other evaluation code can read them.
 
 A shard is written in one step and never changed: a run that was killed is resumed after its last
 whole shard, and a run with more images adds shards.
@@ -22,8 +22,11 @@ from ..metrics.npz import DAMAGE
 
 
 class SampleStore:
-    """The samples of one job: ``shard-START.npz`` with ``arr_0`` (n, H, W, C) uint8, ``latents``
-    (n, c, h, w) float32 and ``classes`` (n,), valid under one fingerprint."""
+    """The samples of one job, valid under one fingerprint.
+
+    Files ``shard-START.npz`` have ``arr_0`` (n, H, W, C) uint8, ``latents`` (n, c, h, w) float32
+    and ``classes`` (n,).
+    """
 
     def __init__(self, folder: Path, fingerprint: str, batch_size: int) -> None:
         self.folder, self.fingerprint, self.batch_size = folder, fingerprint, batch_size
@@ -41,7 +44,7 @@ class SampleStore:
         while start < count:
             have = self._length(start)
             if have % micro and start + have < count:
-                have = 0  # it ends within a micro-batch, and cannot be continued
+                have = 0  # the shard ends within a micro-batch and cannot be continued
             if not have:
                 stop = min(start + micro * max(1, self.batch_size // micro), count)
                 batches = []
@@ -107,7 +110,7 @@ class SampleStore:
         return self.folder / "fingerprint.json"
 
     def _owner(self) -> str | None:
-        """The fingerprint of the samples in the folder; ``None`` for a missing or damaged one."""
+        """Return the fingerprint of the samples; ``None`` for a missing or damaged one."""
         try:
             owner = json.loads(self._claimed.read_text())
         except (FileNotFoundError, ValueError):
@@ -118,7 +121,7 @@ class SampleStore:
         return self.folder / f"shard-{start:08d}.npz"
 
     def _length(self, start: int) -> int:
-        """The number of images in a shard; 0 for a missing or damaged one."""
+        """Return the number of images in a shard; 0 for a missing or damaged one."""
         try:
             with np.load(self._path(start)) as shard:
                 return len(shard["classes"])

@@ -17,15 +17,15 @@ Notes = Mapping[str, Sequence[Mapping[str, Sequence[Any]]]]
 class SearchResult:
     """An allocation of all groups, the forwards that the search spent, its trace and its notes.
 
-    ``borrowed`` are the seconds that a table or a whole search found in the cache once took: a
-    search costs the same whether or not another one came before.
+    ``cached_seconds`` are those that a table or a whole search took to compute before it was read
+    from the cache: a search costs the same whether or not the cache has its scores.
     """
 
     allocation: Allocation
     spent: float
     trace: Trace
     notes: Notes = field(default_factory=dict)
-    borrowed: float = 0.0
+    cached_seconds: float = 0.0
 
     def write(self, store: RecordStore, job: str) -> None:
         """Write the allocation of ``job``, and its trace and notes where there are any."""

@@ -1,4 +1,4 @@
-"""The search stage: from a recipe to a problem with scores, and on to an allocation."""
+"""The search stage: a recipe becomes a problem with scores, and the searcher solves it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from .search_result import SearchResult
 def find_allocation(context: JobContext, *, fresh: bool = False) -> SearchResult:
     """Return the searcher's allocation of the searchable groups, the recipe's ``adaln`` elsewhere.
 
-    Scores come from the calibration inputs; quality is measured on others. A search that took
+    Scores come from the calibration inputs; quality is measured on other inputs. A search that took
     scores is kept in the cache, and read from there unless ``fresh``. Raises Infeasible, and
     BenchError where the searcher breaks its contract.
     """
@@ -42,7 +42,7 @@ def find_allocation(context: JobContext, *, fresh: bool = False) -> SearchResult
     began = time.monotonic()
     result = _search(context)
     if result.spent > 0:
-        cache.write(name, result.to_cache(time.monotonic() - began + result.borrowed))
+        cache.write(name, result.to_cache(time.monotonic() - began + result.cached_seconds))
     return result
 
 
@@ -52,17 +52,18 @@ def _search(context: JobContext) -> SearchResult:
         chosen = problem.checked(context.plugins.searcher.search(problem))
     except Infeasible as error:
         raise Infeasible(f"{error}{share_of(_bounded_branches(context))}") from error
-    problem.trace.delay(scorer.borrowed)
+    problem.trace.delay(scorer.cached_seconds)
     adaln = Precision.parse(context.recipe.adaln)
     whole = Allocation({g.name: chosen.get(g.name, adaln) for g in context.groups})
-    return SearchResult(whole, problem.spent, problem.trace, problem.notes, scorer.borrowed)
+    return SearchResult(whole, problem.spent, problem.trace, problem.notes, scorer.cached_seconds)
 
 
 def search_problem(context: JobContext, part: Sequence[str] = ()) -> tuple[Problem, LazyScorer]:
     """Return the problem of a job's recipe and budget, and its scorer.
 
     ``part`` names the groups to search, in network order; all others stay at the budget's
-    precision and are taken off the limit. Left empty, all searchable groups are searched.
+    precision, and their cost is subtracted from the limit. Left empty, all searchable groups are
+    searched.
     """
     recipe, budget, groups = context.recipe, context.job.budget, context.groups
     precisions = choices_within(budget, parse_choices(recipe.choices, budget))
@@ -100,13 +101,13 @@ def search_problem(context: JobContext, part: Sequence[str] = ()) -> tuple[Probl
 
 
 def _branches(context: JobContext) -> Mapping[str, Sequence[Operator]]:
-    """The branches beside the layers, by group."""
+    """Return the operators of the branches, by group."""
     transformer = skeleton(context.model.transformer.config)
     return branch_operators(context.plugins.branch, transformer, context.groups)
 
 
 def _bounded_branches(context: JobContext) -> Mapping[str, Sequence[Operator]]:
-    """The branches that count against the budget."""
+    """Return the operators of the branches that count against the budget."""
     return _branches(context) if context.recipe.branch_in_budget else {}
 
 
@@ -156,7 +157,7 @@ def _engine(context: JobContext, part: Sequence[str]) -> Engine:
 
 
 def _distance(context: JobContext) -> Distance | None:
-    """The objective's distance; with a span, on the channels that the sampler reads."""
+    """Return the objective's distance; with a span, on the channels that the sampler reads."""
     objective = context.plugins.objective
     if not objective.has_distance:
         return None

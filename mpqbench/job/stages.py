@@ -1,4 +1,4 @@
-"""The stages of a job around its search: quantization, cost and scores."""
+"""The stages of a job after its search: quantization, cost, samples and scores."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PAIRS = 250  # images compared at a time
 
 
 def quantize(context: JobContext, allocation: Allocation) -> QuantizedModel:
-    """Put the allocation into the model, until the returned handle is left. Raises Diverged."""
+    """Quantize the model until the returned context manager exits. Raises Diverged."""
     with context.reporter.stage(f"quantizing {context.title}", len(context.groups)) as advance:
         return quantize_model(
             context.model.transformer,
@@ -41,7 +41,7 @@ def quantize(context: JobContext, allocation: Allocation) -> QuantizedModel:
 def count_cost(
     context: JobContext, allocation: Allocation, quantized: QuantizedModel
 ) -> CostReport:
-    """Count BitOPs and bytes of what is really in the model, on its skeleton without weights."""
+    """Count BitOPs and bytes of the quantized model, on a copy without weights."""
     recipe = context.recipe
     return count(
         skeleton(context.model.transformer.config),
@@ -111,22 +111,22 @@ def fidelity(samples: SampleStore, reference: SampleStore, images: int) -> dict[
 def distribution(context: JobContext, samples: SampleStore) -> dict[Metric, Score]:
     """Return Frechet distances, inception score, precision, recall and KID of the protocol.
 
-    Nothing where the protocol asks for no features.
+    Returns an empty dictionary where the protocol asks for no features.
     """
-    judge, images = (
-        context.resources.loader.judge(context.job.protocol),
+    evaluator, images = (
+        context.resources.loader.evaluator(context.job.protocol),
         context.job.protocol.images,
     )
-    if judge is None:
+    if evaluator is None:
         return {}
     shape = next(samples.shards(1)).images.shape[1:]
     source = ImageSource(
         str(samples.folder), images, shape, lambda: (b.images for b in samples.shards(images))
     )
     with context.reporter.stage(f"scoring {context.title}", images) as advance:
-        features = judge.network.extract(source, advance=advance)
+        features = evaluator.network.extract(source, advance=advance)
         classes = np.concatenate([batch.classes for batch in samples.shards(images)])
-        scores = score(features, judge.reference, classes)
+        scores = score(features, evaluator.reference, classes)
     return {
         cast(Metric, name): Score(value=found.value, ci=found.ci, replicates=found.replicates)
         for name, found in scores.items()

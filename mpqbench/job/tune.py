@@ -1,4 +1,4 @@
-"""The tuning stage: what is recorded before quantization, and the training after it."""
+"""The tuning stage: data are recorded before quantization, and the model is trained after it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images to be scored, from memory or disk, in one order and one form: uint8 NHWC."""
+"""Images to be scored, from memory or disk, in one order and one layout: uint8 NHWC."""
 
 from __future__ import annotations
 

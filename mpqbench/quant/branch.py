@@ -24,7 +24,7 @@ def round_beside(
 ) -> tuple[QuantizedWeight, FittedBranch | None]:
     """Split weight (out, in) into a rounded residual and a branch, fitted to each other in turn.
 
-    The loop judges the combined weight by the output error where the layer has a moment, and else
+    The loop compares combined weights by the output error where the layer has a moment, and else
     by the squared error. No branch where rounding alone loses nothing, which is tried first. Raises
     BenchError where the fitted branch has not the size that was planned.
     """

@@ -45,7 +45,7 @@ class Learning:
 
 @dataclass(frozen=True)
 class UpDown:
-    """A weight between the two numbers of its grid around each entry; tensors are (out, in).
+    """A weight between the two nearest numbers of its grid at each entry; tensors are (out, in).
 
     ``down`` is the lower number and ``down + step`` the upper; where the grid ends, both are its
     end and ``step`` is 0. ``fraction`` in [0, 1] is where between them the weight lies, ``nearest``

@@ -35,7 +35,7 @@ def alternate(
 
     ``fit`` is given a matrix (out, in) and the branch of the round before, ``None`` at first, and
     returns the branch that approximates the matrix: for SVDQuant (arXiv 2411.05007) the truncated
-    SVD. ``rounded`` is any rounding of the rest; ``error`` judges the combined weight ``L + R^``
+    SVD. ``rounded`` is any rounding of the rest; ``error`` measures the combined weight ``L + R^``
     and should be finite. Stops after ``iterations`` rounds or with the first that is no better, and
     keeps the best. Raises BenchError for fewer than one round.
     """

@@ -20,13 +20,14 @@ class LazyScorer:
     """Builds its scorer at the first score: a searcher that asks for none needs no calibration.
 
     The additive table is the entry ``fingerprint`` of ``cache``: computed once for all searchers
-    of a run, and counted for each. ``borrowed`` are the seconds that a table found there once took.
+    of a run, and counted for each. ``cached_seconds`` are those that a table
+    read from there once took.
     """
 
     def __init__(
         self, make: Callable[[], Scorer], cache: Cache, fingerprint: str, title: str
     ) -> None:
-        self.borrowed = 0.0
+        self.cached_seconds = 0.0
         self._make, self._cache, self._title = make, cache, title
         self._fingerprint = fingerprint
         self._scored, self._began, self._told = 0, time.monotonic(), time.monotonic()
@@ -46,7 +47,7 @@ class LazyScorer:
         if stored is not None:
             if stored["forwards"] > afford:
                 raise Exhausted(f"the table takes {stored['forwards']:.4g} forwards")
-            self.borrowed += stored["seconds"]
+            self.cached_seconds += stored["seconds"]
             arrays = {group: np.array(own, dtype=float) for group, own in stored["table"].items()}
             return arrays, stored["forwards"]
         price, began = self._scorer.table_price(), time.monotonic()

@@ -24,7 +24,7 @@ class Target:
     """What a rule knows of the search: where the best points of a node are expected.
 
     ``share`` is the node's share of the budget. ``price`` is the shadow price of cost, in score,
-    and ``spread`` the factor around the price within which ``lagrangian`` looks.
+    and ``spread`` the factor above and below the price within which ``lagrangian`` looks.
     """
 
     share: float

@@ -69,7 +69,7 @@ def test_a_faulty_plugin_is_named_with_its_fault(call, tmp_path):
     [
         (["check", "nearst"], "unknown plugin 'nearst'; did you mean 'nearest'?"),
         (["check", "rtn"], "method 'rtn' is a recipe"),
-        (["check", "nearest", "--param", "alpha"], "--param 'alpha' is not of the form KEY=VALUE"),
+        (["check", "nearest", "--param", "alpha"], "--param 'alpha' must be KEY=VALUE"),
         (["new", "roundin", "mine"], "unknown kind of plugin to write 'roundin'; did you mean"),
         (["new", "searcher", "tss"], "searcher 'tss' is taken by package mpqbench"),
         (["check", "given"], "searcher 'given'"),

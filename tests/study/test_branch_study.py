@@ -237,7 +237,7 @@ def test_the_command_writes_tables_and_a_figure(mpqbench, tmp_path, monkeypatch)
     ("arguments", "sentence"),
     [
         (["--branch", "monarsh"], "did you mean 'monarch'"),
-        (["--branch", "{name: ["], "--branch '{name: [' is no branch"),
+        (["--branch", "{name: ["], "--branch '{name: [' is not a branch"),
         (["--branch", "{permutation: energy}"], "--branch: name"),
         (["--branch", "low-rank"], "branch 'low-rank' is compared with itself"),
         (["--branch", "{name: low-rank, bits: 16}"], "more than the"),
