@@ -59,7 +59,7 @@ def _with_one_more_block(folder):
         ),
         (_without_a_weight, "lacks 1 weights of DiTTransformer2DModel: proj_out_2"),
         (_with_one_more_block, "lacks"),
-        (lambda folder: shutil.rmtree(folder / "vae"), "no DiTPipeline folder: vae is missing"),
+        (lambda folder: shutil.rmtree(folder / "vae"), "not a DiTPipeline folder: vae is missing"),
         (
             lambda folder: (folder / "scheduler" / "scheduler_config.json").write_text("{"),
             "scheduler_config.json is not valid JSON",

@@ -77,7 +77,7 @@ def test_parameters_can_be_replaced_and_are_checked_again():
         (QAT, {"trajectories": 1e3}, "trajectories must be a whole number, not 1000.0"),
         (QAT, {"seconds": 0.0}, "seconds must be greater than 0, not 0.0"),
         (QAT, {"scale_rate": math.nan}, "scale_rate must be greater than 0, not nan"),
-        (QAT, {"rate": "3e-4"}, "rate must be a number, not '3e-4' (in YAML a number of this"),
+        (QAT, {"rate": "3e-4"}, "rate must be a number, not '3e-4' (in YAML a number such as this"),
         (QAT, {"warmup": -1}, "warmup must be at least 0, not -1"),
         (QAT, {"ema": 1.0}, "ema must be less than 1, not 1.0"),
         (QAT, {"schedule": "cosin"}, "schedule must be 'cosine' or 'constant', not 'cosin'"),
