@@ -220,7 +220,7 @@ def test_the_command_prints_everything_as_json():
 
 def test_the_command_shows_shares_of_a_local_pipeline_and_refuses_a_stray_group(tiny_folder):
     text = _run("--model", str(tiny_folder), "--precision", "FP")
-    for part in ("adaLN FP", "mlp.down", "effective bits 16.000"):
+    for part in ("at FP, adaLN", "mlp.down", "effective bits 16.000"):
         assert part in text
     with pytest.raises(BenchError, match="takes no 'group'"):
         _run("--model", "dit-xl-2-256", "--precision", "W4A4", "--weight-group", "64")

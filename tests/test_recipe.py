@@ -53,13 +53,13 @@ def test_precisions_and_budgets_print_as_they_parse(kind, texts):
         (Precision, "4x4", "is not a precision"),
         (Precision, "W4A8g", "is not a precision: write W4A4, W4A8, W4A8g64"),
         (Precision, "W4A8g0", "a group has at least 1 column, not 0"),
-        (Precision, "W16A16g64", "floating point has no grids, so no group of 64"),
+        (Precision, "W16A16g64", "floating point has no scales for groups of 64"),
         (Precision, "W16A8-", "have no branch to leave out: drop the '-'"),
-        (Budget, "W4", "'W4' is no bound: write W4A4, 2.5MB, 3.5b or FP"),
-        (Budget, "W4A4+W3A3", "bounds one thing twice"),
+        (Budget, "W4", "'W4' is not a bound: write W4A4, 2.5MB, 3.5b or FP"),
+        (Budget, "W4A4+W3A3", "bounds BitOPs twice: leave one bound out"),
         (Budget, "FP+2MB", "FP bounds nothing"),
-        (Budget, "W4A8g64", r"BitOPs know no groups; bound bytes, e.g. W4A8\+1.2MB"),
-        (Budget, "W4A4-", "budget 'W4A4-': a budget has no branch to leave out"),
+        (Budget, "W4A8g64", r"a group size changes bytes, not BitOPs; write W4A8\+1.2MB"),
+        (Budget, "W4A4-", "budget 'W4A4-': '-' is for the precision of a group"),
     ],
 )
 def test_mistakes_in_precisions_and_budgets(kind, text, sentence):

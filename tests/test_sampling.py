@@ -184,9 +184,13 @@ def test_the_slope_of_a_step_is_that_of_its_formula(model, sampler):
 PROTOCOL = Protocol(name="test", images=8, steps=4, micro_batch=4, calibration=24)
 
 
+def recorded(model, seed):
+    return record_calibration(Sampler(model, PROTOCOL, seed, "cpu", axis="calibration"))
+
+
 @pytest.fixture(scope="module")
 def calibration(model):
-    return record_calibration(model, PROTOCOL, seed=0, device="cpu")
+    return recorded(model, 0)
 
 
 def test_steps_and_null_classes_have_equal_shares(calibration):
@@ -209,7 +213,7 @@ def test_inputs_are_on_the_trajectories_of_the_calibration_axis(model, calibrati
 
 
 def test_the_same_seed_gives_the_same_inputs_and_another_seed_others(model, calibration):
-    again = record_calibration(model, PROTOCOL, seed=0, device="cpu")
-    other = record_calibration(model, PROTOCOL, seed=1, device="cpu")
+    again = recorded(model, 0)
+    other = recorded(model, 1)
     assert torch.equal(again.latents, calibration.latents)
     assert not torch.equal(other.latents, calibration.latents)

@@ -22,7 +22,8 @@ from .check import Check, checks_of, expect, expect_repeatable
 
 CHOICES = tuple(Precision(*bits) for bits in ((2, 3), (2, 4), (4, 3), (4, 4), (8, 8)))
 APART = tuple(Precision(*bits) for bits in ((4, 2), (2, 6), (4, 4), (8, 4)))
-MACS = {f"blocks.{at // 4}.group.{at % 4}": float(4 + at % 3) for at in range(8)}
+KINDS = ("attn.qkv", "attn.out", "mlp.up", "mlp.down")
+MACS = {f"blocks.{at // 4}.{KINDS[at % 4]}": (2.0, 6.0, 3.0, 5.0)[at % 4] for at in range(8)}
 
 
 @dataclass(frozen=True)

@@ -116,7 +116,7 @@ def test_a_sweep_of_the_protocol_has_folders_of_its_own(ablate, report, tmp_path
         assert str(tmp_path / "again" / name) in out
     code, _, err = report(folder, "--scan", "searcher.keep")
     assert code == 2
-    assert "are of one folder with records: give " in err
+    assert "--merge and --scan need one folder with records: give " in err
     cells = pd.read_csv(folder / "ablation.csv")
     swept = cells[cells.method != "full-precision"]
     assert list(swept.value) == [8, 16]
@@ -135,7 +135,7 @@ def test_a_sweep_of_the_protocol_has_folders_of_its_own(ablate, report, tmp_path
         (["gptq", "--factors", "missing.yaml"], "missing.yaml does not exist"),
         (["gptq", "--sweep", "rounding.damp=1,2", "--one-at-a-time"], "leave out --one-at"),
         (["gptq", "--sweep", "a.b=1,2", *SEVERAL], "leave out the others"),
-        (["gptq", "--seeds", "x"], "--seeds 'x' is not a list"),
+        (["gptq", "--seeds", "x"], "--seeds 'x' must be whole numbers"),
         (["gptq", "--protocol", "quik"], "did you mean 'quick'"),
         (["gptq", "--sweep", "protocol.steps=0,4"], "greater than 0"),
     ],

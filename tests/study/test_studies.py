@@ -84,11 +84,11 @@ def test_a_table_is_computed_once_and_charged_to_each(searchers, tmp_path):
 
 
 PICKY = """
-from dataclasses import dataclass
+from mpqbench.contracts import Searcher, plugin
 from mpqbench.core.precision import Allocation
 
-@dataclass(frozen=True)
-class Picky:
+@plugin
+class Picky(Searcher):
     def search(self, problem):
         if len(problem.groups) < 8:
             raise KeyError("too small for me")
@@ -143,7 +143,7 @@ def test_proxies_are_ranked_by_what_was_measured(mpqbench, tiny_folder, tmp_path
     [
         (["searchers", "--method", "tsss"], "did you mean 'tss'"),
         (["searchers", "--budget", "FP"], "a study needs a budget such as W4A4"),
-        (["searchers", "--seeds", "x"], "--seeds 'x' is not a list"),
+        (["searchers", "--seeds", "x"], "--seeds 'x' must be whole numbers"),
         (["searchers", "--evaluations", "0"], "0"),
         (["searchers", "serchers"], "did you mean 'searchers'"),
         (["proxies", "--budget", "3MB"], "a study needs a budget such as W4A4"),
