@@ -130,7 +130,7 @@ def test_a_sweep_of_the_protocol_has_folders_of_its_own(ablate, report, tmp_path
         assert str(tmp_path / "again" / name) in out
     code, _, err = report(folder, "--scan", "searcher.keep")
     assert code == 2
-    assert "are of one folder with records: give " in err
+    assert "need one folder with records: give " in err
     cells = pd.read_csv(folder / "ablation.csv")
     swept = cells[cells.method != "full-precision"]
     assert list(swept.value) == [8, 16]
@@ -194,7 +194,7 @@ def test_a_mistake_in_the_protocol_leaves_the_ablation_before_it(ablate, tmp_pat
             ],
             "leave out the others",
         ),
-        (["gptq", "--seeds", "x"], "--seeds 'x' is not a list"),
+        (["gptq", "--seeds", "x"], "--seeds 'x' must be whole numbers"),
         (["gptq", "--protocol", "quik"], "did you mean 'quick'"),
         (["gptq", "--sweep", "protocol.steps=0,4"], "greater than 0"),
     ],

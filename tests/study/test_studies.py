@@ -143,7 +143,7 @@ def test_proxies_are_ranked_by_what_was_measured(mpqbench, tiny_folder, tmp_path
     [
         (["searchers", "--method", "tsss"], "did you mean 'tss'"),
         (["searchers", "--budget", "FP"], "a study needs a budget such as W4A4"),
-        (["searchers", "--seeds", "x"], "--seeds 'x' is not a list"),
+        (["searchers", "--seeds", "x"], "--seeds 'x' must be whole numbers"),
         (["searchers", "--evaluations", "0"], "0"),
         (["searchers", "serchers"], "did you mean 'searchers'"),
         (["proxies", "--budget", "3MB"], "a study needs a budget such as W4A4"),
