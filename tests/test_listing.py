@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
+from mpqbench.core.listing import read_source
 from mpqbench.core.recipe import SLOTS
 from mpqbench.core.registry import discover, parameters
-from mpqbench.core.source import read_source
 
 HEAVY = ("torch", "scipy", "torch_fidelity", "PIL", "pandas", "matplotlib")
 

@@ -75,8 +75,8 @@ def _row(entry: PluginEntry) -> tuple[str, str]:
 
 
 def _summary(entry: PluginEntry) -> str:
+    from ..core.listing import read_source
     from ..core.recipe import Recipe
-    from ..core.source import read_source
 
     source = read_source(entry.target) if isinstance(entry.target, str) else None
     if source is not None:
@@ -88,9 +88,9 @@ def _summary(entry: PluginEntry) -> str:
 
 
 def _description(entry: PluginEntry) -> list[str]:
+    from ..core.listing import read_source
     from ..core.recipe import Recipe
     from ..core.registry import parameters
-    from ..core.source import read_source
 
     source = read_source(entry.target) if isinstance(entry.target, str) else None
     if source is not None:
