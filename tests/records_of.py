@@ -1,7 +1,5 @@
 """Synthetic records: no model, no metric, only numbers."""
 
-from __future__ import annotations
-
 from mpqbench.records.schema import JobRecord
 
 BITS = {"FP": 256, "W8A8": 64, "W4A8": 32, "W8A4": 32, "W4A4": 16, "W3A3": 9, "W2A3": 6, "W2A2": 4}

@@ -1,7 +1,5 @@
 """The continuous integration runs the two commands of the README."""
 
-from __future__ import annotations
-
 import re
 import shutil
 import subprocess

@@ -10,8 +10,6 @@ from mpqbench.cli.new import KINDS
 
 FAULTY = '''
 """A rounding of another author that takes too many bits."""
-from __future__ import annotations
-
 from dataclasses import replace
 
 from mpqbench.contracts import Rounding, plugin

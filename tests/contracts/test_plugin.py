@@ -1,7 +1,5 @@
 """The decorator of plugins: values, checked parameters, and what is refused."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import pickle

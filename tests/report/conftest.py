@@ -1,7 +1,5 @@
 """What tests of reports share."""
 
-from __future__ import annotations
-
 import pytest
 from records_of import record_of
 

@@ -1,7 +1,5 @@
 """Figures and the files of a report."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from PIL import Image

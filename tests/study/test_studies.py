@@ -1,7 +1,5 @@
 """Both studies as a user meets them, on a tiny model."""
 
-from __future__ import annotations
-
 import json
 
 import pandas as pd
