@@ -8,16 +8,14 @@ def test_conformance(check):
     check()
 """
 
-from __future__ import annotations
-
 from importlib import import_module
 from typing import Any
 
 from ..core.errors import unknown
-from ..core.recipe import SLOTS
+from ..core.recipe import SLOTS as KINDS
 from .check import Check
 
-KINDS = SLOTS
+__all__ = ["KINDS", "Check", "checks"]
 
 
 def checks(kind: str, plugin: Any, *, quick: bool | None = None) -> list[Check]:
@@ -31,6 +29,3 @@ def checks(kind: str, plugin: Any, *, quick: bool | None = None) -> list[Check]:
         raise unknown("kind of plugin to check", kind, KINDS)
     few = plugin.slow if quick is None else quick
     return import_module(f".{kind}", __name__).checks(plugin, few)
-
-
-__all__ = ["KINDS", "Check", "checks"]

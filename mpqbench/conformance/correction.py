@@ -1,7 +1,5 @@
 """Checks of corrections, on synthetic sampling steps with guidance and without."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import torch
@@ -10,7 +8,7 @@ from ..contracts import Correction, CorrectionStep, Prediction
 from .check import Check, checks_of, expect, expect_repeatable, expect_tensor
 
 IMAGES, SHAPE = 24, (4, 6, 6)
-SIGNALS = (2e-5, 0.4, 0.999)  # of the first, a middle and the last of twenty steps
+SIGNALS = {0: 2e-5, 9: 0.4, 19: 0.999}  # of the first, a middle and the last of twenty steps
 SAME = 1e-4
 
 
@@ -27,7 +25,10 @@ def checks(plugin: Correction, quick: bool) -> list[Check]:
 class _CorrectionChecks:
     def __init__(self, plugin: Correction) -> None:
         self.plugin = plugin
-        self.steps = _sample_steps()
+        self.steps = {"a step without guidance": sample_step(0.4, guided=False, seed=3)}
+        for seed, (position, signal) in enumerate(SIGNALS.items()):
+            step = sample_step(signal, guided=True, seed=seed)
+            self.steps[f"a step of signal {signal:g}"] = replace(step, position=position)
 
     def images(self, _: str) -> None:
         """``images`` is a whole number, 0 where nothing is corrected."""
@@ -42,8 +43,8 @@ class _CorrectionChecks:
     def unchanged(self, name: str) -> None:
         """Where the quantized model predicts what full precision does, nothing changes."""
         step, full = self.steps[name], self.steps[name].full
-        fitted = self.plugin.fit(replace(step, quantized=full, wanted=full.noise))
-        change = float((fitted(full, step.latents) - full.noise).abs().max())
+        corrected = self._corrected(replace(step, quantized=full, wanted=full.noise))
+        change = float((corrected - full.noise).abs().max())
         expect(change <= SAME, f"without an error the noise changes by {change:.3g}")
 
     def single(self, name: str) -> None:
@@ -69,15 +70,6 @@ class _CorrectionChecks:
 
     def _corrected(self, step: CorrectionStep) -> torch.Tensor:
         return self.plugin.fit(step)(step.quantized, step.latents)
-
-
-def _sample_steps() -> dict[str, CorrectionStep]:
-    """Return the first, a middle and the last of 20 steps with guidance, and one without."""
-    found = {"a step without guidance": sample_step(0.4, guided=False, seed=3)}
-    for number, (position, signal) in enumerate(zip((0, 9, 19), SIGNALS, strict=True)):
-        step = sample_step(signal, guided=True, seed=number)
-        found[f"a step of signal {signal:g}"] = replace(step, position=position)
-    return found
 
 
 def sample_step(signal: float, *, guided: bool, seed: int = 0) -> CorrectionStep:

@@ -1,7 +1,5 @@
 """Counts what a transform or a branch executes and reads, operation by operation."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from typing import Any

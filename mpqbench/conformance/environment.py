@@ -1,57 +1,41 @@
 """Checks of environments, on the groups of a tiny DiT and their real inputs."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from ..contracts import Environment
 from ..core.precision import Precision
-from ..search.groups import SearchableGroup
 from .check import Check, checks_of, expect_close, expect_repeatable, expect_tensor
-from .network import BASE, BATCH, SampleNetwork
+from .models import BASE, BATCH, SampleNetwork
 
 BASES = (BASE, Precision(8, 8), Precision(2, 4))
 
 
-@dataclass(frozen=True, eq=False)
-class GroupCase:
-    """A group with its input ``x`` (3, tokens, in) in full precision."""
-
-    group: SearchableGroup
-    x: torch.Tensor
-    network: SampleNetwork
-
-    def __str__(self) -> str:
-        return self.group.name
-
-
 def checks(plugin: Environment, quick: bool) -> list[Check]:
     """Return all checks of an environment."""
-    own, sample = _EnvironmentChecks(plugin), SampleNetwork()
-    cases = [
-        GroupCase(group, next(iter(sample.network.inputs(name))), sample)
-        for name, group in sample.engine.searchable.items()
-    ]
-    return checks_of(cases, own.output, own.candidates, own.repeatable, own.network)
+    own = _EnvironmentChecks(plugin)
+    return checks_of(own.sample.engine.groups, own.output, own.candidates, own.repeatable)
 
 
 class _EnvironmentChecks:
     def __init__(self, plugin: Environment) -> None:
-        self.plugin = plugin
+        self.plugin, self.sample = plugin, SampleNetwork()
+        network = self.sample.network
+        self.inputs = {name: next(network.inputs(name)) for name in network.groups}
 
-    def output(self, case: GroupCase) -> None:
+    def output(self, name: str) -> None:
         """Outputs are finite and have the shape and type of the full-precision layer's."""
-        full = case.group.full(case.x)
+        x = self.inputs[name]
+        full = self.sample.engine.searchable[name].full(x)
         for base in BASES:
-            output = self._layer(case, base)(case.x)
+            output = self._layer(name, base)(x)
             expect_tensor(f"the output with base {base}", output, full.shape, full.dtype)
 
-    def candidates(self, case: GroupCase) -> None:
+    def candidates(self, name: str) -> None:
         """The same rows get the same output, whatever other candidates are in the batch."""
-        layer, x = self._layer(case), case.x
+        layer, x = self._layer(name), self.inputs[name]
         alone = layer(x)  # the environment itself comes first
         for rows in ([x, x], [x, 1.5 * x.flip(1), x]):
             together = layer(torch.cat(rows))
@@ -59,17 +43,16 @@ class _EnvironmentChecks:
                 what = f"among {len(rows)} candidates the output of one is changed"
                 expect_close(what, part, alone)
 
-    def repeatable(self, case: GroupCase) -> None:
-        """One seed gives one output; the input and global generators are left alone."""
-        expect_repeatable("seed", lambda x: [self._layer(case)(x)], x=case.x.clone())
+    def repeatable(self, name: str) -> None:
+        """One seed gives one output; input, network and global generators are left alone."""
 
-    def network(self, case: GroupCase) -> None:
-        """The groups and their quantized weights are left as they are."""
-        self._layer(case)(case.x.clone())
-        case.network.expect_unchanged()
+        def run(x: torch.Tensor) -> list[torch.Tensor]:
+            output = self._layer(name)(x)
+            self.sample.expect_unchanged()
+            return [output]
 
-    def _layer(
-        self, case: GroupCase, base: Precision = BASE
-    ) -> Callable[[torch.Tensor], torch.Tensor]:
-        layer = self.plugin.layer(case.group, base, BATCH, 5)
+        expect_repeatable("seed", run, x=self.inputs[name].clone())
+
+    def _layer(self, name: str, base: Precision = BASE) -> Callable[[torch.Tensor], Any]:
+        layer = self.plugin.layer(self.sample.engine.searchable[name], base, BATCH, 5)
         return torch.inference_mode()(layer)

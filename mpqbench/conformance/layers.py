@@ -1,9 +1,8 @@
 """Layers that plugins are checked on: ordinary ones, and hostile ones with extreme numbers."""
 
-from __future__ import annotations
-
 import functools
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
@@ -20,52 +19,41 @@ HOSTILE_SHAPE = (6, 20)
 
 @dataclass(frozen=True, eq=False)
 class SampleLayer:
-    """A weight (out, in) and inputs (n, in), float32; on a ``hostile`` layer only finite results
-    are asked for."""
+    """A weight (out, in) and inputs (n, in), float32, with the format that the weight is to get.
+
+    On a ``hostile`` layer only finite results are asked for.
+    """
 
     name: str
     weight: torch.Tensor
     inputs: torch.Tensor
     hostile: bool = False
-
-    @property
-    def width(self) -> int:
-        """The number of input columns."""
-        return self.weight.shape[1]
+    fmt: WeightFormat = PER_CHANNEL
+    bits: int = 4
 
     def __str__(self) -> str:
-        return f"layer '{self.name}' {tuple(self.weight.shape)}"
+        kind = "symmetric" if self.fmt.symmetric else "asymmetric"
+        shape = tuple(self.weight.shape)
+        return f"layer '{self.name}' {shape}, {kind} {self.fmt.granularity}, {self.bits} bits"
 
     def data(
-        self,
-        needs_inputs: bool,
-        fmt: WeightFormat = PER_CHANNEL,
-        bits: int = 4,
-        seed: int = 7,
-        device: torch.device | str = "cpu",
+        self, needs_inputs: bool, seed: int = 7, device: torch.device | str = "cpu"
     ) -> LayerData:
         """Return what the harness would tell a plugin, in new tensors on ``device``."""
-        known = LayerData(
-            name=self.name,
-            in_features=self.width,
-            out_features=self.weight.shape[0],
-            seed=seed,
-            precision=Precision(bits, bits),
-            weight_format=fmt,
-        )
-        if not needs_inputs:
-            return known
-        x = self.inputs.double()
-        by_step = self.inputs.reshape(len(STEPS), -1, self.width)
-        steps = torch.tensor(STEPS)
-        return replace(
-            known,
-            inputs=self.inputs.to(device, copy=True),
-            times=steps.repeat_interleave(by_step.shape[1]).to(device),
-            moment=(x.T @ x / len(x)).float().to(device),
-            step_maxima=by_step.abs().amax(1).to(device),
-            steps=steps.to(device),
-        )
+        out, width = self.weight.shape
+        calibration: dict[str, Any] = {}
+        if needs_inputs:
+            x, steps = self.inputs.double(), torch.tensor(STEPS)
+            calibration = {
+                "inputs": self.inputs.to(device, copy=True),
+                "times": steps.repeat_interleave(len(x) // len(steps)).to(device),
+                "moment": (x.T @ x / len(x)).float().to(device),
+                "step_maxima": self.inputs.reshape(len(steps), -1, width).abs().amax(1).to(device),
+                "steps": steps.to(device),
+            }
+        precision = Precision(self.bits, self.bits)
+        known = LayerData(self.name, width, out, seed=seed, precision=precision)
+        return replace(known, weight_format=self.fmt, **calibration)
 
 
 @functools.cache
@@ -83,6 +71,11 @@ def ordinary(out: int, width: int, seed: int = 0) -> SampleLayer:
     shrinking = torch.linspace(1, 0.4, len(STEPS)).reshape(-1, 1, 1)
     inputs = (noise @ mixing) * spread * shrinking
     return SampleLayer("ordinary", weight, inputs.reshape(-1, width))
+
+
+def ordinary_layers(quick: bool) -> list[SampleLayer]:
+    """Return ordinary layers of several shapes, fewer with ``quick``."""
+    return [ordinary(*shape) for shape in (ORDINARY_SHAPES[1::2] if quick else ORDINARY_SHAPES)]
 
 
 @functools.cache
@@ -109,32 +102,19 @@ def hostile() -> tuple[SampleLayer, ...]:
     return tuple(SampleLayer(name, *tensors, hostile=True) for name, tensors in found.items())
 
 
-@dataclass(frozen=True)
-class RoundingCase:
-    """One layer in one format at one number of bits."""
-
-    layer: SampleLayer
-    fmt: WeightFormat
-    bits: int
-
-    def __str__(self) -> str:
-        kind = "symmetric" if self.fmt.symmetric else "asymmetric"
-        return f"{self.layer}, {kind} {self.fmt.granularity}, {self.bits} bits"
-
-
 @functools.cache
-def cases(quick: bool) -> tuple[RoundingCase, ...]:
+def layers_in_formats(quick: bool) -> tuple[SampleLayer, ...]:
     """Return layers with formats and bits, in which every pair of two of the three occurs.
 
     With ``quick`` each layer occurs once, and every format and bit width at least once.
     """
     found = []
-    for i, layer in enumerate((*hostile(), *(ordinary(*shape) for shape in ORDINARY_SHAPES))):
-        group = max(n for n in divisors(layer.width) if n <= max(1, layer.width // 3))
+    for i, layer in enumerate((*hostile(), *ordinary_layers(quick=False))):
+        width = layer.weight.shape[1]
+        group = max(n for n in divisors(width) if n <= max(1, width // 3))
         for j in [i % 6] if quick else range(6):
-            kind = ("tensor", "channel", "group")[j // 2]
+            kind: Any = ("tensor", "channel", "group")[j // 2]
             size = group if kind == "group" else None
-            fmt = {"granularity": kind, "group": size, "symmetric": j % 2 == 0}
-            bits = BITS[(i + j + i // 6) % len(BITS)]
-            found.append(RoundingCase(layer, WeightFormat.model_validate(fmt), bits))
+            fmt = WeightFormat(granularity=kind, group=size, symmetric=j % 2 == 0)
+            found.append(replace(layer, fmt=fmt, bits=BITS[(i + j + i // 6) % len(BITS)]))
     return tuple(found)

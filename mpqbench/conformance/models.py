@@ -1,59 +1,36 @@
-"""A tiny random DiT, quantized with a plugin and restored."""
-
-from __future__ import annotations
+"""A tiny random DiT, in which plugins quantize, score and train."""
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from ..contracts import Branch, FittedTransform, LayerData, QuantizedWeight, Rounding, Transform
-from ..core.formats import ActivationFormat, WeightFormat
+from ..contracts import LayerData
+from ..core.formats import PER_TOKEN, WeightFormat
 from ..core.precision import Precision
+from ..core.recipe import FULL_PRECISION
+from ..core.registry import discover
 from ..cost.count import count
-from ..cost.storage import SCALE_BYTES, packed_bytes
-from ..dit.groups import Group, layer_groups, uniform_allocation
-from ..quant.affine import quantize_weight
-from ..quant.apply import QuantizedModel, quantize_model
+from ..dit.calibration import CalibrationSet
+from ..dit.groups import layer_groups, uniform_allocation
+from ..quant.apply import quantize_model
 from ..quant.block import BlockInputs
 from ..quant.build import GroupQuantizer
-from .check import expect, expect_tensor
+from ..search.network import FullPrecision
+from ..search.setup import EngineSettings, build_engine
+from .check import expect
 from .layers import STEPS, ordinary
 
-WHERE = "a tiny DiT at W4A4"
+WHERE = "a tiny DiT at W3A3"
 FORMATS: dict[str, Any] = {
     "weight_format": WeightFormat(granularity="group", group=8, symmetric=False),
-    "activation_format": ActivationFormat(),
+    "activation_format": PER_TOKEN,
 }
-
-
-@dataclass
-class _Untouched(Transform):
-    macs_per_token: int = 0
-    extra_bits: int = 0
-
-    def fit(self, weight: torch.Tensor, layer: LayerData) -> FittedTransform:
-        return self
-
-    def weight(self, weight: torch.Tensor) -> torch.Tensor:
-        return weight
-
-    def input(self, x: torch.Tensor) -> torch.Tensor:
-        return x
-
-
-class _ToNearest(Rounding):
-    def round(
-        self, weight: torch.Tensor, layer: LayerData, fmt: WeightFormat, bits: int
-    ) -> QuantizedWeight:
-        return quantize_weight(weight, fmt, bits, layer.name)
-
-
-UNTOUCHED, TO_NEAREST = _Untouched(), _ToNearest()
+CHOICES = tuple(Precision(*bits) for bits in ((2, 3), (4, 4), (2, 8), (8, 8)))
+BASE = Precision(3, 3)
+INPUTS, BATCH = 5, 3  # batches of 3 and 2
 
 
 def tiny_transformer(device: str = "cpu") -> Any:
@@ -75,33 +52,62 @@ def tiny_transformer(device: str = "cpu") -> Any:
     return model.eval().requires_grad_(False)
 
 
-def check_in_a_model(
-    transform: Transform = UNTOUCHED,
-    rounding: Rounding = TO_NEAREST,
-    branch: Branch | None = None,
-) -> None:
-    """Quantize, run, count and restore; raise AssertionError where a result is wrong."""
-    model = tiny_transformer()
-    groups = layer_groups(model)
-    allocation = uniform_allocation(groups, Precision(4, 4), Precision(8, 8))
-    before, output = ModelState(model), _run(model)
-    quantized = quantize_model(
-        model,
-        groups,
-        allocation,
-        GroupQuantizer(
-            transform,
-            rounding,
-            branch=branch,
-            layer_data=functools.partial(_layer_data, model),
-            **FORMATS,
-        ),
-        block_inputs=_block_inputs,
-    )
-    with quantized:
-        expect_tensor("the output of the model", _run(model), output.shape)
-    before.expect_restored()
-    expect_bytes(quantized, groups, allocation, FORMATS)
+def random_inputs(count: int, seed: int) -> CalibrationSet:
+    """Return random latents with times and classes, spread evenly."""
+    latents = torch.randn(count, 4, 8, 8, generator=torch.Generator().manual_seed(seed))
+    return CalibrationSet(latents, torch.arange(count) * (1000 // count), torch.arange(count) % 4)
+
+
+@functools.cache
+def _plain_plugins() -> dict[str, Any]:
+    """Return the plugins that leave the basis alone and round to nearest."""
+    registry = discover()
+    kinds = "transform", "rounding"
+    return {kind: registry.create(kind, getattr(FULL_PRECISION, kind)) for kind in kinds}
+
+
+def sample_quantizer(model: nn.Module, plugin: Any = None) -> GroupQuantizer:
+    """Return a quantizer for ``model`` with plain plugins but for ``plugin``."""
+
+    def layer_data(path: str) -> LayerData:
+        layer: Any = model.get_submodule(path)
+        return ordinary(layer.out_features, layer.in_features).data(needs_inputs=True)
+
+    plugins = _plain_plugins() | ({} if plugin is None else {plugin.kind: plugin})
+    return GroupQuantizer(**plugins, **FORMATS, layer_data=layer_data)
+
+
+class SampleModel:
+    """A model quantized at W3A3 inside a ``with`` block of ``quantized``."""
+
+    def __init__(self, model: Any, plugin: Any = None) -> None:
+        self.model = model
+        self.before = ModelState(model)
+        self.groups = layer_groups(model)
+        self.allocation = uniform_allocation(self.groups, Precision(3, 3), Precision(8, 8))
+        quantizer = sample_quantizer(model, plugin)
+        self.quantized = quantize_model(
+            model, self.groups, self.allocation, quantizer, block_inputs=_block_inputs
+        )
+
+    def expect_bytes(self, added: int = 0) -> None:
+        """Expect the bytes of the format, and what plugins store and ``added``.
+
+        The model must be in full precision again.
+        """
+        quantized, counted = self.quantized, (self.model, self.groups, self.allocation)
+        plain = count(*counted, **FORMATS)
+        made = count(*counted, storage=quantized.storage, extra=quantized.operators, **FORMATS)
+        for group in self.groups:
+            layers = [quantized.layers[path] for path in group.layers]
+            added += math.ceil(layers[0].transform.extra_bits / 8)
+            for size in (layer.branch.size for layer in layers if layer.branch is not None):
+                added += math.ceil(size.numbers * size.bits / 8) + math.ceil(size.extra_bits / 8)
+        expect(
+            made.bytes == plain.bytes + added,
+            f"the model is counted with {made.bytes} bytes, where the format takes {plain.bytes} "
+            f"and plugins store {added} more",
+        )
 
 
 class ModelState:
@@ -109,13 +115,13 @@ class ModelState:
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
-        self.modules = {name: id(module) for name, module in model.named_modules()}
+        self.modules = dict(model.named_modules())
         self.tensors = {name: value.clone() for name, value in model.state_dict().items()}
 
     def expect_restored(self) -> None:
         """Expect the same modules and tensors, and no trace of training."""
-        now = {name: id(module) for name, module in self.model.named_modules()}
-        expect(now == self.modules, "after removal the model has other modules than before")
+        same = dict(self.model.named_modules()) == self.modules
+        expect(same, "after removal the model has other modules than before")
         for name, value in self.model.state_dict().items():
             same = torch.equal(value, self.tensors[name])
             expect(same, f"after removal {name} of the full-precision model is changed")
@@ -130,47 +136,35 @@ def expect_no_trace(root: nn.Module, name: str) -> None:
         hooks = len(module._forward_hooks) + len(module._forward_pre_hooks)
         expect(not hooks, f"a hook is left on {place}")
         tensors = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
-        trained = any(own.requires_grad or own.grad is not None for own in tensors)
+        trained = any(each.requires_grad or each.grad is not None for each in tensors)
         expect(not trained, f"requires_grad or a gradient is left in {place}")
 
 
-def expect_bytes(
-    quantized: QuantizedModel,
-    groups: Sequence[Group],
-    allocation: Any,
-    formats: Mapping[str, Any],
-    added: int = 0,
-) -> None:
-    """Expect the bytes of the report to be those of the format, what plugins store and ``added``.
+class SampleNetwork:
+    """An engine on 5 random inputs over all time steps, or on two runs of ``span`` steps."""
 
-    The model must be in full precision again.
-    """
-    own = quantized.transformer, groups, allocation
-    plain = count(*own, **formats)
-    report = count(*own, storage=quantized.storage, extra=quantized.operators, **formats)
-    for group in groups:
-        layers = [quantized.layers[path] for path in group.layers]
-        added += math.ceil(layers[0].transform.extra_bits / 8)
-        for size in (layer.branch.size for layer in layers if layer.branch is not None):
-            added += math.ceil(size.numbers * size.bits / 8) + math.ceil(size.extra_bits / 8)
-    expect(
-        report.bytes == plain.bytes + added,
-        f"the model is counted with {report.bytes} bytes, where the format takes {plain.bytes} and "
-        f"plugins store {added} more",
-    )
+    def __init__(self, span: int = 1) -> None:
+        count, batch = (INPUTS, BATCH) if span == 1 else (2 * span, span)
+        model, inputs = tiny_transformer(), random_inputs(count, 2)
+        self._model, settings = ModelState(model), EngineSettings(batch=batch)
+        quantizer = sample_quantizer(model)
+        self.engine = build_engine(model, layer_groups(model), quantizer, inputs, settings)
+        self.network: Any = FullPrecision(self.engine, dict.fromkeys(self.engine.groups, CHOICES))
+        self._weights = self._all_weights()
 
+    def expect_unchanged(self) -> None:
+        """Expect weights, modules and quantized weights of the network to be as they were."""
+        for name, weight in self._all_weights().items():
+            same = torch.equal(weight, self._weights[name])
+            expect(same, f"the weight of {name} is changed")
+        self._model.expect_restored()
 
-def bytes_of_zeros(weight: QuantizedWeight) -> int:
-    """Return the bytes that zero points take in addition where they are no whole numbers."""
-    zero, number = weight.zero, weight.zero.numel()
-    whole = torch.equal(zero, zero.round())
-    return 0 if whole else SCALE_BYTES * number - packed_bytes(number, weight.bits)
-
-
-def _layer_data(model: nn.Module, path: str) -> LayerData:
-    """Return synthetic calibration data; the harness adds the layer's name, widths and formats."""
-    layer: Any = model.get_submodule(path)
-    return ordinary(layer.out_features, layer.in_features).data(needs_inputs=True)
+    def _all_weights(self) -> dict[str, torch.Tensor]:
+        found = {}
+        for name, group in self.engine.searchable.items():
+            found[name] = group.weight.clone()
+            found |= {f"{name} at {p}": group.at(p).weight.clone() for p in (*CHOICES, BASE)}
+        return found
 
 
 def _block_inputs(block: int) -> BlockInputs:
@@ -178,10 +172,3 @@ def _block_inputs(block: int) -> BlockInputs:
     times = torch.tensor(STEPS).repeat_interleave(8)
     hidden = torch.randn(len(times), 16, 16, generator=generator)
     return BlockInputs(hidden, times, torch.arange(len(times)) % 3)
-
-
-def _run(model: nn.Module) -> torch.Tensor:
-    """Return the output for two images."""
-    latents = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
-    with torch.no_grad():
-        return model(latents, torch.tensor([5, 900]), torch.tensor([0, 2])).sample

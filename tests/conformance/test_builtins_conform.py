@@ -26,7 +26,7 @@ def plugins():
             variants = [{}, *(choice.params for choice in used if choice.name == entry.name)]
             few = {name: value for name, value in FEW.items() if name in known}
             for params in {repr(each): each for each in variants}.values():
-                choice = PluginChoice(name=entry.name, params=few | params)
+                choice = PluginChoice(name=entry.name, params=params | few)
                 quick = True if few or params else None
                 name = "-".join([kind, entry.name, *(f"{k}={v}" for k, v in params.items())])
                 yield pytest.param(kind, REGISTRY.create(kind, choice), quick, id=name)

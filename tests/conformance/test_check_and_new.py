@@ -116,5 +116,5 @@ def test_what_new_writes_works(call, capsys, monkeypatch, tmp_path, kind):
 
     monkeypatch.syspath_prepend(str(folder))
     inner = ["-q", "-p", "no:cacheprovider", "--rootdir", str(folder), str(test)]
-    assert pytest.main([*inner, "-k", "device or network or budget or cost"]) == 0
+    assert pytest.main([*inner, "-k", "device or repeatable or budget or cost"]) == 0
     assert " passed" in capsys.readouterr().out

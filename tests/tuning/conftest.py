@@ -2,7 +2,7 @@
 
 import pytest
 
-from mpqbench.conformance.students import lively_transformer, rows
+from mpqbench.conformance.tuner import lively_transformer, rows
 from mpqbench.tuning.checkpoint import Checkpoint
 from mpqbench.tuning.student import DistillationData
 

@@ -1,0 +1,63 @@
+"""What is checked of transforms, roundings and branches alike."""
+
+import functools
+from typing import Any
+
+import torch
+
+from ..contracts import LayerData
+from ..dit.held_out import evaluate
+from .check import devices, expect, expect_repeatable, expect_tensor
+from .layers import SampleLayer
+from .models import SampleModel, random_inputs, tiny_transformer
+
+
+class LayerChecks:
+    """The checks of a plugin that works on one layer.
+
+    ``call`` calls the plugin, and ``tensors`` gives the tensors of what the plugin made, by name.
+    """
+
+    def __init__(self, plugin: Any) -> None:
+        self.plugin = plugin
+        self.made = functools.cache(self.make)
+
+    def call(self, weight: torch.Tensor, layer: LayerData) -> Any:
+        return self.plugin.fit(weight, layer)
+
+    def tensors(self, made: Any, weight: torch.Tensor, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        raise NotImplementedError
+
+    def make(self, layer: SampleLayer, device: torch.device | str = "cpu", seed: int = 7) -> Any:
+        """Return what the plugin makes of ``layer`` on ``device``."""
+        data = layer.data(self.plugin.needs_inputs, seed, device)
+        with torch.no_grad():
+            return self.call(layer.weight.to(device, copy=True), data)
+
+    def repeatable(self, layer: SampleLayer) -> None:
+        """One layer and seed give one result; arguments and global generators are left alone."""
+
+        def run(weight: torch.Tensor, layer: LayerData, x: torch.Tensor) -> list[torch.Tensor]:
+            return list(self.tensors(self.call(weight, layer), weight, x).values())
+
+        data, x = layer.data(self.plugin.needs_inputs), layer.inputs.clone()
+        expect_repeatable("layer.seed", run, weight=layer.weight.clone(), layer=data, x=x)
+
+    def device(self, layer: SampleLayer) -> None:
+        """Results are on the device of the layer."""
+        for device in devices():
+            made, weight = self.make(layer, device), layer.weight.to(device)
+            for name, found in self.tensors(made, weight, layer.inputs.to(device)).items():
+                expect(
+                    found.device.type == device.type,
+                    f"{name} is on {found.device}, what the plugin was given on {device}",
+                )
+
+    def model(self, _: str) -> None:
+        """In a model it costs what it declares, and removal restores the model."""
+        sample = SampleModel(tiny_transformer(), self.plugin)
+        with sample.quantized:
+            output = evaluate(sample.model, random_inputs(2, 1), 2)
+        expect_tensor("the output of the model", output, (2, 8, 8, 8))
+        sample.before.expect_restored()
+        sample.expect_bytes()
