@@ -14,11 +14,11 @@ SAME = 1e-4
 
 def checks(plugin: Correction, quick: bool) -> list[Check]:
     """Return all checks of a correction; one that asks for no images has one check."""
-    own = _CorrectionChecks(plugin)
-    found = checks_of(["images"], own.images)
+    tests = _CorrectionChecks(plugin)
+    found = checks_of(["images"], tests.images)
     if plugin.images != 0:
-        methods = own.noise, own.unchanged, own.single, own.cost, own.repeatable
-        found += checks_of(list(own.steps), *methods)
+        methods = tests.noise, tests.unchanged, tests.single, tests.cost, tests.repeatable
+        found += checks_of(list(tests.steps), *methods)
     return found
 
 

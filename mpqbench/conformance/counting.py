@@ -8,6 +8,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+Function = Callable[[torch.Tensor], torch.Tensor]
+
 _LEFT_OPERAND = {"mm": 0, "bmm": 0, "mv": 0, "dot": 0, "linear": 0, "addmm": 1, "baddbmm": 1,
                  "addmv": 1}  # fmt: skip
 _SPARSE = {"_sparse_mm": 0, "_sparse_addmm": 1}
@@ -37,47 +39,32 @@ class Executed(TorchDispatchMode):
         self._known = {_storage(given)}
         self._alive: list[Any] = []  # a freed intermediate's address could come again
 
-    def __torch_dispatch__(
-        self,
-        func: Any,
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run one operation and count it."""
         inputs = _tensors((args, kwargs))
-        for tensor in inputs:
-            if _storage(tensor) not in self._known:
-                self.read.append(tensor.detach())
-                self._known.add(_storage(tensor))
+        new = {_storage(tensor): tensor.detach() for tensor in reversed(inputs)}
+        self.read += [tensor for at, tensor in new.items() if at not in self._known]
         result = func(*args, **(kwargs or {}))
         outputs = _tensors(result)
-        self._known.update(map(_storage, outputs))
+        self._known.update(new, map(_storage, outputs))
         self._alive.append(result)
         product = _product(func, args, outputs)
         self.products += product
-        self.macs += product or _elementwise(func, inputs, outputs)
+        self.macs += product or _elementwise(func, [*inputs, *outputs])
         return result
 
 
-def macs_per_row(
-    function: Callable[[torch.Tensor], torch.Tensor],
-    rows: torch.Tensor,
-    *,
-    products_only: bool = False,
-) -> float:
+def macs_per_row(function: Function, rows: torch.Tensor, *, products_only: bool = False) -> float:
     """Return the MACs of ``function`` for one more row, from half and from all of ``rows``."""
     half = len(rows) // 2
-    runs = [_run(function, rows[:n].clone()) for n in (half, len(rows))]
+    runs = [_run(function, rows[:n]) for n in (half, len(rows))]
     few, many = (run.products if products_only else run.macs for run in runs)
     return (many - few) / (len(rows) - half)
 
 
-def read_tensors(
-    function: Callable[[torch.Tensor], torch.Tensor], rows: torch.Tensor
-) -> list[torch.Tensor]:
+def read_tensors(function: Function, rows: torch.Tensor) -> list[torch.Tensor]:
     """Return the tensors that ``function`` reads beside ``rows``, wherever they are kept."""
-    return _run(function, rows.clone()).read
+    return _run(function, rows).read
 
 
 def information_bits(tensor: torch.Tensor) -> int:
@@ -95,9 +82,10 @@ def information_bits(tensor: torch.Tensor) -> int:
     return numbers * (1 if len(magnitudes.unique()) == 1 else 16)
 
 
-def _run(function: Callable[[torch.Tensor], torch.Tensor], rows: torch.Tensor) -> Executed:
-    with torch.no_grad(), Executed(rows) as executed:
-        function(rows)
+def _run(function: Function, rows: torch.Tensor) -> Executed:
+    given = rows.clone()
+    with torch.no_grad(), Executed(given) as executed:
+        function(given)
     return executed
 
 
@@ -113,11 +101,10 @@ def _product(func: Any, args: Any, outputs: list[torch.Tensor]) -> int:
     return 0
 
 
-def _elementwise(func: Any, inputs: list[torch.Tensor], outputs: list[torch.Tensor]) -> int:
-    name = func.overloadpacket.__name__
-    if func.is_view or name in _MOVES:
+def _elementwise(func: Any, tensors: list[torch.Tensor]) -> int:
+    if func.is_view or func.overloadpacket.__name__ in _MOVES:
         return 0
-    return max((t.numel() for t in (*inputs, *outputs) if t.is_floating_point()), default=0)
+    return max((t.numel() for t in tensors if t.is_floating_point()), default=0)
 
 
 def _tensors(tree: Any) -> list[torch.Tensor]:

@@ -15,8 +15,8 @@ BASES = (BASE, Precision(8, 8), Precision(2, 4))
 
 def checks(plugin: Environment, quick: bool) -> list[Check]:
     """Return all checks of an environment."""
-    own = _EnvironmentChecks(plugin)
-    return checks_of(own.sample.engine.groups, own.output, own.candidates, own.repeatable)
+    tests = _EnvironmentChecks(plugin)
+    return checks_of(tests.sample.engine.groups, tests.output, tests.candidates, tests.repeatable)
 
 
 class _EnvironmentChecks:

@@ -59,5 +59,5 @@ class LayerChecks:
         with sample.quantized:
             output = evaluate(sample.model, random_inputs(2, 1), 2)
         expect_tensor("the output of the model", output, (2, 8, 8, 8))
-        sample.before.expect_restored()
+        sample.full.expect_restored()
         sample.expect_bytes()

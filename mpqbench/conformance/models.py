@@ -82,7 +82,7 @@ class SampleModel:
 
     def __init__(self, model: Any, plugin: Any = None) -> None:
         self.model = model
-        self.before = ModelState(model)
+        self.full = ModelState(model)
         self.groups = layer_groups(model)
         self.allocation = uniform_allocation(self.groups, Precision(3, 3), Precision(8, 8))
         quantizer = sample_quantizer(model, plugin)
@@ -133,7 +133,7 @@ def expect_no_trace(root: nn.Module, name: str) -> None:
     """Expect no hook, no gradient and nothing to be trained in ``root``."""
     for path, module in root.named_modules():
         place = f"{path or 'all'} of {name}"
-        hooks = len(module._forward_hooks) + len(module._forward_pre_hooks)
+        hooks = module._forward_hooks or module._forward_pre_hooks
         expect(not hooks, f"a hook is left on {place}")
         tensors = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
         trained = any(each.requires_grad or each.grad is not None for each in tensors)

@@ -16,24 +16,17 @@ CANDIDATES = 4
 
 def checks(plugin: Objective, quick: bool) -> list[Check]:
     """Return all checks of an objective that its methods call for."""
-    own = _ObjectiveChecks(plugin)
-    found = checks_of([WHERE], own.methods)
-    if plugin.has_table:
-        found += checks_of([WHERE], own.table)
+    tests = _ObjectiveChecks(plugin)
+    found = checks_of([WHERE], tests.table) if plugin.has_table else []
     if plugin.has_distance:
-        found += checks_of([torch.float32, torch.bfloat16], own.distance)
-        found += [] if plugin.whole_batches else checks_of(["the distance"], own.independent)
-    return found + checks_of([WHERE], own.direction, own.repeatable)
+        found += checks_of([torch.float32, torch.bfloat16], tests.distance)
+        found += [] if plugin.whole_batches else checks_of(["the distance"], tests.independent)
+    return found + checks_of([WHERE], tests.direction, tests.repeatable)
 
 
 class _ObjectiveChecks:
     def __init__(self, plugin: Objective) -> None:
         self.plugin = plugin
-
-    def methods(self, _: str) -> None:
-        """An objective has a table of single groups, a distance of outputs, or both."""
-        scores = self.plugin.has_table or self.plugin.has_distance
-        expect(scores, "the objective has neither a method table nor a method distance")
 
     def table(self, _: str) -> None:
         """Every group has a finite score for each of its choices."""
@@ -70,6 +63,7 @@ class _ObjectiveChecks:
         if self.plugin.has_distance:
             ends = [dict.fromkeys(self.sample.engine.groups, p) for p in (CHOICES[0], CHOICES[-1])]
             sums["distance"] = self.sample.engine.errors(ends, self.plugin.distance).mean(1)
+        expect(sums, "the objective has neither a method table nor a method distance")
         for what, (coarse, fine) in sums.items():
             expect(
                 coarse > fine,

