@@ -1,18 +1,13 @@
 """Weight errors weighted by the trace of the Hessian, as HAWQ does."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import numpy as np
 import torch
 from pydantic import Field
 
-from mpqbench.contracts import Objective, plugin
-
-if TYPE_CHECKING:
-    from mpqbench.contracts import Network
+from mpqbench.contracts import Network, Objective, plugin
 
 
 @plugin

@@ -1,22 +1,15 @@
 """Pairwise interactions and an integer quadratic program."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import numpy as np
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
-from mpqbench.contracts import Searcher, plugin
+from mpqbench.contracts import Searcher, SearchProblem, plugin
 from mpqbench.core.errors import Exhausted
+from mpqbench.core.precision import Allocation
 from mpqbench.search.arrays import Arrays
 from mpqbench.search.feasible import cheapest_feasible, only_allocation, random_feasible
 from mpqbench.search.interactions import enumerated, local_search, projected, row_starts
 from mpqbench.search.knapsack import solve
-
-if TYPE_CHECKING:
-    from mpqbench.contracts import SearchProblem
-    from mpqbench.core.precision import Allocation
 
 
 @plugin

@@ -1,22 +1,16 @@
 """Bits from a formula: reverse water-filling on fitted sensitivities."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import PositiveInt
 
-from mpqbench.contracts import Searcher, plugin
+from mpqbench.contracts import Searcher, SearchProblem, plugin
 from mpqbench.core.precision import Allocation
 from mpqbench.search.arrays import Arrays
 from mpqbench.search.feasible import cheapest_feasible, search_table
 
 from .greedy import Moves, Walk
-
-if TYPE_CHECKING:
-    from mpqbench.contracts import SearchProblem
 
 _RATIOS = np.logspace(-6, 6, 241)  # of activation to weight sensitivity
 _NEAREST_ONE_FIRST = np.argsort(np.abs(np.log(_RATIOS)), kind="stable")

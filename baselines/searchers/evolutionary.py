@@ -1,22 +1,17 @@
 """Evolutionary search on joint scores."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from mpqbench.contracts import Searcher, plugin
+from mpqbench.contracts import Searcher, SearchProblem, plugin
 from mpqbench.core.errors import BenchError
+from mpqbench.core.precision import Allocation
 from mpqbench.search.arrays import Arrays
 from mpqbench.search.feasible import random_feasible, search_scored, table_scores
 from mpqbench.search.knapsack import optima, perturbed
 from mpqbench.search.repair import repaired
-
-if TYPE_CHECKING:
-    from mpqbench.contracts import SearchProblem
-    from mpqbench.core.precision import Allocation
 
 Rate = Annotated[float, Field(ge=0, le=1)]
 NOISE = 0.3  # of the scores whose optima are a first generation

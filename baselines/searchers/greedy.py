@@ -1,23 +1,18 @@
 """Greedy search: one step at a time, each with the most gain for its cost."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 
-from mpqbench.contracts import Searcher, plugin
+from mpqbench.contracts import Searcher, SearchProblem, plugin
 from mpqbench.core.errors import Exhausted
 from mpqbench.core.precision import Allocation
 from mpqbench.search.arrays import Arrays
 from mpqbench.search.feasible import cheapest_feasible, search_table
-
-if TYPE_CHECKING:
-    from mpqbench.contracts import SearchProblem
 
 Joint = Callable[[list[np.ndarray]], np.ndarray]  # indices (groups,) of each to joint scores
 
@@ -74,7 +69,7 @@ class Moves:
     prices: np.ndarray
 
     @classmethod
-    def of(cls, arrays: Arrays, scores: Sequence[np.ndarray]) -> Moves:
+    def of(cls, arrays: Arrays, scores: Sequence[np.ndarray]) -> "Moves":
         """Return the moves with these scores, (choices,) for each group."""
         prices = [own.sum(axis=1) for own in arrays.relative()]
         return cls(arrays, _filled(scores), _filled(arrays.costs), _filled(prices))

@@ -1,22 +1,17 @@
 """The integer program on additive scores."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import numpy as np
 from pydantic import AfterValidator, PositiveFloat
 
-from mpqbench.contracts import Searcher, plugin
+from mpqbench.contracts import Searcher, SearchProblem, plugin
 from mpqbench.core.errors import BenchError, Exhausted
 from mpqbench.core.precision import Allocation
 from mpqbench.search.arrays import Arrays
 from mpqbench.search.feasible import infeasible, search_table
 from mpqbench.search.knapsack import TIME_LIMIT, solve
-
-if TYPE_CHECKING:
-    from mpqbench.contracts import SearchProblem
 
 
 def _two_parts(split: Mapping[str, Sequence[str]]) -> Mapping[str, Sequence[str]]:

@@ -1,16 +1,9 @@
 """The same precision everywhere."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-from mpqbench.contracts import Searcher, plugin
+from mpqbench.contracts import Searcher, SearchProblem, plugin
 from mpqbench.core.errors import BenchError, Infeasible
 from mpqbench.core.precision import Allocation, Precision
 from mpqbench.search.feasible import compared_with_limits
-
-if TYPE_CHECKING:
-    from mpqbench.contracts import SearchProblem
 
 
 @plugin

@@ -1,18 +1,11 @@
 """A randomised Hadamard rotation, which spreads outliers over all channels."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import torch
 from torch import nn
 
-from mpqbench.contracts import Transform, plugin
+from mpqbench.contracts import LayerData, Transform, plugin
 from mpqbench.core.errors import BenchError
 from mpqbench.quant.hadamard import blocks_of, hadamard_product, paley, split_order
-
-if TYPE_CHECKING:
-    from mpqbench.contracts import LayerData
 
 
 @plugin
@@ -38,7 +31,7 @@ class Hadamard(Transform):
                 f"36, not {block!r}"
             )
 
-    def fit(self, weight: torch.Tensor, layer: LayerData) -> Rotation:
+    def fit(self, weight: torch.Tensor, layer: LayerData) -> "Rotation":
         """Draw the signs of a rotation of weight (out, in) from ``layer.seed``.
 
         Raises BenchError where ``block`` does not divide ``in``.

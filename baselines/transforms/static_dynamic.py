@@ -1,23 +1,15 @@
 """ViDiT-Q's static-dynamic channel balance: a fixed smoothing, then a rotation."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
+import torch
 from pydantic import PositiveInt
 from torch import nn
 
-from mpqbench.contracts import Transform, plugin
+from mpqbench.contracts import LayerData, Transform, plugin
 from mpqbench.core.errors import BenchError
 
 from .hadamard import Hadamard, Rotation
 from .scaling import Scaling, step_maxima
 from .smooth import Share, smoothing
-
-if TYPE_CHECKING:
-    import torch
-
-    from mpqbench.contracts import LayerData
 
 
 @plugin
@@ -39,7 +31,7 @@ class StaticDynamic(Transform):
     def __post_init__(self) -> None:
         Hadamard(self.block)
 
-    def fit(self, weight: torch.Tensor, layer: LayerData) -> ScaledRotation:
+    def fit(self, weight: torch.Tensor, layer: LayerData) -> "ScaledRotation":
         """Fit scales and rotation to weight (out, in).
 
         Raises BenchError where calibration is missing or has fewer than ``noisiest`` steps, and

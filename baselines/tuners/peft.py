@@ -1,8 +1,6 @@
 """Parameter-efficient tuning: branches and scales, with the integers of the weights frozen."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import PositiveFloat, PositiveInt
 
@@ -11,11 +9,9 @@ from mpqbench.core.errors import BenchError
 from mpqbench.dit.sampling import image_seed
 from mpqbench.quant.trainable import Free, FrozenIntegers, low_rank_adapter
 from mpqbench.tuning.distil import TrainedParts, retrain
+from mpqbench.tuning.loop import TrainingCurve
 from mpqbench.tuning.settings import Training
-
-if TYPE_CHECKING:
-    from mpqbench.tuning.loop import TrainingCurve
-    from mpqbench.tuning.student import DistillationData, QuantizedStudent
+from mpqbench.tuning.student import DistillationData, QuantizedStudent
 
 
 @plugin

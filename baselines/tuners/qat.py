@@ -1,19 +1,13 @@
 """Quantization-aware training: every quantized weight learns, rounded in every forward."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 from pydantic import PositiveFloat
 
 from mpqbench.contracts import plugin
 from mpqbench.quant.trainable import Free, RoundedWeight
 from mpqbench.tuning.distil import TrainedParts, retrain
+from mpqbench.tuning.loop import TrainingCurve
 from mpqbench.tuning.settings import Training
-
-if TYPE_CHECKING:
-    from mpqbench.tuning.loop import TrainingCurve
-    from mpqbench.tuning.student import DistillationData, QuantizedStudent
+from mpqbench.tuning.student import DistillationData, QuantizedStudent
 
 
 @plugin
