@@ -6,12 +6,7 @@ from torch import nn
 
 from mpqbench.contracts import BranchSize, LayerData, plugin
 from mpqbench.core.errors import BenchError
-from mpqbench.quant.branch_settings import (
-    DEFAULT_RANK,
-    BranchSettings,
-    Grid,
-    one_size,
-)
+from mpqbench.quant.branch_settings import DEFAULT_RANK, BranchSettings, Grid, one_size
 from mpqbench.quant.factors import (
     BlockFactors,
     BlockFit,

@@ -28,7 +28,7 @@ class Unbiased(Correction):
     the mean of the rest is one number for each place. ``a > 0`` removes structure from images and
     ``c < 0`` weakens guidance, and a squared error sees neither. The correction solves for the
     noise: the image follows from latent and noise, and the contrast from the quantized contrast,
-    whose own loss is estimated in the same way. The error is regressed on full precision's
+    whose loss is estimated in the same way. The error is regressed on full precision's
     quantities, because noise in the regressors would pull every estimate towards zero.
 
     Latents that have drifted nevertheless are returned to the path of full precision within the
@@ -102,11 +102,11 @@ class _StepTerms(NamedTuple):
         if ratio * math.hypot(doubt, more) > MOST_DOUBT:
             a, lead = 0.0, 0.0
             (b, c), _ = _least_squares(parts[1:], self.error)
-        own, left = max(1 + b, LEAST), max(1 + lost, LEAST)
-        strong = max(1.0, ratio * (a - lead) / (own - LEAST)) if own > LEAST else math.inf
+        noise, contrast = max(1 + b, LEAST), max(1 + lost, LEAST)
+        strong = max(1.0, ratio * (a - lead) / (noise - LEAST)) if noise > LEAST else math.inf
         a, lead = a / strong, lead / strong
-        kept = own - (a - lead) * ratio
-        factors = torch.tensor([1, (lead - a) / scale, -c / left]) / kept
+        kept = noise - (a - lead) * ratio
+        factors = torch.tensor([1, (lead - a) / scale, -c / contrast]) / kept
         explained = sum(w * part.mean(0) for w, part in zip((a, b, c), parts, strict=True))
         rest = (self.error - self.astray).mean(0) - explained + lead * self.ahead.mean(0)
         return factors.to(rest)[:, None], -rest / kept

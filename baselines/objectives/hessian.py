@@ -33,8 +33,8 @@ class HessianTrace(Objective):
                 norms = by_weight.double().square().sum((1, 2))
                 samples[one.group].append(float(norms.mean()))
         return {
-            name: (float(np.mean(own)), float(np.std(own, ddof=1) / np.sqrt(len(own))))
-            for name, own in samples.items()
+            name: (float(np.mean(norms)), float(np.std(norms, ddof=1) / np.sqrt(len(norms))))
+            for name, norms in samples.items()
         }
 
     def table(self, network: Network) -> Mapping[str, Sequence[float]]:

@@ -36,14 +36,14 @@ class RandomSearch(Searcher):
             number = min(self.batch, self.draws - start)
             drawn = [random_feasible(problem, arrays=arrays) for _ in range(number)]
             best = drawn[0] if best is None else best
-            new = [each for each in dict.fromkeys(drawn) if each not in seen]
+            new = [allocation for allocation in dict.fromkeys(drawn) if allocation not in seen]
             seen.update(new)
             try:
                 scores = problem.score_many(new) if new else np.empty(0)
             except Exhausted:
                 return problem.best() or best
-            for each, score in zip(new, scores, strict=True):
+            for allocation, score in zip(new, scores, strict=True):
                 if score < lowest:
-                    best, lowest = each, float(score)
+                    best, lowest = allocation, float(score)
         assert best is not None
         return best

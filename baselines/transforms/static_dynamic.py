@@ -18,8 +18,7 @@ class StaticDynamic(Transform):
 
     The imbalance of channels that all steps share is scaled away once, from the maxima of the
     ``noisiest`` first steps of sampling; what changes over time is left to the rotation. ``alpha``
-    is that of ``smooth``, ``block`` that of ``hadamard``. Raises BenchError as those do, and for
-    ``noisiest`` below 1.
+    is that of ``smooth``, ``block`` that of ``hadamard``.
     """
 
     alpha: Share = 0.5
@@ -39,10 +38,8 @@ class StaticDynamic(Transform):
         """
         maxima = step_maxima(layer)
         if self.noisiest > len(maxima):
-            raise BenchError(
-                f"layer {layer.name}: noisiest is {self.noisiest} and calibration has only "
-                f"{len(maxima)} steps"
-            )
+            reason = f"noisiest is {self.noisiest} and calibration has only {len(maxima)} steps"
+            raise BenchError(f"layer {layer.name}: {reason}")
         scaling = smoothing(weight, maxima[: self.noisiest].amax(0), self.alpha)
         return ScaledRotation(scaling, Hadamard(self.block).fit(weight, layer))
 

@@ -14,6 +14,4 @@ class NoTuning(Tuner):
 
     def tune(self, student: QuantizedStudent, data: DistillationData) -> TrainingCurve:
         """Return an empty curve."""
-        from mpqbench.tuning.loop import TrainingCurve  # not at import: NoTuning has no loop
-
         return TrainingCurve()

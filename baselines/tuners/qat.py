@@ -28,11 +28,11 @@ class QAT(Training):
         """Train in place. Raises Diverged where a loss is not finite."""
         parts = TrainedParts(self.rate, self.scale_rate)
         for path, layer in student.layers.items():
-            own = parts.sources[path] = {}
+            sources = parts.sources[path] = {}
             if path in student.rounded:
-                own["weight"] = RoundedWeight(student.rounded[path])
+                sources["weight"] = RoundedWeight(student.rounded[path])
             if layer.bias is not None:
-                own["bias"] = Free(layer.bias)
+                sources["bias"] = Free(layer.bias)
             if layer.branch is not None:
                 parts.branches[path] = layer.branch
         return retrain(self, student, data, parts)

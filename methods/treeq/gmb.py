@@ -7,12 +7,7 @@ from pydantic import PositiveInt
 
 from mpqbench.contracts import BranchSize, LayerData, plugin
 from mpqbench.core.errors import BenchError
-from mpqbench.quant.branch_settings import (
-    DEFAULT_RANK,
-    BranchSettings,
-    Grid,
-    one_size,
-)
+from mpqbench.quant.branch_settings import DEFAULT_RANK, BranchSettings, Grid, one_size
 from mpqbench.quant.factors import (
     BlockFactors,
     BlockFit,

@@ -101,7 +101,7 @@ class _Tree:
         scores = self._scores(alone)
         ends = np.cumsum([len(node) for node in alone])[:-1]
         whole = [
-            node.with_scores(own) for node, own in zip(alone, np.split(scores, ends), strict=True)
+            node.with_scores(part) for node, part in zip(alone, np.split(scores, ends), strict=True)
         ]
         if self.tss.anchor == "additive":
             self.anchor = self.space.additive(whole, self.anchor)

@@ -204,7 +204,7 @@ def test_a_branch_that_is_not_what_it_said_is_refused(model, known):
 
     with pytest.raises(BenchError, match=r"to_q: its branch takes BranchSize.*planned BranchSize"):
         _quantized(model, known, Larger())
-    with pytest.raises(BenchError, match="bits must be 8 or 16, not 4"):
+    with pytest.raises(BenchError, match="a branch has 8 or 16 bits, not 4"):
         _quantized(model, known, Odd())
 
 

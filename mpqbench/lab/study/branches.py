@@ -173,8 +173,7 @@ def _fingerprint(plan: BranchPlan, every: Sequence[Variant], context: JobContext
             "study": folder_digest("lab/study"),
             "inputs": context.recordings.fingerprint,
             "recipe": recipe.model_dump(
-                mode="json",
-                include={"transform", "rounding", "weight_format", "activation_format"},
+                mode="json", include={"transform", "rounding", "weight_format", "activation_format"}
             ),
             "branches": [v.choice.model_dump(mode="json") for v in every],
             "sources": [registry.source_digest(recipe) for recipe in recipes],

@@ -20,14 +20,7 @@ from ...records.frame import frame_csv
 from ...records.schema import JobRecord
 from ..suite import plan, run_suite
 from .agreement import FEWEST
-from .proxies import (
-    agreements,
-    allocation_suite,
-    measured,
-    proxies,
-    proxy_scores,
-    study_job,
-)
+from .proxies import agreements, allocation_suite, measured, proxies, proxy_scores, study_job
 
 
 @dataclass(frozen=True, eq=False)
