@@ -1,21 +1,17 @@
 """Responses of an ablation from its records, and the table of their effects."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 
 from ...core.errors import BenchError
 from ...records.schema import JobRecord
 from .effects import Contrast, Effect, Response, contrasts, estimate, missing
 from .plan import AblationCell, FactorialPlan
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Scale = Literal["log", "linear"]
 Runs = Mapping[tuple[str, int], JobRecord]  # by method and seed, of one budget
@@ -57,7 +53,7 @@ def cell_means(
     NaN for cells that lack one.
     """
     means: dict[tuple[str, str], np.ndarray] = {}
-    planned = np.zeros([len(factor.levels) for factor in plan.factors], dtype=bool)
+    planned = np.zeros(plan.shape, dtype=bool)
     planned[tuple(np.transpose(list(plan.places)))] = True
     for budget, metric, _, response in _responses(plan, records, scale):
         complete = np.isfinite(response.values[:, planned]).all(axis=1)
@@ -76,16 +72,16 @@ def _responses(
             by_budget.setdefault(record.budget, {})[record.method, record.seed] = record
     for (budget, runs), metric in itertools.product(by_budget.items(), RESPONSES):
         response = response_of(plan, runs, metric)
-        if response is not None and scale == "log":
-            known = [response.values, response.replicates]
-            if any((own <= 0).any() for own in known if own is not None):
+        if response is None:
+            continue
+        if scale == "log":
+            if (response.values <= 0).any() or (response.replicates <= 0).any():
                 raise BenchError(
                     f"{metric} of the ablation of '{plan.method.name}' at {budget} is not "
                     "positive everywhere: use --scale linear"
                 )
             response = response.logarithms()
-        if response is not None:
-            yield budget, metric, runs, response
+        yield budget, metric, runs, response
 
 
 def response_of(plan: FactorialPlan, runs: Runs, metric: str) -> Response | None:
@@ -98,13 +94,13 @@ def response_of(plan: FactorialPlan, runs: Runs, metric: str) -> Response | None
             scores[at, place] = record.scores[metric]
     if not scores:
         return None
-    shape = tuple(len(factor.levels) for factor in plan.factors)
-    values = np.full((len(seeds), *shape), np.nan)
+    values = np.full((len(seeds), *plan.shape), np.nan)
     groups = max(len(score.replicates) for score in scores.values())
-    replicates = np.full((len(seeds), groups, *shape), np.nan) if groups > 1 else None
+    groups = groups if groups > 1 else 0
+    replicates = np.full((len(seeds), groups, *plan.shape), np.nan)
     for (at, place), score in scores.items():
         values[at, *place] = score.value
-        if replicates is not None and len(score.replicates) == groups:
+        if len(score.replicates) == groups:
             replicates[at][(slice(None), *place)] = score.replicates
     return Response(tuple(seeds), values, replicates)
 
@@ -141,11 +137,9 @@ def _reason(
         lacking = [_lack(runs, cells[place]) for place in missing(contrast, response)]
         return f"no seed has all its cells: missing {_first_two(lacking)}"
     lost = [str(seed) for seed in response.seeds if seed not in effect.seeds]
-    dear = []
-    for place, cell in cells.items():
-        costs = [runs[cell.recipe.name, s].costs for s in effect.seeds if contrast.needed[place]]
-        if any(own is not None and not own.satisfied for own in costs):
-            dear.append(cell.name)
+    needed = [cell for place, cell in cells.items() if contrast.needed[place]]
+    costs = {cell.name: [runs[cell.recipe.name, s].costs for s in effect.seeds] for cell in needed}
+    dear = [name for name, known in costs.items() if any(c and not c.satisfied for c in known)]
     parts = [f"without seed {', '.join(lost)}: incomplete"] if lost else []
     parts += [f"over budget: {_first_two(dear)}"] if dear else []
     return "; ".join(parts)
@@ -157,6 +151,6 @@ def _first_two(names: Sequence[str]) -> str:
 
 
 def _lack(runs: Runs, cell: AblationCell) -> str:
-    own = [r.status for (name, _), r in runs.items() if name == cell.recipe.name]
-    states = sorted({state for state in own if state != "done"})
+    known = {record.status for (name, _), record in runs.items() if name == cell.recipe.name}
+    states = sorted(known - {"done"})
     return f"{cell.name} ({', '.join(states)})" if states else f"{cell.name} (no value)"

@@ -1,10 +1,7 @@
 """Branches at equal bytes over all layers of a model: what is compared, and the way through it."""
 
-from __future__ import annotations
-
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -57,38 +54,38 @@ def run_branches(plan: BranchPlan, session: Session) -> tuple[pd.DataFrame, Path
 
     Raises BenchError as ``measure`` does.
     """
-    rows = measure(plan, session)
-    table = pd.DataFrame([asdict(row) | {"ratio": row.ratio} for row in rows])
+    table = measure(plan, session)
     path = session.store.folder / "branches.csv"
     write_atomic(path, frame_csv(table, "%.8g").encode())
     return table, path
 
 
-def measure(plan: BranchPlan, session: Session) -> list[Row]:
-    """Rows of every searchable layer; layers that were measured before are read from disk.
+def measure(plan: BranchPlan, session: Session) -> pd.DataFrame:
+    """Return the rows of every searchable layer; measured layers are read from the cache.
 
-    Raises BenchError for a branch that takes more than its budget, names that are not known, and
-    whatever fitting raises.
+    ``ratio`` is ``error / alone``, and 1 where rounding alone loses nothing. Raises BenchError for
+    a branch that takes more than its budget, names that are not known, and as fitting does.
     """
-    reporter, context = session.reporter, JobContext.open(plan.job, session.resources)
+    context = JobContext.open(plan.job, session.resources)
     groups = [group for group in context.groups if group.searchable]
     every = variants(plan, session.registry)
     check_sizes(every, context.model, groups, session.registry)
     comparison = comparison_of(plan, every, session.resources)
-    folder = session.store.folder / "layers" / _fingerprint(plan, every, context)
+    cache = session.resources.cache.at("branches", _fingerprint(plan, every, context))
     rows: list[Row] = []
-    work = len(groups) * len(plan.bits) * len(every)
-    with reporter.stage("fitting branches", work) as advance:
+    fits = len(plan.bits) * len(every)
+    with session.reporter.stage("fitting branches", len(groups) * fits) as advance:
         for group in groups:
-            path = folder / f"{group.name}.json"
-            if path.is_file():
-                rows += [Row(**values) for values in json.loads(path.read_bytes())]
-                advance(work // len(groups))
-                continue
-            own = comparison.rows(group, advance)
-            write_atomic(path, json.dumps([asdict(row) for row in own]).encode())
-            rows += own
-    return rows
+            known = cache.read(group.name)
+            if known is None:
+                known = comparison.rows(group, advance)
+                cache.write(group.name, known)
+            else:
+                advance(fits)
+            rows += known
+    table = pd.DataFrame(rows)
+    table["ratio"] = (table["error"] / table["alone"]).where(table["alone"] > 0, 1.0)
+    return table
 
 
 def variants(plan: BranchPlan, registry: Registry) -> list[Variant]:

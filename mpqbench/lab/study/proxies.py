@@ -1,7 +1,5 @@
 """Rank correlation of every objective in every environment with measured distances."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -26,10 +24,10 @@ MORE_OBJECTIVES = (
     PluginChoice(name="layer-mse", params={"scale": "relative"}),
     PluginChoice(name="layer-mse", params={"scale": "decibel"}),
 )
-MORE_ENVIRONMENTS = tuple(
-    PluginChoice(name="eng", params={"noise": noise}) for noise in (0.25, 0.5)
+MORE_ENVIRONMENTS = (
+    PluginChoice(name="eng", params={"noise": 0.25}),
+    PluginChoice(name="eng", params={"noise": 0.5}),
 )
-FORMS = ("table", "joint")
 TRUTHS = ("fd", "output_mse")
 
 
@@ -48,10 +46,13 @@ class Proxy:
     @property
     def name(self) -> str:
         """The name in tables."""
-        parts = [_text(self.objective)]
-        if self.environment.name != "clean":
-            parts.append(_text(self.environment))
-        return f"{' in '.join(parts)}, {'joint' if self.form == 'joint' else 'sum'}"
+        choices = [self.objective, self.environment]
+        shown = [
+            " ".join([choice.name, *map(str, choice.params.values())])
+            for choice in choices
+            if choice.name != "clean"
+        ]
+        return f"{' in '.join(shown)}, {'joint' if self.form == 'joint' else 'sum'}"
 
 
 def allocation_suite(suite: Suite, base: Recipe, resources: Resources, count: int) -> Suite:
@@ -66,19 +67,16 @@ def allocation_suite(suite: Suite, base: Recipe, resources: Resources, count: in
     context = open_job(study_job(suite, base, resources.device), resources)
     problem, _ = search_problem(context)
     rng = np.random.default_rng([suite.seeds[0], count])
-    found = sample_allocations(problem, count, rng)
-    width = len(str(count))
     methods = []
-    for number, each in enumerate(found, 1):
-        choice = PluginChoice(name="given", params={"allocation": each.to_json()})
-        changes = {"name": f"sample-{number:0{width}d}", "searcher": choice}
+    for number, allocation in enumerate(sample_allocations(problem, count, rng), 1):
+        choice = PluginChoice(name="given", params={"allocation": allocation.to_json()})
+        changes = {"name": f"sample-{number:0{len(str(count))}d}", "searcher": choice}
         methods.append(base.model_copy(update=changes).model_dump(mode="json"))
     return suite.model_copy(update={"methods": tuple(methods)})
 
 
 def study_job(suite: Suite, recipe: Recipe, device: str) -> Job:
     """Return the job of ``recipe`` in a suite of one model, budget and seed."""
-
     budget = Budget.parse(suite.budgets[0])
     return Job(suite.models[0], recipe, budget, suite.seeds[0], suite.protocol, device)
 
@@ -131,25 +129,19 @@ def agreements(
         {"proxy": name, "allocations": len(chosen), "part": part} for name in scores
     ]
     for truth, values in truths.items():
-        found = [agreement(own[chosen], values[chosen]) for own in scores.values()]
+        found = [agreement(score[chosen], values[chosen]) for score in scores.values()]
         best = max(found)
-        for row, own in zip(rows, found, strict=True):
-            behind, half = own.behind(best)
-            row |= {f"tau_{truth}": own.tau, f"tau_{truth}_ci": own.ci}
+        for row, agreed in zip(rows, found, strict=True):
+            behind, half = agreed.behind(best)
+            row |= {f"tau_{truth}": agreed.tau, f"tau_{truth}_ci": agreed.ci}
             row |= {f"behind_{truth}": behind, f"behind_{truth}_ci": half}
     return rows
 
 
 def measured(records: Sequence[JobRecord]) -> dict[str, np.ndarray]:
     """Return the measurements (n,) in ``TRUTHS`` that all records have."""
-    every = [{str(name): score.value for name, score in r.scores.items()} for r in records]
     return {
-        name: np.array([own[name] for own in every])
+        name: np.array([record.scores[name].value for record in records])
         for name in TRUTHS
-        if all(name in own for own in every)
+        if all(name in record.scores for record in records)
     }
-
-
-def _text(choice: PluginChoice) -> str:
-    params = " ".join(str(value) for value in choice.params.values())
-    return f"{choice.name} {params}".strip()

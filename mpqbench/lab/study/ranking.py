@@ -1,19 +1,14 @@
 """The study of proxies: from sampled allocations to rank correlations."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import yaml
 
 from ...core.errors import BenchError
 from ...core.files import write_atomic
-from ...core.precision import Allocation, Precision
-from ...core.recipe import Recipe
+from ...core.precision import Allocation
 from ...core.suite import Suite
 from ...job.resources import Session
 from ...records.frame import frame_csv
@@ -55,9 +50,13 @@ def run_proxies(suite: Suite, session: Session, count: int) -> ProxyStudy:
     done = [r for r in records if not r.is_full_precision and r.status == "done"]
     if len(done) < FEWEST:
         raise BenchError(f"{len(done)} allocations were measured: {FEWEST} are needed")
-    by_id = {job.id: job for job in jobs}
-    allocations = [by_id[record.job].recipe.searcher.params["allocation"] for record in done]
-    scores = _scores(suite, session, base, allocations)
+    recipes = {job.id: job.recipe for job in jobs}
+    given = [recipes[record.job].searcher.params["allocation"] for record in done]
+    allocations = [Allocation.from_json(items) for items in given]
+    job, every, scores = study_job(suite, base, session.device), list(proxies(registry)), {}
+    for number, proxy in enumerate(every, 1):
+        session.reporter.say(f"[{number}/{len(every)}] {proxy.name}")
+        scores[proxy.name] = proxy_scores(proxy, job, allocations, session.resources)
     rows = [row for half in (False, True) for row in agreements(scores, done, half)]
     table = pd.DataFrame(rows)
     raw = pd.DataFrame({"method": [r.method for r in done], **scores, **measured(done)})
@@ -66,20 +65,3 @@ def run_proxies(suite: Suite, session: Session, count: int) -> ProxyStudy:
     for name, text in texts.items():
         write_atomic(folder / name, text.encode())
     return ProxyStudy(table, done, [folder / name for name in texts], len(done) < count)
-
-
-def _scores(
-    suite: Suite, session: Session, base: Recipe, allocations: Sequence[Mapping[str, str]]
-) -> dict[str, np.ndarray]:
-    """Return the scores (allocations,) of every proxy by its name."""
-    job = study_job(suite, base, session.device)
-    every = list(proxies(session.registry))
-    parsed = [
-        Allocation({group: Precision.parse(text) for group, text in own.items()})
-        for own in allocations
-    ]
-    scores = {}
-    for number, proxy in enumerate(every, 1):
-        session.reporter.say(f"[{number}/{len(every)}] {proxy.name}")
-        scores[proxy.name] = proxy_scores(proxy, job, parsed, session.resources)
-    return scores

@@ -1,29 +1,21 @@
 """Regret of a searcher on a truncated problem whose optimum is known."""
 
-from __future__ import annotations
-
-import json
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from ...core.errors import BenchError
-from ...core.files import write_atomic
 from ...core.precision import Precision
-from ...core.recipe import PluginChoice, Recipe
+from ...core.recipe import TEXTS, PluginChoice
 from ...core.settings import digest_of
 from ...core.suite import Job
 from ...job.context import JobContext
 from ...job.resources import Resources
 from ...job.search_stage import search_problem
-from ...records.store import read_object
 from ...search.problem import Problem
 from ...search.tabular import enumerate_best
 from .jobs import check_base, open_job
 
 BLOCKS = 2  # the last ones: 8 groups, and with 4 choices 65,536 allocations
 INPUTS = 32
-# Fields of a recipe on which an optimum does not depend.
-_OTHERS = {"name", "summary", "source", "keeps", "leaves_out", "searcher", "evaluations"}
 
 
 @dataclass(frozen=True)
@@ -56,11 +48,11 @@ def truncated_choices(base: Precision) -> tuple[Precision, ...]:
     return tuple(valid)
 
 
-def measure_regret(job: Job, resources: Resources, folder: Path) -> Regret:
+def measure_regret(job: Job, resources: Resources) -> Regret:
     """Measure the regret of ``job``'s searcher on the last two blocks, others at the budget's base.
 
     All allocations of the truncated problem are scored once for each budget and seed, and the
-    optimum is kept in ``folder``. A searcher has the recipe's evaluations in proportion to the
+    optimum is kept in the cache. A searcher has the recipe's evaluations in proportion to the
     remaining groups and scores in its own environment. Its answer is scored in the clean one, on
     the calibration inputs of the search: regret does not measure generalization.
     """
@@ -71,37 +63,30 @@ def measure_regret(job: Job, resources: Resources, folder: Path) -> Regret:
     context = open_job(small, resources)
     names = [group.name for group in context.groups if group.searchable]
     part = tuple(names[-4 * BLOCKS :])
-    share = len(part) / len(names)
-    plain = {"objective": PluginChoice(name="output-mse"), "evaluations": None}
-    plain["environment"] = PluginChoice(name="clean")
-    judging = open_job(replace(small, recipe=recipe.model_copy(update=plain)), resources)
-    judge, _ = search_problem(judging, part)
-    optimum = _optimum(judging, judge, folder)
+    plain = {"searcher": "uniform", "objective": "output-mse", "environment": "clean"}
+    changes = {slot: PluginChoice(name=name) for slot, name in plain.items()}
+    reference_recipe = recipe.model_copy(update={**changes, "evaluations": None})
+    reference = open_job(replace(small, recipe=reference_recipe), resources)
+    exact, _ = search_problem(reference, part)
+    optimum = _optimum(reference, exact)
     problem, _ = search_problem(context, part)
     whole = problem.price({group: problem.choices(group)[0] for group in part})
     if job.recipe.evaluations is not None:
-        problem.allowance = job.recipe.evaluations * share * whole
-    found = problem.checked(context.plugins.searcher.search(problem))
-    score = judge.score(found)
-    return Regret(
-        str(job.budget), job.seed, job.recipe.name, score, optimum,
-        (score - optimum) / optimum, problem.spent / whole,
-    )  # fmt: skip
+        problem.allowance = job.recipe.evaluations * (len(part) / len(names)) * whole
+    score = exact.score(problem.checked(context.plugins.searcher.search(problem)))
+    regret, forwards = (score - optimum) / optimum, problem.spent / whole
+    return Regret(str(job.budget), job.seed, job.recipe.name, score, optimum, regret, forwards)
 
 
-def _optimum(context: JobContext, judge: Problem, folder: Path) -> float:
-    job = context.job
-    plain = Recipe(name="optimum").model_copy(
-        update={key: getattr(job.recipe, key) for key in Recipe.model_fields if key not in _OTHERS}
-    )
-    sources = context.resources.registry.source_digest(plain)
+def _optimum(context: JobContext, problem: Problem) -> float:
+    """Return the least joint score, kept by the digest of all that it depends on."""
+    recipe, budget = context.recipe, str(context.job.budget)
+    sources = context.resources.registry.source_digest(recipe)
     inputs = context.recordings.fingerprint
-    parts = [plain.model_dump(mode="json"), sources, inputs, str(job.budget)]
-    path = folder / f"{digest_of(parts)}.json"
-    if path.is_file():
-        return float(read_object(path)["optimum"])
-    context.reporter.say(f"  scoring all allocations of the last {BLOCKS} blocks at {job.budget}")
-    found, score = enumerate_best(judge, joint=True)
-    content = {"allocation": found.to_json(), "optimum": score, "scored": len(judge.trace.rows)}
-    write_atomic(path, json.dumps(content, indent=2).encode())
-    return score
+    parts = [recipe.model_dump(mode="json", exclude=set(TEXTS)), sources, inputs, budget]
+
+    def enumerated() -> float:
+        context.reporter.say(f"  scoring all allocations of the last {BLOCKS} blocks at {budget}")
+        return enumerate_best(problem, joint=True)[1]
+
+    return float(context.resources.cache.at("optima").get(digest_of(parts), enumerated))

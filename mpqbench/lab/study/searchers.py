@@ -1,12 +1,9 @@
 """Searchers on equal terms: one choice list, one rounding, one allowance, several seeds."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ...core.errors import unknown
 from ...core.files import write_atomic
 from ...core.precision import Budget
 from ...core.settings import digest_of
@@ -25,19 +22,6 @@ class SearcherStudy:
     records: list[JobRecord]
     regrets: list[dict[str, Any]]
     failed: bool
-
-
-def only(suite: Suite, names: tuple[str, ...]) -> Suite:
-    """Return ``suite`` with the named methods, or with all of them if none is named.
-
-    Raises BenchError for a name that is not in the suite.
-    """
-    own = suite.named
-    for name in names:
-        if name not in own:
-            raise unknown(f"method of suite '{suite.name}'", name, own)
-    kept = tuple(own[name] for name in names) or suite.methods
-    return suite.model_copy(update={"methods": kept})
 
 
 def with_evaluations(suite: Suite, evaluations: float | None) -> Suite:
@@ -64,10 +48,9 @@ def run_searchers(suite: Suite, session: Session) -> SearcherStudy:
     searched = [job for job in jobs if not job.is_reference and job.id in done]
     regrets = []
     for number, job in enumerate(searched, 1):
-        own = f"regret of {job.recipe.name} {job.budget} seed {job.seed}"
-        title = f"[{number}/{len(searched)}] {own}"
+        title = f"regret of {job.recipe.name} {job.budget} seed {job.seed}"
         try:
-            regrets.append(_regret(job, session, title))
+            regrets.append(_regret(job, session, f"[{number}/{len(searched)}] {title}"))
         except Exception as error:  # whatever a plugin raises must not cost the other rows
             session.reporter.say(f"{title}: {type(error).__name__}: {error}")
     failed = any(record.status == "failed" for record in records)
@@ -75,21 +58,18 @@ def run_searchers(suite: Suite, session: Session) -> SearcherStudy:
 
 
 def _regret(job: Job, session: Session, title: str) -> dict[str, Any]:
-    """Measure the regret of a job, or read it from disk."""
-    folder = session.store.folder / "regret"
-    mark = digest_of(
-        [
-            job.recipe.model_dump(mode="json", exclude={"summary", "source"}),
-            session.registry.source_digest(job.recipe),
-            job.model, job.protocol.model_dump(mode="json"), str(job.budget), job.seed,
-        ]
-    )  # fmt: skip
-    path = folder / f"{job.id}.json"
+    """Measure the regret of a job, or read it from the folder of the study."""
+    recipe = job.recipe.model_dump(mode="json", exclude={"summary", "source"})
+    sources, protocol = (
+        session.registry.source_digest(job.recipe),
+        job.protocol.model_dump(mode="json"),
+    )
+    mark = digest_of([recipe, sources, job.model, protocol, str(job.budget), job.seed])
+    path = session.store.folder / "regret" / f"{job.id}.json"
     known = read_object(path) if path.is_file() else {}
     if known.get("mark") == mark:
         return known
     session.reporter.say(title)
-    found = measure_regret(job, session.resources, folder / "optima")
-    row = {"mark": mark, **asdict(found)}
+    row = {"mark": mark, **asdict(measure_regret(job, session.resources))}
     write_atomic(path, json.dumps(row, indent=2).encode())
     return row
