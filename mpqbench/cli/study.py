@@ -76,7 +76,7 @@ def proxies(
       mpqbench study proxies
       mpqbench study proxies --budget W4A4 --allocations 100 --method gptq
     """
-    from ..lab.study.ranking import run_proxies
+    from ..lab.study.proxies import run_proxies
     from ..lab.suites import load_suite
     from ..report.studies import write_proxies
 

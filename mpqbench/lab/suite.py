@@ -1,4 +1,4 @@
-"""Suites: their jobs are planned, run where they are not done, and collected."""
+"""Suites: plan their jobs, run what is not done, collect the records."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -81,8 +81,7 @@ def run_suite(jobs: Sequence[Job], session: Session) -> list[JobRecord]:
     records: list[JobRecord] = []
     for number, job in enumerate(jobs, 1):
         title = f"[{number}/{len(jobs)}] {job.model} {job.recipe.name} {job.budget} seed {job.seed}"
-        done = session.store.done(job.id, fingerprint(job, session.resources))
-        if done and not session.fresh:
+        if not session.fresh and next(look_up([job], session)).cached:
             session.reporter.say(f"{title}: done before")
             records.append(session.store.read(job.id))
             continue
@@ -99,7 +98,7 @@ def run_suite(jobs: Sequence[Job], session: Session) -> list[JobRecord]:
 
 
 def check_jobs(jobs: Iterable[Job], resources: Resources) -> None:
-    """Raises BenchError where a job could not be judged: for a device, features or a reference."""
+    """Raise BenchError where a job could not be judged: for a device, features or a reference."""
     resources.loader.check_device()
     for model, protocol in dict.fromkeys((job.model, job.protocol) for job in jobs):
         resources.loader.check_images(model, protocol)

@@ -6,6 +6,7 @@ effect is estimated from the seeds that have all of its cells; no value is imput
 """
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -65,7 +66,7 @@ class Response:
 
 @dataclass(frozen=True)
 class Effect:
-    """An effect's value, and the half-widths of two 95 % intervals around it.
+    """An effect's value, and the half-widths of two 95 % intervals around it, NaN without.
 
     ``images``: delete-group jackknife of the contrast in each seed, the seeds taken as independent,
     ``sqrt(sum h^2) / S``. ``over_seeds``: t interval of the S values of the contrast, from three
@@ -73,15 +74,14 @@ class Effect:
     """
 
     value: float
-    images: float | None
-    over_seeds: float | None
+    images: float
+    over_seeds: float
     seeds: tuple[int, ...]
 
     @property
-    def half(self) -> float | None:
+    def half(self) -> float:
         """The wider of the two half-widths."""
-        known = [half for half in (self.images, self.over_seeds) if half is not None]
-        return max(known) if known else None
+        return float(np.fmax(self.images, self.over_seeds))
 
 
 def contrasts(
@@ -135,7 +135,7 @@ def estimate(contrast: Contrast, response: Response) -> Effect | None:
     if not complete.any():
         return None
     values = cells[complete] @ weights
-    images = over_seeds = None
+    images = over_seeds = math.nan
     replicates = response.replicates[complete][:, :, needed] @ weights
     if replicates.size and np.isfinite(replicates).all():
         images = mean_half_width(half_width(row) for row in replicates)

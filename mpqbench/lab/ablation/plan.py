@@ -49,16 +49,11 @@ class FactorialPlan:
         return {name: tuple(levels) for name, levels in self.factors.items()}
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        """The number of levels of every factor."""
-        return tuple(map(len, self.factors.values()))
-
-    @property
     def places(self) -> dict[tuple[int, ...], AblationCell]:
         """Every cell by the numbers of its levels."""
-        names = self.levels.values()
+        numbers = [{level: at for at, level in enumerate(each)} for each in self.factors.values()]
         return {
-            tuple(own.index(level) for own, level in zip(names, cell.levels, strict=True)): cell
+            tuple(at[level] for at, level in zip(numbers, cell.levels, strict=True)): cell
             for cell in self.cells
         }
 
@@ -72,9 +67,8 @@ def factorial(
     and for recipes that are not valid.
     """
     check_apart(factors)
-    for name in factors:
-        if name in {column.name for column in ABLATION}:
-            raise BenchError(f"a factor cannot be called '{name}': tables have that column")
+    for name in factors.keys() & {column.name for column in ABLATION}:
+        raise BenchError(f"a factor cannot be called '{name}': tables have that column")
     base = {name: _own_level(method, levels, registry) for name, levels in factors.items()}
     combinations = list(itertools.product(*factors.values()))
     if not full:

@@ -17,9 +17,7 @@ Scale = Literal["log", "linear"]
 Runs = Mapping[tuple[str, int], JobRecord]  # by method and seed, of one budget
 RESPONSES = ("fd", "output_mse", "noise_mse")
 
-NUMBERS = (
-    "effect", "low", "high", "images_low", "images_high", "seeds_low", "seeds_high"
-)  # fmt: skip
+NUMBERS = ("effect", "low", "high", "images_low", "images_high", "seeds_low", "seeds_high")
 
 
 def effects_table(plan: FactorialPlan, records: Iterable[JobRecord], scale: Scale) -> pd.DataFrame:
@@ -31,17 +29,16 @@ def effects_table(plan: FactorialPlan, records: Iterable[JobRecord], scale: Scal
     are left out, and which cells are over the budget. Raises BenchError for values that have no
     logarithm.
     """
-    import pandas as pd
-
-    rows = []
-    found = contrasts(plan.levels, plan.base, full=plan.full)
-    for budget, metric, runs, response in _responses(plan, records, scale):
-        about = {"budget": budget, "response": metric, "scale": scale}
-        for contrast in found:
-            row = _row(plan, runs, contrast, response)
-            numbers = NUMBERS if scale == "log" else ()
-            rows.append(about | row | {name: math.exp(row[name]) for name in numbers})
-    return pd.DataFrame(rows)
+    rows = [
+        {"budget": budget, "response": metric, "scale": scale}
+        | _row(plan, runs, contrast, response)
+        for budget, metric, runs, response in _responses(plan, records, scale)
+        for contrast in contrasts(plan.levels, plan.base, full=plan.full)
+    ]
+    table = pd.DataFrame(rows)
+    if scale == "log" and rows:
+        table[list(NUMBERS)] = table[list(NUMBERS)].map(math.exp)
+    return table
 
 
 def cell_means(
@@ -53,7 +50,7 @@ def cell_means(
     NaN for cells that lack one.
     """
     means: dict[tuple[str, str], np.ndarray] = {}
-    planned = np.zeros(plan.shape, dtype=bool)
+    planned = np.zeros([len(levels) for levels in plan.factors.values()], dtype=bool)
     planned[tuple(np.transpose(list(plan.places)))] = True
     for budget, metric, _, response in _responses(plan, records, scale):
         complete = np.isfinite(response.values[:, planned]).all(axis=1)
@@ -94,10 +91,11 @@ def response_of(plan: FactorialPlan, runs: Runs, metric: str) -> Response | None
             scores[at, place] = record.scores[metric]
     if not scores:
         return None
-    values = np.full((len(seeds), *plan.shape), np.nan)
+    shape = [len(levels) for levels in plan.factors.values()]
+    values = np.full((len(seeds), *shape), np.nan)
     groups = max(len(score.replicates) for score in scores.values())
     groups = groups if groups > 1 else 0
-    replicates = np.full((len(seeds), groups, *plan.shape), np.nan)
+    replicates = np.full((len(seeds), groups, *shape), np.nan)
     for (at, place), score in scores.items():
         values[at, *place] = score.value
         if len(score.replicates) == groups:
@@ -123,9 +121,9 @@ def _numbers(effect: Effect | None) -> dict[str, Any]:
     row: dict[str, Any] = {"effect": effect.value}
     halves = {"": effect.half, "images_": effect.images, "seeds_": effect.over_seeds}
     for name, half in halves.items():
-        width = math.nan if half is None else half
-        row |= {f"{name}low": effect.value - width, f"{name}high": effect.value + width}
-    kind = "" if effect.half is None else "images" if effect.half == effect.images else "seeds"
+        row |= {f"{name}low": effect.value - half, f"{name}high": effect.value + half}
+    widest = "images" if effect.half == effect.images else "seeds"
+    kind = "" if math.isnan(effect.half) else widest
     return row | {"interval": kind, "seeds": len(effect.seeds)}
 
 

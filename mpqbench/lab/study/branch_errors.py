@@ -119,7 +119,7 @@ class Comparison:
     ) -> Iterator[Row]:
         layer, inputs = prepared.layers[path], _inputs(self.seen, prepared)
         for rank in self.ranks:
-            room = bits_of_rank(*layer.weight.shape, rank, STORED)
+            room = bits_of_rank(layer.data.out_features, layer.data.in_features, rank, STORED)
             for rows in (None, inputs):
                 values, spent = spend_on_rows(layer, whole, bits, room, rows)
                 yield {
