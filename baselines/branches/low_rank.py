@@ -1,18 +1,11 @@
 """A low-rank branch: truncated SVD."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import torch
+from pydantic import PositiveInt
 
-from mpqbench.contracts import plugin
-from mpqbench.core.errors import BenchError, check_whole
-from mpqbench.quant.branch_settings import DEFAULT_RANK, BranchSettings, one_size
+from mpqbench.contracts import BranchSize, LayerData, plugin
+from mpqbench.quant.branch_settings import DEFAULT_RANK, BranchSettings, Share, one_size
 from mpqbench.quant.factors import BlockFactors, BlockFit, BlockPartition, project
-
-if TYPE_CHECKING:
-    from mpqbench.contracts import BranchSize, LayerData
 
 
 @plugin
@@ -24,17 +17,12 @@ class LowRank(BranchSettings):
     ``C C^T`` the moment), and ``randomized`` takes an SVD of a random sketch.
     """
 
-    rank: int | None = None
-    ratio: float | None = None
+    rank: PositiveInt | None = None
+    ratio: Share | None = None
     randomized: bool = False
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         one_size(rank=self.rank, ratio=self.ratio)
-        if self.rank is not None:
-            check_whole("rank", self.rank)
-        if self.ratio is not None and not 0 < self.ratio <= 1:
-            raise BenchError(f"ratio lies above 0 and is at most 1, not {self.ratio}")
 
     def size(self, out_features: int, in_features: int) -> BranchSize:
         """``rank (out + in)`` numbers and multiplications."""

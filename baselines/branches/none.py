@@ -1,16 +1,9 @@
 """No branch."""
 
-from __future__ import annotations
+import torch
 
-from typing import TYPE_CHECKING
-
-from mpqbench.contracts import Branch, plugin
+from mpqbench.contracts import Branch, BranchSize, FittedBranch, LayerData, plugin
 from mpqbench.core.errors import BenchError
-
-if TYPE_CHECKING:
-    import torch
-
-    from mpqbench.contracts import BranchSize, FittedBranch, LayerData
 
 
 @plugin

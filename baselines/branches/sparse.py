@@ -1,33 +1,25 @@
 """A sparse branch: the largest entries, kept as they are."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from typing import Literal
 
 import torch
+from pydantic import PositiveInt
 from torch import nn
 
-from mpqbench.contracts import BranchSize, plugin
-from mpqbench.core.errors import BenchError, check_whole
+from mpqbench.contracts import BranchSize, LayerData, plugin
+from mpqbench.core.errors import BenchError
 from mpqbench.quant.affine import fake_quantize_dynamic
-from mpqbench.quant.branch_settings import DEFAULT_RANK, BranchSettings, one_size
+from mpqbench.quant.branch_settings import DEFAULT_RANK, BranchSettings, Share, one_size
 from mpqbench.quant.factors import SCALE_BITS, bits_of_rank
-
-if TYPE_CHECKING:
-    from mpqbench.contracts import LayerData
 
 
 class Entries(nn.Module):
-    """Values (n,) at places (2, n), row and column, of a matrix of zeros ``shape`` = (out, in)."""
+    """Values (n,) at places (2, n), row and column, of a matrix (out, in) of zeros."""
 
     places: torch.Tensor
 
     def __init__(
-        self,
-        values: torch.Tensor,
-        places: torch.Tensor,
-        shape: tuple[int, int],
-        size: BranchSize,
+        self, values: torch.Tensor, places: torch.Tensor, shape: torch.Size, size: BranchSize
     ) -> None:
         super().__init__()
         self.shape, self.size = shape, size
@@ -37,12 +29,9 @@ class Entries(nn.Module):
         self.register_buffer("places", places)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Input (..., in) to (..., out): one multiplication for each value, in float32.
-
-        A sparse product is not among those that autocast knows how to convert.
-        """
+        """Map input (..., in) to (..., out), with one multiplication for each value."""
         rows = x.reshape(-1, x.shape[-1]).to(self.values.dtype)
-        with torch.autocast(x.device.type, enabled=False):
+        with torch.autocast(x.device.type, enabled=False):  # autocast converts no sparse product
             product = torch.sparse.mm(self._matrix(), rows.T).T
         return product.reshape(*x.shape[:-1], -1).to(x.dtype)
 
@@ -67,17 +56,12 @@ class Sparse(BranchSettings):
     than its count says; the count is in its favour. The plain control of structured branches.
     """
 
-    init: str = "residual"
-    density: float | None = None
-    like_rank: int | None = None
+    init: Literal["weight", "residual"] = "residual"
+    density: Share | None = None
+    like_rank: PositiveInt | None = None
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         one_size(density=self.density, like_rank=self.like_rank)
-        if self.density is not None and not 0 < self.density <= 1:
-            raise BenchError(f"density lies above 0 and is at most 1, not {self.density}")
-        if self.like_rank is not None:
-            check_whole("like_rank", self.like_rank)
 
     def size(self, out_features: int, in_features: int) -> BranchSize | None:
         """``None`` where not one value has room."""
@@ -103,5 +87,4 @@ class Sparse(BranchSettings):
         order = magnitude.flatten().argsort(descending=True, stable=True)
         chosen = order[: size.numbers].sort().values
         places = torch.stack([chosen // target.shape[1], chosen % target.shape[1]])
-        values = target.flatten()[chosen].float()
-        return Entries(values, places, (target.shape[0], target.shape[1]), size)
+        return Entries(target.flatten()[chosen].float(), places, target.shape, size)

@@ -1,14 +1,7 @@
 """No correction: the sampler uses the prediction of the quantized model."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-from mpqbench.contracts import Correction, plugin
+from mpqbench.contracts import Correction, CorrectionStep, FittedCorrection, plugin
 from mpqbench.core.errors import BenchError
-
-if TYPE_CHECKING:
-    from mpqbench.contracts import CorrectionStep, FittedCorrection
 
 
 @plugin

@@ -1,19 +1,13 @@
 """Corrects the systematic part of the error of a prediction, fitted by least squares."""
 
-from __future__ import annotations
-
 import math
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, NamedTuple
 
 import torch
 from pydantic import Field, PositiveInt
 
-from mpqbench.contracts import Correction, plugin
+from mpqbench.contracts import Correction, CorrectionStep, FittedCorrection, Prediction, plugin
 from mpqbench.core.errors import Diverged
-
-if TYPE_CHECKING:
-    from mpqbench.contracts import CorrectionStep, FittedCorrection, Prediction
 
 MOST_DOUBT = 0.1  # the largest standard error of a factor that is used
 LEAST = 0.5  # the least remaining share that is scaled up again: nothing is more than doubled
@@ -34,7 +28,7 @@ class Unbiased(Correction):
     the mean of the rest is one number for each place. ``a > 0`` removes structure from images and
     ``c < 0`` weakens guidance, and a squared error sees neither. The correction solves for the
     noise: the image follows from latent and noise, and the contrast from the quantized contrast,
-    whose own loss is estimated in the same way. The error is regressed on full precision's
+    whose loss is estimated in the same way. The error is regressed on full precision's
     quantities, because noise in the regressors would pull every estimate towards zero.
 
     Latents that have drifted nevertheless are returned to the path of full precision within the
@@ -54,26 +48,35 @@ class Unbiased(Correction):
     def fit(self, step: CorrectionStep) -> FittedCorrection:
         """Fit the correction of a step. Raises Diverged where the error is not finite."""
         waves = DCTBands(step.latents, self.bands)
-        seen = _StepTerms.of(step, waves, self._lead(step))
-        if not (seen.error.isfinite().all() and seen.fading.isfinite().all()):
+        terms = self._terms(step, waves)
+        if not (terms.error.isfinite().all() and terms.fading.isfinite().all()):
             raise Diverged("the error of a step is not finite")
-        offset = torch.zeros_like(seen.error[0])
+        offset = torch.zeros_like(terms.error[0])
         factors = torch.stack([offset] * 3)
         for channel in range(len(offset)):
             for band in waves.bands:
                 at = (slice(None), channel, band)
-                factors[at], offset[channel, band] = seen.at(at).solved(step.signal)
+                place = _StepTerms(*(term[at] for term in terms))  # (n, frequencies) each
+                factors[at], offset[channel, band] = place.solved(step.signal)
         return Linear(waves, factors.float(), offset.float())
 
-    def _lead(self, step: CorrectionStep) -> float:
-        """Return the share of a latent's drift that this step removes."""
-        if self.horizon == 0 or step.position == step.steps - 1:
-            return 0.0
-        return 1 / max(1, self.horizon * step.steps)
+    def _terms(self, step: CorrectionStep, waves: "DCTBands") -> "_StepTerms":
+        is_last = step.position == step.steps - 1
+        removed = 1 / max(1, self.horizon * step.steps) if self.horizon and not is_last else 0.0
+        scale, ratio = _scale(step.signal)
+        noise, contrast = waves.of(step.full.noise), waves.of(step.full.contrast)
+        return _StepTerms(
+            image=waves.of(step.latents) / scale - ratio * noise,
+            noise=noise,
+            contrast=contrast,
+            error=waves.of(step.quantized.noise) - noise,
+            fading=waves.of(step.quantized.contrast) - contrast,
+            ahead=waves.of(step.path) / scale - ratio * waves.of(step.path_full.noise),
+            astray=waves.of(removed * (step.wanted - step.full.noise)),
+        )
 
 
-@dataclass(frozen=True)
-class _StepTerms:
+class _StepTerms(NamedTuple):
     """The quantities of a step, as coefficients (n, ...).
 
     ``image``, ``noise`` and ``contrast`` are full precision's; ``error`` and ``fading`` are what
@@ -89,26 +92,6 @@ class _StepTerms:
     ahead: torch.Tensor
     astray: torch.Tensor
 
-    @classmethod
-    def of(cls, step: CorrectionStep, waves: DCTBands, lead: float) -> _StepTerms:
-        """Return the coefficients of ``step``, of whose drift the share ``lead`` is removed."""
-        scale, ratio = _scale(step.signal)
-        truth, found = step.full, step.quantized
-        noise, contrast = waves.of(truth.noise), waves.of(truth.contrast)
-        return cls(
-            waves.of(step.latents) / scale - ratio * noise,
-            noise,
-            contrast,
-            waves.of(found.noise) - noise,
-            waves.of(found.contrast) - contrast,
-            waves.of(step.path) / scale - ratio * waves.of(step.path_full.noise),
-            waves.of(lead * (step.wanted - truth.noise)),
-        )
-
-    def at(self, place: tuple[Any, ...]) -> _StepTerms:
-        """Return one channel and band: (n, frequencies) each."""
-        return _StepTerms(*(getattr(self, field.name)[place] for field in fields(self)))
-
     def solved(self, signal: float) -> tuple[torch.Tensor, torch.Tensor]:
         """Solve for factors of noise, latent and contrast (3, 1) and an offset (frequencies,)."""
         scale, ratio = _scale(signal)
@@ -119,11 +102,11 @@ class _StepTerms:
         if ratio * math.hypot(doubt, more) > MOST_DOUBT:
             a, lead = 0.0, 0.0
             (b, c), _ = _least_squares(parts[1:], self.error)
-        own, left = max(1 + b, LEAST), max(1 + lost, LEAST)
-        strong = max(1.0, ratio * (a - lead) / (own - LEAST)) if own > LEAST else math.inf
+        noise, contrast = max(1 + b, LEAST), max(1 + lost, LEAST)
+        strong = max(1.0, ratio * (a - lead) / (noise - LEAST)) if noise > LEAST else math.inf
         a, lead = a / strong, lead / strong
-        kept = own - (a - lead) * ratio
-        factors = torch.tensor([1, (lead - a) / scale, -c / left]) / kept
+        kept = noise - (a - lead) * ratio
+        factors = torch.tensor([1, (lead - a) / scale, -c / contrast]) / kept
         explained = sum(w * part.mean(0) for w, part in zip((a, b, c), parts, strict=True))
         rest = (self.error - self.astray).mean(0) - explained + lead * self.ahead.mean(0)
         return factors.to(rest)[:, None], -rest / kept

@@ -1,17 +1,11 @@
 """Everything outside the groups under test in full precision."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
-from mpqbench.contracts import Environment, plugin
+import torch
 
-if TYPE_CHECKING:
-    import torch
-
-    from mpqbench.contracts import QuantizableGroup
-    from mpqbench.core.precision import Precision
+from mpqbench.contracts import Environment, QuantizableGroup, plugin
+from mpqbench.core.precision import Precision
 
 
 @plugin

@@ -1,21 +1,15 @@
 """A table with one metric for each of two parts, and joint scores."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from pydantic import PositiveInt
 
-from mpqbench.contracts import plugin
+from mpqbench.contracts import Network, plugin
 from mpqbench.core.errors import BenchError
 
 from .fisher import Fisher
 from .layer_mse import LayerError
 from .output_mse import OutputMSE
-
-if TYPE_CHECKING:
-    from mpqbench.contracts import Network
 
 
 @plugin

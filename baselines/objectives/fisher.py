@@ -1,17 +1,11 @@
 """Output errors weighted by squared gradients, as ModelOpt's AutoQuantize does."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import PositiveInt
 
-from mpqbench.contracts import Objective, plugin
-
-if TYPE_CHECKING:
-    from mpqbench.contracts import Network
+from mpqbench.contracts import Network, Objective, plugin
 
 
 @plugin

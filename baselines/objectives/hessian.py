@@ -1,18 +1,13 @@
 """Weight errors weighted by the trace of the Hessian, as HAWQ does."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import numpy as np
 import torch
 from pydantic import Field
 
-from mpqbench.contracts import Objective, plugin
-
-if TYPE_CHECKING:
-    from mpqbench.contracts import Network
+from mpqbench.contracts import Network, Objective, plugin
 
 
 @plugin
@@ -38,8 +33,8 @@ class HessianTrace(Objective):
                 norms = by_weight.double().square().sum((1, 2))
                 samples[one.group].append(float(norms.mean()))
         return {
-            name: (float(np.mean(own)), float(np.std(own, ddof=1) / np.sqrt(len(own))))
-            for name, own in samples.items()
+            name: (float(np.mean(norms)), float(np.std(norms, ddof=1) / np.sqrt(len(norms))))
+            for name, norms in samples.items()
         }
 
     def table(self, network: Network) -> Mapping[str, Sequence[float]]:

@@ -1,14 +1,9 @@
 """The error of each group's own output."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from mpqbench.contracts import Objective, plugin
-
-if TYPE_CHECKING:
-    from mpqbench.contracts import Network
+from mpqbench.contracts import Network, Objective, plugin
 
 
 @plugin

@@ -1,13 +1,8 @@
 """The error of the network's output."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+import torch
 
 from mpqbench.contracts import Objective, plugin
-
-if TYPE_CHECKING:
-    import torch
 
 
 @plugin

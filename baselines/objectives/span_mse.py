@@ -1,15 +1,11 @@
 """The error that lasts over a few sampling steps."""
 
-from __future__ import annotations
+from typing import Annotated
 
-from typing import TYPE_CHECKING, Annotated
-
+import torch
 from pydantic import Field
 
 from mpqbench.contracts import Objective, plugin
-
-if TYPE_CHECKING:
-    import torch
 
 
 @plugin

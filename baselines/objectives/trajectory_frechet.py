@@ -1,17 +1,11 @@
 """How far the distribution of latents has moved after some sampling steps."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
+import torch
 from pydantic import PositiveInt
 
 from mpqbench.contracts import plugin
 
 from .trajectory_mse import TrajectoryMSE
-
-if TYPE_CHECKING:
-    import torch
 
 
 @plugin

@@ -1,7 +1,5 @@
 """The error after a few sampling steps."""
 
-from __future__ import annotations
-
 from pydantic import PositiveInt
 
 from mpqbench.contracts import plugin

@@ -1,22 +1,16 @@
 """AdaRound, layer by layer, and BRECQ, block by block: learned rounding up or down."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
+import torch
 from pydantic import PositiveFloat, PositiveInt
 
-from mpqbench.contracts import Rounding, plugin
+from mpqbench.contracts import BlockData, LayerData, QuantizedWeight, Rounding, plugin
 from mpqbench.core.errors import BenchError
+from mpqbench.core.formats import WeightFormat
 from mpqbench.quant.clipping import chosen_grid
 from mpqbench.quant.reconstruction import Learning, UpDown, learn_block, learn_layer
-
-if TYPE_CHECKING:
-    import torch
-
-    from mpqbench.contracts import BlockData, LayerData, QuantizedWeight
-    from mpqbench.core.formats import WeightFormat
 
 
 @plugin

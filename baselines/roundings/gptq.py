@@ -1,21 +1,15 @@
 """GPTQ: rounding column by column, each error compensated by the columns that follow."""
 
-from __future__ import annotations
-
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from pydantic import PositiveFloat, PositiveInt
 
-from mpqbench.contracts import Rounding, plugin
+from mpqbench.contracts import LayerData, QuantizedWeight, Rounding, plugin
 from mpqbench.core.errors import BenchError
+from mpqbench.core.formats import WeightFormat
 from mpqbench.quant.affine import QParams, dequantize, pack, quantize, weight_rows
 from mpqbench.quant.clipping import chosen_grid
-
-if TYPE_CHECKING:
-    from mpqbench.contracts import LayerData, QuantizedWeight
-    from mpqbench.core.formats import WeightFormat
 
 _RAISES = 3  # times the damping grows tenfold before giving up
 
@@ -55,25 +49,21 @@ class GPTQ(Rounding):
             raise BenchError(f"layer {layer.name}: 'gptq' needs its moment, and there is none")
         weight = weight.float()
         grid = chosen_grid(weight, fmt, bits, layer.name, self.grid)
-        moment = _normalised(layer.moment.float(), layer.name)
+        moment = layer.moment.float()
+        if not torch.isfinite(moment).all():
+            raise BenchError(f"layer {layer.name}: its moment is not finite")
+        # The scale of the moment is irrelevant, and squares of large entries could overflow.
+        moment = moment / moment.abs().amax().clamp(min=torch.finfo(moment.dtype).tiny)
         order = torch.arange(weight.shape[1], device=weight.device)
         if self.act_order:
             order = moment.diagonal().argsort(descending=True, stable=True)
         feedback = feedback_matrix(moment[order][:, order], self.damping, layer.name)
-        columns = _Columns.of(grid, order)
-        levels = columns.round(weight.T[order], feedback, self.block)
+        levels = _levels(weight.T[order], grid, order, feedback, self.block)
         original = weight_rows(weight, fmt, layer.name)
         integers = levels.T[:, order.argsort()].reshape(original.shape).add_(grid.zero)
         if self.safeguard:
             integers = _better_rows(integers, original, grid, moment)
         return pack(integers, grid)
-
-
-def _normalised(moment: torch.Tensor, layer: str) -> torch.Tensor:
-    """Divide a moment by its largest entry: the scale is irrelevant, and squares could overflow."""
-    if not torch.isfinite(moment).all():
-        raise BenchError(f"layer {layer}: its moment is not finite")
-    return moment / moment.abs().amax().clamp(min=torch.finfo(moment.dtype).tiny)
 
 
 def _better_rows(
@@ -95,8 +85,8 @@ def feedback_matrix(moment: torch.Tensor, damping: float, layer: str) -> torch.T
     """Return F (in, in), lower triangular with a unit diagonal: ``F_kj = R_jk / R_kk``.
 
     Where the damped moment is not positive definite in float32, the damping grows tenfold, at most
-    three times (our choice). A zero moment gives the identity. Raises BenchError
-    that names the layer where the moment is still indefinite.
+    three times (our choice). A zero moment gives the identity. Raises BenchError where the moment
+    is still indefinite.
     """
     identity = torch.eye(len(moment), device=moment.device)
     if not moment.any():
@@ -111,47 +101,35 @@ def feedback_matrix(moment: torch.Tensor, damping: float, layer: str) -> torch.T
     raise BenchError(f"layer {layer}: its moment is not positive definite, whatever the damping")
 
 
-@dataclass(frozen=True)
-class _Columns:
-    """The quantization parameters of every column in the order of rounding: (out or 1,) each.
+def _levels(
+    weight: torch.Tensor, grid: QParams, order: torch.Tensor, feedback: torch.Tensor, block: int
+) -> torch.Tensor:
+    """Round the columns of a layer, the rows of weight (in, out), in ``order`` (in,).
 
-    A weight is ``scale * level`` with ``lowest <= level <= highest``: integers minus zero point.
+    Returns levels (in, out), integers minus zero point: a rounded weight is ``scale * level``.
     """
+    scales = torch.as_tensor(grid.scale)[..., 0].T.contiguous()
+    zeros = torch.as_tensor(grid.zero)[..., 0].T
+    group = (order // (len(order) // len(scales))).tolist()
+    by_group = (scales, grid.lowest - zeros, grid.highest - zeros)
+    scale, lowest, highest = ([part[g] for g in group] for part in by_group)
+    levels = torch.empty_like(weight)
+    # One buffer: a row is a weight plus its corrections until it is rounded, its error after.
+    work = weight.clone()
+    originals, row, level = weight.unbind(), work.unbind(), levels.unbind()
 
-    scale: tuple[torch.Tensor, ...]
-    lowest: tuple[torch.Tensor, ...]
-    highest: tuple[torch.Tensor, ...]
-
-    @classmethod
-    def of(cls, grid: QParams, order: torch.Tensor) -> _Columns:
-        scale = torch.as_tensor(grid.scale)[..., 0].T.contiguous()
-        zero = torch.as_tensor(grid.zero)[..., 0].T
-        group = (order // (len(order) // len(scale))).tolist()
-        parts = (scale, grid.lowest - zero, grid.highest - zero)
-        return cls(*(tuple(part[g] for g in group) for part in parts))
-
-    def round(self, weight: torch.Tensor, feedback: torch.Tensor, block: int) -> torch.Tensor:
-        """Return levels (in, out) of weight (in, out), whose rows are the columns of the layer."""
-        levels = torch.empty_like(weight)
-        # One buffer: a row is a weight plus its corrections until it is rounded, its error after.
-        work = weight.clone()
-        originals, row, level = weight.unbind(), work.unbind(), levels.unbind()
-
-        def one_by_one(start: int, end: int) -> None:
-            for k in range(start, end):
-                if k > start:
-                    row[k].addmv_(work[start:k].T, feedback[k, start:k])
-                torch.div(row[k], self.scale[k], out=level[k])
-                level[k].round_().clamp_(self.lowest[k], self.highest[k])
-                torch.addcmul(originals[k], level[k], self.scale[k], value=-1, out=row[k])
-
-        def run(start: int, end: int) -> None:
-            if end - start <= block:
-                return one_by_one(start, end)
+    def run(start: int, end: int) -> None:
+        if end - start > block:
             middle = (start + end) // 2
             run(start, middle)
             work[middle:end].addmm_(feedback[middle:end, start:middle], work[start:middle])
-            run(middle, end)
+            return run(middle, end)
+        for k in range(start, end):
+            if k > start:
+                row[k].addmv_(work[start:k].T, feedback[k, start:k])
+            torch.div(row[k], scale[k], out=level[k])
+            level[k].round_().clamp_(lowest[k], highest[k])
+            torch.addcmul(originals[k], level[k], scale[k], value=-1, out=row[k])
 
-        run(0, len(weight))
-        return levels
+    run(0, len(weight))
+    return levels

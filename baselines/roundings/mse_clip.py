@@ -1,30 +1,23 @@
 """Round to nearest on a range shrunk to the least error."""
 
-from __future__ import annotations
+from typing import Annotated, Literal
 
-from typing import TYPE_CHECKING, Annotated, Literal
-
+import torch
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from mpqbench.contracts import Rounding, plugin
+from mpqbench.contracts import LayerData, QuantizedWeight, Rounding, plugin
 from mpqbench.core.errors import BenchError
+from mpqbench.core.formats import WeightFormat
 from mpqbench.quant.affine import range_of, weight_blocks
 from mpqbench.quant.clipping import (
     SMALLEST,
     STEPS,
-    Measure,
     best_grid,
     nearest_on,
     output_error,
     shrunk_ranges,
     weight_error,
 )
-
-if TYPE_CHECKING:
-    import torch
-
-    from mpqbench.contracts import LayerData, QuantizedWeight
-    from mpqbench.core.formats import WeightFormat
 
 
 @plugin
@@ -62,13 +55,10 @@ class MSEClip(Rounding):
         weight = weight.float()
         low, high = range_of(weight_blocks(weight, fmt, layer.name))
         ranges = shrunk_ranges(low, high, self.steps, self.smallest)
-        measure = self._measure(layer, low.shape[1])
+        measure = weight_error(self.exponent)
+        if self.error == "output":
+            if layer.moment is None:
+                raise BenchError(f"layer {layer.name}: clipping by output error needs its moment")
+            measure = output_error(layer.moment.float(), low.shape[1])
         grid = best_grid(weight, fmt, bits, layer.name, ranges, measure)
         return nearest_on(weight, grid, fmt, layer.name)
-
-    def _measure(self, layer: LayerData, groups: int) -> Measure:
-        if self.error == "weight":
-            return weight_error(self.exponent)
-        if layer.moment is None:
-            raise BenchError(f"layer {layer.name}: clipping by output error needs its moment")
-        return output_error(layer.moment.float(), groups)

@@ -1,17 +1,10 @@
 """Round to nearest on the min-max grid."""
 
-from __future__ import annotations
+import torch
 
-from typing import TYPE_CHECKING
-
-from mpqbench.contracts import Rounding, plugin
+from mpqbench.contracts import LayerData, QuantizedWeight, Rounding, plugin
+from mpqbench.core.formats import WeightFormat
 from mpqbench.quant.affine import quantize_weight
-
-if TYPE_CHECKING:
-    import torch
-
-    from mpqbench.contracts import LayerData, QuantizedWeight
-    from mpqbench.core.formats import WeightFormat
 
 
 @plugin

@@ -1,31 +1,23 @@
 """Round to nearest on the best of a few percentile ranges."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import torch
 from pydantic import Field
 
-from mpqbench.contracts import Rounding, plugin
+from mpqbench.contracts import LayerData, QuantizedWeight, Rounding, plugin
+from mpqbench.core.formats import WeightFormat
 from mpqbench.quant.affine import weight_blocks
-from mpqbench.quant.clipping import Range, best_grid, nearest_on, weight_error
-
-if TYPE_CHECKING:
-    from mpqbench.contracts import LayerData, QuantizedWeight
-    from mpqbench.core.formats import WeightFormat
+from mpqbench.quant.clipping import best_grid, nearest_on, weight_error
 
 
 @plugin
 class Percentile(Rounding):
-    """Rounds to nearest on ranges from the ``1 - p`` to the ``p`` quantile of each grid.
+    """Rounds to nearest on the range from the ``1 - p`` to the ``p`` quantile of each grid.
 
-    p is the one of least squared error.
-
-    The three default quantiles are those of PTQ4DiT's code (arXiv 2405.16005); the full range is
-    always a candidate too (our choice), so that this never loses to nearest rounding in weight
-    MSE and an already rounded weight is left alone.
+    p is that of least squared error. The three default quantiles are those of PTQ4DiT's code (arXiv
+    2405.16005); the full range is always a candidate too (our choice), so that this never loses to
+    nearest rounding in weight MSE and leaves an already rounded weight alone.
     """
 
     percentiles: tuple[Annotated[float, Field(gt=0.5, le=1)], ...] = (0.99999, 0.9999, 0.999)
@@ -36,14 +28,10 @@ class Percentile(Rounding):
     ) -> QuantizedWeight:
         """Round weight (out, in). Raises BenchError where a group does not divide ``in``."""
         weight = weight.float()
-        ranges = self._ranges(weight_blocks(weight, fmt, layer.name))
+        ordered = weight_blocks(weight, fmt, layer.name).sort(-1).values
+        ranges = ((_quantile(ordered, 1 - p), _quantile(ordered, p)) for p in self.percentiles)
         grid = best_grid(weight, fmt, bits, layer.name, ranges, weight_error())
         return nearest_on(weight, grid, fmt, layer.name)
-
-    def _ranges(self, blocks: torch.Tensor) -> Iterator[Range]:
-        ordered = blocks.sort(-1).values
-        for p in self.percentiles:
-            yield _quantile(ordered, 1 - p), _quantile(ordered, p)
 
 
 def _quantile(ordered: torch.Tensor, p: float) -> torch.Tensor:
@@ -51,5 +39,4 @@ def _quantile(ordered: torch.Tensor, p: float) -> torch.Tensor:
     position = p * (ordered.shape[-1] - 1)
     below = int(position)
     above = min(below + 1, ordered.shape[-1] - 1)
-    ends = ordered[..., below, None], ordered[..., above, None]
-    return torch.lerp(*ends, position - below)
+    return torch.lerp(ordered[..., below, None], ordered[..., above, None], position - below)

@@ -1,22 +1,15 @@
 """Pairwise interactions and an integer quadratic program."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import numpy as np
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
-from mpqbench.contracts import Searcher, plugin
+from mpqbench.contracts import Searcher, SearchProblem, plugin
 from mpqbench.core.errors import Exhausted
+from mpqbench.core.precision import Allocation
 from mpqbench.search.arrays import Arrays
 from mpqbench.search.feasible import cheapest_feasible, only_allocation, random_feasible
 from mpqbench.search.interactions import enumerated, local_search, projected, row_starts
 from mpqbench.search.knapsack import solve
-
-if TYPE_CHECKING:
-    from mpqbench.contracts import SearchProblem
-    from mpqbench.core.precision import Allocation
 
 
 @plugin
@@ -50,10 +43,13 @@ class CLADO(Searcher):
             return only
         cheapest = cheapest_feasible(problem)
         arrays = Arrays.of(problem)
+        pairs = zip(arrays.groups, arrays.choices, strict=True)
+        single = [{group: choice} for group, choices in pairs for choice in choices]
         try:
-            alone = _alone(problem, arrays)
+            scores = problem.score_many(single)
         except Exhausted:
             return problem.best() or cheapest
+        alone = np.split(scores, row_starts(arrays)[1:])
         matrix = interaction_matrix(problem, arrays, alone, self.reach)
         matrix = projected(matrix) if self.project else matrix
         found = enumerated(matrix, arrays)
@@ -78,8 +74,10 @@ def interaction_matrix(
     farthest = count - 1 if reach is None else min(reach, count - 1)
     pairs = [(i, i + apart) for apart in range(1, farthest + 1) for i in range(count - apart)]
     for i, j in pairs:
+        one, two = arrays.groups[i], arrays.groups[j]
+        both = [{one: a, two: b} for a in arrays.choices[i] for b in arrays.choices[j]]
         try:
-            together = _together(problem, arrays, i, j)
+            together = problem.score_many(both).reshape(len(alone[i]), -1)
         except Exhausted:
             break
         block = (together - alone[i][:, None] - alone[j]) / 2
@@ -87,17 +85,3 @@ def interaction_matrix(
         columns = slice(starts[j], starts[j] + len(alone[j]))
         matrix[rows, columns], matrix[columns, rows] = block, block.T
     return matrix
-
-
-def _alone(problem: SearchProblem, arrays: Arrays) -> list[np.ndarray]:
-    """Score single groups jointly in one batch: (choices,) each."""
-    taken = list(zip(arrays.groups, arrays.choices, strict=True))
-    scores = problem.score_many([{group: each} for group, own in taken for each in own])
-    return np.split(scores, np.cumsum([len(own) for _, own in taken])[:-1])
-
-
-def _together(problem: SearchProblem, arrays: Arrays, i: int, j: int) -> np.ndarray:
-    """Score two groups jointly: (choices of i, choices of j)."""
-    one, two = arrays.groups[i], arrays.groups[j]
-    pairs = [{one: a, two: b} for a in arrays.choices[i] for b in arrays.choices[j]]
-    return problem.score_many(pairs).reshape(len(arrays.choices[i]), -1)

@@ -1,22 +1,16 @@
 """Bits from a formula: reverse water-filling on fitted sensitivities."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import PositiveInt
 
-from mpqbench.contracts import Searcher, plugin
+from mpqbench.contracts import Searcher, SearchProblem, plugin
 from mpqbench.core.precision import Allocation
 from mpqbench.search.arrays import Arrays
 from mpqbench.search.feasible import cheapest_feasible, search_table
 
-from .greedy import Moves, Walk
-
-if TYPE_CHECKING:
-    from mpqbench.contracts import SearchProblem
+from .greedy import Walk
 
 _RATIOS = np.logspace(-6, 6, 241)  # of activation to weight sensitivity
 _NEAREST_ONE_FIRST = np.argsort(np.abs(np.log(_RATIOS)), kind="stable")
@@ -44,18 +38,20 @@ class ClosedForm(Searcher):
 
     def search(self, problem: SearchProblem) -> Allocation:
         """Return the rounded and filled allocation. Raises as ``search_table``."""
-        return search_table(problem, lambda arrays, scores: self._filled(problem, arrays, scores))
 
-    def _filled(
-        self, problem: SearchProblem, arrays: Arrays, scores: Sequence[np.ndarray]
-    ) -> Allocation:
-        bits = [np.array([(p.weight_bits, p.activation_bits) for p in o]) for o in arrays.choices]
-        sensitivities = fitted(scores, bits)
-        start = self._rounded(arrays, bits, sensitivities)
-        if start is None:
-            start = arrays.indices(cheapest_feasible(problem))
-        model = [4.0**-own @ s for own, s in zip(bits, sensitivities, strict=True)]
-        return arrays.allocation(Walk(Moves.of(arrays, model), None).promoted(start))
+        def choose(arrays: Arrays, scores: Sequence[np.ndarray]) -> Allocation:
+            bits = [
+                np.array([(p.weight_bits, p.activation_bits) for p in choices])
+                for choices in arrays.choices
+            ]
+            sensitivities = fitted(scores, bits)
+            start = self._rounded(arrays, bits, sensitivities)
+            if start is None:
+                start = arrays.indices(cheapest_feasible(problem))
+            model = [4.0**-each @ s for each, s in zip(bits, sensitivities, strict=True)]
+            return arrays.allocation(Walk(arrays, model).promoted(start))
+
+        return search_table(problem, choose)
 
     def _rounded(
         self, arrays: Arrays, bits: Sequence[np.ndarray], sensitivities: np.ndarray
@@ -66,12 +62,12 @@ class ClosedForm(Searcher):
         """
         wanted = 0.5 * np.log2(sensitivities / _prices(arrays, bits)[:, None])
         wanted -= wanted.mean()
-        most = max(own.max() for own in bits)
+        most = max(each.max() for each in bits)
         low, high = -wanted.max() - most, most - wanted.min()
         best = None
         for level in (high, *(None,) * self.steps):
             at = (low + high) / 2 if level is None else level
-            indices = np.array([_nearest(o, row + at) for o, row in zip(bits, wanted, strict=True)])
+            indices = np.array([_nearest(*pair) for pair in zip(bits, wanted + at, strict=True)])
             if arrays.fits(indices):
                 best, low = indices, at
             else:
@@ -86,13 +82,13 @@ def fitted(scores: Sequence[np.ndarray], bits: Sequence[np.ndarray]) -> np.ndarr
     of all count as that. Of ratios that fit equally well the one nearest to 1 is taken: where all
     choices have as many weight as activation bits, the table says nothing about the ratio.
     """
-    largest = max(own.max() for own in scores)
+    largest = max(row.max() for row in scores)
     floor = _FLOOR * largest if largest > 0 else _FLOOR
     found = []
-    for own, widths in zip(scores, bits, strict=True):
+    for row, widths in zip(scores, bits, strict=True):
         errors = 4.0**-widths
         shapes = np.log(errors[:, 0] + _RATIOS[:, None] * errors[:, 1])  # (ratios, choices)
-        rest = np.log(np.maximum(own, floor)) - shapes
+        rest = np.log(np.maximum(row, floor)) - shapes
         spread = rest.var(axis=1)[_NEAREST_ONE_FIRST]
         best = _NEAREST_ONE_FIRST[np.argmax(spread <= spread.min() + _ROUNDING)]
         weight = np.exp(rest[best].mean())
@@ -102,11 +98,8 @@ def fitted(scores: Sequence[np.ndarray], bits: Sequence[np.ndarray]) -> np.ndarr
 
 def _prices(arrays: Arrays, bits: Sequence[np.ndarray]) -> np.ndarray:
     """Return the cost of a bit in each group, in units of the limits: (groups,)."""
-    each = [
-        (cost.sum(axis=1) / own.prod(axis=1)).mean()
-        for cost, own in zip(arrays.relative(), bits, strict=True)
-    ]
-    prices = np.array(each)
+    pairs = zip(arrays.relative(), bits, strict=True)
+    prices = np.array([(cost.sum(axis=1) / each.prod(axis=1)).mean() for cost, each in pairs])
     least_priced = prices[prices > 0].min(initial=np.inf)
     return np.where(prices > 0, prices, least_priced if np.isfinite(least_priced) else 1.0)
 

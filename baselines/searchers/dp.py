@@ -1,21 +1,14 @@
 """Dynamic programming over one measure."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import numpy as np
 from pydantic import PositiveInt
 
-from mpqbench.contracts import Searcher, plugin
+from mpqbench.contracts import Searcher, SearchProblem, plugin
 from mpqbench.core.errors import BenchError
 from mpqbench.core.precision import Allocation
 from mpqbench.search.arrays import Arrays
 from mpqbench.search.feasible import search_table
 from mpqbench.search.knapsack import common_divisor, undominated
-
-if TYPE_CHECKING:
-    from mpqbench.contracts import SearchProblem
 
 
 @plugin
@@ -42,7 +35,7 @@ class DynamicProgramming(Searcher):
 
         def choose(arrays: Arrays, scores: list[np.ndarray]) -> Allocation:
             if not len(bounded):
-                return arrays.allocation([int(own.argmin()) for own in scores])
+                return arrays.allocation([int(row.argmin()) for row in scores])
             buckets, capacity = self._buckets(arrays, int(bounded[0]))
             return arrays.allocation(_recursion(scores, buckets, capacity))
 
@@ -50,32 +43,33 @@ class DynamicProgramming(Searcher):
 
     def _buckets(self, arrays: Arrays, measure: int) -> tuple[list[np.ndarray], int]:
         """Return costs above each group's least in whole buckets, and the number of buckets."""
-        lowest = [own[:, measure].min() for own in arrays.costs]
-        above = [own[:, measure] - low for own, low in zip(arrays.costs, lowest, strict=True)]
+        costs = [every[:, measure] for every in arrays.costs]
+        lowest = [cost.min() for cost in costs]
+        above = [cost - low for cost, low in zip(costs, lowest, strict=True)]
         limit = float(arrays.limits[measure])
-        left = min(limit - sum(lowest), sum(own.max() for own in above))
-        divisor = common_divisor(np.concatenate([own[:, measure] for own in arrays.costs]))
+        left = min(limit - sum(lowest), sum(cost.max() for cost in above))
+        divisor = common_divisor(np.concatenate(costs))
         unit = common_divisor(np.concatenate(above)) if divisor else 0.0
         if unit and left // unit <= self.resolution:
-            return [(own / unit).astype(int) for own in above], int(left // unit)
+            return [(cost / unit).astype(int) for cost in above], int(left // unit)
         left = max(left - 1e-12 * abs(limit), 0.0)  # sums are rounded too
         if not left:
-            return [(own > 0).astype(int) for own in above], 0
+            return [(cost > 0).astype(int) for cost in above], 0
         unit = left / self.resolution
-        return [np.ceil(own / unit).astype(int) for own in above], self.resolution
+        return [np.ceil(cost / unit).astype(int) for cost in above], self.resolution
 
 
 def _recursion(scores: list[np.ndarray], buckets: list[np.ndarray], capacity: int) -> np.ndarray:
     """Return indices (groups,) of the least sum of scores in at most ``capacity`` buckets."""
     best = np.zeros(capacity + 1)  # by buckets that may be used
     taken = np.empty((len(scores), capacity + 1), dtype=np.int16)
-    for group, (own, cost) in enumerate(zip(scores, buckets, strict=True)):
+    for group, (row, cost) in enumerate(zip(scores, buckets, strict=True)):
         after = np.full(capacity + 1, np.inf)
-        for choice in undominated(own, cost[:, None], 0):
+        for choice in undominated(row, cost[:, None], 0):
             start = cost[choice]
             if start > capacity:
                 continue
-            candidate = best[: capacity + 1 - start] + own[choice]
+            candidate = best[: capacity + 1 - start] + row[choice]
             better = candidate < after[start:]
             after[start:][better] = candidate[better]
             taken[group, start:][better] = choice

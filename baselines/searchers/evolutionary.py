@@ -1,22 +1,17 @@
 """Evolutionary search on joint scores."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from mpqbench.contracts import Searcher, plugin
+from mpqbench.contracts import Searcher, SearchProblem, plugin
 from mpqbench.core.errors import BenchError
+from mpqbench.core.precision import Allocation
 from mpqbench.search.arrays import Arrays
 from mpqbench.search.feasible import random_feasible, search_scored, table_scores
 from mpqbench.search.knapsack import optima, perturbed
 from mpqbench.search.repair import repaired
-
-if TYPE_CHECKING:
-    from mpqbench.contracts import SearchProblem
-    from mpqbench.core.precision import Allocation
 
 Rate = Annotated[float, Field(ge=0, le=1)]
 NOISE = 0.3  # of the scores whose optima are a first generation
@@ -59,14 +54,17 @@ class Evolutionary(Searcher):
         return search_scored(problem, lambda arrays: self._evolve(problem, arrays))
 
     def _evolve(self, problem: SearchProblem, arrays: Arrays) -> None:
-        first = self._first(problem, arrays)
-        algorithm = _algorithm(self, problem, arrays, first)
+        algorithm = _algorithm(self, problem, arrays, self._first(problem, arrays))
+        from pymoo.core.evaluator import Evaluator
+        from pymoo.problems.static import StaticProblem
+
         for _ in range(self.generations):
             young = algorithm.ask()
             if young is None:  # every possible child is known
                 break
-            scores = problem.score_many([arrays.allocation(each) for each in young.get("X")])
-            _tell(algorithm, young, scores)
+            scores = problem.score_many([arrays.allocation(genes) for genes in young.get("X")])
+            Evaluator().eval(StaticProblem(algorithm.problem, F=scores[:, None]), young)
+            algorithm.tell(infills=young)
 
     def _first(self, problem: SearchProblem, arrays: Arrays) -> np.ndarray:
         """Return distinct allocations that fit: (population or fewer, groups)."""
@@ -79,15 +77,11 @@ class Evolutionary(Searcher):
     def children(
         self, problem: SearchProblem, arrays: Arrays, genes: np.ndarray, count: int
     ) -> np.ndarray:
-        """Return ``count`` repaired children of the parents ``genes``: (count, groups).
-
-        Crossovers and mutations are in proportion.
-        """
-        rng = problem.rng
-        total = self.crossovers + self.mutations
+        """Return ``count`` repaired children (count, groups) of the parents ``genes``."""
+        rng, total = problem.rng, self.crossovers + self.mutations
         crossed = rng.permutation(np.arange(count) % total < self.crossovers)
         first, second = genes[rng.integers(len(genes), size=(2, count))]
-        sizes = np.array([len(own) for own in arrays.choices])
+        sizes = np.array(list(map(len, arrays.choices)))
         anew = rng.integers(np.broadcast_to(sizes, first.shape))
         rates = np.where(crossed, self.crossover_rate, self.mutation_rate)[:, None]
         other = np.where(crossed[:, None], second, anew)
@@ -116,7 +110,7 @@ def _algorithm(
             genes = pop.get("X")[: settings.parents]  # survivors are sorted, the best first
             return Population.new("X", settings.children(problem, arrays, genes, n_offsprings))
 
-    rng, sizes = problem.rng, [len(own) for own in arrays.choices]
+    sizes = np.array(list(map(len, arrays.choices)))
     algorithm = GA(
         pop_size=settings.population,
         n_offsprings=settings.crossovers + settings.mutations,
@@ -124,14 +118,6 @@ def _algorithm(
         mating=Children(eliminate_duplicates=DefaultDuplicateElimination(), n_max_iterations=TRIES),
         advance_after_initial_infill=True,
     )
-    space = Problem(n_var=len(sizes), n_obj=1, xl=0, xu=np.array(sizes) - 1, vtype=int)
-    algorithm.setup(space, termination=NoTermination(), seed=int(rng.integers(2**31)))
+    space = Problem(n_var=len(sizes), n_obj=1, xl=0, xu=sizes - 1, vtype=int)
+    algorithm.setup(space, termination=NoTermination(), seed=int(problem.rng.integers(2**31)))
     return algorithm
-
-
-def _tell(algorithm: Any, young: Any, scores: np.ndarray) -> None:
-    from pymoo.core.evaluator import Evaluator
-    from pymoo.problems.static import StaticProblem
-
-    Evaluator().eval(StaticProblem(algorithm.problem, F=scores[:, None]), young)
-    algorithm.tell(infills=young)

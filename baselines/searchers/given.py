@@ -1,17 +1,11 @@
 """An allocation found elsewhere."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
-from mpqbench.contracts import Searcher, plugin
+from mpqbench.contracts import Searcher, SearchProblem, plugin
 from mpqbench.core.errors import BenchError, Infeasible, unknown
 from mpqbench.core.precision import Allocation, Precision
 from mpqbench.search.feasible import compared_with_limits
-
-if TYPE_CHECKING:
-    from mpqbench.contracts import SearchProblem
 
 
 @plugin

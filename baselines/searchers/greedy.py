@@ -1,25 +1,17 @@
 """Greedy search: one step at a time, each with the most gain for its cost."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Sequence
+from typing import Literal
 
 import numpy as np
 
-from mpqbench.contracts import Searcher, plugin
+from mpqbench.contracts import Searcher, SearchProblem, plugin
 from mpqbench.core.errors import Exhausted
 from mpqbench.core.precision import Allocation
 from mpqbench.search.arrays import Arrays
 from mpqbench.search.feasible import cheapest_feasible, search_table
 
-if TYPE_CHECKING:
-    from mpqbench.contracts import SearchProblem
-
-Joint = Callable[[list[np.ndarray]], np.ndarray]  # indices (groups,) of each to joint scores
+Joint = Callable[[Sequence[np.ndarray]], np.ndarray]  # indices (groups,) each to joint scores
 
 
 @plugin
@@ -48,8 +40,10 @@ class Greedy(Searcher):
         """
 
         def choose(arrays: Arrays, scores: Sequence[np.ndarray]) -> Allocation:
-            moves = Moves.of(arrays, scores)
-            walk = Walk(moves, partial(_joint, problem, arrays) if self.rescore else None)
+            def joint(several: Sequence[np.ndarray]) -> np.ndarray:
+                return problem.score_many([arrays.allocation(indices) for indices in several])
+
+            walk = Walk(arrays, scores, joint if self.rescore else None)
             start = arrays.indices(cheapest_feasible(problem))
             if self.direction == "demote":
                 start = walk.demoted(start)
@@ -60,53 +54,35 @@ class Greedy(Searcher):
         return search_table(problem, choose)
 
 
-@dataclass(frozen=True, eq=False)
-class Moves:
-    """All moves of one group to another choice.
+class Walk:
+    """Moves of one group at a time, decided by ``joint`` scores while the allowance lasts.
 
-    ``scores`` (groups, most choices) and ``costs`` (groups, most choices, measures) hold infinity
-    where a group has fewer choices; ``prices`` are costs in units of the limits.
+    Without ``joint``, and once the allowance has ended, the table decides. ``scores`` and
+    ``prices``, costs in units of the limits, are (groups, most choices), ``costs`` (groups, most
+    choices, measures), with infinity where a group has fewer choices.
     """
 
-    arrays: Arrays
-    scores: np.ndarray
-    costs: np.ndarray
-    prices: np.ndarray
-
-    @classmethod
-    def of(cls, arrays: Arrays, scores: Sequence[np.ndarray]) -> Moves:
-        """Return the moves with these scores, (choices,) for each group."""
-        prices = [own.sum(axis=1) for own in arrays.relative()]
-        return cls(arrays, _filled(scores), _filled(arrays.costs), _filled(prices))
-
-    def totals(self, indices: np.ndarray) -> np.ndarray:
-        """Return total costs after each single move: (groups, most choices, measures)."""
-        own = self.costs[np.arange(len(indices)), indices]
-        return self.arrays.total(indices) - own[:, None] + self.costs
-
-
-@dataclass
-class Walk:
-    """Single moves, decided by ``joint`` scores while the allowance lasts, then by the table."""
-
-    moves: Moves
-    joint: Joint | None
+    def __init__(
+        self, arrays: Arrays, scores: Sequence[np.ndarray], joint: Joint | None = None
+    ) -> None:
+        self.arrays, self.joint, self.rows = arrays, joint, np.arange(len(scores))
+        self.scores, self.costs = _filled(scores), _filled(arrays.costs)
+        self.prices = _filled([costs.sum(axis=1) for costs in arrays.relative()])
 
     def promoted(self, indices: np.ndarray) -> np.ndarray:
         """Lower the score from ``indices``, which fit, until no move fits and helps."""
-        moves, rows = self.moves, np.arange(len(indices))
         indices, current = indices.copy(), self._score(indices)
-        barred = np.zeros(moves.scores.shape, dtype=bool)
+        barred = np.zeros(self.scores.shape, dtype=bool)
         while True:
-            gain = moves.scores[rows, indices][:, None] - moves.scores
-            added = np.maximum(moves.prices - moves.prices[rows, indices][:, None], 1e-15)
-            fits = (moves.totals(indices) <= moves.arrays.limits).all(axis=2)
+            gain = self.scores[self.rows, indices][:, None] - self.scores
+            added = np.maximum(self.prices - self.prices[self.rows, indices][:, None], 1e-15)
+            fits = (self._totals(indices) <= self.arrays.limits).all(axis=2)
             gain = np.where(fits & (gain > 0) & ~barred, gain, -np.inf)
             step = self._step(indices, gain, added, current)
             if step is None or (self.joint and step[1] >= current):
                 return indices
             changed, score = step
-            if moves.arrays.fits(changed):
+            if self.arrays.fits(changed):
                 indices, current = changed, score
             else:  # only rounding made it fit
                 at = int(np.flatnonzero(changed != indices)[0])
@@ -117,20 +93,24 @@ class Walk:
 
         Returns ``cheapest`` where no single move lowers the excess, as measures pull apart.
         """
-        moves, indices = self.moves, self.moves.scores.argmin(axis=1)
-        rows = np.arange(len(indices))
+        indices = self.scores.argmin(axis=1)
         current = self._score(indices)
-        while not moves.arrays.fits(indices):
-            over = float(moves.arrays.excess(moves.arrays.total(indices)))
-            gain = moves.scores[rows, indices][:, None] - moves.scores
+        while not self.arrays.fits(indices):
+            over = float(self.arrays.excess(self.arrays.total(indices)))
+            gain = self.scores[self.rows, indices][:, None] - self.scores
             with np.errstate(invalid="ignore"):
-                relief = over - moves.arrays.excess(moves.totals(indices))
-            valid = (relief > 1e-15) & np.isfinite(moves.scores)
+                relief = over - self.arrays.excess(self._totals(indices))
+            valid = (relief > 1e-15) & np.isfinite(self.scores)
             step = self._step(indices, np.where(valid, gain, -np.inf), relief, current)
             if step is None:
                 return cheapest
             indices, current = step
         return indices
+
+    def _totals(self, indices: np.ndarray) -> np.ndarray:
+        """Return total costs after each single move: (groups, most choices, measures)."""
+        now = self.costs[self.rows, indices]
+        return self.arrays.total(indices) - now[:, None] + self.costs
 
     def _step(
         self, indices: np.ndarray, gain: np.ndarray, per: np.ndarray, current: float
@@ -146,34 +126,26 @@ class Walk:
         groups = np.flatnonzero(valid.any(axis=1))
         if not groups.size:
             return None
-        if self.joint:
-            proposals = [_moved(indices, int(group), int(choice[group])) for group in groups]
-            with self._allowed():
-                scores = self.joint(proposals)
-                best = int(((current - scores) / per[groups, choice[groups]]).argmax())
-                return proposals[best], float(scores[best])
-        at = int(groups[ratio[groups, choice[groups]].argmax()])
-        return _moved(indices, at, int(choice[at])), 0.0
+        proposals = [np.where(self.rows == group, choice, indices) for group in groups]
+        scores = self._scored(proposals)
+        if scores is None:
+            return proposals[ratio[groups, choice[groups]].argmax()], 0.0
+        best = int(((current - scores) / per[groups, choice[groups]]).argmax())
+        return proposals[best], float(scores[best])
 
     def _score(self, indices: np.ndarray) -> float:
-        if self.joint:
-            with self._allowed():
-                return float(self.joint([indices])[0])
-        return 0.0
+        scores = self._scored([indices])
+        return 0.0 if scores is None else float(scores[0])
 
-    @contextmanager
-    def _allowed(self) -> Iterator[None]:
-        """Give up ``joint`` where the allowance ends."""
+    def _scored(self, several: Sequence[np.ndarray]) -> np.ndarray | None:
+        """Return joint scores, ``None`` without ``joint``, which ends with the allowance."""
+        if self.joint is None:
+            return None
         try:
-            yield
+            return self.joint(several)
         except Exhausted:
             self.joint = None
-
-
-def _moved(indices: np.ndarray, group: int, choice: int) -> np.ndarray:
-    changed = indices.copy()
-    changed[group] = choice
-    return changed
+            return None
 
 
 def _filled(rows: Sequence[np.ndarray]) -> np.ndarray:
@@ -182,7 +154,3 @@ def _filled(rows: Sequence[np.ndarray]) -> np.ndarray:
     for number, row in enumerate(rows):
         filled[number, : len(row)] = row
     return filled
-
-
-def _joint(problem: SearchProblem, arrays: Arrays, several: list[np.ndarray]) -> np.ndarray:
-    return problem.score_many([arrays.allocation(each) for each in several])

@@ -1,31 +1,16 @@
 """The integer program on additive scores."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
-from pydantic import AfterValidator, PositiveFloat
+from pydantic import PositiveFloat
 
-from mpqbench.contracts import Searcher, plugin
+from mpqbench.contracts import Searcher, SearchProblem, plugin
 from mpqbench.core.errors import BenchError, Exhausted
 from mpqbench.core.precision import Allocation
 from mpqbench.search.arrays import Arrays
 from mpqbench.search.feasible import infeasible, search_table
 from mpqbench.search.knapsack import TIME_LIMIT, solve
-
-if TYPE_CHECKING:
-    from mpqbench.contracts import SearchProblem
-
-
-def _two_parts(split: Mapping[str, Sequence[str]]) -> Mapping[str, Sequence[str]]:
-    if len(split) != 2:
-        raise ValueError(f"there must be two parts, not {len(split)}")
-    return split
-
-
-Split = Annotated[Mapping[str, Sequence[str]], AfterValidator(_two_parts)]
 
 
 @plugin
@@ -45,8 +30,12 @@ class ILP(Searcher):
     """
 
     time_limit: PositiveFloat = TIME_LIMIT
-    split: Split | None = None
+    split: Mapping[str, Sequence[str]] | None = None
     ratios: Sequence[PositiveFloat] = (0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3)
+
+    def __post_init__(self) -> None:
+        if self.split is not None and len(self.split) != 2:
+            raise BenchError(f"split: there must be two parts, not {len(self.split)}")
 
     def search(self, problem: SearchProblem) -> Allocation:
         """Return the optimum of the table, or the best of the split's candidates.
@@ -57,7 +46,7 @@ class ILP(Searcher):
         """
         if self.split is not None:
             first = _first_part(problem.groups, self.split)
-            return search_table(problem, lambda *table: self._best_split(problem, *table, first))
+            return search_table(problem, lambda *table: self._best_split(problem, first, *table))
 
         def choose(arrays: Arrays, scores: Sequence[np.ndarray]) -> Allocation:
             indices = solve(scores, arrays, time_limit=self.time_limit)
@@ -68,42 +57,35 @@ class ILP(Searcher):
         return search_table(problem, choose)
 
     def _best_split(
-        self,
-        problem: SearchProblem,
-        arrays: Arrays,
-        scores: Sequence[np.ndarray],
-        first: np.ndarray,
+        self, problem: SearchProblem, first: np.ndarray, arrays: Arrays, scores: list[np.ndarray]
     ) -> Allocation:
-        candidates: dict[Allocation, None] = {}  # without repetitions, in order
-        for ratio in sorted(self.ratios, key=lambda ratio: abs(ratio - 1)):
-            indices = self._halves(arrays, scores, first, ratio)
-            if indices is not None and arrays.fits(indices):
-                candidates[arrays.allocation(indices)] = None
+        ratios = sorted(self.ratios, key=lambda ratio: abs(ratio - 1))
+        solved = [self._halves(arrays, scores, first, ratio) for ratio in ratios]
+        fitting = [indices for indices in solved if indices is not None and arrays.fits(indices)]
+        candidates = list(dict.fromkeys(map(arrays.allocation, fitting)))
         if not candidates:
             raise BenchError(
                 f"no ratio of {list(self.ratios)} leaves both parts enough of budget "
                 f"{problem.budget}: try others"
             )
-        every = list(candidates)
         try:
-            joint = problem.score_many(every)
+            return candidates[int(problem.score_many(candidates).argmin())]
         except Exhausted:
-            return problem.best() or every[0]
-        return every[int(joint.argmin())]
+            return problem.best() or candidates[0]
 
     def _halves(
         self, arrays: Arrays, scores: Sequence[np.ndarray], first: np.ndarray, ratio: float
     ) -> np.ndarray | None:
         """Solve one program for each part; ``None`` where a part cannot keep its limits."""
-        costliest = np.array([own.max(axis=0) for own in arrays.costs])
+        costliest = np.array([costs.max(axis=0) for costs in arrays.costs])
         whole = costliest.sum(axis=0)
         share = costliest[first].sum(axis=0) / np.where(whole > 0, whole, 1.0)
         bounded = np.isfinite(arrays.limits)  # an infinite limit is infinite for either part
-        own_limits, rest = arrays.limits.copy(), arrays.limits.copy()
-        own_limits[bounded] *= (ratio * share)[bounded]
-        rest[bounded] -= own_limits[bounded]
+        given, rest = arrays.limits.copy(), arrays.limits.copy()
+        given[bounded] *= (ratio * share)[bounded]
+        rest[bounded] -= given[bounded]
         indices = np.empty(len(first), dtype=int)
-        for members, limits in ((first, own_limits), (~first, rest)):
+        for members, limits in ((first, given), (~first, rest)):
             numbers = np.flatnonzero(members).tolist()
             part = arrays.part(numbers, limits)
             found = solve([scores[n] for n in numbers], part, time_limit=self.time_limit)
@@ -115,17 +97,13 @@ class ILP(Searcher):
 
 def _first_part(groups: Sequence[str], split: Mapping[str, Sequence[str]]) -> np.ndarray:
     """Return whether each group is of the first part: (groups,) bool."""
-    first, second = split.values()
-    member = [[_is_of(group, kinds) for kinds in (first, second)] for group in groups]
-    for group, (in_first, in_second) in zip(groups, member, strict=True):
-        if in_first == in_second:
-            number = "both parts" if in_first else "neither part"
-            raise BenchError(f"group {group} is of {number} of split: {' and '.join(split)}")
-    mask = np.array(member)[:, 0]
-    if mask.all() or not mask.any():
+    first, second = (
+        np.array([any(f".{group}".endswith(f".{kind}") for kind in kinds) for group in groups])
+        for kinds in split.values()
+    )
+    for at in np.flatnonzero(first == second):
+        number = "both parts" if first[at] else "neither part"
+        raise BenchError(f"group {groups[at]} is of {number} of split: {' and '.join(split)}")
+    if first.all() or not first.any():
         raise BenchError(f"a part of split has no group: {' and '.join(split)}")
-    return mask
-
-
-def _is_of(group: str, kinds: Sequence[str]) -> bool:
-    return any(group == kind or group.endswith(f".{kind}") for kind in kinds)
+    return first

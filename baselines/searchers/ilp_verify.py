@@ -1,22 +1,16 @@
 """The integer program proposes, joint scores decide."""
 
-from __future__ import annotations
+from typing import Literal
 
-from typing import TYPE_CHECKING, Literal
-
+import numpy as np
 from pydantic import PositiveFloat, PositiveInt
 
-from mpqbench.contracts import Searcher, plugin
+from mpqbench.contracts import Searcher, SearchProblem, plugin
 from mpqbench.core.errors import Exhausted
+from mpqbench.core.precision import Allocation
+from mpqbench.search.arrays import Arrays
 from mpqbench.search.feasible import search_table
 from mpqbench.search.knapsack import TIME_LIMIT, optima, perturbed
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from mpqbench.contracts import SearchProblem
-    from mpqbench.core.precision import Allocation
-    from mpqbench.search.arrays import Arrays
 
 
 @plugin

@@ -1,20 +1,13 @@
 """Random allocations that fit, the best of them kept."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import numpy as np
 from pydantic import PositiveInt
 
-from mpqbench.contracts import Searcher, plugin
+from mpqbench.contracts import Searcher, SearchProblem, plugin
 from mpqbench.core.errors import Exhausted
 from mpqbench.core.precision import Allocation
 from mpqbench.search.arrays import Arrays
 from mpqbench.search.feasible import only_allocation, random_feasible
-
-if TYPE_CHECKING:
-    from mpqbench.contracts import SearchProblem
 
 
 @plugin
@@ -43,14 +36,14 @@ class RandomSearch(Searcher):
             number = min(self.batch, self.draws - start)
             drawn = [random_feasible(problem, arrays=arrays) for _ in range(number)]
             best = drawn[0] if best is None else best
-            new = [each for each in dict.fromkeys(drawn) if each not in seen]
+            new = [allocation for allocation in dict.fromkeys(drawn) if allocation not in seen]
             seen.update(new)
             try:
                 scores = problem.score_many(new) if new else np.empty(0)
             except Exhausted:
                 return problem.best() or best
-            for each, score in zip(new, scores, strict=True):
+            for allocation, score in zip(new, scores, strict=True):
                 if score < lowest:
-                    best, lowest = each, float(score)
+                    best, lowest = allocation, float(score)
         assert best is not None
         return best

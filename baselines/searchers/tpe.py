@@ -1,24 +1,17 @@
 """Bayesian search on joint scores, with a tree-structured Parzen estimator."""
 
-from __future__ import annotations
-
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from pydantic import PositiveInt
 
-from mpqbench.contracts import Searcher, plugin
+from mpqbench.contracts import Searcher, SearchProblem, plugin
 from mpqbench.core.errors import BenchError
+from mpqbench.core.precision import Allocation
 from mpqbench.search.arrays import Arrays
 from mpqbench.search.feasible import search_scored
 from mpqbench.search.repair import repaired
-
-if TYPE_CHECKING:
-    from mpqbench.contracts import SearchProblem
-    from mpqbench.core.precision import Allocation
 
 
 @plugin
@@ -50,49 +43,41 @@ class TPE(Searcher):
             raise BenchError(
                 "'tpe' needs optuna: install it with pip install 'mpqbench[search]'"
             ) from error
-        with _quiet(optuna):
-            seed = int(problem.rng.integers(2**31))
-            sampler = optuna.samplers.TPESampler(
-                seed=seed, n_startup_trials=self.startup, multivariate=True
-            )
-            study = optuna.create_study(sampler=sampler)
-            for start in range(0, self.trials, self.batch):
-                count = min(self.batch, self.trials - start)
-                self._score_batch(problem, arrays, study, count)
-
-    def _score_batch(self, problem: SearchProblem, arrays: Arrays, study: Any, count: int) -> None:
-        """Score ``count`` repaired proposals together and tell them to the study.
-
-        The trials that were asked for are closed, as their repaired copies are told instead.
-        """
-        from optuna.distributions import IntDistribution
-        from optuna.trial import TrialState, create_trial
-
-        space = {
-            group: IntDistribution(0, len(own) - 1)
-            for group, own in zip(arrays.groups, arrays.choices, strict=True)
-        }
-        proposals = []
-        for _ in range(count):
-            trial = study.ask(space)
-            study.tell(trial, state=TrialState.FAIL)
-            params = trial.params  # copied anew at every access
-            asked = np.array([params[group] for group in arrays.groups])
-            proposals.append(repaired(problem, arrays, asked, problem.rng))
-        scores = problem.score_many([arrays.allocation(each) for each in proposals])
-        for each, score in zip(proposals, scores, strict=True):
-            params = dict(zip(arrays.groups, each.tolist(), strict=True))
-            study.add_trial(create_trial(params=params, distributions=space, value=float(score)))
+        seed, verbosity = int(problem.rng.integers(2**31)), optuna.logging.get_verbosity()
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        try:
+            with warnings.catch_warnings():
+                # Up to version 4, optuna warns that multivariate=True may change.
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                sampler = optuna.samplers.TPESampler(
+                    seed=seed, n_startup_trials=self.startup, multivariate=True
+                )
+                study = optuna.create_study(sampler=sampler)
+                for start in range(0, self.trials, self.batch):
+                    count = min(self.batch, self.trials - start)
+                    _score_batch(problem, arrays, study, count)
+        finally:
+            optuna.logging.set_verbosity(verbosity)
 
 
-@contextmanager
-def _quiet(optuna: Any) -> Iterator[None]:
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            # up to version 4 it warns that multivariate=True may change
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            yield
-    finally:
-        optuna.logging.set_verbosity(before)
+def _score_batch(problem: SearchProblem, arrays: Arrays, study: Any, count: int) -> None:
+    """Score ``count`` repaired proposals together and tell them to the study.
+
+    The trials that were asked for are closed, as their repaired copies are told instead.
+    """
+    from optuna.distributions import IntDistribution
+    from optuna.trial import TrialState, create_trial
+
+    pairs = zip(arrays.groups, arrays.choices, strict=True)
+    space = {group: IntDistribution(0, len(choices) - 1) for group, choices in pairs}
+    proposals = []
+    for _ in range(count):
+        trial = study.ask(space)
+        study.tell(trial, state=TrialState.FAIL)
+        params = trial.params  # copied anew at every access
+        asked = np.array([params[group] for group in arrays.groups])
+        proposals.append(repaired(problem, arrays, asked, problem.rng))
+    scores = problem.score_many([arrays.allocation(indices) for indices in proposals])
+    for indices, score in zip(proposals, scores, strict=True):
+        params = dict(zip(arrays.groups, indices.tolist(), strict=True))
+        study.add_trial(create_trial(params=params, distributions=space, value=float(score)))

@@ -1,16 +1,9 @@
 """The same precision everywhere."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-from mpqbench.contracts import Searcher, plugin
+from mpqbench.contracts import Searcher, SearchProblem, plugin
 from mpqbench.core.errors import BenchError, Infeasible
 from mpqbench.core.precision import Allocation, Precision
 from mpqbench.search.feasible import compared_with_limits
-
-if TYPE_CHECKING:
-    from mpqbench.contracts import SearchProblem
 
 
 @plugin
@@ -32,9 +25,9 @@ class Uniform(Searcher):
         common = set.intersection(*(set(problem.choices(group)) for group in problem.groups))
         if not common:
             raise BenchError("the groups have no precision in common: 'uniform' needs one")
-        own = problem.budget.precision
-        if own in common and problem.fits(_everywhere(problem, own)):
-            return _everywhere(problem, own)
+        base = problem.budget.precision
+        if base in common and problem.fits(_everywhere(problem, base)):
+            return _everywhere(problem, base)
         ranked = sorted(common, key=lambda precision: _rank(problem, precision))
         feasible = [p for p in ranked if problem.fits(_everywhere(problem, p))]
         if not feasible:

@@ -1,21 +1,13 @@
 """AWQ: scales that round the weight columns of large activations more finely."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
+import torch
 from pydantic import PositiveInt
 
-from mpqbench.contracts import Transform, plugin
+from mpqbench.contracts import LayerData, Transform, plugin
 from mpqbench.core.errors import BenchError
 from mpqbench.quant.layer_error import OutputError
 
 from .scaling import Scaling, safe
-
-if TYPE_CHECKING:
-    import torch
-
-    from mpqbench.contracts import LayerData
 
 
 @plugin

@@ -1,20 +1,13 @@
 """PTQ4DiT: channels of input and weight balanced over weighted time steps."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 from scipy.stats import rankdata
 
-from mpqbench.contracts import Transform, plugin
+from mpqbench.contracts import LayerData, Transform, plugin
 
 from .none import Identity
 from .scaling import Scaling, step_maxima
-
-if TYPE_CHECKING:
-    from mpqbench.contracts import LayerData
 
 
 @plugin

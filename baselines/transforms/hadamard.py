@@ -1,18 +1,11 @@
 """A randomised Hadamard rotation, which spreads outliers over all channels."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import torch
 from torch import nn
 
-from mpqbench.contracts import Transform, plugin
+from mpqbench.contracts import LayerData, Transform, plugin
 from mpqbench.core.errors import BenchError
 from mpqbench.quant.hadamard import blocks_of, hadamard_product, paley, split_order
-
-if TYPE_CHECKING:
-    from mpqbench.contracts import LayerData
 
 
 @plugin
@@ -23,7 +16,6 @@ class Hadamard(Transform):
     the rotation cannot be folded into the stream. H has the order of the whole width where that is
     a power of two, or one times 12, 20, 28, 36, 44, 60, 68, 76 or 84; otherwise it is
     block-diagonal with the largest such order that divides the width. ``block`` chooses another.
-    Raises BenchError for a block of an order that has no such matrix.
     """
 
     block: int | None = None
@@ -31,14 +23,12 @@ class Hadamard(Transform):
     needs_inputs = False
 
     def __post_init__(self) -> None:
-        block = self.block
-        if block is not None and split_order(block) is None:
+        if self.block is not None and split_order(self.block) is None:
             raise BenchError(
-                f"block must be a power of two, or one times a small order such as 12, 20, 28 or "
-                f"36, not {block!r}"
+                f"block must be a power of two, or one times 12, 20, 28 or 36, not {self.block}"
             )
 
-    def fit(self, weight: torch.Tensor, layer: LayerData) -> Rotation:
+    def fit(self, weight: torch.Tensor, layer: LayerData) -> "Rotation":
         """Draw the signs of a rotation of weight (out, in) from ``layer.seed``.
 
         Raises BenchError where ``block`` does not divide ``in``.

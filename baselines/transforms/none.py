@@ -1,16 +1,10 @@
 """No change of basis."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from mpqbench.contracts import Transform, plugin
+import torch
 
-if TYPE_CHECKING:
-    import torch
-
-    from mpqbench.contracts import LayerData
+from mpqbench.contracts import LayerData, Transform, plugin
 
 
 @dataclass(frozen=True)

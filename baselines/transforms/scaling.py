@@ -1,16 +1,10 @@
 """One scale per input channel: what SmoothQuant, AWQ and PTQ4DiT end up with."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import torch
 from torch import nn
 
+from mpqbench.contracts import LayerData
 from mpqbench.core.errors import BenchError
-
-if TYPE_CHECKING:
-    from mpqbench.contracts import LayerData
 
 # 1e30 < 2^100 and float32 ends at 2^128: numbers up to 1e30 stay finite on either side.
 LARGEST = 2.0**24

@@ -1,21 +1,14 @@
 """SmoothQuant: scales that move outliers from the activations into the weight."""
 
-from __future__ import annotations
+from typing import Annotated, Literal
 
-from typing import TYPE_CHECKING, Annotated, Literal
-
+import torch
 from pydantic import Field, PositiveInt
 
-from mpqbench.contracts import Transform, plugin
+from mpqbench.contracts import LayerData, Transform, plugin
 from mpqbench.quant.layer_error import OutputError
 
 from .scaling import Scaling, step_maxima
-
-if TYPE_CHECKING:
-    import torch
-
-    from mpqbench.contracts import LayerData
-
 
 Share = Annotated[float, Field(ge=0, le=1)]
 

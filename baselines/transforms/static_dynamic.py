@@ -1,23 +1,15 @@
 """ViDiT-Q's static-dynamic channel balance: a fixed smoothing, then a rotation."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
+import torch
 from pydantic import PositiveInt
 from torch import nn
 
-from mpqbench.contracts import Transform, plugin
+from mpqbench.contracts import LayerData, Transform, plugin
 from mpqbench.core.errors import BenchError
 
 from .hadamard import Hadamard, Rotation
 from .scaling import Scaling, step_maxima
 from .smooth import Share, smoothing
-
-if TYPE_CHECKING:
-    import torch
-
-    from mpqbench.contracts import LayerData
 
 
 @plugin
@@ -26,8 +18,7 @@ class StaticDynamic(Transform):
 
     The imbalance of channels that all steps share is scaled away once, from the maxima of the
     ``noisiest`` first steps of sampling; what changes over time is left to the rotation. ``alpha``
-    is that of ``smooth``, ``block`` that of ``hadamard``. Raises BenchError as those do, and for
-    ``noisiest`` below 1.
+    is that of ``smooth``, ``block`` that of ``hadamard``.
     """
 
     alpha: Share = 0.5
@@ -39,7 +30,7 @@ class StaticDynamic(Transform):
     def __post_init__(self) -> None:
         Hadamard(self.block)
 
-    def fit(self, weight: torch.Tensor, layer: LayerData) -> ScaledRotation:
+    def fit(self, weight: torch.Tensor, layer: LayerData) -> "ScaledRotation":
         """Fit scales and rotation to weight (out, in).
 
         Raises BenchError where calibration is missing or has fewer than ``noisiest`` steps, and
@@ -47,10 +38,8 @@ class StaticDynamic(Transform):
         """
         maxima = step_maxima(layer)
         if self.noisiest > len(maxima):
-            raise BenchError(
-                f"layer {layer.name}: noisiest is {self.noisiest} and calibration has only "
-                f"{len(maxima)} steps"
-            )
+            reason = f"noisiest is {self.noisiest} and calibration has only {len(maxima)} steps"
+            raise BenchError(f"layer {layer.name}: {reason}")
         scaling = smoothing(weight, maxima[: self.noisiest].amax(0), self.alpha)
         return ScaledRotation(scaling, Hadamard(self.block).fit(weight, layer))
 

@@ -1,14 +1,8 @@
 """No tuning: post-training quantization as it is."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 from mpqbench.contracts import Tuner, plugin
-
-if TYPE_CHECKING:
-    from mpqbench.tuning.loop import TrainingCurve
-    from mpqbench.tuning.student import DistillationData, QuantizedStudent
+from mpqbench.tuning.loop import TrainingCurve
+from mpqbench.tuning.student import DistillationData, QuantizedStudent
 
 
 @plugin
@@ -20,6 +14,4 @@ class NoTuning(Tuner):
 
     def tune(self, student: QuantizedStudent, data: DistillationData) -> TrainingCurve:
         """Return an empty curve."""
-        from mpqbench.tuning.loop import TrainingCurve  # not at import: NoTuning has no loop
-
         return TrainingCurve()

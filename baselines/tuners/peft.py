@@ -1,8 +1,6 @@
 """Parameter-efficient tuning: branches and scales, with the integers of the weights frozen."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import PositiveFloat, PositiveInt
 
@@ -11,11 +9,9 @@ from mpqbench.core.errors import BenchError
 from mpqbench.dit.sampling import image_seed
 from mpqbench.quant.trainable import Free, FrozenIntegers, low_rank_adapter
 from mpqbench.tuning.distil import TrainedParts, retrain
+from mpqbench.tuning.loop import TrainingCurve
 from mpqbench.tuning.settings import Training
-
-if TYPE_CHECKING:
-    from mpqbench.tuning.loop import TrainingCurve
-    from mpqbench.tuning.student import DistillationData, QuantizedStudent
+from mpqbench.tuning.student import DistillationData, QuantizedStudent
 
 
 @plugin
@@ -58,11 +54,11 @@ class PEFT(Training):
         branches = self._branches(student, data.seed)
         parts = TrainedParts(self.rate, self.scale_rate, branches=branches)
         for path, layer in student.layers.items():
-            own = parts.sources[path] = {}
+            sources = parts.sources[path] = {}
             if self.scales and path in student.rounded:
-                own["weight"] = FrozenIntegers(student.rounded[path], self.zeros)
+                sources["weight"] = FrozenIntegers(student.rounded[path], self.zeros)
             if self.biases and layer.bias is not None:
-                own["bias"] = Free(layer.bias)
+                sources["bias"] = Free(layer.bias)
         return retrain(self, student, data, parts)
 
     def _branches(self, student: QuantizedStudent, seed: int) -> dict[str, Any]:
@@ -73,7 +69,7 @@ class PEFT(Training):
             if branch is not None and self.adapter in ("both", "branch"):
                 found[path] = branch
             if branch is None and self.adapter in ("both", "lora") and student.branchable(path):
-                own = image_seed(seed, f"adapter/{path}", 0)
-                found[path] = low_rank_adapter(layer, self.rank, own)
+                adapter_seed = image_seed(seed, f"adapter/{path}", 0)
+                found[path] = low_rank_adapter(layer, self.rank, adapter_seed)
                 student.add_branch(path, found[path])
         return found

@@ -1,19 +1,13 @@
 """Quantization-aware training: every quantized weight learns, rounded in every forward."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 from pydantic import PositiveFloat
 
 from mpqbench.contracts import plugin
 from mpqbench.quant.trainable import Free, RoundedWeight
 from mpqbench.tuning.distil import TrainedParts, retrain
+from mpqbench.tuning.loop import TrainingCurve
 from mpqbench.tuning.settings import Training
-
-if TYPE_CHECKING:
-    from mpqbench.tuning.loop import TrainingCurve
-    from mpqbench.tuning.student import DistillationData, QuantizedStudent
+from mpqbench.tuning.student import DistillationData, QuantizedStudent
 
 
 @plugin
@@ -34,11 +28,11 @@ class QAT(Training):
         """Train in place. Raises Diverged where a loss is not finite."""
         parts = TrainedParts(self.rate, self.scale_rate)
         for path, layer in student.layers.items():
-            own = parts.sources[path] = {}
+            sources = parts.sources[path] = {}
             if path in student.rounded:
-                own["weight"] = RoundedWeight(student.rounded[path])
+                sources["weight"] = RoundedWeight(student.rounded[path])
             if layer.bias is not None:
-                own["bias"] = Free(layer.bias)
+                sources["bias"] = Free(layer.bias)
             if layer.branch is not None:
                 parts.branches[path] = layer.branch
         return retrain(self, student, data, parts)

@@ -1,22 +1,17 @@
 """ENG, environmental noise guidance: how strongly the layers outside the test are perturbed."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 
-from mpqbench.contracts import Environment, plugin
+from mpqbench.contracts import Environment, GroupAtPrecision, QuantizableGroup, plugin
 from mpqbench.core.errors import BenchError
 from mpqbench.core.precision import Precision
 
-if TYPE_CHECKING:
-    from mpqbench.contracts import GroupAtPrecision, QuantizableGroup
-
 Layer = Callable[[torch.Tensor], torch.Tensor]
-VARIANTS = ("output", "weight", "gaussian")
 
 
 @plugin
@@ -36,15 +31,11 @@ class EnvironmentalNoise(Environment):
     ``base`` takes the place of the budget's precision, e.g. ``W4A4``.
     """
 
-    noise: float = 1.0
-    variant: str = "output"
+    noise: Annotated[float, Field(ge=0, le=1)] = 1.0
+    variant: Literal["output", "weight", "gaussian"] = "output"
     base: str | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.noise <= 1:
-            raise BenchError(f"noise lies between 0 and 1, not {self.noise}")
-        if self.variant not in VARIANTS:
-            raise BenchError(f"variant is one of {', '.join(VARIANTS)}, not '{self.variant}'")
         if self.base is not None:
             Precision.parse(self.base)
 
@@ -60,9 +51,8 @@ class EnvironmentalNoise(Environment):
             return self._between_weights(quantized)
         if self.variant == "gaussian":
             return self._gaussian(group, quantized, inputs, seed)
-        return quantized if self.noise == 1 else self._between_outputs(group, quantized)
-
-    def _between_outputs(self, group: QuantizableGroup, quantized: GroupAtPrecision) -> Layer:
+        if self.noise == 1:
+            return quantized
         return lambda x: torch.lerp(group.full(x), quantized(x), self.noise)
 
     def _between_weights(self, quantized: GroupAtPrecision) -> Layer:

@@ -1,19 +1,13 @@
 """GMB, the general Monarch branch: low-rank blocks of a permuted rectangular grid."""
 
-from __future__ import annotations
+from typing import Literal
 
-from collections.abc import Sequence
-from functools import lru_cache
-from typing import TYPE_CHECKING
+import torch
+from pydantic import PositiveInt
 
-from mpqbench.contracts import plugin
-from mpqbench.core.errors import BenchError, check_whole
-from mpqbench.quant.branch_settings import (
-    DEFAULT_RANK,
-    BranchSettings,
-    check_pair,
-    one_size,
-)
+from mpqbench.contracts import BranchSize, LayerData, plugin
+from mpqbench.core.errors import BenchError
+from mpqbench.quant.branch_settings import DEFAULT_RANK, BranchSettings, Grid, one_size
 from mpqbench.quant.factors import (
     BlockFactors,
     BlockFit,
@@ -23,13 +17,6 @@ from mpqbench.quant.factors import (
     largest_grid,
     project,
 )
-
-if TYPE_CHECKING:
-    import torch
-
-    from mpqbench.contracts import BranchSize, LayerData
-
-PERMUTATIONS = ("none", "energy", "spread")
 
 
 @plugin
@@ -50,26 +37,18 @@ class Monarch(BranchSettings):
     branch without these details, which are our choice; the products are those of arXiv 2204.00595.
     """
 
-    grid: Sequence[int] | None = None
-    like_rank: int | None = None
-    block_rank: int = 1
-    permutation: str = "none"
+    grid: Grid | None = None
+    like_rank: PositiveInt | None = None
+    block_rank: PositiveInt = 1
+    permutation: Literal["none", "energy", "spread"] = "none"
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         one_size(grid=self.grid, like_rank=self.like_rank)
-        check_pair("grid", self.grid)
-        check_whole("block_rank", self.block_rank)
-        if self.permutation not in PERMUTATIONS:
-            valid = ", ".join(PERMUTATIONS)
-            raise BenchError(f"permutation must be one of {valid}, not {self.permutation!r}")
-        if self.grid is None:
-            rank = DEFAULT_RANK if self.like_rank is None else self.like_rank
-            check_whole("like_rank", rank)
-            if rank < self.block_rank:
-                raise BenchError(
-                    f"blocks of rank {self.block_rank} do not fit in the bytes of rank {rank}"
-                )
+        rank = self.like_rank or DEFAULT_RANK
+        if self.grid is None and rank < self.block_rank:
+            raise BenchError(
+                f"blocks of rank {self.block_rank} do not fit in the bytes of rank {rank}"
+            )
 
     def size(self, out_features: int, in_features: int) -> BranchSize:
         """Raises BenchError for a grid that does not divide the layer."""
@@ -93,43 +72,24 @@ class Monarch(BranchSettings):
     def _order(
         self, target: torch.Tensor, moment: torch.Tensor | None, grid: BlockPartition
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The permutation of the rows (out,) and columns (in,) of target."""
-        rows, columns = _by_energy(target, moment)
-        if self.permutation == "spread":
-            rows, columns = _spread(rows, grid.rows), _spread(columns, grid.columns)
+        """Return the order of the rows (out,) and columns (in,) of target."""
+        energy = target.double().square()
+        if moment is not None:
+            energy = energy * moment.double().diagonal()
+        rows, columns = (energy.sum(axis).argsort(descending=True, stable=True) for axis in (1, 0))
+        if self.permutation == "spread":  # entries i, i + blocks, ... go into block i
+            rows = rows.view(-1, grid.rows).T.flatten()
+            columns = columns.view(-1, grid.columns).T.flatten()
         return rows, columns
 
     def _grid(self, out: int, width: int) -> BlockPartition:
         permuted = self.permutation != "none"
         if self.grid is None:
-            rank = self.like_rank or DEFAULT_RANK
             whole = BlockPartition(out, width, rank=self.block_rank, permuted=permuted)
-            return _of_bytes(whole, rank, self.bits)
-        rows, columns = self.grid
-        grid = BlockPartition(out, width, rows, columns, self.block_rank, permuted)
+            most = bits_of_rank(out, width, self.like_rank or DEFAULT_RANK, self.bits)
+            found = largest_grid(whole, self.bits, most)
+            assert found is not None  # one block of a rank of at most like_rank always fits
+            return found
+        grid = BlockPartition(out, width, *self.grid, self.block_rank, permuted)
         check_grid(grid)
         return grid
-
-
-@lru_cache(maxsize=1024)
-def _of_bytes(whole: BlockPartition, like_rank: int, bits: int) -> BlockPartition:
-    most = bits_of_rank(whole.out, whole.width, like_rank, bits)
-    found = largest_grid(whole, bits, most)
-    assert found is not None  # one block of a rank of at most like_rank always fits
-    return found
-
-
-def _spread(order: torch.Tensor, blocks: int) -> torch.Tensor:
-    """Put entries i, i + blocks, ... of ``order`` into block i."""
-    return order.view(-1, blocks).T.flatten()
-
-
-def _by_energy(
-    target: torch.Tensor, moment: torch.Tensor | None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rows (out,) and columns (in,) of target, those of most energy first."""
-    energy = target.double().square()
-    if moment is not None:
-        energy = energy * moment.double().diagonal()
-    orders = [energy.sum(axis).argsort(descending=True, stable=True) for axis in (1, 0)]
-    return orders[0], orders[1]

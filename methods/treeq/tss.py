@@ -1,22 +1,17 @@
 """Tree-structured search: joint scores of longer and longer parts of the network."""
 
-from __future__ import annotations
-
 import math
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field, PositiveInt
 
-from mpqbench.contracts import Searcher, plugin
+from mpqbench.contracts import Searcher, SearchProblem, plugin
 from mpqbench.core.errors import BenchError, Exhausted
+from mpqbench.core.precision import Allocation
 from mpqbench.search.feasible import cheapest_feasible, only_allocation
 from mpqbench.search.pareto import RULES, RuleName, Target
 from mpqbench.search.tree import Node, Space
-
-if TYPE_CHECKING:
-    from mpqbench.contracts import SearchProblem
-    from mpqbench.core.precision import Allocation
 
 AtLeastOne = Annotated[float, Field(ge=1)]
 Window = tuple[Annotated[float, Field(ge=0, le=1)], AtLeastOne]
@@ -106,7 +101,7 @@ class _Tree:
         scores = self._scores(alone)
         ends = np.cumsum([len(node) for node in alone])[:-1]
         whole = [
-            node.with_scores(own) for node, own in zip(alone, np.split(scores, ends), strict=True)
+            node.with_scores(part) for node, part in zip(alone, np.split(scores, ends), strict=True)
         ]
         if self.tss.anchor == "additive":
             self.anchor = self.space.additive(whole, self.anchor)

@@ -12,7 +12,7 @@ from .options import checked_budgets, finish, open_session, overrides, study_opt
 
 if TYPE_CHECKING:
     from ..core.recipe import Recipe
-    from ..lab.ablation.factors import Factor
+    from ..lab.ablation.factors import Factors
     from ..lab.ablation.run import PlannedAblation
 
 
@@ -53,8 +53,7 @@ def ablate(
       mpqbench ablate gptq --sweep protocol.calibration=16,64,256
       mpqbench ablate rtn --factor "branch=monarch|sparse|none" --sweep branch.like_rank=1,2,4
     """
-    from ..lab.ablation.design import Design, as_data
-    from ..lab.ablation.factors import check_apart
+    from ..lab.ablation.design import Design
     from ..lab.ablation.run import PlannedAblation, stores_of, write_effects
     from ..report.ablation import write_ablation
     from ..report.write import write_report
@@ -67,9 +66,7 @@ def ablate(
     chosen = {"budgets": checked_budgets(budget), "seeds": parse_seeds(seeds) if seeds else ()}
     given = _suite(overrides(chosen, shared), protocol_name)
     session, recipe = _opened(method, shared)
-    found = _factors(recipe, factors, file)
-    check_apart(found)
-    varied = as_data(found)
+    varied = _factors(recipe, factors, file)
     design = Design(method=recipe, factors=varied, sweeps=sweeps, full=full, scale=scale)
     planned = PlannedAblation.of(design, session.registry)
     if dry_run:
@@ -108,14 +105,12 @@ def _opened(method: str, shared: dict[str, Any]) -> tuple[Any, Recipe]:
     return session, session.registry.method({"name": name, **data})
 
 
-def _factors(recipe: Recipe, factors: tuple[str, ...], file: Path | None) -> list[Factor]:
+def _factors(recipe: Recipe, factors: tuple[str, ...], file: Path | None) -> Factors:
     from ..core.settings import read_yaml
-    from ..lab.ablation.factors import factors_from, parse_factor
+    from ..lab.ablation.factors import factors_from, merged, parse_factors
 
-    found = [parse_factor(text, recipe) for text in factors]
-    if file is not None:
-        found += factors_from(read_yaml(file), str(file))
-    return found
+    found = parse_factors(factors, recipe)
+    return merged(found, factors_from(read_yaml(file), str(file))) if file else found
 
 
 def _show(planned: PlannedAblation, given: dict[str, Any], session: Any) -> None:

@@ -127,10 +127,7 @@ def _show_ablation(
 
 
 def show(
-    run_dir: Path,
-    out: Path | None = None,
-    merges: Sequence[str] = (),
-    scans: Sequence[str] = (),
+    run_dir: Path, out: Path | None = None, merges: Sequence[str] = (), scans: Sequence[str] = ()
 ) -> None:
     """Write the report of ``run_dir`` into ``out`` (default: ``run_dir``) and print it.
 

@@ -43,7 +43,8 @@ def searchers(
       mpqbench study searchers --budget W3A3 --seeds 0 --evaluations 500
       mpqbench study searchers mine.yaml --plugins my_searcher.py
     """
-    from ..lab.study.searchers import only, run_searchers, with_evaluations
+    from ..lab.study.searchers import run_searchers, with_evaluations
+    from ..lab.suite import with_methods
     from ..lab.suites import load_suite
     from ..report.studies import write_searchers
     from ..report.write import write_report
@@ -51,7 +52,7 @@ def searchers(
 
     given = {"budgets": checked_budgets(budget), "seeds": parse_seeds(seeds) if seeds else ()}
     resolved = load_suite(suite, overrides(given, shared))
-    resolved = with_evaluations(only(resolved, method), evaluations)
+    resolved = with_evaluations(with_methods(resolved, method), evaluations)
     session = open_session(resolved.name, shared)
     found, folder = run_searchers(resolved, session), session.store.folder
     paths = [*write_searchers(found.records, found.regrets, folder), *write_report(folder)]
@@ -75,7 +76,7 @@ def proxies(
       mpqbench study proxies
       mpqbench study proxies --budget W4A4 --allocations 100 --method gptq
     """
-    from ..lab.study.ranking import run_proxies
+    from ..lab.study.proxies import run_proxies
     from ..lab.suites import load_suite
     from ..report.studies import write_proxies
 

@@ -1,11 +1,9 @@
-"""Suites: their jobs are planned, run where they are not done, and collected."""
-
-from __future__ import annotations
+"""Suites: plan their jobs, run what is not done, collect the records."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from ..core.errors import BenchError
+from ..core.errors import BenchError, unknown
 from ..core.precision import FULL, Budget
 from ..core.recipe import FULL_PRECISION
 from ..core.registry import Registry
@@ -25,35 +23,39 @@ def plan(suite: Suite, registry: Registry, device: str) -> list[Job]:
     recipes = [registry.method(spec) for spec in suite.named.values()]
     for recipe in recipes:
         check_recipe(recipe, suite.protocol, registry)
-    budgets = [Budget.parse(text) for text in suite.budgets]
-    axes = {"model": suite.models, "seed": suite.seeds, "budget": [str(b) for b in budgets]}
+    axes = {"model": suite.models, "seed": suite.seeds, "budget": suite.budgets}
     for axis, values in axes.items():
         for value in values:
             if values.count(value) > 1:
                 raise BenchError(f"suite '{suite.name}' names {axis} {value} twice")
-    jobs = []
-    for model in suite.models:
-        for seed in suite.seeds:
-            jobs.append(Job(model, FULL_PRECISION, Budget(FULL), seed, suite.protocol, device))
-            jobs += [
-                Job(model, recipe, budget, seed, suite.protocol, device)
-                for recipe in recipes
-                if recipe.name != FULL_PRECISION.name
-                for budget in budgets
-            ]
-    return jobs
+    conditions = [(FULL_PRECISION, Budget(FULL))]
+    conditions += [
+        (recipe, Budget.parse(text))
+        for recipe in recipes
+        if recipe.name != FULL_PRECISION.name
+        for text in suite.budgets
+    ]
+    return [
+        Job(model, recipe, budget, seed, suite.protocol, device)
+        for model in suite.models
+        for seed in suite.seeds
+        for recipe, budget in conditions
+    ]
 
 
-def with_methods(suite: Suite, names: Sequence[str], registry: Registry) -> Suite:
+def with_methods(suite: Suite, names: Sequence[str], registry: Registry | None = None) -> Suite:
     """Return ``suite`` with these methods instead: its own of that name, or the registered one.
 
-    With no names the suite stays as it is. Raises BenchError for a name that is neither.
+    With no names the suite stays as it is. Raises BenchError for a name that is neither, and
+    without a ``registry`` for a name that is not in the suite.
     """
-    own = suite.named
+    known = suite.named
     for name in names:
-        if name not in own:
-            registry.entry("method", name, beside=own)
-    kept = tuple(own.get(name, name) for name in names) or suite.methods
+        if name not in known and registry is None:
+            raise unknown(f"method of suite '{suite.name}'", name, known)
+        if name not in known and registry is not None:
+            registry.entry("method", name, beside=known)
+    kept = tuple(known.get(name, name) for name in names) or suite.methods
     return suite.model_copy(update={"methods": kept})
 
 
@@ -79,8 +81,7 @@ def run_suite(jobs: Sequence[Job], session: Session) -> list[JobRecord]:
     records: list[JobRecord] = []
     for number, job in enumerate(jobs, 1):
         title = f"[{number}/{len(jobs)}] {job.model} {job.recipe.name} {job.budget} seed {job.seed}"
-        done = session.store.done(job.id, fingerprint(job, session.resources))
-        if done and not session.fresh:
+        if not session.fresh and next(look_up([job], session)).cached:
             session.reporter.say(f"{title}: done before")
             records.append(session.store.read(job.id))
             continue
@@ -97,7 +98,7 @@ def run_suite(jobs: Sequence[Job], session: Session) -> list[JobRecord]:
 
 
 def check_jobs(jobs: Iterable[Job], resources: Resources) -> None:
-    """Raises BenchError where a job could not be judged: for a device, features or a reference."""
+    """Raise BenchError where a job could not be judged: for a device, features or a reference."""
     resources.loader.check_device()
     for model, protocol in dict.fromkeys((job.model, job.protocol) for job in jobs):
         resources.loader.check_images(model, protocol)

@@ -15,7 +15,6 @@ from ..dit.groups import Group, linear_layer
 from .affine import fake_quantize_dynamic
 from .residual import alternate
 
-INITS = ("weight", "residual")
 BITS = (8, 16)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import torch
 from torch import nn
@@ -65,6 +66,7 @@ def bits_of_rank(out: int, width: int, rank: int, bits: int) -> int:
     return BlockPartition(out, width, rank=rank).size(bits).stored_bits
 
 
+@lru_cache(maxsize=1024)
 def largest_grid(whole: BlockPartition, bits: int, most: int) -> BlockPartition | None:
     """Cut ``whole`` into the grid of most rank-one terms that stores at most ``most`` bits.
 

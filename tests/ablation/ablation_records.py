@@ -5,7 +5,7 @@ from records_of import record_of
 
 from mpqbench.core.recipe import Recipe
 from mpqbench.core.registry import discover
-from mpqbench.lab.ablation.factors import parse_factor
+from mpqbench.lab.ablation.factors import parse_factors
 from mpqbench.lab.ablation.plan import factorial
 
 METHOD = Recipe(name="mine", searcher="tss", environment="eng")
@@ -14,7 +14,7 @@ RATIOS = {"tss": 1.0, "ilp": 1.5, "greedy": 3.0, "eng": 1.0, "clean": 2.0}
 
 def small_plan(**options):
     texts = ("searcher=tss|ilp|greedy", "environment=eng|clean")
-    return factorial(METHOD, [parse_factor(t, METHOD) for t in texts], discover(), **options)
+    return factorial(METHOD, parse_factors(texts, METHOD), discover(), **options)
 
 
 def record(method, recipe, budget="W3A3", seed=0, *, fd=None, mse=None, status="done", steps=20,

@@ -8,7 +8,7 @@ import yaml
 from mpqbench.core.errors import BenchError
 from mpqbench.core.recipe import PluginChoice, Recipe
 from mpqbench.core.registry import discover
-from mpqbench.lab.ablation.factors import default_factors, factors_from, parse_factor
+from mpqbench.lab.ablation.factors import default_factors, factors_from, parse_factors
 from mpqbench.lab.ablation.plan import factorial, recipes_of
 from mpqbench.lab.ablation.sweep_plan import sweep
 
@@ -27,7 +27,7 @@ def registry():
 
 
 def planned(registry, *texts, method=METHOD, **options):
-    return factorial(method, [parse_factor(t, method) for t in texts], registry, **options)
+    return factorial(method, parse_factors(texts, method), registry, **options)
 
 
 def test_by_default_every_slot_that_is_filled_is_on_and_off(registry):
@@ -92,10 +92,9 @@ def test_one_factor_at_a_time(registry):
 
 def test_sweeps_change_one_number(registry):
     found = sweep("environment.noise=0,0.25,1", METHOD, registry)
-    assert list(found.lines) == ["mine"]
-    assert list(found.lines["mine"]) == [0, 0.25, 1]
+    assert [row["value"] for row in found.rows] == ["0", "0.25", "1"]
     assert [c.name for c in found.cells] == ["mine.noise-0", "mine.noise-0.25", "mine.noise-1"]
-    cell = found.lines["mine"][0.25]
+    cell = found.cells[1]
     assert cell.recipe.environment.params == {"noise": 0.25}
     assert cell.recipe.searcher == METHOD.searcher
     assert sweep("evaluations=10,20", METHOD, registry).cells[1].recipe.evaluations == 20
@@ -108,16 +107,14 @@ BRANCHES = "branch=monarch|{name: low-rank, bits: 8}|sparse|none"
 
 
 def test_a_sweep_has_a_line_for_every_level_of_a_factor(registry):
-    factor = parse_factor(BRANCHES, METHOD)
-    found = sweep("branch.like_rank|rank=1,2", METHOD, registry, factor)
-    assert list(found.lines) == ["monarch", "low-rank", "sparse"]
-    assert list(found.without) == ["none"]
+    factors = parse_factors([BRANCHES], METHOD)
+    found = sweep("branch.like_rank|rank=1,2", METHOD, registry, factors)
     assert [cell.name for cell in found.cells] == [
         "mine.monarch.like_rank-1", "mine.monarch.like_rank-2",
         "mine.low-rank.rank-1", "mine.low-rank.rank-2",
         "mine.sparse.like_rank-1", "mine.sparse.like_rank-2", "mine.none",
     ]  # fmt: skip
-    assert found.lines["low-rank"][2].recipe.branch.params == {"bits": 8, "rank": 2}
+    assert found.cells[3].recipe.branch.params == {"bits": 8, "rank": 2}
     assert found.rows[3] == {
         "branch": "low-rank", "setting": "branch.like_rank", "value": "2",
         "method": "mine.low-rank.rank-2",
@@ -176,6 +173,6 @@ def test_mistakes_in_files(registry, data, sentence):
     ],
 )
 def test_mistakes_in_sweeps(registry, text, sentence):
-    factor = [parse_factor(BRANCHES, METHOD)] if text.startswith("branch") else []
+    factors = parse_factors([BRANCHES], METHOD) if text.startswith("branch") else {}
     with pytest.raises(BenchError, match=re.escape(sentence)):
-        sweep(text, METHOD, registry, *factor)
+        sweep(text, METHOD, registry, factors)

@@ -7,9 +7,9 @@ from ablation_records import METHOD, RATIOS, record, records_of, small_plan
 from mpqbench.core.errors import BenchError
 from mpqbench.core.recipe import Recipe
 from mpqbench.core.registry import discover
-from mpqbench.lab.ablation.design import Design, as_data, load
-from mpqbench.lab.ablation.factors import factors_from, parse_factor
-from mpqbench.lab.ablation.run import read_ablation, write_effects
+from mpqbench.lab.ablation.design import Design, load
+from mpqbench.lab.ablation.factors import parse_factors
+from mpqbench.lab.ablation.run import PlannedAblation, read_ablation, write_effects
 from mpqbench.records.store import RecordStore
 from mpqbench.report.ablation import write_ablation
 
@@ -22,7 +22,7 @@ def few_dots(monkeypatch):
 def kept(folder, records, plan=None):
     """``folder`` with a design and records."""
     plan = plan or small_plan()
-    Design(method=METHOD, factors=as_data(plan.factors), full=plan.full).save(folder)
+    Design(method=METHOD, factors=plan.factors, full=plan.full).save(folder)
     for own in records:
         RecordStore(folder).write(own)
     return folder
@@ -43,15 +43,13 @@ def test_a_design_comes_back_with_its_levels(tmp_path):
         "environment=eng|off: clean|0.5: {name: eng, noise: 0.5}|1e-3: {name: eng, noise: 0.001}",
         "branch=null: none|on: monarch",
     )
-    factors = [parse_factor(text, method) for text in texts]
-    design = Design(method=method, factors=as_data(factors), scale="linear", full=False)
+    factors = parse_factors(texts, method)
+    design = Design(method=method, factors=factors, scale="linear", full=False)
     design.save(tmp_path)
     found = load(tmp_path)
     assert found.model_dump() == design.model_dump()
-    assert [level.name for level in factors_from(found.factors, "x")[0].levels] == [
-        "eng", "off", "0.5", "1e-3",
-    ]  # fmt: skip
-    plans = [own.plan(discover()) for own in (design, found)]
+    assert list(found.factors["environment"]) == ["eng", "off", "0.5", "1e-3"]
+    plans = [PlannedAblation.of(each, discover()).plan for each in (design, found)]
     assert plans[0].base == plans[1].base == {"environment": "eng", "branch": "on"}
     assert plans[0].cells == plans[1].cells
     assert load(tmp_path / "nothing") is None

@@ -9,7 +9,7 @@ from ablation_records import RATIOS, record, records_of, small_plan
 
 from mpqbench.core.errors import BenchError
 from mpqbench.core.recipe import Recipe
-from mpqbench.lab.ablation.design import Design, as_data
+from mpqbench.lab.ablation.design import Design
 from mpqbench.lab.ablation.responses import cell_means, effects_table
 from mpqbench.lab.ablation.run import PlannedAblation
 from mpqbench.report.ablation import cell_table, effect_sections
@@ -18,7 +18,7 @@ from mpqbench.report.render import ranked, to_markdown
 
 
 def result_of(plan, records):
-    design = Design(method=plan.method, factors=as_data(plan.factors))
+    design = Design(method=plan.method, factors=plan.factors)
     return PlannedAblation(design, plan, []).conclude([records])
 
 

@@ -228,7 +228,7 @@ def test_turns_bring_both_parts_of_a_mixed_branch_together():
         (lambda: Monarch(grid=(5, 4)).size(24, 36), "cannot split 24 rows into 5 blocks; valid: 1"),
         (lambda: Monarch(grid=(4, 4), like_rank=2), "give grid or like_rank, not both"),
         (lambda: Monarch(like_rank=2, block_rank=3), "blocks of rank 3 do not fit in the bytes of"),
-        (lambda: LowRank(ratio=2.0), "ratio lies above 0 and is at most 1, not 2.0"),
+        (lambda: LowRank(ratio=2.0), "ratio must be at most 1, not 2.0"),
         (lambda: MixedSVD(rank=2), "h-svd has two parts"),
         (
             lambda: _fit(LowRank(weighted=True), torch.ones(2, 2)),

@@ -24,7 +24,7 @@ from mpqbench.core.errors import BenchError
 from mpqbench.core.recipe import PluginChoice
 from mpqbench.core.registry import discover
 
-NO_HADAMARD = "block must be a power of two, or one times a small order"
+NO_HADAMARD = "block must be a power of two, or one times 12"
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ PLUGINS = {"method": {"few": FEW}}
 
 @pytest.fixture
 def searchers(mpqbench, tiny_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr("mpqbench.lab.study.regret.BLOCKS", 1)
+    monkeypatch.setattr("mpqbench.lab.study.searchers.BLOCKS", 1)
     (tmp_path / "mine.yaml").write_text(SUITE)
 
     def call(*arguments):
@@ -99,7 +99,7 @@ PLUGINS = {"searcher": {"picky": Picky}}
 def test_a_searcher_that_fails_on_the_small_problem_costs_no_other_row(
     mpqbench, tiny_folder, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("mpqbench.lab.study.regret.BLOCKS", 1)
+    monkeypatch.setattr("mpqbench.lab.study.searchers.BLOCKS", 1)
     (tmp_path / "picky.py").write_text(PICKY)
     line = "  - {base: rtn, name: picky, searcher: picky, choices: [W2A3, W3A3]}\n"
     (tmp_path / "mine.yaml").write_text(SUITE.replace("seeds: [0, 1]", "seeds: [0]") + line)

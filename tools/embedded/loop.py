@@ -98,9 +98,7 @@ class Stage:
             self.ema = {name: value.clone() for name, value in state.items()}
         names = [name for name, value in state.items() if value.is_floating_point()]
         torch._foreach_lerp_(
-            [self.ema[name] for name in names],
-            [state[name] for name in names],
-            1.0 - decay,
+            [self.ema[name] for name in names], [state[name] for name in names], 1.0 - decay
         )
 
     def _resume(self, checkpoint: Path, optimizer: torch.optim.Optimizer) -> tuple[int, float]:

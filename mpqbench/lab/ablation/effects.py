@@ -5,13 +5,12 @@ taken on each seed and on each jackknife replicate, where the noise that cells s
 effect is estimated from the seeds that have all of its cells; no value is imputed.
 """
 
-from __future__ import annotations
-
 import itertools
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 
@@ -52,23 +51,22 @@ class Contrast:
 class Response:
     """Measured ``values`` (seeds, *levels), NaN for a cell without one.
 
-    ``replicates`` (seeds, groups, *levels) are the values without each jackknife group of images,
-    ``None`` if no cell has them.
+    ``replicates`` (seeds, groups, *levels) are the values without each jackknife group of images;
+    there are no groups if no cell has them.
     """
 
     seeds: tuple[int, ...]
     values: np.ndarray
-    replicates: np.ndarray | None = None
+    replicates: np.ndarray
 
-    def logarithms(self) -> Response:
+    def logarithms(self) -> Self:
         """Return the logarithms, whose effects are ratios; all values must be positive."""
-        replicates = None if self.replicates is None else np.log(self.replicates)
-        return Response(self.seeds, np.log(self.values), replicates)
+        return replace(self, values=np.log(self.values), replicates=np.log(self.replicates))
 
 
 @dataclass(frozen=True)
 class Effect:
-    """An effect's value, and the half-widths of two 95 % intervals around it.
+    """An effect's value, and the half-widths of two 95 % intervals around it, NaN without.
 
     ``images``: delete-group jackknife of the contrast in each seed, the seeds taken as independent,
     ``sqrt(sum h^2) / S``. ``over_seeds``: t interval of the S values of the contrast, from three
@@ -76,15 +74,14 @@ class Effect:
     """
 
     value: float
-    images: float | None
-    over_seeds: float | None
+    images: float
+    over_seeds: float
     seeds: tuple[int, ...]
 
     @property
-    def half(self) -> float | None:
+    def half(self) -> float:
         """The wider of the two half-widths."""
-        known = [half for half in (self.images, self.over_seeds) if half is not None]
-        return max(known) if known else None
+        return float(np.fmax(self.images, self.over_seeds))
 
 
 def contrasts(
@@ -95,9 +92,9 @@ def contrasts(
     ``bases`` names the level of each factor that others are compared with. A design that is not
     ``full`` has only effects ``alone``.
     """
-    shape, factors = tuple(len(names) for names in levels.values()), list(levels)
-    base = [list(names).index(bases[factor]) for factor, names in levels.items()]
-    mean, own = partial(mean_at, shape), dict(enumerate(base))
+    shape, factors = tuple(map(len, levels.values())), list(levels)
+    base = {at: list(levels[name]).index(bases[name]) for at, name in enumerate(factors)}
+    mean = partial(mean_at, shape)
     grand = mean({})
     singles, alone, doubles = [], [], []
     for axis, (factor, names) in enumerate(levels.items()):
@@ -107,12 +104,11 @@ def contrasts(
             if i != base[axis]:
                 other = mean({axis: base[axis]})
                 singles.append(Contrast("contrast", one, mean({axis: i}) - other))
-                alone.append(Contrast("alone", one, mean({**own, axis: i}) - mean(own)))
+                alone.append(Contrast("alone", one, mean(base | {axis: i}) - mean(base)))
     for a, b in itertools.combinations(range(len(shape)), 2):
         for i, j in itertools.product(range(shape[a]), range(shape[b])):
             two = ((factors[a], levels[factors[a]][i]), (factors[b], levels[factors[b]][j]))
-            both = mean({a: i, b: j})
-            apart = mean({a: i}) + mean({b: j})
+            both, apart = mean({a: i, b: j}), mean({a: i}) + mean({b: j})
             doubles.append(Contrast("interaction", two, both - apart + grand))
             if i != base[a] and j != base[b]:
                 first = mean({a: i, b: base[b]}) + mean({a: base[a], b: j})
@@ -139,11 +135,10 @@ def estimate(contrast: Contrast, response: Response) -> Effect | None:
     if not complete.any():
         return None
     values = cells[complete] @ weights
-    images = over_seeds = None
-    if response.replicates is not None:
-        replicates = response.replicates[complete][:, :, needed] @ weights
-        if np.isfinite(replicates).all():
-            images = mean_half_width(half_width(row) for row in replicates)
+    images = over_seeds = math.nan
+    replicates = response.replicates[complete][:, :, needed] @ weights
+    if replicates.size and np.isfinite(replicates).all():
+        images = mean_half_width(half_width(row) for row in replicates)
     if len(values) >= FEWEST_SEEDS:
         over_seeds = spread(values.tolist()).high - float(values.mean())
     seeds = tuple(np.array(response.seeds)[complete].tolist())

@@ -1,9 +1,7 @@
 """The cells of a factorial and their recipes; cells that mean the same share one."""
 
-from __future__ import annotations
-
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +10,7 @@ from ...core.recipe import SLOTS, TEXTS, Recipe
 from ...core.registry import Registry
 from ...core.settings import validate
 from ...records.columns import ABLATION
-from .factors import Factor, check_apart
+from .factors import Factors, Levels, check_apart
 
 SCORING = ("objective", "environment", "evaluations", "early_drop")
 
@@ -40,7 +38,7 @@ class FactorialPlan:
     """
 
     method: Recipe
-    factors: tuple[Factor, ...]
+    factors: Factors
     base: Mapping[str, str]
     cells: tuple[AblationCell, ...]
     full: bool = True
@@ -48,41 +46,45 @@ class FactorialPlan:
     @property
     def levels(self) -> dict[str, tuple[str, ...]]:
         """Names of the levels of every factor."""
-        return {f.name: tuple(level.name for level in f.levels) for f in self.factors}
+        return {name: tuple(levels) for name, levels in self.factors.items()}
 
     @property
     def places(self) -> dict[tuple[int, ...], AblationCell]:
         """Every cell by the numbers of its levels."""
-        names = self.levels.values()
+        numbers = [{level: at for at, level in enumerate(each)} for each in self.factors.values()]
         return {
-            tuple(own.index(level) for own, level in zip(names, cell.levels, strict=True)): cell
+            tuple(at[level] for at, level in zip(numbers, cell.levels, strict=True)): cell
             for cell in self.cells
         }
 
 
 def factorial(
-    method: Recipe, factors: Sequence[Factor], registry: Registry, *, full: bool = True
+    method: Recipe, factors: Factors, registry: Registry, *, full: bool = True
 ) -> FactorialPlan:
     """Plan all combinations of levels, or the base with one factor changed at a time.
 
-    Raises BenchError for factors that change the same field and for recipes that are not valid.
+    One at a time, the base comes first. Raises BenchError for factors that change the same field
+    and for recipes that are not valid.
     """
     check_apart(factors)
-    for factor in factors:
-        if factor.name in {column.name for column in ABLATION}:
-            raise BenchError(f"a factor cannot be called '{factor.name}': tables have that column")
-    base = [_own_level(method, factor, registry) for factor in factors]
+    for name in factors.keys() & {column.name for column in ABLATION}:
+        raise BenchError(f"a factor cannot be called '{name}': tables have that column")
+    base = {name: _own_level(method, levels, registry) for name, levels in factors.items()}
+    combinations = list(itertools.product(*factors.values()))
+    if not full:
+        places = {names: _changed_factors(names, base.values()) for names in combinations}
+        combinations = [names for names in combinations if len(places[names]) < 2]
+        combinations.sort(key=places.__getitem__)
     cells, first = [], dict[str, Recipe]()
-    for places in _places([len(factor.levels) for factor in factors], base, full):
-        levels = [factor.levels[at] for factor, at in zip(factors, places, strict=True)]
-        changes = {key: value for level in levels for key, value in level.changes.items()}
-        own = tuple(level.name for level in levels)
-        name = ".".join((method.name, *own))
+    for names in combinations:
+        chosen = zip(factors.values(), names, strict=True)
+        changes = {key: value for levels, at in chosen for key, value in levels[at].items()}
+        name = ".".join((method.name, *names))
         recipe = changed(method, name, changes)
-        recipe = first.setdefault(content_of(recipe, registry), recipe)
-        cells.append(AblationCell(name, own, recipe))
-    names = {f.name: f.levels[at].name for f, at in zip(factors, base, strict=True)}
-    return FactorialPlan(method, tuple(factors), names, tuple(cells), full)
+        cells.append(
+            AblationCell(name, names, first.setdefault(content_of(recipe, registry), recipe))
+        )
+    return FactorialPlan(method, factors, base, tuple(cells), full)
 
 
 def recipes_of(cells: Sequence[AblationCell]) -> list[Recipe]:
@@ -112,19 +114,14 @@ def changed(method: Recipe, name: str, changes: Mapping[str, Any]) -> Recipe:
     return validate(Recipe, data, f"cell '{name}'")
 
 
-def _places(counts: Sequence[int], base: Sequence[int], full: bool) -> list[tuple[int, ...]]:
-    """Return the level numbers of every cell; the base is first if one factor changes at a time."""
-    every = list(itertools.product(*map(range, counts)))
-    if full:
-        return every
-    moved = [[axis for axis, at in enumerate(own) if at != base[axis]] for own in every]
-    order = sorted((axes, own) for axes, own in zip(moved, every, strict=True) if len(axes) < 2)
-    return [own for _, own in order]
+def _changed_factors(names: Sequence[str], base: Iterable[str]) -> list[int]:
+    pairs = zip(names, base, strict=True)
+    return [axis for axis, (name, own) in enumerate(pairs) if name != own]
 
 
-def _own_level(method: Recipe, factor: Factor, registry: Registry) -> int:
-    own = content_of(method, registry)
-    for at, level in enumerate(factor.levels):
-        if content_of(changed(method, method.name, level.changes), registry) == own:
-            return at
-    return 0
+def _own_level(method: Recipe, levels: Levels, registry: Registry) -> str:
+    content = content_of(method, registry)
+    for name, changes in levels.items():
+        if content_of(changed(method, method.name, changes), registry) == content:
+            return name
+    return next(iter(levels))

@@ -1,29 +1,23 @@
 """Responses of an ablation from its records, and the table of their effects."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 
 from ...core.errors import BenchError
 from ...records.schema import JobRecord
 from .effects import Contrast, Effect, Response, contrasts, estimate, missing
 from .plan import AblationCell, FactorialPlan
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 Scale = Literal["log", "linear"]
 Runs = Mapping[tuple[str, int], JobRecord]  # by method and seed, of one budget
 RESPONSES = ("fd", "output_mse", "noise_mse")
 
-NUMBERS = (
-    "effect", "low", "high", "images_low", "images_high", "seeds_low", "seeds_high"
-)  # fmt: skip
+NUMBERS = ("effect", "low", "high", "images_low", "images_high", "seeds_low", "seeds_high")
 
 
 def effects_table(plan: FactorialPlan, records: Iterable[JobRecord], scale: Scale) -> pd.DataFrame:
@@ -35,17 +29,16 @@ def effects_table(plan: FactorialPlan, records: Iterable[JobRecord], scale: Scal
     are left out, and which cells are over the budget. Raises BenchError for values that have no
     logarithm.
     """
-    import pandas as pd
-
-    rows = []
-    found = contrasts(plan.levels, plan.base, full=plan.full)
-    for budget, metric, runs, response in _responses(plan, records, scale):
-        about = {"budget": budget, "response": metric, "scale": scale}
-        for contrast in found:
-            row = _row(plan, runs, contrast, response)
-            numbers = NUMBERS if scale == "log" else ()
-            rows.append(about | row | {name: math.exp(row[name]) for name in numbers})
-    return pd.DataFrame(rows)
+    rows = [
+        {"budget": budget, "response": metric, "scale": scale}
+        | _row(plan, runs, contrast, response)
+        for budget, metric, runs, response in _responses(plan, records, scale)
+        for contrast in contrasts(plan.levels, plan.base, full=plan.full)
+    ]
+    table = pd.DataFrame(rows)
+    if scale == "log" and rows:
+        table[list(NUMBERS)] = table[list(NUMBERS)].map(math.exp)
+    return table
 
 
 def cell_means(
@@ -57,7 +50,7 @@ def cell_means(
     NaN for cells that lack one.
     """
     means: dict[tuple[str, str], np.ndarray] = {}
-    planned = np.zeros([len(factor.levels) for factor in plan.factors], dtype=bool)
+    planned = np.zeros([len(levels) for levels in plan.factors.values()], dtype=bool)
     planned[tuple(np.transpose(list(plan.places)))] = True
     for budget, metric, _, response in _responses(plan, records, scale):
         complete = np.isfinite(response.values[:, planned]).all(axis=1)
@@ -76,16 +69,16 @@ def _responses(
             by_budget.setdefault(record.budget, {})[record.method, record.seed] = record
     for (budget, runs), metric in itertools.product(by_budget.items(), RESPONSES):
         response = response_of(plan, runs, metric)
-        if response is not None and scale == "log":
-            known = [response.values, response.replicates]
-            if any((own <= 0).any() for own in known if own is not None):
+        if response is None:
+            continue
+        if scale == "log":
+            if (response.values <= 0).any() or (response.replicates <= 0).any():
                 raise BenchError(
                     f"{metric} of the ablation of '{plan.method.name}' at {budget} is not "
                     "positive everywhere: use --scale linear"
                 )
             response = response.logarithms()
-        if response is not None:
-            yield budget, metric, runs, response
+        yield budget, metric, runs, response
 
 
 def response_of(plan: FactorialPlan, runs: Runs, metric: str) -> Response | None:
@@ -98,13 +91,14 @@ def response_of(plan: FactorialPlan, runs: Runs, metric: str) -> Response | None
             scores[at, place] = record.scores[metric]
     if not scores:
         return None
-    shape = tuple(len(factor.levels) for factor in plan.factors)
+    shape = [len(levels) for levels in plan.factors.values()]
     values = np.full((len(seeds), *shape), np.nan)
     groups = max(len(score.replicates) for score in scores.values())
-    replicates = np.full((len(seeds), groups, *shape), np.nan) if groups > 1 else None
+    groups = groups if groups > 1 else 0
+    replicates = np.full((len(seeds), groups, *shape), np.nan)
     for (at, place), score in scores.items():
         values[at, *place] = score.value
-        if replicates is not None and len(score.replicates) == groups:
+        if len(score.replicates) == groups:
             replicates[at][(slice(None), *place)] = score.replicates
     return Response(tuple(seeds), values, replicates)
 
@@ -127,9 +121,9 @@ def _numbers(effect: Effect | None) -> dict[str, Any]:
     row: dict[str, Any] = {"effect": effect.value}
     halves = {"": effect.half, "images_": effect.images, "seeds_": effect.over_seeds}
     for name, half in halves.items():
-        width = math.nan if half is None else half
-        row |= {f"{name}low": effect.value - width, f"{name}high": effect.value + width}
-    kind = "" if effect.half is None else "images" if effect.half == effect.images else "seeds"
+        row |= {f"{name}low": effect.value - half, f"{name}high": effect.value + half}
+    widest = "images" if effect.half == effect.images else "seeds"
+    kind = "" if math.isnan(effect.half) else widest
     return row | {"interval": kind, "seeds": len(effect.seeds)}
 
 
@@ -141,11 +135,9 @@ def _reason(
         lacking = [_lack(runs, cells[place]) for place in missing(contrast, response)]
         return f"no seed has all its cells: missing {_first_two(lacking)}"
     lost = [str(seed) for seed in response.seeds if seed not in effect.seeds]
-    dear = []
-    for place, cell in cells.items():
-        costs = [runs[cell.recipe.name, s].costs for s in effect.seeds if contrast.needed[place]]
-        if any(own is not None and not own.satisfied for own in costs):
-            dear.append(cell.name)
+    needed = [cell for place, cell in cells.items() if contrast.needed[place]]
+    costs = {cell.name: [runs[cell.recipe.name, s].costs for s in effect.seeds] for cell in needed}
+    dear = [name for name, known in costs.items() if any(c and not c.satisfied for c in known)]
     parts = [f"without seed {', '.join(lost)}: incomplete"] if lost else []
     parts += [f"over budget: {_first_two(dear)}"] if dear else []
     return "; ".join(parts)
@@ -157,6 +149,6 @@ def _first_two(names: Sequence[str]) -> str:
 
 
 def _lack(runs: Runs, cell: AblationCell) -> str:
-    own = [r.status for (name, _), r in runs.items() if name == cell.recipe.name]
-    states = sorted({state for state in own if state != "done"})
+    known = {record.status for (name, _), record in runs.items() if name == cell.recipe.name}
+    states = sorted(known - {"done"})
     return f"{cell.name} ({', '.join(states)})" if states else f"{cell.name} (no value)"

@@ -1,11 +1,10 @@
 """An ablation from its design to its records, and what is concluded from them."""
 
-from __future__ import annotations
-
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pandas as pd
 
@@ -24,9 +23,10 @@ from ...records.store import RecordStore
 from ..suite import check_jobs, run_suite
 from ..suite import plan as plan_jobs
 from .design import FILE, Design
-from .plan import AblationCell, FactorialPlan, recipes_of
+from .factors import default_factors, factors_from
+from .plan import AblationCell, FactorialPlan, factorial, recipes_of
 from .responses import cell_means, effects_table
-from .sweep_plan import Sweep, sweep_cells
+from .sweep_plan import Sweep, sweep, sweep_cells
 
 Jobs = Sequence[tuple[RecordStore, list[Job]]]
 _RESULT = {*TEXTS} - {"name"}  # fields of a recipe that change no result, but for its name
@@ -41,10 +41,14 @@ class PlannedAblation:
     sweeps: Sequence[Sweep]
 
     @classmethod
-    def of(cls, design: Design, registry: Registry) -> PlannedAblation:
-        """Raises BenchError for plugins, parameters or factors that are not valid."""
-        sweeps = design.swept(registry) if design.sweeps else []
-        return cls(design, None if sweeps else design.plan(registry), sweeps)
+    def of(cls, design: Design, registry: Registry) -> Self:
+        """Plan a design. Raises BenchError for plugins, parameters and factors that are wrong."""
+        method, factors = design.method, design.factors
+        factors = factors_from(factors, "factors") if factors else {}
+        if design.sweeps:
+            return cls(design, None, [sweep(t, method, registry, factors) for t in design.sweeps])
+        factors = factors or default_factors(method)
+        return cls(design, factorial(method, factors, registry, full=design.full), [])
 
     @property
     def cells(self) -> Sequence[AblationCell]:
@@ -57,10 +61,10 @@ class PlannedAblation:
         ``given`` has the keys of a suite but its methods. Returns the design's path and the result.
         Raises BenchError for a suite that is not valid, and as ``conclude`` does.
         """
-        jobs = jobs_of(self.cells, given, session)
-        check_jobs([job for _, own in jobs for job in own], session.resources)
+        parts = jobs_of(self.cells, given, session)
+        check_jobs([job for _, jobs in parts for job in jobs], session.resources)
         kept = self.design.save(session.store.folder)
-        batches = [run_suite(own, replace(session, store=store)) for store, own in jobs]
+        batches = [run_suite(jobs, replace(session, store=store)) for store, jobs in parts]
         return kept, self.conclude(batches)
 
     def conclude(self, batches: Sequence[Sequence[JobRecord]]) -> AblationResult:
@@ -74,16 +78,11 @@ class PlannedAblation:
             rows = [row for sweep in self.sweeps for row in sweep.rows]
             return AblationResult(name, pd.DataFrame(rows), batches)
         plan, scale = self.plan, self.design.scale
-        rows = [
-            {**dict(zip(plan.levels, cell.levels, strict=True)), "method": cell.recipe.name}
-            for cell in plan.cells
-        ]
+        cells = pd.DataFrame([cell.levels for cell in plan.cells], columns=list(plan.levels))
+        cells["method"] = [cell.recipe.name for cell in plan.cells]
         records = [record for batch in batches for record in batch]
-        effects = effects_table(plan, records, scale)
-        means = cell_means(plan, records, scale)
-        return AblationResult(
-            name, pd.DataFrame(rows), batches, effects, plan.levels, plan.base, means
-        )
+        effects, means = effects_table(plan, records, scale), cell_means(plan, records, scale)
+        return AblationResult(name, cells, batches, effects, plan.levels, plan.base, means)
 
 
 def read_ablation(
@@ -99,15 +98,11 @@ def read_ablation(
         planned = PlannedAblation.of(design, registry)
     except BenchError as error:
         raise BenchError(f"{folder / FILE}: {error} (plugins from files: --plugins)") from None
-    stores, batches = [], []
-    for store, own in stores_of(planned.cells, folder):
-        batch = _records_of(own, store)
-        if batch:
-            stores.append(store)
-            batches.append(batch)
-    if all(record.is_full_precision for batch in batches for record in batch):
+    read = [(s, _records_of(cells, s)) for s, cells in stores_of(planned.cells, folder)]
+    read = [(store, batch) for store, batch in read if batch]
+    if all(record.is_full_precision for _, batch in read for record in batch):
         raise BenchError(f"{folder} has no record of any cell of its ablation: run it first")
-    return planned.conclude(batches), stores
+    return planned.conclude([batch for _, batch in read]), [store for store, _ in read]
 
 
 def write_effects(result: AblationResult, folder: Path) -> list[Path]:
@@ -119,29 +114,23 @@ def write_effects(result: AblationResult, folder: Path) -> list[Path]:
     return [path]
 
 
-def suite_of(cells: Sequence[AblationCell], given: Mapping[str, Any]) -> Suite:
-    """Return the suite that runs ``cells``, which change the same fields of the protocol.
-
-    ``given`` has the other keys of a suite, ``protocol`` with all its fields. Raises BenchError.
-    """
-    methods = tuple(recipe.model_dump(mode="json") for recipe in recipes_of(cells))
-    protocol = {**given["protocol"], **cells[0].protocol}
-    return validate(Suite, {**given, "methods": methods, "protocol": protocol}, "ablation")
-
-
 def jobs_of(cells: Sequence[AblationCell], given: Mapping[str, Any], session: Session) -> Jobs:
     """Return all jobs, with the store of each list of them.
 
-    Cells that change the protocol have a folder each, named like the cell, because their
-    full-precision jobs differ too. Raises BenchError if two cells have one name.
+    ``given`` has the keys of a suite but its methods, ``protocol`` with all its fields. Cells that
+    change the protocol have a folder each, named like the cell, because their full-precision jobs
+    differ too. Raises BenchError if two cells have one name.
     """
-    for at, cell in enumerate(cells):
-        if cell.name in [other.name for other in cells[:at]]:
-            raise BenchError(f"two cells are called '{cell.name}': run them one by one")
-    return [
-        (store, plan_jobs(suite_of(own, given), session.registry, session.device))
-        for store, own in stores_of(cells, session.store.folder)
-    ]
+    for name, count in Counter(cell.name for cell in cells).items():
+        if count > 1:
+            raise BenchError(f"two cells are called '{name}': run them one by one")
+    jobs = []
+    for store, alike in stores_of(cells, session.store.folder):
+        methods = tuple(recipe.model_dump(mode="json") for recipe in recipes_of(alike))
+        protocol = {**given["protocol"], **alike[0].protocol}
+        suite = validate(Suite, {**given, "methods": methods, "protocol": protocol}, "ablation")
+        jobs.append((store, plan_jobs(suite, session.registry, session.device)))
+    return jobs
 
 
 def stores_of(
@@ -171,8 +160,8 @@ def _records_of(cells: Sequence[AblationCell], store: RecordStore) -> list[JobRe
                 f"{path} has another model or protocol than {other}: an ablation compares jobs of "
                 "one, so move the others to a folder of their own"
             )
-        own, known = recipes.get(record.method), Recipe.model_validate(record.recipe)
-        if own and own.model_dump(exclude=_RESULT) != known.model_dump(exclude=_RESULT):
+        planned, known = recipes.get(record.method), Recipe.model_validate(record.recipe)
+        if planned and planned.model_dump(exclude=_RESULT) != known.model_dump(exclude=_RESULT):
             raise BenchError(
                 f"{path} has another recipe than {FILE} gives '{record.method}': it was measured "
                 "before that was changed; run the ablation again, or remove it"

@@ -1,8 +1,6 @@
 """Rank agreement of two measurements of the same allocations."""
 
-from __future__ import annotations
-
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -26,7 +24,7 @@ class Agreement(NamedTuple):
         """
         return NORMAL_95 * standard_error(self.replicates)
 
-    def behind(self, other: Agreement) -> tuple[float, float]:
+    def behind(self, other: Self) -> tuple[float, float]:
         """Return the tau of ``other`` minus this one, and the half-width of its 95 % interval.
 
         Both must be of the same allocations: the interval is that of the paired difference.

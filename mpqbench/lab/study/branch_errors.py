@@ -1,15 +1,14 @@
 """The output error of layers with branches, and with more bits for the same bytes.
 
 A layer W becomes ``Q + M``, the rounded weight and a branch, exactly as in a job; the error is
- ``||X (W - Q - M)^T||^2 / ||X W^T||^2`` for rows X of inputs that no fit has seen.
+``||X (W - Q - M)^T||^2 / ||X W^T||^2`` for rows X of inputs that no fit has seen.
 """
 
-from __future__ import annotations
-
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any
 
 import torch
 from torch import nn
@@ -29,6 +28,9 @@ from ...quant.group import PreparedGroup, PreparedLayer, RoundedLayer
 STORED = 8  # bits of what a branch stores, where its plugin leaves the choice
 NONE, MORE_BITS = "none", "rows at more bits"
 
+Row = dict[str, Any]  # columns of ``Comparison.rows``
+Whole = Callable[[int], QuantizedWeight]  # a layer's weight at any number of bits
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -38,44 +40,6 @@ class Variant:
     choice: PluginChoice
     rank: int
     weighted: bool
-
-
-@dataclass(frozen=True)
-class Row:
-    """One layer with one branch, or with what its bytes would buy.
-
-    ``error`` and ``alone``, that without a branch, are relative to the output's squares; ``bytes``
-    is what the branch stores and ``macs`` its multiplications for one row of input. ``rank`` is 0
-    where there is no branch.
-    """
-
-    layer: str
-    kind: str
-    out: int
-    width: int
-    bits: int
-    rank: int
-    branch: str
-    weighted: bool
-    error: float
-    alone: float
-    bytes: int
-    macs: int
-
-    @property
-    def ratio(self) -> float:
-        """``error / alone``; 1 where rounding alone loses nothing, so that nothing is added."""
-        return self.error / self.alone if self.alone else 1.0
-
-
-@dataclass(frozen=True)
-class Alone:
-    """A layer rounded without a branch, the ``group`` it belongs to, and its row."""
-
-    group: PreparedGroup
-    layer: PreparedLayer
-    rounded: QuantizedWeight
-    row: Row
 
 
 @dataclass(frozen=True)
@@ -93,116 +57,96 @@ class Comparison:
     held_out: StatisticsStore
     ranks: Sequence[int]
     bits: Sequence[int]
-    _rounded: dict[int, Mapping[str, Alone]] = field(default_factory=dict)  # by bits, of one group
 
     @torch.no_grad()
-    def rows(self, group: Group, advance: Advance = lambda _fits: None) -> list[Row]:
+    def rows(self, group: Group, advance: Advance) -> list[Row]:
         """Measure the layers of ``group`` without a branch, with each, and with more bits.
 
-        ``advance`` is called with 1 after each branch.
+        Of a row, ``error`` and ``alone``, that without a branch, are relative to the squares of the
+        output. ``bytes`` is what the branch stores, or what its bytes buy takes; ``macs`` are its
+        multiplications for one row of input. ``rank`` is 0 where there is no branch. ``advance`` is
+        called with 1 after each branch.
         """
-        self._rounded.clear()
+
+        @cache
+        def alone(bits: int) -> tuple[PreparedGroup, Mapping[str, RoundedLayer]]:
+            prepared = self.plain.prepare(self.transformer, group, Precision(bits, None))
+            return prepared, self.plain.round(prepared)
+
+        def whole(path: str, bits: int) -> QuantizedWeight:
+            return _integers(alone(bits)[1][path])
+
         found: list[Row] = []
         for bits in self.bits:
-            found += [own.row for own in self._alone(group, bits).values()]
+            prepared, rows = alone(bits)[0], {}
+            for path, layer in prepared.layers.items():
+                error = self._error(prepared, path, whole(path, bits).dequantize())
+                out, width = layer.weight.shape
+                rows[path] = {
+                    "layer": path, "kind": group.kind, "out": out, "width": width, "bits": bits,
+                    "rank": 0, "branch": NONE, "weighted": False, "error": error, "alone": error,
+                    "bytes": 0, "macs": 0,
+                }  # fmt: skip
+            found += rows.values()
             for variant, quantizer in self.variants:
-                found += self._branched(group, bits, variant, quantizer)
+                branched = self._branched(group, bits, variant, quantizer)
+                found += [rows[path] | changes for path, changes in branched.items()]
                 advance(1)
-            found += self._with_more_bits(group, bits)
+            for path, row in rows.items():
+                bought = self._more_bits(prepared, path, bits, partial(whole, path))
+                found += [row | changes for changes in bought]
         return found
 
     def _branched(
         self, group: Group, bits: int, variant: Variant, quantizer: GroupQuantizer
-    ) -> list[Row]:
-        found = []
+    ) -> dict[str, Row]:
+        found = {}
         prepared = quantizer.prepare(self.transformer, group, Precision(bits, None))
         for path, rounded in quantizer.round(prepared).items():
-            combined, stored, macs = _values(rounded), 0, 0
+            values, stored, macs = _integers(rounded).dequantize(), 0, 0
             if rounded.branch is not None:
                 size = rounded.branch.size
-                combined = combined + rounded.branch.dense()
+                values = values + rounded.branch.dense()
                 stored, macs = packed_bytes(size.stored_bits, 1), size.macs_per_token
-            found.append(
-                replace(
-                    self._alone(group, bits)[path].row,
-                    rank=variant.rank,
-                    branch=variant.name,
-                    weighted=variant.weighted,
-                    error=self._error(prepared, path, combined),
-                    bytes=stored,
-                    macs=macs,
-                )
-            )
+            found[path] = {
+                "rank": variant.rank, "branch": variant.name, "weighted": variant.weighted,
+                "error": self._error(prepared, path, values), "bytes": stored, "macs": macs,
+            }  # fmt: skip
         return found
 
-    def _with_more_bits(self, group: Group, bits: int) -> list[Row]:
-        found = []
-        for path, own in self._alone(group, bits).items():
-            inputs = _inputs(self.seen, own.group)
-            at = partial(self._whole, group, path)
-            for rank in self.ranks:
-                room = bits_of_rank(own.row.out, own.row.width, rank, STORED)
-                for rows in (None, inputs):
-                    values, spent = spend_on_rows(own.layer, at, bits, room, rows)
-                    error, taken = self._error(own.group, path, values), packed_bytes(spent, 1)
-                    found.append(
-                        replace(
-                            own.row, rank=rank, branch=MORE_BITS, weighted=rows is not None,
-                            error=error, bytes=taken,
-                        )
-                    )  # fmt: skip
-        return found
-
-    def _alone(self, group: Group, bits: int) -> Mapping[str, Alone]:
-        """Return the layers of ``group`` by path, rounded without a branch."""
-        if bits not in self._rounded:
-            prepared = self.plain.prepare(self.transformer, group, Precision(bits, None))
-            rounded = self.plain.round(prepared)
-            self._rounded[bits] = {
-                path: self._plain(prepared, path, own) for path, own in rounded.items()
-            }
-        return self._rounded[bits]
-
-    def _plain(self, prepared: PreparedGroup, path: str, rounded: RoundedLayer) -> Alone:
-        layer, bits, integers = prepared.layers[path], prepared.precision.weight, rounded.integers
-        assert bits is not None
-        assert integers is not None
-        error, (out, width) = self._error(prepared, path, _values(rounded)), layer.weight.shape
-        kind = prepared.group.kind
-        row = Row(path, kind, out, width, bits, 0, NONE, False, error, error, 0, 0)
-        return Alone(prepared, layer, integers, row)
-
-    def _whole(self, group: Group, path: str, bits: int) -> QuantizedWeight:
-        return self._alone(group, bits)[path].rounded
+    def _more_bits(
+        self, prepared: PreparedGroup, path: str, bits: int, whole: Whole
+    ) -> Iterator[Row]:
+        layer, inputs = prepared.layers[path], _inputs(self.seen, prepared)
+        for rank in self.ranks:
+            room = bits_of_rank(layer.data.out_features, layer.data.in_features, rank, STORED)
+            for rows in (None, inputs):
+                values, spent = spend_on_rows(layer, whole, bits, room, rows)
+                yield {
+                    "rank": rank, "branch": MORE_BITS, "weighted": rows is not None,
+                    "error": self._error(prepared, path, values), "bytes": packed_bytes(spent, 1),
+                }  # fmt: skip
 
     def _error(self, prepared: PreparedGroup, path: str, values: torch.Tensor) -> float:
-        inputs = _inputs(self.held_out, prepared)
-        return output_error(inputs, prepared.layers[path].weight, values, path)
+        """Return ``||X (W - V)^T||^2 / ||X W^T||^2`` of held-out inputs X and values V (out, in).
 
-
-def output_error(
-    inputs: torch.Tensor, weight: torch.Tensor, values: torch.Tensor, name: str
-) -> float:
-    """Return ``||X (W - V)^T||^2 / ||X W^T||^2`` of inputs X (n, in), matrices W, V (out, in).
-
-    Products in the type of X, squares and sums in float64. Raises BenchError where X W^T is zero or
-    an error is not a finite number.
-    """
-    lost, whole = (
-        float(torch.linalg.vector_norm(inputs @ matrix.T, dtype=torch.float64).square())
-        for matrix in (weight - values, weight)
-    )
-    if not whole > 0 or not math.isfinite(lost):
-        raise BenchError(f"layer {name}: its output error on held-out inputs is {lost} of {whole}")
-    return lost / whole
+        Products in the type of X, squares and sums in float64. Raises BenchError where X W^T is
+        zero or the error is not a finite number.
+        """
+        inputs, weight = _inputs(self.held_out, prepared), prepared.layers[path].weight
+        lost, full = (
+            float(torch.linalg.vector_norm(inputs @ matrix.T, dtype=torch.float64).square())
+            for matrix in (weight - values, weight)
+        )
+        if not full > 0 or not math.isfinite(lost):
+            raise BenchError(
+                f"layer {path}: its output error on held-out inputs is {lost} of {full}"
+            )
+        return lost / full
 
 
 def spend_on_rows(
-    layer: PreparedLayer,
-    rounded: Callable[[int], QuantizedWeight],
-    bits: int,
-    room: int,
-    inputs: torch.Tensor | None,
+    layer: PreparedLayer, rounded: Whole, bits: int, room: int, inputs: torch.Tensor | None
 ) -> tuple[torch.Tensor, int]:
     """Spend ``room`` bits as weight bits: as many rows as they pay for, at one bit more.
 
@@ -233,10 +177,9 @@ def _row_errors(difference: torch.Tensor, inputs: torch.Tensor | None) -> torch.
     return rows.double().square().sum(1)
 
 
-def _values(rounded: RoundedLayer) -> torch.Tensor:
-    """Return the rounded weight (out, in) in float32."""
-    assert rounded.integers is not None
-    return rounded.integers.dequantize()
+def _integers(rounded: RoundedLayer) -> QuantizedWeight:
+    assert rounded.integers is not None  # a weight of some bits
+    return rounded.integers
 
 
 def _inputs(store: StatisticsStore, prepared: PreparedGroup) -> torch.Tensor:

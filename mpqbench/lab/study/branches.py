@@ -1,11 +1,9 @@
-"""Branches at equal bytes over all layers of a model: what is compared, and the way through it."""
+"""The study of branches: all at equal bytes, over all layers of a model."""
 
-from __future__ import annotations
-
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -57,48 +55,51 @@ def run_branches(plan: BranchPlan, session: Session) -> tuple[pd.DataFrame, Path
 
     Raises BenchError as ``measure`` does.
     """
-    rows = measure(plan, session)
-    table = pd.DataFrame([asdict(row) | {"ratio": row.ratio} for row in rows])
+    table = measure(plan, session)
     path = session.store.folder / "branches.csv"
     write_atomic(path, frame_csv(table, "%.8g").encode())
     return table, path
 
 
-def measure(plan: BranchPlan, session: Session) -> list[Row]:
-    """Rows of every searchable layer; layers that were measured before are read from disk.
+def measure(plan: BranchPlan, session: Session) -> pd.DataFrame:
+    """Return the rows of every searchable layer; measured layers are read from the cache.
 
-    Raises BenchError for a branch that takes more than its budget, names that are not known, and
-    whatever fitting raises.
+    ``ratio`` is ``error / alone``, and 1 where rounding alone loses nothing. Raises BenchError for
+    a branch that takes more than its budget, names that are not known, and as fitting does.
     """
-    reporter, context = session.reporter, JobContext.open(plan.job, session.resources)
+    context = JobContext.open(plan.job, session.resources)
     groups = [group for group in context.groups if group.searchable]
     every = variants(plan, session.registry)
     check_sizes(every, context.model, groups, session.registry)
     comparison = comparison_of(plan, every, session.resources)
-    folder = session.store.folder / "layers" / _fingerprint(plan, every, context)
+    cache = session.resources.cache.at("branches", _fingerprint(plan, every, context))
     rows: list[Row] = []
-    work = len(groups) * len(plan.bits) * len(every)
-    with reporter.stage("fitting branches", work) as advance:
+    fits = len(plan.bits) * len(every)
+    with session.reporter.stage("fitting branches", len(groups) * fits) as advance:
         for group in groups:
-            path = folder / f"{group.name}.json"
-            if path.is_file():
-                rows += [Row(**values) for values in json.loads(path.read_bytes())]
-                advance(work // len(groups))
-                continue
-            own = comparison.rows(group, advance)
-            write_atomic(path, json.dumps([asdict(row) for row in own]).encode())
-            rows += own
-    return rows
+            known = cache.read(group.name)
+            if known is None:
+                known = comparison.rows(group, advance)
+                cache.write(group.name, known)
+            else:
+                advance(fits)
+            rows += known
+    table = pd.DataFrame(rows)
+    table["ratio"] = (table["error"] / table["alone"]).where(table["alone"] > 0, 1.0)
+    return table
 
 
 def variants(plan: BranchPlan, registry: Registry) -> list[Variant]:
-    """Every branch at every size, fitted to the weight and to the output where it has the choice.
+    """Return every branch at every size, fitted to weight and output where it has the choice.
 
     Raises BenchError for an unknown branch or parameter, and where two have one name.
     """
-    names = [_name(choice) for choice in plan.branches]
-    for at, name in enumerate(names):
-        if name in names[:at]:
+    names = [
+        " ".join([choice.name, *(f"{key}={value}" for key, value in choice.params.items())])
+        for choice in plan.branches
+    ]
+    for name in names:
+        if names.count(name) > 1:
             raise BenchError(f"branch '{name}' is compared with itself: name it once")
     return [
         Variant(name, sized, rank, plugin.needs_inputs)
@@ -129,56 +130,45 @@ def check_sizes(
 
 
 def comparison_of(plan: BranchPlan, every: Sequence[Variant], resources: Resources) -> Comparison:
-    """Records calibration and held-out inputs where they are not in the cache."""
+    """Return what measures a group; inputs are recorded where they are not in the cache."""
+
+    def quantizer(branch: PluginChoice) -> GroupQuantizer:
+        recipe = plan.job.recipe.model_copy(update={"branch": branch})
+        return calibrate(JobContext.open(replace(plan.job, recipe=recipe), resources)).quantizer()
+
     recordings = resources.recordings(plan.job)
-    seen, held = recordings.statistics, recordings.held_out_statistics
-    plain = _quantizer(plan.job, PluginChoice(name=NONE), resources)
-    own = [(v, _quantizer(plan.job, v.choice, resources)) for v in every]
-    transformer = recordings.model.transformer
-    return Comparison(transformer, plain, own, seen, held, plan.ranks, plan.bits)
-
-
-def _quantizer(job: Job, branch: PluginChoice, resources: Resources) -> GroupQuantizer:
-    """What a job whose recipe has ``branch`` quantizes its layers with."""
-    recipe = job.recipe.model_copy(update={"branch": branch})
-    return calibrate(JobContext.open(replace(job, recipe=recipe), resources)).quantizer()
+    return Comparison(
+        recordings.model.transformer,
+        quantizer(PluginChoice(name=NONE)),
+        [(variant, quantizer(variant.choice)) for variant in every],
+        recordings.statistics,
+        recordings.held_out_statistics,
+        plan.ranks,
+        plan.bits,
+    )
 
 
 def _choices(choice: PluginChoice, rank: int, registry: Registry) -> list[PluginChoice]:
-    """``choice`` with the size of ``rank``, 8 bits and both fits, where it has the parameters and
-    does not set them itself."""
+    """Return ``choice`` of the size of ``rank``, at 8 bits and in both fits.
+
+    Of these, parameters that the branch does not have or that ``choice`` sets are left alone.
+    """
     known, added = parameters(registry.entry("branch", choice.name).load()), {}
-    size = next((name for name in _SIZES if name in known), None)
-    if size is not None and not any(name in choice.params for name in (*_SIZES, *_OTHER_SIZES)):
-        added[size] = rank
+    if choice.params.keys().isdisjoint((*_SIZES, *_OTHER_SIZES)):
+        added = dict.fromkeys([name for name in _SIZES if name in known][:1], rank)
     if "bits" in known:
         added["bits"] = STORED
-    fits = [{"weighted": False}, {"weighted": True}] if "weighted" in known else [{}]
-    if "weighted" in choice.params:
-        fits = [{}]
+    both = "weighted" in known and "weighted" not in choice.params
+    fits: list[dict[str, Any]] = [{"weighted": fit} for fit in (False, True)] if both else [{}]
     return [PluginChoice(name=choice.name, params=added | fit | choice.params) for fit in fits]
 
 
-def _name(choice: PluginChoice) -> str:
-    """``monarch permutation=energy``."""
-    return " ".join([choice.name, *(f"{key}={value}" for key, value in choice.params.items())])
-
-
 def _fingerprint(plan: BranchPlan, every: Sequence[Variant], context: JobContext) -> str:
-    """Digest of everything a row depends on."""
+    """Return the digest of everything that a row depends on."""
     recipe, registry = plan.job.recipe, context.resources.registry
+    fields = {"transform", "rounding", "weight_format", "activation_format"}
     recipes = [recipe.model_copy(update={"branch": v.choice}) for v in every]
-    return digest_of(
-        {
-            "study": folder_digest("lab/study"),
-            "inputs": context.recordings.fingerprint,
-            "recipe": recipe.model_dump(
-                mode="json",
-                include={"transform", "rounding", "weight_format", "activation_format"},
-            ),
-            "branches": [v.choice.model_dump(mode="json") for v in every],
-            "sources": [registry.source_digest(recipe) for recipe in recipes],
-            "ranks": plan.ranks,
-            "bits": plan.bits,
-        }
-    )
+    content = [folder_digest("lab/study"), context.recordings.fingerprint]
+    content += [recipe.model_dump(mode="json", include=fields), plan.ranks, plan.bits]
+    content += [v.choice.model_dump(mode="json") for v in every]
+    return digest_of([*content, *map(registry.source_digest, recipes)])

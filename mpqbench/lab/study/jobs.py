@@ -1,7 +1,5 @@
 """What studies share: a job that is ready for its search."""
 
-from __future__ import annotations
-
 from ...core.errors import BenchError
 from ...core.precision import Precision
 from ...core.suite import Job

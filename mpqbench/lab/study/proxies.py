@@ -1,23 +1,27 @@
 """Rank correlation of every objective in every environment with measured distances."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import yaml
 
 from ...core.errors import BenchError
+from ...core.files import write_atomic
 from ...core.precision import Allocation, Budget
 from ...core.recipe import PluginChoice, Recipe
 from ...core.registry import Registry
 from ...core.suite import Job, Suite
-from ...job.resources import Resources
+from ...job.resources import Resources, Session
 from ...job.search_stage import search_problem
-from ...records.schema import JobRecord
+from ...records.frame import frame_csv
+from ...records.schema import JobRecord, Metric
 from ...search.tabular import additive_score
-from .agreement import agreement
+from ..suite import plan, run_suite
+from .agreement import FEWEST, agreement
 from .jobs import open_job
 from .sample import sample_allocations
 
@@ -26,11 +30,12 @@ MORE_OBJECTIVES = (
     PluginChoice(name="layer-mse", params={"scale": "relative"}),
     PluginChoice(name="layer-mse", params={"scale": "decibel"}),
 )
-MORE_ENVIRONMENTS = tuple(
-    PluginChoice(name="eng", params={"noise": noise}) for noise in (0.25, 0.5)
+MORE_ENVIRONMENTS = (
+    PluginChoice(name="eng", params={"noise": 0.25}),
+    PluginChoice(name="eng", params={"noise": 0.5}),
 )
-FORMS = ("table", "joint")
-TRUTHS = ("fd", "output_mse")
+CLEAN = PluginChoice(name="clean")
+TRUTHS: tuple[Metric, ...] = ("fd", "output_mse")
 
 
 @dataclass(frozen=True)
@@ -48,10 +53,56 @@ class Proxy:
     @property
     def name(self) -> str:
         """The name in tables."""
-        parts = [_text(self.objective)]
-        if self.environment.name != "clean":
-            parts.append(_text(self.environment))
-        return f"{' in '.join(parts)}, {'joint' if self.form == 'joint' else 'sum'}"
+        choices = [choice for choice in (self.objective, self.environment) if choice != CLEAN]
+        shown = [" ".join([choice.name, *map(str, choice.params.values())]) for choice in choices]
+        return f"{' in '.join(shown)}, {'joint' if self.form == 'joint' else 'sum'}"
+
+
+@dataclass(frozen=True, eq=False)
+class ProxyStudy:
+    """The table of ``agreements``, the records it ranks by, and the files written.
+
+    ``failed`` says whether an allocation could not be measured.
+    """
+
+    table: pd.DataFrame
+    records: list[JobRecord]
+    paths: list[Path]
+    failed: bool
+
+
+def run_proxies(suite: Suite, session: Session, count: int) -> ProxyStudy:
+    """Sample ``count`` allocations for the suite's one method, measure them, rank every proxy.
+
+    Writes ``proxies.csv`` (rank correlations) and ``scores.csv`` (what every proxy and measurement
+    says of every allocation). What is done is not done again. Raises BenchError if fewer than
+    ``FEWEST`` allocations were measured.
+    """
+    registry, folder = session.registry, session.store.folder
+    (method,) = suite.methods
+    base = registry.method(method)
+    suite = allocation_suite(suite, base, session.resources, count)
+    text = yaml.safe_dump(suite.model_dump(mode="json"), sort_keys=False, width=1000)
+    text = f"# The sampled allocations of a study of proxies.\n{text}"
+    write_atomic(folder / "suite.yaml", text.encode())
+    jobs = plan(suite, registry, session.device)
+    records = run_suite(jobs, session)
+    done = [r for r in records if not r.is_full_precision and r.status == "done"]
+    if len(done) < FEWEST:
+        raise BenchError(f"{len(done)} allocations were measured: {FEWEST} are needed")
+    recipes = {job.id: job.recipe for job in jobs}
+    given = [recipes[record.job].searcher.params["allocation"] for record in done]
+    allocations = [Allocation.from_json(items) for items in given]
+    job, every, scores = study_job(suite, base, session.device), list(proxies(registry)), {}
+    for number, proxy in enumerate(every, 1):
+        session.reporter.say(f"[{number}/{len(every)}] {proxy.name}")
+        scores[proxy.name] = proxy_scores(proxy, job, allocations, session.resources)
+    table = pd.DataFrame([row for half in (False, True) for row in agreements(scores, done, half)])
+    raw = pd.DataFrame({"method": [r.method for r in done], **scores, **measured(done)})
+    texts = {"proxies.csv": frame_csv(table, "%.6g"), "scores.csv": frame_csv(raw, "%.8g")}
+    for name, text in texts.items():
+        write_atomic(folder / name, text.encode())
+    return ProxyStudy(table, done, [folder / name for name in texts], len(done) < count)
 
 
 def allocation_suite(suite: Suite, base: Recipe, resources: Resources, count: int) -> Suite:
@@ -61,24 +112,21 @@ def allocation_suite(suite: Suite, base: Recipe, resources: Resources, count: in
     budgets or seeds: proxies are ranked on one of each.
     """
     for name in ("models", "budgets", "seeds"):
-        if len(getattr(suite, name)) != 1:
-            raise BenchError(f"study proxies takes one of {name}, not {len(getattr(suite, name))}")
+        if (given := len(getattr(suite, name))) != 1:
+            raise BenchError(f"study proxies takes one of {name}, not {given}")
     context = open_job(study_job(suite, base, resources.device), resources)
     problem, _ = search_problem(context)
     rng = np.random.default_rng([suite.seeds[0], count])
-    found = sample_allocations(problem, count, rng)
-    width = len(str(count))
     methods = []
-    for number, each in enumerate(found, 1):
-        choice = PluginChoice(name="given", params={"allocation": each.to_json()})
-        changes = {"name": f"sample-{number:0{width}d}", "searcher": choice}
+    for number, allocation in enumerate(sample_allocations(problem, count, rng), 1):
+        choice = PluginChoice(name="given", params={"allocation": allocation.to_json()})
+        changes = {"name": f"sample-{number:0{len(str(count))}d}", "searcher": choice}
         methods.append(base.model_copy(update=changes).model_dump(mode="json"))
     return suite.model_copy(update={"methods": tuple(methods)})
 
 
 def study_job(suite: Suite, recipe: Recipe, device: str) -> Job:
     """Return the job of ``recipe`` in a suite of one model, budget and seed."""
-
     budget = Budget.parse(suite.budgets[0])
     return Job(suite.models[0], recipe, budget, suite.seeds[0], suite.protocol, device)
 
@@ -87,16 +135,15 @@ def proxies(registry: Registry) -> Iterator[Proxy]:
     """Yield every objective in every environment that it depends on, and every joint score."""
     named = [PluginChoice(name=entry.name) for entry in registry.entries("objective")]
     around = [PluginChoice(name=entry.name) for entry in registry.entries("environment")]
-    clean = PluginChoice(name="clean")
     for objective in [*named, *MORE_OBJECTIVES]:
         plugin = registry.create("objective", objective)
         if plugin.has_table:
-            yield Proxy(objective, clean, "table")
+            yield Proxy(objective, CLEAN, "table")
         elif not plugin.joint_only:
             for environment in [*around, *MORE_ENVIRONMENTS]:
                 yield Proxy(objective, environment, "table")
         if plugin.has_distance:
-            yield Proxy(objective, clean, "joint")
+            yield Proxy(objective, CLEAN, "joint")
 
 
 def proxy_scores(
@@ -131,25 +178,19 @@ def agreements(
         {"proxy": name, "allocations": len(chosen), "part": part} for name in scores
     ]
     for truth, values in truths.items():
-        found = [agreement(own[chosen], values[chosen]) for own in scores.values()]
+        found = [agreement(score[chosen], values[chosen]) for score in scores.values()]
         best = max(found)
-        for row, own in zip(rows, found, strict=True):
-            behind, half = own.behind(best)
-            row |= {f"tau_{truth}": own.tau, f"tau_{truth}_ci": own.ci}
+        for row, agreed in zip(rows, found, strict=True):
+            behind, half = agreed.behind(best)
+            row |= {f"tau_{truth}": agreed.tau, f"tau_{truth}_ci": agreed.ci}
             row |= {f"behind_{truth}": behind, f"behind_{truth}_ci": half}
     return rows
 
 
 def measured(records: Sequence[JobRecord]) -> dict[str, np.ndarray]:
     """Return the measurements (n,) in ``TRUTHS`` that all records have."""
-    every = [{str(name): score.value for name, score in r.scores.items()} for r in records]
     return {
-        name: np.array([own[name] for own in every])
+        name: np.array([record.scores[name].value for record in records])
         for name in TRUTHS
-        if all(name in own for own in every)
+        if all(name in record.scores for record in records)
     }
-
-
-def _text(choice: PluginChoice) -> str:
-    params = " ".join(str(value) for value in choice.params.values())
-    return f"{choice.name} {params}".strip()

@@ -1,7 +1,5 @@
 """Random allocations around a budget, for the study of proxies."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from ...core.errors import BenchError

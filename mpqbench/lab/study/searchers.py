@@ -1,43 +1,36 @@
-"""Searchers on equal terms: one choice list, one rounding, one allowance, several seeds."""
-
-from __future__ import annotations
+"""Searchers on equal terms, and the regret of each on a truncated problem of known optimum."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from ...core.errors import unknown
+from ...core.errors import BenchError
 from ...core.files import write_atomic
-from ...core.precision import Budget
+from ...core.precision import Budget, Precision
+from ...core.recipe import TEXTS, PluginChoice
 from ...core.settings import digest_of
 from ...core.suite import Job, Suite
-from ...job.resources import Session
+from ...job.context import JobContext
+from ...job.resources import Resources, Session
+from ...job.search_stage import search_problem
 from ...records.schema import JobRecord
 from ...records.store import read_object
+from ...search.problem import Problem
+from ...search.tabular import enumerate_best
 from ..suite import plan, run_suite
-from .regret import measure_regret, truncated_choices
+from .jobs import check_base, open_job
+
+BLOCKS = 2  # the last ones are searched: 8 groups, and with 4 choices 65,536 allocations
+INPUTS = 32
 
 
 @dataclass(frozen=True)
 class SearcherStudy:
-    """The records of a study, its rows of ``regret.Regret``, and whether something ``failed``."""
+    """The records of a study, rows as of ``measure_regret``, and whether something ``failed``."""
 
     records: list[JobRecord]
     regrets: list[dict[str, Any]]
     failed: bool
-
-
-def only(suite: Suite, names: tuple[str, ...]) -> Suite:
-    """Return ``suite`` with the named methods, or with all of them if none is named.
-
-    Raises BenchError for a name that is not in the suite.
-    """
-    own = suite.named
-    for name in names:
-        if name not in own:
-            raise unknown(f"method of suite '{suite.name}'", name, own)
-    kept = tuple(own[name] for name in names) or suite.methods
-    return suite.model_copy(update={"methods": kept})
 
 
 def with_evaluations(suite: Suite, evaluations: float | None) -> Suite:
@@ -64,8 +57,8 @@ def run_searchers(suite: Suite, session: Session) -> SearcherStudy:
     searched = [job for job in jobs if not job.is_reference and job.id in done]
     regrets = []
     for number, job in enumerate(searched, 1):
-        own = f"regret of {job.recipe.name} {job.budget} seed {job.seed}"
-        title = f"[{number}/{len(searched)}] {own}"
+        name = f"{job.recipe.name} {job.budget} seed {job.seed}"
+        title = f"[{number}/{len(searched)}] regret of {name}"
         try:
             regrets.append(_regret(job, session, title))
         except Exception as error:  # whatever a plugin raises must not cost the other rows
@@ -75,21 +68,76 @@ def run_searchers(suite: Suite, session: Session) -> SearcherStudy:
 
 
 def _regret(job: Job, session: Session, title: str) -> dict[str, Any]:
-    """Measure the regret of a job, or read it from disk."""
-    folder = session.store.folder / "regret"
-    mark = digest_of(
-        [
-            job.recipe.model_dump(mode="json", exclude={"summary", "source"}),
-            session.registry.source_digest(job.recipe),
-            job.model, job.protocol.model_dump(mode="json"), str(job.budget), job.seed,
-        ]
-    )  # fmt: skip
-    path = folder / f"{job.id}.json"
+    """Measure the regret of a job, or read it from the folder of the study."""
+    recipe = job.recipe.model_dump(mode="json", exclude={"summary", "source"})
+    sources = session.registry.source_digest(job.recipe)
+    protocol = job.protocol.model_dump(mode="json")
+    mark = digest_of([recipe, sources, job.model, protocol, str(job.budget), job.seed])
+    path = session.store.folder / "regret" / f"{job.id}.json"
     known = read_object(path) if path.is_file() else {}
     if known.get("mark") == mark:
         return known
     session.reporter.say(title)
-    found = measure_regret(job, session.resources, folder / "optima")
-    row = {"mark": mark, **asdict(found)}
+    row = {"mark": mark, **measure_regret(job, session.resources)}
     write_atomic(path, json.dumps(row, indent=2).encode())
     return row
+
+
+def truncated_choices(base: Precision) -> tuple[Precision, ...]:
+    """Return ``base`` with one weight bit less, as it is, with one more, and with one more of both.
+
+    Raises BenchError if fewer than three of them are valid, or ``base`` names no precision.
+    """
+    check_base(base)
+    w, a = base.weight_bits, base.activation_bits
+    pairs = ((w - 1, a), (w, a), (w + 1, a), (w + 1, a + 1))
+    valid = [Precision(*pair) for pair in pairs if all(2 <= bits <= 8 for bits in pair)]
+    if len(valid) < 3:
+        raise BenchError(f"no exact reference around {base}: there are too few bits beside it")
+    return tuple(valid)
+
+
+def measure_regret(job: Job, resources: Resources) -> dict[str, Any]:
+    """Measure the regret of ``job``'s searcher on the last two blocks, others at the budget's base.
+
+    All allocations of the truncated problem are scored once for each budget and seed, and the
+    optimum is kept in the cache. A searcher has the recipe's evaluations in proportion to the
+    remaining groups and scores in its own environment. Its answer is scored in the clean one, on
+    the calibration inputs of the search: regret does not measure generalization. In the row,
+    ``regret`` is (score - optimum) / optimum; ``forwards`` are those of the truncated part.
+    """
+    choices = tuple(str(p) for p in truncated_choices(job.budget.precision))
+    recipe = job.recipe.model_copy(update={"choices": choices})
+    protocol = job.protocol.model_copy(update={"calibration": INPUTS})
+    small = replace(job, recipe=recipe, protocol=protocol)
+    context = open_job(small, resources)
+    names = [group.name for group in context.groups if group.searchable]
+    part = tuple(names[-4 * BLOCKS :])
+    plain = {"searcher": "uniform", "objective": "output-mse", "environment": "clean"}
+    changes = {slot: PluginChoice(name=name) for slot, name in plain.items()}
+    recipe = recipe.model_copy(update={**changes, "evaluations": None})
+    reference = open_job(replace(small, recipe=recipe), resources)
+    exact, _ = search_problem(reference, part)
+    optimum = _optimum(reference, exact)
+    problem, _ = search_problem(context, part)
+    whole = problem.price({group: problem.choices(group)[0] for group in part})
+    if job.recipe.evaluations is not None:
+        problem.allowance = job.recipe.evaluations * (len(part) / len(names)) * whole
+    score = exact.score(problem.checked(context.plugins.searcher.search(problem)))
+    row = {"budget": str(job.budget), "seed": job.seed, "method": job.recipe.name, "score": score}
+    row |= {"optimum": optimum, "regret": (score - optimum) / optimum}
+    return row | {"forwards": problem.spent / whole}
+
+
+def _optimum(context: JobContext, problem: Problem) -> float:
+    """Return the least joint score, kept by the digest of all that it depends on."""
+    recipe, budget = context.recipe, str(context.job.budget)
+    sources = context.resources.registry.source_digest(recipe)
+    inputs = context.recordings.fingerprint
+    parts = [recipe.model_dump(mode="json", exclude=set(TEXTS)), sources, inputs, budget]
+
+    def enumerated() -> float:
+        context.reporter.say(f"  scoring all allocations of the last {BLOCKS} blocks at {budget}")
+        return enumerate_best(problem, joint=True)[1]
+
+    return float(context.resources.cache.at("optima").get(digest_of(parts), enumerated))

@@ -1,7 +1,5 @@
 """The built-in suites, and reading a suite from a file."""
 
-from __future__ import annotations
-
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
