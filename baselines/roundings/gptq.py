@@ -11,7 +11,7 @@ from pydantic import PositiveFloat, PositiveInt
 from mpqbench.contracts import Rounding, plugin
 from mpqbench.core.errors import BenchError
 from mpqbench.quant.affine import QParams, dequantize, pack, quantize, weight_rows
-from mpqbench.quant.clipping import chosen_grid
+from mpqbench.quant.clipping import weight_qparams
 
 if TYPE_CHECKING:
     from mpqbench.contracts import LayerData, QuantizedWeight
@@ -54,7 +54,7 @@ class GPTQ(Rounding):
         if layer.moment is None:
             raise BenchError(f"layer {layer.name}: 'gptq' needs its moment, and there is none")
         weight = weight.float()
-        grid = chosen_grid(weight, fmt, bits, layer.name, self.grid)
+        grid = weight_qparams(weight, fmt, bits, layer.name, self.grid)
         moment = _normalised(layer.moment.float(), layer.name)
         order = torch.arange(weight.shape[1], device=weight.device)
         if self.act_order:

@@ -8,13 +8,12 @@ from pydantic import Field, PositiveFloat, PositiveInt
 
 from mpqbench.contracts import Rounding, plugin
 from mpqbench.core.errors import BenchError
-from mpqbench.quant.affine import range_of, weight_blocks
+from mpqbench.quant.affine import range_of, round_to_nearest, weight_blocks, weight_rows
 from mpqbench.quant.clipping import (
     SMALLEST,
     STEPS,
-    Measure,
-    best_grid,
-    nearest_on,
+    Criterion,
+    least_error_qparams,
     output_error,
     shrunk_ranges,
     weight_error,
@@ -62,11 +61,11 @@ class MSEClip(Rounding):
         weight = weight.float()
         low, high = range_of(weight_blocks(weight, fmt, layer.name))
         ranges = shrunk_ranges(low, high, self.steps, self.smallest)
-        measure = self._measure(layer, low.shape[1])
-        grid = best_grid(weight, fmt, bits, layer.name, ranges, measure)
-        return nearest_on(weight, grid, fmt, layer.name)
+        rows, criterion = weight_rows(weight, fmt, layer.name), self._criterion(layer, low.shape[1])
+        qparams = least_error_qparams(rows, ranges, criterion, bits, fmt.symmetric)
+        return round_to_nearest(weight, qparams, fmt, layer.name)
 
-    def _measure(self, layer: LayerData, groups: int) -> Measure:
+    def _criterion(self, layer: LayerData, groups: int) -> Criterion:
         if self.error == "weight":
             return weight_error(self.exponent)
         if layer.moment is None:

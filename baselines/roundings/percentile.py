@@ -9,8 +9,8 @@ import torch
 from pydantic import Field
 
 from mpqbench.contracts import Rounding, plugin
-from mpqbench.quant.affine import weight_blocks
-from mpqbench.quant.clipping import Range, best_grid, nearest_on, weight_error
+from mpqbench.quant.affine import range_of, round_to_nearest, weight_blocks, weight_rows
+from mpqbench.quant.clipping import Range, least_error_qparams, weight_error
 
 if TYPE_CHECKING:
     from mpqbench.contracts import LayerData, QuantizedWeight
@@ -36,9 +36,10 @@ class Percentile(Rounding):
     ) -> QuantizedWeight:
         """Round weight (out, in). Raises BenchError where a group does not divide ``in``."""
         weight = weight.float()
-        ranges = self._ranges(weight_blocks(weight, fmt, layer.name))
-        grid = best_grid(weight, fmt, bits, layer.name, ranges, weight_error())
-        return nearest_on(weight, grid, fmt, layer.name)
+        blocks, rows = (view(weight, fmt, layer.name) for view in (weight_blocks, weight_rows))
+        ranges = [range_of(blocks), *self._ranges(blocks)]
+        qparams = least_error_qparams(rows, ranges, weight_error(), bits, fmt.symmetric)
+        return round_to_nearest(weight, qparams, fmt, layer.name)
 
     def _ranges(self, blocks: torch.Tensor) -> Iterator[Range]:
         ordered = blocks.sort(-1).values

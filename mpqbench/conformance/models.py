@@ -14,7 +14,7 @@ from torch import nn
 from ..contracts import Branch, FittedTransform, LayerData, QuantizedWeight, Rounding, Transform
 from ..core.formats import ActivationFormat, WeightFormat
 from ..core.precision import Precision
-from ..cost.count import count
+from ..cost.count import CountedParts, count
 from ..cost.storage import SCALE_BYTES, packed_bytes
 from ..dit.groups import Group, layer_groups, uniform_allocation
 from ..quant.affine import quantize_weight
@@ -94,9 +94,9 @@ def check_in_a_model(
             rounding,
             branch=branch,
             layer_data=functools.partial(_layer_data, model),
+            block_inputs=_block_inputs,
             **FORMATS,
         ),
-        block_inputs=_block_inputs,
     )
     with quantized:
         expect_tensor("the output of the model", _run(model), output.shape)
@@ -146,8 +146,9 @@ def expect_bytes(
     The model must be in full precision again.
     """
     own = quantized.transformer, groups, allocation
-    plain = count(*own, **formats)
-    report = count(*own, storage=quantized.storage, extra=quantized.operators, **formats)
+    plain = count(*own, CountedParts(**formats))
+    stored = {"storage": quantized.storage, "extra": quantized.operators}
+    report = count(*own, CountedParts(**formats, **stored))
     for group in groups:
         layers = [quantized.layers[path] for path in group.layers]
         added += math.ceil(layers[0].transform.extra_bits / 8)

@@ -12,9 +12,9 @@ from mpqbench.core.formats import ActivationFormat
 from mpqbench.core.precision import FULL, Precision
 from mpqbench.dit.blocks import run_block
 from mpqbench.dit.groups import layer_groups
+from mpqbench.quant.activation import StepRanges
 from mpqbench.quant.affine import quantize_weight
 from mpqbench.quant.block import BlockInputs
-from mpqbench.quant.ranges import StepRanges
 
 W3A4 = Precision(3, 4)
 
