@@ -16,7 +16,7 @@ import torch
 from mpqbench.baselines.roundings.gptq import GPTQ
 from mpqbench.contracts import LayerData
 from mpqbench.core.formats import WeightFormat
-from mpqbench.quant.affine import minmax_grid
+from mpqbench.quant.affine import minmax_qparams
 
 DEVICE = os.environ.get("MPQBENCH_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
 BITS, FORMAT = 4, WeightFormat(symmetric=False)
@@ -52,7 +52,7 @@ def complete(weight: torch.Tensor, data: LayerData) -> torch.Tensor:
 @torch.no_grad()
 def plain_loop(weight: torch.Tensor, data: LayerData) -> torch.Tensor:
     """Round with the plain column loop."""
-    grid = minmax_grid(weight, FORMAT, BITS, data.name)
+    grid = minmax_qparams(weight, FORMAT, BITS, data.name)
     scale, zero = grid.scale[:, 0, 0], grid.zero[:, 0, 0]
     hessian = data.moment + 0.01 * data.moment.diagonal().mean() * torch.eye(
         len(data.moment), device=weight.device

@@ -9,9 +9,9 @@ from mpqbench.core.formats import ActivationFormat, WeightFormat
 from mpqbench.core.precision import Precision
 from mpqbench.dit.calibration import CalibrationSet
 from mpqbench.dit.groups import layer_groups, uniform_allocation
+from mpqbench.quant.activation import Clock
 from mpqbench.quant.apply import QuantizedModel, quantize_model
 from mpqbench.quant.build import GroupQuantizer
-from mpqbench.quant.ranges import Clock
 
 W4A4, W8A8 = Precision(4, 4), Precision(8, 8)
 FORMATS = {"weight_format": WeightFormat(), "activation_format": ActivationFormat()}
@@ -44,14 +44,12 @@ def quantizer(**changes) -> GroupQuantizer:
 def quantized(model, precision=W4A4, adaln=W8A8, given=None, changes=None, **settings):
     """``model`` quantized: uniform at ``precision``, but for the groups in ``changes``.
 
-    ``settings`` are those of ``quantize_model`` and of ``quantizer``, or a quantizer is ``given``.
+    ``settings`` are those of ``quantizer``, or a quantizer is ``given``.
     """
     groups = layer_groups(model)
-    names = ("block_inputs", "attention_bits", "advance")
-    options = {name: settings.pop(name) for name in names if name in settings}
     allocation = dict(uniform_allocation(groups, precision, adaln)) | (changes or {})
     own = quantizer(**settings) if given is None else given
-    made: QuantizedModel = quantize_model(model, groups, allocation, own, **options)
+    made: QuantizedModel = quantize_model(model, groups, allocation, own)
     return made
 
 

@@ -9,8 +9,13 @@ from pydantic import PositiveFloat, PositiveInt
 from mpqbench.contracts import BlockData, LayerData, QuantizedWeight, Rounding, plugin
 from mpqbench.core.errors import BenchError
 from mpqbench.core.formats import WeightFormat
-from mpqbench.quant.clipping import chosen_grid
-from mpqbench.quant.reconstruction import Learning, UpDown, learn_block, learn_layer
+from mpqbench.quant.clipping import weight_qparams
+from mpqbench.quant.reconstruction import (
+    Reconstruction,
+    SoftWeight,
+    reconstruct_block,
+    reconstruct_layer,
+)
 
 
 @plugin
@@ -24,8 +29,8 @@ class AdaRound(Rounding):
     shrink search of mse-clip). Never worse than nearest rounding on that grid in its own error.
 
     The papers run 20,000 iterations; 1,000 with a higher ``rate`` of Adam is what a CPU can run.
-    ``penalty`` weighs undecided weights against the relative error (see ``Learning``); results
-    differ by less than 2% from 10 to 1,000.
+    ``penalty`` weighs undecided weights against the relative error (see ``Reconstruction``):
+    results differ by less than 2% from 10 to 1,000.
     """
 
     unit: Literal["layer", "block"] = "layer"
@@ -52,7 +57,7 @@ class AdaRound(Rounding):
         if layer.moment is None:
             raise BenchError(f"layer {layer.name}: 'adaround' needs its moment, and there is none")
         choice = self._choice(weight, fmt, bits, layer.name)
-        return choice.pack(learn_layer(choice, layer.moment.float(), self._learning))
+        return choice.pack(reconstruct_layer(choice, layer.moment.float(), self._learning))
 
     def round_block(self, block: BlockData, fmt: WeightFormat) -> Mapping[str, QuantizedWeight]:
         """Round every layer of the block, learned together.
@@ -63,13 +68,15 @@ class AdaRound(Rounding):
             path: self._choice(weight, fmt, block.bits[path], path)
             for path, weight in block.weights.items()
         }
-        learned = learn_block(choices, block, self._learning, self.batch)
+        learned = reconstruct_block(choices, block, self._learning, self.batch)
         return {path: choices[path].pack(integers) for path, integers in learned.items()}
 
     @property
-    def _learning(self) -> Learning:
-        return Learning(self.iterations, self.rate, self.penalty)
+    def _learning(self) -> Reconstruction:
+        return Reconstruction(self.iterations, self.rate, self.penalty)
 
-    def _choice(self, weight: torch.Tensor, fmt: WeightFormat, bits: int, layer: str) -> UpDown:
+    def _choice(self, weight: torch.Tensor, fmt: WeightFormat, bits: int, layer: str) -> SoftWeight:
         weight = weight.detach().float()
-        return UpDown.of(weight, chosen_grid(weight, fmt, bits, layer, self.grid), fmt, layer)
+        return SoftWeight.of(
+            weight, weight_qparams(weight, fmt, bits, layer, self.grid), fmt, layer
+        )

@@ -9,7 +9,7 @@ from mpqbench.contracts import LayerData, QuantizedWeight, Rounding, plugin
 from mpqbench.core.errors import BenchError
 from mpqbench.core.formats import WeightFormat
 from mpqbench.quant.affine import QParams, dequantize, pack, quantize, weight_rows
-from mpqbench.quant.clipping import chosen_grid
+from mpqbench.quant.clipping import weight_qparams
 
 _RAISES = 3  # times the damping grows tenfold before giving up
 
@@ -48,7 +48,7 @@ class GPTQ(Rounding):
         if layer.moment is None:
             raise BenchError(f"layer {layer.name}: 'gptq' needs its moment, and there is none")
         weight = weight.float()
-        grid = chosen_grid(weight, fmt, bits, layer.name, self.grid)
+        grid = weight_qparams(weight, fmt, bits, layer.name, self.grid)
         moment = layer.moment.float()
         if not torch.isfinite(moment).all():
             raise BenchError(f"layer {layer.name}: its moment is not finite")

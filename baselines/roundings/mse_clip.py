@@ -8,12 +8,11 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from mpqbench.contracts import LayerData, QuantizedWeight, Rounding, plugin
 from mpqbench.core.errors import BenchError
 from mpqbench.core.formats import WeightFormat
-from mpqbench.quant.affine import range_of, weight_blocks
+from mpqbench.quant.affine import range_of, round_to_nearest, weight_blocks, weight_rows
 from mpqbench.quant.clipping import (
     SMALLEST,
     STEPS,
-    best_grid,
-    nearest_on,
+    least_error_qparams,
     output_error,
     shrunk_ranges,
     weight_error,
@@ -55,10 +54,11 @@ class MSEClip(Rounding):
         weight = weight.float()
         low, high = range_of(weight_blocks(weight, fmt, layer.name))
         ranges = shrunk_ranges(low, high, self.steps, self.smallest)
-        measure = weight_error(self.exponent)
+        criterion = weight_error(self.exponent)
         if self.error == "output":
             if layer.moment is None:
                 raise BenchError(f"layer {layer.name}: clipping by output error needs its moment")
-            measure = output_error(layer.moment.float(), low.shape[1])
-        grid = best_grid(weight, fmt, bits, layer.name, ranges, measure)
-        return nearest_on(weight, grid, fmt, layer.name)
+            criterion = output_error(layer.moment.float(), low.shape[1])
+        rows = weight_rows(weight, fmt, layer.name)
+        qparams = least_error_qparams(rows, ranges, criterion, bits, fmt.symmetric)
+        return round_to_nearest(weight, qparams, fmt, layer.name)

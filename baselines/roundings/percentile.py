@@ -7,8 +7,8 @@ from pydantic import Field
 
 from mpqbench.contracts import LayerData, QuantizedWeight, Rounding, plugin
 from mpqbench.core.formats import WeightFormat
-from mpqbench.quant.affine import weight_blocks
-from mpqbench.quant.clipping import best_grid, nearest_on, weight_error
+from mpqbench.quant.affine import range_of, round_to_nearest, weight_blocks, weight_rows
+from mpqbench.quant.clipping import least_error_qparams, weight_error
 
 
 @plugin
@@ -28,10 +28,13 @@ class Percentile(Rounding):
     ) -> QuantizedWeight:
         """Round weight (out, in). Raises BenchError where a group does not divide ``in``."""
         weight = weight.float()
-        ordered = weight_blocks(weight, fmt, layer.name).sort(-1).values
+        blocks, rows = (view(weight, fmt, layer.name) for view in (weight_blocks, weight_rows))
+        ordered = blocks.sort(-1).values
         ranges = ((_quantile(ordered, 1 - p), _quantile(ordered, p)) for p in self.percentiles)
-        grid = best_grid(weight, fmt, bits, layer.name, ranges, weight_error())
-        return nearest_on(weight, grid, fmt, layer.name)
+        qparams = least_error_qparams(
+            rows, [range_of(blocks), *ranges], weight_error(), bits, fmt.symmetric
+        )
+        return round_to_nearest(weight, qparams, fmt, layer.name)
 
 
 def _quantile(ordered: torch.Tensor, p: float) -> torch.Tensor:

@@ -63,9 +63,11 @@ def _count(
     model: str, precision: Precision, adaln: Precision, options: dict[str, Any]
 ) -> tuple[CostReport, dict[str, int]]:
     """Return the report, and the BitOPs by convention."""
+    from dataclasses import replace
+
     from ..core.formats import ActivationFormat, WeightFormat
     from ..core.settings import validate
-    from ..cost.count import conventions, count
+    from ..cost.count import CountedParts, conventions, count
     from ..dit.groups import layer_groups, uniform_allocation
     from ..dit.loading import meta_transformer
 
@@ -77,16 +79,10 @@ def _count(
     weight_format = validate(WeightFormat, fields, "weight format")
     transformer = meta_transformer(model)
     groups = layer_groups(transformer)
-    report = count(
-        transformer,
-        groups,
-        uniform_allocation(groups, precision, adaln),
-        weight_format=weight_format,
-        activation_format=ActivationFormat(),
-        attention_bits=None if options["attention_bits"] == 16 else options["attention_bits"],
-        steps=options["steps"],
-        guidance_passes=options["guidance_passes"],
-    )
+    parts = CountedParts(weight_format, ActivationFormat(), options["attention_bits"])
+    report = count(transformer, groups, uniform_allocation(groups, precision, adaln), parts)
+    passes, steps = options["guidance_passes"], options["steps"]
+    report = replace(report, guidance_passes=passes, steps=steps)
     return report, conventions(transformer, precision)
 
 

@@ -12,7 +12,7 @@ from ..core.formats import PER_TOKEN, WeightFormat
 from ..core.precision import Precision
 from ..core.recipe import FULL_PRECISION
 from ..core.registry import discover
-from ..cost.count import count
+from ..cost.count import CountedParts, count
 from ..dit.calibration import CalibrationSet
 from ..dit.groups import layer_groups, uniform_allocation
 from ..quant.apply import quantize_model
@@ -96,8 +96,9 @@ class SampleModel:
         The model must be in full precision again.
         """
         quantized, counted = self.quantized, (self.model, self.groups, self.allocation)
-        plain = count(*counted, **FORMATS)
-        made = count(*counted, storage=quantized.storage, extra=quantized.operators, **FORMATS)
+        plain = count(*counted, CountedParts(**FORMATS))
+        parts = {"storage": quantized.storage, "extra": quantized.operators}
+        made = count(*counted, CountedParts(**FORMATS, **parts))
         for group in self.groups:
             layers = [quantized.layers[path] for path in group.layers]
             added += math.ceil(layers[0].transform.extra_bits / 8)

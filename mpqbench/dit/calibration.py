@@ -3,8 +3,6 @@
 No data is needed but noise and classes, as for Q-DiT and PTQ4DiT on DiT.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,9 +28,8 @@ class CalibrationSet:
 
     def batches(self, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
         """Yield consecutive parts of at most ``size`` inputs."""
-        for start in range(0, len(self), size):
-            part = slice(start, start + size)
-            yield self.latents[part], self.times[part], self.classes[part]
+        parts = (part.split(size) for part in (self.latents, self.times, self.classes))
+        return zip(*parts, strict=True)
 
 
 def record_calibration(sampler: Sampler, advance: Advance = lambda _images: None) -> CalibrationSet:
@@ -44,15 +41,11 @@ def record_calibration(sampler: Sampler, advance: Advance = lambda _images: None
     must not be that of evaluated images.
     """
     count, steps = sampler.protocol.calibration, sampler.protocol.steps
-    deal = _deal(sampler)
-    begins = deal.permutation(count) * steps // count
-    null = deal.permutation(count) % 2 == 1
-    return _record(sampler, begins, 1, null, advance)
+    rng = _generator(sampler)
+    return _record(sampler, rng.permutation(count) * steps // count, 1, rng, advance)
 
 
-def record_spans(
-    sampler: Sampler, span: int, advance: Advance = lambda _images: None
-) -> CalibrationSet:
+def record_spans(sampler: Sampler, span: int) -> CalibrationSet:
     """Record ``span`` consecutive steps of as many images as ``protocol.calibration`` allows.
 
     Image i gives the i-th run of steps, all with its class or all with the null class. Runs begin
@@ -64,22 +57,22 @@ def record_spans(
         if span > most:
             raise BenchError(f"span {span} is longer than the {most} {what} of the protocol")
     count, places = protocol.calibration // span, math.ceil(protocol.steps / span)
-    deal = _deal(sampler)
+    rng = _generator(sampler)
     starts = np.linspace(0, protocol.steps - span, places).round().astype(int)
-    begins = starts[deal.permutation(count) % places]
-    null = deal.permutation(count) % 2 == 1
-    return _record(sampler, begins, span, null, advance)
+    begins = starts[rng.permutation(count) % places]
+    return _record(sampler, begins, span, rng, lambda _images: None)
 
 
-def _deal(sampler: Sampler) -> np.random.Generator:
+def _generator(sampler: Sampler) -> np.random.Generator:
     return np.random.default_rng(image_seed(sampler.seed, f"{sampler.axis}-deal", 0))
 
 
 def _record(
-    sampler: Sampler, begins: np.ndarray, span: int, null: np.ndarray, advance: Advance
+    sampler: Sampler, begins: np.ndarray, span: int, rng: np.random.Generator, advance: Advance
 ) -> CalibrationSet:
-    """Record ``span`` inputs of image i from step ``begins[i]`` on, with its class unless null."""
+    """Record ``span`` inputs of image i from step ``begins[i]`` on, half with the null class."""
     count = len(begins)
+    null = rng.permutation(count) % 2 == 1
     latents: list[torch.Tensor] = [torch.empty(0)] * (count * span)
     times = torch.zeros(count * span, dtype=torch.long)
     classes = torch.zeros(count * span, dtype=torch.long)

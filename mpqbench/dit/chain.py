@@ -7,16 +7,12 @@ rounds some activation to another integer, and many groups of 2 or 3 bits amplif
 (to 0.3% of a score for 32 groups of the embedded model).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
-
-from .blocks import embed
 
 Layer = Callable[[torch.Tensor], torch.Tensor]  # input (n, tokens, in) to output (n, tokens, out)
 Attention = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
@@ -42,18 +38,17 @@ class State:
         """Memory of the tensors."""
         return self.hidden.nbytes + (0 if self.inner is None else self.inner.nbytes)
 
-    def rows(self, at: torch.Tensor) -> State:
+    def rows(self, at: torch.Tensor) -> "State":
         """Select the inputs at indices ``at`` (k,)."""
         return State(self.hidden[at], None if self.inner is None else self.inner[at])
 
     @classmethod
-    def cat(cls, parts: Sequence[State]) -> State:
+    def cat(cls, parts: Sequence[Self]) -> Self:
         """Concatenate the inputs of several states."""
         if len(parts) == 1:
             return parts[0]
         inner = [part.inner for part in parts if part.inner is not None]
-        hidden = torch.cat([part.hidden for part in parts])
-        return cls(hidden, torch.cat(inner) if inner else None)
+        return cls(torch.cat([part.hidden for part in parts]), torch.cat(inner) if inner else None)
 
 
 # Per block: shift, scale and gate of attention, then of the MLP, each (inputs, 1, width).
@@ -67,9 +62,7 @@ class Chain:
     candidate, each with the same inputs in the same order.
     """
 
-    def __init__(
-        self, transformer: Any, attend: Attention = F.scaled_dot_product_attention
-    ) -> None:
+    def __init__(self, transformer: Any, attend: Attention) -> None:
         self.transformer, self.attend = transformer, attend
         self.blocks = list(transformer.transformer_blocks)
 
@@ -78,7 +71,7 @@ class Chain:
 
     def start(self, latents: torch.Tensor) -> State:
         """Return the state of latents (n, c, h, w) before the first stage."""
-        return State(embed(self.transformer, latents))
+        return State(self.transformer.pos_embed(latents))
 
     def conditions(self, times: torch.Tensor, classes: torch.Tensor) -> Conditions:
         """Compute the adaLN modulations of times and classes (n,) with the current adaLN layers."""
@@ -108,7 +101,9 @@ class Chain:
         block, kind = self.blocks[at // len(STAGES)], STAGES[at % len(STAGES)]
         output = layer(self.input(at, state, conditions))
         if kind == "attn.qkv":
-            return State(state.hidden, self._mixed(block.attn1.heads, output))
+            heads = (x.unflatten(-1, (block.attn1.heads, -1)) for x in output.chunk(3, dim=-1))
+            mixed = self.attend(*(x.transpose(1, 2) for x in heads))
+            return State(state.hidden, mixed.transpose(1, 2).flatten(2).to(output.dtype))
         if kind == "mlp.up":
             approximate = block.ff.net[0].approximate
             return State(state.hidden, F.gelu(output, approximate=approximate))
@@ -127,20 +122,12 @@ class Chain:
             -1, model.out_channels, side * patch, side * patch
         )
 
-    def _mixed(self, heads: int, output: torch.Tensor) -> torch.Tensor:
-        parts = [x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in output.chunk(3, dim=-1)]
-        return self.attend(*parts).transpose(1, 2).flatten(2).to(output.dtype)
-
 
 def _modulated(x: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
     """Return ``x (1 + scale) + shift`` for the inputs x (n, tokens, width) of every candidate."""
-    shares = x.view(-1, *_share(x, scale))
-    return (shares * (1 + scale)).add_(shift).view(x.shape)
+    candidates = x.view(-1, len(scale), *x.shape[1:])
+    return (candidates * (1 + scale)).add_(shift).view(x.shape)
 
 
 def _gated(gate: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    return (gate * x.view(-1, *_share(x, gate))).view(x.shape)
-
-
-def _share(x: torch.Tensor, condition: torch.Tensor) -> tuple[int, int, int]:
-    return len(condition), x.shape[1], x.shape[2]
+    return (gate * x.view(-1, len(gate), *x.shape[1:])).view(x.shape)

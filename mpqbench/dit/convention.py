@@ -1,30 +1,22 @@
 """The arithmetic of the original DiT or of diffusers: one switch, set on a transformer in place.
 
-docs/conventions.md lists the differences with their sources. Time-embedding frequencies, one norm
-epsilon and the guided channels are here; time steps are in ``schedule.py``.
+docs/conventions.md lists the differences with their sources. Time steps are in ``schedule.py``.
 """
 
-from __future__ import annotations
-
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from diffusers import DiTTransformer2DModel
 
 Convention = Literal["original", "diffusers"]
 
 
-@dataclass(frozen=True)
-class _Arithmetic:
+class _Arithmetic(NamedTuple):
     frequency_shift: int  # denominator of the time frequencies is half the channels minus this
     mlp_norm_epsilon: float
     guided_channels: int | None  # None: all latent channels
 
 
-ARITHMETIC: dict[str, _Arithmetic] = {
-    "original": _Arithmetic(frequency_shift=0, mlp_norm_epsilon=1e-6, guided_channels=3),
-    "diffusers": _Arithmetic(frequency_shift=1, mlp_norm_epsilon=1e-5, guided_channels=None),
-}
+ARITHMETIC = {"original": _Arithmetic(0, 1e-6, 3), "diffusers": _Arithmetic(1, 1e-5, None)}
 
 
 def apply_convention(transformer: DiTTransformer2DModel, convention: Convention) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +13,8 @@ from ..core.precision import Allocation, Precision
 if TYPE_CHECKING:
     from torch import nn
 
-SEARCHABLE = ("attn.qkv", "attn.out", "mlp.up", "mlp.down")
-ADALN = "adaln"
-
 _LAYERS = {
-    ADALN: ("norm1.linear",),
+    "adaln": ("norm1.linear",),
     "attn.qkv": ("attn1.to_q", "attn1.to_k", "attn1.to_v"),
     "attn.out": ("attn1.to_out.0",),
     "mlp.up": ("ff.net.0.proj",),
@@ -64,8 +61,8 @@ def layer_groups(transformer: nn.Module) -> list[Group]:
             name=f"blocks.{block}.{kind}",
             kind=kind,
             layers=tuple(f"transformer_blocks.{block}.{path}" for path in paths),
-            searchable=kind in SEARCHABLE,
-            tokens=1 if kind == ADALN else tokens,
+            searchable=kind != "adaln",
+            tokens=1 if kind == "adaln" else tokens,
         )
         for block in range(len(transformer.transformer_blocks))
         for kind, paths in _LAYERS.items()
@@ -107,25 +104,15 @@ def uniform_allocation(
 
 def check_allocation(names: Sequence[str], allocation: Mapping[str, Precision]) -> None:
     """Raise BenchError unless ``allocation`` covers exactly the groups called ``names``."""
-    known = set(names)
-    strange = [name for name in allocation if name not in known]
-    if strange:
-        raise BenchError(
-            f"the allocation names group '{strange[0]}'{_more(strange)}, which the model lacks"
-            f"{_nearest(strange[0], names)}"
-        )
+    given, known = list(allocation), set(names)
+    strange = [name for name in given if name not in known]
     absent = [name for name in names if name not in allocation]
-    if absent:
-        raise BenchError(
-            f"the allocation lacks group '{absent[0]}'{_more(absent)} "
-            f"of {len(names)} groups{_nearest(absent[0], list(allocation))}"
-        )
-
-
-def _more(names: Collection[str]) -> str:
-    return f" (and {len(names) - 1} more)" if len(names) > 1 else ""
-
-
-def _nearest(name: str, valid: Collection[str]) -> str:
-    near = difflib.get_close_matches(name, valid, n=1, cutoff=0.0)
-    return f"; nearest name: '{near[0]}'" if near else ""
+    for odd, sentence, valid in (
+        (strange, "names group {}, which the model lacks", names),
+        (absent, "lacks group {}", given),
+    ):
+        if odd:
+            more = f" (and {len(odd) - 1} more)" if len(odd) > 1 else ""
+            near = difflib.get_close_matches(odd[0], valid, n=1, cutoff=0.0)
+            hint = f"; nearest name: '{near[0]}'" if near else ""
+            raise BenchError(f"the allocation {sentence.format(repr(odd[0]) + more)}{hint}")

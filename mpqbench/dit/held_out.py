@@ -1,7 +1,5 @@
 """Held-out inputs and the output error of a quantized model on them."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,10 +32,9 @@ class HeldOut:
 @torch.no_grad()
 def evaluate(transformer: Any, inputs: CalibrationSet, batch: int) -> torch.Tensor:
     """Return outputs (n, channels, h, w) float32 on the CPU, ``batch`` inputs at a time."""
-    parameter = next(transformer.parameters())
-    device, dtype = parameter.device, parameter.dtype
+    first = next(transformer.parameters())
     parts = [
-        transformer(latents.to(device, dtype), times.to(device), classes.to(device)).sample
-        for latents, times, classes in inputs.batches(batch)
+        transformer(x.to(first), times.to(first.device), classes.to(first.device)).sample
+        for x, times, classes in inputs.batches(batch)
     ]
     return torch.cat([part.float().cpu() for part in parts])

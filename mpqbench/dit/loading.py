@@ -1,14 +1,12 @@
 """Load a model by name: embedded, local ``DiTPipeline`` folder, hub id, or random weights."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from diffusers import AutoencoderKL, DiTTransformer2DModel
@@ -48,7 +46,7 @@ class DiTModel:
         side = int(self.transformer.config.sample_size) * 2 ** (len(config.block_out_channels) - 1)
         return side, side, int(config.out_channels)
 
-    def to(self, device: str, dtype: torch.dtype) -> DiTModel:
+    def to(self, device: str, dtype: torch.dtype) -> Self:
         """Move the model in place. Only the transformer changes type: decoding is in float32."""
         # diffusers' own ``to`` warns about a list of modules that is empty for this class.
         torch.nn.Module.to(self.transformer, device=device, dtype=dtype)
@@ -72,12 +70,8 @@ def load_model(name: str) -> DiTModel:
 
 def meta_transformer(name: str) -> DiTTransformer2DModel:
     """Return the transformer of ``name`` on the meta device, without weights, to count cost."""
-    bare = name.removeprefix(RANDOM_PREFIX)
-    if bare in CONFIGURATIONS:
-        config = CONFIGURATIONS[bare]
-    else:
-        config = _read_json(pipeline_folder(name) / "transformer" / "config.json")
-    return skeleton(config)
+    known = CONFIGURATIONS.get(name.removeprefix(RANDOM_PREFIX))
+    return skeleton(known or _read_json(pipeline_folder(name) / "transformer" / "config.json"))
 
 
 def skeleton(config: Any) -> DiTTransformer2DModel:
@@ -95,10 +89,8 @@ def pipeline_folder(name: str) -> Path:
         return _checked(Path(str(files("mpqbench.assets"))) / EMBEDDED)
     name = HUB_NAMES.get(name, name)
     path = Path(name).expanduser()
-    if path.is_dir():
-        return _checked(path)
-    if _HUB_ID.fullmatch(name):
-        return _checked(_fetch(name))
+    if path.is_dir() or _HUB_ID.fullmatch(name):
+        return _checked(path if path.is_dir() else _fetch(name))
     if "/" in name or path.suffix or path.exists():
         raise BenchError(f"model folder {path} does not exist: give a saved DiTPipeline folder")
     known = [EMBEDDED, *HUB_NAMES, *(RANDOM_PREFIX + key for key in CONFIGURATIONS)]
@@ -148,14 +140,9 @@ def _read_part(folder: Path, cls: Any) -> Any:
                 pass
         except (SafetensorError, OSError) as error:
             raise BenchError(f"{path} is truncated or damaged ({error}): fetch it again") from None
+    options = {"low_cpu_mem_usage": False, "use_safetensors": True, "output_loading_info": True}
     try:
-        module, info = cls.from_pretrained(
-            folder,
-            torch_dtype=torch.float32,
-            low_cpu_mem_usage=False,
-            use_safetensors=True,
-            output_loading_info=True,
-        )
+        module, info = cls.from_pretrained(folder, torch_dtype=torch.float32, **options)
     except (OSError, ValueError, RuntimeError, TypeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise BenchError(f"{folder} cannot be loaded as {cls.__name__}: {reason}") from None
@@ -175,13 +162,8 @@ def _random_model(name: str) -> DiTModel:
         torch.manual_seed(0)
         transformer = DiTTransformer2DModel.from_config(CONFIGURATIONS[bare])
         vae = AutoencoderKL.from_config(SD_VAE)
-    scheduler = {
-        "num_train_timesteps": 1000,
-        "beta_start": 1e-4,
-        "beta_end": 2e-2,
-        "beta_schedule": "linear",
-        "clip_sample": False,
-    }
+    betas = {"beta_start": 1e-4, "beta_end": 2e-2, "beta_schedule": "linear"}
+    scheduler = {"num_train_timesteps": 1000, "clip_sample": False, **betas}
     for part in (transformer, vae):
         part.eval().requires_grad_(False)
     return DiTModel(name, transformer, vae, scheduler, f"{name}-seed0")

@@ -1,7 +1,5 @@
 """Recordings of a full-precision model, made once for all jobs of one protocol and seed."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import cached_property, partial
 
@@ -31,14 +29,9 @@ class Recordings:
     ) -> None:
         self.model, self.protocol = model, protocol
         self.sampler_of = partial(Sampler, model, protocol, seed, device)
+        kind = device.partition(":")[0]
         self.fingerprint = digest_of(
-            [
-                harness_digest(_OTHERS),
-                model.digest,
-                protocol.sampling(),
-                seed,
-                device.partition(":")[0],
-            ]
+            [harness_digest(_OTHERS), model.digest, protocol.sampling(), seed, kind]
         )
         self.cache = cache.at("calibration", self.fingerprint)
         self._spans: dict[int, CalibrationSet] = {}
@@ -56,7 +49,13 @@ class Recordings:
     @cached_property
     def held_out(self) -> HeldOut:
         """As many inputs as calibration has, from other noise, with full precision's outputs."""
-        content = self.cache.get("held-out", self._held_out)
+
+        def make() -> dict[str, object]:
+            inputs = self._record("held-out")
+            outputs = evaluate(self.model.transformer, inputs, self.protocol.micro_batch)
+            return {**vars(inputs), "outputs": outputs}
+
+        content = self.cache.get("held-out", make)
         outputs = content.pop("outputs")
         return HeldOut(CalibrationSet(**content), outputs)
 
@@ -81,8 +80,3 @@ class Recordings:
         title = f"recording {axis} inputs"
         with self.cache.reporter.stage(title, self.protocol.calibration) as advance:
             return record_calibration(self.sampler_of(axis), advance)
-
-    def _held_out(self) -> dict[str, object]:
-        inputs = self._record("held-out")
-        outputs = evaluate(self.model.transformer, inputs, self.protocol.micro_batch)
-        return {**vars(inputs), "outputs": outputs}

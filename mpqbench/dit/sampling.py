@@ -1,10 +1,8 @@
 """The sampling loop: per-image noise, balanced classes, fixed micro-batches, guidance.
 
-Image i is bit-identical for any number of images, order and worker: the image is
-always number ``i % m`` of micro-batch ``i // m``, and every micro-batch runs at its full size m.
+Image i is bit-identical for any number of images, order and worker: it is always number ``i % m``
+of micro-batch ``i // m``, and every micro-batch runs at its full size m.
 """
-
-from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
@@ -67,16 +65,12 @@ class Sampler:
                 f"model '{model.name}' gives {outputs} channels for {self.channels}: it must give "
                 "as many, or twice as many with learned variance"
             )
-        self.schedule = build_schedule(
-            model.scheduler,
-            protocol.sampler,
-            protocol.steps,
-            protocol.convention,
-            outputs > self.channels,
-        )
-        guided = ARITHMETIC[protocol.convention].guided_channels
+        sampler, steps, convention = protocol.sampler, protocol.steps, protocol.convention
+        learned = outputs > self.channels
+        self.schedule = build_schedule(model.scheduler, sampler, steps, convention, learned)
+        guided = ARITHMETIC[convention].guided_channels
         self.guided = self.channels if guided is None else min(guided, self.channels)
-        apply_convention(model.transformer, protocol.convention)
+        apply_convention(model.transformer, convention)
 
     @property
     def guidance_passes(self) -> int:
@@ -91,13 +85,9 @@ class Sampler:
         Raises BenchError for another ``start`` and Diverged where a latent is not finite.
         """
         for first, latents, classes in self._paths(start, stop, observe):
-            keep = min(len(latents), stop - first)
-            yield SampleBatch(
-                first,
-                self._decode(latents)[:keep],
-                latents[:keep].float().cpu().numpy(),
-                classes[:keep].cpu().numpy(),
-            )
+            keep = slice(min(len(latents), stop - first))
+            images, final = self._decode(latents)[keep], latents[keep].float().cpu().numpy()
+            yield SampleBatch(first, images, final, classes[keep].cpu().numpy())
 
     def watch(self, start: int, stop: int, observe: Observer) -> Iterator[int]:
         """Sample and call ``observe``; decode no image, as decoding may take longer than sampling.
@@ -130,11 +120,10 @@ class Sampler:
                 noise = self.corrections[position](prediction, latents)
             output = torch.cat([noise, variance], dim=1)
             latents = self.schedule.step(output, position, latents, generators)
-        broken = (~torch.isfinite(latents)).flatten(1).any(1)
-        if broken.any():
-            index = first + int(broken.nonzero()[0])
-            steps = self.protocol.steps
-            raise Diverged(f"the latent of image {index} is not finite after {steps} steps")
+        for index, image in enumerate(latents, first):
+            if not image.isfinite().all():
+                steps = self.protocol.steps
+                raise Diverged(f"the latent of image {index} is not finite after {steps} steps")
         return latents, classes
 
     def begin(self, first: int) -> tuple[torch.Tensor, torch.Tensor, list[torch.Generator]]:

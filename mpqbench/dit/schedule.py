@@ -5,8 +5,6 @@ short chain is an ordinary step (Nichol and Dhariwal, arXiv 2102.09672, section 
 scheduler of n steps is given the new betas here, which makes both DDIM and DDPM exact.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,11 +18,11 @@ from .convention import Convention
 
 @dataclass
 class Schedule:
-    """A scheduler, and the times that the model (``model_times``) and the scheduler are given."""
+    """A scheduler, and the times that the model and the scheduler are given at every step."""
 
     scheduler: Any
     model_times: list[int]
-    own_times: list[int]
+    scheduler_times: list[int]
     learned_variance: bool
 
     def step(
@@ -41,13 +39,13 @@ class Schedule:
         """
         if not self.learned_variance:
             output = output[:, : latents.shape[1]]
-        time = self.own_times[position]
+        time = self.scheduler_times[position]
         options = {"generator": generators} if isinstance(self.scheduler, DDPMScheduler) else {}
         return self.scheduler.step(output, time, latents, **options).prev_sample
 
     def signal(self, position: int) -> float:
         """Return the share of the clean image in the variance of the step's input latents."""
-        return float(self.scheduler.alphas_cumprod[self.own_times[position]])
+        return float(self.scheduler.alphas_cumprod[self.scheduler_times[position]])
 
     def slope(self, position: int, channels: int) -> float:
         """Return the derivative of the next latent with respect to the predicted noise.
@@ -73,9 +71,12 @@ def build_schedule(
     variance otherwise, as each code base does. Under the original convention, raises BenchError for
     a model trained on other than linear betas or on fewer than ``steps`` noise levels.
     """
-    learned = sampler == "ddpm" and channels_doubled and convention == "original"
+    scheduler: Any = DDIMScheduler if sampler == "ddim" else DDPMScheduler
     if convention == "diffusers":
-        return _own_spacing(config, sampler, steps)
+        scheduler = scheduler.from_config(config)
+        scheduler.set_timesteps(steps)
+        times = scheduler.timesteps.tolist()
+        return Schedule(scheduler, times, times, learned_variance=False)
     levels = int(config.get("num_train_timesteps", 1000))
     kind = config.get("beta_schedule", "linear")
     if kind != "linear":
@@ -88,29 +89,19 @@ def build_schedule(
     kept = _respaced(levels, steps)
     signal = np.cumprod(1.0 - betas)[kept]
     short = 1.0 - signal / np.concatenate([[1.0], signal[:-1]])
-    common = {"num_train_timesteps": steps, "trained_betas": short, "clip_sample": False}
-    if sampler == "ddim":
-        scheduler = DDIMScheduler(**common, set_alpha_to_one=True)
-    else:
-        variance = "learned_range" if learned else "fixed_small"
-        scheduler = DDPMScheduler(**common, variance_type=variance)
+    learned = sampler == "ddpm" and channels_doubled
+    variance = {"variance_type": "learned_range" if learned else "fixed_small"}
+    options = {"set_alpha_to_one": True} if sampler == "ddim" else variance
+    scheduler = scheduler(
+        num_train_timesteps=steps, trained_betas=short, clip_sample=False, **options
+    )
     scheduler.set_timesteps(steps)
     return Schedule(scheduler, kept[::-1].tolist(), list(range(steps))[::-1], learned)
 
 
-def _own_spacing(config: dict[str, Any], sampler: str, steps: int) -> Schedule:
-    cls = DDIMScheduler if sampler == "ddim" else DDPMScheduler
-    scheduler = cls.from_config(config)
-    scheduler.set_timesteps(steps)
-    times = scheduler.timesteps.tolist()
-    return Schedule(scheduler, times, times, learned_variance=False)
-
-
 def _respaced(levels: int, steps: int) -> np.ndarray:
     """Return the kept noise levels, summed and rounded as in the original."""
-    if steps == 1:
-        return np.array([0])
-    stride = (levels - 1) / (steps - 1)
+    stride = (levels - 1) / max(steps - 1, 1)
     position, kept = 0.0, []
     for _ in range(steps):
         kept.append(round(position))

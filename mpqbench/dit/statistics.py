@@ -4,11 +4,10 @@ The activations of all calibration inputs between two blocks are in memory, and 
 of one block at a time.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,7 +16,6 @@ from torch import nn
 from ..core.cache import Cache
 from ..core.errors import Diverged
 from ..core.progress import Advance
-from .blocks import embed, run_block
 from .calibration import CalibrationSet
 from .groups import Group, layer_groups
 from .sampling import image_seed
@@ -81,26 +79,21 @@ class StatisticsStore:
         """
         groups = layer_groups(transformer)
         self.cache.write(_INPUTS, vars(calibration))
-        parameter = next(transformer.parameters())
-        device, dtype = parameter.device, parameter.dtype
+        device, dtype = transformer.device, transformer.dtype
         batches = [tuple(part.to(device) for part in each) for each in calibration.batches(batch)]
         with torch.inference_mode():
-            hidden = [embed(transformer, latents.to(dtype)) for latents, _, _ in batches]
+            hidden = [transformer.pos_embed(latents.to(dtype)) for latents, _, _ in batches]
         for index, block in enumerate(transformer.transformer_blocks):
-            layers = {
-                group.name: transformer.get_submodule(group.layers[0])
-                for group in groups
-                if group.block == index
-            }
+            names = {group.name: group.layers[0] for group in groups if group.block == index}
+            layers = {name: transformer.get_submodule(path) for name, path in names.items()}
             gatherers = {name: _Gatherer(name, calibration) for name in layers}
             content = {"hidden": torch.cat(hidden).float().cpu()}
-            with torch.inference_mode():
+            with torch.inference_mode(), _watching(layers) as seen:
                 for number, (_, times, classes) in enumerate(batches):
-                    seen: dict[str, torch.Tensor] = {}
-                    with _watching(layers, seen):
-                        hidden[number] = run_block(block, hidden[number], times, classes)
-                    for name, x in seen.items():
-                        gatherers[name].add(x.float(), times.cpu(), number)
+                    x = hidden[number]
+                    hidden[number] = block(x, timestep=times, class_labels=classes)
+                    for name, gatherer in gatherers.items():
+                        gatherer.add(seen[name].float(), times.cpu(), number)
                 for name, gatherer in gatherers.items():
                     content |= {f"{name}/{key}": part for key, part in gatherer.result().items()}
             self.cache.write(_block_name(index), content)
@@ -118,18 +111,16 @@ def _block_name(index: int) -> str:
 
 
 @contextmanager
-def _watching(layers: dict[str, nn.Module], seen: dict[str, torch.Tensor]) -> Iterator[None]:
-    """Put the input of every layer into ``seen`` until the context exits."""
+def _watching(layers: dict[str, nn.Module]) -> Iterator[dict[str, torch.Tensor]]:
+    """Give a dictionary that has the last input of every layer until the context exits."""
+    seen: dict[str, torch.Tensor] = {}
 
-    def hook_for(name: str):  # type: ignore[no-untyped-def]
-        def hook(_module: nn.Module, arguments: tuple[torch.Tensor, ...]) -> None:
-            seen[name] = arguments[0]
+    def keep(name: str, _module: nn.Module, arguments: tuple[torch.Tensor, ...]) -> None:
+        seen[name] = arguments[0]
 
-        return hook
-
-    handles = [layer.register_forward_pre_hook(hook_for(name)) for name, layer in layers.items()]
+    handles = [layer.register_forward_pre_hook(partial(keep, n)) for n, layer in layers.items()]
     try:
-        yield
+        yield seen
     finally:
         for handle in handles:
             handle.remove()
@@ -153,11 +144,20 @@ class _Gatherer:
             raise Diverged(f"the input of {self.name} is not finite in full precision")
         if not self.parts:
             self._begin(x)
-        rows = x.flatten(0, 1)
-        self.parts["moment"] += rows.T @ rows
+        rows, parts = x.flatten(0, 1), self.parts
+        parts["moment"] += rows.T @ rows
         self.count += len(rows)
-        self._add_ranges(x, times)
-        self._keep_rows(rows, times.repeat_interleave(x.shape[1]), len(x), number)
+        at = (times[:, None] == self.steps).long().argmax(1).to(x.device)
+        flat, maxima = x.flatten(1), x.abs().amax(1)
+        parts["step_low"].scatter_reduce_(0, at, flat.amin(1), "amin")
+        parts["step_high"].scatter_reduce_(0, at, flat.amax(1), "amax")
+        parts["step_maxima"].scatter_reduce_(0, at[:, None].expand_as(maxima), maxima, "amax")
+        # A random sample of rows, in equal shares of the batches.
+        share = min(len(rows), -(-ROWS * len(x) // self.total))
+        generator = torch.Generator().manual_seed(image_seed(number, self.name, 0))
+        chosen = torch.randperm(len(rows), generator=generator)[:share].sort().values
+        self.rows.append(rows[chosen.to(rows.device)].cpu())
+        self.times.append(times.repeat_interleave(x.shape[1])[chosen])
 
     def _begin(self, x: torch.Tensor) -> None:
         steps, width = len(self.steps), x.shape[-1]
@@ -168,29 +168,9 @@ class _Gatherer:
             "step_maxima": x.new_zeros((steps, width)),
         }
 
-    def _add_ranges(self, x: torch.Tensor, times: torch.Tensor) -> None:
-        at = (times[:, None] == self.steps).long().argmax(1).to(x.device)
-        flat = x.flatten(1)
-        self.parts["step_low"].scatter_reduce_(0, at, flat.amin(1), "amin")
-        self.parts["step_high"].scatter_reduce_(0, at, flat.amax(1), "amax")
-        maxima = x.abs().amax(1)
-        every = at[:, None].expand_as(maxima)
-        self.parts["step_maxima"].scatter_reduce_(0, every, maxima, "amax")
-
-    def _keep_rows(self, rows: torch.Tensor, times: torch.Tensor, inputs: int, number: int) -> None:
-        """Keep a random sample, in equal shares of the batches."""
-        share = min(len(rows), -(-ROWS * inputs // self.total))
-        generator = torch.Generator().manual_seed(image_seed(number, self.name, 0))
-        chosen = torch.randperm(len(rows), generator=generator)[:share].sort().values
-        self.rows.append(rows[chosen.to(rows.device)].cpu())
-        self.times.append(times[chosen])
-
     def result(self) -> dict[str, torch.Tensor]:
         """Return the fields of InputStatistics, on the CPU."""
         self.parts["moment"] = (self.parts["moment"] / self.count).float()
-        return {
-            "inputs": torch.cat(self.rows),
-            "times": torch.cat(self.times),
-            "steps": self.steps,
-            **{name: part.cpu() for name, part in self.parts.items()},
-        }
+        parts = {name: part.cpu() for name, part in self.parts.items()}
+        rows, times = torch.cat(self.rows), torch.cat(self.times)
+        return {"inputs": rows, "times": times, "steps": self.steps, **parts}

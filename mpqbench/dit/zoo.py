@@ -1,16 +1,11 @@
 """Names of models: the embedded one, and configurations whose cost needs no weights."""
 
-from __future__ import annotations
-
 from typing import Any
 
 EMBEDDED = "fashion-dit"
 RANDOM_PREFIX = "random:"  # a configuration with seeded random weights, for speed and memory
 
-HUB_NAMES = {
-    "dit-xl-2-256": "facebook/DiT-XL-2-256",
-    "dit-xl-2-512": "facebook/DiT-XL-2-512",
-}
+HUB_NAMES = {f"dit-xl-2-{side}": f"facebook/DiT-XL-2-{side}" for side in (256, 512)}
 
 _DIT = {
     "num_attention_heads": 16,
@@ -27,8 +22,7 @@ _DIT = {
 }  # the transformer of facebook/DiT-XL-2-256 and -512 (arXiv 2212.09748, Table 1)
 
 CONFIGURATIONS: dict[str, dict[str, Any]] = {
-    "dit-xl-2-256": _DIT | {"sample_size": 32},
-    "dit-xl-2-512": _DIT | {"sample_size": 64},
+    f"dit-xl-2-{side}": _DIT | {"sample_size": side // 8} for side in (256, 512)
 }
 
 SD_VAE: dict[str, Any] = {

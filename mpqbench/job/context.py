@@ -28,10 +28,9 @@ from ..dit.loading import DiTModel
 from ..dit.recordings import Recordings
 from ..dit.sampling import image_seed
 from ..dit.statistics import StatisticsStore
-from ..quant.apply import TRAINED_STEPS
+from ..quant.activation import Clock, StepRanges
 from ..quant.block import BlockInputs
 from ..quant.build import GroupQuantizer
-from ..quant.ranges import Clock, StepRanges
 from ..tuning.trajectories import KEPT_STEPS
 from .resources import Resources
 
@@ -161,8 +160,10 @@ class JobContext:
             fmt,
             self.calibration.layer_data,
             self.calibration.static_ranges,
-            Clock(fmt.time_groups, TRAINED_STEPS),
+            Clock(fmt.time_groups),
             plugins.branch,
+            self.calibration.block_inputs,
+            recipe.attention_bits,
         )
 
 

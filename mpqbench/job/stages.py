@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import cast
 
 import numpy as np
 
 from ..contracts import FittedCorrection
 from ..core.precision import Allocation
-from ..cost.count import CostReport, count
+from ..cost.count import CostReport, CountedParts, count
 from ..dit.held_out import HeldOut
 from ..dit.loading import skeleton
 from ..metrics.fidelity import Fidelity
@@ -32,9 +33,7 @@ def quantize(context: JobContext, allocation: Allocation) -> QuantizedModel:
             context.groups,
             allocation,
             context.quantizer(),
-            block_inputs=context.calibration.block_inputs,
-            attention_bits=context.recipe.attention_bits,
-            advance=advance,
+            advance,
         )
 
 
@@ -43,18 +42,17 @@ def count_cost(
 ) -> CostReport:
     """Count BitOPs and bytes of the quantized model, on a copy without weights."""
     recipe = context.recipe
-    return count(
-        skeleton(context.model.transformer.config),
-        context.groups,
-        allocation,
-        weight_format=recipe.weight_format,
-        activation_format=recipe.activation_format,
-        attention_bits=recipe.attention_bits,
-        storage=quantized.storage,
-        extra=quantized.operators,
-        guidance_passes=context.recordings.sampler_of("noise").guidance_passes,
-        steps=context.job.protocol.steps,
+    parts = CountedParts(
+        recipe.weight_format,
+        recipe.activation_format,
+        recipe.attention_bits,
+        quantized.storage,
+        quantized.operators,
     )
+    transformer = skeleton(context.model.transformer.config)
+    passes = context.recordings.sampler_of("noise").guidance_passes
+    report = count(transformer, context.groups, allocation, parts)
+    return replace(report, guidance_passes=passes, steps=context.job.protocol.steps)
 
 
 def costs_of(context: JobContext, report: CostReport) -> Costs:

@@ -1,50 +1,111 @@
 """The quantizer of a linear layer's input: static per tensor, or dynamic per token (group)."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 
 from ..core.errors import BenchError, Diverged
 from ..core.formats import ActivationFormat
-from .affine import QParams, fake_quantize, fake_quantize_dynamic, grid_from_range
-from .ranges import Clock
+from .affine import QParams, fake_quantize, fake_quantize_dynamic, qparams_from_range
+
+TRAINED_STEPS = 1000  # of every DiT; a time-grouped format divides the time axis
+
+
+@dataclass(frozen=True)
+class StepRanges:
+    """Calibrated range of an input at each time step: all (steps,)."""
+
+    steps: torch.Tensor
+    low: torch.Tensor
+    high: torch.Tensor
+
+    @classmethod
+    def of_rows(cls, rows: torch.Tensor, times: torch.Tensor) -> Self:
+        """Return the ranges of rows (n, in) seen at times (n,)."""
+        steps, at = times.unique(return_inverse=True)
+        at = at.to(rows.device)
+        low = rows.new_full((len(steps),), float("inf"))
+        high = rows.new_full((len(steps),), float("-inf"))
+        low.scatter_reduce_(0, at, rows.amin(1), "amin")
+        high.scatter_reduce_(0, at, rows.amax(1), "amax")
+        return cls(steps, low, high)
+
+    def grouped(self, layer: str, count: int) -> list[tuple[float, float]]:
+        """Return the range in each of ``count`` equal parts of the time axis.
+
+        Raises BenchError where calibration saw no step of a part.
+        """
+        part = time_group(self.steps, count)
+        ranges = []
+        for index in range(count):
+            inside = (part == index).to(self.low.device)
+            if not inside.any():
+                raise BenchError(
+                    f"layer {layer}: calibration saw no step of time group {index + 1} of {count}: "
+                    "use fewer time groups or more calibration inputs"
+                )
+            ranges.append((float(self.low[inside].min()), float(self.high[inside].max())))
+        return ranges
+
+
+def time_group(times: torch.Tensor, count: int) -> torch.Tensor:
+    """Return which of ``count`` equal parts of the time axis each time (n,) lies in."""
+    return (times.long() * count).div(TRAINED_STEPS, rounding_mode="floor").clamp(0, count - 1)
+
+
+class Clock:
+    """Tells time-grouped quantizers the time group of each input of the running forward."""
+
+    def __init__(self, count: int = 1) -> None:
+        self.count = count
+        self.groups: torch.Tensor | None = None
+
+    def set(self, times: torch.Tensor) -> None:
+        """Set the times (n,) of the inputs that come next."""
+        self.groups = time_group(times, self.count)
+
+    def pick(self, values: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """Return the one of values (count,) for each input of x (n, ...), as (n, 1, ...)."""
+        if self.groups is None or len(self.groups) != len(x):
+            seen = "none" if self.groups is None else len(self.groups)
+            raise BenchError(
+                f"a time-grouped grid needs the time step of each of {len(x)} inputs, it has {seen}"
+            )
+        picked = values.to(x.device)[self.groups.to(x.device)]
+        return picked.view(-1, *[1] * (x.ndim - 1))
 
 
 @dataclass(frozen=True)
 class ActivationQuantizer:
     """Fake-quantizes inputs (..., tokens, in) in float32, with the same shape.
 
-    ``grids`` are the calibrated ones of a static format, one for each time group, and empty where
-    every token (or every ``group`` channels of it) gets its own in each forward. ``clock`` tells
-    the time group where there are several.
+    ``static`` has the parameters of a static format for each time group; without them, every token
+    (or every ``group`` channels of a token) has its own range in each forward. ``clock`` tells the
+    time group where there are several.
     """
 
     bits: int
     fmt: ActivationFormat
-    grids: tuple[QParams, ...] = ()
+    static: tuple[QParams, ...] = ()
     clock: Clock | None = None
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        if len(self.grids) == 1:
-            return fake_quantize(x, self.grids[0])
-        if self.grids:
-            return fake_quantize(x, self._grid_of_its_time(x))
+        if len(self.static) == 1:
+            return fake_quantize(x, self.static[0])
+        if self.static:
+            return fake_quantize(x, self._qparams_at_time(x))
         if self.fmt.group is None:
             return fake_quantize_dynamic(x, self.bits, self.fmt.symmetric)
         blocks = x.unflatten(-1, (-1, self.fmt.group))
         return fake_quantize_dynamic(blocks, self.bits, self.fmt.symmetric).flatten(-2)
 
-    def _grid_of_its_time(self, x: torch.Tensor) -> QParams:
-        if self.clock is None:
-            raise BenchError(f"{len(self.grids)} time-grouped grids need a clock")
-        scale, zero = (
-            self.clock.pick(torch.tensor([getattr(grid, part) for grid in self.grids]), x)
-            for part in ("scale", "zero")
-        )
+    def _qparams_at_time(self, x: torch.Tensor) -> QParams:
+        assert self.clock is not None
+        scales, zeros = zip(*((each.scale, each.zero) for each in self.static), strict=True)
+        scale, zero = (self.clock.pick(torch.tensor(part), x) for part in (scales, zeros))
         return QParams(scale, zero, self.bits, self.fmt.symmetric)
 
 
@@ -55,23 +116,16 @@ def static_quantizer(
     fmt: ActivationFormat,
     clock: Clock | None = None,
 ) -> ActivationQuantizer:
-    """A quantizer on calibrated ``ranges``, one for each time group of ``fmt``.
+    """Return a quantizer for calibrated ``ranges``, one for each time group of ``fmt``.
 
-    Raises Diverged for a range that is not finite and BenchError for one that is reversed.
+    Parameters are plain floats, which stay exact where a model changes its type. Raises Diverged
+    for a range that is not finite.
     """
-    grids = tuple(static_grid(layer, low, high, bits, fmt.symmetric) for low, high in ranges)
-    return ActivationQuantizer(bits, fmt, grids, clock)
-
-
-def static_grid(layer: str, low: float, high: float, bits: int, symmetric: bool) -> QParams:
-    """The grid of a calibrated range, held as plain floats so that moving a model keeps it exact.
-
-    Raises Diverged for a range that is not finite and BenchError for one that is reversed.
-    """
-    if not (math.isfinite(low) and math.isfinite(high)):
-        raise Diverged(f"layer {layer}: its calibrated input range is [{low}, {high}]")
-    if low > high:
-        raise BenchError(f"layer {layer}: its input range [{low}, {high}] is reversed")
-    ends = torch.tensor([low, high], dtype=torch.float32)
-    grid = grid_from_range(ends[0], ends[1], bits, symmetric)
-    return QParams(float(grid.scale), float(grid.zero), bits, symmetric)
+    static = []
+    for low, high in ranges:
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise Diverged(f"layer {layer}: its calibrated input range is [{low}, {high}]")
+        ends = torch.tensor([low, high], dtype=torch.float32)
+        qparams = qparams_from_range(ends[0], ends[1], bits, fmt.symmetric)
+        static.append(QParams(float(qparams.scale), float(qparams.zero), bits, fmt.symmetric))
+    return ActivationQuantizer(bits, fmt, tuple(static), clock)

@@ -1,7 +1,5 @@
 """Attention whose two products work on quantized operands: softmax(QK^T)V at b bits."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -9,17 +7,17 @@ from typing import Any
 import torch
 
 from ..core.errors import BenchError
-from .affine import fake_quantize_dynamic
+from .affine import fake_quantize_dynamic, straight_through
 
 
 @dataclass(frozen=True)
 class QuantizedAttention:
     """A diffusers attention processor for self-attention without a mask.
 
-    Every operand is rounded to its own asymmetric min-max grid in each forward, one grid for each
-    vector that a product sums over, so that the scales leave the sum: queries and keys per token
-    and head, attention weights per query, values per channel over all tokens (our choice;
-    PTQ4DiT, arXiv 2405.16005, quantizes the same operands on static grids).
+    Every operand has asymmetric min-max ranges in each forward, one for each vector that a product
+    sums over, so that the scales leave the sum: queries and keys per token and head, attention
+    weights per query, values per channel over all tokens (our choice; PTQ4DiT, arXiv 2405.16005,
+    quantizes the same operands with static ranges).
     """
 
     bits: int
@@ -31,7 +29,7 @@ class QuantizedAttention:
         encoder_hidden_states: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """hidden_states (n, tokens, width) to the same shape. Raises BenchError given a mask."""
+        """Map hidden_states (n, tokens, width) to the same shape. Raises BenchError for a mask."""
         if encoder_hidden_states is not None or attention_mask is not None:
             raise BenchError("attention is quantized for self-attention without a mask only")
         query, key, value = (
@@ -43,15 +41,11 @@ class QuantizedAttention:
         return attn.to_out[1](out)
 
     def attend(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-        """Queries, keys and values (n, heads, tokens, channels) float32 to the mixed values."""
-        scores = self._rounded(query) @ self._rounded(key).transpose(-1, -2)
+        """Mix values by queries and keys, all (n, heads, tokens, channels) float32."""
+        scores = self._quantized(query) @ self._quantized(key).transpose(-1, -2)
         weights = (scores / math.sqrt(query.shape[-1])).softmax(-1)
-        by_channel = self._rounded(value.transpose(-1, -2)).transpose(-1, -2)
-        return self._rounded(weights) @ by_channel
+        by_channel = self._quantized(value.transpose(-1, -2)).transpose(-1, -2)
+        return self._quantized(weights) @ by_channel
 
-    def _rounded(self, x: torch.Tensor) -> torch.Tensor:
-        with torch.no_grad():  # the quantizer works in place
-            values = fake_quantize_dynamic(x, self.bits, symmetric=False)
-        if torch.is_grad_enabled() and x.requires_grad:
-            return x + (values - x).detach()
-        return values
+    def _quantized(self, x: torch.Tensor) -> torch.Tensor:
+        return straight_through(lambda y: fake_quantize_dynamic(y, self.bits, symmetric=False), x)

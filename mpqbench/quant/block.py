@@ -1,7 +1,5 @@
 """Rounding a whole transformer block at once: what a ``Rounding`` is given."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,13 +11,11 @@ from torch.func import functional_call
 
 from ..contracts import BlockData, QuantizedWeight, Rounding
 from ..core.errors import BenchError
-from ..core.formats import WeightFormat
-from ..cost.storage import GridBytes
-from ..dit.blocks import run_block
+from ..cost.storage import QParamBytes
 from ..dit.groups import linear_layer
+from .activation import Clock
 from .attention import QuantizedAttention
 from .group import PreparedGroup, PreparedLayer, QuantizedGroup, RoundedLayer
-from .ranges import Clock
 
 
 @dataclass(frozen=True)
@@ -46,53 +42,43 @@ class BlockRun:
 
         Raises BenchError as ``GroupQuantizer.quantize_block``.
         """
-        weighted = self._weighted()
-        if not weighted:
+        quantized = (g.layers for g in self.groups if g.precision.weight is not None)
+        layers = {path: layer for each in quantized for path, layer in each.items()}
+        if not layers:
             return {}
-        fmt = self._weight_format(weighted)
-        data = BlockData(
-            name=self.prefix,
-            weights={path: layer.weight for path, layer in weighted.items()},
-            layers={path: layer.data for path, layer in weighted.items()},
-            bits={path: layer.data.precision.weight or 0 for path, layer in weighted.items()},
-            targets=self._targets(),
-            forward=self._forward(clock),
-            seed=next(iter(weighted.values())).data.seed,
-        )
-        rounded = rounding.round_block(data, fmt)
-        if rounded.keys() != weighted.keys():
-            odd = min(rounded.keys() ^ weighted.keys())
-            raise BenchError(
-                f"block {self.prefix}: the rounding must give exactly its layers; see {odd}"
-            )
-        return rounded
-
-    def _weighted(self) -> dict[str, PreparedLayer]:
-        return {
-            path: layer
-            for group in self.groups
-            for path, layer in group.layers.items()
-            if group.precision.weight is not None
-        }
-
-    def _weight_format(self, layers: Mapping[str, PreparedLayer]) -> WeightFormat:
         formats = {layer.data.weight_format for layer in layers.values()}
         if len(formats) > 1:
             raise BenchError(
                 f"block {self.prefix}: a rounding of whole blocks takes one weight format, so give "
                 "all its layers, adaLN too, one group size"
             )
-        return formats.pop()
+        data = BlockData(
+            name=self.prefix,
+            weights={path: layer.weight for path, layer in layers.items()},
+            layers={path: layer.data for path, layer in layers.items()},
+            bits={path: layer.data.precision.weight_bits for path, layer in layers.items()},
+            targets=self._targets(),
+            forward=self._forward(clock),
+            seed=next(iter(layers.values())).data.seed,
+        )
+        rounded = rounding.round_block(data, formats.pop())
+        if rounded.keys() != layers.keys():
+            odd = min(rounded.keys() ^ layers.keys())
+            raise BenchError(
+                f"block {self.prefix}: the rounding must give exactly its layers; see {odd}"
+            )
+        return rounded
 
     def _targets(self, size: int = 32) -> torch.Tensor:
-        """Return what the full-precision block gives, float32."""
+        """Return what the full-precision block gives, float32, ``size`` inputs at a time."""
         block, given = self.model.get_submodule(self.prefix), self.inputs
         hidden = given.hidden.to(next(block.parameters()).dtype)
         parts = (part.split(size) for part in (hidden, given.times, given.classes))
         with torch.no_grad():
-            return torch.cat(
-                [run_block(block, *batch).float() for batch in zip(*parts, strict=True)]
-            )
+            return torch.cat([
+                block(x, timestep=times, class_labels=classes).float()
+                for x, times, classes in zip(*parts, strict=True)
+            ])  # fmt: skip
 
     def _forward(
         self, clock: Clock
@@ -108,22 +94,25 @@ class BlockRun:
         inputs = self.inputs
 
         def forward(weights: Mapping[str, torch.Tensor], indices: torch.Tensor) -> torch.Tensor:
-            own = {f"{self._inside(path)}.weight": weight for path, weight in weights.items()}
+            named = {f"{self._inside(path)}.weight": weight for path, weight in weights.items()}
             times = inputs.times[indices]
             clock.set(times)
             x = inputs.hidden[indices]
             rest = {"timestep": times, "class_labels": inputs.classes[indices]}
-            return functional_call(block, own, (x,), rest)
+            return functional_call(block, named, (x,), rest)
 
         return forward
 
     def _unrounded(self, group: PreparedGroup, block: nn.Module) -> QuantizedGroup:
         """Return ``group`` on the layers of a copy of the block, with weights not yet rounded."""
-        layers = {
+        layers: dict[str, PreparedLayer] = {
             path: replace(layer, original=linear_layer(block, self._inside(path)))
             for path, layer in group.layers.items()
         }
-        values = {p: RoundedLayer(own.owned(own.weight), GridBytes()) for p, own in layers.items()}
+        values = {
+            path: RoundedLayer(layer.owned(layer.weight), QParamBytes())
+            for path, layer in layers.items()
+        }
         return QuantizedGroup(replace(group, layers=layers), values)
 
     def _inside(self, path: str) -> str:

@@ -1,8 +1,6 @@
 """The branch of a layer: where there is one, how it is fitted, what it costs."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import nn
@@ -12,8 +10,7 @@ from ..core.errors import BenchError
 from ..cost.count import Operator
 from ..cost.storage import packed_bytes
 from ..dit.groups import Group, linear_layer
-from .affine import fake_quantize_dynamic
-from .residual import alternate
+from .affine import fake_quantize_dynamic, straight_through
 
 BITS = (8, 16)
 
@@ -23,9 +20,9 @@ def round_beside(
 ) -> tuple[QuantizedWeight, FittedBranch | None]:
     """Split weight (out, in) into a rounded residual and a branch, fitted to each other in turn.
 
-    The loop compares combined weights by the output error where the layer has a moment, and else
-    by the squared error. No branch where rounding alone loses nothing, which is tried first. Raises
-    BenchError where the fitted branch has not the size that was planned.
+    Combined weights are compared by the output error where the layer has a moment, and else by the
+    squared error. There is no branch where rounding alone loses nothing, which is tried first.
+    Raises BenchError where the fitted branch has not the size that was planned.
     """
     bits = data.precision.weight
     assert bits is not None
@@ -47,8 +44,39 @@ def round_beside(
     def error(combined: torch.Tensor) -> float:
         return squared_error(combined - weight, data.moment)
 
-    found = alternate(weight, fit, rounded, error, branch.iterations)
-    return found.rounded, found.branch
+    return alternate(weight, fit, rounded, error, branch.iterations)
+
+
+def alternate(
+    weight: torch.Tensor,
+    fit: Callable[[torch.Tensor, FittedBranch | None], FittedBranch],
+    rounded: Callable[[torch.Tensor], QuantizedWeight],
+    error: Callable[[torch.Tensor], float],
+    iterations: int,
+) -> tuple[QuantizedWeight, FittedBranch]:
+    """Alternate ``L = fit(W - R)`` and ``R = rounded(W - L)``, beginning with R = 0.
+
+    ``fit`` is given a matrix (out, in) and the branch of the round before, ``None`` at first: for
+    SVDQuant (arXiv 2411.05007) it is the truncated SVD. ``error`` measures the combined weight
+    ``L + R``. Stops after ``iterations`` rounds or with the first that is no better, and returns
+    the best R and L. Raises BenchError for fewer than one round.
+    """
+    if iterations < 1:
+        raise BenchError(f"the residual loop needs at least 1 iteration, not {iterations}")
+    best: tuple[QuantizedWeight, FittedBranch] | None = None
+    least, rest = float("inf"), weight
+    for _ in range(iterations):
+        branch = fit(rest, None if best is None else best[1])
+        dense = branch.dense()
+        residual = rounded(weight - dense)
+        values = residual.dequantize()
+        found = error(dense + values)
+        if best is not None and not found < least:
+            break
+        best, least = (residual, branch), found
+        rest = weight - values
+    assert best is not None
+    return best
 
 
 def branch_of_rest(
@@ -67,8 +95,8 @@ def branch_of_rest(
 
 def squared_error(difference: torch.Tensor, moment: torch.Tensor | None) -> float:
     """Return ``sum d^2`` of a difference d (out, in), or ``sum d M d^T`` with a moment M."""
-    own = difference.double()
-    return float((own * (own if moment is None else own @ moment.double())).sum())
+    d = difference.double()
+    return float((d * (d if moment is None else d @ moment.double())).sum())
 
 
 def branch_size(branch: Branch | None, group: Group, out: int, width: int) -> BranchSize | None:
@@ -115,7 +143,7 @@ def branch_operators(
 
 def share_of(branches: Mapping[str, Sequence[Operator]]) -> str:
     """Say what branches by group take of a budget, as the end of a sentence; "" without any."""
-    operators = [op for own in branches.values() for op in own]
+    operators = [op for group in branches.values() for op in group]
     if not operators:
         return ""
     return (
@@ -126,20 +154,18 @@ def share_of(branches: Mapping[str, Sequence[Operator]]) -> str:
 
 
 def applied(branch: FittedBranch, x: torch.Tensor) -> torch.Tensor:
-    """Apply ``branch`` to the moved input (..., in) float32: (..., out)."""
+    """Apply ``branch`` to an input (..., in) float32 in the transform's basis: (..., out)."""
     return branch(operand(x, branch.size.bits))
 
 
 def operand(x: torch.Tensor, bits: int) -> torch.Tensor:
-    """Quantize ``x`` (..., channels) as a product of a branch at ``bits`` reads it.
+    """Return ``x`` (..., channels) as a product of a branch at ``bits`` reads it.
 
-    At 8 bits on an asymmetric grid for each token, straight-through for gradients.
+    At 8 bits it is quantized per token, asymmetric, straight-through for gradients.
     """
     if bits != 8:
         return x
-    with torch.no_grad():
-        values = fake_quantize_dynamic(x, bits, symmetric=False)
-    return x + (values - x).detach() if torch.is_grad_enabled() and x.requires_grad else values
+    return straight_through(lambda y: fake_quantize_dynamic(y, bits, symmetric=False), x)
 
 
 def _checked(

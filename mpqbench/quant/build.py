@@ -1,8 +1,6 @@
 """Quantizing a group: change of basis, input quantizer, integers, branch."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -20,13 +18,13 @@ from ..contracts import (
 from ..core.errors import BenchError, Diverged
 from ..core.formats import ActivationFormat, WeightFormat, check_group
 from ..core.precision import Precision
-from ..cost.storage import SCALE_BYTES, GridBytes, grid_bytes, packed_bytes
+from ..cost.storage import qparam_bytes
 from ..dit.groups import Group, linear_layer
-from .activation import ActivationQuantizer, static_quantizer
-from .block import BlockRun
+from .activation import ActivationQuantizer, Clock, StepRanges, static_quantizer
+from .attention import QuantizedAttention
+from .block import BlockInputs, BlockRun
 from .branch import branch_of_rest, branch_size, round_beside
 from .group import PreparedGroup, PreparedLayer, QuantizedGroup, RoundedLayer
-from .ranges import Clock, StepRanges
 
 
 @dataclass(frozen=True)
@@ -36,9 +34,11 @@ class GroupQuantizer:
     ``layer_data`` gives what the plugins may know of the layer at a path. ``static_ranges`` has the
     ranges of each layer's own input, for a static activation format; where a transform changes the
     input, ranges come from the transformed calibration inputs instead. A precision with a group
-    size stands for formats of its own in place of the two given. ``branch`` adds a branch to the
-    layers of searchable groups, fitted in turn with the rounding or, where that sees whole blocks,
-    to what the rounding lost. ``clock`` tells time-grouped static formats the time step.
+    size has formats of its own in place of the two given. ``branch`` adds a branch to the layers of
+    searchable groups, fitted in turn with the rounding or, where that sees whole blocks, to what
+    the rounding lost. ``clock`` tells time-grouped static formats the time step. ``block_inputs``
+    gives the inputs of a block by number, for a rounding of whole blocks; ``attention_bits`` is for
+    the operands of both attention products.
 
     Raises BenchError for a clock with another number of time groups than the format.
     """
@@ -51,11 +51,18 @@ class GroupQuantizer:
     static_ranges: Mapping[str, StepRanges] = field(default_factory=dict)
     clock: Clock = field(default_factory=Clock)
     branch: Branch | None = None
+    block_inputs: Callable[[int], BlockInputs] | None = None
+    attention_bits: int | None = None
 
     def __post_init__(self) -> None:
         count = self.activation_format.time_groups
         if self.clock.count != count:
             raise BenchError(f"a format of {count} time groups has a clock of {self.clock.count}")
+
+    @property
+    def attention(self) -> QuantizedAttention | None:
+        """The processor of quantized attention, if any."""
+        return None if self.attention_bits is None else QuantizedAttention(self.attention_bits)
 
     def quantize(self, model: nn.Module, group: Group, precision: Precision) -> QuantizedGroup:
         """Quantize ``group`` layer by layer, also where the rounding could see whole blocks.
@@ -65,17 +72,25 @@ class GroupQuantizer:
         prepared = self.prepare(model, group, precision)
         return QuantizedGroup(prepared, self.round(prepared))
 
-    def quantize_block(self, block: BlockRun) -> list[QuantizedGroup]:
-        """Quantize the prepared groups of one block together, by the rounding's ``round_block``.
+    def quantize_block(
+        self, model: nn.Module, groups: Sequence[Group], allocation: Mapping[str, Precision]
+    ) -> list[QuantizedGroup]:
+        """Quantize ``groups`` of one block together, by the rounding's ``round_block``.
 
-        Raises as ``round``, and BenchError for several weight formats and where the rounding leaves
-        a layer out or names another one.
+        Raises as ``prepare`` and ``round``, and BenchError without ``block_inputs``, for several
+        weight formats and where the rounding leaves a layer out or names another one.
         """
+        prepared = [self.prepare(model, group, allocation[group.name]) for group in groups]
+        prefix = f"transformer_blocks.{groups[0].block}"
+        if self.block_inputs is None:
+            raise BenchError(f"block {prefix}: a rounding of whole blocks needs calibration inputs")
+        inputs = self.block_inputs(groups[0].block)
+        block = BlockRun(model, prefix, prepared, inputs, self.attention)
         weights = block.round(self.rounding, self.clock)
         made = []
-        for group in block.groups:
+        for group in prepared:
             layers = group.layers.items()
-            rounded = {path: self._finished(own, weights.get(path)) for path, own in layers}
+            rounded = {path: self._finished(layer, weights.get(path)) for path, layer in layers}
             made.append(QuantizedGroup(group, rounded))
         return made
 
@@ -90,11 +105,10 @@ class GroupQuantizer:
             if layer.weight.is_meta:
                 raise BenchError(f"layer {path} is on the meta device: it has no weights")
         known = {path: self._data(path, layer, precision) for path, layer in layers.items()}
-        first, stacked = known[group.layers[0]], [own.weight.float() for own in layers.values()]
-        fitted = self.transform.fit(
-            torch.cat(stacked),
-            replace(first, name=group.name, out_features=sum(map(len, stacked))),
-        )
+        first = known[group.layers[0]]
+        stacked = torch.cat([layer.weight.float() for layer in layers.values()])
+        whole = replace(first, name=group.name, out_features=len(stacked))
+        fitted = self.transform.fit(stacked, whole)
         moved = _moved(first, fitted)
         prepared = {
             path: PreparedLayer(
@@ -107,11 +121,12 @@ class GroupQuantizer:
                     step_maxima=None,  # of the old basis
                     steps=None,
                 ),
-                branched=precision.branched and self._has_branch(group, layer),
+                branched=precision.branched
+                and branch_size(self.branch, group, *layer.weight.shape) is not None,
             )
             for path, layer in layers.items()
         }
-        activation = self._activation(next(iter(layers.values())), fitted, moved)
+        activation = self._activation(stacked, fitted, moved)
         return PreparedGroup(group, precision, fitted, activation, prepared)
 
     def round(self, prepared: PreparedGroup) -> dict[str, RoundedLayer]:
@@ -123,14 +138,13 @@ class GroupQuantizer:
         found = {}
         for path, layer in prepared.layers.items():
             data, bits, branch = layer.data, layer.data.precision.weight, self.branch
-            if bits is not None and layer.branched and not self.rounding.by_block:
-                assert branch is not None
-                weight, own = round_beside(layer.weight, data, self.rounding, branch)
-                found[path] = _checked(layer, weight, own)
+            if bits is None:
+                found[path] = _checked(layer, None, None)
+            elif layer.branched and branch is not None and not self.rounding.by_block:
+                pair = round_beside(layer.weight, data, self.rounding, branch)
+                found[path] = _checked(layer, *pair)
             else:
-                alone = None if bits is None else self.rounding.round(
-                    layer.weight, data, data.weight_format, bits
-                )  # fmt: skip
+                alone = self.rounding.round(layer.weight, data, data.weight_format, bits)
                 found[path] = self._finished(layer, alone)
         return found
 
@@ -140,9 +154,6 @@ class GroupQuantizer:
         if weight is not None and layer.branched and self.branch is not None:
             branch = branch_of_rest(layer.weight, layer.data, weight, self.branch)
         return _checked(layer, weight, branch)
-
-    def _has_branch(self, group: Group, layer: nn.Linear) -> bool:
-        return branch_size(self.branch, group, layer.out_features, layer.in_features) is not None
 
     def _data(self, path: str, layer: nn.Linear, precision: Precision) -> LayerData:
         formats = precision.formats(self.weight_format, self.activation_format)
@@ -160,30 +171,27 @@ class GroupQuantizer:
         )
 
     def _activation(
-        self, layer: nn.Linear, fitted: FittedTransform, moved: LayerData
+        self, weight: torch.Tensor, fitted: FittedTransform, moved: LayerData
     ) -> ActivationQuantizer | None:
         path, fmt, bits = moved.name, moved.activation_format, moved.precision.activation
         if bits is None:
             return None
         if not fmt.is_static:
             return ActivationQuantizer(bits, fmt)
-        seen = self._ranges(layer, fitted, moved)
-        ranges = seen.grouped(path, fmt.time_groups, self.clock.trained_steps)
-        return static_quantizer(path, ranges, bits, fmt, self.clock)
-
-    def _ranges(self, layer: nn.Linear, fitted: FittedTransform, moved: LayerData) -> StepRanges:
-        """The ranges of the input in the basis that is quantized."""
-        path = moved.name
-        if not _changes_input(fitted, layer):
+        # Whether the transform does anything to an input: a row of distinct numbers shows it.
+        probe = torch.arange(1.0, moved.in_features + 1, device=weight.device).unsqueeze(0)
+        if torch.equal(fitted.input(probe.clone()), probe):
             if path not in self.static_ranges:
                 raise BenchError(f"layer {path}: a static activation format needs its input range")
-            return self.static_ranges[path]
-        if moved.inputs is None or moved.times is None:
+            seen = self.static_ranges[path]
+        elif moved.inputs is None or moved.times is None:
             raise BenchError(
                 f"layer {path}: its transform changes the input, so a static activation format "
                 "needs calibration inputs and their times; use one per token instead"
             )
-        return StepRanges.of_rows(moved.inputs, moved.times)
+        else:
+            seen = StepRanges.of_rows(moved.inputs, moved.times)
+        return static_quantizer(path, seen.grouped(path, fmt.time_groups), bits, fmt, self.clock)
 
 
 def _moved(data: LayerData, fitted: FittedTransform) -> LayerData:
@@ -196,34 +204,28 @@ def _moved(data: LayerData, fitted: FittedTransform) -> LayerData:
     return replace(data, inputs=inputs, moment=moment)
 
 
-def _changes_input(fitted: FittedTransform, layer: nn.Linear) -> bool:
-    """Whether ``fitted`` does anything to an input: a row of distinct numbers shows it."""
-    probe = torch.arange(1.0, layer.in_features + 1, device=layer.weight.device).unsqueeze(0)
-    return not torch.equal(fitted.input(probe.clone()), probe)
-
-
 def _checked(
     layer: PreparedLayer, weight: QuantizedWeight | None, branch: FittedBranch | None
 ) -> RoundedLayer:
     """Check what a rounding gave, and measure its quantization parameters."""
-    data = layer.data
-    formats = (data.weight_format, data.activation_format)
+    data, scales, zeros = layer.data, 0, 0
     if weight is None:
-        grids = grid_bytes(data.name, layer.original, data.precision, *formats)
         values = layer.owned(layer.weight)
     else:
         _check_integers(layer, weight)
-        grids = _measured(layer, weight)
+        scales, zeros = weight.scale.numel(), weight.zero.numel()
+        if data.weight_format.symmetric and not weight.zero.any():
+            zeros = 0
         values = layer.owned(weight.dequantize())
     if not torch.isfinite(values).all():
         raise Diverged(f"layer {data.name}: its weight at {data.precision} is not finite")
-    return RoundedLayer(values, grids, weight, branch)
+    storage = qparam_bytes(data.precision, data.activation_format, scales, zeros)
+    return RoundedLayer(values, storage, weight, branch)
 
 
 def _check_integers(layer: PreparedLayer, rounded: QuantizedWeight) -> None:
-    """A rounding must not win by using more bits than it was given."""
-    path, bits = layer.data.name, layer.data.precision.weight
-    assert bits is not None
+    """Raise BenchError where a rounding has another shape or more bits than it was given."""
+    path, bits = layer.data.name, layer.data.precision.weight_bits
     if rounded.integers.shape != layer.weight.shape:
         raise BenchError(
             f"layer {path}: the rounding gave shape {tuple(rounded.integers.shape)} "
@@ -237,16 +239,3 @@ def _check_integers(layer: PreparedLayer, rounded: QuantizedWeight) -> None:
             f"layer {path}: the rounding was asked for {bits} bits and gave {rounded.bits}-bit "
             f"integers from {lowest} to {highest}"
         )
-
-
-def _measured(layer: PreparedLayer, rounded: QuantizedWeight) -> GridBytes:
-    """Return what the scales and zero points take that the rounding really made."""
-    data = layer.data
-    only = Precision(None, data.precision.activation)
-    formats = (data.weight_format, data.activation_format)
-    rest = grid_bytes("", layer.original, only, *formats)
-    scale = rest.scale + SCALE_BYTES * rounded.scale.numel()
-    if data.weight_format.symmetric and not rounded.zero.any():
-        return GridBytes(scale, 0, rest.input_zero)
-    zero = packed_bytes(rounded.zero.numel(), rounded.bits)
-    return GridBytes(scale, zero, rest.input_zero)

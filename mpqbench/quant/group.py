@@ -4,11 +4,10 @@ Jobs, the candidates of a search, rollouts, tuners and studies all use ``Quantiz
 ``build.GroupQuantizer`` makes one.
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -17,9 +16,10 @@ from torch import nn
 from ..contracts import FittedBranch, FittedTransform, LayerData, QuantizedWeight
 from ..core.precision import Precision
 from ..cost.count import Operator
-from ..cost.storage import GridBytes, packed_bytes
+from ..cost.storage import QParamBytes, packed_bytes
 from ..dit.groups import Group
 from .activation import ActivationQuantizer
+from .affine import straight_through
 from .branch import applied, branch_operator
 
 Pair = tuple[torch.Tensor, torch.Tensor]
@@ -40,8 +40,8 @@ class PreparedLayer:
 
     def owned(self, weight: torch.Tensor) -> torch.Tensor:
         """Copy ``weight`` to the device and type of the layer."""
-        own = self.original.weight
-        return weight.detach().to(own.device, own.dtype, copy=True)
+        like = self.original.weight
+        return weight.detach().to(like.device, like.dtype, copy=True)
 
 
 @dataclass(frozen=True)
@@ -60,22 +60,14 @@ class RoundedLayer:
     """A layer after rounding.
 
     ``values`` (out, in) are what the layer multiplies by, on its device and in its type. The layer
-    owns the tensor: training a quantized model never writes into the original. ``grids`` is what
+    owns the tensor: training a quantized model never writes into the original. ``storage`` is what
     the quantization parameters take; ``integers`` is missing where the weight is not quantized.
     """
 
     values: torch.Tensor
-    grids: GridBytes
+    storage: QParamBytes
     integers: QuantizedWeight | None = None
     branch: FittedBranch | None = None
-
-
-@dataclass(frozen=True)
-class GroupCost:
-    """Bytes of quantization parameters by layer, and what transform and branches execute."""
-
-    storage: Mapping[str, GridBytes]
-    operators: tuple[Operator, ...]
 
 
 class QuantizedInput(nn.Module):
@@ -106,13 +98,7 @@ class QuantizedInput(nn.Module):
     def pair(self, x: torch.Tensor) -> Pair:
         """Return the input quantized, and in the new basis before that, as a branch reads it."""
         x = self.transform.input(x.float())
-        if self.activation is None:
-            return x, x
-        with torch.no_grad():  # the quantizer works in place
-            values = self.activation(x)
-        if torch.is_grad_enabled() and x.requires_grad:
-            return x + (values - x).detach(), x
-        return values, x
+        return (x if self.activation is None else straight_through(self.activation, x)), x
 
     def shared(self, x: torch.Tensor, reader: int) -> Pair:
         """Return ``pair(x)``, computed once for all readers of one input.
@@ -144,19 +130,18 @@ class QuantizedLinear(nn.Module):
     def __init__(
         self,
         original: nn.Linear,
-        weight: torch.Tensor,
+        rounded: RoundedLayer,
         precision: Precision,
         source: QuantizedInput,
-        branch: FittedBranch | None = None,
     ) -> None:
         super().__init__()
         self.in_features, self.out_features = original.in_features, original.out_features
-        self.precision, self.source, self.branch = precision, source, branch
+        self.precision, self.source, self.branch = precision, source, rounded.branch
         self._reader = source.add_reader()
         bias = None if original.bias is None else original.bias.detach().clone()
         self.weight: torch.Tensor
         self.bias: torch.Tensor | None
-        self.register_buffer("weight", weight)
+        self.register_buffer("weight", rounded.values)
         self.register_buffer("bias", bias)
         self.train(original.training)
 
@@ -177,7 +162,7 @@ class QuantizedLinear(nn.Module):
         return output if self.branch is None else output + applied(self.branch, moved).to(output)
 
     def extra_repr(self) -> str:
-        """Widths and precision, for ``print(model)``."""
+        """Describe widths and precision, for ``print(model)``."""
         return f"{self.in_features}, {self.out_features}, {self.precision}"
 
 
@@ -190,26 +175,26 @@ class QuantizedGroup(nn.Module):
     slices of one product over all rows are the same bit for bit, but backward the gradient of the
     input would be summed in another order.
 
-    ``integers`` by path are on the CPU; layers whose weight is not quantized have none.
+    ``storage`` by path is what quantization parameters take; ``integers`` by path are on the CPU,
+    of the layers whose weight is quantized.
     """
 
     def __init__(self, prepared: PreparedGroup, rounded: Mapping[str, RoundedLayer]) -> None:
         super().__init__()
         self.group, self.precision = prepared.group, prepared.precision
         self.source = QuantizedInput(prepared.transform, prepared.activation)
-        self.storage = {path: own.grids for path, own in rounded.items()}
-        self.integers = {
-            path: _on_cpu(own.integers) for path, own in rounded.items() if own.integers is not None
+        self.storage = {path: layer.storage for path, layer in rounded.items()}
+        self.integers = {  # off the device, whose memory the model needs
+            path: QuantizedWeight(q.integers.cpu(), q.scale.cpu(), q.zero.cpu(), q.bits)
+            for path, q in ((path, layer.integers) for path, layer in rounded.items())
+            if q is not None
         }
         # A tuple, lest the original layers become submodules.
         self._originals = tuple(layer.original for layer in prepared.layers.values())
         self._slices = nn.ModuleList(
-            QuantizedLinear(
-                layer.original, rounded[path].values, self.precision, self.source,
-                rounded[path].branch,
-            )
+            QuantizedLinear(layer.original, rounded[path], self.precision, self.source)
             for path, layer in prepared.layers.items()
-        )  # fmt: skip
+        )
         self._count: Callable[[int], None] | None = None
 
     @property
@@ -257,21 +242,21 @@ class QuantizedGroup(nn.Module):
     def branch_output(self, moved: torch.Tensor) -> torch.Tensor:
         """Apply the branches alone: moved input (..., in) to (..., out), zero without a branch."""
         first, layers = 0, self.layers.values()
-        output = moved.new_zeros(*moved.shape[:-1], sum(own.out_features for own in layers))
+        output = moved.new_zeros(*moved.shape[:-1], sum(layer.out_features for layer in layers))
         for layer in layers:
             if layer.branch is not None:
                 output[..., first : first + layer.out_features] = applied(layer.branch, moved)
             first += layer.out_features
         return output
 
-    def counted(self, count: Callable[[int], None]) -> QuantizedGroup:
+    def counted(self, count: Callable[[int], None]) -> Self:
         """Return this group, all tensors shared, that calls ``count(n)`` before each forward."""
         twin = copy.copy(self)
         twin._count = count
         return twin
 
-    def cost(self) -> GroupCost:
-        """Return the bytes of quantization parameters and the operators beside the products."""
+    def operators(self) -> tuple[Operator, ...]:
+        """Return what is executed or stored beside the products: the transform and the branches."""
         fitted, operators = self.transform, []
         if fitted.macs_per_token or fitted.extra_bits:
             macs, name = fitted.macs_per_token * self.group.tokens, f"{self.group.name}.transform"
@@ -282,10 +267,4 @@ class QuantizedGroup(nn.Module):
             for path, layer in self.layers.items()
             if layer.branch is not None
         ]
-        return GroupCost(self.storage, tuple(operators))
-
-
-def _on_cpu(weight: QuantizedWeight) -> QuantizedWeight:
-    """Move integers off the device, whose memory the model needs."""
-    parts = (weight.integers.cpu(), weight.scale.cpu(), weight.zero.cpu())
-    return QuantizedWeight(*parts, weight.bits)
+        return tuple(operators)

@@ -2,14 +2,12 @@
 
 A source makes a layer's tensor anew in every forward; ``ParametrizedLayer`` puts sources into a
 layer and takes them out again, which leaves plain buffers. All parameters are float32, whatever the
-type of the model.
+type of the model. Gradients of scales and zero points are those of LSQ (arXiv 1902.08153, equations
+3 and 5), which follow from treating ``round`` as the identity.
 """
-
-from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from types import TracebackType
 from typing import Any
 
 import torch
@@ -19,9 +17,35 @@ from ..contracts import QuantizedWeight
 from .affine import fake_quantize_dynamic
 from .factors import BlockFactors, BlockPartition
 from .group import QuantizedLinear
-from .lsq import fake_quantize_lsq, scale_gradient, step_factor
 
-GRID_PARAMETERS = ("scales.log", "zero")  # of a weight's source, trained at a rate of their own
+QPARAM_NAMES = ("scales.log", "zero")  # of a weight's source, trained at a rate of their own
+
+
+def round_through(x: torch.Tensor) -> torch.Tensor:
+    """Return ``x`` rounded, halves to even; the gradient passes unchanged (straight-through)."""
+    return x + (x.round() - x).detach()
+
+
+def scale_gradient(x: torch.Tensor, factor: float) -> torch.Tensor:
+    """Return ``x`` itself; its gradient is multiplied by ``factor``."""
+    return torch.lerp(x.detach(), x, factor) if factor != 1 else x
+
+
+def step_factor(weights: int, highest: int) -> float:
+    """Return LSQ's factor ``1 / sqrt(N Q_P)`` on the gradient of a scale of N ``weights``."""
+    return (weights * highest) ** -0.5
+
+
+def fake_quantize_lsq(
+    v: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor, lowest: int, highest: int
+) -> torch.Tensor:
+    """Return ``s (clip(round(v / s) + z, lowest, highest) - z)``, same shape as ``v``.
+
+    ``scale`` (positive) and ``zero`` (whole) broadcast against v. Inside the range the gradient by
+    v is 1 and that by s is ``round(v / s) - v / s``; outside it is 0 and ``end - z``.
+    """
+    inside = (v / scale + zero).clamp(lowest, highest)
+    return scale * (round_through(inside) - zero)
 
 
 class Scales(nn.Module):
@@ -41,15 +65,15 @@ class Scales(nn.Module):
         self.register_buffer("first", scale.clone(), persistent=False)
 
     def forward(self) -> torch.Tensor:
-        """The scales (out or 1, groups)."""
+        """Return the scales (out or 1, groups)."""
         return self.first * scale_gradient(self.log, self.factor).exp()
 
 
 class FrozenIntegers(nn.Module):
     """A weight ``s (q - z)`` whose integers q stay; s is trained, and z where ``zeros`` is true.
 
-    The integers take a byte each, which is all that a frozen weight needs (as in QLoRA, arXiv
-    2305.14314). A trained z is no whole number any more. Grids without zero points keep none.
+    The integers take a byte each (as in QLoRA, arXiv 2305.14314). A trained z is no whole number
+    any more; a weight without zero points keeps none.
     """
 
     def __init__(self, rounded: QuantizedWeight, zeros: bool) -> None:
@@ -63,12 +87,12 @@ class FrozenIntegers(nn.Module):
         self.zero = nn.Parameter(zero, requires_grad=zeros and bool(zero.any()))
 
     def forward(self) -> torch.Tensor:
-        """Weight (out, in) float32."""
+        """Return the weight (out, in) float32."""
         return QuantizedWeight(self.integers, self.scales(), self.zero, self.bits).dequantize()
 
     @torch.no_grad()
     def rounded(self) -> QuantizedWeight:
-        """The same integers on the grid as it is now."""
+        """Return the same integers with the trained scales and zero points."""
         integers, zero = self.integers.to(torch.int16), self.zero.detach().clone()
         return QuantizedWeight(integers, self.scales(), zero, self.bits)
 
@@ -89,25 +113,24 @@ class RoundedWeight(nn.Module):
         self.latent = nn.Parameter(rounded.dequantize().float())
 
     def forward(self) -> torch.Tensor:
-        """Weight (out, in) float32, every number on its grid."""
+        """Return the rounded weight (out, in) float32."""
         scale, zero = self.scales()[..., None], self.zero[..., None]
-        return fake_quantize_lsq(self._blocks, scale, zero, *self.range).flatten(1)
+        return fake_quantize_lsq(self._blocks(), scale, zero, *self.range).flatten(1)
 
     @torch.no_grad()
     def rounded(self) -> QuantizedWeight:
-        """The weight rounded for good."""
+        """Return the weight rounded for good."""
         scale = self.scales()
-        units = (self._blocks / scale[..., None] + self.zero[..., None]).round()
+        units = (self._blocks() / scale[..., None] + self.zero[..., None]).round()
         integers = units.clamp(*self.range).flatten(1).to(torch.int16)
         return QuantizedWeight(integers, scale, self.zero, self.bits)
 
-    @property
     def _blocks(self) -> torch.Tensor:
         return self.latent.unflatten(1, (self.zero.shape[1], -1))
 
 
 class Free(nn.Module):
-    """Any tensor and what is added to it in training, 0 at first."""
+    """A tensor and a trained change that is added to it, 0 at first."""
 
     def __init__(self, value: torch.Tensor) -> None:
         super().__init__()
@@ -116,16 +139,18 @@ class Free(nn.Module):
         self.change = nn.Parameter(torch.zeros_like(self.first))
 
     def forward(self) -> torch.Tensor:
-        """The tensor as it is now, float32."""
+        """Return the tensor as it is now, float32."""
         return self.first + self.change
 
 
-class OnEightBits(Free):
-    """The same on symmetric 8-bit grids: one for each index of its first axis, or of its only axis
-    one for all, as 8-bit branches are made. Straight-through for gradients."""
+class FreeInt8(Free):
+    """A ``Free`` tensor in symmetric 8 bits, as 8-bit branches are stored; straight-through.
+
+    Each index of the first axis has a scale; a vector has one scale.
+    """
 
     def forward(self) -> torch.Tensor:
-        """The tensor as it is now, rounded, float32."""
+        """Return the tensor as it is now, fake-quantized, float32."""
         values = super().forward()
         with torch.no_grad():
             rows = values.flatten(1) if values.ndim > 1 else values
@@ -134,31 +159,29 @@ class OnEightBits(Free):
 
 
 def branch_sources(branch: Any) -> Iterator[tuple[nn.Module, dict[str, Free]]]:
-    """The modules of a branch that have parameters, with a source for each, at its own bits.
-
-    Nothing is asked of a branch but that it is an ``nn.Module`` with a ``size``.
-    """
-    kind = OnEightBits if branch.size.bits == 8 else Free
+    """Yield the modules of a branch that have parameters, with sources at the branch's bits."""
+    kind = FreeInt8 if branch.size.bits == 8 else Free
     for module in branch.modules():
-        own = {name: kind(value) for name, value in module.named_parameters(recurse=False)}
-        if own:
-            yield module, own
+        sources = {name: kind(value) for name, value in module.named_parameters(recurse=False)}
+        if sources:
+            yield module, sources
 
 
 def low_rank_adapter(layer: QuantizedLinear, rank: int, seed: int) -> BlockFactors:
-    """A branch ``x A^T B^T`` of 16 bits, B = 0 at first, so nothing changes (LoRA, 2106.09685).
+    """Return a branch ``x A^T B^T`` of 16 bits with B = 0 (LoRA, arXiv 2106.09685).
 
     A (rank, in) has independent normal numbers of variance 1 / in, drawn from ``seed``.
     """
     generator = torch.Generator().manual_seed(seed)
-    grid = BlockPartition(layer.out_features, layer.in_features, rank=rank)
-    right = torch.randn(1, grid.kept, grid.width, generator=generator) / math.sqrt(grid.width)
-    left = torch.zeros(1, grid.out, grid.kept)
-    return BlockFactors(left, right, grid, bits=16).to(layer.weight.device)
+    partition = BlockPartition(layer.out_features, layer.in_features, rank=rank)
+    right = torch.randn(1, partition.kept, partition.width, generator=generator)
+    left = torch.zeros(1, partition.out, partition.kept)
+    factors = BlockFactors(left, right / math.sqrt(partition.width), partition, bits=16)
+    return factors.to(layer.weight.device)
 
 
 def integer_range(rounded: QuantizedWeight) -> tuple[int, int]:
-    """Smallest and largest integer of the grid: with a sign where one of its integers has one."""
+    """Return the smallest and largest integer: signed where one of the weight's is negative."""
     half = 2 ** (rounded.bits - 1)
     signed = int(rounded.integers.min()) < 0
     return (-half, half - 1) if signed else (0, 2 * half - 1)
@@ -188,12 +211,7 @@ class ParametrizedLayer:
             self.module.register_forward_hook(self._drop, always_call=True),
         ]
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         for hook in self._hooks:
             hook.remove()
         with torch.no_grad():
@@ -206,10 +224,10 @@ class ParametrizedLayer:
             else:
                 self.module.register_buffer(name, value)
 
-    def _make(self, *_of_the_hook: Any) -> None:
+    def _make(self, *_of_the_hook: object) -> None:
         for name, source in self.sources.items():
             setattr(self.module, name, source().to(self._types[name]))
 
-    def _drop(self, *_of_the_hook: Any) -> None:
+    def _drop(self, *_of_the_hook: object) -> None:
         for name in self.sources:
             setattr(self.module, name, None)

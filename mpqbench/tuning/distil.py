@@ -13,7 +13,7 @@ from torch import nn
 
 from ..contracts import Recorded
 from ..core.errors import BenchError
-from ..quant.trainable import GRID_PARAMETERS, ParametrizedLayer, branch_sources
+from ..quant.trainable import QPARAM_NAMES, ParametrizedLayer, branch_sources
 from .loop import Losses, Rated, TrainingCurve, train
 from .settings import Training
 from .student import DistillationData, QuantizedStudent
@@ -126,7 +126,7 @@ def retrain(
             for source in own:
                 for name, parameter in own[source].named_parameters():
                     if parameter.requires_grad:
-                        grid = name in GRID_PARAMETERS
+                        grid = name in QPARAM_NAMES
                         rate = to_train.grid_rate if grid else to_train.rate
                         trained[f"{place}.{source}.{name}"] = (parameter, rate)
         if not trained:

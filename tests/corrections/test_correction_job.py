@@ -71,8 +71,7 @@ def quantized(tiny_folder):
         model.transformer,
         groups,
         uniform_allocation(groups, Precision(3, 3), Precision(8, 8)),
-        quantizer(),
-        attention_bits=4,
+        quantizer(attention_bits=4),
     )
     with handle:
         yield model, handle

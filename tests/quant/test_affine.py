@@ -11,11 +11,11 @@ from mpqbench.quant.affine import (
     QParams,
     dequantize,
     fake_quantize,
-    grid_from_range,
+    qparams_from_range,
     quantize,
+    quantize_dequantize,
     quantize_weight,
     range_of,
-    round_trip,
 )
 
 FLOAT_MAX = float(np.finfo(np.float32).max)
@@ -27,7 +27,7 @@ ANY_ROWS = arrays(
 
 
 def _grid(x: torch.Tensor, bits: int, symmetric: bool) -> QParams:
-    return grid_from_range(*range_of(x), bits, symmetric)
+    return qparams_from_range(*range_of(x), bits, symmetric)
 
 
 def _expected(x: np.ndarray, bits: int, symmetric: bool) -> np.ndarray:
@@ -49,7 +49,7 @@ def _expected(x: np.ndarray, bits: int, symmetric: bool) -> np.ndarray:
 def test_agrees_with_the_formula_in_float64(bits, symmetric):
     x = np.random.default_rng(bits).normal(0.3, 1.0, 500).astype(np.float32)
     tensor = torch.from_numpy(x)
-    ours = round_trip(tensor, _grid(tensor, bits, symmetric)).numpy()
+    ours = quantize_dequantize(tensor, _grid(tensor, bits, symmetric)).numpy()
     assert np.abs(ours - _expected(x, bits, symmetric)).max() < 1e-6
 
 
@@ -58,7 +58,7 @@ def test_agrees_with_the_formula_in_float64(bits, symmetric):
 def test_error_is_at_most_half_a_step_inside_the_range(x, bits, symmetric):
     tensor = torch.from_numpy(x)
     grid = _grid(tensor, bits, symmetric)
-    values, scale = round_trip(tensor, grid).double(), grid.scale.double()
+    values, scale = quantize_dequantize(tensor, grid).double(), grid.scale.double()
     low = scale * (grid.lowest - grid.zero)
     high = scale * (grid.highest - grid.zero)
     inside = (tensor >= low) & (tensor <= high)
@@ -98,7 +98,7 @@ def test_any_finite_input_gives_integers_in_range_that_stay_and_keep_its_order(x
 )
 def test_degenerate_inputs_come_back(values, tolerance, bits, symmetric):
     x = torch.tensor(values)
-    assert (round_trip(x, _grid(x, bits, symmetric)) - x).abs().max() <= tolerance
+    assert (quantize_dequantize(x, _grid(x, bits, symmetric)) - x).abs().max() <= tolerance
 
 
 @pytest.mark.parametrize("symmetric", [False, True])
@@ -106,7 +106,7 @@ def test_degenerate_inputs_come_back(values, tolerance, bits, symmetric):
 @pytest.mark.parametrize("values", [[FLOAT_MAX, -FLOAT_MAX], [FLOAT_MAX, 0.0], [-FLOAT_MAX, 1.0]])
 def test_the_float_maximum_stays_finite_and_of_its_sign(values, bits, symmetric):
     x = torch.tensor(values)
-    out = round_trip(x, _grid(x, bits, symmetric))
+    out = quantize_dequantize(x, _grid(x, bits, symmetric))
     assert torch.isfinite(out).all()
     big = x.abs() == FLOAT_MAX
     assert (out.sign() == x.sign())[big].all()
@@ -117,7 +117,7 @@ def test_the_float_maximum_stays_finite_and_of_its_sign(values, bits, symmetric)
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
 def test_nan_and_infinity_are_not_hidden(bad, symmetric):
     x = torch.tensor([[1.0, bad, 2.0], [1.0, -1.0, 2.0]])
-    own = round_trip(x, _grid(x, 4, symmetric))
+    own = quantize_dequantize(x, _grid(x, 4, symmetric))
     assert not torch.isfinite(own[0, 1])
     assert torch.isfinite(own[1]).all()
     given_range = fake_quantize(x, QParams(0.25, 0.0, 4, symmetric))

@@ -6,7 +6,7 @@ import torch
 from tiny_quantizer import output, quantized
 
 from mpqbench.core.precision import FULL
-from mpqbench.quant.affine import grid_from_range, round_trip
+from mpqbench.quant.affine import qparams_from_range, quantize_dequantize
 from mpqbench.quant.attention import QuantizedAttention
 
 
@@ -22,7 +22,9 @@ def test_the_error_shrinks_with_the_bits_and_goes_with_the_model(transformer):
 
 
 def _on_own_grid(vector, bits):
-    return round_trip(vector, grid_from_range(vector.min(), vector.max(), bits, symmetric=False))
+    return quantize_dequantize(
+        vector, qparams_from_range(vector.min(), vector.max(), bits, symmetric=False)
+    )
 
 
 def test_every_operand_has_a_grid_per_vector_that_is_summed_over():

@@ -10,11 +10,10 @@ from mpqbench.contracts import BlockData, Rounding
 from mpqbench.core.errors import BenchError
 from mpqbench.core.formats import ActivationFormat
 from mpqbench.core.precision import FULL, Precision
-from mpqbench.dit.blocks import run_block
 from mpqbench.dit.groups import layer_groups
+from mpqbench.quant.activation import StepRanges
 from mpqbench.quant.affine import quantize_weight
 from mpqbench.quant.block import BlockInputs
-from mpqbench.quant.ranges import StepRanges
 
 W3A4 = Precision(3, 4)
 
@@ -54,23 +53,24 @@ def test_the_function_of_a_block_is_the_block_that_ends_up_in_the_model(
     transformer, attention_bits
 ):
     rounding = _Watching()
-    exact = [run_block(b, *vars(_inputs(i)).values()) for i, b in enumerate(_blocks(transformer))]
+    exact = [_run(b, _inputs(i), slice(None)) for i, b in enumerate(_blocks(transformer))]
     indices = torch.tensor([4, 1])
     with _apply(transformer, rounding, attention_bits=attention_bits) as made:
         assert [block.name for block in rounding.blocks] == [
             "transformer_blocks.0",
             "transformer_blocks.1",
         ]
-        for number, (seen, block) in enumerate(
-            zip(rounding.blocks, _blocks(transformer), strict=True)
-        ):
+        for number, block in enumerate(_blocks(transformer)):
+            seen = rounding.blocks[number]
             torch.testing.assert_close(seen.targets, exact[number])
             weights = {path: made.layers[path].weight for path in seen.weights}
-            inputs = _inputs(number)
-            expected = run_block(
-                block, inputs.hidden[indices], inputs.times[indices], inputs.classes[indices]
-            )
+            expected = _run(block, _inputs(number), indices)
             torch.testing.assert_close(seen.forward(weights, indices), expected)
+
+
+def _run(block, inputs, at):
+    times, classes = inputs.times[at], inputs.classes[at]
+    return block(inputs.hidden[at], timestep=times, class_labels=classes)
 
 
 def _blocks(model):

@@ -134,10 +134,9 @@ def test_a_counted_group_has_all_that_the_contract_names(branch):
 
 def test_the_cost_is_the_grids_the_transform_and_the_branches():
     group = made(transform=Watched(), branch=LowRank(rank=2, bits=8))
-    cost = group.cost()
-    assert list(cost.storage) == list(group.layers) == list(group.integers)
-    assert all((own.scale, own.zero) == (16 * 2, 0) for own in cost.storage.values())
-    transform, *branches = cost.operators
+    assert list(group.storage) == list(group.layers) == list(group.integers)
+    assert all((own.scale, own.zero) == (16 * 2, 0) for own in group.storage.values())
+    transform, *branches = group.operators()
     assert (transform.kind, transform.macs, transform.scale_bytes) == ("transform", 16 * 16, 3)
     assert [op.macs for op in branches] == [2 * 32 * 16] * 3  # q, k and v have their own
 

@@ -9,8 +9,8 @@ from mpqbench.core.errors import BenchError
 from mpqbench.core.formats import ActivationFormat
 from mpqbench.dit.calibration import CalibrationSet
 from mpqbench.dit.groups import layer_groups
-from mpqbench.quant.affine import fake_quantize, grid_from_range
-from mpqbench.quant.ranges import StepRanges
+from mpqbench.quant.activation import StepRanges
+from mpqbench.quant.affine import fake_quantize, qparams_from_range
 
 DOWN = "transformer_blocks.0.ff.net.2"
 STEPS = torch.tensor([990, 700, 400, 100])
@@ -33,7 +33,7 @@ def _forward(model, times):
 def test_one_grid_covers_all_steps_and_is_needed(transformer):
     fmt = ActivationFormat(granularity="tensor")
     with _apply(transformer, fmt, low=(-1.0, 0.0, 0.5, 0.0), high=(2.0, 14.0, 3.0, 1.0)) as made:
-        (grid,) = made.layers[DOWN].activation.grids
+        (grid,) = made.layers[DOWN].activation.static
         assert (grid.scale, grid.zero) == (1.0, 1.0)
         assert torch.isfinite(_forward(transformer, [5, 900])).all()
     missing = "transformer_blocks.1.attn1.to_q"
@@ -51,7 +51,7 @@ def test_ranges_follow_a_transform(transformer):
         return LayerData(name, 0, 0, inputs=rows, times=times)
 
     with _apply(transformer, fmt, transform=Scaled(), layer_data=data) as made:
-        assert [grid.scale for grid in made.layers[DOWN].activation.grids] == [1.0, 2.0]
+        assert [grid.scale for grid in made.layers[DOWN].activation.static] == [1.0, 2.0]
 
 
 def test_every_input_is_rounded_on_the_grid_of_its_time(transformer):
@@ -62,7 +62,7 @@ def test_every_input_is_rounded_on_the_grid_of_its_time(transformer):
         _forward(transformer, [999, 500, 499, 0])  # tells the clock
         given = made.layers[DOWN].source(x)
     for index, ends in enumerate([(-1.0, 4.0), (-1.0, 4.0), (-2.0, 1.0), (-2.0, 1.0)]):
-        grid = grid_from_range(torch.tensor(ends[0]), torch.tensor(ends[1]), 4, symmetric=False)
+        grid = qparams_from_range(torch.tensor(ends[0]), torch.tensor(ends[1]), 4, symmetric=False)
         assert torch.equal(given[index], fake_quantize(x[index], grid))
 
 

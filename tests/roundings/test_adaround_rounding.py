@@ -9,9 +9,14 @@ from mpqbench.baselines.roundings.adaround import AdaRound
 from mpqbench.baselines.roundings.mse_clip import MSEClip
 from mpqbench.contracts import BlockData
 from mpqbench.core.formats import WeightFormat
-from mpqbench.quant.affine import minmax_grid, quantize_weight
-from mpqbench.quant.clipping import chosen_grid, nearest_on
-from mpqbench.quant.reconstruction import Learning, UpDown, learn_layer, openness
+from mpqbench.quant.affine import minmax_qparams, quantize_weight, round_to_nearest
+from mpqbench.quant.clipping import weight_qparams
+from mpqbench.quant.reconstruction import (
+    Reconstruction,
+    SoftWeight,
+    reconstruct_layer,
+    rectified_sigmoid,
+)
 
 FMT = WeightFormat(symmetric=False)
 
@@ -30,7 +35,7 @@ def test_beats_nearest_on_correlated_inputs_and_never_loses():
         fmt, bits = FORMATS[seed % len(FORMATS)], 2 + seed % 3
         weight, moment = _case(seed)
         ours = rounding.round(weight, layer_of(weight, moment), fmt, bits)
-        nearest = nearest_on(weight, chosen_grid(weight, fmt, bits, "", "mse"), fmt, "")
+        nearest = round_to_nearest(weight, weight_qparams(weight, fmt, bits, "", "mse"), fmt, "")
         assert torch.equal(ours.scale, nearest.scale)
         ours, nearest = (row_errors(part, weight, moment) for part in (ours, nearest))
         assert (ours <= nearest * (1 + 1e-4)).all()
@@ -62,31 +67,31 @@ def test_close_to_the_exhaustive_optimum_over_up_and_down():
 
 def test_the_closed_form_gradient_is_that_of_the_loss():
     weight, moment = _case(2, 5, 16)
-    choice = UpDown.of(weight, minmax_grid(weight, FMT, 3, ""), FMT, "")
+    choice = SoftWeight.of(weight, minmax_qparams(weight, FMT, 3, ""), FMT, "")
     steps = 40
-    v = choice.start().requires_grad_()
-    learning = Learning(steps, rate=0.1, penalty=3.0)
+    v = choice.initial_v().requires_grad_()
+    learning = Reconstruction(steps, rate=0.1, penalty=3.0)
     adam = torch.optim.Adam([v], lr=learning.rate)
     moment = moment / moment.abs().max()
     nearest = ((choice.values(choice.nearest) - weight) @ moment) * (
         choice.values(choice.nearest) - weight
     )
     for step in range(steps):
-        residual = choice.between(openness(v)) - weight
+        residual = choice.soft(rectified_sigmoid(v)[0]) - weight
         loss = (((residual @ moment) * residual).sum(1) / nearest.sum(1)).mean()
         beta = learning.beta(step)
         if beta is not None:
-            loss = loss + 3.0 * (1 - (2 * openness(v) - 1).abs() ** beta).mean()
+            loss = loss + 3.0 * (1 - (2 * rectified_sigmoid(v)[0] - 1).abs() ** beta).mean()
         adam.zero_grad()
         loss.backward()
         adam.step()
-    expected = choice.decided(v.detach())
+    expected = choice.hard(v.detach())
     errors = [
         (((choice.values(q) - weight) @ moment) * (choice.values(q) - weight)).sum(1)
         for q in (expected, choice.nearest)
     ]
     expected = torch.where((errors[0] < errors[1])[:, None], expected, choice.nearest)
-    assert torch.equal(learn_layer(choice, moment, learning), expected)
+    assert torch.equal(reconstruct_layer(choice, moment, learning), expected)
     assert not torch.equal(expected, choice.nearest)
 
 
@@ -129,7 +134,7 @@ class _ToyBlock:
 
     def nearest(self, kind="mse"):
         return {
-            path: nearest_on(w, chosen_grid(w, FMT, bits, "", kind), FMT, "").dequantize()
+            path: round_to_nearest(w, weight_qparams(w, FMT, bits, "", kind), FMT, "").dequantize()
             for (path, w), bits in zip(self.weights.items(), (3, 4), strict=True)
         }
 

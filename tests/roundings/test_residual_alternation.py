@@ -9,8 +9,7 @@ from mpqbench.contracts import LayerData
 from mpqbench.core.formats import WeightFormat
 from mpqbench.core.precision import Precision
 from mpqbench.quant.affine import quantize_weight
-from mpqbench.quant.branch import round_beside
-from mpqbench.quant.residual import alternate
+from mpqbench.quant.branch import alternate, round_beside
 
 FMT = WeightFormat(symmetric=False)
 
@@ -45,31 +44,29 @@ def _weight(seed):
 
 @pytest.mark.parametrize("seed", range(8))
 def test_errors_fall_until_the_last_and_the_best_pair_is_kept(seed):
-    weight = _weight(seed)
+    weight, errors = _weight(seed), []
 
     def error(combined):
-        return (combined - weight).square().sum()
+        errors.append(float((combined - weight).square().sum()))
+        return errors[-1]
 
-    found = alternate(weight, _low_rank(4), _nearest, error, 30)
-    best = found.errors.index(min(found.errors))
-    assert len(found.errors) in (best + 1, best + 2)
-    kept = found.errors[: best + 1]
-    assert all(later < earlier for earlier, later in itertools.pairwise(kept))
-    combined = found.branch.dense() + found.rounded.dequantize()
-    assert float(error(combined)) == kept[-1]
-    assert torch.linalg.matrix_rank(found.branch.dense(), rtol=1e-4) == 4
+    rounded, branch = alternate(weight, _low_rank(4), _nearest, error, 30)
+    best = errors.index(min(errors))
+    assert len(errors) in (best + 1, best + 2)
+    assert all(later < earlier for earlier, later in itertools.pairwise(errors[: best + 1]))
+    assert error(branch.dense() + rounded.dequantize()) == errors[best]
+    assert torch.linalg.matrix_rank(branch.dense(), rtol=1e-4) == 4
 
 
 def test_exact_where_the_branch_holds_the_whole_weight():
     weight = torch.outer(torch.arange(1.0, 7), torch.arange(1.0, 5))
 
     def error(combined):
-        return (combined - weight).abs().max()
+        return float((combined - weight).abs().max())
 
-    found = alternate(weight, lambda matrix, _: _Dense(matrix), _nearest, error, 5)
-    assert torch.equal(found.branch.dense(), weight)
-    assert not found.rounded.dequantize().any()
-    assert found.errors == (0.0, 0.0)
+    rounded, branch = alternate(weight, lambda matrix, _: _Dense(matrix), _nearest, error, 5)
+    assert torch.equal(branch.dense(), weight)
+    assert not rounded.dequantize().any()
 
 
 def test_a_branch_may_start_from_what_rounding_alone_lost():

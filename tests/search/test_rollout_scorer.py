@@ -14,7 +14,7 @@ from mpqbench.dit.groups import layer_groups
 from mpqbench.dit.sampling import image_seed
 from mpqbench.dit.schedule import build_schedule
 from mpqbench.methods.treeq.eng import EnvironmentalNoise
-from mpqbench.quant.ranges import StepRanges
+from mpqbench.quant.activation import StepRanges
 from mpqbench.search.rollout import Stepper, build_rollout
 from mpqbench.search.setup import EngineSettings, build_engine, clean
 

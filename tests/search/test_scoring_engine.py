@@ -28,8 +28,9 @@ def _engine(model, transform=None, **settings):
 
 def _naive(model, partial, transform=None, attention_bits=None):
     """Errors of one forward of everything: (inputs,)."""
-    exact, own = output(model), quantizer(transform=transform or NoTransform())
-    with quantized(model, FULL, given=own, changes=partial, attention_bits=attention_bits):
+    exact = output(model)
+    own = quantizer(transform=transform or NoTransform(), attention_bits=attention_bits)
+    with quantized(model, FULL, given=own, changes=partial):
         return errors(model, exact)
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mpqbench.quant.lsq import fake_quantize_lsq, round_through, scale_gradient, step_factor
+from mpqbench.quant.trainable import fake_quantize_lsq, round_through, scale_gradient, step_factor
 
 
 def gradients(value, scale, zero, lowest, highest):

@@ -13,11 +13,11 @@ from mpqbench.conformance.models import tiny_transformer
 from mpqbench.core.errors import BenchError
 from mpqbench.core.formats import ActivationFormat, WeightFormat
 from mpqbench.core.precision import Precision
-from mpqbench.cost.count import count
+from mpqbench.cost.count import CountedParts, count
 from mpqbench.cost.storage import packed_bytes
 from mpqbench.dit.groups import layer_groups, uniform_allocation
 from mpqbench.dit.held_out import evaluate
-from mpqbench.quant.ranges import StepRanges
+from mpqbench.quant.activation import StepRanges
 
 SHORT = FAST | {"steps": 6, "every": 3}
 PATH = "transformer_blocks.1.attn1.to_out.0"
@@ -90,10 +90,9 @@ def test_adapters_and_real_zero_points_are_counted(teacher, data):
     }
     allocation = uniform_allocation(groups, Precision(3, 3), Precision(8, 8))
     bare = tiny_transformer()
-    plain = count(bare, groups, allocation, **formats)
-    tuned = count(
-        bare, groups, allocation, storage=quantized.storage, extra=quantized.operators, **formats
-    )
+    plain = count(bare, groups, allocation, CountedParts(**formats))
+    stored = {"storage": quantized.storage, "extra": quantized.operators}
+    tuned = count(bare, groups, allocation, CountedParts(**formats, **stored))
     searchable = [g for g in groups if g.searchable]
     ranks = {path: 2 * (16 + 16) for g in searchable for path in g.layers}
     ranks |= {path: 2 * (16 + 64) for path in ranks if ".ff." in path}
