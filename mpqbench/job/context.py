@@ -1,7 +1,5 @@
 """The context of a job, which all its stages receive."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -52,7 +50,7 @@ class Plugins:
     correction: Correction
 
     @classmethod
-    def of(cls, recipe: Recipe, registry: Registry) -> Plugins:
+    def of(cls, recipe: Recipe, registry: Registry) -> "Plugins":
         """Create the plugins. Raises BenchError for an unknown plugin and for wrong parameters."""
         return cls(**{slot: registry.create(slot, getattr(recipe, slot)) for slot in SLOTS})
 
@@ -124,7 +122,7 @@ class JobContext:
     resources: Resources
 
     @classmethod
-    def open(cls, job: Job, resources: Resources) -> JobContext:
+    def open(cls, job: Job, resources: Resources) -> "JobContext":
         """Load the model, which must not be quantized, and create the plugins."""
         recipe = FULL_PRECISION if job.budget.is_unbounded else job.recipe
         recordings = resources.recordings(job)

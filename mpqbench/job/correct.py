@@ -1,7 +1,5 @@
 """The correction stage: a correction for every sampling step, fitted one after another."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -118,7 +116,7 @@ class _MicroBatch:
         output = torch.cat([noise, rest], dim=1)
         self.latents = schedule.step(output, position, self.latents, self.generators)
 
-    def copy(self) -> _MicroBatch:
+    def copy(self) -> "_MicroBatch":
         """Return a batch that advances independently of this one."""
         return replace(self, generators=[each.clone_state() for each in self.generators])
 

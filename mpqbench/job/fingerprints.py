@@ -1,7 +1,5 @@
 """Fingerprints: digests of all that can change a record, the images, a search or a table."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Models, feature networks and references, loaded once for all jobs of a process."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 from ..core.errors import BenchError

@@ -1,7 +1,5 @@
 """Seconds per stage and peak memory of one job."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Iterator
@@ -41,7 +39,7 @@ class Meter:
         """Add time to ``seconds[name]``."""
         self.seconds[name] = round(self.seconds.get(name, 0.0) + seconds, 3)
 
-    def __enter__(self) -> Meter:
+    def __enter__(self) -> "Meter":
         if self.device.startswith("cuda"):
             import torch
 

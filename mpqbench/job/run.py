@@ -1,7 +1,5 @@
 """One job: load, calibrate, search, quantize, tune, correct, sample and score."""
 
-from __future__ import annotations
-
 import traceback
 from dataclasses import dataclass, field
 from datetime import UTC, datetime

@@ -4,8 +4,6 @@ A shard is written in one step and never changed: a run that was killed is resum
 whole shard, and a run with more images adds shards.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import shutil

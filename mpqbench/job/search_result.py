@@ -1,7 +1,5 @@
 """The result of a search: in the folder of a run, and in the cache."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -55,7 +53,7 @@ class SearchResult:
         }
 
     @classmethod
-    def from_cache(cls, content: Mapping[str, Any]) -> SearchResult:
+    def from_cache(cls, content: Mapping[str, Any]) -> "SearchResult":
         """Return the result whose ``to_cache`` is ``content``."""
         rows = list(zip(*(content["trace"][name] for name in COLUMNS), strict=True))
         trace = Trace(content["complete"], rows, rows[-1][-1] if rows else float("nan"))

@@ -1,7 +1,5 @@
 """The search stage: a recipe becomes a problem with scores, and the searcher solves it."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """The stages of a job after its search: quantization, cost, samples and scores."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from typing import cast

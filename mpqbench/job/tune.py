@@ -1,7 +1,5 @@
 """The tuning stage: data are recorded before quantization, and the model is trained after it."""
 
-from __future__ import annotations
-
 from ..contracts import Curve, DistillationData
 from ..core.settings import digest_of
 from ..core.sources import folder_digest

@@ -4,8 +4,6 @@ Distances between its features are labelled FID-clean: they cannot be compared w
 ``inception-adm``.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -4,8 +4,6 @@ FashionNet stands in for Inception where no weights can be downloaded. Distances
 features are called FD and sFD, never FID.
 """
 
-from __future__ import annotations
-
 from importlib.resources import files
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """From images to features: one interface for all feature networks."""
 
-from __future__ import annotations
-
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator

@@ -3,8 +3,6 @@
 These metrics need no reference set and vary little between samples.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 import torch.nn.functional as F

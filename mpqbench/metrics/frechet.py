@@ -5,8 +5,6 @@ et al. 2017). With S_ref = A A^T, the eigenvalues of S S_ref are those of the sy
 that no square root of a general matrix is needed and no complex number appears.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,15 +34,15 @@ class Moments:
     outer: np.ndarray
 
     @classmethod
-    def of(cls, points: np.ndarray) -> Moments:
+    def of(cls, points: np.ndarray) -> "Moments":
         """Compute the moments of ``points`` (n, d)."""
         points = np.asarray(points, dtype=np.float64)
         return cls(len(points), points.sum(axis=0), points.T @ points)
 
-    def __add__(self, other: Moments) -> Moments:
+    def __add__(self, other: "Moments") -> "Moments":
         return Moments(self.count + other.count, self.sum + other.sum, self.outer + other.outer)
 
-    def __sub__(self, other: Moments) -> Moments:
+    def __sub__(self, other: "Moments") -> "Moments":
         return Moments(self.count - other.count, self.sum - other.sum, self.outer - other.outer)
 
     def gaussian(self) -> Gaussian:

@@ -1,7 +1,5 @@
 """Images to be scored, from memory or disk, in one order and one layout: uint8 NHWC."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass

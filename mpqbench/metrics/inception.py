@@ -1,7 +1,5 @@
 """Inception as the ADM evaluator uses it, through torch-fidelity's port of the network."""
 
-from __future__ import annotations
-
 import pickle
 from pathlib import Path
 from typing import Any

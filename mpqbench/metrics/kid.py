@@ -4,8 +4,6 @@ k(x, y) = (x.y / d + 1)^3 over all pairs rather than random subsets, so that not
 estimate is unbiased and may be slightly negative.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from ..core.errors import BenchError

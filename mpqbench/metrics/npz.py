@@ -1,7 +1,5 @@
 """Reading ``.npz`` files of unknown origin: every defect becomes one sentence."""
 
-from __future__ import annotations
-
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence

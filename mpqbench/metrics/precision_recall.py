@@ -1,7 +1,5 @@
 """Precision and recall of a manifold of k-nearest-neighbour balls (Kynkaanniemi et al. 2019)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import NamedTuple
 

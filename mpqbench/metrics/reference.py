@@ -1,7 +1,5 @@
 """The reference that images are scored against: statistics and features of a set of images."""
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property

@@ -1,7 +1,5 @@
 """All distribution metrics of one set of images against one reference."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from ..core.errors import BenchError, Diverged

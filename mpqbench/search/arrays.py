@@ -1,18 +1,13 @@
 """A search problem as arrays: costs by number of group and number of choice."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..contracts import SearchProblem
 from ..core.precision import Allocation, Precision
 from .measures import summed
-
-if TYPE_CHECKING:
-    from ..contracts import SearchProblem
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,13 +25,13 @@ class Arrays:
     limits: np.ndarray
 
     @classmethod
-    def of(cls, problem: SearchProblem) -> Arrays:
+    def of(cls, problem: SearchProblem) -> "Arrays":
         """Return the arrays of ``problem``."""
         groups = tuple(problem.groups)
         choices = tuple(tuple(problem.choices(group)) for group in groups)
         return cls(groups, choices, tuple(map(problem.costs, groups)), problem.limits())
 
-    def part(self, numbers: Sequence[int], limits: np.ndarray) -> Arrays:
+    def part(self, numbers: Sequence[int], limits: np.ndarray) -> "Arrays":
         """Return the problem of some groups alone, with limits (measures,) of its own."""
         groups = tuple(self.groups[n] for n in numbers)
         choices = tuple(self.choices[n] for n in numbers)

@@ -1,7 +1,5 @@
 """The costs that a budget bounds, counted on a transformer, and the choices within a budget."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace

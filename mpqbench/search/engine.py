@@ -6,8 +6,6 @@ same precisions so far are one candidate; behind the last covered stage several 
 through the environment together.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager

@@ -4,22 +4,17 @@
 where there is nothing to choose, where nothing fits, and where the allowance ends too early.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..contracts import SearchProblem
 from ..core.errors import BenchError, Exhausted, Infeasible
 from ..core.precision import Allocation
 from .arrays import Arrays
 from .knapsack import solve
 from .measures import summed
-
-if TYPE_CHECKING:
-    from ..contracts import SearchProblem
 
 
 def search_table(

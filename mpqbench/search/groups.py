@@ -1,7 +1,5 @@
 """The groups that a search chooses precisions for, each rounded once for every precision."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any

@@ -1,7 +1,5 @@
 """Least ``x^T G x`` with one choice for each group and every limit kept: CLADO's program."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Sequence
 

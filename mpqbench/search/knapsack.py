@@ -3,8 +3,6 @@
 One choice for each group, so that the sum of scores is least and every limit is kept.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Iterator, Sequence
 

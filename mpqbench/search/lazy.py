@@ -1,7 +1,5 @@
 """A scorer that is built at the first score, and whose additive tables are kept in the cache."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence

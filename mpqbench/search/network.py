@@ -1,7 +1,5 @@
 """What an objective sees of the network: an engine's groups, inputs and gradients."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial

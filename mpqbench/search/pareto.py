@@ -7,8 +7,6 @@ of two halves may still be better with one. The rules are our choice: TreeQ (arX
 that a front is thinned and not how.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal

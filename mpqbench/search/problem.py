@@ -1,7 +1,5 @@
 """The problem that a searcher sees: choices, costs, bounds and scores, with all scoring counted."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, InitVar, dataclass

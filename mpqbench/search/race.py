@@ -4,8 +4,6 @@ After Hoeffding races (Maron and Moore, 1994) and F-Race (Birattari et al., 2002
 t tests.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from scipy.stats import t
 

@@ -6,8 +6,6 @@ draws any, and their latents are compared at the end. Outputs are used without g
 inputs have a class and half the null class, as guidance needs both.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The scorer of a model: errors of an engine as scores, with candidates dropped early on demand."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

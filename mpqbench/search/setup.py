@@ -1,7 +1,5 @@
 """Making an engine: targets of full precision, adaLN at its policy, groups and an environment."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any

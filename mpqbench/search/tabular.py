@@ -1,7 +1,5 @@
 """Problems whose scores are given numbers, so that a searcher runs without a model."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """The trace of a search: one row per scored allocation, for plots of score against cost."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Mapping, Sequence

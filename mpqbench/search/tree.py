@@ -1,19 +1,14 @@
 """Nodes of a merge tree: partial allocations of some groups, as arrays."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..contracts import SearchProblem
 from ..core.precision import Precision
 from .arrays import Arrays
 from .knapsack import solve
 from .pareto import shadow_price
-
-if TYPE_CHECKING:
-    from ..contracts import SearchProblem
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,11 +27,11 @@ class Node:
     def __len__(self) -> int:
         return len(self.picks)
 
-    def take(self, points: np.ndarray) -> Node:
+    def take(self, points: np.ndarray) -> "Node":
         """Return the node with these points alone."""
         return Node(self.groups, self.picks[points], self.costs[points], self.scores[points])
 
-    def with_scores(self, scores: np.ndarray) -> Node:
+    def with_scores(self, scores: np.ndarray) -> "Node":
         """Return the node with the same points and these scores."""
         return replace(self, scores=scores)
 
