@@ -82,7 +82,7 @@ def _noise_towards(
     goal: torch.Tensor,
     schedule: Schedule,
     position: int,
-    batches: Sequence[_MicroBatch],
+    batches: Sequence["_MicroBatch"],
     given: Sequence[_Predicted],
 ) -> torch.Tensor:
     """Return the noise (n, c, h, w) that takes ``batches`` to ``goal`` in one step.
@@ -96,7 +96,7 @@ def _noise_towards(
     return noise + (goal - _latents(ends)) / schedule.slope(position, noise.shape[1])
 
 
-def _predicted(sampler: Sampler, batches: Sequence[_MicroBatch], time: int) -> list[_Predicted]:
+def _predicted(sampler: Sampler, batches: Sequence["_MicroBatch"], time: int) -> list[_Predicted]:
     """Return the predictions of the model, as it is now, for each micro-batch."""
     return [sampler.predict(batch.latents, time, batch.classes) for batch in batches]
 
@@ -121,7 +121,7 @@ class _MicroBatch:
         return replace(self, generators=[each.clone_state() for each in self.generators])
 
 
-def _latents(batches: Sequence[_MicroBatch]) -> torch.Tensor:
+def _latents(batches: Sequence["_MicroBatch"]) -> torch.Tensor:
     return torch.cat([batch.latents for batch in batches])
 
 

@@ -79,19 +79,6 @@ class SampleStore:
             yield SampleBatch(done, images[:keep], latents[:keep], classes[:keep])
             done += len(images)
 
-    def batches(self, count: int, size: int) -> Iterator[SampleBatch]:
-        """Yield images 0 to ``count``, ``size`` at a time, whatever the size of the shards."""
-        first = 0
-        held: list[np.ndarray] = []
-        for shard in self.shards(count):
-            new = [shard.images, shard.latents, shard.classes]
-            held = [np.concatenate(p) for p in zip(held, new, strict=True)] if held else new
-            last = shard.first + len(shard.images) == count
-            while len(held[0]) >= size or (last and len(held[0])):
-                yield SampleBatch(first, *(part[:size] for part in held))
-                first += len(held[0][:size])
-                held = [part[size:] for part in held]
-
     def clear(self) -> None:
         """Remove all samples."""
         if self.folder.exists():

@@ -11,8 +11,8 @@ from ..core.precision import Allocation
 from ..cost.count import CostReport, count
 from ..dit.held_out import HeldOut
 from ..dit.loading import skeleton
-from ..metrics.fidelity import Fidelity
-from ..metrics.images import ImageSource
+from ..metrics.fidelity import latent_mse, psnr, ssim
+from ..metrics.images import ImageSource, regroup
 from ..metrics.score import score
 from ..quant.apply import QuantizedModel, quantize_model
 from ..records.schema import AllocationSummary, Costs, Metric, Score
@@ -99,11 +99,16 @@ def sample(
 
 def fidelity(samples: SampleStore, reference: SampleStore, images: int) -> dict[Metric, Score]:
     """Return paired fidelity to the full-precision samples of the same noise and class."""
-    pairs = Fidelity()
-    batches = (store.batches(images, PAIRS) for store in (samples, reference))
-    for quantized, full in zip(*batches, strict=True):
-        pairs.add(quantized.images, full.images, quantized.latents, full.latents)
-    return {cast(Metric, name): Score(value=value) for name, value in pairs.means().items()}
+    sides = (
+        regroup(((shard.images, shard.latents) for shard in store.shards(images)), PAIRS)
+        for store in (samples, reference)
+    )
+    values: dict[Metric, list[np.ndarray]] = {"psnr": [], "ssim": [], "latent_mse": []}
+    for (pictures, latents), (full_pictures, full_latents) in zip(*sides, strict=True):
+        values["psnr"].append(psnr(pictures, full_pictures))
+        values["ssim"].append(ssim(pictures, full_pictures))
+        values["latent_mse"].append(latent_mse(latents, full_latents))
+    return {name: Score(value=float(np.concatenate(parts).mean())) for name, parts in values.items()}
 
 
 def distribution(context: JobContext, samples: SampleStore) -> dict[Metric, Score]:

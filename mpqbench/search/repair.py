@@ -1,6 +1,5 @@
 """Repair of allocations that exceed a limit, with few changes."""
 
-
 import numpy as np
 
 from ..contracts import SearchProblem
