@@ -9,6 +9,7 @@ from ..core.files import write_atomic
 from ..core.suite import Job
 from ..records.provenance import collect
 from ..records.schema import AllocationSummary, Costs, JobRecord, Metric, Score, Status
+from ..tuning.student import QuantizedStudent
 from .context import JobContext, calibrate
 from .correct import correct
 from .fingerprints import fingerprint, ranking_fingerprint, samples_fingerprint
@@ -23,10 +24,10 @@ from .stages import (
     fidelity,
     held_out_error,
     quantize,
+    record_data,
     sample,
     summary_of,
 )
-from .tune import record_data, tune
 
 
 @dataclass
@@ -51,7 +52,7 @@ def run_job(job: Job, session: Session) -> JobRecord:
     """
     result = PartialResult(Meter(job.device), ranking=ranking_fingerprint(job, session.resources))
     try:
-        with result.meter:
+        with result.meter.watch():
             _run(job, session, result)
     except Infeasible as error:
         result.status, result.reason = "infeasible", str(error)
@@ -97,7 +98,9 @@ def _run(job: Job, session: Session, result: PartialResult) -> None:
     with quantized:
         if data is not None:
             with meter.stage("tune"):
-                tune(context, quantized, data).write(session.store.trace_path(job.id, "tuning"))
+                student = QuantizedStudent(quantized, context.groups)
+                curve = context.plugins.tuner.tune(student, data)
+                curve.write(session.store.trace_path(job.id, "tuning"))
         if held_out is not None:
             result.scores |= held_out_error(context, held_out)
         with meter.stage("correct"):

@@ -15,7 +15,7 @@ import numpy as np
 from ..core.errors import BenchError
 from ..core.files import write_atomic
 from ..core.progress import Advance
-from ..dit.sampling import Observer, SampleBatch, Sampler
+from ..dit.sampling import SampleBatch, Sampler
 from ..metrics.npz import DAMAGE
 
 
@@ -29,9 +29,7 @@ class SampleStore:
     def __init__(self, folder: Path, fingerprint: str, batch_size: int) -> None:
         self.folder, self.fingerprint, self.batch_size = folder, fingerprint, batch_size
 
-    def fill(
-        self, sampler: Sampler, count: int, advance: Advance, observe: Observer | None = None
-    ) -> None:
+    def fill(self, sampler: Sampler, count: int, advance: Advance) -> None:
         """Sample until images 0 to ``count`` are there. Raises Diverged from the sampler.
 
         A shard has about ``batch_size`` images, in whole micro-batches but for the last shard.
@@ -46,7 +44,7 @@ class SampleStore:
             if not have:
                 stop = min(start + micro * max(1, self.batch_size // micro), count)
                 batches = []
-                for batch in sampler.batches(start, stop, observe):
+                for batch in sampler.batches(start, stop):
                     batches.append(batch)
                     advance(len(batch.images))
                 self._write(start, batches)

@@ -3,14 +3,20 @@
 import math
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
 
 from ..core.errors import BenchError, Infeasible
+from ..core.files import write_table
 from ..core.precision import Allocation, Precision
 from ..cost.count import Operator
 from ..dit.chain import Layer
 from ..dit.loading import skeleton
 from ..dit.sampling import image_seed
 from ..quant.branch import branch_operators, share_of
+from ..records.store import RecordStore
 from ..search import race
 from ..search.budget_costs import choices_by_group, choices_within, measures, parse_choices
 from ..search.engine import Distance, Engine
@@ -20,9 +26,53 @@ from ..search.problem import Problem, Scorer
 from ..search.rollout import Stepper, build_rollout
 from ..search.scoring import JointScorer
 from ..search.setup import EngineSettings, build_engine
+from ..search.trace import notes_table
 from .context import JobContext
 from .fingerprints import search_fingerprint, table_fingerprint
-from .search_result import SearchResult
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """An allocation of all groups, the forwards that the search spent, its trace and its notes.
+
+    ``cached_seconds`` are those that a table or a whole search took to compute before it was read
+    from the cache: a search costs the same whether or not the cache has its scores.
+    """
+
+    allocation: Allocation
+    spent: float
+    trace: pd.DataFrame
+    notes: Mapping[str, pd.DataFrame]
+    cached_seconds: float = 0.0
+
+    def write(self, store: RecordStore, job: str) -> None:
+        """Write the allocation of ``job``, and its trace and notes where there are any."""
+        store.clear_traces(job)
+        store.write_allocation(job, self.allocation.to_json())
+        if len(self.trace):
+            write_table(store.trace_path(job), self.trace)
+        for name, table in self.notes.items():
+            write_table(store.trace_path(job, name), table)
+
+    def to_cache(self, seconds: float) -> dict[str, Any]:
+        """Return the content of an entry of the cache, for a search that took ``seconds``."""
+        return {
+            "allocation": dict(self.allocation.to_json()),
+            "spent": float(self.spent),
+            "trace": self.trace.to_dict("list"),
+            "notes": {name: table.to_dict("list") for name, table in self.notes.items()},
+            "cached_seconds": float(seconds),
+        }
+
+    @classmethod
+    def from_cache(cls, content: Mapping[str, Any]) -> "SearchResult":
+        """Return the result whose ``to_cache`` is ``content``."""
+        read = {
+            "allocation": Allocation.from_json(content["allocation"]),
+            "trace": pd.DataFrame(content["trace"]),
+            "notes": {name: pd.DataFrame(table) for name, table in content["notes"].items()},
+        }
+        return cls(**{**content, **read})
 
 
 def find_allocation(context: JobContext, *, fresh: bool = False) -> SearchResult:
@@ -50,10 +100,12 @@ def _search(context: JobContext) -> SearchResult:
         chosen = problem.checked(context.plugins.searcher.search(problem))
     except Infeasible as error:
         raise Infeasible(f"{error}{share_of(_bounded_branches(context))}") from error
-    problem.trace.delay(scorer.cached_seconds)
+    trace, cached_seconds = problem.trace.table(), scorer.cached_seconds
+    trace["seconds"] += cached_seconds
     adaln = Precision.parse(context.recipe.adaln)
     whole = Allocation({g.name: chosen.get(g.name, adaln) for g in context.groups})
-    return SearchResult(whole, problem.spent, problem.trace, problem.notes, scorer.cached_seconds)
+    notes = {name: notes_table(parts) for name, parts in problem.notes.items()}
+    return SearchResult(whole, problem.spent, trace, notes, cached_seconds)
 
 
 def search_problem(context: JobContext, part: Sequence[str] = ()) -> tuple[Problem, LazyScorer]:

@@ -1,4 +1,4 @@
-"""The stages of a job after its search: quantization, cost, samples and scores."""
+"""The stages of a job but search and correction: training data, cost, samples and scores."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -6,8 +6,10 @@ from typing import cast
 
 import numpy as np
 
-from ..contracts import FittedCorrection
+from ..contracts import DistillationData, FittedCorrection
 from ..core.precision import Allocation
+from ..core.settings import digest_of
+from ..core.sources import folder_digest
 from ..cost.count import CostReport, count
 from ..dit.held_out import HeldOut
 from ..dit.loading import skeleton
@@ -16,10 +18,31 @@ from ..metrics.images import ImageSource, regroup
 from ..metrics.score import score
 from ..quant.apply import QuantizedModel, quantize_model
 from ..records.schema import AllocationSummary, Costs, Metric, Score
+from ..tuning.checkpoint import Checkpoint
+from ..tuning.student import distillation_data
 from .context import JobContext
+from .fingerprints import samples_fingerprint
 from .samples import SampleStore
 
 PAIRS = 250  # images compared at a time
+
+
+def record_data(context: JobContext, *, fresh: bool) -> DistillationData | None:
+    """Return the distillation data of the recipe's tuner; ``None`` where it asks for none.
+
+    The model must be in full precision. A training that was stopped is resumed; with ``fresh`` it
+    begins anew.
+    """
+    if not context.plugins.tuner.trajectories:
+        return None
+    cache, recordings = context.resources.cache, context.recordings
+    name = samples_fingerprint(context.job, context.resources)
+    checkpoint = Checkpoint(cache.at("training"), name)
+    if fresh:
+        checkpoint.remove()
+    digest = digest_of([recordings.fingerprint, folder_digest("tuning")])
+    kept = cache.at("trajectories", digest)
+    return distillation_data(context.plugins.tuner, recordings.sampler_of, kept, checkpoint)
 
 
 def quantize(context: JobContext, allocation: Allocation) -> QuantizedModel:
@@ -79,11 +102,8 @@ def held_out_error(context: JobContext, held_out: HeldOut) -> dict[Metric, Score
     """Return the error of the quantized model's outputs, and of the predicted noise alone."""
     model = context.model
     errors = held_out.mse(model.transformer, context.job.protocol.micro_batch)
-    noise = errors[: model.latent_shape[0]]
-    return {
-        "output_mse": Score(value=float(errors.mean())),
-        "noise_mse": Score(value=float(noise.mean())),
-    }
+    means = {"output_mse": errors, "noise_mse": errors[: model.latent_shape[0]]}
+    return {cast(Metric, name): Score(value=float(each.mean())) for name, each in means.items()}
 
 
 def sample(
@@ -108,7 +128,9 @@ def fidelity(samples: SampleStore, reference: SampleStore, images: int) -> dict[
         values["psnr"].append(psnr(pictures, full_pictures))
         values["ssim"].append(ssim(pictures, full_pictures))
         values["latent_mse"].append(latent_mse(latents, full_latents))
-    return {name: Score(value=float(np.concatenate(parts).mean())) for name, parts in values.items()}
+    return {
+        name: Score(value=float(np.concatenate(parts).mean())) for name, parts in values.items()
+    }
 
 
 def distribution(context: JobContext, samples: SampleStore) -> dict[Metric, Score]:
@@ -116,10 +138,8 @@ def distribution(context: JobContext, samples: SampleStore) -> dict[Metric, Scor
 
     Returns an empty dictionary where the protocol asks for no features.
     """
-    evaluator, images = (
-        context.resources.loader.evaluator(context.job.protocol),
-        context.job.protocol.images,
-    )
+    protocol = context.job.protocol
+    evaluator, images = context.resources.loader.evaluator(protocol), protocol.images
     if evaluator is None:
         return {}
     shape = next(samples.shards(1)).images.shape[1:]

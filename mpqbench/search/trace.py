@@ -4,10 +4,10 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..core.files import write_table
+if TYPE_CHECKING:
+    import pandas as pd
 
 COLUMNS = ("evaluation", "forwards", "seconds", "groups", "cost", "fits", "score", "best")
 
@@ -41,20 +41,15 @@ class Trace:
         )
         return better
 
-    def delay(self, seconds: float) -> None:
-        """Make every row ``seconds`` later."""
-        at = COLUMNS.index("seconds")
-        self.rows = [(*row[:at], row[at] + seconds, *row[at + 1 :]) for row in self.rows]  # type: ignore[misc]
-
-    def write(self, path: Path) -> None:
-        """Write the rows as parquet, with ``COLUMNS``, in one step."""
+    def table(self) -> "pd.DataFrame":
+        """Return the rows as a table with ``COLUMNS``."""
         import pandas as pd
 
-        write_table(path, pd.DataFrame(self.rows, columns=list(COLUMNS)))
+        return pd.DataFrame(self.rows, columns=list(COLUMNS))
 
 
-def write_notes(path: Path, parts: Sequence[Mapping[str, Sequence[Any]]]) -> None:
-    """Write one table of notes, its parts one after another, in one step."""
+def notes_table(parts: Sequence[Mapping[str, Sequence[Any]]]) -> "pd.DataFrame":
+    """Return one table of notes, its parts one after another."""
     import pandas as pd
 
-    write_table(path, pd.concat([pd.DataFrame(dict(part)) for part in parts], ignore_index=True))
+    return pd.concat([pd.DataFrame(dict(part)) for part in parts], ignore_index=True)
