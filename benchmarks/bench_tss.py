@@ -25,9 +25,10 @@ from mpqbench.dit.groups import layer_groups
 from mpqbench.methods.treeq.tss import TSS
 from mpqbench.quant.build import GroupQuantizer
 from mpqbench.search.budget_costs import measures
+from mpqbench.search.engine import Engine
 from mpqbench.search.problem import Problem
 from mpqbench.search.scoring import JointScorer
-from mpqbench.search.setup import EngineSettings, build_engine
+from mpqbench.search.setup import EngineSettings
 from mpqbench.search.tabular import random_problem
 
 GROUPS = (12, 24, 48, 96)
@@ -101,7 +102,7 @@ def engine_of(transformer):
         ActivationFormat(),
         lambda path: LayerData(path, 0, 0),
     )
-    return build_engine(
+    return Engine(
         transformer, layer_groups(transformer), build, inputs, EngineSettings(batch=INPUTS)
     )
 

@@ -14,7 +14,7 @@ from ..dit.groups import layer_groups
 from ..quant.build import GroupQuantizer
 from ..search.engine import Engine
 from ..search.network import FullPrecision
-from ..search.setup import EngineSettings, build_engine
+from ..search.setup import EngineSettings
 from .check import expect
 from .models import TO_NEAREST, UNTOUCHED, ModelState, tiny_transformer
 
@@ -40,7 +40,7 @@ class SampleNetwork:
             activation_format=ActivationFormat(),
             layer_data=lambda path: LayerData(path, 0, 0, seed=3),
         )
-        self.engine: Engine = build_engine(
+        self.engine: Engine = Engine(
             model,
             layer_groups(model),
             quantizer,

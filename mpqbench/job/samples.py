@@ -41,7 +41,9 @@ class SampleStore:
             have = self._length(start)
             if have % micro and start + have < count:
                 have = 0  # the shard ends within a micro-batch and cannot be continued
-            if not have:
+            if have:
+                advance(min(have, count - start))
+            else:
                 stop = min(start + micro * max(1, self.batch_size // micro), count)
                 batches = []
                 for batch in sampler.batches(start, stop):
@@ -49,8 +51,6 @@ class SampleStore:
                     advance(len(batch.images))
                 self._write(start, batches)
                 have = stop - start
-            else:
-                advance(min(have, count - start))
             start += have
 
     def holds(self, count: int) -> bool:
@@ -79,8 +79,7 @@ class SampleStore:
 
     def clear(self) -> None:
         """Remove all samples."""
-        if self.folder.exists():
-            shutil.rmtree(self.folder)
+        shutil.rmtree(self.folder, ignore_errors=not self.folder.exists())
 
     def _claim(self) -> None:
         """Remove samples of another fingerprint, which are those of another job."""
@@ -95,10 +94,9 @@ class SampleStore:
     def _owner(self) -> str | None:
         """Return the fingerprint of the samples; ``None`` for a missing or damaged one."""
         try:
-            owner = json.loads(self._claimed.read_text())
+            return json.loads(self._claimed.read_text())
         except (FileNotFoundError, ValueError):
             return None
-        return owner if isinstance(owner, str) else None
 
     def _path(self, start: int) -> Path:
         return self.folder / f"shard-{start:08d}.npz"

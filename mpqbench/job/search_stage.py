@@ -25,7 +25,7 @@ from ..search.lazy import LazyScorer
 from ..search.problem import Problem, Scorer
 from ..search.rollout import Stepper, build_rollout
 from ..search.scoring import JointScorer
-from ..search.setup import EngineSettings, build_engine
+from ..search.setup import EngineSettings
 from ..search.trace import notes_table
 from .context import JobContext
 from .fingerprints import search_fingerprint, table_fingerprint
@@ -99,7 +99,7 @@ def _search(context: JobContext) -> SearchResult:
     try:
         chosen = problem.checked(context.plugins.searcher.search(problem))
     except Infeasible as error:
-        raise Infeasible(f"{error}{share_of(_bounded_branches(context))}") from error
+        raise Infeasible(f"{error}{share_of(_branches(context, bounded=True))}") from error
     trace, cached_seconds = problem.trace.table(), scorer.cached_seconds
     trace["seconds"] += cached_seconds
     adaln = Precision.parse(context.recipe.adaln)
@@ -126,7 +126,7 @@ def search_problem(context: JobContext, part: Sequence[str] = ()) -> tuple[Probl
         adaln=Precision.parse(recipe.adaln),
         weight_format=recipe.weight_format,
         activation_format=recipe.activation_format,
-        branches=_bounded_branches(context),
+        branches=_branches(context, bounded=True),
     )
     branched = {group for group, operators in _branches(context).items() if operators}
     choices = choices_by_group(precisions, costs[0], branched, names)
@@ -150,15 +150,12 @@ def search_problem(context: JobContext, part: Sequence[str] = ()) -> tuple[Probl
     return problem, scorer
 
 
-def _branches(context: JobContext) -> Mapping[str, Sequence[Operator]]:
-    """Return the operators of the branches, by group."""
+def _branches(context: JobContext, *, bounded: bool = False) -> Mapping[str, Sequence[Operator]]:
+    """Return the operators of the branches by group; ``bounded``, those within the budget."""
+    if bounded and not context.recipe.branch_in_budget:
+        return {}
     transformer = skeleton(context.model.transformer.config)
     return branch_operators(context.plugins.branch, transformer, context.groups)
-
-
-def _bounded_branches(context: JobContext) -> Mapping[str, Sequence[Operator]]:
-    """Return the operators of the branches that count against the budget."""
-    return _branches(context) if context.recipe.branch_in_budget else {}
 
 
 def _scorer(
@@ -191,7 +188,7 @@ def _engine(context: JobContext, part: Sequence[str]) -> Engine:
 
     span = plugins.objective.span
     size = context.job.protocol.micro_batch if recipe.early_drop is None else race.BATCH
-    return build_engine(
+    return Engine(
         context.model.transformer,
         context.groups,
         context.quantizer(),

@@ -128,9 +128,7 @@ def fidelity(samples: SampleStore, reference: SampleStore, images: int) -> dict[
         values["psnr"].append(psnr(pictures, full_pictures))
         values["ssim"].append(ssim(pictures, full_pictures))
         values["latent_mse"].append(latent_mse(latents, full_latents))
-    return {
-        name: Score(value=float(np.concatenate(parts).mean())) for name, parts in values.items()
-    }
+    return {name: Score(value=float(np.concatenate(v).mean())) for name, v in values.items()}
 
 
 def distribution(context: JobContext, samples: SampleStore) -> dict[Metric, Score]:

@@ -1,6 +1,6 @@
 """The groups that a search chooses precisions for, each rounded once for every precision."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -64,10 +64,3 @@ class SearchableGroup:
         without = {path: replace(layer, integers=None) for path, layer in found.items()}
         known.append((moved, without))
         return without
-
-
-def searchable_groups(
-    model: Any, groups: Sequence[Group], quantizer: GroupQuantizer
-) -> Mapping[str, SearchableGroup]:
-    """Return every searchable group by name, in network order."""
-    return {g.name: SearchableGroup(model, g, quantizer) for g in groups if g.searchable}

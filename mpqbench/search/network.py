@@ -8,7 +8,6 @@ import torch
 
 from ..contracts import Sensitivity
 from ..core.precision import Precision
-from ..dit.chain import State
 from ..quant.group import QuantizedGroup
 from .engine import Batch, Engine
 from .groups import SearchableGroup
@@ -64,8 +63,9 @@ class FullPrecision:
         for batch in self.engine.batches:
             with torch.inference_mode():
                 state = self.engine.chain.start(batch.latents)
-                for at in range(last):
-                    state = self._stage(batch, at, state)
+                for at, before in enumerate(self.engine.groups[:last]):
+                    layer = self.group(before).full
+                    state = self.engine.chain.run(at, state, batch.conditions, layer)
                 yield self.engine.chain.input(last, state, batch.conditions)
 
     def sensitivities(self, probes: int, seed: int) -> Iterator[Sequence[Sensitivity]]:
@@ -92,10 +92,8 @@ class FullPrecision:
 
         with torch.enable_grad():
             state = chain.start(batch.latents)
-            for at, name in enumerate(self.engine.groups):
-                state = chain.run(
-                    at, state, batch.conditions, watched(self.engine.searchable[name])
-                )
+            for at, group in enumerate(self.engine.searchable.values()):
+                state = chain.run(at, state, batch.conditions, watched(group))
             output = chain.finish(state, batch.times, batch.classes)
             gradients = torch.autograd.grad((output * projection).sum(), [y for _, y in seen])
         # Three forwards: a backward pass costs about two.
@@ -105,7 +103,3 @@ class FullPrecision:
             for name, (x, _), gradient in zip(self.engine.groups, seen, gradients, strict=True)
             if name in self.of_group
         ]
-
-    def _stage(self, batch: Batch, at: int, state: State) -> State:
-        layer = self.group(self.engine.groups[at]).full
-        return self.engine.chain.run(at, state, batch.conditions, layer)

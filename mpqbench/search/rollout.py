@@ -192,7 +192,7 @@ def _path(
             output = transformer(given, times[step], batch.classes).sample
         latents = stepper.step(output, latents, at, numbers)
     conditions = []
-    with engine.fixed.quantized():
+    with engine.quantize_fixed():
         for own in times[1:]:
             engine.clock.set(own)
             conditions.append(engine.chain.conditions(own, batch.classes))

@@ -16,8 +16,9 @@ from mpqbench.core.precision import FULL, Budget, Precision
 from mpqbench.cost.count import count
 from mpqbench.dit.groups import layer_groups
 from mpqbench.search.budget_costs import CountedProblem
+from mpqbench.search.engine import Engine
 from mpqbench.search.groups import SearchableGroup
-from mpqbench.search.setup import EngineSettings, build_engine
+from mpqbench.search.setup import EngineSettings
 
 CHOICES = [Precision.parse(text) for text in ("W4A8g16", "W4A8g8", "W4A8g4", "W4A8")]
 
@@ -70,7 +71,7 @@ def test_bytes_of_mixed_groups_by_hand(model):
 def test_a_search_computes_what_the_quantized_model_does(model, transform):
     given, own, inputs = quantizer(transform=transform), _mixed(model), calibration(4)
     settings = EngineSettings(adaln=W8A8, batch=4)
-    engine = build_engine(model, layer_groups(model), given, inputs, settings)
+    engine = Engine(model, layer_groups(model), given, inputs, settings)
     exact = output(model, inputs)
     with quantized(model, given=given, changes=own) as made:
         expected = errors(model, exact, inputs)

@@ -10,7 +10,8 @@ from mpqbench.baselines.transforms.none import NoTransform
 from mpqbench.conformance.models import tiny_transformer
 from mpqbench.core.precision import FULL, Precision
 from mpqbench.dit.groups import layer_groups
-from mpqbench.search.setup import EngineSettings, build_engine
+from mpqbench.search.engine import Engine
+from mpqbench.search.setup import EngineSettings
 
 CHOICES = [Precision(w, a) for w in (2, 3, 4) for a in (3, 4)]
 
@@ -23,7 +24,7 @@ def model():
 def _engine(model, transform=None, **settings):
     own = quantizer(transform=transform or NoTransform())
     options = EngineSettings(**({"adaln": W8A8, "batch": 4} | settings))
-    return build_engine(model, layer_groups(model), own, calibration(), options)
+    return Engine(model, layer_groups(model), own, calibration(), options)
 
 
 def _naive(model, partial, transform=None, attention_bits=None):
