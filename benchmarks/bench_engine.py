@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import torch
 
+from mpqbench.baselines.objectives.output_mse import OutputMSE
 from mpqbench.contracts import LayerData
 from mpqbench.core.formats import ActivationFormat, WeightFormat
 from mpqbench.core.memory import keep_freed_memory
@@ -93,7 +94,7 @@ def engine_scorer(setting):
     engine = Engine(
         setting.transformer, setting.groups, GroupQuantizer(**plugins()), setting.inputs, settings
     )
-    return JointScorer(engine, setting.choices, setting.costs[0].table)
+    return JointScorer(engine, setting.choices, setting.costs[0].table, OutputMSE())
 
 
 class Prepared:

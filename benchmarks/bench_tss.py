@@ -15,6 +15,7 @@ from itertools import pairwise
 import pytest
 import torch
 
+from mpqbench.baselines.objectives.output_mse import OutputMSE
 from mpqbench.contracts import LayerData
 from mpqbench.core.formats import ActivationFormat, WeightFormat
 from mpqbench.core.precision import Budget, Precision
@@ -113,7 +114,7 @@ def searched_chain(groups):
     engine = engine_of(transformer)
     choices = dict.fromkeys(engine.groups, FEW)
     costs = measures(transformer, layer_groups(transformer), BUDGET, FEW)
-    scorer = JointScorer(engine, choices, costs[0].table)
+    scorer = JointScorer(engine, choices, costs[0].table, OutputMSE())
     problem = Problem(engine.groups, choices, costs, BUDGET, scorer=scorer)
     start = time.process_time()
     found = TSS(keep=KEEP).search(problem)

@@ -26,8 +26,7 @@ def search_table(
     does not pay for the table, the best allocation scored so far is, or else the cheapest.
     Raises Infeasible where nothing fits, before anything is paid for.
     """
-    only = only_allocation(problem)
-    if only is not None:
+    if (only := only_allocation(problem)) is not None:
         return only
     cheapest = cheapest_feasible(problem)
     try:
@@ -43,8 +42,7 @@ def search_scored(problem: SearchProblem, explore: Callable[[Arrays], object]) -
     Where every group has one choice, that is the answer, and nothing is scored. Where no allocation
     was scored, the cheapest is. Raises Infeasible where nothing fits.
     """
-    only = only_allocation(problem)
-    if only is not None:
+    if (only := only_allocation(problem)) is not None:
         return only
     cheapest = cheapest_feasible(problem)
     with suppress(Exhausted):
@@ -99,8 +97,7 @@ def compared_with_limits(problem: SearchProblem, allocation: Allocation) -> str:
 
 def _of_limits(problem: SearchProblem, totals: np.ndarray) -> str:
     rows = zip(problem.units, totals, problem.limits(), strict=True)
-    parts = [f"{own:.6g} of {limit:.6g} {unit}" for unit, own, limit in rows if np.isfinite(limit)]
-    return ", ".join(parts)
+    return ", ".join(f"{n:.6g} of {limit:.6g} {u}" for u, n, limit in rows if np.isfinite(limit))
 
 
 def cheapest_feasible(problem: SearchProblem) -> Allocation:
@@ -121,14 +118,13 @@ def random_feasible(
     *,
     arrays: Arrays | None = None,
 ) -> Allocation:
-    """Draw a random allocation that fits; ``rng`` is the problem's own where none is given.
+    """Draw a random allocation that fits, with the problem's ``rng`` where none is given.
 
     Distribution (our choice): every group draws a choice uniformly. While a limit is exceeded,
     groups in random order draw again, uniformly among their choices that lower the excess. A tight
-    budget therefore gives allocations just within it. The excess falls strictly, so the procedure
-    ends. With measures that pull apart it may end above a limit: an integer program on uniform
-    random scores then decides. ``arrays`` saves building the arrays again. Raises Infeasible where
-    nothing fits.
+    budget therefore gives allocations just within it. With measures that pull apart this may end
+    above a limit: an integer program on uniform random scores then decides. ``arrays`` saves
+    building the arrays again. Raises Infeasible where nothing fits.
     """
     rng = problem.rng if rng is None else rng
     arrays = Arrays.of(problem) if arrays is None else arrays

@@ -18,8 +18,7 @@ class LazyScorer:
     """Builds its scorer at the first score: a searcher that asks for none needs no calibration.
 
     The additive table is the entry ``fingerprint`` of ``cache``: computed once for all searchers
-    of a run, and counted for each. ``cached_seconds`` are those that a table
-    read from there once took.
+    of a run, and counted for each. ``cached_seconds`` is what a table from there once took.
     """
 
     def __init__(
@@ -42,22 +41,21 @@ class LazyScorer:
     def table(self, afford: float = math.inf) -> tuple[Mapping[str, np.ndarray], float]:
         """As ``Scorer.table``, computed or read."""
         stored = self._stored
-        if stored is not None:
-            if stored["forwards"] > afford:
-                raise Exhausted(f"the table takes {stored['forwards']:.4g} forwards")
-            self.cached_seconds += stored["seconds"]
-            arrays = {group: np.array(own, dtype=float) for group, own in stored["table"].items()}
-            return arrays, stored["forwards"]
-        price, began = self._scorer.table_price(), time.monotonic()
-        table, forwards = self._scorer.table(afford)
-        content = {
-            "table": {group: np.asarray(own, dtype=float).tolist() for group, own in table.items()},
-            "forwards": float(forwards),
-            "seconds": time.monotonic() - began,
-            "price": float(price),
-        }
-        self._cache.write(self._fingerprint, content)
-        return table, forwards
+        if stored is None:
+            price, began = self._scorer.table_price(), time.monotonic()
+            table, forwards = self._scorer.table(afford)
+            seconds = time.monotonic() - began
+            content = {"forwards": float(forwards), "seconds": seconds, "price": float(price)}
+            content["table"] = {
+                g: np.asarray(own, dtype=float).tolist() for g, own in table.items()
+            }
+            self._cache.write(self._fingerprint, content)
+            return table, forwards
+        if stored["forwards"] > afford:
+            raise Exhausted(f"the table takes {stored['forwards']:.4g} forwards")
+        self.cached_seconds += stored["seconds"]
+        arrays = {group: np.array(own, dtype=float) for group, own in stored["table"].items()}
+        return arrays, stored["forwards"]
 
     def table_price(self) -> float:
         """As ``Scorer.table_price``."""
@@ -74,6 +72,7 @@ class LazyScorer:
         now = time.monotonic()
         if now - self._told >= LINE_EVERY_SECONDS:
             self._told = now
-            line = f"{self._scored} scorings after {now - self._began:.0f} s"
-            self._cache.reporter.say(f"  {self._title}: {line}")
+            self._cache.reporter.say(
+                f"  {self._title}: {self._scored} scorings after {now - self._began:.0f} s"
+            )
         return scores

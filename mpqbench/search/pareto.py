@@ -59,11 +59,7 @@ def pareto(cost: np.ndarray, score: np.ndarray, keep: int, target: Target) -> np
 
 def pareto_window(cost: np.ndarray, score: np.ndarray, keep: int, target: Target) -> np.ndarray:
     """Keep the front, thinned evenly in log cost; ends and both neighbours of the share stay."""
-
-    def thin(own: np.ndarray, room: int) -> np.ndarray:
-        return own[evenly(cost[own], room, target.share)]
-
-    return _layered(cost, score, keep, thin)
+    return _layered(cost, score, keep, lambda own, room: own[evenly(cost[own], room, target.share)])
 
 
 def epsilon_bins(cost: np.ndarray, score: np.ndarray, keep: int, target: Target) -> np.ndarray:
@@ -164,10 +160,7 @@ def _bends(cost: np.ndarray, score: np.ndarray, a: int, b: int, c: int) -> bool:
 
 
 def _layered(
-    cost: np.ndarray,
-    score: np.ndarray,
-    keep: int,
-    thin: Callable[[np.ndarray, int], np.ndarray],
+    cost: np.ndarray, score: np.ndarray, keep: int, thin: Callable[[np.ndarray, int], np.ndarray]
 ) -> np.ndarray:
     """Keep front after front while there is room, the last one thinned."""
     left, kept = np.arange(len(cost)), np.empty(0, dtype=int)

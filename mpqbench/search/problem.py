@@ -60,8 +60,7 @@ class Problem:
     def __post_init__(self, seed: int) -> None:
         self.groups, self.measures = tuple(self.groups), tuple(self.measures)
         self.units: Sequence[str] = tuple(measure.unit for measure in self.measures)
-        self.spent = 0.0
-        self.rng = np.random.default_rng(seed)
+        self.spent, self.rng = 0.0, np.random.default_rng(seed)
         self.trace = Trace(len(self.groups))
         self.notes: dict[str, list[Mapping[str, Sequence[Any]]]] = {}
         self._choices = {group: tuple(self.precisions[group]) for group in self.groups}
@@ -74,12 +73,13 @@ class Problem:
 
     def choices(self, group: str) -> Sequence[Precision]:
         """Return the precisions that ``group`` may take, cheapest first. Raises BenchError."""
-        self._known(group)
+        if group not in self._choices:
+            raise unknown("group", group, self._choices)
         return self._choices[group]
 
     def costs(self, group: str) -> np.ndarray:
-        """Return the cost of each choice of ``group``: (choices, measures)."""
-        self._known(group)
+        """Return the cost of each choice of ``group``: (choices, measures). Raises BenchError."""
+        self.choices(group)
         return self._costs[group].copy()
 
     def limits(self) -> np.ndarray:
@@ -88,7 +88,8 @@ class Problem:
 
     def cost(self, allocation: Partial) -> float:
         """Return the first measure of ``allocation``, which may be partial."""
-        return self._all_costs(allocation)[0]
+        self._check_choices(allocation)
+        return self.measures[0].of(allocation)
 
     def limit(self) -> float:
         """Return the bound of the first measure."""
@@ -96,8 +97,8 @@ class Problem:
 
     def fits(self, allocation: Partial) -> bool:
         """Return whether every measure is within its bound."""
-        costs = self._all_costs(allocation)
-        return all(cost <= m.limit for cost, m in zip(costs, self.measures, strict=True))
+        self._check_choices(allocation)
+        return all(measure.of(allocation) <= measure.limit for measure in self.measures)
 
     def table(self) -> Mapping[str, np.ndarray]:
         """Return additive scores by group, paid for once. Raises Exhausted, or BenchError."""
@@ -110,7 +111,14 @@ class Problem:
                 self.spent = self.allowance  # the table was not finished
                 raise
             self.spent += forwards
-            self._note_table(self._table)
+            for group, own in self._choices.items():
+                columns: dict[str, Any] = {
+                    "group": [group] * len(own),
+                    "precision": [str(precision) for precision in own],
+                    "cost": self._costs[group][:, 0],
+                    "score": self._table[group],
+                }
+                self.note("table", columns)
         return {group: scores.copy() for group, scores in self._table.items()}
 
     def score(self, allocation: Partial) -> float:
@@ -165,19 +173,10 @@ class Problem:
         self._check_choices(allocation)
         return Allocation({group: allocation[group] for group in self.groups})
 
-    def _all_costs(self, allocation: Partial) -> list[float]:
-        self._check_choices(allocation)
-        return [measure.of(allocation) for measure in self.measures]
-
-    def _known(self, group: str) -> None:
-        if group not in self._choices:
-            raise unknown("group", group, self._choices)
-
     def _check_choices(self, allocation: Partial) -> None:
         for group, precision in allocation.items():
-            self._known(group)
-            if precision not in self._choices[group]:
-                valid = ", ".join(map(str, self._choices[group]))
+            if precision not in self.choices(group):
+                valid = ", ".join(map(str, self.choices(group)))
                 raise BenchError(f"group {group} cannot take {precision} (valid: {valid})")
 
     def _needed(self) -> Scorer:
@@ -192,22 +191,11 @@ class Problem:
             )
 
     def _affordable(self, scorer: Scorer, allocations: Sequence[Partial]) -> int:
-        """How many of ``allocations``, from the first on, are sure to stay within the allowance."""
+        """Return how many of ``allocations``, from the first on, are sure to be affordable."""
         if math.isinf(self.allowance):
             return len(allocations)
         total = self.spent + np.cumsum([scorer.price(allocation) for allocation in allocations])
         return int((total <= self.allowance).sum())
-
-    def _note_table(self, table: Mapping[str, np.ndarray]) -> None:
-        for group in self.groups:
-            own = self._choices[group]
-            columns: dict[str, Any] = {
-                "group": [group] * len(own),
-                "precision": [str(precision) for precision in own],
-                "cost": self._costs[group][:, 0],
-                "score": table[group],
-            }
-            self.note("table", columns)
 
     def _note(self, allocations: Sequence[Partial], scores: np.ndarray, before: float) -> None:
         """Add rows to the trace; the forwards of a batch are spread evenly over its rows."""

@@ -6,7 +6,6 @@ draws any, and their latents are compared at the end. Outputs are used without g
 inputs have a class and half the null class, as guidance needs both.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +18,7 @@ from ..dit.chain import Conditions
 from ..dit.sampling import image_seed
 from ..dit.schedule import Schedule
 from .engine import Batch, Distance, Engine, Partial
+from .scoring import EngineScorer
 
 
 @dataclass(frozen=True)
@@ -81,41 +81,25 @@ class RolloutPath:
 
 
 @dataclass(frozen=True)
-class RolloutScorer:
-    """Scores of candidates after all steps of ``paths``; implements ``problem.Scorer``.
+class RolloutScorer(EngineScorer):
+    """Scores of candidates after all steps of ``paths``.
 
     ``distance`` compares latents as an objective compares outputs. The first step is the engine's,
     shared as the engine shares; each further one is a whole forward of the candidate, with its
     layers and the environment. Nothing is dropped early.
     """
 
-    engine: Engine
-    choices: Mapping[str, Sequence[Precision]]
     distance: Distance
     stepper: Stepper
     paths: Sequence[RolloutPath]
 
-    def table(self, afford: float = math.inf) -> tuple[Mapping[str, np.ndarray], float]:
-        """Return scores of each group alone, in the order of its choices, and the forwards."""
-        entries = [{group: p} for group, own in self.choices.items() for p in own]
-        scores, forwards = self.scores(entries)
-        flat = iter(scores)
-        table = {g: np.array([next(flat) for _ in own]) for g, own in self.choices.items()}
-        return table, forwards
-
-    def table_price(self) -> float:
-        """Return the price of every entry."""
-        return sum(self.price({group: p}) for group, own in self.choices.items() for p in own)
+    def means(self, allocations: Sequence[Partial]) -> np.ndarray:
+        errors = np.concatenate([self._errors(allocations, path) for path in self.paths], axis=1)
+        return errors.mean(1)
 
     def price(self, allocation: Partial) -> float:
         """Return one forward for each step."""
         return float(len(self.paths[0].positions))
-
-    def scores(self, allocations: Sequence[Partial]) -> tuple[np.ndarray, float]:
-        """Return joint scores (n,), means over all inputs, and the forwards they took."""
-        before = self.engine.forwards
-        errors = np.concatenate([self._errors(allocations, path) for path in self.paths], axis=1)
-        return errors.mean(1), self.engine.forwards - before
 
     @torch.inference_mode()
     def _errors(self, partials: Sequence[Partial], path: RolloutPath) -> np.ndarray:

@@ -1,12 +1,13 @@
-"""The scorer of a model: errors of an engine as scores, with candidates dropped early on demand."""
+"""Scorers of a model: errors of an engine as scores, with candidates dropped early on demand."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from ..contracts import Objective
 from ..core.errors import BenchError
 from ..core.precision import Precision
 from .engine import Distance, Engine, Partial
@@ -15,8 +16,41 @@ from .race import dominated
 
 
 @dataclass(frozen=True)
-class JointScorer:
-    """Scores of an objective in an environment, means over all calibration inputs.
+class EngineScorer(ABC):
+    """Scores of an engine's candidates, and the forwards that they took."""
+
+    engine: Engine
+    choices: Mapping[str, Sequence[Precision]]
+
+    @abstractmethod
+    def means(self, allocations: Sequence[Partial]) -> np.ndarray:
+        """Return joint scores (n,), means over all calibration inputs."""
+
+    @abstractmethod
+    def price(self, allocation: Partial) -> float:
+        """As ``Scorer.price``."""
+
+    def table(self, afford: float = math.inf) -> tuple[Mapping[str, np.ndarray], float]:
+        """Return the joint score of each group alone, as ``Scorer.table``."""
+        before = self.engine.forwards
+        entries = [{group: p} for group, own in self.choices.items() for p in own]
+        scores = iter(self.means(entries))
+        table = {g: np.array([next(scores) for _ in own]) for g, own in self.choices.items()}
+        return table, self.engine.forwards - before
+
+    def table_price(self) -> float:
+        """Return the price of every entry."""
+        return sum(self.price({group: own[0]}) * len(own) for group, own in self.choices.items())
+
+    def scores(self, allocations: Sequence[Partial]) -> tuple[np.ndarray, float]:
+        """As ``Scorer.scores``."""
+        before = self.engine.forwards
+        return self.means(allocations), self.engine.forwards - before
+
+
+@dataclass(frozen=True)
+class JointScorer(EngineScorer):
+    """Scores of an objective in an environment.
 
     ``distance`` compares outputs; left out, by the mean squared error. An objective without a table
     of its own gets one: the joint score of each group alone. With ``level`` a candidate is dropped
@@ -25,57 +59,41 @@ class JointScorer:
     stayed, plus the mean difference of the two on the inputs that both have seen.
     """
 
-    engine: Engine
-    choices: Mapping[str, Sequence[Precision]]
     cost: Mapping[str, Mapping[Precision, float]]
-    objective: Any = None
+    objective: Objective
     level: float | None = None
     distance: Distance | None = None
 
-    @property
-    def _has_table(self) -> bool:
-        return self.objective is not None and self.objective.has_table
-
-    def table(self, afford: float = math.inf) -> tuple[Mapping[str, np.ndarray], float]:
-        """Return additive scores by group, in the order of its choices, and the forwards they took.
-
-        Raises Exhausted where an objective's own table takes more than ``afford``.
-        """
-        before = self.engine.forwards
-        if self._has_table:
-            with self.engine.within(afford):
-                found = self.objective.table(FullPrecision(self.engine, self.choices))
-            table = {group: np.asarray(own, dtype=float) for group, own in found.items()}
-            return table, self.engine.forwards - before
-        entries = [{group: p} for group, own in self.choices.items() for p in own]
-        flat = iter(self.engine.errors(entries, self.distance).mean(1))
-        table = {g: np.array([next(flat) for _ in own]) for g, own in self.choices.items()}
-        return table, self.engine.forwards - before
-
-    def table_price(self) -> float:
-        """Return the price of every entry; an objective's own table costs nothing in advance."""
-        if self._has_table:
-            return 0.0
-        return sum(self.price({group: own[0]}) * len(own) for group, own in self.choices.items())
+    def means(self, allocations: Sequence[Partial]) -> np.ndarray:
+        return self.engine.errors(allocations, self.distance).mean(1)
 
     def price(self, allocation: Partial) -> float:
         """Return one forward, less what lies before the first group of ``allocation``."""
         return self.engine.price(allocation)
 
-    def scores(self, allocations: Sequence[Partial]) -> tuple[np.ndarray, float]:
-        """Return joint scores (n,), and the forwards they took.
+    def table(self, afford: float = math.inf) -> tuple[Mapping[str, np.ndarray], float]:
+        """As ``Scorer.table``. Raises Exhausted where an objective's own takes above ``afford``."""
+        if not self.objective.has_table:
+            return super().table(afford)
+        before = self.engine.forwards
+        with self.engine.within(afford):
+            found = self.objective.table(FullPrecision(self.engine, self.choices))
+        table = {group: np.asarray(own, dtype=float) for group, own in found.items()}
+        return table, self.engine.forwards - before
 
-        Raises BenchError where the objective has only a table.
-        """
-        if self.objective is not None and not self.objective.has_distance:
+    def table_price(self) -> float:
+        """Return the price of every entry; an objective's own table costs nothing in advance."""
+        return 0.0 if self.objective.has_table else super().table_price()
+
+    def scores(self, allocations: Sequence[Partial]) -> tuple[np.ndarray, float]:
+        """As ``Scorer.scores``. Raises BenchError where the objective has only a table."""
+        if not self.objective.has_distance:
             name = type(self.objective).__name__
             raise BenchError(f"objective {name} scores single groups and no whole allocation")
-        before = self.engine.forwards
         if self.level is None:
-            scores = self.engine.errors(allocations, self.distance).mean(1)
-        else:
-            scores = self._raced(allocations, self.level)
-        return scores, self.engine.forwards - before
+            return super().scores(allocations)
+        before = self.engine.forwards
+        return self._raced(allocations, self.level), self.engine.forwards - before
 
     def _raced(self, allocations: Sequence[Partial], level: float) -> np.ndarray:
         costs = np.array(

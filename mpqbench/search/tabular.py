@@ -48,12 +48,8 @@ class TabularScorer:
     def _score(self, allocation: Partial) -> float:
         at = {group: self.choices[group].index(p) for group, p in allocation.items()}
         alone = sum(self.additive[group][index] for group, index in at.items())
-        together = sum(
-            scores[at[a], at[b]]
-            for (a, b), scores in self.interactions.items()
-            if a in at and b in at
-        )
-        return float(alone + together)
+        pairs = [(a, b) for a, b in self.interactions if a in at and b in at]
+        return float(alone + sum(self.interactions[a, b][at[a], at[b]] for a, b in pairs))
 
 
 def tabular_problem(
@@ -108,15 +104,12 @@ def enumerate_best(problem: Problem, *, joint: bool = False) -> tuple[Allocation
 
     Raises Infeasible where nothing fits, BenchError for more than two million allocations.
     """
-    count = math.prod(len(problem.choices(group)) for group in problem.groups)
+    choices = [problem.choices(group) for group in problem.groups]
+    count = math.prod(map(len, choices))
     if count > ENUMERATED:
         raise BenchError(f"{count:,} allocations are too many to enumerate ({ENUMERATED:,})")
-    every = product(*(problem.choices(group) for group in problem.groups))
-    feasible = [
-        allocation
-        for each in every
-        if problem.fits(allocation := dict(zip(problem.groups, each, strict=True)))
-    ]
+    every = (dict(zip(problem.groups, each, strict=True)) for each in product(*choices))
+    feasible = [allocation for allocation in every if problem.fits(allocation)]
     if not feasible:
         raise infeasible(problem)
     if joint:

@@ -1,6 +1,7 @@
 """Nodes of a merge tree: partial allocations of some groups, as arrays."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -105,12 +106,10 @@ class Space:
     def allocations(self, node: Node) -> list[dict[str, Precision]]:
         """Return the partial allocations of all points, groups in network order."""
         order = np.argsort(node.groups)
-        groups = [int(group) for group in node.groups[order]]
+        names = [self.arrays.groups[group] for group in node.groups[order]]
+        choices = [self.arrays.choices[group] for group in node.groups[order]]
         return [
-            {
-                self.arrays.groups[group]: self.arrays.choices[group][pick]
-                for group, pick in zip(groups, picks, strict=True)
-            }
+            {name: own[pick] for name, own, pick in zip(names, choices, picks, strict=True)}
             for picks in node.picks[:, order].tolist()
         ]
 
@@ -131,20 +130,17 @@ class Space:
 
         The nodes cover every group once. Returns ``instead`` (groups,) where nothing fits.
         """
-        found = solve([node.scores for node in nodes], self._reduced(nodes))
+        names = tuple(str(number) for number in range(len(nodes)))
+        choices: Any = tuple(tuple(range(len(node))) for node in nodes)
+        costs = tuple(node.costs for node in nodes)
+        one_each = Arrays(names, choices, costs, self.arrays.limits)
+        found = solve([node.scores for node in nodes], one_each)
         if found is None:
             return instead
         picks = np.empty_like(instead)
         for node, at in zip(nodes, found, strict=True):
             picks[node.groups] = node.picks[at]
         return picks if self.arrays.fits(picks) else instead  # costs were summed in another order
-
-    def _reduced(self, nodes: list[Node]) -> Arrays:
-        """Return the problem of taking one point of each node."""
-        names = tuple(str(number) for number in range(len(nodes)))
-        choices = tuple(tuple(range(len(node))) for node in nodes)
-        costs = tuple(node.costs for node in nodes)
-        return Arrays(names, choices, costs, self.arrays.limits)  # type: ignore[arg-type]
 
     def _ordered(self, node: Node, at: int) -> np.ndarray:
         picks = np.empty(len(node.groups), dtype=int)
