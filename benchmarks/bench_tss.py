@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 
@@ -30,7 +31,7 @@ from mpqbench.search.engine import Engine
 from mpqbench.search.problem import Problem
 from mpqbench.search.scoring import JointScorer
 from mpqbench.search.setup import EngineSettings
-from mpqbench.search.tabular import random_problem
+from mpqbench.search.tabular import TabularScorer, tabular_problem
 
 GROUPS = (12, 24, 48, 96)
 CHOICES = [Precision(w, a) for w in (2, 3, 4, 5, 6, 8) for a in (3, 4, 5, 6, 8)]
@@ -40,7 +41,14 @@ FEW = [Precision(2, 3), Precision(3, 4), Precision(4, 4), Precision(5, 5), Preci
 
 
 def problem_of(groups):
-    return random_problem(groups, CHOICES, Budget.parse("W4A4"), seed=0, coupling=0.5)
+    """Return a chain whose error falls with the bits and whose neighbours interact."""
+    rng = np.random.default_rng(0)
+    own = sorted(CHOICES, key=lambda p: (p.weight_bits * p.activation_bits, p.weight_bits))
+    errors = np.array([4.0**-p.weight_bits + 4.0**-p.activation_bits for p in own])
+    scores = {f"group{n}": errors * rng.lognormal(0, 1.5) for n in range(groups)}
+    pairs = {(a, b): 0.5 * np.sqrt(np.outer(scores[a], scores[b])) for a, b in pairwise(scores)}
+    scorer = TabularScorer(dict.fromkeys(scores, own), scores, pairs)
+    return tabular_problem(dict.fromkeys(scores, 1.0), own, scorer, Budget.parse("W4A4"))
 
 
 @pytest.mark.parametrize("groups", GROUPS)

@@ -17,16 +17,14 @@ from ..dit.loading import skeleton
 from ..dit.sampling import image_seed
 from ..quant.branch import branch_operators, share_of
 from ..records.store import RecordStore
-from ..search import race
 from ..search.budget_costs import choices_by_group, choices_within, measures, parse_choices
 from ..search.engine import Distance, Engine
 from ..search.groups import SearchableGroup
 from ..search.lazy import LazyScorer
-from ..search.problem import Problem, Scorer
+from ..search.problem import Problem, Scorer, notes_table
 from ..search.rollout import Stepper, build_rollout
-from ..search.scoring import JointScorer
+from ..search.scoring import BATCH, JointScorer
 from ..search.setup import EngineSettings
-from ..search.trace import notes_table
 from .context import JobContext
 from .fingerprints import search_fingerprint, table_fingerprint
 
@@ -187,7 +185,7 @@ def _engine(context: JobContext, part: Sequence[str]) -> Engine:
         return plugins.environment.layer(group, base, inputs, seed)
 
     span = plugins.objective.span
-    size = context.job.protocol.micro_batch if recipe.early_drop is None else race.BATCH
+    size = context.job.protocol.micro_batch if recipe.early_drop is None else BATCH
     return Engine(
         context.model.transformer,
         context.groups,

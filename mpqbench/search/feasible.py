@@ -22,32 +22,26 @@ def search_table(
 ) -> Allocation:
     """Return what ``choose`` makes of the additive scores, (choices,) for each group.
 
+    Otherwise as ``search_scored``.
+    """
+    return search_scored(problem, lambda arrays: choose(arrays, table_scores(problem)))
+
+
+def search_scored(
+    problem: SearchProblem, explore: Callable[[Arrays], Allocation | None]
+) -> Allocation:
+    """Return what ``explore`` finds, or else the best allocation that was scored jointly.
+
     Where every group has one choice, that is the answer, and nothing is scored. Where the allowance
-    does not pay for the table, the best allocation scored so far is, or else the cheapest.
-    Raises Infeasible where nothing fits, before anything is paid for.
+    ended before an allocation was scored, the cheapest is. Raises Infeasible where nothing fits,
+    before anything is paid for.
     """
     if (only := only_allocation(problem)) is not None:
         return only
-    cheapest = cheapest_feasible(problem)
-    try:
-        scores = table_scores(problem)
-    except Exhausted:
-        return problem.best() or cheapest
-    return choose(Arrays.of(problem), scores)
-
-
-def search_scored(problem: SearchProblem, explore: Callable[[Arrays], object]) -> Allocation:
-    """Return the best allocation that ``explore`` scored jointly until it or the allowance ended.
-
-    Where every group has one choice, that is the answer, and nothing is scored. Where no allocation
-    was scored, the cheapest is. Raises Infeasible where nothing fits.
-    """
-    if (only := only_allocation(problem)) is not None:
-        return only
-    cheapest = cheapest_feasible(problem)
+    cheapest, found = cheapest_feasible(problem), None
     with suppress(Exhausted):
-        explore(Arrays.of(problem))
-    return problem.best() or cheapest
+        found = explore(Arrays.of(problem))
+    return found or problem.best() or cheapest
 
 
 def only_allocation(problem: SearchProblem) -> Allocation | None:

@@ -14,7 +14,7 @@ from ..core.progress import LINE_EVERY_SECONDS
 from .problem import Partial, Scorer
 
 
-class LazyScorer:
+class LazyScorer(Scorer):
     """Builds its scorer at the first score: a searcher that asks for none needs no calibration.
 
     The additive table is the entry ``fingerprint`` of ``cache``: computed once for all searchers
@@ -58,11 +58,9 @@ class LazyScorer:
         return arrays, stored["forwards"]
 
     def table_price(self) -> float:
-        """As ``Scorer.table_price``."""
         return self._scorer.table_price() if self._stored is None else self._stored["price"]
 
     def price(self, allocation: Partial) -> float:
-        """As ``Scorer.price``."""
         return self._scorer.price(allocation)
 
     def scores(self, allocations: Sequence[Partial]) -> tuple[np.ndarray, float]:

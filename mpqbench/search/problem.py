@@ -1,9 +1,11 @@
 """The problem that a searcher sees: choices, costs, bounds and scores, with all scoring counted."""
 
 import math
+import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, InitVar, dataclass
-from typing import Any, Protocol
+from dataclasses import KW_ONLY, InitVar, dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,33 +13,83 @@ from ..core.errors import BenchError, Exhausted, unknown
 from ..core.precision import Allocation, Budget, Precision
 from ..dit.groups import check_allocation
 from .measures import Measure
-from .trace import Trace
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Partial = Mapping[str, Precision]
+COLUMNS = ("evaluation", "forwards", "seconds", "groups", "cost", "fits", "score", "best")
 
 
-class Scorer(Protocol):
+class Scorer(ABC):
     """The source of scores: a model, or numbers computed before."""
+
+    choices: Mapping[str, Sequence[Precision]]
+
+    @abstractmethod
+    def scores(self, allocations: Sequence[Partial]) -> tuple[np.ndarray, float]:
+        """Return joint scores (n,), and the forwards taken, which candidates may share."""
+
+    @abstractmethod
+    def price(self, allocation: Partial) -> float:
+        """Return the most forwards that scoring ``allocation`` can take."""
 
     def table(self, afford: float = math.inf) -> tuple[Mapping[str, np.ndarray], float]:
         """Return additive scores by group in the order of its choices, and the forwards taken.
 
-        Raises Exhausted where that is more than ``afford``; checking is necessary only where
-        ``table_price`` is not known in advance.
+        Here the joint score of each group alone. Raises Exhausted where the table takes more than
+        ``afford``, which is checked only where ``table_price`` is not known in advance.
         """
-        ...
+        scores, forwards = self.scores([{g: p} for g, own in self.choices.items() for p in own])
+        ends = np.cumsum([len(own) for own in self.choices.values()])[:-1]
+        return dict(zip(self.choices, np.split(scores, ends), strict=True)), forwards
 
     def table_price(self) -> float:
         """Return the most forwards that ``table`` can take."""
-        ...
+        return sum(self.price({group: own[0]}) * len(own) for group, own in self.choices.items())
 
-    def scores(self, allocations: Sequence[Partial]) -> tuple[np.ndarray, float]:
-        """Return joint scores (n,), and the forwards taken, which candidates may share."""
-        ...
 
-    def price(self, allocation: Partial) -> float:
-        """Return the most forwards that scoring ``allocation`` can take."""
-        ...
+@dataclass
+class Trace:
+    """Rows of a search in the order of scoring.
+
+    ``evaluation`` counts from 1; ``forwards`` and ``seconds`` are the totals when the score was
+    known; ``groups`` is the number that the allocation covers, ``fits`` whether it keeps every
+    limit, and ``best`` the lowest score so far of a complete allocation that fits (NaN before the
+    first).
+    """
+
+    complete: int  # groups of a complete allocation
+    rows: list[tuple[int, float, float, int, float, bool, float, float]] = field(
+        default_factory=list
+    )
+    best: float = float("nan")
+    _start: float = field(default_factory=time.perf_counter)
+
+    def add(self, forwards: float, groups: int, cost: float, fits: bool, score: float) -> bool:
+        """Add one scored allocation and return whether it is the best so far."""
+        first = math.isnan(self.best) and not math.isnan(score)
+        better = groups == self.complete and fits and (first or score < self.best)
+        if better:
+            self.best = score
+        seconds = time.perf_counter() - self._start
+        self.rows.append(
+            (len(self.rows) + 1, forwards, seconds, groups, cost, fits, score, self.best)
+        )
+        return better
+
+    def table(self) -> "pd.DataFrame":
+        """Return the rows as a table with ``COLUMNS``."""
+        import pandas as pd
+
+        return pd.DataFrame(self.rows, columns=list(COLUMNS))
+
+
+def notes_table(parts: Sequence[Mapping[str, Sequence[Any]]]) -> "pd.DataFrame":
+    """Return one table of notes, its parts one after another."""
+    import pandas as pd
+
+    return pd.concat([pd.DataFrame(dict(part)) for part in parts], ignore_index=True)
 
 
 @dataclass(eq=False)

@@ -1,80 +1,43 @@
 """Scorers of a model: errors of an engine as scores, with candidates dropped early on demand."""
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.stats import t
 
 from ..contracts import Objective
 from ..core.errors import BenchError
 from ..core.precision import Precision
 from .engine import Distance, Engine, Partial
 from .network import FullPrecision
-from .race import dominated
+from .problem import Scorer
+
+FEWEST = 8  # inputs before a candidate may be dropped: with fewer, a t interval says little
+BATCH = 16  # inputs between two decisions; our choice: see benchmarks/README.md
 
 
 @dataclass(frozen=True)
-class EngineScorer(ABC):
-    """Scores of an engine's candidates, and the forwards that they took."""
+class JointScorer(Scorer):
+    """Scores of an objective in an environment, means over all calibration inputs.
+
+    ``distance`` compares outputs; left out, the mean squared error. With ``level`` a candidate is
+    dropped after a batch of inputs when a cheaper one of the same groups and the same call is
+    certainly better (see ``dominated``). The score of a dropped candidate is that of the best
+    cheaper one that stayed, plus the mean difference of the two on the inputs that both have seen.
+    """
 
     engine: Engine
     choices: Mapping[str, Sequence[Precision]]
-
-    @abstractmethod
-    def means(self, allocations: Sequence[Partial]) -> np.ndarray:
-        """Return joint scores (n,), means over all calibration inputs."""
-
-    @abstractmethod
-    def price(self, allocation: Partial) -> float:
-        """As ``Scorer.price``."""
-
-    def table(self, afford: float = math.inf) -> tuple[Mapping[str, np.ndarray], float]:
-        """Return the joint score of each group alone, as ``Scorer.table``."""
-        before = self.engine.forwards
-        entries = [{group: p} for group, own in self.choices.items() for p in own]
-        scores = iter(self.means(entries))
-        table = {g: np.array([next(scores) for _ in own]) for g, own in self.choices.items()}
-        return table, self.engine.forwards - before
-
-    def table_price(self) -> float:
-        """Return the price of every entry."""
-        return sum(self.price({group: own[0]}) * len(own) for group, own in self.choices.items())
-
-    def scores(self, allocations: Sequence[Partial]) -> tuple[np.ndarray, float]:
-        """As ``Scorer.scores``."""
-        before = self.engine.forwards
-        return self.means(allocations), self.engine.forwards - before
-
-
-@dataclass(frozen=True)
-class JointScorer(EngineScorer):
-    """Scores of an objective in an environment.
-
-    ``distance`` compares outputs; left out, by the mean squared error. An objective without a table
-    of its own gets one: the joint score of each group alone. With ``level`` a candidate is dropped
-    after a batch of inputs when a cheaper one of the same groups and the same call is certainly
-    better (see ``race``). The score of a dropped candidate is that of the best cheaper one that
-    stayed, plus the mean difference of the two on the inputs that both have seen.
-    """
-
     cost: Mapping[str, Mapping[Precision, float]]
     objective: Objective
     level: float | None = None
     distance: Distance | None = None
 
-    def means(self, allocations: Sequence[Partial]) -> np.ndarray:
-        return self.engine.errors(allocations, self.distance).mean(1)
-
-    def price(self, allocation: Partial) -> float:
-        """Return one forward, less what lies before the first group of ``allocation``."""
-        return self.engine.price(allocation)
-
     def table(self, afford: float = math.inf) -> tuple[Mapping[str, np.ndarray], float]:
-        """As ``Scorer.table``. Raises Exhausted where an objective's own takes above ``afford``."""
         if not self.objective.has_table:
-            return super().table(afford)
+            return Scorer.table(replace(self, level=None), afford)
         before = self.engine.forwards
         with self.engine.within(afford):
             found = self.objective.table(FullPrecision(self.engine, self.choices))
@@ -85,15 +48,21 @@ class JointScorer(EngineScorer):
         """Return the price of every entry; an objective's own table costs nothing in advance."""
         return 0.0 if self.objective.has_table else super().table_price()
 
+    def price(self, allocation: Partial) -> float:
+        """Return one forward, less what lies before the first group of ``allocation``."""
+        return self.engine.price(allocation)
+
     def scores(self, allocations: Sequence[Partial]) -> tuple[np.ndarray, float]:
         """As ``Scorer.scores``. Raises BenchError where the objective has only a table."""
         if not self.objective.has_distance:
             name = type(self.objective).__name__
             raise BenchError(f"objective {name} scores single groups and no whole allocation")
-        if self.level is None:
-            return super().scores(allocations)
         before = self.engine.forwards
-        return self._raced(allocations, self.level), self.engine.forwards - before
+        if self.level is None:
+            scores = self.engine.errors(allocations, self.distance).mean(1)
+        else:
+            scores = self._raced(allocations, self.level)
+        return scores, self.engine.forwards - before
 
     def _raced(self, allocations: Sequence[Partial], level: float) -> np.ndarray:
         costs = np.array(
@@ -126,3 +95,28 @@ def _of_same_groups(allocations: Sequence[Partial]) -> list[np.ndarray]:
     for index, allocation in enumerate(allocations):
         pools.setdefault(frozenset(allocation), []).append(index)
     return [np.array(own) for own in pools.values()]
+
+
+def dominated(errors: np.ndarray, costs: np.ndarray, level: float) -> np.ndarray:
+    """Return which of n candidates are significantly dominated: (n,) bool.
+
+    ``errors`` (n, inputs) are of the same inputs for all, so that differences are paired; ``costs``
+    is (n,). A candidate is dominated where another one costs no more and has a lower mean error by
+    a one-sided paired t test at ``level`` divided by n - 1, the number of tests (Bonferroni). The
+    level is nominal, as errors are skewed and the test is repeated with every batch (our choice).
+    With fewer than 8 inputs no candidate is dominated. After Hoeffding races (Maron and Moore,
+    1994) and F-Race (Birattari et al., 2002).
+    """
+    count, inputs = errors.shape
+    if inputs < FEWEST or count < 2:
+        return np.zeros(count, dtype=bool)
+    bound = float(t.isf(level / (count - 1), inputs - 1))
+    shared = errors - errors.mean(0)  # keeps digits: inputs have much in common
+    means = shared.mean(1)
+    covariances = np.cov(shared)
+    each = covariances.diagonal()
+    variances = np.maximum(each[:, None] + each - 2 * covariances, 0)  # of differences of pairs
+    spread = np.sqrt(variances / inputs)
+    behind = means[:, None] - means  # of the candidate of a row, behind that of a column
+    cheaper = costs <= costs[:, None]
+    return (cheaper & (behind > 0) & (behind > bound * spread)).any(1)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from chains import random_problem
+
 from mpqbench.baselines.searchers.ilp import ILP
 from mpqbench.baselines.searchers.random_search import RandomSearch
 from mpqbench.core.files import write_table
 from mpqbench.core.precision import Allocation, Budget, Precision
 from mpqbench.methods.treeq.tss import TSS
 from mpqbench.records.schema import AllocationSummary, Score
-from mpqbench.search.tabular import random_problem
-from mpqbench.search.trace import notes_table
+from mpqbench.search.problem import notes_table
 
 CHOICES = [Precision(2, 3), Precision(3, 3), Precision(4, 4), Precision(6, 6)]
 

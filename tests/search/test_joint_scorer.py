@@ -9,8 +9,7 @@ from mpqbench.core.errors import BenchError
 from mpqbench.core.precision import Precision
 from mpqbench.core.recipe import Recipe
 from mpqbench.core.settings import validate
-from mpqbench.search.race import FEWEST, dominated
-from mpqbench.search.scoring import JointScorer
+from mpqbench.search.scoring import FEWEST, JointScorer, dominated
 
 CHEAP, DEAR = Precision(2, 3), Precision(4, 4)
 

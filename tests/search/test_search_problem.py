@@ -5,18 +5,18 @@ from itertools import product
 
 import numpy as np
 import pytest
+from chains import random_problem
 
 from mpqbench.core.errors import BenchError, Exhausted
 from mpqbench.core.precision import Budget, Precision
 from mpqbench.search.measures import Measure
+from mpqbench.search.problem import COLUMNS
 from mpqbench.search.tabular import (
     TabularScorer,
     additive_score,
     enumerate_best,
-    random_problem,
     tabular_problem,
 )
-from mpqbench.search.trace import COLUMNS
 
 CHOICES = [Precision(w, a) for w in (2, 4) for a in (3, 4)]
 W3A3, W4A4 = Budget.parse("W3A3"), Budget.parse("W4A4")
