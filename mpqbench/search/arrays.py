@@ -14,9 +14,8 @@ from .measures import summed
 class Arrays:
     """Groups, choices, costs and limits of a problem.
 
-    Group g at its choice i is ``choices[g][i]`` and costs ``costs[g][i]``. ``costs`` holds
-    (choices, measures) float64 for each group; ``limits`` is (measures,), with infinity for no
-    bound. ``indices`` (groups,) always give the number of the choice of each group.
+    ``costs`` holds (choices, measures) float64 for each group; ``limits`` is (measures,), with
+    infinity for no bound. ``indices`` (groups,) always give the number of the choice of each group.
     """
 
     groups: tuple[str, ...]
@@ -40,16 +39,16 @@ class Arrays:
     def allocation(self, indices: Sequence[int] | np.ndarray) -> Allocation:
         """Return the allocation of ``indices``, in network order."""
         taken = zip(self.groups, self.choices, indices, strict=True)
-        return Allocation({group: own[int(i)] for group, own, i in taken})
+        return Allocation({group: choices[int(i)] for group, choices, i in taken})
 
     def indices(self, allocation: Allocation) -> np.ndarray:
         """Return the indices of ``allocation``: (groups,) int."""
         taken = zip(self.groups, self.choices, strict=True)
-        return np.array([own.index(allocation[group]) for group, own in taken])
+        return np.array([choices.index(allocation[group]) for group, choices in taken])
 
     def total(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """Return the cost of ``indices`` in each measure, exactly as the problem sums it."""
-        return summed(own[int(i)] for own, i in zip(self.costs, indices, strict=True))
+        return summed(costs[int(i)] for costs, i in zip(self.costs, indices, strict=True))
 
     def fits(self, indices: Sequence[int] | np.ndarray) -> bool:
         """Return whether ``indices`` keep every limit."""

@@ -22,8 +22,7 @@ ACTIVATION_CHOICES = (3, 4, 5, 6, 8)  # 2-bit activations on a min-max grid leav
 class CostSettings(TypedDict, total=False):
     """What costs depend on besides precisions; by default nothing is quantized but the groups.
 
-    ``branches`` by group add to BitOPs and bytes of every choice that rounds weights and is not
-    bare.
+    ``branches`` by group add to the costs of every choice that rounds weights and is not bare.
     """
 
     adaln: Precision
@@ -43,9 +42,8 @@ def measures(
 
     BitOPs are of one forward of one image. Bytes are those of a group's layers with scales and zero
     points; the bytes of the rest of the model are subtracted from the limit, but for a transform's
-    own scales, which the achieved cost counts. Weight bits are summed over weights, without
-    branches. All costs and limits are whole numbers below 2^53, and what fits agrees with
-    ``CostReport.satisfied``.
+    own scales. Weight bits are summed over weights, without branches. All costs and limits are
+    whole numbers below 2^53, and what fits agrees with ``CostReport.satisfied``.
     """
     branches, macs = settings.get("branches") or {}, group_macs(transformer, groups)
     table = {
@@ -128,9 +126,8 @@ def neighbours(budget: Budget) -> list[Precision]:
 
 
 def _next_to(bits: int) -> list[int]:
-    fewer = [other for other in WEIGHT_CHOICES if other < bits]
-    more = [other for other in WEIGHT_CHOICES if other > bits]
-    return [*fewer[-1:], bits, *more[:1]]
+    fewer = [other for other in WEIGHT_CHOICES if other < bits][-1:]
+    return [*fewer, bits, *[other for other in WEIGHT_CHOICES if other > bits][:1]]
 
 
 def choices_within(budget: Budget, given: Sequence[Precision]) -> tuple[Precision, ...]:
@@ -158,11 +155,8 @@ def _with(measure: Measure, branches: Mapping[str, Sequence[Operator]], what: st
 
 
 def _most(mean: float, count: int) -> int:
-    """Return the largest whole sum of ``count`` numbers with a computed mean of ``mean`` or less.
-
-    The floating-point product of the two may lie on either side of this sum.
-    """
-    most = math.floor(mean * count) + 1
+    """Return the largest whole sum of ``count`` numbers with a computed mean of ``mean`` or less."""
+    most = math.floor(mean * count) + 1  # the product may be rounded to either side
     while most / count > mean:
         most -= 1
     return most

@@ -7,7 +7,7 @@ through the environment together.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -125,14 +125,11 @@ class Engine:
         return float(self._share[first:].sum())
 
     def count(self, stage: int, inputs: int) -> None:
-        """Add to ``forwards`` what ``stage`` takes on so many inputs.
-
-        Raises Exhausted where that is more than ``within`` allows.
-        """
+        """Spend what ``stage`` takes on so many inputs."""
         self.spend(float(self._share[stage]) * inputs / self._inputs)
 
     def spend(self, forwards: float) -> None:
-        """Add to ``forwards``; raises as ``count``."""
+        """Add to ``forwards``. Raises Exhausted where that is more than ``within`` allows."""
         self.forwards += forwards
         if self.forwards > self._limit:
             raise Exhausted(f"there is no allowance for more than {self._limit:.4g} forwards")
@@ -159,11 +156,9 @@ class Engine:
         (n, c, h, w); left out, the mean squared error.
         """
         measure = distance or squared_error
-
-        def errors(outputs: torch.Tensor) -> list[np.ndarray]:
-            return list(measure(outputs, batch.targets).double().cpu().numpy())
-
-        return np.stack(self._each(partials, batch, errors))
+        return np.stack(
+            self._each(partials, batch, lambda x: measure(x, batch.targets).double().cpu().numpy())
+        )
 
     def errors(self, partials: Sequence[Partial], distance: Distance | None = None) -> np.ndarray:
         """Return ``batch_errors`` on all inputs: (allocations, inputs) float64."""
@@ -174,12 +169,9 @@ class Engine:
         self,
         partials: Sequence[Partial],
         batch: Batch,
-        measure: Callable[[torch.Tensor], Sequence[_Result]],
+        measure: Callable[[torch.Tensor], Iterable[_Result]],
     ) -> list[_Result]:
-        """Return what ``measure`` makes of the output of each allocation.
-
-        ``measure`` is called with the outputs (candidates, n, channels, h, w) of one piece.
-        """
+        """Return what ``measure`` makes of outputs (candidates, n, channels, h, w), one by one."""
         sequences = [self._sequence(partial) for partial in partials]
         by_start: dict[int, set[Tokens]] = {}
         for start, own in sequences:
@@ -234,11 +226,10 @@ class Engine:
             if len(same) < len(own):
                 waiting.append((depth, state, [each for each in own if each[depth] != token]))
             at = start + depth
-            layer = batch.environment[at] if token is None else self._quantized(at, token)
+            layer = batch.environment[at]
+            if token is not None:
+                layer = self.searchable[self.groups[at]].at(token)
             waiting.append((depth + 1, self._through(batch, at, state, layer), same))
-
-    def _quantized(self, at: int, precision: Precision) -> Layer:
-        return self.searchable[self.groups[at]].at(precision)
 
     def _through(self, batch: Batch, at: int, state: State, layer: Layer) -> State:
         self.count(at, len(state))

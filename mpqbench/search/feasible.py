@@ -1,7 +1,7 @@
-"""Allocations within the budget, and what all searchers have in common.
+"""Allocations within the budget, and the frames ``search_table`` and ``search_scored``.
 
-``search_table`` and ``search_scored`` are the frames of most searchers: what a searcher returns
-where there is nothing to choose, where nothing fits, and where the allowance ends too early.
+The frames say what a searcher returns where there is nothing to choose, where nothing fits, and
+where the allowance ends too early.
 """
 
 from collections.abc import Callable, Sequence
@@ -76,10 +76,10 @@ def least(problem: SearchProblem) -> np.ndarray:
 
 def infeasible(problem: SearchProblem) -> Infeasible:
     """Return the error for a budget that nothing meets: the least and the limit of each measure."""
-    several = np.isfinite(problem.limits()).sum() > 1
+    alone = " in each measure alone" if np.isfinite(problem.limits()).sum() > 1 else ""
     return Infeasible(
-        f"no allocation meets budget {problem.budget}: the least that can be reached"
-        f"{' in each measure alone' if several else ''} is {_of_limits(problem, least(problem))}"
+        f"no allocation meets budget {problem.budget}: the least that can be reached{alone} is "
+        f"{_of_limits(problem, least(problem))}"
     )
 
 
@@ -133,13 +133,12 @@ def random_feasible(
 
 def _redrawn(arrays: Arrays, indices: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Draw groups again until every limit is kept or no single group can lower the excess."""
-    total = arrays.total(indices)
-    moved = True
+    total, moved = arrays.total(indices), True
     while moved and not (total <= arrays.limits).all():
         moved = False
         for group in rng.permutation(len(indices)):
-            own = arrays.costs[group]
-            totals = total - own[indices[group]] + own
+            costs = arrays.costs[group]
+            totals = total - costs[indices[group]] + costs
             lower = np.flatnonzero(arrays.excess(totals) < arrays.excess(total))
             if lower.size:
                 indices[group] = rng.choice(lower)

@@ -14,31 +14,25 @@ from .groups import SearchableGroup
 
 
 class CountedGroup:
-    """The group of one stage of an engine, whose forwards the engine counts.
-
-    Implements ``contracts.QuantizableGroup``.
-    """
+    """A ``contracts.QuantizableGroup`` whose forwards the engine counts as those of a stage."""
 
     def __init__(self, engine: Engine, stage: int) -> None:
         self.name = engine.groups[stage]
         self._group, self._count = engine.searchable[self.name], partial(engine.count, stage)
 
     def full(self, x: torch.Tensor) -> torch.Tensor:
-        """Map an input (n, tokens, in) to the output (n, tokens, out) of full precision."""
         self._count(len(x))
         return self._group.full(x)
 
     def at(self, precision: Precision) -> QuantizedGroup:
-        """Return the layers at ``precision``."""
         return self._group.at(precision).counted(self._count)
 
 
 @dataclass(frozen=True)
 class FullPrecision:
-    """The groups of an engine while the network is in full precision.
+    """The groups of an engine while the network is in full precision: a ``contracts.Network``.
 
-    Implements ``contracts.Network``. Only groups that have choices are shown: a study of regret
-    searches the last few of an engine's groups.
+    Only groups that have choices are shown: a study of regret searches the last few.
     """
 
     engine: Engine
@@ -46,15 +40,12 @@ class FullPrecision:
 
     @property
     def groups(self) -> Sequence[str]:
-        """The names in network order."""
         return tuple(group for group in self.engine.groups if group in self.of_group)
 
     def choices(self, group: str) -> Sequence[Precision]:
-        """Return the precisions that ``group`` may take."""
         return self.of_group[group]
 
     def group(self, name: str) -> CountedGroup:
-        """Return the layers of a group, whose forwards are counted."""
         return CountedGroup(self.engine, self.engine.groups.index(name))
 
     def inputs(self, group: str) -> Iterator[torch.Tensor]:

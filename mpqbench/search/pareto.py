@@ -1,10 +1,9 @@
 """Pareto fronts of points (cost, score), their convex hulls, and four rules that thin a set.
 
 Every rule takes costs (n,) above zero and scores (n,), both better when lower, and returns the
-indices of ``min(keep, n)`` points in ascending order of cost. Each prefers points that are not
-dominated; where there are too few of them, the best of the dominated points follow, because a sum
-of two halves may still be better with one. The rules are our choice: TreeQ (arXiv 2512.06353) shows
-that a front is thinned and not how.
+indices of ``min(keep, n)`` points in ascending order of cost: first those that are not dominated,
+then the best of the others, as a sum of two halves may still be better with one. The rules are our
+choice: TreeQ (arXiv 2512.06353) shows that a front is thinned and not how.
 """
 
 from collections.abc import Callable
@@ -19,7 +18,7 @@ _BEYOND = 1 + 1e-6  # at a slope itself two corners tie, and the last bit would 
 
 @dataclass(frozen=True)
 class Target:
-    """What a rule knows of the search: where the best points of a node are expected.
+    """Where a rule expects the best points of a node.
 
     ``share`` is the node's share of the budget. ``price`` is the shadow price of cost, in score,
     and ``spread`` the factor above and below the price within which ``lagrangian`` looks.
@@ -125,9 +124,8 @@ def evenly(cost: np.ndarray, keep: int, share: float) -> np.ndarray:
 def shadow_price(costs: list[np.ndarray], scores: list[np.ndarray], limit: float) -> float:
     """Return the shadow price of cost: the least at which all nodes together meet ``limit``.
 
-    Each node has costs and scores (points,) and takes its least ``score + price * cost``. The price
-    is the dual variable of the relaxed knapsack problem, found by bisection. It is above zero:
-    where the best points of all nodes fit, the least slope of the hulls is returned.
+    Each node has costs and scores (points,) and takes its least ``score + price * cost``. Where the
+    best points of all nodes fit, the price is the least slope of the hulls, above zero.
     """
     slopes = np.sort(np.concatenate([_slopes(c, s) for c, s in zip(costs, scores, strict=True)]))
     if not len(slopes):

@@ -94,7 +94,7 @@ def notes_table(parts: Sequence[Mapping[str, Sequence[Any]]]) -> "pd.DataFrame":
 
 @dataclass(eq=False)
 class Problem:
-    """A search problem over ``groups``; implements ``contracts.SearchProblem``.
+    """A search problem over ``groups``: implements ``contracts.SearchProblem``, where more is said.
 
     ``precisions`` are the choices of each group, cheapest first in the first of ``measures``.
     Without a ``scorer`` there are costs but no scores. ``rng`` is seeded by ``seed`` alone.
@@ -124,36 +124,31 @@ class Problem:
         self._best: Allocation | None = None
 
     def choices(self, group: str) -> Sequence[Precision]:
-        """Return the precisions that ``group`` may take, cheapest first. Raises BenchError."""
+        """Raises BenchError for an unknown group, as all methods do."""
         if group not in self._choices:
             raise unknown("group", group, self._choices)
         return self._choices[group]
 
     def costs(self, group: str) -> np.ndarray:
-        """Return the cost of each choice of ``group``: (choices, measures). Raises BenchError."""
         self.choices(group)
         return self._costs[group].copy()
 
     def limits(self) -> np.ndarray:
-        """Return the bound of each measure: (measures,)."""
         return np.array([measure.limit for measure in self.measures])
 
     def cost(self, allocation: Partial) -> float:
-        """Return the first measure of ``allocation``, which may be partial."""
         self._check_choices(allocation)
         return self.measures[0].of(allocation)
 
     def limit(self) -> float:
-        """Return the bound of the first measure."""
         return self.measures[0].limit
 
     def fits(self, allocation: Partial) -> bool:
-        """Return whether every measure is within its bound."""
         self._check_choices(allocation)
         return all(measure.of(allocation) <= measure.limit for measure in self.measures)
 
     def table(self) -> Mapping[str, np.ndarray]:
-        """Return additive scores by group, paid for once. Raises Exhausted, or BenchError."""
+        """Return additive scores by group, paid for once."""
         if self._table is None:
             scorer = self._needed()
             self._afford(scorer.table_price())
@@ -174,15 +169,13 @@ class Problem:
         return {group: scores.copy() for group, scores in self._table.items()}
 
     def score(self, allocation: Partial) -> float:
-        """Return the joint score of one allocation. Raises as ``score_many``."""
         return float(self.score_many([allocation])[0])
 
     def score_many(self, allocations: Sequence[Partial]) -> np.ndarray:
         """Return joint scores (n,).
 
         Raises Exhausted where the allowance does not pay for all, after as many as possible were
-        scored and kept in ``trace`` and ``best``. Raises BenchError for an unknown group or a
-        precision that is not a choice of its group.
+        scored and kept in ``trace`` and ``best``.
         """
         scorer = self._needed()
         for allocation in allocations:
@@ -202,11 +195,10 @@ class Problem:
         return np.concatenate(found)
 
     def price(self, allocation: Partial) -> float:
-        """Return the most forwards that scoring ``allocation`` can take. Raises BenchError."""
+        """Return the most forwards that scoring ``allocation`` can take."""
         return self._needed().price(allocation)
 
     def best(self) -> Allocation | None:
-        """Return the allocation of lowest joint score among those that are complete and fit."""
         return self._best
 
     def note(self, table: str, columns: Mapping[str, Sequence[Any]]) -> None:
@@ -216,10 +208,9 @@ class Problem:
         self.notes.setdefault(table, []).append(columns)
 
     def checked(self, allocation: Partial) -> Allocation:
-        """Return ``allocation`` in network order, whether or not it meets the budget.
+        """Return ``allocation``, which need not meet the budget, in network order.
 
-        Raises BenchError where it does not cover exactly the groups or takes a precision that is
-        not a choice.
+        Raises BenchError unless exactly the groups are covered, each with one of its choices.
         """
         check_allocation(self.groups, allocation)
         self._check_choices(allocation)

@@ -1,9 +1,8 @@
 """Scores of several sampling steps: every candidate goes on from where its own step led.
 
-Calibration inputs lie on the trajectory of full precision, evenly over its steps. From each input
-both models take the next steps of the protocol's sampler, with the same noise where the sampler
-draws any, and their latents are compared at the end. Outputs are used without guidance: half of the
-inputs have a class and half the null class, as guidance needs both.
+From each calibration input, on the trajectory of full precision, both models take the next steps of
+the protocol's sampler, with the same noise where the sampler draws any, and their latents are
+compared at the end. Outputs are used without guidance: half of the inputs have the null class.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -53,8 +52,8 @@ class Stepper:
 
     def positions(self, times: torch.Tensor) -> torch.Tensor:
         """Return where times (n,) stand in the schedule, on the CPU."""
-        known = {time: at for at, time in enumerate(self.schedule.model_times)}
-        return torch.tensor([known[int(time)] for time in times])
+        known = list(self.schedule.model_times)
+        return torch.tensor([known.index(int(time)) for time in times])
 
     def times(self, positions: torch.Tensor) -> torch.Tensor:
         """Return the times (n,) that the model is told; behind the last step, the last one."""

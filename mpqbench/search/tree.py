@@ -40,8 +40,8 @@ class Node:
 class Space:
     """The arithmetic of the nodes of one problem.
 
-    A *relative* cost is in units of the limits, the largest over the bounded measures. Without
-    bounds the units are the costs of the costliest allocation.
+    A *relative* cost is in units of the limits (without any, the costs of the costliest
+    allocation), the largest over the bounded measures.
     """
 
     def __init__(self, problem: SearchProblem) -> None:
@@ -83,16 +83,15 @@ class Space:
     def share(self, node: Node) -> float:
         """Return the node's share of the budget, as a relative cost.
 
-        Groups share the budget in proportion to the mean cost of their choices. With the same
-        choices for all groups that is their part of the cost of uniform precision.
+        Groups share the budget in proportion to the mean cost of their choices.
         """
         return float(self._shares[node.groups].sum())
 
     def useful(self, node: Node, window: tuple[float, float] | None) -> np.ndarray:
         """Return the points that fit with some completion: (points,) bool.
 
-        Their relative cost is also within ``window`` (low, high) times the share, where a window is
-        given. Of a complete node, the points that fit, without regard to the window.
+        Unless the node is complete, their relative cost is also within ``window`` (low, high) times
+        the share, where a window is given.
         """
         if self.complete(node):
             return np.array([self.arrays.fits(self._ordered(node, at)) for at in range(len(node))])
