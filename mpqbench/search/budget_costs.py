@@ -155,7 +155,7 @@ def _with(measure: Measure, branches: Mapping[str, Sequence[Operator]], what: st
 
 
 def _most(mean: float, count: int) -> int:
-    """Return the largest whole sum of ``count`` numbers with a computed mean of ``mean`` or less."""
+    """Return the largest whole sum of ``count`` numbers with a computed mean up to ``mean``."""
     most = math.floor(mean * count) + 1  # the product may be rounded to either side
     while most / count > mean:
         most -= 1

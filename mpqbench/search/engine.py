@@ -67,7 +67,7 @@ class Engine:
 
     Memory, beside the weights: prefixes (``PREFIX_BYTES``, or one state for each block and batch
     where that is more), one state of a batch for each place where candidates still branch, and four
-    times the widest activations of a piece of ``rows``. For DiT-XL/2-256 in float32, 64 inputs in
+    times the widest activations of a piece. For DiT-XL/2-256 in float32, 64 inputs in
     batches of 16, keep 16 on a CPU: 2.1 + 1.1 GB, at most 30 x 94 MB, and 0.3 GB.
     Raises as ``GroupQuantizer.quantize``.
     """
@@ -93,7 +93,7 @@ class Engine:
         self._index = {name: at for at, name in enumerate(self.groups)}
         work = stage_work(transformer, groups)
         self._share = work / work.sum()
-        self._rows = settings.rows or piece_rows(transformer, settings.device)
+        self._rows = piece_rows(transformer, settings.device)
         self.batches = self._batches(calibration, settings)
         self._inputs = sum(map(len, self.batches))
         self.errors([{}])  # the environment comes first: it may measure itself on what it sees

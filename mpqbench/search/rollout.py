@@ -52,8 +52,8 @@ class Stepper:
 
     def positions(self, times: torch.Tensor) -> torch.Tensor:
         """Return where times (n,) stand in the schedule, on the CPU."""
-        known = list(self.schedule.model_times)
-        return torch.tensor([known.index(int(time)) for time in times])
+        known = {time: at for at, time in enumerate(self.schedule.model_times)}
+        return torch.tensor([known[int(time)] for time in times])
 
     def times(self, positions: torch.Tensor) -> torch.Tensor:
         """Return the times (n,) that the model is told; behind the last step, the last one."""

@@ -68,7 +68,10 @@ class JointScorer(Scorer):
         costs = np.array(
             [sum(self.cost[g][p] for g, p in allocation.items()) for allocation in allocations]
         )
-        pools = _of_same_groups(allocations)
+        groups = [frozenset(allocation) for allocation in allocations]
+        # Only allocations of the same groups compete.
+        alike = [np.flatnonzero([own == one for own in groups]) for one in dict.fromkeys(groups)]
+        pools = alike
         errors = np.empty((len(allocations), 0))
         for number, batch in enumerate(self.engine.batches):
             running = np.concatenate(pools)
@@ -80,21 +83,13 @@ class JointScorer(Scorer):
             if number + 1 < len(self.engine.batches):
                 pools = [own[~dominated(errors[own], costs[own], level)] for own in pools]
         scores = errors.mean(1)
-        for whole, stayed in zip(_of_same_groups(allocations), pools, strict=True):
+        for whole, stayed in zip(alike, pools, strict=True):
             for left in np.setdiff1d(whole, stayed):
                 cheaper = stayed[costs[stayed] <= costs[left]]
                 best = cheaper[scores[cheaper].argmin()]
                 behind = np.nanmean(errors[left] - errors[best])
                 scores[left] = scores[best] + max(behind, 0.0)
         return scores
-
-
-def _of_same_groups(allocations: Sequence[Partial]) -> list[np.ndarray]:
-    """Return the indices of the allocations that cover the same groups: only these compete."""
-    pools: dict[frozenset[str], list[int]] = {}
-    for index, allocation in enumerate(allocations):
-        pools.setdefault(frozenset(allocation), []).append(index)
-    return [np.array(own) for own in pools.values()]
 
 
 def dominated(errors: np.ndarray, costs: np.ndarray, level: float) -> np.ndarray:

@@ -28,18 +28,16 @@ def clean(group: SearchableGroup, inputs: int, batch: int) -> Layer:
 
 @dataclass(frozen=True)
 class EngineSettings:
-    """How an engine runs: ``batch`` inputs at a time, and ``rows`` behind the candidates.
+    """How an engine runs: ``batch`` inputs at a time, and ``outside`` as the environment.
 
-    Left out, ``rows`` is what keeps the widest activations at 4 MiB on a CPU, about what its caches
-    hold, and at 1 GiB elsewhere; never less than a batch. Candidates and the environment have adaLN
-    at ``adaln`` and attention at ``attention_bits``, as the quantized model will.
+    Candidates and the environment have adaLN at ``adaln`` and attention at ``attention_bits``, as
+    the quantized model will.
     """
 
     adaln: Precision = FULL
     attention_bits: int | None = None
     outside: Outside = clean
     batch: int = 32
-    rows: int | None = None
     device: str = "cpu"
 
 
@@ -52,7 +50,11 @@ def attention(bits: int | None) -> Any:
 
 
 def piece_rows(transformer: Any, device: str) -> int:
-    """Return how many inputs of one piece have the widest activations: those inside the MLP."""
+    """Return how many inputs go through the environment at a time.
+
+    Their widest activations, inside the MLP, take 4 MiB on a CPU, about what its caches hold, and
+    1 GiB elsewhere.
+    """
     first = transformer.transformer_blocks[0].ff.net[0].proj
     each = token_count(transformer) * first.out_features * first.weight.element_size()
     piece = CPU_PIECE if device.partition(":")[0] == "cpu" else DEVICE_PIECE
