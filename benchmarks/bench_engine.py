@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import torch
 
+from mpqbench.baselines.objectives.output_mse import OutputMSE
 from mpqbench.contracts import LayerData
 from mpqbench.core.formats import ActivationFormat, WeightFormat
 from mpqbench.core.memory import keep_freed_memory
@@ -34,9 +35,10 @@ from mpqbench.methods.treeq.tss import TSS
 from mpqbench.quant.apply import quantize_model
 from mpqbench.quant.build import GroupQuantizer
 from mpqbench.search.budget_costs import choices_within, measures
+from mpqbench.search.engine import Engine
 from mpqbench.search.problem import Problem
 from mpqbench.search.scoring import JointScorer
-from mpqbench.search.setup import EngineSettings, build_engine
+from mpqbench.search.setup import EngineSettings
 
 INPUTS, KEEP, BLOCKS = (
     int(os.environ.get(name, default))
@@ -89,10 +91,10 @@ def plugins():
 
 def engine_scorer(setting):
     settings = EngineSettings(adaln=ADALN, batch=INPUTS)
-    engine = build_engine(
+    engine = Engine(
         setting.transformer, setting.groups, GroupQuantizer(**plugins()), setting.inputs, settings
     )
-    return JointScorer(engine, setting.choices, setting.costs[0].table)
+    return JointScorer(engine, setting.choices, setting.costs[0].table, OutputMSE())
 
 
 class Prepared:

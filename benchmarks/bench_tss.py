@@ -12,9 +12,11 @@ from __future__ import annotations
 import time
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 
+from mpqbench.baselines.objectives.output_mse import OutputMSE
 from mpqbench.contracts import LayerData
 from mpqbench.core.formats import ActivationFormat, WeightFormat
 from mpqbench.core.precision import Budget, Precision
@@ -25,10 +27,11 @@ from mpqbench.dit.groups import layer_groups
 from mpqbench.methods.treeq.tss import TSS
 from mpqbench.quant.build import GroupQuantizer
 from mpqbench.search.budget_costs import measures
+from mpqbench.search.engine import Engine
 from mpqbench.search.problem import Problem
 from mpqbench.search.scoring import JointScorer
-from mpqbench.search.setup import EngineSettings, build_engine
-from mpqbench.search.tabular import random_problem
+from mpqbench.search.setup import EngineSettings
+from mpqbench.search.tabular import TabularScorer, tabular_problem
 
 GROUPS = (12, 24, 48, 96)
 CHOICES = [Precision(w, a) for w in (2, 3, 4, 5, 6, 8) for a in (3, 4, 5, 6, 8)]
@@ -38,7 +41,14 @@ FEW = [Precision(2, 3), Precision(3, 4), Precision(4, 4), Precision(5, 5), Preci
 
 
 def problem_of(groups):
-    return random_problem(groups, CHOICES, Budget.parse("W4A4"), seed=0, coupling=0.5)
+    """Return a chain whose error falls with the bits and whose neighbours interact."""
+    rng = np.random.default_rng(0)
+    own = sorted(CHOICES, key=lambda p: (p.weight_bits * p.activation_bits, p.weight_bits))
+    errors = np.array([4.0**-p.weight_bits + 4.0**-p.activation_bits for p in own])
+    scores = {f"group{n}": errors * rng.lognormal(0, 1.5) for n in range(groups)}
+    pairs = {(a, b): 0.5 * np.sqrt(np.outer(scores[a], scores[b])) for a, b in pairwise(scores)}
+    scorer = TabularScorer(dict.fromkeys(scores, own), scores, pairs)
+    return tabular_problem(dict.fromkeys(scores, 1.0), own, scorer, Budget.parse("W4A4"))
 
 
 @pytest.mark.parametrize("groups", GROUPS)
@@ -101,7 +111,7 @@ def engine_of(transformer):
         ActivationFormat(),
         lambda path: LayerData(path, 0, 0),
     )
-    return build_engine(
+    return Engine(
         transformer, layer_groups(transformer), build, inputs, EngineSettings(batch=INPUTS)
     )
 
@@ -112,7 +122,7 @@ def searched_chain(groups):
     engine = engine_of(transformer)
     choices = dict.fromkeys(engine.groups, FEW)
     costs = measures(transformer, layer_groups(transformer), BUDGET, FEW)
-    scorer = JointScorer(engine, choices, costs[0].table)
+    scorer = JointScorer(engine, choices, costs[0].table, OutputMSE())
     problem = Problem(engine.groups, choices, costs, BUDGET, scorer=scorer)
     start = time.process_time()
     found = TSS(keep=KEEP).search(problem)

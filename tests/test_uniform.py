@@ -3,21 +3,22 @@
 import math
 
 import pytest
+from counted import counted_problem
 
 from mpqbench.baselines.searchers.uniform import Uniform
 from mpqbench.conformance.models import tiny_transformer
 from mpqbench.core.errors import BenchError, Infeasible
 from mpqbench.core.precision import FULL, Budget, Precision
 from mpqbench.dit.groups import layer_groups
-from mpqbench.search.budget_costs import CountedProblem
+from mpqbench.search.problem import Problem
 
 MACS_PER_BLOCK = 16 * 12 * 16 * 16  # tokens x 12 d^2
 
 
-def _problem(budget: str, choices: str = "", seed: int = 0) -> CountedProblem:
+def _problem(budget: str, choices: str = "", seed: int = 0) -> Problem:
     model = tiny_transformer("meta")
     parsed = [Precision.parse(text) for text in choices.split()]
-    return CountedProblem(model, layer_groups(model), Budget.parse(budget), parsed, seed)
+    return counted_problem(model, layer_groups(model), Budget.parse(budget), parsed, seed)
 
 
 def _found(budget: str, choices: str = "") -> set[str]:

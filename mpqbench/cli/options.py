@@ -81,6 +81,7 @@ def open_session(name: str, shared: Mapping[str, Any]) -> Session:
     from ..core.progress import reporter
     from ..core.registry import discover
     from ..job.resources import Resources, Session
+    from ..metrics.features import usable_device
     from ..records.store import RecordStore
 
     keep_freed_memory()
@@ -92,7 +93,7 @@ def open_session(name: str, shared: Mapping[str, Any]) -> Session:
         folder=store.folder / "cache",
         reporter=reporter(),
     )
-    resources.loader.check_device()
+    usable_device(resources.device)
     return Session(resources, store)
 
 

@@ -18,8 +18,9 @@ from ..dit.groups import layer_groups, uniform_allocation
 from ..quant.apply import quantize_model
 from ..quant.block import BlockInputs
 from ..quant.build import GroupQuantizer
+from ..search.engine import Engine
 from ..search.network import FullPrecision
-from ..search.setup import EngineSettings, build_engine
+from ..search.setup import EngineSettings
 from .check import expect
 from .layers import STEPS, ordinary
 
@@ -149,7 +150,7 @@ class SampleNetwork:
         model, inputs = tiny_transformer(), random_inputs(count, 2)
         self._model, settings = ModelState(model), EngineSettings(batch=batch)
         quantizer = sample_quantizer(model)
-        self.engine = build_engine(model, layer_groups(model), quantizer, inputs, settings)
+        self.engine = Engine(model, layer_groups(model), quantizer, inputs, settings)
         self.network: Any = FullPrecision(self.engine, dict.fromkeys(self.engine.groups, CHOICES))
         self._weights = self._all_weights()
 

@@ -69,7 +69,7 @@ class Recipe(Frozen):
     no record.
     ``evaluations`` is the most that a search may spend, in forwards of the calibration set; without
     it there is no limit. ``early_drop`` is the error level at which joint scoring drops a candidate
-    with a larger error than a cheaper one on the inputs so far (paired, see ``search.race``);
+    with a larger error than a cheaper one on the inputs so far (paired, see ``search.scoring``);
     without it every candidate is scored on all inputs. Branches count against the budget unless
     ``branch_in_budget`` is false.
     """

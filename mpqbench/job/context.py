@@ -1,7 +1,5 @@
 """The context of a job, which all its stages receive."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,7 +14,7 @@ from ..contracts import (
     Searcher,
     Transform,
     Tuner,
-)
+)  # fmt: skip
 from ..core.errors import BenchError
 from ..core.progress import Reporter
 from ..core.protocol import Protocol
@@ -51,7 +49,7 @@ class Plugins:
     correction: Correction
 
     @classmethod
-    def of(cls, recipe: Recipe, registry: Registry) -> Plugins:
+    def of(cls, recipe: Recipe, registry: Registry) -> "Plugins":
         """Create the plugins. Raises BenchError for an unknown plugin and for wrong parameters."""
         return cls(**{slot: registry.create(slot, getattr(recipe, slot)) for slot in SLOTS})
 
@@ -62,18 +60,17 @@ def check_recipe(recipe: Recipe, protocol: Protocol, registry: Registry) -> None
         plugins = Plugins.of(recipe, registry)
     except BenchError as error:
         raise BenchError(f"method '{recipe.name}': {error}") from error
-    steps = ("sampling steps", protocol.steps)
-    for slot, span, limits in (
-        ("objective", plugins.objective.span,
-         [steps, ("calibration inputs", protocol.calibration)]),
-        ("tuner", plugins.tuner.span, [steps, ("recorded steps of an image", KEPT_STEPS)]),
-    ):  # fmt: skip
-        for what, most in limits:
-            if span > most:
-                raise BenchError(
-                    f"method '{recipe.name}': its {slot} has span {span}, and protocol "
-                    f"'{protocol.name}' has no more than {most} {what}"
-                )
+    for slot, span, most, what in (
+        ("objective", plugins.objective.span, protocol.steps, "sampling steps"),
+        ("objective", plugins.objective.span, protocol.calibration, "calibration inputs"),
+        ("tuner", plugins.tuner.span, protocol.steps, "sampling steps"),
+        ("tuner", plugins.tuner.span, KEPT_STEPS, "recorded steps of an image"),
+    ):
+        if span > most:
+            raise BenchError(
+                f"method '{recipe.name}': its {slot} has span {span}, and protocol "
+                f"'{protocol.name}' has no more than {most} {what}"
+            )
 
 
 @dataclass(frozen=True)
@@ -123,22 +120,14 @@ class JobContext:
     resources: Resources
 
     @classmethod
-    def open(cls, job: Job, resources: Resources) -> JobContext:
+    def open(cls, job: Job, resources: Resources) -> "JobContext":
         """Load the model, which must not be quantized, and create the plugins."""
         recipe = FULL_PRECISION if job.budget.is_unbounded else job.recipe
-        recordings = resources.recordings(job)
-        groups = layer_groups(recordings.model.transformer)
-        group_of = {path: group for group in groups for path in group.layers}
-        return cls(
-            job,
-            recipe,
-            Plugins.of(recipe, resources.registry),
-            recordings.model,
-            groups,
-            CalibrationData(recordings.model, group_of, job.seed),
-            recordings,
-            resources,
-        )
+        plugins, recordings = Plugins.of(recipe, resources.registry), resources.recordings(job)
+        model = recordings.model
+        groups = layer_groups(model.transformer)
+        data = CalibrationData(model, {path: g for g in groups for path in g.layers}, job.seed)
+        return cls(job, recipe, plugins, model, groups, data, recordings, resources)
 
     @property
     def reporter(self) -> Reporter:

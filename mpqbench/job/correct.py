@@ -1,7 +1,5 @@
 """The correction stage: a correction for every sampling step, fitted one after another."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +9,6 @@ import torch
 from ..contracts import Correction, CorrectionStep, FittedCorrection, Prediction
 from ..core.errors import BenchError
 from ..cost.count import Operator
-from ..dit.loading import DiTModel
 from ..dit.sampling import Sampler
 from ..dit.schedule import Schedule
 from ..quant.apply import QuantizedModel
@@ -20,6 +17,22 @@ from .context import JobContext
 AXIS = "correction"  # of the noise: neither that of evaluated images nor of calibration
 
 _Predicted = tuple[Prediction, torch.Tensor]  # as Sampler.predict gives it
+
+
+@dataclass
+class _MicroBatch:
+    """A micro-batch of images while it is sampled; image i draws from ``generators[i]``."""
+
+    latents: torch.Tensor
+    classes: torch.Tensor
+    generators: list[torch.Generator]
+
+    def advance(
+        self, schedule: Schedule, position: int, noise: torch.Tensor, rest: torch.Tensor
+    ) -> None:
+        """Take one step; ``rest`` are the predicted channels behind the noise."""
+        output = torch.cat([noise, rest], dim=1)
+        self.latents = schedule.step(output, position, self.latents, self.generators)
 
 
 def correct(context: JobContext, quantized: QuantizedModel) -> Sequence[FittedCorrection]:
@@ -31,15 +44,16 @@ def correct(context: JobContext, quantized: QuantizedModel) -> Sequence[FittedCo
     plugin = context.plugins.correction
     if not plugin.images:
         return ()
-    sampler = context.recordings.sampler_of(AXIS)
+    sampler, steps = context.recordings.sampler_of(AXIS), context.job.protocol.steps
     fitted = []
-    with context.reporter.stage(
-        f"correcting {context.title}", context.job.protocol.steps
-    ) as advance:
+    with context.reporter.stage(f"correcting {context.title}", steps) as advance:
         for correction in fit_steps(plugin, sampler, quantized):
             fitted.append(correction)
             advance(1)
-    quantized.operators += (_operator(fitted, context.model),)
+    # In floating point; one of the corrections runs in a forward.
+    macs = max(each.macs_per_value for each in fitted) * math.prod(context.model.latent_shape)
+    numbers = sum(each.numbers for each in fitted)
+    quantized.operators += (Operator("correction", "correction", macs, weights=numbers),)
     return fitted
 
 
@@ -75,7 +89,12 @@ def fit_steps(
         )
         correction = plugin.fit(step)
         for batch, (prediction, rest) in zip(corrected, given, strict=True):
-            noise = _checked(correction(prediction, batch.latents), batch.latents)
+            noise, latents = correction(prediction, batch.latents), batch.latents
+            if noise.shape != latents.shape or noise.dtype != latents.dtype:
+                raise BenchError(
+                    f"a correction gave {noise.dtype} {tuple(noise.shape)} for latents "
+                    f"{latents.dtype} {tuple(latents.shape)}"
+                )
             batch.advance(schedule, position, noise, rest)
         yield correction
 
@@ -91,7 +110,7 @@ def _noise_towards(
 
     The step is linear in the noise. The batches are left unchanged.
     """
-    ends = [batch.copy() for batch in batches]
+    ends = [replace(b, generators=[g.clone_state() for g in b.generators]) for b in batches]
     for batch, (prediction, rest) in zip(ends, given, strict=True):
         batch.advance(schedule, position, prediction.noise, rest)
     noise = _joined(given).noise
@@ -103,49 +122,10 @@ def _predicted(sampler: Sampler, batches: Sequence[_MicroBatch], time: int) -> l
     return [sampler.predict(batch.latents, time, batch.classes) for batch in batches]
 
 
-@dataclass
-class _MicroBatch:
-    """A micro-batch of images while it is sampled; image i draws from ``generators[i]``."""
-
-    latents: torch.Tensor
-    classes: torch.Tensor
-    generators: list[torch.Generator]
-
-    def advance(
-        self, schedule: Schedule, position: int, noise: torch.Tensor, rest: torch.Tensor
-    ) -> None:
-        """Take one step; ``rest`` are the predicted channels behind the noise."""
-        output = torch.cat([noise, rest], dim=1)
-        self.latents = schedule.step(output, position, self.latents, self.generators)
-
-    def copy(self) -> _MicroBatch:
-        """Return a batch that advances independently of this one."""
-        return replace(self, generators=[each.clone_state() for each in self.generators])
-
-
 def _latents(batches: Sequence[_MicroBatch]) -> torch.Tensor:
     return torch.cat([batch.latents for batch in batches])
 
 
 def _joined(parts: Sequence[_Predicted]) -> Prediction:
-    predictions = [prediction for prediction, _ in parts]
-    return Prediction(
-        torch.cat([each.noise for each in predictions]),
-        torch.cat([each.contrast for each in predictions]),
-    )
-
-
-def _checked(noise: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
-    if noise.shape != latents.shape or noise.dtype != latents.dtype:
-        raise BenchError(
-            f"a correction gave {noise.dtype} {tuple(noise.shape)} for latents "
-            f"{latents.dtype} {tuple(latents.shape)}"
-        )
-    return noise
-
-
-def _operator(corrections: Sequence[FittedCorrection], model: DiTModel) -> Operator:
-    """Return the cost of all corrections, in floating point: one of them runs in a forward."""
-    macs = max(each.macs_per_value for each in corrections) * math.prod(model.latent_shape)
-    numbers = sum(each.numbers for each in corrections)
-    return Operator("correction", "correction", macs, weights=numbers)
+    noise = torch.cat([prediction.noise for prediction, _ in parts])
+    return Prediction(noise, torch.cat([prediction.contrast for prediction, _ in parts]))

@@ -1,7 +1,5 @@
 """Fingerprints: digests of all that can change a record, the images, a search or a table."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,7 +22,8 @@ _SEARCHED = ("evaluations", "branch_in_budget", "choices")
 
 def fingerprint(job: Job, resources: Resources) -> str:
     """Return the digest of everything that can change the record of a job."""
-    scores, sources = ranking_fingerprint(job, resources), _sources(job, resources, ())
+    sources = resources.registry.source_digest(job.recipe, ())
+    scores = ranking_fingerprint(job, resources)
     return digest_of([samples_fingerprint(job, resources), scores, sources])
 
 
@@ -32,7 +31,7 @@ def samples_fingerprint(job: Job, resources: Resources) -> str:
     """Return the digest of what decides the pixels of image i."""
     return digest_of(
         {
-            "sources": _sources(job, resources, _NOT_IN_SAMPLES),
+            "sources": resources.registry.source_digest(job.recipe, _NOT_IN_SAMPLES),
             "model": resources.loader.model(job.model, job.protocol).digest,
             "recipe": job.recipe.model_dump(mode="json", exclude=set(TEXTS)),
             "budget": str(job.budget),
@@ -84,7 +83,3 @@ def _dependencies(
         "sources": registry.source_digest(Recipe(name="search", **choices), _NOT_IN_SEARCH),
         "base": str(context.job.budget.precision),
     }
-
-
-def _sources(job: Job, resources: Resources, without: tuple[str, ...]) -> str:
-    return resources.registry.source_digest(job.recipe, without)

@@ -1,7 +1,5 @@
 """Models, feature networks and references, loaded once for all jobs of a process."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 from ..core.errors import BenchError
@@ -11,6 +9,7 @@ from ..dit.loading import DiTModel, load_model
 from ..dit.sampling import DTYPES
 from ..metrics.extractors import load_extractor
 from ..metrics.features import FeatureNetwork
+from ..metrics.images import size_text
 from ..metrics.reference import Reference, load_reference
 
 NO_FEATURES = "none"  # a protocol that measures fidelity and cost alone
@@ -53,23 +52,13 @@ class Loader:
             self._evaluators[key] = Evaluator(network, reference)
         return self._evaluators[key]
 
-    def check_device(self) -> None:
-        """Raises BenchError where the device is not there."""
-        import torch
-
-        try:
-            torch.empty(1, device=self.device)
-        except (RuntimeError, AssertionError) as error:
-            reason = str(error).splitlines()[0]
-            raise BenchError(f"device '{self.device}' cannot be used: {reason}") from None
-
     def check_images(self, name: str, protocol: Protocol) -> None:
-        """Raises BenchError where the feature network cannot take images of the model's shape."""
+        """Raise BenchError where the feature network cannot take images of the model's shape."""
         evaluator, model = self.evaluator(protocol), self.model(name, protocol)
         wanted = None if evaluator is None else evaluator.network.image_shape
         if wanted is not None and wanted != model.image_shape:
-            shapes = ["x".join(map(str, shape)) for shape in (wanted, model.image_shape)]
             raise BenchError(
-                f"features '{protocol.features}' are of {shapes[0]} images, model '{name}' makes "
-                f"{shapes[1]}: choose other features with --features, or 'none'"
+                f"features '{protocol.features}' are of {size_text(wanted)} images, model '{name}' "
+                f"makes {size_text(model.image_shape)}: choose other features with --features, or "
+                "'none'"
             )

@@ -1,17 +1,18 @@
 """Seconds per stage and peak memory of one job."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import psutil
+import torch
+
 SAMPLE_SECONDS = 0.02
 
 
 class Meter:
-    """Time named stages and watch memory while it is entered.
+    """Time named stages and watch memory inside ``watch``.
 
     ``peak_mb`` is in MB of 10^6 bytes: what the GPU's allocator held at most on ``cuda``, the
     process's resident set (read 50 times a second) otherwise.
@@ -20,13 +21,7 @@ class Meter:
     def __init__(self, device: str) -> None:
         self.device = device
         self.seconds: dict[str, float] = {}
-        self._peak_bytes = 0
-        self._stop = threading.Event()
-
-    @property
-    def peak_mb(self) -> float:
-        """Highest memory seen so far, MB."""
-        return round(self._peak_bytes / 1e6, 1)
+        self.peak_mb = 0.0
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -41,30 +36,30 @@ class Meter:
         """Add time to ``seconds[name]``."""
         self.seconds[name] = round(self.seconds.get(name, 0.0) + seconds, 3)
 
-    def __enter__(self) -> Meter:
+    @contextmanager
+    def watch(self) -> Iterator[None]:
+        """Set ``peak_mb`` to the highest memory while inside."""
         if self.device.startswith("cuda"):
-            import torch
-
             torch.cuda.reset_peak_memory_stats(self.device)
-        else:
-            self._watcher = threading.Thread(target=self._watch, daemon=True)
-            self._watcher.start()
-        return self
+            try:
+                yield
+            finally:
+                self._saw(torch.cuda.max_memory_allocated(self.device))
+            return
+        done = threading.Event()
+        watcher = threading.Thread(target=self._read, args=(done,), daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            done.set()
+            watcher.join()
 
-    def __exit__(self, *_: object) -> None:
-        if self.device.startswith("cuda"):
-            import torch
-
-            self._peak_bytes = torch.cuda.max_memory_allocated(self.device)
-        else:
-            self._stop.set()
-            self._watcher.join()
-
-    def _watch(self) -> None:
-        import psutil
-
+    def _read(self, done: threading.Event) -> None:
         process = psutil.Process()
-        while True:
-            self._peak_bytes = max(self._peak_bytes, process.memory_info().rss)
-            if self._stop.wait(SAMPLE_SECONDS):
-                return
+        while not done.wait(SAMPLE_SECONDS):
+            self._saw(process.memory_info().rss)
+        self._saw(process.memory_info().rss)
+
+    def _saw(self, size: int) -> None:
+        self.peak_mb = max(self.peak_mb, round(size / 1e6, 1))

@@ -1,7 +1,5 @@
 """What the jobs of a process share."""
 
-from __future__ import annotations
-
 import tempfile
 from dataclasses import dataclass, field
 from functools import cached_property

@@ -1,7 +1,5 @@
 """One job: load, calibrate, search, quantize, tune, correct, sample and score."""
 
-from __future__ import annotations
-
 import traceback
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -11,6 +9,8 @@ from ..core.files import write_atomic
 from ..core.suite import Job
 from ..records.provenance import collect
 from ..records.schema import AllocationSummary, Costs, JobRecord, Metric, Score, Status
+from ..tuning.student import QuantizedStudent
+from . import stages
 from .context import JobContext, calibrate
 from .correct import correct
 from .fingerprints import fingerprint, ranking_fingerprint, samples_fingerprint
@@ -18,17 +18,6 @@ from .meter import Meter
 from .resources import Session
 from .samples import SampleStore
 from .search_stage import find_allocation
-from .stages import (
-    costs_of,
-    count_cost,
-    distribution,
-    fidelity,
-    held_out_error,
-    quantize,
-    sample,
-    summary_of,
-)
-from .tune import record_data, tune
 
 
 @dataclass
@@ -53,7 +42,7 @@ def run_job(job: Job, session: Session) -> JobRecord:
     """
     result = PartialResult(Meter(job.device), ranking=ranking_fingerprint(job, session.resources))
     try:
-        with result.meter:
+        with result.meter.watch():
             _run(job, session, result)
     except Infeasible as error:
         result.status, result.reason = "infeasible", str(error)
@@ -88,32 +77,34 @@ def _run(job: Job, session: Session, result: PartialResult) -> None:
     with meter.stage("calibrate"):  # everything that needs the model in full precision
         context = calibrate(context)
         held_out = None if job.is_reference else context.recordings.held_out
-        data = record_data(context, fresh=session.fresh)
+        data = stages.record_data(context, fresh=session.fresh)
     with meter.stage("search"):
         search = find_allocation(context, fresh=session.fresh)
         search.write(session.store, job.id)
     meter.add("search", search.cached_seconds)
     result.search_evals = search.spent
     with meter.stage("quantize"):
-        quantized = quantize(context, search.allocation)
+        quantized = stages.quantize(context, search.allocation)
     with quantized:
         if data is not None:
             with meter.stage("tune"):
-                tune(context, quantized, data).write(session.store.trace_path(job.id, "tuning"))
+                student = QuantizedStudent(quantized, context.groups)
+                curve = context.plugins.tuner.tune(student, data)
+                curve.write(session.store.trace_path(job.id, "tuning"))
         if held_out is not None:
-            result.scores |= held_out_error(context, held_out)
+            result.scores |= stages.held_out_error(context, held_out)
         with meter.stage("correct"):
             corrections = correct(context, quantized)
-        report = count_cost(context, search.allocation, quantized)
-        result.costs = costs_of(context, report)
-        result.allocation = summary_of(search.allocation, report)
+        report = stages.count_cost(context, search.allocation, quantized)
+        result.costs = stages.costs_of(context, report)
+        result.allocation = stages.summary_of(search.allocation, report)
         with meter.stage("sample"):
-            sample(context, samples, corrections)
+            stages.sample(context, samples, corrections)
     with meter.stage("score"):
         if held_out is not None:
             reference = _samples(job.reference, session)
-            result.scores |= fidelity(samples, reference, job.protocol.images)
-        result.scores |= distribution(context, samples)
+            result.scores |= stages.fidelity(samples, reference, job.protocol.images)
+        result.scores |= stages.distribution(context, samples)
 
 
 def _samples(job: Job, session: Session) -> SampleStore:

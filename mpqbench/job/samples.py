@@ -4,8 +4,6 @@ A shard is written in one step and never changed: a run that was killed is resum
 whole shard, and a run with more images adds shards.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import shutil
@@ -17,7 +15,7 @@ import numpy as np
 from ..core.errors import BenchError
 from ..core.files import write_atomic
 from ..core.progress import Advance
-from ..dit.sampling import Observer, SampleBatch, Sampler
+from ..dit.sampling import SampleBatch, Sampler
 from ..metrics.npz import DAMAGE
 
 
@@ -31,9 +29,7 @@ class SampleStore:
     def __init__(self, folder: Path, fingerprint: str, batch_size: int) -> None:
         self.folder, self.fingerprint, self.batch_size = folder, fingerprint, batch_size
 
-    def fill(
-        self, sampler: Sampler, count: int, advance: Advance, observe: Observer | None = None
-    ) -> None:
+    def fill(self, sampler: Sampler, count: int, advance: Advance) -> None:
         """Sample until images 0 to ``count`` are there. Raises Diverged from the sampler.
 
         A shard has about ``batch_size`` images, in whole micro-batches but for the last shard.
@@ -45,16 +41,16 @@ class SampleStore:
             have = self._length(start)
             if have % micro and start + have < count:
                 have = 0  # the shard ends within a micro-batch and cannot be continued
-            if not have:
+            if have:
+                advance(min(have, count - start))
+            else:
                 stop = min(start + micro * max(1, self.batch_size // micro), count)
                 batches = []
-                for batch in sampler.batches(start, stop, observe):
+                for batch in sampler.batches(start, stop):
                     batches.append(batch)
                     advance(len(batch.images))
                 self._write(start, batches)
                 have = stop - start
-            else:
-                advance(min(have, count - start))
             start += have
 
     def holds(self, count: int) -> bool:
@@ -81,23 +77,9 @@ class SampleStore:
             yield SampleBatch(done, images[:keep], latents[:keep], classes[:keep])
             done += len(images)
 
-    def batches(self, count: int, size: int) -> Iterator[SampleBatch]:
-        """Yield images 0 to ``count``, ``size`` at a time, whatever the size of the shards."""
-        first = 0
-        held: list[np.ndarray] = []
-        for shard in self.shards(count):
-            new = [shard.images, shard.latents, shard.classes]
-            held = [np.concatenate(p) for p in zip(held, new, strict=True)] if held else new
-            last = shard.first + len(shard.images) == count
-            while len(held[0]) >= size or (last and len(held[0])):
-                yield SampleBatch(first, *(part[:size] for part in held))
-                first += len(held[0][:size])
-                held = [part[size:] for part in held]
-
     def clear(self) -> None:
         """Remove all samples."""
-        if self.folder.exists():
-            shutil.rmtree(self.folder)
+        shutil.rmtree(self.folder, ignore_errors=not self.folder.exists())
 
     def _claim(self) -> None:
         """Remove samples of another fingerprint, which are those of another job."""
@@ -112,10 +94,9 @@ class SampleStore:
     def _owner(self) -> str | None:
         """Return the fingerprint of the samples; ``None`` for a missing or damaged one."""
         try:
-            owner = json.loads(self._claimed.read_text())
+            return json.loads(self._claimed.read_text())
         except (FileNotFoundError, ValueError):
             return None
-        return owner if isinstance(owner, str) else None
 
     def _path(self, start: int) -> Path:
         return self.folder / f"shard-{start:08d}.npz"

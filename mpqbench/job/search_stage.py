@@ -1,30 +1,76 @@
 """The search stage: a recipe becomes a problem with scores, and the searcher solves it."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
 
 from ..core.errors import BenchError, Infeasible
+from ..core.files import write_table
 from ..core.precision import Allocation, Precision
 from ..cost.count import Operator
 from ..dit.chain import Layer
 from ..dit.loading import skeleton
 from ..dit.sampling import image_seed
 from ..quant.branch import branch_operators, share_of
-from ..search import race
+from ..records.store import RecordStore
 from ..search.budget_costs import choices_by_group, choices_within, measures, parse_choices
 from ..search.engine import Distance, Engine
 from ..search.groups import SearchableGroup
 from ..search.lazy import LazyScorer
-from ..search.problem import Problem, Scorer
+from ..search.problem import Problem, Scorer, notes_table
 from ..search.rollout import Stepper, build_rollout
-from ..search.scoring import JointScorer
-from ..search.setup import EngineSettings, build_engine
+from ..search.scoring import BATCH, JointScorer
+from ..search.setup import EngineSettings
 from .context import JobContext
 from .fingerprints import search_fingerprint, table_fingerprint
-from .search_result import SearchResult
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """An allocation of all groups, the forwards that the search spent, its trace and its notes.
+
+    ``cached_seconds`` are those that a table or a whole search took to compute before it was read
+    from the cache: a search costs the same whether or not the cache has its scores.
+    """
+
+    allocation: Allocation
+    spent: float
+    trace: pd.DataFrame
+    notes: Mapping[str, pd.DataFrame]
+    cached_seconds: float = 0.0
+
+    def write(self, store: RecordStore, job: str) -> None:
+        """Write the allocation of ``job``, and its trace and notes where there are any."""
+        store.clear_traces(job)
+        store.write_allocation(job, self.allocation.to_json())
+        if len(self.trace):
+            write_table(store.trace_path(job), self.trace)
+        for name, table in self.notes.items():
+            write_table(store.trace_path(job, name), table)
+
+    def to_cache(self, seconds: float) -> dict[str, Any]:
+        """Return the content of an entry of the cache, for a search that took ``seconds``."""
+        return {
+            "allocation": dict(self.allocation.to_json()),
+            "spent": float(self.spent),
+            "trace": self.trace.to_dict("list"),
+            "notes": {name: table.to_dict("list") for name, table in self.notes.items()},
+            "cached_seconds": float(seconds),
+        }
+
+    @classmethod
+    def from_cache(cls, content: Mapping[str, Any]) -> "SearchResult":
+        """Return the result whose ``to_cache`` is ``content``."""
+        read = {
+            "allocation": Allocation.from_json(content["allocation"]),
+            "trace": pd.DataFrame(content["trace"]),
+            "notes": {name: pd.DataFrame(table) for name, table in content["notes"].items()},
+        }
+        return cls(**{**content, **read})
 
 
 def find_allocation(context: JobContext, *, fresh: bool = False) -> SearchResult:
@@ -51,11 +97,13 @@ def _search(context: JobContext) -> SearchResult:
     try:
         chosen = problem.checked(context.plugins.searcher.search(problem))
     except Infeasible as error:
-        raise Infeasible(f"{error}{share_of(_bounded_branches(context))}") from error
-    problem.trace.delay(scorer.cached_seconds)
+        raise Infeasible(f"{error}{share_of(_branches(context, bounded=True))}") from error
+    trace, cached_seconds = problem.trace.table(), scorer.cached_seconds
+    trace["seconds"] += cached_seconds
     adaln = Precision.parse(context.recipe.adaln)
     whole = Allocation({g.name: chosen.get(g.name, adaln) for g in context.groups})
-    return SearchResult(whole, problem.spent, problem.trace, problem.notes, scorer.cached_seconds)
+    notes = {name: notes_table(parts) for name, parts in problem.notes.items()}
+    return SearchResult(whole, problem.spent, trace, notes, cached_seconds)
 
 
 def search_problem(context: JobContext, part: Sequence[str] = ()) -> tuple[Problem, LazyScorer]:
@@ -76,7 +124,7 @@ def search_problem(context: JobContext, part: Sequence[str] = ()) -> tuple[Probl
         adaln=Precision.parse(recipe.adaln),
         weight_format=recipe.weight_format,
         activation_format=recipe.activation_format,
-        branches=_bounded_branches(context),
+        branches=_branches(context, bounded=True),
     )
     branched = {group for group, operators in _branches(context).items() if operators}
     choices = choices_by_group(precisions, costs[0], branched, names)
@@ -100,15 +148,12 @@ def search_problem(context: JobContext, part: Sequence[str] = ()) -> tuple[Probl
     return problem, scorer
 
 
-def _branches(context: JobContext) -> Mapping[str, Sequence[Operator]]:
-    """Return the operators of the branches, by group."""
+def _branches(context: JobContext, *, bounded: bool = False) -> Mapping[str, Sequence[Operator]]:
+    """Return the operators of the branches by group; ``bounded``, those within the budget."""
+    if bounded and not context.recipe.branch_in_budget:
+        return {}
     transformer = skeleton(context.model.transformer.config)
     return branch_operators(context.plugins.branch, transformer, context.groups)
-
-
-def _bounded_branches(context: JobContext) -> Mapping[str, Sequence[Operator]]:
-    """Return the operators of the branches that count against the budget."""
-    return _branches(context) if context.recipe.branch_in_budget else {}
 
 
 def _scorer(
@@ -140,8 +185,8 @@ def _engine(context: JobContext, part: Sequence[str]) -> Engine:
         return plugins.environment.layer(group, base, inputs, seed)
 
     span = plugins.objective.span
-    size = context.job.protocol.micro_batch if recipe.early_drop is None else race.BATCH
-    return build_engine(
+    size = context.job.protocol.micro_batch if recipe.early_drop is None else BATCH
+    return Engine(
         context.model.transformer,
         context.groups,
         context.quantizer(),

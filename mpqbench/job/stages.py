@@ -1,6 +1,4 @@
-"""The stages of a job after its search: quantization, cost, samples and scores."""
-
-from __future__ import annotations
+"""The stages of a job but search and correction: training data, cost, samples and scores."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,20 +7,43 @@ from typing import cast
 
 import numpy as np
 
-from ..contracts import FittedCorrection
+from ..contracts import DistillationData, FittedCorrection
 from ..core.precision import Allocation
+from ..core.settings import digest_of
+from ..core.sources import folder_digest
 from ..cost.count import CostReport, CountedParts, count
 from ..dit.held_out import HeldOut
 from ..dit.loading import skeleton
-from ..metrics.fidelity import Fidelity
-from ..metrics.images import ImageSource
+from ..metrics.fidelity import latent_mse, psnr, ssim
+from ..metrics.images import ImageSource, regroup
 from ..metrics.score import score
 from ..quant.apply import QuantizedModel, quantize_model
 from ..records.schema import AllocationSummary, Costs, Metric, Score
+from ..tuning.checkpoint import Checkpoint
+from ..tuning.student import distillation_data
 from .context import JobContext
+from .fingerprints import samples_fingerprint
 from .samples import SampleStore
 
 PAIRS = 250  # images compared at a time
+
+
+def record_data(context: JobContext, *, fresh: bool) -> DistillationData | None:
+    """Return the distillation data of the recipe's tuner; ``None`` where it asks for none.
+
+    The model must be in full precision. A training that was stopped is resumed; with ``fresh`` it
+    begins anew.
+    """
+    if not context.plugins.tuner.trajectories:
+        return None
+    cache, recordings = context.resources.cache, context.recordings
+    name = samples_fingerprint(context.job, context.resources)
+    checkpoint = Checkpoint(cache.at("training"), name)
+    if fresh:
+        checkpoint.remove()
+    digest = digest_of([recordings.fingerprint, folder_digest("tuning")])
+    kept = cache.at("trajectories", digest)
+    return distillation_data(context.plugins.tuner, recordings.sampler_of, kept, checkpoint)
 
 
 def quantize(context: JobContext, allocation: Allocation) -> QuantizedModel:
@@ -79,11 +100,8 @@ def held_out_error(context: JobContext, held_out: HeldOut) -> dict[Metric, Score
     """Return the error of the quantized model's outputs, and of the predicted noise alone."""
     model = context.model
     errors = held_out.mse(model.transformer, context.job.protocol.micro_batch)
-    noise = errors[: model.latent_shape[0]]
-    return {
-        "output_mse": Score(value=float(errors.mean())),
-        "noise_mse": Score(value=float(noise.mean())),
-    }
+    means = {"output_mse": errors, "noise_mse": errors[: model.latent_shape[0]]}
+    return {cast(Metric, name): Score(value=float(each.mean())) for name, each in means.items()}
 
 
 def sample(
@@ -99,11 +117,16 @@ def sample(
 
 def fidelity(samples: SampleStore, reference: SampleStore, images: int) -> dict[Metric, Score]:
     """Return paired fidelity to the full-precision samples of the same noise and class."""
-    pairs = Fidelity()
-    batches = (store.batches(images, PAIRS) for store in (samples, reference))
-    for quantized, full in zip(*batches, strict=True):
-        pairs.add(quantized.images, full.images, quantized.latents, full.latents)
-    return {cast(Metric, name): Score(value=value) for name, value in pairs.means().items()}
+    sides = (
+        regroup(((shard.images, shard.latents) for shard in store.shards(images)), PAIRS)
+        for store in (samples, reference)
+    )
+    values: dict[Metric, list[np.ndarray]] = {"psnr": [], "ssim": [], "latent_mse": []}
+    for (pictures, latents), (full_pictures, full_latents) in zip(*sides, strict=True):
+        values["psnr"].append(psnr(pictures, full_pictures))
+        values["ssim"].append(ssim(pictures, full_pictures))
+        values["latent_mse"].append(latent_mse(latents, full_latents))
+    return {name: Score(value=float(np.concatenate(v).mean())) for name, v in values.items()}
 
 
 def distribution(context: JobContext, samples: SampleStore) -> dict[Metric, Score]:
@@ -111,10 +134,8 @@ def distribution(context: JobContext, samples: SampleStore) -> dict[Metric, Scor
 
     Returns an empty dictionary where the protocol asks for no features.
     """
-    evaluator, images = (
-        context.resources.loader.evaluator(context.job.protocol),
-        context.job.protocol.images,
-    )
+    protocol = context.job.protocol
+    evaluator, images = context.resources.loader.evaluator(protocol), protocol.images
     if evaluator is None:
         return {}
     shape = next(samples.shards(1)).images.shape[1:]

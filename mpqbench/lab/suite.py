@@ -12,6 +12,7 @@ from ..job.context import check_recipe
 from ..job.fingerprints import fingerprint
 from ..job.resources import Resources, Session
 from ..job.run import has_samples, run_job, skip_job
+from ..metrics.features import usable_device
 from ..records.schema import JobRecord
 
 
@@ -99,7 +100,7 @@ def run_suite(jobs: Sequence[Job], session: Session) -> list[JobRecord]:
 
 def check_jobs(jobs: Iterable[Job], resources: Resources) -> None:
     """Raise BenchError where a job could not be judged: for a device, features or a reference."""
-    resources.loader.check_device()
+    usable_device(resources.device)
     for model, protocol in dict.fromkeys((job.model, job.protocol) for job in jobs):
         resources.loader.check_images(model, protocol)
 

@@ -4,8 +4,6 @@ Distances between its features are labelled FID-clean: they cannot be compared w
 ``inception-adm``.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np
@@ -48,11 +46,11 @@ class CleanFidNetwork(FeatureNetwork):
 def _load(path: Path) -> torch.nn.Module:
     try:
         module = torch.jit.load(str(path), map_location="cpu")
+        if "layers" not in dict(module.named_children()):
+            raise ValueError("it has no 'layers'")
     except (RuntimeError, ValueError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise BenchError(f"{path} is not clean-fid's TorchScript Inception: {reason}") from None
-    if "layers" not in dict(module.named_children()):
-        raise BenchError(f"{path} is not clean-fid's TorchScript Inception: it has no 'layers'")
     return module
 
 

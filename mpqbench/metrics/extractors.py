@@ -1,7 +1,5 @@
 """Feature networks by name; each module is imported only when its network is asked for."""
 
-from __future__ import annotations
-
 from importlib import import_module
 from pathlib import Path
 

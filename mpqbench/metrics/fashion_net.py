@@ -4,8 +4,6 @@ FashionNet stands in for Inception where no weights can be downloaded. Distances
 features are called FD and sFD, never FID.
 """
 
-from __future__ import annotations
-
 from importlib.resources import files
 from pathlib import Path
 
@@ -70,21 +68,13 @@ class FashionNetwork(FeatureNetwork):
         super().__init__(network, device)
 
     def prepare(self, images: np.ndarray) -> torch.Tensor:
-        return fashion_input(torch.from_numpy(images).permute(0, 3, 1, 2))
+        grey = images[..., :1]
+        if not (grey == images).all():
+            raise BenchError("fashion features are of grey images; these have colour")
+        return torch.from_numpy(grey).permute(0, 3, 1, 2).float() / 127.5 - 1.0
 
     def forward(self, inputs: torch.Tensor) -> Outputs:
         return self.module(inputs)
-
-
-def fashion_input(images: torch.Tensor) -> torch.Tensor:
-    """Convert uint8 (N, 1 or 3, 32, 32) to float32 (N, 1, 32, 32) in [-1, 1].
-
-    Raises BenchError for images in colour, whose colour would be ignored.
-    """
-    grey = images[:, :1]
-    if not torch.equal(grey.expand_as(images), images):
-        raise BenchError("fashion features are of grey images; these have colour")
-    return grey.float() / 127.5 - 1.0
 
 
 def load_fashion_net(weights: Path | None = None) -> FashionNet:

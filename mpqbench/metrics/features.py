@@ -1,38 +1,33 @@
 """From images to features: one interface for all feature networks."""
 
-from __future__ import annotations
-
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from torch import nn
 
 from ..core.errors import BenchError
-from .images import ImageSource
+from .images import ImageSource, size_text
 
+Values = TypeVar("Values")
 BATCH = 50
 SPATIAL_CHANNELS = 7  # the ADM evaluator takes as many channels of a feature map for sFID
 
 
-class Outputs(NamedTuple):
-    """Outputs of one batch: ``pooled`` (B, d), ``spatial`` (B, s) and ``logits`` (B, c)."""
+class Of(NamedTuple, Generic[Values]):
+    """Features of N images, float32: ``pooled`` (N, d), ``spatial`` (N, s), ``logits`` (N, c)."""
 
-    pooled: torch.Tensor
-    spatial: torch.Tensor | None = None
-    logits: torch.Tensor | None = None
+    pooled: Values
+    spatial: Values | None = None
+    logits: Values | None = None
 
 
-class Features(NamedTuple):
-    """Features of all images, float32: ``pooled`` (N, d), ``spatial`` (N, s), ``logits`` (N, c)."""
-
-    pooled: np.ndarray
-    spatial: np.ndarray | None = None
-    logits: np.ndarray | None = None
+Outputs = Of[torch.Tensor]  # of one batch
+Features = Of[np.ndarray]  # of all images
 
 
 class FeatureNetwork(ABC):
@@ -52,7 +47,7 @@ class FeatureNetwork(ABC):
 
     def __init__(self, module: nn.Module, device: str = "cpu") -> None:
         self.digest = weights_digest(module)
-        self.device = _usable_device(device)
+        self.device = usable_device(device)
         self.module = module.eval().to(self.device)
 
     @abstractmethod
@@ -66,8 +61,7 @@ class FeatureNetwork(ABC):
     def check(self, source: ImageSource) -> None:
         """Raise BenchError where the images have a size that the network does not take."""
         if self.image_shape is not None and source.shape[:2] != self.image_shape[:2]:
-            wanted = "x".join(str(side) for side in self.image_shape[:2])
-            found = "x".join(str(side) for side in source.shape[:2])
+            wanted, found = (size_text(s[:2]) for s in (self.image_shape, source.shape))
             raise BenchError(f"{self.name} features need {wanted} images; {source.name}: {found}")
 
     def extract(
@@ -92,8 +86,8 @@ class FeatureNetwork(ABC):
                 outputs = self.forward(self.prepare(filled).to(self.device))
             for name, output in outputs._asdict().items():
                 if output is not None:
-                    own = output.float().cpu().numpy()[: len(images)]
-                    collected.setdefault(name, []).append(own)
+                    rows = output.float().cpu().numpy()[: len(images)]
+                    collected.setdefault(name, []).append(rows)
             if advance is not None:
                 advance(len(images))
         return Features(**{name: np.concatenate(parts) for name, parts in collected.items()})
@@ -125,7 +119,7 @@ def weights_digest(module: nn.Module) -> str:
     return state.hexdigest()[:16]
 
 
-def _usable_device(name: str) -> torch.device:
+def usable_device(name: str) -> torch.device:
     """Return the device called ``name``. Raises BenchError where this machine lacks the device."""
     try:
         device = torch.device(name)

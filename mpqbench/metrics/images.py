@@ -1,7 +1,5 @@
 """Images to be scored, from memory or disk, in one order and one layout: uint8 NHWC."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ from . import npz
 
 _CHUNK = 64  # rows read at once: 12 MB of 256x256 RGB
 SHARDS = "shard-*.npz"
+Rows = tuple[np.ndarray, ...]  # arrays with one row for each image
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,17 +34,7 @@ class ImageSource:
 
         Raises BenchError where a file turns out to be damaged or of another size.
         """
-        held: list[np.ndarray] = []
-        ready = 0
-        for chunk in self.chunks():
-            held.append(chunk)
-            ready += len(chunk)
-            while ready >= size:
-                joined = np.concatenate(held) if len(held) > 1 else held[0]
-                yield joined[:size]
-                held, ready = [joined[size:]], ready - size
-        if ready:
-            yield np.concatenate(held)
+        return (images for (images,) in regroup(((chunk,) for chunk in self.chunks()), size))
 
     def digest(self) -> str:
         """Return 16 hex digits of the SHA-256 of shape and pixels, however they are stored."""
@@ -53,6 +42,21 @@ class ImageSource:
         for batch in self.batches(_CHUNK):
             state.update(np.ascontiguousarray(batch).tobytes())
         return state.hexdigest()[:16]
+
+
+def regroup(parts: Iterable[Rows], size: int) -> Iterator[Rows]:
+    """Yield the rows of ``parts`` in order, ``size`` at a time; the last batch may be shorter."""
+    held: list[Rows] = []
+    ready = 0
+    for part in parts:
+        held.append(part)
+        ready += len(part[0])
+        while ready >= size:
+            joined = tuple(map(np.concatenate, zip(*held, strict=True)))
+            yield tuple(array[:size] for array in joined)
+            held, ready = [tuple(array[size:] for array in joined)], ready - size
+    if ready:
+        yield tuple(map(np.concatenate, zip(*held, strict=True)))
 
 
 def open_images(source: np.ndarray | str | Path) -> ImageSource:
@@ -72,54 +76,51 @@ def open_images(source: np.ndarray | str | Path) -> ImageSource:
     if not path.exists():
         raise BenchError(f"{path} does not exist: give a folder of PNG files or an .npz file")
     if path.is_file():
-        return _open_files(path, [path])
+        return _open_files(path, [path], ["arr_0"])
     if shards := sorted(path.glob(SHARDS)):
-        classes = [_required(shard, "classes") for shard in shards]
-        return _open_files(path, shards, np.concatenate(classes).astype(np.int64))
+        return _open_files(path, shards, ["arr_0", "classes"])
     if files := sorted(p for p in path.iterdir() if p.suffix.lower() == ".png"):
         return _open_pngs(path, files)
     raise BenchError(f"{path} holds neither PNG files nor sample shards ({SHARDS})")
-
-
-def _required(path: Path, key: str) -> np.ndarray:
-    found = npz.load(path, [key])
-    if key not in found:
-        raise BenchError(f"{path} has no array '{key}' (it has {', '.join(npz.keys(path))})")
-    return found[key]
 
 
 def _checked(where: str, shape: tuple[int, ...], dtype: np.dtype) -> tuple[int, int, int]:
     """Return (H, W, C) of a stack of images, or raise BenchError where the array is none."""
     if dtype != np.uint8:
         raise BenchError(f"{where} has dtype {dtype}: images are uint8 from 0 to 255")
-    if len(shape) != 4 or shape[3] not in (1, 3):
-        raise BenchError(f"{where} has shape {tuple(shape)}: images are (N, H, W, C), C 1 or 3")
-    if 0 in shape:
-        raise BenchError(f"{where} has shape {tuple(shape)}: there is no image in it")
+    if len(shape) != 4 or shape[3] not in (1, 3) or 0 in shape:
+        raise BenchError(f"{where} has shape {shape}: images are (N, H, W, C), C 1 or 3, N above 0")
     return (shape[1], shape[2], shape[3])
 
 
-def _open_files(name: Path, files: list[Path], classes: np.ndarray | None = None) -> ImageSource:
+def _open_files(name: Path, files: list[Path], wanted: list[str]) -> ImageSource:
+    """Open ``.npz`` files that have images ``arr_0`` and, where ``wanted``, ``classes``."""
     count, shapes = 0, []
     for file in files:
-        if "arr_0" not in npz.keys(file):
-            raise BenchError(f"{file} has no array 'arr_0': images are stored under that key")
-        head = npz.header(file, "arr_0")
-        shapes.append(_checked(str(file), head.shape, head.dtype))
-        if head.fortran:
+        found = npz.keys(file)
+        for key in set(wanted).difference(found):
+            raise BenchError(f"{file} has no array '{key}' (it has {', '.join(found)})")
+        shape, is_fortran, dtype = npz.header(file, "arr_0")
+        shapes.append(_checked(str(file), shape, dtype))
+        if is_fortran:
             raise BenchError(f"{file} is in Fortran order: save np.ascontiguousarray of it")
         if shapes[-1] != shapes[0]:
-            sizes = f"{_size(shapes[-1])}, those before {_size(shapes[0])}"
+            sizes = f"{size_text(shapes[-1])}, those before {size_text(shapes[0])}"
             raise BenchError(f"{file} has images of {sizes}")
-        count += head.shape[0]
-    if classes is not None and classes.shape != (count,):
-        raise BenchError(f"{name} has {count} images but classes of shape {classes.shape}")
-
-    def chunks() -> Iterator[np.ndarray]:
-        for file in files:
-            yield from npz.rows(file, "arr_0", _CHUNK)
-
-    return ImageSource(str(name), count, shapes[0], chunks, classes)
+        count += shape[0]
+    classes = None
+    if "classes" in wanted:
+        parts = [npz.load(file, ["classes"])["classes"] for file in files]
+        classes = np.concatenate(parts).astype(np.int64)
+        if classes.shape != (count,):
+            raise BenchError(f"{name} has {count} images but classes of shape {classes.shape}")
+    return ImageSource(
+        str(name),
+        count,
+        shapes[0],
+        lambda: (rows for file in files for rows in npz.rows(file, "arr_0", _CHUNK)),
+        classes,
+    )
 
 
 def _open_pngs(name: Path, files: list[Path]) -> ImageSource:
@@ -129,14 +130,13 @@ def _open_pngs(name: Path, files: list[Path]) -> ImageSource:
         for file in files:
             image = _read_png(file)
             if image.shape != first.shape:
-                raise BenchError(
-                    f"{file} is {_size(image.shape)}, but {files[0].name} is {_size(first.shape)}: "
-                    "all images need one size"
-                )
+                sizes = f"{size_text(image.shape)}, but {files[0].name} is {size_text(first.shape)}"
+                raise BenchError(f"{file} is {sizes}: all images need one size")
             yield image[None]
 
-    height, width, channels = first.shape
-    return ImageSource(str(name), len(files), (height, width, channels), chunks)
+    return ImageSource(
+        str(name), len(files), _checked(str(name), (1, *first.shape), first.dtype), chunks
+    )
 
 
 def _read_png(path: Path) -> np.ndarray:
@@ -153,5 +153,6 @@ def _read_png(path: Path) -> np.ndarray:
     return pixels[:, :, None] if mode == "L" else pixels
 
 
-def _size(shape: tuple[int, ...]) -> str:
+def size_text(shape: tuple[int, ...]) -> str:
+    """Return a size for messages, as in 32x32."""
     return "x".join(str(side) for side in shape)

@@ -1,10 +1,7 @@
 """Inception as the ADM evaluator uses it, through torch-fidelity's port of the network."""
 
-from __future__ import annotations
-
 import pickle
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +25,9 @@ class InceptionNetwork(FeatureNetwork):
 
     def __init__(self, weights: Path | None = None, device: str = "cpu") -> None:
         module = load_inception(weights)
-        module.Mixed_6d.branch1x1.register_forward_hook(self._keep_branch)
+        module.Mixed_6d.branch1x1.register_forward_hook(
+            lambda _module, _inputs, output: setattr(self, "_branch", output)
+        )
         super().__init__(module, device)
 
     def prepare(self, images: np.ndarray) -> torch.Tensor:
@@ -40,9 +39,6 @@ class InceptionNetwork(FeatureNetwork):
         del self._branch
         return Outputs(pooled, spatial, logits)
 
-    def _keep_branch(self, _module: torch.nn.Module, _inputs: Any, output: torch.Tensor) -> None:
-        self._branch = output
-
 
 def load_inception(weights: Path | None = None) -> FeatureExtractorInceptionV3:
     """Load torch-fidelity's Inception; without ``weights``, from its cache or by download.
@@ -50,12 +46,15 @@ def load_inception(weights: Path | None = None) -> FeatureExtractorInceptionV3:
     Raises BenchError where the download fails or the file holds other weights.
     """
     options = {}
-    if weights is not None:
-        _refuse_code(weights)
-        options["feature_extractor_weights_path"] = str(weights)
     try:
+        if weights is not None:
+            torch.load(weights, weights_only=True, map_location="cpu")  # refuses pickled code
+            options["feature_extractor_weights_path"] = str(weights)
         return FeatureExtractorInceptionV3("inception", ["2048", "logits_unbiased"], **options)
-    except (OSError, RuntimeError, AttributeError, TypeError) as error:
+    except (
+        OSError, EOFError, RuntimeError, AttributeError, TypeError, ValueError,
+        pickle.UnpicklingError,
+    ) as error:  # fmt: skip
         reason = " ".join(str(error).split())[:200]
         if weights is not None:
             raise BenchError(f"{weights} does not hold Inception weights: {reason}") from None
@@ -63,12 +62,3 @@ def load_inception(weights: Path | None = None) -> FeatureExtractorInceptionV3:
             f"the Inception weights could not be downloaded ({reason}): "
             "download them elsewhere and give the file with --feature-weights PATH"
         ) from None
-
-
-def _refuse_code(path: Path) -> None:
-    """Raise BenchError unless the file is plain tensors: torch-fidelity would run pickled code."""
-    try:
-        torch.load(path, weights_only=True, map_location="cpu")
-    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise BenchError(f"{path} is not a file of plain PyTorch tensors: {reason}") from None

@@ -1,7 +1,5 @@
 """Inception score over contiguous splits, as the ADM evaluator computes it."""
 
-from __future__ import annotations
-
 import numpy as np
 from scipy.special import entr, log_softmax
 

@@ -4,8 +4,6 @@ k(x, y) = (x.y / d + 1)^3 over all pairs rather than random subsets, so that not
 estimate is unbiased and may be slightly negative.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from ..core.errors import BenchError
@@ -26,16 +24,15 @@ class KernelReference:
         """Return the U-statistic of ``points`` (n, d), and without each group of ``groups`` (n,).
 
         The kernel is evaluated once; a replicate subtracts the sums of its group's pairs.
-        Raises BenchError for fewer than two points or another dimension.
+        Raises BenchError for fewer than two points.
         """
         points = np.asarray(points, dtype=np.float64)
-        if points.shape[1] != self.points.shape[1]:
-            dimensions = f"{points.shape[1]} and {self.points.shape[1]}"
-            raise BenchError(f"a kernel between {dimensions} dimensions is undefined")
         dealt = np.zeros(len(points), dtype=np.int64) if groups is None else groups
         count = int(dealt.max()) + 1
         pairs, own = _pair_sums(points, dealt, count)
-        cross = _cross_sums(points, dealt, count, self.points)
+        kernels = (_kernel(p, self.points) for p in _blocks(points))
+        per_point = np.concatenate([kernel.sum(axis=1) for kernel in kernels])
+        cross = np.bincount(dealt, weights=per_point, minlength=count)
         sizes = np.bincount(dealt, minlength=count)
         value = self._distance(pairs.sum(), own.sum(), cross.sum(), len(points))
         if groups is None:
@@ -72,19 +69,11 @@ def _pair_sums(points: np.ndarray, groups: np.ndarray, count: int) -> tuple[np.n
     """Sum the kernel over each pair of groups (count, count) and over the diagonal (count,)."""
     member = np.eye(count)[groups]
     sums = np.zeros((count, count))
-    for start in range(0, len(points), _BLOCK):
-        block = slice(start, start + _BLOCK)
-        sums += member[block].T @ (_kernel(points[block], points) @ member)
+    for rows, block in zip(_blocks(points), _blocks(member), strict=True):
+        sums += block.T @ (_kernel(rows, points) @ member)
     squares = np.einsum("nd,nd->n", points, points) / points.shape[1]
     return sums, np.bincount(groups, weights=(squares + 1.0) ** 3, minlength=count)
 
 
-def _cross_sums(
-    points: np.ndarray, groups: np.ndarray, count: int, reference: np.ndarray
-) -> np.ndarray:
-    """Sum the kernel between each group and the whole reference: (count,)."""
-    per_point = [
-        _kernel(points[start : start + _BLOCK], reference).sum(axis=1)
-        for start in range(0, len(points), _BLOCK)
-    ]
-    return np.bincount(groups, weights=np.concatenate(per_point), minlength=count)
+def _blocks(rows: np.ndarray) -> list[np.ndarray]:
+    return [rows[start : start + _BLOCK] for start in range(0, len(rows), _BLOCK)]

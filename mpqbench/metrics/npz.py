@@ -1,13 +1,11 @@
 """Reading ``.npz`` files of unknown origin: every defect becomes one sentence."""
 
-from __future__ import annotations
-
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO
 
 import numpy as np
 
@@ -18,13 +16,11 @@ DAMAGE = (
     zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 
-
-class ArrayHeader(NamedTuple):
-    """An array's shape, whether the array is in Fortran order, and its dtype."""
-
-    shape: tuple[int, ...]
-    fortran: bool
-    dtype: np.dtype
+Header = tuple[tuple[int, ...], bool, np.dtype]  # shape, whether in Fortran order, dtype
+_HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
 
 
 @contextmanager
@@ -33,9 +29,8 @@ def _damage_named(path: Path) -> Iterator[None]:
         yield
     except DAMAGE as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise BenchError(
-            f"{path} is not a readable .npz file, perhaps truncated: {reason}"
-        ) from None
+        message = f"{path} is not a readable .npz file, perhaps truncated: {reason}"
+        raise BenchError(message) from None
 
 
 def keys(path: Path) -> list[str]:
@@ -44,19 +39,17 @@ def keys(path: Path) -> list[str]:
         return [name.removesuffix(".npy") for name in archive.namelist()]
 
 
-def header(path: Path, key: str) -> ArrayHeader:
+def header(path: Path, key: str) -> Header:
     """Read the header of one array, not its data. Raises BenchError for a damaged file."""
     with _damage_named(path), zipfile.ZipFile(path) as archive, archive.open(f"{key}.npy") as file:
         return _read_header(file)
 
 
-def _read_header(stream: IO[bytes]) -> ArrayHeader:
+def _read_header(stream: IO[bytes]) -> Header:
     version = np.lib.format.read_magic(stream)
-    if version == (1, 0):
-        return ArrayHeader(*np.lib.format.read_array_header_1_0(stream))
-    if version == (2, 0):
-        return ArrayHeader(*np.lib.format.read_array_header_2_0(stream))
-    raise ValueError(f"npy format version {version} is not supported")
+    if version not in _HEADERS:
+        raise ValueError(f"npy format version {version} is not supported")
+    return _HEADERS[version](stream)
 
 
 def rows(path: Path, key: str, count: int) -> Iterator[np.ndarray]:

@@ -1,9 +1,10 @@
-"""Precision and recall of a manifold of k-nearest-neighbour balls (Kynkaanniemi et al. 2019)."""
+"""Manifolds of k-nearest-neighbour balls, for precision and recall (Kynkaanniemi et al. 2019).
 
-from __future__ import annotations
+Precision is the share of samples inside the manifold of the reference, recall the share of the
+reference inside the manifold of the samples (ADM evaluator: k = 3).
+"""
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import numpy as np
 
@@ -11,13 +12,6 @@ from ..core.errors import BenchError
 
 NEIGHBOURS = 3
 _BLOCK = 1000
-
-
-class PrecisionRecall(NamedTuple):
-    """Share of samples in the reference manifold, and of references in the samples' manifold."""
-
-    precision: float
-    recall: float
 
 
 class Manifold:
@@ -43,19 +37,10 @@ class Manifold:
         return float(inside) / len(points)
 
 
-def precision_recall(samples: Manifold, reference: Manifold) -> PrecisionRecall:
-    """Return both shares (ADM evaluator: k = 3, all samples against the reference's images)."""
-    return PrecisionRecall(
-        precision=reference.share_inside(samples.points),
-        recall=samples.share_inside(reference.points),
-    )
-
-
 def _squared(points: np.ndarray, others: np.ndarray) -> Iterator[np.ndarray]:
     """Yield squared distances in blocks (b, len(others)), never all of them at once."""
     norms = np.einsum("nd,nd->n", others, others)
     for start in range(0, len(points), _BLOCK):
         block = points[start : start + _BLOCK]
-        own = np.einsum("nd,nd->n", block, block)
-        distances = own[:, None] + norms - 2.0 * (block @ others.T)
+        distances = np.einsum("nd,nd->n", block, block)[:, None] + norms - 2.0 * (block @ others.T)
         yield np.clip(distances, 0.0, None, out=distances)

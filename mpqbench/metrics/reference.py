@@ -1,9 +1,8 @@
 """The reference that images are scored against: statistics and features of a set of images."""
 
-from __future__ import annotations
-
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
@@ -74,10 +73,10 @@ def load_reference(spec: str | Path, extractor: FeatureNetwork) -> Reference:
     """
     if str(spec) == EMBEDDED:
         path = Path(str(files("mpqbench.assets"))) / "features" / "reference.npz"
-        return StatisticsFile(EMBEDDED, path, extractor).reference()
+        return _of_statistics(EMBEDDED, path, extractor)
     path = Path(spec)
     if path.is_file() and "mu" in npz.keys(path):
-        return StatisticsFile(path.name, path, extractor).reference()
+        return _of_statistics(path.name, path, extractor)
     source = open_images(path)
     return reference_of(extractor.extract(source), path.name, source.digest())
 
@@ -91,16 +90,16 @@ def reference_of(features: Features, name: str, digest: str) -> Reference:
 
 def save_reference(reference: Reference, path: Path, extractor: FeatureNetwork) -> None:
     """Write ``reference`` as an ``.npz`` file that names the network that made it."""
-    spatial = reference.spatial
+    pooled, spatial = reference.pooled, reference.spatial
     arrays = {
-        "mu": reference.pooled.mean,
-        "sigma": reference.pooled.covariance,
+        "mu": pooled.mean,
+        "sigma": pooled.covariance,
         "extractor": extractor.name,
         "weights": extractor.digest,
         "digest": reference.digest,
-        "count": reference.count,
-        "mu_s": None if spatial is None else spatial.mean,
-        "sigma_s": None if spatial is None else spatial.covariance,
+        "count": pooled.count,
+        "mu_s": spatial and spatial.mean,
+        "sigma_s": spatial and spatial.covariance,
         "features": reference.features,
     }
     present: Any = {key: np.asarray(value) for key, value in arrays.items() if value is not None}
@@ -108,79 +107,68 @@ def save_reference(reference: Reference, path: Path, extractor: FeatureNetwork) 
         np.savez_compressed(stream, **present)
 
 
-class StatisticsFile:
-    """An ``.npz`` file of statistics, whose parts are checked against a feature network.
+def _of_statistics(name: str, path: Path, extractor: FeatureNetwork) -> Reference:
+    """Return the reference in the file of statistics ``path``. Raises as ``load_reference``."""
+    where = f"reference {name}"
+    arrays, facts = npz.load(path, _STATISTICS), npz.load(path, _FACTS)
+    facts = {key: value.item() for key, value in facts.items() if value.size == 1}
+    _check_network(where, facts, extractor)
+    pooled = _gaussian(where, arrays, "", extractor)
+    spatial = None
+    if "mu_s" in arrays and extractor.spatial_dimension is not None:
+        spatial = _gaussian(where, arrays, "_s", extractor)
+    if "count" in facts:
+        pooled = replace(pooled, count=int(facts["count"]))
+    content = {key: _array_digest(value) for key, value in arrays.items()}
+    features, dimension = arrays.get("features"), extractor.dimension
+    if features is not None and (features.ndim, features.shape[-1]) != (2, dimension):
+        raise BenchError(
+            f"{where}: 'features' has shape {features.shape}, not (n, {dimension}) as "
+            f"{extractor.name} gives"
+        )
+    if features is None and "arr_0" in npz.keys(path):
+        images = open_images(path)
+        content["images"] = images.digest()
+        features = extractor.extract(images).pooled
+    digest = str(facts.get("digest", digest_of(content)))
+    return Reference(name, digest, pooled, spatial, features)
 
-    Raises BenchError where the file names another network, or must name one and does not.
-    """
 
-    def __init__(self, name: str, path: Path, extractor: FeatureNetwork) -> None:
-        self.name, self.path, self.extractor = name, path, extractor
-        self.arrays = npz.load(path, _STATISTICS)
-        facts = npz.load(path, _FACTS)
-        self.facts = {key: value.item() for key, value in facts.items() if value.size == 1}
-        self._check_network()
+def _check_network(where: str, facts: Mapping[str, Any], extractor: FeatureNetwork) -> None:
+    """Raise BenchError where a file names another network, or must name one and does not."""
+    made_by = facts.get("extractor")
+    if made_by is None and extractor.stamped_only:
+        raise BenchError(
+            f"{where} does not say which network made it: {extractor.name} needs a reference of "
+            "its own, or the reference images"
+        )
+    if made_by is not None and made_by != extractor.name:
+        raise BenchError(f"{where} was made with {made_by}, not {extractor.name}")
+    if facts.get("weights", extractor.digest) != extractor.digest:
+        raise BenchError(
+            f"{where} was made with weights {facts['weights']} of {extractor.name}, not "
+            f"{extractor.digest}"
+        )
 
-    def reference(self) -> Reference:
-        """Return the whole reference. Raises BenchError where a part does not fit."""
-        pooled = self._gaussian("mu", "sigma", self.extractor.dimension)
-        spatial = None
-        if "mu_s" in self.arrays and self.extractor.spatial_dimension is not None:
-            spatial = self._gaussian("mu_s", "sigma_s", self.extractor.spatial_dimension)
-        content = {key: _array_digest(value) for key, value in self.arrays.items()}
-        features = self._features()
-        if features is None and "arr_0" in npz.keys(self.path):
-            images = open_images(self.path)
-            content["images"] = images.digest()
-            features = self.extractor.extract(images).pooled
-        digest = str(self.facts.get("digest", digest_of(content)))
-        return Reference(self.name, digest, pooled, spatial, features)
 
-    def _check_network(self) -> None:
-        name, extractor, made_by = self.name, self.extractor, self.facts.get("extractor")
-        if made_by is None and extractor.stamped_only:
-            raise BenchError(
-                f"reference {name} does not say which network made it: {extractor.name} needs a "
-                "reference of its own, or the reference images"
-            )
-        if made_by is not None and made_by != extractor.name:
-            raise BenchError(f"reference {name} was made with {made_by}, not {extractor.name}")
-        if self.facts.get("weights", extractor.digest) != extractor.digest:
-            raise BenchError(
-                f"reference {name} was made with weights {self.facts['weights']} of "
-                f"{extractor.name}, not {extractor.digest}"
-            )
-
-    def _features(self) -> np.ndarray | None:
-        features, dimension = self.arrays.get("features"), self.extractor.dimension
-        if features is not None and (features.ndim, features.shape[-1]) != (2, dimension):
-            raise BenchError(
-                f"reference {self.name}: 'features' has shape {features.shape}, not (n, "
-                f"{dimension}) as {self.extractor.name} gives"
-            )
-        return features
-
-    def _gaussian(self, mean_key: str, covariance_key: str, dimension: int) -> Gaussian:
-        """Return mean and covariance in float64, or raise BenchError where they do not fit."""
-        where = f"reference {self.name}"
-        if covariance_key not in self.arrays:
-            raise BenchError(f"{where} has '{mean_key}' but no '{covariance_key}'")
-        mean, covariance = self.arrays[mean_key], self.arrays[covariance_key]
-        for key, array in ((mean_key, mean), (covariance_key, covariance)):
-            if not np.issubdtype(array.dtype, np.floating) or not np.isfinite(array).all():
-                raise BenchError(f"{where}: '{key}' is not an array of finite floats")
-        if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):
-            raise BenchError(
-                f"{where}: '{mean_key}' {mean.shape} and '{covariance_key}' {covariance.shape} do "
-                "not fit: (d,) and (d, d) are needed"
-            )
-        if len(mean) != dimension:
-            raise BenchError(
-                f"{where} has {len(mean)} dimensions in '{mean_key}', {self.extractor.name} gives "
-                f"{dimension}: it was made with another feature network"
-            )
-        count = int(self.facts["count"]) if "count" in self.facts else None
-        return Gaussian(count, mean.astype(np.float64), covariance.astype(np.float64))
+def _gaussian(
+    where: str, arrays: Mapping[str, np.ndarray], suffix: str, extractor: FeatureNetwork
+) -> Gaussian:
+    """Return ``mu`` and ``sigma`` in float64, or raise BenchError where they do not fit."""
+    mean_key, covariance_key = f"mu{suffix}", f"sigma{suffix}"
+    dimension = extractor.spatial_dimension if suffix else extractor.dimension
+    if covariance_key not in arrays:
+        raise BenchError(f"{where} has '{mean_key}' but no '{covariance_key}'")
+    mean, covariance = arrays[mean_key], arrays[covariance_key]
+    for key, array in ((mean_key, mean), (covariance_key, covariance)):
+        if not np.issubdtype(array.dtype, np.floating) or not np.isfinite(array).all():
+            raise BenchError(f"{where}: '{key}' is not an array of finite floats")
+    if (mean.shape, covariance.shape) != ((dimension,), (dimension, dimension)):
+        raise BenchError(
+            f"{where} has '{mean_key}' {mean.shape} and '{covariance_key}' {covariance.shape}, "
+            f"but {extractor.name} gives {dimension} dimensions: use a reference made with it"
+        )
+    return Gaussian(None, mean.astype(np.float64), covariance.astype(np.float64))
 
 
 def _array_digest(array: np.ndarray) -> str:

@@ -1,7 +1,5 @@
 """All distribution metrics of one set of images against one reference."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from ..core.errors import BenchError, Diverged
@@ -9,7 +7,7 @@ from ..core.jackknife import Estimate, deal_groups
 from ..core.settings import digest_of
 from .features import FeatureNetwork, Features
 from .inception_score import inception_score
-from .precision_recall import NEIGHBOURS, Manifold, precision_recall
+from .precision_recall import NEIGHBOURS, Manifold
 from .reference import Reference
 
 
@@ -25,9 +23,14 @@ def score(
     one of the groups that ``deal_groups`` makes from ``classes`` (N,); precision and recall have
     none.
 
-    Raises Diverged where a feature is not finite, BenchError for dimensions that do not fit.
+    Raises Diverged where a feature is not finite, BenchError for fewer than two images.
     """
-    _check_finite(features)
+    if len(features.pooled) < 2:
+        raise BenchError(f"metrics need at least 2 images, not {len(features.pooled)}")
+    for key, values in features._asdict().items():
+        if values is not None and not np.isfinite(values).all():
+            first = int(np.flatnonzero(~np.isfinite(values).all(axis=1))[0])
+            raise Diverged(f"the {key} features of image {first} are not finite")
     groups = deal_groups(len(features.pooled), classes)
     scores = {"fd": reference.frechet.leave_groups_out(features.pooled, groups)}
     if features.spatial is not None and reference.spatial_frechet is not None:
@@ -35,9 +38,9 @@ def score(
     if features.logits is not None:
         scores["is"] = inception_score(features.logits, groups)
     if reference.manifold is not None and len(features.pooled) > NEIGHBOURS:
-        shares = precision_recall(Manifold(features.pooled), reference.manifold)
-        scores["precision"] = Estimate(shares.precision)
-        scores["recall"] = Estimate(shares.recall)
+        samples = Manifold(features.pooled)
+        scores["precision"] = Estimate(reference.manifold.share_inside(samples.points))
+        scores["recall"] = Estimate(samples.share_inside(reference.manifold.points))
     if reference.kernel is not None:
         scores["kid"] = reference.kernel.distance(features.pooled, groups)
     return scores
@@ -48,30 +51,12 @@ def metric_fingerprint(extractor: FeatureNetwork, count: int, reference: Referen
 
     Rows with different fingerprints are never ranked together.
     """
-    return digest_of(
-        {
-            "extractor": extractor.name,
-            "weights": extractor.digest,
-            "count": count,
-            "reference": reference.digest,
-        }
-    )
+    network = {"extractor": extractor.name, "weights": extractor.digest}
+    return digest_of(network | {"count": count, "reference": reference.digest})
 
 
 def labels(extractor: str) -> dict[str, str]:
     """Return the printed name of each metric; only Inception's Frechet distance is called FID."""
-    prefix, suffix = {"inception-adm": ("FID", ""), "clean-fid": ("FID", "-clean")}.get(
-        extractor, ("FD", "")
-    )
-    frechet = {"fd": f"{prefix}{suffix}", "sfd": f"s{prefix}{suffix}"}
-    return frechet | {"is": "IS", "precision": "Precision", "recall": "Recall", "kid": "KID"}
-
-
-def _check_finite(features: Features) -> None:
-    if len(features.pooled) < 2:
-        raise BenchError(f"metrics need at least 2 images, not {len(features.pooled)}")
-    for key, values in features._asdict().items():
-        if values is None or np.isfinite(values).all():
-            continue
-        first = int(np.flatnonzero(~np.isfinite(values).all(axis=1))[0])
-        raise Diverged(f"the {key} features of image {first} are not finite")
+    frechet = {"inception-adm": "FID", "clean-fid": "FID-clean"}.get(extractor, "FD")
+    others = {"is": "IS", "precision": "Precision", "recall": "Recall", "kid": "KID"}
+    return {"fd": frechet, "sfd": f"s{frechet}", **others}

@@ -1,27 +1,21 @@
 """A search problem as arrays: costs by number of group and number of choice."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..contracts import SearchProblem
 from ..core.precision import Allocation, Precision
 from .measures import summed
-
-if TYPE_CHECKING:
-    from ..contracts import SearchProblem
 
 
 @dataclass(frozen=True, eq=False)
 class Arrays:
     """Groups, choices, costs and limits of a problem.
 
-    Group g at its choice i is ``choices[g][i]`` and costs ``costs[g][i]``. ``costs`` holds
-    (choices, measures) float64 for each group; ``limits`` is (measures,), with infinity for no
-    bound. ``indices`` (groups,) always give the number of the choice of each group.
+    ``costs`` holds (choices, measures) float64 for each group; ``limits`` is (measures,), with
+    infinity for no bound. ``indices`` (groups,) always give the number of the choice of each group.
     """
 
     groups: tuple[str, ...]
@@ -30,13 +24,13 @@ class Arrays:
     limits: np.ndarray
 
     @classmethod
-    def of(cls, problem: SearchProblem) -> Arrays:
+    def of(cls, problem: SearchProblem) -> "Arrays":
         """Return the arrays of ``problem``."""
         groups = tuple(problem.groups)
         choices = tuple(tuple(problem.choices(group)) for group in groups)
         return cls(groups, choices, tuple(map(problem.costs, groups)), problem.limits())
 
-    def part(self, numbers: Sequence[int], limits: np.ndarray) -> Arrays:
+    def part(self, numbers: Sequence[int], limits: np.ndarray) -> "Arrays":
         """Return the problem of some groups alone, with limits (measures,) of its own."""
         groups = tuple(self.groups[n] for n in numbers)
         choices = tuple(self.choices[n] for n in numbers)
@@ -45,16 +39,16 @@ class Arrays:
     def allocation(self, indices: Sequence[int] | np.ndarray) -> Allocation:
         """Return the allocation of ``indices``, in network order."""
         taken = zip(self.groups, self.choices, indices, strict=True)
-        return Allocation({group: own[int(i)] for group, own, i in taken})
+        return Allocation({group: choices[int(i)] for group, choices, i in taken})
 
     def indices(self, allocation: Allocation) -> np.ndarray:
         """Return the indices of ``allocation``: (groups,) int."""
         taken = zip(self.groups, self.choices, strict=True)
-        return np.array([own.index(allocation[group]) for group, own in taken])
+        return np.array([choices.index(allocation[group]) for group, choices in taken])
 
     def total(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """Return the cost of ``indices`` in each measure, exactly as the problem sums it."""
-        return summed(own[int(i)] for own, i in zip(self.costs, indices, strict=True))
+        return summed(costs[int(i)] for costs, i in zip(self.costs, indices, strict=True))
 
     def fits(self, indices: Sequence[int] | np.ndarray) -> bool:
         """Return whether ``indices`` keep every limit."""

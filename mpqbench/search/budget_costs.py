@@ -1,7 +1,5 @@
 """The costs that a budget bounds, counted on a transformer, and the choices within a budget."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -16,37 +14,15 @@ from ..core.recipe import BARE_NEIGHBOURS, NEIGHBOURS
 from ..cost.count import CostReport, CountedParts, Operator, budget_limit, count, group_macs
 from ..dit.groups import Group, uniform_allocation
 from .measures import Measure
-from .problem import Problem
 
 WEIGHT_CHOICES = (2, 3, 4, 5, 6, 8)
 ACTIVATION_CHOICES = (3, 4, 5, 6, 8)  # 2-bit activations on a min-max grid leave nothing to rank
 
 
-class CountedProblem(Problem):
-    """The searchable groups of ``transformer`` in network order, with costs but no scores.
-
-    ``choices`` as in ``choices_within``.
-    """
-
-    def __init__(
-        self,
-        transformer: nn.Module,
-        groups: Sequence[Group],
-        budget: Budget,
-        choices: Sequence[Precision] = (),
-        seed: int = 0,
-    ) -> None:
-        own = choices_within(budget, choices)
-        names = [group.name for group in groups if group.searchable]
-        costs = measures(transformer, groups, budget, own)
-        super().__init__(names, dict.fromkeys(names, own), costs, budget, seed=seed)
-
-
 class CostSettings(TypedDict, total=False):
     """What costs depend on besides precisions; by default nothing is quantized but the groups.
 
-    ``branches`` by group add to BitOPs and bytes of every choice that rounds weights and is not
-    bare.
+    ``branches`` by group add to the costs of every choice that rounds weights and is not bare.
     """
 
     adaln: Precision
@@ -66,12 +42,17 @@ def measures(
 
     BitOPs are of one forward of one image. Bytes are those of a group's layers with scales and zero
     points; the bytes of the rest of the model are subtracted from the limit, but for a transform's
-    own scales, which the achieved cost counts. Weight bits are summed over weights, without
-    branches. All costs and limits are whole numbers below 2^53, and what fits agrees with
-    ``CostReport.satisfied``.
+    own scales. Weight bits are summed over weights, without branches. All costs and limits are
+    whole numbers below 2^53, and what fits agrees with ``CostReport.satisfied``.
     """
-    beside = settings.get("branches") or {}
-    found = [_with(_bitops(transformer, groups, budget, choices), beside, "bitops")]
+    branches, macs = settings.get("branches") or {}, group_macs(transformer, groups)
+    table = {
+        g: {p: float(n * p.weight_bits * p.activation_bits) for p in choices}
+        for g, n in macs.items()
+    }
+    limit = budget_limit(sum(macs.values()), budget)
+    bitops = Measure("bitops", "BitOPs", table, math.inf if limit is None else float(limit))
+    found = [_with(bitops, branches, "bitops")]
     if budget.megabytes is None and budget.weight_bits is None:
         return found
     parts = CountedParts(
@@ -81,23 +62,17 @@ def measures(
     reports = {
         p: count(transformer, groups, uniform_allocation(groups, p, fixed), parts) for p in choices
     }
-    own = [group.name for group in groups if group.searchable]
     one = next(iter(reports.values()))
     if budget.megabytes is not None:
-        table = {
-            name: {p: float(_sum(report, name, "bytes")) for p, report in reports.items()}
-            for name in own
-        }
+        table = {g: {p: float(_sum(r, g, "bytes")) for p, r in reports.items()} for g in macs}
         rest = sum(op.bytes for op in one.operators if not op.searchable)
-        limit = float(math.floor(budget.bytes) - rest)
-        found.append(_with(Measure("bytes", "bytes", table, limit), beside, "bytes"))
+        limit = math.floor(budget.bytes) - rest
+        found.append(_with(Measure("bytes", "bytes", table, float(limit)), branches, "bytes"))
     if budget.weight_bits is not None:
-        weights = {name: _sum(one, name, "weights") for name in own}
-        table = {
-            name: {p: float(n * p.weight_bits) for p in choices} for name, n in weights.items()
-        }
-        limit = float(_most(budget.weight_bits, sum(weights.values())))
-        found.append(Measure("weight-bits", "weight bits", table, limit))
+        weights = {group: _sum(one, group, "weights") for group in macs}
+        table = {g: {p: float(n * p.weight_bits) for p in choices} for g, n in weights.items()}
+        limit = _most(budget.weight_bits, sum(weights.values()))
+        found.append(Measure("weight-bits", "weight bits", table, float(limit)))
     return found
 
 
@@ -129,12 +104,11 @@ def choices_by_group(
     branch, and is left out where both are given.
     """
     twins = {p for p in own if p.bare and replace(p, bare=False) in own}
-
-    def of(group: str) -> tuple[Precision, ...]:
+    found = {}
+    for group in groups:
         kept, prices = set(own) - (set() if group in branched else twins), bitops.table[group]
-        return tuple(sorted(kept, key=lambda p: (prices[p], p)))
-
-    return {group: of(group) for group in groups}
+        found[group] = tuple(sorted(kept, key=lambda p, prices=prices: (prices[p], p)))
+    return found
 
 
 def neighbours(budget: Budget) -> list[Precision]:
@@ -149,9 +123,8 @@ def neighbours(budget: Budget) -> list[Precision]:
 
 
 def _next_to(bits: int) -> list[int]:
-    fewer = [other for other in WEIGHT_CHOICES if other < bits]
-    more = [other for other in WEIGHT_CHOICES if other > bits]
-    return [*fewer[-1:], bits, *more[:1]]
+    fewer = [other for other in WEIGHT_CHOICES if other < bits][-1:]
+    return [*fewer, bits, *[other for other in WEIGHT_CHOICES if other > bits][:1]]
 
 
 def choices_within(budget: Budget, given: Sequence[Precision]) -> tuple[Precision, ...]:
@@ -168,18 +141,6 @@ def choices_within(budget: Budget, given: Sequence[Precision]) -> tuple[Precisio
     return tuple(sorted(chosen, key=lambda p: (p.weight_bits * p.activation_bits, p)))
 
 
-def _bitops(
-    transformer: nn.Module, groups: Sequence[Group], budget: Budget, choices: Sequence[Precision]
-) -> Measure:
-    macs = group_macs(transformer, groups)
-    table = {
-        group: {p: float(n * p.weight_bits * p.activation_bits) for p in choices}
-        for group, n in macs.items()
-    }
-    limit = budget_limit(sum(macs.values()), budget)
-    return Measure("bitops", "BitOPs", table, math.inf if limit is None else float(limit))
-
-
 def _with(measure: Measure, branches: Mapping[str, Sequence[Operator]], what: str) -> Measure:
     """Add the costs of the branches of every group to the choices that have one."""
     added = {group: sum(getattr(op, what) for op in ops) for group, ops in branches.items()}
@@ -191,11 +152,8 @@ def _with(measure: Measure, branches: Mapping[str, Sequence[Operator]], what: st
 
 
 def _most(mean: float, count: int) -> int:
-    """Return the largest whole sum of ``count`` numbers with a computed mean of ``mean`` or less.
-
-    The floating-point product of the two may lie on either side of this sum.
-    """
-    most = math.floor(mean * count) + 1
+    """Return the largest whole sum of ``count`` numbers with a computed mean up to ``mean``."""
+    most = math.floor(mean * count) + 1  # the product may be rounded to either side
     while most / count > mean:
         most -= 1
     return most

@@ -6,12 +6,11 @@ same precisions so far are one candidate; behind the last covered stage several 
 through the environment together.
 """
 
-from __future__ import annotations
-
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -20,11 +19,13 @@ import torch
 
 from ..core.errors import Exhausted
 from ..core.precision import Precision
+from ..dit.calibration import CalibrationSet
 from ..dit.chain import STAGES, Chain, Conditions, Layer, State
 from ..dit.groups import Group
-from ..quant.apply import QuantizedModel, quantize_fixed
+from ..quant.apply import quantize_fixed
 from ..quant.build import GroupQuantizer
 from .groups import SearchableGroup
+from .setup import EngineSettings, attention, piece_rows, stage_work
 
 Partial = Mapping[str, Precision]
 Token = Precision | None  # at one stage; None: the environment
@@ -56,63 +57,67 @@ class Batch:
         return len(self.latents)
 
 
-@dataclass(frozen=True)
-class FixedGroups:
-    """The groups that no search touches (adaLN), which have one ``precision`` in every candidate.
-
-    ``quantizer`` is that of all groups.
-    """
-
-    transformer: Any
-    groups: Sequence[Group]
-    precision: Precision
-    quantizer: GroupQuantizer
-
-    def quantized(self) -> QuantizedModel:
-        """Return the transformer with these groups alone quantized, until the handle is left."""
-        return quantize_fixed(self.transformer, self.groups, self.precision, self.quantizer)
-
-
-@dataclass(frozen=True)
-class Workload:
-    """What stages cost, and how much runs at a time.
-
-    ``work`` (stages,) is the cost of each stage in any unit; ``rows`` is how many inputs go through
-    the environment behind the candidates in one piece, at least one batch.
-    """
-
-    work: np.ndarray
-    rows: int
-
-
 class Engine:
     """Outputs and errors of partial allocations on calibration inputs.
 
-    ``forwards`` counts what was run, in forwards of all inputs. Where quantization parameters
-    follow time, the clock of the quantizer is told the time steps of what runs.
+    ``transformer`` is in full precision and stays so: its outputs are the targets. ``forwards``
+    counts what was run, in forwards of all inputs. Where quantization parameters follow time, the
+    clock of the quantizer is told the time steps of what runs. ``quantize_fixed`` quantizes the
+    groups that no search touches (adaLN) until its handle is left.
 
     Memory, beside the weights: prefixes (``PREFIX_BYTES``, or one state for each block and batch
     where that is more), one state of a batch for each place where candidates still branch, and four
-    times the widest activations of a piece of ``rows``. For DiT-XL/2-256 in float32, 64 inputs in
+    times the widest activations of a piece. For DiT-XL/2-256 in float32, 64 inputs in
     batches of 16, keep 16 on a CPU: 2.1 + 1.1 GB, at most 30 x 94 MB, and 0.3 GB.
+    Raises as ``GroupQuantizer.quantize``.
     """
 
     def __init__(
         self,
-        chain: Chain,
-        groups: Mapping[str, SearchableGroup],
-        batches: Sequence[Batch],
-        workload: Workload,
-        fixed: FixedGroups,
+        transformer: Any,
+        groups: Sequence[Group],
+        quantizer: GroupQuantizer,
+        calibration: CalibrationSet,
+        settings: EngineSettings,
     ) -> None:
-        self.chain, self.searchable, self.batches = chain, groups, tuple(batches)
-        self.groups, self.fixed, self.clock = tuple(groups), fixed, fixed.quantizer.clock
+        self.chain = Chain(transformer, attention(settings.attention_bits))
+        self.searchable = {
+            g.name: SearchableGroup(transformer, g, quantizer) for g in groups if g.searchable
+        }
+        self.groups, self.clock = tuple(self.searchable), quantizer.clock
+        self.quantize_fixed = partial(
+            quantize_fixed, transformer, groups, settings.adaln, quantizer
+        )
         self.forwards, self._limit = 0.0, math.inf
         self._kept = 0  # bytes of prefixes
         self._index = {name: at for at, name in enumerate(self.groups)}
-        self._inputs = sum(len(batch) for batch in batches)
-        self._share = workload.work / workload.work.sum()
-        self._rows = workload.rows
+        work = stage_work(transformer, groups)
+        self._share = work / work.sum()
+        self._rows = piece_rows(transformer, settings.device)
+        self.batches = self._batches(calibration, settings)
+        self._inputs = sum(map(len, self.batches))
+        self.errors([{}])  # the environment comes first: it may measure itself on what it sees
+
+    def _batches(self, calibration: CalibrationSet, settings: EngineSettings) -> list[Batch]:
+        transformer, device = self.chain.transformer, settings.device
+        dtype = next(transformer.parameters()).dtype
+        parts = [
+            (latents.to(device, dtype), times.to(device), classes.to(device))
+            for latents, times, classes in calibration.batches(settings.batch)
+        ]
+        with torch.no_grad():  # not in inference mode: objectives take gradients through these
+            targets = [transformer(*part).sample for part in parts]
+        found = []
+        with self.quantize_fixed(), torch.no_grad():
+            for number, (part, target) in enumerate(zip(parts, targets, strict=True)):
+                self.clock.set(part[1])
+                conditions = self.chain.conditions(*part[1:])
+                outside = [
+                    settings.outside(group, len(target), number)
+                    for group in self.searchable.values()
+                ]
+                found.append(Batch(*part, conditions, target, outside))
+        return found
 
     def price(self, partial: Partial) -> float:
         """Return the most forwards that an allocation takes: all from its first group on."""
@@ -120,14 +125,11 @@ class Engine:
         return float(self._share[first:].sum())
 
     def count(self, stage: int, inputs: int) -> None:
-        """Add to ``forwards`` what ``stage`` takes on so many inputs.
-
-        Raises Exhausted where that is more than ``within`` allows.
-        """
+        """Spend what ``stage`` takes on so many inputs."""
         self.spend(float(self._share[stage]) * inputs / self._inputs)
 
     def spend(self, forwards: float) -> None:
-        """Add to ``forwards``; raises as ``count``."""
+        """Add to ``forwards``. Raises Exhausted where that is more than ``within`` allows."""
         self.forwards += forwards
         if self.forwards > self._limit:
             raise Exhausted(f"there is no allowance for more than {self._limit:.4g} forwards")
@@ -154,11 +156,9 @@ class Engine:
         (n, c, h, w); left out, the mean squared error.
         """
         measure = distance or squared_error
-
-        def errors(outputs: torch.Tensor) -> list[np.ndarray]:
-            return list(measure(outputs, batch.targets).double().cpu().numpy())
-
-        return np.stack(self._each(partials, batch, errors))
+        return np.stack(
+            self._each(partials, batch, lambda x: measure(x, batch.targets).double().cpu().numpy())
+        )
 
     def errors(self, partials: Sequence[Partial], distance: Distance | None = None) -> np.ndarray:
         """Return ``batch_errors`` on all inputs: (allocations, inputs) float64."""
@@ -169,12 +169,9 @@ class Engine:
         self,
         partials: Sequence[Partial],
         batch: Batch,
-        measure: Callable[[torch.Tensor], Sequence[_Result]],
+        measure: Callable[[torch.Tensor], Iterable[_Result]],
     ) -> list[_Result]:
-        """Return what ``measure`` makes of the output of each allocation.
-
-        ``measure`` is called with the outputs (candidates, n, channels, h, w) of one piece.
-        """
+        """Return what ``measure`` makes of outputs (candidates, n, channels, h, w), one by one."""
         sequences = [self._sequence(partial) for partial in partials]
         by_start: dict[int, set[Tokens]] = {}
         for start, own in sequences:
@@ -229,11 +226,10 @@ class Engine:
             if len(same) < len(own):
                 waiting.append((depth, state, [each for each in own if each[depth] != token]))
             at = start + depth
-            layer = batch.environment[at] if token is None else self._quantized(at, token)
+            layer = batch.environment[at]
+            if token is not None:
+                layer = self.searchable[self.groups[at]].at(token)
             waiting.append((depth + 1, self._through(batch, at, state, layer), same))
-
-    def _quantized(self, at: int, precision: Precision) -> Layer:
-        return self.searchable[self.groups[at]].at(precision)
 
     def _through(self, batch: Batch, at: int, state: State, layer: Layer) -> State:
         self.count(at, len(state))

@@ -1,25 +1,20 @@
-"""Allocations within the budget, and what all searchers have in common.
+"""Allocations within the budget, and the frames ``search_table`` and ``search_scored``.
 
-``search_table`` and ``search_scored`` are the frames of most searchers: what a searcher returns
-where there is nothing to choose, where nothing fits, and where the allowance ends too early.
+The frames say what a searcher returns where there is nothing to choose, where nothing fits, and
+where the allowance ends too early.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..contracts import SearchProblem
 from ..core.errors import BenchError, Exhausted, Infeasible
 from ..core.precision import Allocation
 from .arrays import Arrays
 from .knapsack import solve
 from .measures import summed
-
-if TYPE_CHECKING:
-    from ..contracts import SearchProblem
 
 
 def search_table(
@@ -27,34 +22,26 @@ def search_table(
 ) -> Allocation:
     """Return what ``choose`` makes of the additive scores, (choices,) for each group.
 
+    Otherwise as ``search_scored``.
+    """
+    return search_scored(problem, lambda arrays: choose(arrays, table_scores(problem)))
+
+
+def search_scored(
+    problem: SearchProblem, explore: Callable[[Arrays], Allocation | None]
+) -> Allocation:
+    """Return what ``explore`` finds, or else the best allocation that was scored jointly.
+
     Where every group has one choice, that is the answer, and nothing is scored. Where the allowance
-    does not pay for the table, the best allocation scored so far is, or else the cheapest.
-    Raises Infeasible where nothing fits, before anything is paid for.
+    ended before an allocation was scored, the cheapest is. Raises Infeasible where nothing fits,
+    before anything is paid for.
     """
-    only = only_allocation(problem)
-    if only is not None:
+    if (only := only_allocation(problem)) is not None:
         return only
-    cheapest = cheapest_feasible(problem)
-    try:
-        scores = table_scores(problem)
-    except Exhausted:
-        return problem.best() or cheapest
-    return choose(Arrays.of(problem), scores)
-
-
-def search_scored(problem: SearchProblem, explore: Callable[[Arrays], object]) -> Allocation:
-    """Return the best allocation that ``explore`` scored jointly until it or the allowance ended.
-
-    Where every group has one choice, that is the answer, and nothing is scored. Where no allocation
-    was scored, the cheapest is. Raises Infeasible where nothing fits.
-    """
-    only = only_allocation(problem)
-    if only is not None:
-        return only
-    cheapest = cheapest_feasible(problem)
+    cheapest, found = cheapest_feasible(problem), None
     with suppress(Exhausted):
-        explore(Arrays.of(problem))
-    return problem.best() or cheapest
+        found = explore(Arrays.of(problem))
+    return found or problem.best() or cheapest
 
 
 def only_allocation(problem: SearchProblem) -> Allocation | None:
@@ -89,10 +76,10 @@ def least(problem: SearchProblem) -> np.ndarray:
 
 def infeasible(problem: SearchProblem) -> Infeasible:
     """Return the error for a budget that nothing meets: the least and the limit of each measure."""
-    several = np.isfinite(problem.limits()).sum() > 1
+    alone = " in each measure alone" if np.isfinite(problem.limits()).sum() > 1 else ""
     return Infeasible(
-        f"no allocation meets budget {problem.budget}: the least that can be reached"
-        f"{' in each measure alone' if several else ''} is {_of_limits(problem, least(problem))}"
+        f"no allocation meets budget {problem.budget}: the least that can be reached{alone} is "
+        f"{_of_limits(problem, least(problem))}"
     )
 
 
@@ -104,8 +91,7 @@ def compared_with_limits(problem: SearchProblem, allocation: Allocation) -> str:
 
 def _of_limits(problem: SearchProblem, totals: np.ndarray) -> str:
     rows = zip(problem.units, totals, problem.limits(), strict=True)
-    parts = [f"{own:.6g} of {limit:.6g} {unit}" for unit, own, limit in rows if np.isfinite(limit)]
-    return ", ".join(parts)
+    return ", ".join(f"{n:.6g} of {limit:.6g} {u}" for u, n, limit in rows if np.isfinite(limit))
 
 
 def cheapest_feasible(problem: SearchProblem) -> Allocation:
@@ -126,14 +112,13 @@ def random_feasible(
     *,
     arrays: Arrays | None = None,
 ) -> Allocation:
-    """Draw a random allocation that fits; ``rng`` is the problem's own where none is given.
+    """Draw a random allocation that fits, with the problem's ``rng`` where none is given.
 
     Distribution (our choice): every group draws a choice uniformly. While a limit is exceeded,
     groups in random order draw again, uniformly among their choices that lower the excess. A tight
-    budget therefore gives allocations just within it. The excess falls strictly, so the procedure
-    ends. With measures that pull apart it may end above a limit: an integer program on uniform
-    random scores then decides. ``arrays`` saves building the arrays again. Raises Infeasible where
-    nothing fits.
+    budget therefore gives allocations just within it. With measures that pull apart this may end
+    above a limit: an integer program on uniform random scores then decides. ``arrays`` saves
+    building the arrays again. Raises Infeasible where nothing fits.
     """
     rng = problem.rng if rng is None else rng
     arrays = Arrays.of(problem) if arrays is None else arrays
@@ -148,13 +133,12 @@ def random_feasible(
 
 def _redrawn(arrays: Arrays, indices: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Draw groups again until every limit is kept or no single group can lower the excess."""
-    total = arrays.total(indices)
-    moved = True
+    total, moved = arrays.total(indices), True
     while moved and not (total <= arrays.limits).all():
         moved = False
         for group in rng.permutation(len(indices)):
-            own = arrays.costs[group]
-            totals = total - own[indices[group]] + own
+            costs = arrays.costs[group]
+            totals = total - costs[indices[group]] + costs
             lower = np.flatnonzero(arrays.excess(totals) < arrays.excess(total))
             if lower.size:
                 indices[group] = rng.choice(lower)

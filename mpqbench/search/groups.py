@@ -1,15 +1,12 @@
 """The groups that a search chooses precisions for, each rounded once for every precision."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from ..core.formats import WeightFormat
 from ..core.precision import Precision
 from ..dit.groups import Group, linear_layer
 from ..quant.build import GroupQuantizer
@@ -21,10 +18,9 @@ Rounded = Mapping[str, RoundedLayer]
 class SearchableGroup:
     """The layers of ``group`` side by side, in full precision and at any precision.
 
-    Implements ``contracts.QuantizableGroup``. Weights are rounded when a precision is first asked
-    for, with their branches, and once for all activation bits where the change of basis does not
-    depend on them. A rounding of whole blocks is asked for single layers, because the block of a
-    candidate is never complete.
+    A ``contracts.QuantizableGroup``. Weights are rounded when a precision is first asked for, with
+    their branches, and once for all activation bits where the change of basis does not depend on
+    them. A rounding of whole blocks is asked for single layers: a candidate's block is never whole.
     """
 
     def __init__(self, model: Any, group: Group, quantizer: GroupQuantizer) -> None:
@@ -36,9 +32,7 @@ class SearchableGroup:
         self.bias = torch.cat(biases) if biases else None
         self._made: dict[Precision, QuantizedGroup] = {}
         # By weight bits, branch and format: the weights that were rounded, and the result.
-        self._known: dict[
-            tuple[int | None, bool, WeightFormat], list[tuple[torch.Tensor, Rounded]]
-        ] = {}
+        self._known: dict[tuple[Any, ...], list[tuple[torch.Tensor, Rounded]]] = {}
 
     def full(self, x: torch.Tensor) -> torch.Tensor:
         """Apply the layers as they are: input (n, tokens, in) to output (n, tokens, out)."""
@@ -66,10 +60,3 @@ class SearchableGroup:
         without = {path: replace(layer, integers=None) for path, layer in found.items()}
         known.append((moved, without))
         return without
-
-
-def searchable_groups(
-    model: Any, groups: Sequence[Group], quantizer: GroupQuantizer
-) -> Mapping[str, SearchableGroup]:
-    """Return every searchable group by name, in network order."""
-    return {g.name: SearchableGroup(model, g, quantizer) for g in groups if g.searchable}

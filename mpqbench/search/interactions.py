@@ -1,7 +1,5 @@
 """Least ``x^T G x`` with one choice for each group and every limit kept: CLADO's program."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Sequence
 
@@ -64,11 +62,11 @@ def local_search(
     first_row = row_starts(arrays)
     best, least = np.asarray(starts[0]), np.inf
     for start in starts:
-        indices, running = np.asarray(start).copy(), True
-        while running:
-            better = _step(matrix, arrays, indices)
-            running = better is not None and time.perf_counter() < deadline
-            indices = indices if better is None else better
+        indices = np.asarray(start).copy()
+        while (better := _step(matrix, arrays, indices)) is not None:
+            indices = better
+            if time.perf_counter() >= deadline:
+                break
         reached = value(matrix, first_row, indices)
         if reached < least:
             best, least = indices, reached
@@ -85,9 +83,8 @@ def _step(matrix: np.ndarray, arrays: Arrays, indices: np.ndarray) -> np.ndarray
     field = 2 * matrix[:, now].sum(axis=1) - 2 * matrix[np.arange(len(matrix)), now[owner]]
     alone = field + np.diag(matrix)
     alone -= alone[now[owner]]
-    between = (
-        matrix - matrix[:, now[owner]] - matrix[now[owner]] + matrix[now[owner]][:, now[owner]]
-    )
+    held = now[owner]
+    between = matrix - matrix[:, held] - matrix[held] + matrix[held][:, held]
     change = alone[:, None] + alone + 2 * between
     same = owner[:, None] == owner
     change[same] = np.where(np.eye(len(matrix), dtype=bool), alone, np.inf)[same]

@@ -3,8 +3,6 @@
 One choice for each group, so that the sum of scores is least and every limit is kept.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -28,9 +26,8 @@ def solve(
     """Return the indices (groups,) of the least sum of ``scores`` that fits; ``None`` if none fits.
 
     ``scores`` are (choices,) for each group, finite, of any sign and in any order. Solutions equal
-    to one of ``exclude`` are passed over. The solver is HiGHS (branch and bound with cutting
-    planes), with no gap allowed. Where several solutions have the least sum, HiGHS decides which
-    one it returns: always the same one, but another version of HiGHS may return another one.
+    to one of ``exclude`` are passed over. The solver is HiGHS, with no gap allowed; of several
+    solutions with the least sum one version of HiGHS always returns the same.
 
     Each run of HiGHS stops after ``time_limit`` seconds with the best solution it has, which may
     then not be the optimum. Two of its tolerances are made up for. It stops within 1e-10 of the
@@ -63,10 +60,10 @@ def optima(
     """
     found: list[np.ndarray] = []
     for scores in programs:
-        each = solve(scores, arrays, exclude=found, time_limit=time_limit)
-        if each is None:
+        optimum = solve(scores, arrays, exclude=found, time_limit=time_limit)
+        if optimum is None:
             break
-        found.append(each)
+        found.append(optimum)
     return found
 
 
@@ -124,17 +121,16 @@ def _solve_within(
     for attempt in range(_TRIES + 2):
         limits = left - 1e-6 * max(0, attempt - _TRIES + 1) * np.abs(left)
         kept = [undominated(g, c, len(excluded)) for g, c in zip(gains, costs, strict=True)]
-        kept = [at[own[at] <= most * (1 + 1e-9)] for own, at in zip(gains, kept, strict=True)]
-        objective = np.concatenate([own[at] for own, at in zip(gains, kept, strict=True)])
+        kept = [at[g[at] <= most * (1 + 1e-9)] for g, at in zip(gains, kept, strict=True)]
+        objective = np.concatenate([g[at] for g, at in zip(gains, kept, strict=True)])
         objective *= _RANGE / (objective.max() or 1.0)
         above = np.concatenate([c[at] for c, at in zip(costs, kept, strict=True)])
         rows, bounds = _constraints(kept, above, limits, excluded)
         solution = _highs(objective, rows, bounds, len(kept), time_limit)
         if solution is None:
             return None
-        ends = np.cumsum([len(at) for at in kept])[:-1]
-        taken = [own.argmax() for own in np.split(solution, ends)]
-        found = np.array([at[own] for at, own in zip(kept, taken, strict=True)])
+        parts = np.split(solution, np.cumsum([len(at) for at in kept])[:-1])
+        found = np.array([at[part.argmax()] for at, part in zip(kept, parts, strict=True)])
         if arrays.fits(found):
             return found
         excluded.append(found)
@@ -165,8 +161,8 @@ def _constraints(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the rows (rows, columns) of the program and their upper bounds (rows,).
 
-    The columns are the choices ``kept`` of all groups. First comes a row for each group, whose
-    choices add up to one; then a row for each limit, and one for each excluded solution.
+    The columns are the choices ``kept`` of all groups. A row for each group, whose choices add up
+    to one, comes before a row for each limit and one for each excluded solution.
     """
     owner = np.repeat(np.arange(len(kept)), [len(own) for own in kept])
     position = np.concatenate(kept)
@@ -201,15 +197,14 @@ def _highs(
     program.a_matrix_.index_, program.a_matrix_.value_ = matrix.indices, matrix.data
     # The public class Highs prints its version when it is made, before output can be turned off.
     solver = highspy._Highs()  # type: ignore[attr-defined]
-    options = {"output_flag": False, "mip_rel_gap": 0.0, "time_limit": float(time_limit)}
-    for name, value in options.items():
-        solver.setOptionValue(name, value)
+    solver.setOptionValue("output_flag", False)
+    solver.setOptionValue("mip_rel_gap", 0.0)
+    solver.setOptionValue("time_limit", float(time_limit))
     solver.passModel(program)
     solver.run()
     if solver.getModelStatus() == highspy.HighsModelStatus.kInfeasible:
         return None
     if not np.isfinite(solver.getInfo().objective_function_value):
-        raise BenchError(
-            f"the integer program found nothing within {time_limit:g} s: raise time_limit"
-        )
+        message = f"the integer program found nothing within {time_limit:g} s: raise time_limit"
+        raise BenchError(message)
     return np.array(solver.getSolution().col_value)

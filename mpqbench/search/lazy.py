@@ -1,7 +1,5 @@
 """A scorer that is built at the first score, and whose additive tables are kept in the cache."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,12 +14,11 @@ from ..core.progress import LINE_EVERY_SECONDS
 from .problem import Partial, Scorer
 
 
-class LazyScorer:
+class LazyScorer(Scorer):
     """Builds its scorer at the first score: a searcher that asks for none needs no calibration.
 
     The additive table is the entry ``fingerprint`` of ``cache``: computed once for all searchers
-    of a run, and counted for each. ``cached_seconds`` are those that a table
-    read from there once took.
+    of a run, and counted for each. ``cached_seconds`` is what a table from there once took.
     """
 
     def __init__(
@@ -44,29 +41,26 @@ class LazyScorer:
     def table(self, afford: float = math.inf) -> tuple[Mapping[str, np.ndarray], float]:
         """As ``Scorer.table``, computed or read."""
         stored = self._stored
-        if stored is not None:
-            if stored["forwards"] > afford:
-                raise Exhausted(f"the table takes {stored['forwards']:.4g} forwards")
-            self.cached_seconds += stored["seconds"]
-            arrays = {group: np.array(own, dtype=float) for group, own in stored["table"].items()}
-            return arrays, stored["forwards"]
-        price, began = self._scorer.table_price(), time.monotonic()
-        table, forwards = self._scorer.table(afford)
-        content = {
-            "table": {group: np.asarray(own, dtype=float).tolist() for group, own in table.items()},
-            "forwards": float(forwards),
-            "seconds": time.monotonic() - began,
-            "price": float(price),
-        }
-        self._cache.write(self._fingerprint, content)
-        return table, forwards
+        if stored is None:
+            price, began = self._scorer.table_price(), time.monotonic()
+            table, forwards = self._scorer.table(afford)
+            seconds = time.monotonic() - began
+            content = {"forwards": float(forwards), "seconds": seconds, "price": float(price)}
+            content["table"] = {
+                g: np.asarray(own, dtype=float).tolist() for g, own in table.items()
+            }
+            self._cache.write(self._fingerprint, content)
+            return table, forwards
+        if stored["forwards"] > afford:
+            raise Exhausted(f"the table takes {stored['forwards']:.4g} forwards")
+        self.cached_seconds += stored["seconds"]
+        arrays = {group: np.array(own, dtype=float) for group, own in stored["table"].items()}
+        return arrays, stored["forwards"]
 
     def table_price(self) -> float:
-        """As ``Scorer.table_price``."""
         return self._scorer.table_price() if self._stored is None else self._stored["price"]
 
     def price(self, allocation: Partial) -> float:
-        """As ``Scorer.price``."""
         return self._scorer.price(allocation)
 
     def scores(self, allocations: Sequence[Partial]) -> tuple[np.ndarray, float]:
@@ -76,6 +70,7 @@ class LazyScorer:
         now = time.monotonic()
         if now - self._told >= LINE_EVERY_SECONDS:
             self._told = now
-            line = f"{self._scored} scorings after {now - self._began:.0f} s"
-            self._cache.reporter.say(f"  {self._title}: {line}")
+            self._cache.reporter.say(
+                f"  {self._title}: {self._scored} scorings after {now - self._began:.0f} s"
+            )
         return scores

@@ -1,7 +1,5 @@
 """Measures of cost, which add up over the searchable groups, and their bounds."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +21,7 @@ class Measure:
     table: Mapping[str, Mapping[Precision, float]]
     limit: float
 
-    def without(self, part: Sequence[str], others: Precision) -> Measure:
+    def without(self, part: Sequence[str], others: Precision) -> "Measure":
         """Return the measure of the groups ``part``, with all others fixed at ``others``.
 
         The cost of the others is subtracted from the limit.

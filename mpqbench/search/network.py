@@ -1,7 +1,5 @@
 """What an objective sees of the network: an engine's groups, inputs and gradients."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -10,38 +8,31 @@ import torch
 
 from ..contracts import Sensitivity
 from ..core.precision import Precision
-from ..dit.chain import State
 from ..quant.group import QuantizedGroup
 from .engine import Batch, Engine
 from .groups import SearchableGroup
 
 
 class CountedGroup:
-    """The group of one stage of an engine, whose forwards the engine counts.
-
-    Implements ``contracts.QuantizableGroup``.
-    """
+    """A ``contracts.QuantizableGroup`` whose forwards the engine counts as those of a stage."""
 
     def __init__(self, engine: Engine, stage: int) -> None:
         self.name = engine.groups[stage]
         self._group, self._count = engine.searchable[self.name], partial(engine.count, stage)
 
     def full(self, x: torch.Tensor) -> torch.Tensor:
-        """Map an input (n, tokens, in) to the output (n, tokens, out) of full precision."""
         self._count(len(x))
         return self._group.full(x)
 
     def at(self, precision: Precision) -> QuantizedGroup:
-        """Return the layers at ``precision``."""
         return self._group.at(precision).counted(self._count)
 
 
 @dataclass(frozen=True)
 class FullPrecision:
-    """The groups of an engine while the network is in full precision.
+    """The groups of an engine while the network is in full precision: a ``contracts.Network``.
 
-    Implements ``contracts.Network``. Only groups that have choices are shown: a study of regret
-    searches the last few of an engine's groups.
+    Only groups that have choices are shown: a study of regret searches the last few.
     """
 
     engine: Engine
@@ -49,15 +40,12 @@ class FullPrecision:
 
     @property
     def groups(self) -> Sequence[str]:
-        """The names in network order."""
         return tuple(group for group in self.engine.groups if group in self.of_group)
 
     def choices(self, group: str) -> Sequence[Precision]:
-        """Return the precisions that ``group`` may take."""
         return self.of_group[group]
 
     def group(self, name: str) -> CountedGroup:
-        """Return the layers of a group, whose forwards are counted."""
         return CountedGroup(self.engine, self.engine.groups.index(name))
 
     def inputs(self, group: str) -> Iterator[torch.Tensor]:
@@ -66,8 +54,9 @@ class FullPrecision:
         for batch in self.engine.batches:
             with torch.inference_mode():
                 state = self.engine.chain.start(batch.latents)
-                for at in range(last):
-                    state = self._stage(batch, at, state)
+                for at, before in enumerate(self.engine.groups[:last]):
+                    layer = self.group(before).full
+                    state = self.engine.chain.run(at, state, batch.conditions, layer)
                 yield self.engine.chain.input(last, state, batch.conditions)
 
     def sensitivities(self, probes: int, seed: int) -> Iterator[Sequence[Sensitivity]]:
@@ -94,10 +83,8 @@ class FullPrecision:
 
         with torch.enable_grad():
             state = chain.start(batch.latents)
-            for at, name in enumerate(self.engine.groups):
-                state = chain.run(
-                    at, state, batch.conditions, watched(self.engine.searchable[name])
-                )
+            for at, group in enumerate(self.engine.searchable.values()):
+                state = chain.run(at, state, batch.conditions, watched(group))
             output = chain.finish(state, batch.times, batch.classes)
             gradients = torch.autograd.grad((output * projection).sum(), [y for _, y in seen])
         # Three forwards: a backward pass costs about two.
@@ -107,7 +94,3 @@ class FullPrecision:
             for name, (x, _), gradient in zip(self.engine.groups, seen, gradients, strict=True)
             if name in self.of_group
         ]
-
-    def _stage(self, batch: Batch, at: int, state: State) -> State:
-        layer = self.group(self.engine.groups[at]).full
-        return self.engine.chain.run(at, state, batch.conditions, layer)

@@ -1,13 +1,10 @@
 """Pareto fronts of points (cost, score), their convex hulls, and four rules that thin a set.
 
 Every rule takes costs (n,) above zero and scores (n,), both better when lower, and returns the
-indices of ``min(keep, n)`` points in ascending order of cost. Each prefers points that are not
-dominated; where there are too few of them, the best of the dominated points follow, because a sum
-of two halves may still be better with one. The rules are our choice: TreeQ (arXiv 2512.06353) shows
-that a front is thinned and not how.
+indices of ``min(keep, n)`` points in ascending order of cost: first those that are not dominated,
+then the best of the others, as a sum of two halves may still be better with one. The rules are our
+choice: TreeQ (arXiv 2512.06353) shows that a front is thinned and not how.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +18,7 @@ _BEYOND = 1 + 1e-6  # at a slope itself two corners tie, and the last bit would 
 
 @dataclass(frozen=True)
 class Target:
-    """What a rule knows of the search: where the best points of a node are expected.
+    """Where a rule expects the best points of a node.
 
     ``share`` is the node's share of the budget. ``price`` is the shadow price of cost, in score,
     and ``spread`` the factor above and below the price within which ``lagrangian`` looks.
@@ -61,11 +58,7 @@ def pareto(cost: np.ndarray, score: np.ndarray, keep: int, target: Target) -> np
 
 def pareto_window(cost: np.ndarray, score: np.ndarray, keep: int, target: Target) -> np.ndarray:
     """Keep the front, thinned evenly in log cost; ends and both neighbours of the share stay."""
-
-    def thin(own: np.ndarray, room: int) -> np.ndarray:
-        return own[evenly(cost[own], room, target.share)]
-
-    return _layered(cost, score, keep, thin)
+    return _layered(cost, score, keep, lambda own, room: own[evenly(cost[own], room, target.share)])
 
 
 def epsilon_bins(cost: np.ndarray, score: np.ndarray, keep: int, target: Target) -> np.ndarray:
@@ -131,9 +124,8 @@ def evenly(cost: np.ndarray, keep: int, share: float) -> np.ndarray:
 def shadow_price(costs: list[np.ndarray], scores: list[np.ndarray], limit: float) -> float:
     """Return the shadow price of cost: the least at which all nodes together meet ``limit``.
 
-    Each node has costs and scores (points,) and takes its least ``score + price * cost``. The price
-    is the dual variable of the relaxed knapsack problem, found by bisection. It is above zero:
-    where the best points of all nodes fit, the least slope of the hulls is returned.
+    Each node has costs and scores (points,) and takes its least ``score + price * cost``. Where the
+    best points of all nodes fit, the price is the least slope of the hulls, above zero.
     """
     slopes = np.sort(np.concatenate([_slopes(c, s) for c, s in zip(costs, scores, strict=True)]))
     if not len(slopes):
@@ -166,10 +158,7 @@ def _bends(cost: np.ndarray, score: np.ndarray, a: int, b: int, c: int) -> bool:
 
 
 def _layered(
-    cost: np.ndarray,
-    score: np.ndarray,
-    keep: int,
-    thin: Callable[[np.ndarray, int], np.ndarray],
+    cost: np.ndarray, score: np.ndarray, keep: int, thin: Callable[[np.ndarray, int], np.ndarray]
 ) -> np.ndarray:
     """Keep front after front while there is room, the last one thinned."""
     left, kept = np.arange(len(cost)), np.empty(0, dtype=int)

@@ -1,11 +1,11 @@
 """The problem that a searcher sees: choices, costs, bounds and scores, with all scoring counted."""
 
-from __future__ import annotations
-
 import math
+import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, InitVar, dataclass
-from typing import Any, Protocol
+from dataclasses import KW_ONLY, InitVar, dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,38 +13,88 @@ from ..core.errors import BenchError, Exhausted, unknown
 from ..core.precision import Allocation, Budget, Precision
 from ..dit.groups import check_allocation
 from .measures import Measure
-from .trace import Trace
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Partial = Mapping[str, Precision]
+COLUMNS = ("evaluation", "forwards", "seconds", "groups", "cost", "fits", "score", "best")
 
 
-class Scorer(Protocol):
+class Scorer(ABC):
     """The source of scores: a model, or numbers computed before."""
+
+    choices: Mapping[str, Sequence[Precision]]
+
+    @abstractmethod
+    def scores(self, allocations: Sequence[Partial]) -> tuple[np.ndarray, float]:
+        """Return joint scores (n,), and the forwards taken, which candidates may share."""
+
+    @abstractmethod
+    def price(self, allocation: Partial) -> float:
+        """Return the most forwards that scoring ``allocation`` can take."""
 
     def table(self, afford: float = math.inf) -> tuple[Mapping[str, np.ndarray], float]:
         """Return additive scores by group in the order of its choices, and the forwards taken.
 
-        Raises Exhausted where that is more than ``afford``; checking is necessary only where
-        ``table_price`` is not known in advance.
+        Here the joint score of each group alone. Raises Exhausted where the table takes more than
+        ``afford``, which is checked only where ``table_price`` is not known in advance.
         """
-        ...
+        scores, forwards = self.scores([{g: p} for g, own in self.choices.items() for p in own])
+        ends = np.cumsum([len(own) for own in self.choices.values()])[:-1]
+        return dict(zip(self.choices, np.split(scores, ends), strict=True)), forwards
 
     def table_price(self) -> float:
         """Return the most forwards that ``table`` can take."""
-        ...
+        return sum(self.price({group: own[0]}) * len(own) for group, own in self.choices.items())
 
-    def scores(self, allocations: Sequence[Partial]) -> tuple[np.ndarray, float]:
-        """Return joint scores (n,), and the forwards taken, which candidates may share."""
-        ...
 
-    def price(self, allocation: Partial) -> float:
-        """Return the most forwards that scoring ``allocation`` can take."""
-        ...
+@dataclass
+class Trace:
+    """Rows of a search in the order of scoring.
+
+    ``evaluation`` counts from 1; ``forwards`` and ``seconds`` are the totals when the score was
+    known; ``groups`` is the number that the allocation covers, ``fits`` whether it keeps every
+    limit, and ``best`` the lowest score so far of a complete allocation that fits (NaN before the
+    first).
+    """
+
+    complete: int  # groups of a complete allocation
+    rows: list[tuple[int, float, float, int, float, bool, float, float]] = field(
+        default_factory=list
+    )
+    best: float = float("nan")
+    _start: float = field(default_factory=time.perf_counter)
+
+    def add(self, forwards: float, groups: int, cost: float, fits: bool, score: float) -> bool:
+        """Add one scored allocation and return whether it is the best so far."""
+        first = math.isnan(self.best) and not math.isnan(score)
+        better = groups == self.complete and fits and (first or score < self.best)
+        if better:
+            self.best = score
+        seconds = time.perf_counter() - self._start
+        self.rows.append(
+            (len(self.rows) + 1, forwards, seconds, groups, cost, fits, score, self.best)
+        )
+        return better
+
+    def table(self) -> "pd.DataFrame":
+        """Return the rows as a table with ``COLUMNS``."""
+        import pandas as pd
+
+        return pd.DataFrame(self.rows, columns=list(COLUMNS))
+
+
+def notes_table(parts: Sequence[Mapping[str, Sequence[Any]]]) -> "pd.DataFrame":
+    """Return one table of notes, its parts one after another."""
+    import pandas as pd
+
+    return pd.concat([pd.DataFrame(dict(part)) for part in parts], ignore_index=True)
 
 
 @dataclass(eq=False)
 class Problem:
-    """A search problem over ``groups``; implements ``contracts.SearchProblem``.
+    """A search problem over ``groups``: implements ``contracts.SearchProblem``, where more is said.
 
     ``precisions`` are the choices of each group, cheapest first in the first of ``measures``.
     Without a ``scorer`` there are costs but no scores. ``rng`` is seeded by ``seed`` alone.
@@ -62,8 +112,7 @@ class Problem:
     def __post_init__(self, seed: int) -> None:
         self.groups, self.measures = tuple(self.groups), tuple(self.measures)
         self.units: Sequence[str] = tuple(measure.unit for measure in self.measures)
-        self.spent = 0.0
-        self.rng = np.random.default_rng(seed)
+        self.spent, self.rng = 0.0, np.random.default_rng(seed)
         self.trace = Trace(len(self.groups))
         self.notes: dict[str, list[Mapping[str, Sequence[Any]]]] = {}
         self._choices = {group: tuple(self.precisions[group]) for group in self.groups}
@@ -75,34 +124,31 @@ class Problem:
         self._best: Allocation | None = None
 
     def choices(self, group: str) -> Sequence[Precision]:
-        """Return the precisions that ``group`` may take, cheapest first. Raises BenchError."""
-        self._known(group)
+        """Raises BenchError for an unknown group, as all methods do."""
+        if group not in self._choices:
+            raise unknown("group", group, self._choices)
         return self._choices[group]
 
     def costs(self, group: str) -> np.ndarray:
-        """Return the cost of each choice of ``group``: (choices, measures)."""
-        self._known(group)
+        self.choices(group)
         return self._costs[group].copy()
 
     def limits(self) -> np.ndarray:
-        """Return the bound of each measure: (measures,)."""
         return np.array([measure.limit for measure in self.measures])
 
     def cost(self, allocation: Partial) -> float:
-        """Return the first measure of ``allocation``, which may be partial."""
-        return self._all_costs(allocation)[0]
+        self._check_choices(allocation)
+        return self.measures[0].of(allocation)
 
     def limit(self) -> float:
-        """Return the bound of the first measure."""
         return self.measures[0].limit
 
     def fits(self, allocation: Partial) -> bool:
-        """Return whether every measure is within its bound."""
-        costs = self._all_costs(allocation)
-        return all(cost <= m.limit for cost, m in zip(costs, self.measures, strict=True))
+        self._check_choices(allocation)
+        return all(measure.of(allocation) <= measure.limit for measure in self.measures)
 
     def table(self) -> Mapping[str, np.ndarray]:
-        """Return additive scores by group, paid for once. Raises Exhausted, or BenchError."""
+        """Return additive scores by group, paid for once."""
         if self._table is None:
             scorer = self._needed()
             self._afford(scorer.table_price())
@@ -112,19 +158,24 @@ class Problem:
                 self.spent = self.allowance  # the table was not finished
                 raise
             self.spent += forwards
-            self._note_table(self._table)
+            for group, own in self._choices.items():
+                columns: dict[str, Any] = {
+                    "group": [group] * len(own),
+                    "precision": [str(precision) for precision in own],
+                    "cost": self._costs[group][:, 0],
+                    "score": self._table[group],
+                }
+                self.note("table", columns)
         return {group: scores.copy() for group, scores in self._table.items()}
 
     def score(self, allocation: Partial) -> float:
-        """Return the joint score of one allocation. Raises as ``score_many``."""
         return float(self.score_many([allocation])[0])
 
     def score_many(self, allocations: Sequence[Partial]) -> np.ndarray:
         """Return joint scores (n,).
 
         Raises Exhausted where the allowance does not pay for all, after as many as possible were
-        scored and kept in ``trace`` and ``best``. Raises BenchError for an unknown group or a
-        precision that is not a choice of its group.
+        scored and kept in ``trace`` and ``best``.
         """
         scorer = self._needed()
         for allocation in allocations:
@@ -144,11 +195,10 @@ class Problem:
         return np.concatenate(found)
 
     def price(self, allocation: Partial) -> float:
-        """Return the most forwards that scoring ``allocation`` can take. Raises BenchError."""
+        """Return the most forwards that scoring ``allocation`` can take."""
         return self._needed().price(allocation)
 
     def best(self) -> Allocation | None:
-        """Return the allocation of lowest joint score among those that are complete and fit."""
         return self._best
 
     def note(self, table: str, columns: Mapping[str, Sequence[Any]]) -> None:
@@ -158,28 +208,18 @@ class Problem:
         self.notes.setdefault(table, []).append(columns)
 
     def checked(self, allocation: Partial) -> Allocation:
-        """Return ``allocation`` in network order, whether or not it meets the budget.
+        """Return ``allocation``, which need not meet the budget, in network order.
 
-        Raises BenchError where it does not cover exactly the groups or takes a precision that is
-        not a choice.
+        Raises BenchError unless exactly the groups are covered, each with one of its choices.
         """
         check_allocation(self.groups, allocation)
         self._check_choices(allocation)
         return Allocation({group: allocation[group] for group in self.groups})
 
-    def _all_costs(self, allocation: Partial) -> list[float]:
-        self._check_choices(allocation)
-        return [measure.of(allocation) for measure in self.measures]
-
-    def _known(self, group: str) -> None:
-        if group not in self._choices:
-            raise unknown("group", group, self._choices)
-
     def _check_choices(self, allocation: Partial) -> None:
         for group, precision in allocation.items():
-            self._known(group)
-            if precision not in self._choices[group]:
-                valid = ", ".join(map(str, self._choices[group]))
+            if precision not in self.choices(group):
+                valid = ", ".join(map(str, self.choices(group)))
                 raise BenchError(f"group {group} cannot take {precision} (valid: {valid})")
 
     def _needed(self) -> Scorer:
@@ -194,22 +234,11 @@ class Problem:
             )
 
     def _affordable(self, scorer: Scorer, allocations: Sequence[Partial]) -> int:
-        """How many of ``allocations``, from the first on, are sure to stay within the allowance."""
+        """Return how many of ``allocations``, from the first on, are sure to be affordable."""
         if math.isinf(self.allowance):
             return len(allocations)
         total = self.spent + np.cumsum([scorer.price(allocation) for allocation in allocations])
         return int((total <= self.allowance).sum())
-
-    def _note_table(self, table: Mapping[str, np.ndarray]) -> None:
-        for group in self.groups:
-            own = self._choices[group]
-            columns: dict[str, Any] = {
-                "group": [group] * len(own),
-                "precision": [str(precision) for precision in own],
-                "cost": self._costs[group][:, 0],
-                "score": table[group],
-            }
-            self.note("table", columns)
 
     def _note(self, allocations: Sequence[Partial], scores: np.ndarray, before: float) -> None:
         """Add rows to the trace; the forwards of a batch are spread evenly over its rows."""

@@ -1,16 +1,10 @@
 """Repair of allocations that exceed a limit, with few changes."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import numpy as np
 
+from ..contracts import SearchProblem
 from .arrays import Arrays
 from .feasible import random_feasible
-
-if TYPE_CHECKING:
-    from ..contracts import SearchProblem
 
 
 def repaired(

@@ -1,16 +1,13 @@
 """Scores of several sampling steps: every candidate goes on from where its own step led.
 
-Calibration inputs lie on the trajectory of full precision, evenly over its steps. From each input
-both models take the next steps of the protocol's sampler, with the same noise where the sampler
-draws any, and their latents are compared at the end. Outputs are used without guidance: half of the
-inputs have a class and half the null class, as guidance needs both.
+From each calibration input, on the trajectory of full precision, both models take the next steps of
+the protocol's sampler, with the same noise where the sampler draws any, and their latents are
+compared at the end. Outputs are used without guidance: half of the inputs have the null class.
 """
 
-from __future__ import annotations
-
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +18,25 @@ from ..dit.chain import Conditions
 from ..dit.sampling import image_seed
 from ..dit.schedule import Schedule
 from .engine import Batch, Distance, Engine, Partial
+from .problem import Scorer
+
+
+@dataclass(frozen=True)
+class RolloutPath:
+    """The steps of one batch of n inputs, ``numbers`` (n,) among all.
+
+    For every step ``positions`` has where the inputs stand, (n,), and ``times`` what the model is
+    told; behind the last step of the schedule they run along unchanged. ``conditions`` are those of
+    every step but the first, whose conditions the batch has. ``targets`` (n, c, h, w) is where full
+    precision ends.
+    """
+
+    batch: Batch
+    numbers: torch.Tensor
+    positions: Sequence[torch.Tensor]
+    times: Sequence[torch.Tensor]
+    conditions: Sequence[Conditions]
+    targets: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -62,29 +78,30 @@ class Stepper:
             moved[own] = self.schedule.step(output[own].float(), at, latents[own], noise)
         return moved
 
+    def walk(
+        self,
+        path: RolloutPath,
+        output: torch.Tensor,
+        forward: Callable[[int, torch.Tensor], torch.Tensor],
+    ) -> torch.Tensor:
+        """Return the final latents (n, c, h, w) of ``path``, given the first output.
+
+        ``forward`` makes the output of a later step from the latents before the step.
+        """
+        latents = path.batch.latents.float()
+        for step, positions in enumerate(path.positions):
+            if step > 0:
+                output = forward(step, latents)
+            latents = self.step(output, latents, positions, path.numbers)
+        return latents
+
     def _noise(self, position: int, number: int) -> torch.Generator:
         return torch.Generator().manual_seed(image_seed(self.seed, f"rollout/{position}", number))
 
 
 @dataclass(frozen=True)
-class RolloutPath:
-    """The steps of one batch of n inputs, ``numbers`` (n,) among all.
-
-    For every step ``positions`` has where the inputs stand, (n,); behind the last step of the
-    schedule they run along unchanged. ``conditions`` are those of every step but the first, whose
-    conditions the batch has. ``targets`` (n, c, h, w) is where full precision ends.
-    """
-
-    batch: Batch
-    numbers: torch.Tensor
-    positions: Sequence[torch.Tensor]
-    conditions: Sequence[Conditions]
-    targets: torch.Tensor
-
-
-@dataclass(frozen=True)
-class RolloutScorer:
-    """Scores of candidates after all steps of ``paths``; implements ``problem.Scorer``.
+class RolloutScorer(Scorer):
+    """Scores of candidates after all steps of ``paths``, means over all calibration inputs.
 
     ``distance`` compares latents as an objective compares outputs. The first step is the engine's,
     shared as the engine shares; each further one is a whole forward of the candidate, with its
@@ -97,24 +114,11 @@ class RolloutScorer:
     stepper: Stepper
     paths: Sequence[RolloutPath]
 
-    def table(self, afford: float = math.inf) -> tuple[Mapping[str, np.ndarray], float]:
-        """Return scores of each group alone, in the order of its choices, and the forwards."""
-        entries = [{group: p} for group, own in self.choices.items() for p in own]
-        scores, forwards = self.scores(entries)
-        flat = iter(scores)
-        table = {g: np.array([next(flat) for _ in own]) for g, own in self.choices.items()}
-        return table, forwards
-
-    def table_price(self) -> float:
-        """Return the price of every entry."""
-        return sum(self.price({group: p}) for group, own in self.choices.items() for p in own)
-
     def price(self, allocation: Partial) -> float:
         """Return one forward for each step."""
         return float(len(self.paths[0].positions))
 
     def scores(self, allocations: Sequence[Partial]) -> tuple[np.ndarray, float]:
-        """Return joint scores (n,), means over all inputs, and the forwards they took."""
         before = self.engine.forwards
         errors = np.concatenate([self._errors(allocations, path) for path in self.paths], axis=1)
         return errors.mean(1), self.engine.forwards - before
@@ -123,42 +127,28 @@ class RolloutScorer:
     def _errors(self, partials: Sequence[Partial], path: RolloutPath) -> np.ndarray:
         """Return the distance of each allocation on the inputs of one path: (allocations, n)."""
         outputs = self.engine.outputs(partials, path.batch)
-        keys = [frozenset(partial.items()) for partial in partials]
+        keys = [frozenset(candidate.items()) for candidate in partials]
         errors: dict[frozenset[tuple[str, Precision]], np.ndarray] = {}
-        for key, partial, output in zip(keys, partials, outputs, strict=True):
+        for key, output in zip(keys, outputs, strict=True):
             if key not in errors:  # equal allocations walk once
-                end = self._walk(path, partial, output)
+                forward = partial(self._forward, path, dict(key))
+                end = self.stepper.walk(path, output, forward)
                 errors[key] = self.distance(end[None], path.targets)[0].double().cpu().numpy()
         return np.stack([errors[key] for key in keys])
 
-    def _walk(self, path: RolloutPath, partial: Partial, output: torch.Tensor) -> torch.Tensor:
-        """Return the final latents (n, c, h, w) of a candidate, given its first output."""
-        latents = path.batch.latents.float()
-        for step, positions in enumerate(path.positions):
-            if step > 0:
-                times = self.stepper.times(positions).to(latents.device)
-                conditions = path.conditions[step - 1]
-                output = self._forward(path.batch, partial, latents, times, conditions)
-            latents = self.stepper.step(output, latents, positions, path.numbers)
-        return latents
-
     def _forward(
-        self,
-        batch: Batch,
-        partial: Partial,
-        latents: torch.Tensor,
-        times: torch.Tensor,
-        conditions: Conditions,
+        self, path: RolloutPath, candidate: Partial, step: int, latents: torch.Tensor
     ) -> torch.Tensor:
         """Return the output (n, channels, h, w) on latents of the candidate's own."""
-        engine, chain = self.engine, self.engine.chain
+        engine, chain, batch = self.engine, self.engine.chain, path.batch
+        times = path.times[step]
         engine.clock.set(times)
         state = chain.start(latents.to(batch.latents.dtype))
         for at, group in enumerate(engine.groups):
             layer = batch.environment[at]
-            if group in partial:
-                layer = engine.searchable[group].at(partial[group])
-            state = chain.run(at, state, conditions, layer)
+            if group in candidate:
+                layer = engine.searchable[group].at(candidate[group])
+            state = chain.run(at, state, path.conditions[step - 1], layer)
         engine.forwards += len(state) / sum(len(path.batch) for path in self.paths)
         return chain.finish(state, times, batch.classes)
 
@@ -187,15 +177,15 @@ def _path(
     start, last = stepper.positions(batch.times), len(stepper.schedule.model_times)
     positions = [(start + step).clamp(max=last) for step in range(steps)]
     times = [stepper.times(at).to(device) for at in positions]
-    latents, output = batch.latents.float(), batch.targets
-    for step, at in enumerate(positions):
-        if step > 0:
-            given = latents.to(batch.latents.dtype)
-            output = transformer(given, times[step], batch.classes).sample
-        latents = stepper.step(output, latents, at, numbers)
-    conditions = []
-    with engine.fixed.quantized():
-        for own in times[1:]:
-            engine.clock.set(own)
-            conditions.append(engine.chain.conditions(own, batch.classes))
-    return RolloutPath(batch, numbers, positions, conditions, latents)
+    conditions: list[Conditions] = []
+    path = RolloutPath(batch, numbers, positions, times, conditions, batch.targets)
+
+    def forward(step: int, latents: torch.Tensor) -> torch.Tensor:
+        return transformer(latents.to(batch.latents.dtype), times[step], batch.classes).sample
+
+    path = replace(path, targets=stepper.walk(path, batch.targets, forward))
+    with engine.quantize_fixed():
+        for later in times[1:]:
+            engine.clock.set(later)
+            conditions.append(engine.chain.conditions(later, batch.classes))
+    return path

@@ -1,75 +1,60 @@
-"""The scorer of a model: errors of an engine as scores, with candidates dropped early on demand."""
-
-from __future__ import annotations
+"""Scorers of a model: errors of an engine as scores, with candidates dropped early on demand."""
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.stats import t
 
+from ..contracts import Objective
 from ..core.errors import BenchError
 from ..core.precision import Precision
 from .engine import Distance, Engine, Partial
 from .network import FullPrecision
-from .race import dominated
+from .problem import Scorer
+
+FEWEST = 8  # inputs before a candidate may be dropped: with fewer, a t interval says little
+BATCH = 16  # inputs between two decisions; our choice: see benchmarks/README.md
 
 
 @dataclass(frozen=True)
-class JointScorer:
+class JointScorer(Scorer):
     """Scores of an objective in an environment, means over all calibration inputs.
 
-    ``distance`` compares outputs; left out, by the mean squared error. An objective without a table
-    of its own gets one: the joint score of each group alone. With ``level`` a candidate is dropped
-    after a batch of inputs when a cheaper one of the same groups and the same call is certainly
-    better (see ``race``). The score of a dropped candidate is that of the best cheaper one that
-    stayed, plus the mean difference of the two on the inputs that both have seen.
+    ``distance`` compares outputs; left out, the mean squared error. With ``level`` a candidate is
+    dropped after a batch of inputs when a cheaper one of the same groups and the same call is
+    certainly better (see ``dominated``). The score of a dropped candidate is that of the best
+    cheaper one that stayed, plus the mean difference of the two on the inputs that both have seen.
     """
 
     engine: Engine
     choices: Mapping[str, Sequence[Precision]]
     cost: Mapping[str, Mapping[Precision, float]]
-    objective: Any = None
+    objective: Objective
     level: float | None = None
     distance: Distance | None = None
 
-    @property
-    def _has_table(self) -> bool:
-        return self.objective is not None and self.objective.has_table
-
     def table(self, afford: float = math.inf) -> tuple[Mapping[str, np.ndarray], float]:
-        """Return additive scores by group, in the order of its choices, and the forwards they took.
-
-        Raises Exhausted where an objective's own table takes more than ``afford``.
-        """
+        if not self.objective.has_table:
+            return Scorer.table(replace(self, level=None), afford)
         before = self.engine.forwards
-        if self._has_table:
-            with self.engine.within(afford):
-                found = self.objective.table(FullPrecision(self.engine, self.choices))
-            table = {group: np.asarray(own, dtype=float) for group, own in found.items()}
-            return table, self.engine.forwards - before
-        entries = [{group: p} for group, own in self.choices.items() for p in own]
-        flat = iter(self.engine.errors(entries, self.distance).mean(1))
-        table = {g: np.array([next(flat) for _ in own]) for g, own in self.choices.items()}
+        with self.engine.within(afford):
+            found = self.objective.table(FullPrecision(self.engine, self.choices))
+        table = {group: np.asarray(own, dtype=float) for group, own in found.items()}
         return table, self.engine.forwards - before
 
     def table_price(self) -> float:
         """Return the price of every entry; an objective's own table costs nothing in advance."""
-        if self._has_table:
-            return 0.0
-        return sum(self.price({group: own[0]}) * len(own) for group, own in self.choices.items())
+        return 0.0 if self.objective.has_table else super().table_price()
 
     def price(self, allocation: Partial) -> float:
         """Return one forward, less what lies before the first group of ``allocation``."""
         return self.engine.price(allocation)
 
     def scores(self, allocations: Sequence[Partial]) -> tuple[np.ndarray, float]:
-        """Return joint scores (n,), and the forwards they took.
-
-        Raises BenchError where the objective has only a table.
-        """
-        if self.objective is not None and not self.objective.has_distance:
+        """As ``Scorer.scores``. Raises BenchError where the objective has only a table."""
+        if not self.objective.has_distance:
             name = type(self.objective).__name__
             raise BenchError(f"objective {name} scores single groups and no whole allocation")
         before = self.engine.forwards
@@ -83,7 +68,10 @@ class JointScorer:
         costs = np.array(
             [sum(self.cost[g][p] for g, p in allocation.items()) for allocation in allocations]
         )
-        pools = _of_same_groups(allocations)
+        groups = [frozenset(allocation) for allocation in allocations]
+        # Only allocations of the same groups compete.
+        alike = [np.flatnonzero([own == one for own in groups]) for one in dict.fromkeys(groups)]
+        pools = alike
         errors = np.empty((len(allocations), 0))
         for number, batch in enumerate(self.engine.batches):
             running = np.concatenate(pools)
@@ -95,7 +83,7 @@ class JointScorer:
             if number + 1 < len(self.engine.batches):
                 pools = [own[~dominated(errors[own], costs[own], level)] for own in pools]
         scores = errors.mean(1)
-        for whole, stayed in zip(_of_same_groups(allocations), pools, strict=True):
+        for whole, stayed in zip(alike, pools, strict=True):
             for left in np.setdiff1d(whole, stayed):
                 cheaper = stayed[costs[stayed] <= costs[left]]
                 best = cheaper[scores[cheaper].argmin()]
@@ -104,9 +92,26 @@ class JointScorer:
         return scores
 
 
-def _of_same_groups(allocations: Sequence[Partial]) -> list[np.ndarray]:
-    """Return the indices of the allocations that cover the same groups: only these compete."""
-    pools: dict[frozenset[str], list[int]] = {}
-    for index, allocation in enumerate(allocations):
-        pools.setdefault(frozenset(allocation), []).append(index)
-    return [np.array(own) for own in pools.values()]
+def dominated(errors: np.ndarray, costs: np.ndarray, level: float) -> np.ndarray:
+    """Return which of n candidates are significantly dominated: (n,) bool.
+
+    ``errors`` (n, inputs) are of the same inputs for all, so that differences are paired; ``costs``
+    is (n,). A candidate is dominated where another one costs no more and has a lower mean error by
+    a one-sided paired t test at ``level`` divided by n - 1, the number of tests (Bonferroni). The
+    level is nominal, as errors are skewed and the test is repeated with every batch (our choice).
+    With fewer than 8 inputs no candidate is dominated. After Hoeffding races (Maron and Moore,
+    1994) and F-Race (Birattari et al., 2002).
+    """
+    count, inputs = errors.shape
+    if inputs < FEWEST or count < 2:
+        return np.zeros(count, dtype=bool)
+    bound = float(t.isf(level / (count - 1), inputs - 1))
+    shared = errors - errors.mean(0)  # keeps digits: inputs have much in common
+    means = shared.mean(1)
+    covariances = np.cov(shared)
+    each = covariances.diagonal()
+    variances = np.maximum(each[:, None] + each - 2 * covariances, 0)  # of differences of pairs
+    spread = np.sqrt(variances / inputs)
+    behind = means[:, None] - means  # of the candidate of a row, behind that of a column
+    cheaper = costs <= costs[:, None]
+    return (cheaper & (behind > 0) & (behind > bound * spread)).any(1)

@@ -1,11 +1,9 @@
 """Problems whose scores are given numbers, so that a searcher runs without a model."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise, product
+from itertools import product
 
 import numpy as np
 
@@ -13,13 +11,13 @@ from ..core.errors import BenchError
 from ..core.precision import Allocation, Budget, Precision
 from .feasible import infeasible
 from .measures import Measure
-from .problem import Partial, Problem
+from .problem import Partial, Problem, Scorer
 
 ENUMERATED = 2_000_000  # allocations at most: this many take seconds
 
 
 @dataclass(frozen=True)
-class TabularScorer:
+class TabularScorer(Scorer):
     """Sums of a table and of pairwise interactions; every scoring counts as one forward.
 
     ``choices`` gives the precisions of each group and ``additive`` their scores, in order.
@@ -30,14 +28,6 @@ class TabularScorer:
     choices: Mapping[str, Sequence[Precision]]
     additive: Mapping[str, np.ndarray]
     interactions: Mapping[tuple[str, str], np.ndarray] = field(default_factory=dict)
-
-    def table(self, afford: float = math.inf) -> tuple[Mapping[str, np.ndarray], float]:
-        """Return the additive part, for one forward per entry."""
-        return self.additive, self.table_price()
-
-    def table_price(self) -> float:
-        """Return the number of entries."""
-        return float(sum(len(own) for own in self.choices.values()))
 
     def scores(self, allocations: Sequence[Partial]) -> tuple[np.ndarray, float]:
         """Return joint scores (n,), for one forward each."""
@@ -50,12 +40,8 @@ class TabularScorer:
     def _score(self, allocation: Partial) -> float:
         at = {group: self.choices[group].index(p) for group, p in allocation.items()}
         alone = sum(self.additive[group][index] for group, index in at.items())
-        together = sum(
-            scores[at[a], at[b]]
-            for (a, b), scores in self.interactions.items()
-            if a in at and b in at
-        )
-        return float(alone + together)
+        pairs = [(a, b) for a, b in self.interactions if a in at and b in at]
+        return float(alone + sum(self.interactions[a, b][at[a], at[b]] for a, b in pairs))
 
 
 def tabular_problem(
@@ -74,51 +60,17 @@ def tabular_problem(
     return Problem(tuple(macs), dict.fromkeys(macs, own), measures, budget, scorer=scorer)
 
 
-def random_problem(
-    groups: int, choices: Sequence[Precision], budget: Budget, *, seed: int, coupling: float = 0.0
-) -> Problem:
-    """Return a synthetic chain whose error halves per bit of weights and of activations.
-
-    Group k has a random sensitivity s_k and scores ``s_k (4^-w + r_k 4^-a)``. Neighbours interact
-    by ``coupling`` times the geometric mean of their scores (our choice: errors of one sign add
-    up). ``seed`` also seeds the problem's own generator.
-    """
-    rng = np.random.default_rng(seed)
-    names = [f"blocks.{index // 4}.{_KINDS[index % 4]}" for index in range(groups)]
-    own = sorted(choices, key=lambda p: (p.weight_bits * p.activation_bits, p.weight_bits))
-    additive = {}
-    for name in names:
-        sensitivity, ratio = rng.lognormal(0, 1.5), rng.lognormal(0, 0.7)
-        errors = [4.0**-p.weight_bits + ratio * 4.0**-p.activation_bits for p in own]
-        additive[name] = sensitivity * np.array(errors)
-    interactions = {
-        (a, b): coupling * np.sqrt(np.outer(additive[a], additive[b])) for a, b in pairwise(names)
-    }
-    macs = {name: float(rng.integers(1, 9)) for name in names}
-    each = dict.fromkeys(names, own)
-    scorer = TabularScorer(each, additive, interactions if coupling else {})
-    problem = tabular_problem(macs, own, scorer, budget)
-    problem.rng = np.random.default_rng(seed)
-    return problem
-
-
-_KINDS = ("attn.qkv", "attn.out", "mlp.up", "mlp.down")
-
-
 def enumerate_best(problem: Problem, *, joint: bool = False) -> tuple[Allocation, float]:
     """Return the exact optimum of the additive table, or of the joint score, by enumeration.
 
     Raises Infeasible where nothing fits, BenchError for more than two million allocations.
     """
-    count = math.prod(len(problem.choices(group)) for group in problem.groups)
+    choices = [problem.choices(group) for group in problem.groups]
+    count = math.prod(map(len, choices))
     if count > ENUMERATED:
         raise BenchError(f"{count:,} allocations are too many to enumerate ({ENUMERATED:,})")
-    every = product(*(problem.choices(group) for group in problem.groups))
-    feasible = [
-        allocation
-        for each in every
-        if problem.fits(allocation := dict(zip(problem.groups, each, strict=True)))
-    ]
+    every = (dict(zip(problem.groups, each, strict=True)) for each in product(*choices))
+    feasible = [allocation for allocation in every if problem.fits(allocation)]
     if not feasible:
         raise infeasible(problem)
     if joint:

@@ -1,19 +1,15 @@
 """Nodes of a merge tree: partial allocations of some groups, as arrays."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
+from ..contracts import SearchProblem
 from ..core.precision import Precision
 from .arrays import Arrays
 from .knapsack import solve
 from .pareto import shadow_price
-
-if TYPE_CHECKING:
-    from ..contracts import SearchProblem
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,11 +28,11 @@ class Node:
     def __len__(self) -> int:
         return len(self.picks)
 
-    def take(self, points: np.ndarray) -> Node:
+    def take(self, points: np.ndarray) -> "Node":
         """Return the node with these points alone."""
         return Node(self.groups, self.picks[points], self.costs[points], self.scores[points])
 
-    def with_scores(self, scores: np.ndarray) -> Node:
+    def with_scores(self, scores: np.ndarray) -> "Node":
         """Return the node with the same points and these scores."""
         return replace(self, scores=scores)
 
@@ -44,8 +40,8 @@ class Node:
 class Space:
     """The arithmetic of the nodes of one problem.
 
-    A *relative* cost is in units of the limits, the largest over the bounded measures. Without
-    bounds the units are the costs of the costliest allocation.
+    A *relative* cost is in units of the limits (without any, the costs of the costliest
+    allocation), the largest over the bounded measures.
     """
 
     def __init__(self, problem: SearchProblem) -> None:
@@ -87,16 +83,15 @@ class Space:
     def share(self, node: Node) -> float:
         """Return the node's share of the budget, as a relative cost.
 
-        Groups share the budget in proportion to the mean cost of their choices. With the same
-        choices for all groups that is their part of the cost of uniform precision.
+        Groups share the budget in proportion to the mean cost of their choices.
         """
         return float(self._shares[node.groups].sum())
 
     def useful(self, node: Node, window: tuple[float, float] | None) -> np.ndarray:
         """Return the points that fit with some completion: (points,) bool.
 
-        Their relative cost is also within ``window`` (low, high) times the share, where a window is
-        given. Of a complete node, the points that fit, without regard to the window.
+        Unless the node is complete, their relative cost is also within ``window`` (low, high) times
+        the share, where a window is given.
         """
         if self.complete(node):
             return np.array([self.arrays.fits(self._ordered(node, at)) for at in range(len(node))])
@@ -110,12 +105,10 @@ class Space:
     def allocations(self, node: Node) -> list[dict[str, Precision]]:
         """Return the partial allocations of all points, groups in network order."""
         order = np.argsort(node.groups)
-        groups = [int(group) for group in node.groups[order]]
+        names = [self.arrays.groups[group] for group in node.groups[order]]
+        choices = [self.arrays.choices[group] for group in node.groups[order]]
         return [
-            {
-                self.arrays.groups[group]: self.arrays.choices[group][pick]
-                for group, pick in zip(groups, picks, strict=True)
-            }
+            {name: own[pick] for name, own, pick in zip(names, choices, picks, strict=True)}
             for picks in node.picks[:, order].tolist()
         ]
 
@@ -136,20 +129,17 @@ class Space:
 
         The nodes cover every group once. Returns ``instead`` (groups,) where nothing fits.
         """
-        found = solve([node.scores for node in nodes], self._reduced(nodes))
+        names = tuple(str(number) for number in range(len(nodes)))
+        choices: Any = tuple(tuple(range(len(node))) for node in nodes)
+        costs = tuple(node.costs for node in nodes)
+        one_each = Arrays(names, choices, costs, self.arrays.limits)
+        found = solve([node.scores for node in nodes], one_each)
         if found is None:
             return instead
         picks = np.empty_like(instead)
         for node, at in zip(nodes, found, strict=True):
             picks[node.groups] = node.picks[at]
         return picks if self.arrays.fits(picks) else instead  # costs were summed in another order
-
-    def _reduced(self, nodes: list[Node]) -> Arrays:
-        """Return the problem of taking one point of each node."""
-        names = tuple(str(number) for number in range(len(nodes)))
-        choices = tuple(tuple(range(len(node))) for node in nodes)
-        costs = tuple(node.costs for node in nodes)
-        return Arrays(names, choices, costs, self.arrays.limits)  # type: ignore[arg-type]
 
     def _ordered(self, node: Node, at: int) -> np.ndarray:
         picks = np.empty(len(node.groups), dtype=int)

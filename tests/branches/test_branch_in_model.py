@@ -25,9 +25,10 @@ from mpqbench.quant.activation import ActivationQuantizer
 from mpqbench.quant.affine import quantize_weight
 from mpqbench.quant.branch import branch_operators, squared_error
 from mpqbench.search.budget_costs import measures
+from mpqbench.search.engine import Engine
 from mpqbench.search.groups import SearchableGroup
 from mpqbench.search.problem import Problem
-from mpqbench.search.setup import EngineSettings, build_engine
+from mpqbench.search.setup import EngineSettings
 
 W3A4 = Precision(3, 4)
 BRANCHES = [
@@ -151,7 +152,7 @@ def test_a_search_scores_what_will_be_quantized(model, known, branch, rounding):
     plugins = {"branch": branch, "transform": Hadamard(), "rounding": rounding}
     own, inputs = quantizer(layer_data=known.layer, **plugins), calibration(4)
     settings = EngineSettings(adaln=W8A8, batch=4)
-    engine = build_engine(model, layer_groups(model), own, inputs, settings)
+    engine = Engine(model, layer_groups(model), own, inputs, settings)
     exact, rng = output(model, inputs), np.random.default_rng(1)
     choices = [Precision(w, a) for w in (2, 3, None) for a in (4, 6)]
     for _ in range(2):

@@ -13,7 +13,7 @@ from torch_fidelity import (
 from mpqbench.cli.score import score as command
 from mpqbench.core.errors import BenchError, Diverged
 from mpqbench.core.jackknife import deal_groups
-from mpqbench.metrics.fashion_net import fashion_input, load_fashion_net
+from mpqbench.metrics.fashion_net import FashionNetwork
 from mpqbench.metrics.features import Features
 from mpqbench.metrics.images import open_images
 from mpqbench.metrics.reference import reference_of
@@ -38,10 +38,11 @@ class FashionExtractor(FeatureExtractorBase):
 
     def __init__(self, name, features_list, feature_extractor_weights_path=None, **_options):
         super().__init__(name, features_list)
-        self.network = load_fashion_net(feature_extractor_weights_path).eval()
+        self.network = FashionNetwork(feature_extractor_weights_path)
 
     def forward(self, images):
-        found = self.network(fashion_input(images))._asdict()
+        prepared = self.network.prepare(images.permute(0, 2, 3, 1).numpy())
+        found = self.network.forward(prepared)._asdict()
         return tuple(found[feature].detach() for feature in self.features_list)
 
     @staticmethod

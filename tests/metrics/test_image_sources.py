@@ -72,7 +72,7 @@ def test_shards_come_in_order_with_classes_and_before_pngs(tmp_path, pixels):
         (np.zeros((2, 4, 4, 3)), "dtype float64: images are uint8"),
         (np.zeros((2, 4, 4), np.uint8), r"shape \(2, 4, 4\): images are \(N, H, W, C\)"),
         (np.zeros((2, 3, 4, 4), np.uint8), "C 1 or 3"),
-        (np.zeros((0, 4, 4, 3), np.uint8), "there is no image in it"),
+        (np.zeros((0, 4, 4, 3), np.uint8), "N above 0"),
     ],
 )
 def test_arrays_that_are_no_images(tmp_path, array, sentence):

@@ -1,12 +1,14 @@
 """Runs of real searchers on synthetic chains, written as a job writes them; no model."""
 
+from chains import random_problem
+
 from mpqbench.baselines.searchers.ilp import ILP
 from mpqbench.baselines.searchers.random_search import RandomSearch
+from mpqbench.core.files import write_table
 from mpqbench.core.precision import Allocation, Budget, Precision
 from mpqbench.methods.treeq.tss import TSS
 from mpqbench.records.schema import AllocationSummary, Score
-from mpqbench.search.tabular import random_problem
-from mpqbench.search.trace import write_notes
+from mpqbench.search.problem import notes_table
 
 CHOICES = [Precision(2, 3), Precision(3, 3), Precision(4, 4), Precision(6, 6)]
 
@@ -52,9 +54,9 @@ def add_search(
     store.write(record)
     store.write_allocation(record.job, Allocation({**adaln, **found}).to_json())
     if problem.trace.rows:
-        problem.trace.write(store.trace_path(record.job))
+        write_table(store.trace_path(record.job), problem.trace.table())
     for name, parts in problem.notes.items():
-        write_notes(store.trace_path(record.job, name), parts)
+        write_table(store.trace_path(record.job, name), notes_table(parts))
     return record, problem
 
 

@@ -3,13 +3,13 @@
 import math
 
 import numpy as np
+from chains import random_problem
 
 from mpqbench.core.precision import Budget, Precision
 from mpqbench.search.measures import Measure
 from mpqbench.search.tabular import (
     TabularScorer,
     additive_score,
-    random_problem,
     tabular_problem,
 )
 

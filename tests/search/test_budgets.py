@@ -4,6 +4,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from counted import counted_problem
 
 from mpqbench.conformance.models import tiny_transformer
 from mpqbench.core.errors import BenchError
@@ -13,7 +14,7 @@ from mpqbench.core.recipe import NEIGHBOURS
 from mpqbench.cost.count import CountedParts, count
 from mpqbench.dit.groups import layer_groups, uniform_allocation
 from mpqbench.search.arrays import Arrays
-from mpqbench.search.budget_costs import CountedProblem, measures, parse_choices
+from mpqbench.search.budget_costs import measures, parse_choices
 from mpqbench.search.feasible import least
 from mpqbench.search.knapsack import solve
 from mpqbench.search.measures import Measure
@@ -30,7 +31,7 @@ def _report(allocation):
 
 
 def _limits(budget):
-    return CountedProblem(MODEL, GROUPS, Budget.parse(budget), CHOICES).limits()
+    return counted_problem(MODEL, GROUPS, Budget.parse(budget), CHOICES).limits()
 
 
 @pytest.mark.parametrize("precision", CHOICES, ids=str)
@@ -41,7 +42,7 @@ def test_uniform_precision_fits_its_own_budget_and_nothing_less(precision):
     rng = np.random.default_rng(0)
     for text in (exact, *less):
         budget = Budget.parse(text)
-        problem = CountedProblem(MODEL, GROUPS, budget, CHOICES)
+        problem = counted_problem(MODEL, GROUPS, budget, CHOICES)
         arrays = Arrays.of(problem)
         for _ in range(5):
             order = rng.permutation(problem.groups)
@@ -66,7 +67,7 @@ def test_every_mean_of_weight_bits_agrees_with_the_count():
         ):
             budget = Budget(FULL, weight_bits=float(bits))
             assert report.satisfied(budget) == fits
-            assert CountedProblem(MODEL, GROUPS, budget, CHOICES).fits(allocation) == fits
+            assert counted_problem(MODEL, GROUPS, budget, CHOICES).fits(allocation) == fits
 
 
 def test_limits_are_the_largest_whole_numbers_within_the_budget():
@@ -97,7 +98,7 @@ def test_sums_do_not_depend_on_the_order_of_groups():
 
 def test_the_integer_program_spends_a_limit_to_the_last_bit():
     """More bits score better, so the optimum of a budget of 3 bits has 3 on average."""
-    problem = CountedProblem(MODEL, GROUPS, Budget.parse("W8A4+3b"), CHOICES)
+    problem = counted_problem(MODEL, GROUPS, Budget.parse("W8A4+3b"), CHOICES)
     arrays = Arrays.of(problem)
     scores = [-costs[:, 1] for costs in arrays.costs]
     found = solve(scores, arrays)
@@ -123,7 +124,7 @@ def test_bytes_of_groups_and_rest_are_the_models(precision):
 @pytest.mark.parametrize("text", ["W4A4", "3.2b", "0.0225MB", "W4A8+3b", "W4A8+0.0225MB+6b"])
 def test_what_fits_is_what_the_count_calls_satisfied(text):
     budget = Budget.parse(text)
-    problem = CountedProblem(MODEL, GROUPS, budget, ROUGH)
+    problem = counted_problem(MODEL, GROUPS, budget, ROUGH)
     seen = set()
     for low in ROUGH:
         for high in ROUGH:

@@ -13,8 +13,9 @@ from mpqbench.conformance.models import tiny_transformer
 from mpqbench.core.precision import FULL, Precision
 from mpqbench.dit.groups import layer_groups
 from mpqbench.methods.treeq.eng import EnvironmentalNoise
+from mpqbench.search.engine import Engine
 from mpqbench.search.groups import SearchableGroup
-from mpqbench.search.setup import EngineSettings, build_engine
+from mpqbench.search.setup import EngineSettings
 
 W3A3 = Precision(3, 3)
 
@@ -33,7 +34,7 @@ def _engine(model, environment):
         return environment.layer(group, W3A3, inputs, seed=batch)
 
     settings = EngineSettings(outside=outside, batch=3)
-    return build_engine(model, layer_groups(model), quantizer(), calibration(), settings)
+    return Engine(model, layer_groups(model), quantizer(), calibration(), settings)
 
 
 @pytest.mark.parametrize("variant", ["output", "weight", "gaussian"])

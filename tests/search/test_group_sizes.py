@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from counted import counted_problem
 from tiny_quantizer import FORMATS, W8A8, calibration, errors, output, quantized, quantizer
 
 from mpqbench.baselines.roundings.nearest import Nearest
@@ -15,9 +16,9 @@ from mpqbench.core.formats import ActivationFormat, WeightFormat
 from mpqbench.core.precision import FULL, Budget, Precision
 from mpqbench.cost.count import CountedParts, count
 from mpqbench.dit.groups import layer_groups
-from mpqbench.search.budget_costs import CountedProblem
+from mpqbench.search.engine import Engine
 from mpqbench.search.groups import SearchableGroup
-from mpqbench.search.setup import EngineSettings, build_engine
+from mpqbench.search.setup import EngineSettings
 
 CHOICES = [Precision.parse(text) for text in ("W4A8g16", "W4A8g8", "W4A8g4", "W4A8")]
 
@@ -70,7 +71,7 @@ def test_bytes_of_mixed_groups_by_hand(model):
 def test_a_search_computes_what_the_quantized_model_does(model, transform):
     given, own, inputs = quantizer(transform=transform), _mixed(model), calibration(4)
     settings = EngineSettings(adaln=W8A8, batch=4)
-    engine = build_engine(model, layer_groups(model), given, inputs, settings)
+    engine = Engine(model, layer_groups(model), given, inputs, settings)
     exact = output(model, inputs)
     with quantized(model, given=given, changes=own) as made:
         expected = errors(model, exact, inputs)
@@ -126,11 +127,11 @@ def test_two_measures_bound_a_search_over_sizes():
         sizes[precision] = count(model, groups, whole, CountedParts(**FORMATS)).bytes
     assert sizes[CHOICES[0]] < sizes[CHOICES[1]] < sizes[CHOICES[2]]
     budget = Budget.parse(f"W4A8+{sizes[CHOICES[1]] / 1e6}MB")
-    problem = CountedProblem(model, groups, budget, CHOICES)
+    problem = counted_problem(model, groups, budget, CHOICES)
     own = problem.choices(problem.groups[0])
     assert [str(p) for p in own] == ["W4A8", "W4A8g16", "W4A8g8", "W4A8g4"]  # cheapest first
     for precision in CHOICES:
         uniform = dict.fromkeys(problem.groups, precision)
         assert problem.fits(uniform) == (sizes[precision] <= sizes[CHOICES[1]])
-    groups_only = CountedProblem(model, groups, budget, CHOICES[:3])
+    groups_only = counted_problem(model, groups, budget, CHOICES[:3])
     assert set(Uniform().search(groups_only).values()) == {CHOICES[1]}  # the finest that fits

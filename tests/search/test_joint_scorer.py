@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_rel
 
+from mpqbench.baselines.objectives.output_mse import OutputMSE
 from mpqbench.core.errors import BenchError
 from mpqbench.core.precision import Precision
 from mpqbench.core.recipe import Recipe
 from mpqbench.core.settings import validate
-from mpqbench.search.race import FEWEST, dominated
-from mpqbench.search.scoring import JointScorer
+from mpqbench.search.scoring import FEWEST, JointScorer, dominated
 
 CHEAP, DEAR = Precision(2, 3), Precision(4, 4)
 
@@ -47,7 +47,7 @@ def _scorer(seed=0, level=None, batches=4):
     errors = {pair: common + rng.uniform(0, 1) + 0.05 * rng.standard_normal(32) for pair in pairs}
     choices = {"a": (CHEAP, DEAR), "b": (CHEAP, DEAR)}
     cost = {group: {CHEAP: 6.0, DEAR: 16.0} for group in choices}
-    return JointScorer(_Engine(errors, batches), choices, cost, level=level), pairs
+    return JointScorer(_Engine(errors, batches), choices, cost, OutputMSE(), level=level), pairs
 
 
 def _allocations(pairs):
@@ -96,7 +96,7 @@ def test_only_candidates_of_the_same_groups_compete():
     common = rng.lognormal(0, 1, 32)
     errors = {(p,): common + mean for p, mean in ((CHEAP, 0.0), (DEAR, 9.0))}
     cost = {group: {CHEAP: 6.0, DEAR: 16.0} for group in "ab"}
-    scorer = JointScorer(_Engine(errors, 4), {}, cost, level=0.05)
+    scorer = JointScorer(_Engine(errors, 4), {}, cost, OutputMSE(), level=0.05)
     scores, forwards = scorer.scores([{"a": CHEAP}, {"b": DEAR}])
     assert forwards == 2
     np.testing.assert_allclose(scores, [common.mean(), common.mean() + 9])
@@ -107,7 +107,8 @@ def test_the_score_of_one_that_left_is_relative_to_the_best_cheaper_one():
     common = rng.lognormal(0, 1, 32)
     behind = 0.5 + 0.01 * rng.standard_normal(32)
     errors = {(CHEAP,): common, (DEAR,): common + behind}
-    scorer = JointScorer(_Engine(errors, 4), {}, {"a": {CHEAP: 1.0, DEAR: 2.0}}, level=0.05)
+    cost = {"a": {CHEAP: 1.0, DEAR: 2.0}}
+    scorer = JointScorer(_Engine(errors, 4), {}, cost, OutputMSE(), level=0.05)
     scores, forwards = scorer.scores([{"a": DEAR}, {"a": CHEAP}])
     assert forwards == 1.25
     np.testing.assert_allclose(scores, [common.mean() + behind[:8].mean(), common.mean()])

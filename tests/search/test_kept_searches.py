@@ -49,7 +49,7 @@ def test_jobs_that_search_alike_share_a_search(tiny_folder, tmp_path):
 
     # A search from the cache is charged for as if it had been done.
     for name in kept:
-        searches.write(name, searches.read(name) | {"seconds": 1000.0})
+        searches.write(name, searches.read(name) | {"cached_seconds": 1000.0})
     (out / "records" / f"{second.job}.json").unlink()
     assert 1000 <= run()[0]["second"].seconds["search"] < 2000
 

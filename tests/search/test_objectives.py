@@ -16,9 +16,10 @@ from mpqbench.core.recipe import PluginChoice
 from mpqbench.core.registry import discover
 from mpqbench.dit.calibration import CalibrationSet
 from mpqbench.dit.groups import layer_groups
+from mpqbench.search.engine import Engine
 from mpqbench.search.network import FullPrecision
 from mpqbench.search.scoring import JointScorer
-from mpqbench.search.setup import EngineSettings, build_engine
+from mpqbench.search.setup import EngineSettings
 
 CHOICES = tuple(Precision(w, a) for w in (2, 4) for a in (3, 8))
 
@@ -30,7 +31,7 @@ def engine():
     latents = torch.randn(6, 4, 8, 8, generator=generator)
     calibration = CalibrationSet(latents, torch.arange(6) * 150, torch.arange(6) % 4)
     settings = EngineSettings(batch=4)
-    return build_engine(model, layer_groups(model), quantizer(), calibration, settings)
+    return Engine(model, layer_groups(model), quantizer(), calibration, settings)
 
 
 @pytest.fixture(scope="module")

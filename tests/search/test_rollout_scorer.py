@@ -15,8 +15,9 @@ from mpqbench.dit.sampling import image_seed
 from mpqbench.dit.schedule import build_schedule
 from mpqbench.methods.treeq.eng import EnvironmentalNoise
 from mpqbench.quant.activation import StepRanges
+from mpqbench.search.engine import Engine
 from mpqbench.search.rollout import Stepper, build_rollout
-from mpqbench.search.setup import EngineSettings, build_engine, clean
+from mpqbench.search.setup import EngineSettings, clean
 
 CHOICES = [Precision(w, a) for w in (2, 4) for a in (3, 8)]
 COUNT, LAST, SEED = 5, 6, 9
@@ -43,7 +44,7 @@ SPREAD = _inputs([0, 5, 2, 4, 3])  # the second has one step left, the fourth tw
 
 def _scorer(model, steps=3, inputs=SPREAD, sampler="ddim", own=None, **settings):
     settings = EngineSettings(**({"adaln": W8A8, "batch": 3} | settings))
-    engine = build_engine(model, layer_groups(model), own or quantizer(), inputs, settings)
+    engine = Engine(model, layer_groups(model), own or quantizer(), inputs, settings)
     choices = dict.fromkeys(engine.groups, CHOICES)
     return build_rollout(engine, choices, TrajectoryMSE(steps), Stepper(_schedule(sampler), SEED))
 

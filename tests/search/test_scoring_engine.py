@@ -10,7 +10,8 @@ from mpqbench.baselines.transforms.none import NoTransform
 from mpqbench.conformance.models import tiny_transformer
 from mpqbench.core.precision import FULL, Precision
 from mpqbench.dit.groups import layer_groups
-from mpqbench.search.setup import EngineSettings, build_engine
+from mpqbench.search.engine import Engine
+from mpqbench.search.setup import EngineSettings
 
 CHOICES = [Precision(w, a) for w in (2, 3, 4) for a in (3, 4)]
 
@@ -23,7 +24,7 @@ def model():
 def _engine(model, transform=None, **settings):
     own = quantizer(transform=transform or NoTransform())
     options = EngineSettings(**({"adaln": W8A8, "batch": 4} | settings))
-    return build_engine(model, layer_groups(model), own, calibration(), options)
+    return Engine(model, layer_groups(model), own, calibration(), options)
 
 
 def _naive(model, partial, transform=None, attention_bits=None):
@@ -80,10 +81,11 @@ def test_all_pairs_of_two_halves_score_as_one_by_one(model):
 
 
 @pytest.mark.parametrize(("batch", "rows"), [(1, 4), (2, 2), (6, 1000), (5, 7)])
-def test_pieces_of_any_size_give_the_same(model, batch, rows):
+def test_pieces_of_any_size_give_the_same(model, batch, rows, monkeypatch):
     allocations = _random(_engine(model), np.random.default_rng(1), 4)
     reference = _engine(model).errors(allocations)
-    found = _engine(model, batch=batch, rows=rows).errors(allocations)
+    monkeypatch.setattr("mpqbench.search.engine.piece_rows", lambda *_: rows)
+    found = _engine(model, batch=batch).errors(allocations)
     np.testing.assert_allclose(found, reference, rtol=1e-5)
 
 

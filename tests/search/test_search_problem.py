@@ -4,20 +4,19 @@ import math
 from itertools import product
 
 import numpy as np
-import pandas as pd
 import pytest
+from chains import random_problem
 
 from mpqbench.core.errors import BenchError, Exhausted
 from mpqbench.core.precision import Budget, Precision
 from mpqbench.search.measures import Measure
+from mpqbench.search.problem import COLUMNS
 from mpqbench.search.tabular import (
     TabularScorer,
     additive_score,
     enumerate_best,
-    random_problem,
     tabular_problem,
 )
-from mpqbench.search.trace import COLUMNS
 
 CHOICES = [Precision(w, a) for w in (2, 4) for a in (3, 4)]
 W3A3, W4A4 = Budget.parse("W3A3"), Budget.parse("W4A4")
@@ -112,13 +111,12 @@ def test_the_best_is_complete_and_fits():
     assert set(best.values()) == {Precision(2, 4)}
 
 
-def test_the_trace_is_a_table_with_a_falling_best(tmp_path):
+def test_the_trace_is_a_table_with_a_falling_best():
     problem = _problem(FP)
     rng = np.random.default_rng(0)
     for _ in range(20):
         problem.score({g: CHOICES[rng.integers(4)] for g in problem.groups})
-    problem.trace.write(tmp_path / "trace.parquet")
-    frame = pd.read_parquet(tmp_path / "trace.parquet")
+    frame = problem.trace.table()
     assert list(frame.columns) == list(COLUMNS)
     assert frame.evaluation.tolist() == list(range(1, 21))
     assert frame.forwards.tolist() == list(range(1, 21))

@@ -11,10 +11,9 @@ from mpqbench.baselines.objectives.layer_mse import LayerError
 from mpqbench.core.errors import BenchError
 from mpqbench.core.precision import Allocation
 from mpqbench.core.progress import Quiet
-from mpqbench.job.search_result import SearchResult
+from mpqbench.job.search_stage import SearchResult
 from mpqbench.records.store import RecordStore
 from mpqbench.report.table import leaderboard
-from mpqbench.search.trace import Trace
 
 ADDITIVE = ("hawq", "autoquantize", "sqnr")
 JOINT = ("mixdq", "clado", "treeq-search")
@@ -148,12 +147,11 @@ def test_a_method_without_a_search_leaves_no_trace(folder):
 
 def test_a_job_run_again_with_another_search_leaves_no_table_of_the_first(tmp_path):
     store = RecordStore(tmp_path)
-    trace = Trace(1)
-    trace.add(1.0, 1, 1.0, True, 1.0)
-    first = SearchResult(Allocation({}), 1.0, trace, {"merges": [{"node": [0]}]})
+    merges = pd.DataFrame({"node": [0]})
+    first = SearchResult(Allocation({}), 1.0, pd.DataFrame({"score": [1.0]}), {"merges": merges})
     first.write(store, "job")
     first.write(store, "job-2")
-    SearchResult(Allocation({}), 0.0, Trace(1)).write(store, "job")
+    SearchResult(Allocation({}), 0.0, pd.DataFrame(), {}).write(store, "job")
     assert {path.name for path in (tmp_path / "traces").iterdir()} == {
         "job-2.parquet",
         "job-2.merges.parquet",
