@@ -1,7 +1,5 @@
 """What an ablation concludes from its records, as tables and figures show it."""
 
-from __future__ import annotations
-
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any

@@ -1,14 +1,11 @@
 """The columns of every table of results: what each means and how it is shown."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-if TYPE_CHECKING:
-    import pandas as pd
+import pandas as pd
 
 Row = Mapping[str, Any]
 Role = Literal["key", "rank", "score", "interval", "cost", "text"]
@@ -71,74 +68,63 @@ def unit_of(values: Iterable[float]) -> tuple[float, str]:
     return next(((scale, name) for scale, name in SCALES if smallest >= 0.1 * scale), (1.0, ""))
 
 
+def _data(role: Role, *names: str) -> list[Column]:
+    """Return columns of CSV files alone."""
+    return [Column(name, name, role) for name in names]
+
+
+def _over_seeds(columns: Iterable[Column]) -> tuple[Column, ...]:
+    """Replace the jackknife intervals of ``columns`` by the standard deviation over seeds."""
+    kept: list[Column] = []
+    for column in columns:
+        if column.role == "score":
+            spread = f"{column.name}_std"
+            kept += [replace(column, interval=spread), *_data("interval", spread)]
+        elif column.name == "seed":
+            kept.append(Column("seeds", "seeds", "text", form=".0f", view="full"))
+            kept += _data("text", "seeds_done")
+        elif column.role != "interval" and column.name not in ("fingerprint", "ties", "job"):
+            kept.append(column)
+    return tuple(kept)
+
+
 LEADERBOARD = (
     Column("model", "model", "key"),
     Column("method", "method", "key", view="brief"),
     Column("budget", "budget", "key", view="brief"),
     Column("seed", "seed", "key", view="full"),
-    Column("status", "status", "text"),
-    Column("reason", "reason", "text"),
+    *_data("text", "status", "reason"),
     Column("fd", "FD", "score", "lower", ".2f", interval="fd_ci", view="brief"),
-    Column("fd_ci", "FD ±", "interval"),
+    *_data("interval", "fd_ci"),
     Column("fd_delta", "ΔFD", "score", "lower", ".2f", interval="fd_delta_ci", view="brief"),
-    Column("fd_delta_ci", "ΔFD ±", "interval"),
+    *_data("interval", "fd_delta_ci"),
     Column("sfd", "sFD", "score", "lower", ".2f", interval="sfd_ci", view="brief"),
-    Column("sfd_ci", "sFD ±", "interval"),
+    *_data("interval", "sfd_ci"),
     Column("is", "IS", "score", "higher", ".2f", interval="is_ci", view="full"),
-    Column("is_ci", "IS ±", "interval"),
+    *_data("interval", "is_ci"),
     Column("precision", "precision", "score", "higher", ".3f", view="full"),
     Column("recall", "recall", "score", "higher", ".3f", view="full"),
     Column("kid", "KID (10⁻³)", "score", "lower", ".3f", 1e-3, interval="kid_ci", view="full"),
-    Column("kid_ci", "KID ±", "interval"),
+    *_data("interval", "kid_ci"),
     Column("psnr", "PSNR (dB)", "score", "higher", ".2f", view="brief"),
     Column("ssim", "SSIM", "score", "higher", ".3f", view="full"),
     Column("latent_mse", "latent MSE", "score", "lower", ".3g", view="full"),
     Column("output_mse", "output MSE", "score", "lower", ".3g", view="full"),
     Column("bitops", "BitOPs", "cost", "lower", ".3f", view="brief"),
-    Column("bitops_linear", "linear BitOPs", "cost", "lower"),
-    Column("bitops_per_image", "BitOPs per image", "cost", "lower"),
+    *_data("cost", "bitops_linear", "bitops_per_image"),
     Column("bytes", "MB", "cost", "lower", ".2f", 1e6, view="brief"),
     Column("effective_bits", "eff. bits", "cost", "lower", ".2f", view="full"),
-    Column("satisfied", "within budget", "text"),
+    *_data("text", "satisfied"),
     Column("search_evals", "search evals", "cost", "lower", ".4g", view="full"),
     Column("seconds", "seconds", "cost", "lower", ".1f", view="full"),
-    Column("peak_mb", "peak MB", "cost", "lower", ".0f"),
-    Column("extractor", "extractor", "text"),
-    Column("n_images", "N", "text"),
-    Column("fingerprint", "fingerprint", "text"),
-    Column("metric_fingerprint", "metric fingerprint", "text"),
+    *_data("cost", "peak_mb"),
+    *_data("text", "extractor", "n_images", "fingerprint", "metric_fingerprint"),
     Column("noise_mse", "noise MSE", "score", "lower", ".3g", view="full"),
     Column("rank", "rank", "rank", "lower", ".0f", view="full"),
-    Column("ties", "ties", "text"),
-    Column("mean_weight_bits", "weight bits", "cost", "lower"),
-    Column("mean_activation_bits", "activation bits", "cost", "lower"),
-    Column("job", "job", "text"),
+    *_data("text", "ties"),
+    *_data("cost", "mean_weight_bits", "mean_activation_bits"),
+    *_data("text", "job"),
 )
-
-
-def _over_seeds(columns: Iterable[Column]) -> tuple[Column, ...]:
-    """Replace the jackknife intervals of ``columns`` by the standard deviation over seeds."""
-    dropped = {"seed", "fingerprint", "ties", "job"}
-    kept: list[Column] = []
-    for column in columns:
-        if column.name in dropped or column.role == "interval":
-            continue
-        if column.role == "score":
-            spread = f"{column.name}_std"
-            kept += [
-                replace(column, interval=spread),
-                Column(spread, f"{column.header} std", "interval"),
-            ]
-        else:
-            kept.append(column)
-        if column.name == "budget":
-            kept += [
-                Column("seeds", "seeds", "text", form=".0f", view="full"),
-                Column("seeds_done", "seeds done", "text"),
-            ]
-    return tuple(kept)
-
-
 SUMMARY = _over_seeds(LEADERBOARD)
 
 
@@ -149,62 +135,56 @@ def named(columns: Iterable[Column], name: str) -> Column:
 
 RIVALS = ("uniform", "ilp")  # methods with which a study compares every searcher, seed by seed
 SEARCHERS = (
-    Column("model", "model", "key"),
-    Column("method", "method", "key", view="brief"),
-    Column("budget", "budget", "key", view="brief"),
-    Column("status", "status", "text"),
-    Column("reason", "reason", "text"),
+    *LEADERBOARD[:3],
+    *_data("text", "status", "reason"),
     Column("seeds", "seeds", "text", form=".0f", view="full"),
     Column("output_mse", "held-out MSE (10⁻³)", "score", "lower", ".2f", 1e-3,
            interval="output_mse_std", view="brief"),
-    Column("output_mse_std", "held-out MSE std", "interval"),
+    *_data("interval", "output_mse_std"),
     Column("fd", "FD", "score", "lower", ".3f", view="brief"),
     Column("fd_delta", "ΔFD", "score", "lower", ".3f", interval="fd_delta_ci", view="brief"),
-    Column("fd_delta_ci", "ΔFD ±", "interval"),
+    *_data("interval", "fd_delta_ci"),
     *(
         column
         for rival in RIVALS
         for column in (
             Column(f"fd_{rival}_delta", f"FD - {rival}", "text", form=".3f",
                    interval=f"fd_{rival}_ci", view="brief"),
-            Column(f"fd_{rival}_ci", f"FD - {rival} ±", "interval"),
+            *_data("interval", f"fd_{rival}_ci"),
         )
     ),
     Column("regret", "regret %", "score", "lower", ".2f", 1e-2, interval="regret_std",
            view="brief"),
-    Column("regret_std", "regret std", "interval"),
+    *_data("interval", "regret_std"),
     Column("search_evals", "forwards", "cost", "lower", ".0f", view="brief"),
     Column("search_seconds", "seconds", "cost", "lower", ".0f", view="brief"),
-    Column("bitops_linear", "linear BitOPs", "cost", "lower"),
-    Column("satisfied", "within budget", "text"),
+    *_data("cost", "bitops_linear"),
+    *_data("text", "satisfied"),
 )  # fmt: skip
 
 OUTPUT_ERRORS = {"output_mse": "output MSE", "noise_mse": "noise MSE"}  # have no replicates
+_SHARED = (
+    "psnr", "ssim", "bitops", "bytes", "effective_bits", "satisfied", "search_evals", "seconds",
+    "extractor", "n_images", "metric_fingerprint",
+)  # fmt: skip
 ABLATION = (
-    Column("method", "method", "key"),
-    Column("budget", "budget", "key", view="brief"),
-    Column("status", "status", "text"),
-    Column("reason", "reason", "text"),
+    *_data("key", "method"),
+    named(LEADERBOARD, "budget"),
+    *_data("text", "status", "reason"),
     Column("seeds_done", "seeds", "text", form=".0f", view="full"),
     *(named(LEADERBOARD, name) for name in ("fd", "fd_ci", "sfd", "sfd_ci", "is", "is_ci")),
     replace(named(LEADERBOARD, "fd_delta"), view="full"),
-    named(LEADERBOARD, "fd_delta_ci"),
+    *_data("interval", "fd_delta_ci"),
     *(
         column
-        for name, header in OUTPUT_ERRORS.items()
+        for name in OUTPUT_ERRORS
         for column in (
             replace(named(LEADERBOARD, name), interval=f"{name}_std", view="brief"),
-            Column(f"{name}_std", f"{header} std", "interval"),
+            *_data("interval", f"{name}_std"),
         )
     ),
-    *(
-        named(LEADERBOARD, name)
-        for name in (
-            "psnr", "ssim", "bitops", "bytes", "effective_bits", "satisfied", "search_evals",
-            "seconds", "extractor", "n_images", "metric_fingerprint",
-        )
-    ),
-)  # fmt: skip
+    *(named(LEADERBOARD, name) for name in _SHARED),
+)
 
 
 def adapt(

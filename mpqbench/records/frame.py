@@ -1,7 +1,5 @@
 """All records of a run as one tidy DataFrame, a row for each; tables and figures select from it."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -10,26 +8,18 @@ import pandas as pd
 
 from ..core.errors import BenchError
 from ..core.precision import Budget
-from .schema import METRICS, JobRecord
+from .schema import METRICS, AllocationSummary, Costs, JobRecord
 from .statistics import mean_half_width, paired_half_width
 
-_OWN = (
-    "job", "model", "method", "budget", "seed", "status", "reason", "extractor", "n_images",
-    "fingerprint", "metric_fingerprint", "search_evals", "peak_mb", "recipe", "protocol",
-)  # fmt: skip
-_COSTS = (
-    "macs", "parameters", "bitops", "bitops_linear", "bitops_per_image", "bytes", "effective_bits",
-    "satisfied", "branch_bitops", "branch_bytes",
-)  # fmt: skip
-_NO_INTEGERS = ("effective_bits", "satisfied")
-_MEAN_BITS = ("mean_weight_bits", "mean_activation_bits")
-_INTEGERS = ("seed", "n_images", *(name for name in _COSTS if name not in _NO_INTEGERS))
+_NESTED = ("schema_version", "allocation", "scores", "costs", "seconds", "provenance")
+_OWN = tuple(name for name in JobRecord.model_fields if name not in _NESTED)
+_COSTS, _ALLOCATION = tuple(Costs.model_fields), tuple(AllocationSummary.model_fields)
 _FLOATS = (
     *(f"{name}{end}" for name in METRICS for end in ("", "_ci")),
     *("effective_bits", "search_evals", "peak_mb", "seconds", "search_seconds"),
-    *_MEAN_BITS,
+    *("mean_weight_bits", "mean_activation_bits"),
 )
-_TYPES = dict.fromkeys(_INTEGERS, "Int64") | dict.fromkeys(_FLOATS, "float64")
+_TYPES = dict.fromkeys(("seed", "n_images", *_COSTS), "Int64") | dict.fromkeys(_FLOATS, "float64")
 _TYPES |= {"satisfied": "boolean", "is_full": "bool", "is_done": "bool", "bits": "int64"}
 CONDITION = ["method", "budget"]  # what rows of different seeds are a repetition of
 
@@ -45,9 +35,9 @@ def records_frame(records: Iterable[JobRecord]) -> pd.DataFrame:
     Raises BenchError for two records of one job.
     """
     rows = sorted((_row(record) for record in records), key=lambda row: row["job"])
-    names = [*_OWN, *_COSTS, *_FLOATS, *(f"{name}_replicates" for name in METRICS)]
-    names += ["counts", "is_full", "is_done", "bits"]
-    frame = pd.DataFrame(rows, columns=list(dict.fromkeys(names))).astype(_TYPES)
+    names = [*_OWN, *_COSTS, *_FLOATS, *(f"{name}_replicates" for name in METRICS), *_ALLOCATION]
+    columns = list(dict.fromkeys([*names, "is_full", "is_done", "bits"]))
+    frame = pd.DataFrame(rows, columns=columns).astype(_TYPES)
     twice = frame[frame["job"].duplicated()]
     if len(twice):
         raise BenchError(f"two records of job '{twice['job'].iloc[0]}': give each job once")
@@ -115,14 +105,10 @@ def frame_csv(frame: pd.DataFrame, form: str = "%.10g") -> str:
 
 def _row(record: JobRecord) -> dict[str, Any]:
     row: dict[str, Any] = {name: getattr(record, name) for name in _OWN}
-    for name in METRICS:
-        row[f"{name}_replicates"] = ()
+    row |= dict(record.costs or ()) | dict(record.allocation or ())
+    row |= {f"{name}_replicates": () for name in METRICS}
     for name, score in record.scores.items():
         row |= {name: score.value, f"{name}_ci": score.ci, f"{name}_replicates": score.replicates}
-    if record.costs is not None:
-        row |= {name: getattr(record.costs, name) for name in _COSTS}
-    if record.allocation is not None:
-        row |= {name: getattr(record.allocation, name) for name in (*_MEAN_BITS, "counts")}
     bound = Budget.parse(record.budget).precision
     return row | {
         "seconds": math.fsum(record.seconds.values()),

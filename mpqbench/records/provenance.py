@@ -1,15 +1,15 @@
 """Where and with what a job ran: found out as far as possible, ``None`` where it was not."""
 
-from __future__ import annotations
-
-import importlib.metadata
 import os
 import platform
 import re
 import subprocess
 import sys
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
+
+import psutil
 
 from .. import __version__
 from .schema import Provenance
@@ -31,17 +31,17 @@ def collect(started: datetime) -> Provenance:
         platform=platform.platform(),
         cpu=_cpu(),
         cores=len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
-        ram_gb=_ram_gb(),
+        ram_gb=round(psutil.virtual_memory().total / 1e9, 1),
         gpu=str(torch.cuda.get_device_name()) if torch and has_gpu else None,
         threads=int(torch.get_num_threads()) if torch else None,
         started=started.astimezone(UTC).isoformat(timespec="seconds"),
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
-        **{name: _version(name) for name in ("torch", "diffusers", "numpy", "torch_fidelity")},
+        **{name: version(name) for name in ("torch", "diffusers", "numpy", "torch_fidelity")},
     )
 
 
 def git_commit(package: Path) -> str | None:
-    """Commit that tracks ``package``, ``-dirty`` appended where tracked files have changes.
+    """Return the commit that tracks ``package``, ``-dirty`` appended where tracked files have changes.
 
     ``None`` outside a work tree, without git, and where the work tree merely surrounds the
     package (a virtual environment inside someone's repository) without tracking it.
@@ -67,24 +67,9 @@ def _git(folder: Path, *arguments: str) -> str | None:
     return run.stdout.strip()
 
 
-def _version(distribution: str) -> str | None:
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
 def _cpu() -> str | None:
     try:
         found = re.search(r"^model name\s*:\s*(.*)$", Path("/proc/cpuinfo").read_text(), re.M)
     except OSError:
         found = None
     return found[1] if found else platform.processor() or None
-
-
-def _ram_gb() -> float | None:
-    try:
-        import psutil
-    except ImportError:
-        return None
-    return round(psutil.virtual_memory().total / 1e9, 1)

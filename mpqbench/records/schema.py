@@ -1,12 +1,10 @@
 """One typed, flat result row per job: what is kept, and what is refused."""
 
-from __future__ import annotations
-
 import json
 from datetime import datetime
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal, Self, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from ..core.recipe import FULL_PRECISION
 from ..core.suite import BudgetText
@@ -83,7 +81,7 @@ class Costs(RecordPart):
 
 
 class Provenance(RecordPart):
-    """Where a number comes from. ``None`` means that it could not be found out.
+    """Where a number comes from; ``None`` where that could not be found out.
 
     ``git`` is a commit, with ``-dirty`` behind it where tracked files had changes; ``cores`` are
     those the process may use; ``ram_gb`` is 10^9 bytes; times are ISO 8601 with their zone.
@@ -125,8 +123,8 @@ class JobRecord(RecordPart):
     method: str = Field(min_length=1)
     budget: BudgetText
     seed: int
-    recipe: dict[str, Any]
-    protocol: dict[str, Any]
+    recipe: dict[str, JsonValue]
+    protocol: dict[str, JsonValue]
     allocation: AllocationSummary | None = None
     extractor: str | None = None
     n_images: Count = 0
@@ -143,30 +141,18 @@ class JobRecord(RecordPart):
         return self.method == FULL_METHOD
 
     @model_validator(mode="after")
-    def _tells_the_whole_story(self) -> JobRecord:
+    def _tells_the_whole_story(self) -> Self:
         if self.status != "done":
             if not self.reason.strip():
                 raise ValueError(f"status '{self.status}' needs a reason")
             return self
-        missing = [
-            name for name in ("costs", "metric_fingerprint", "n_images")
-            if not getattr(self, name)
-        ]  # fmt: skip
+        needed = ("costs", "metric_fingerprint", "n_images")
+        missing = [name for name in needed if not getattr(self, name)]
         if missing:
             raise ValueError(f"status 'done' needs {', '.join(missing)}")
         return self
 
-    @model_validator(mode="after")
-    def _is_plain_json(self) -> JobRecord:
-        # recipe and protocol are free dictionaries: pydantic does not look for NaN inside them.
-        for name in ("recipe", "protocol"):
-            try:
-                json.dumps(getattr(self, name), allow_nan=False)
-            except (TypeError, ValueError) as error:
-                raise ValueError(f"{name} is not plain JSON: {error}") from None
-        return self
-
     def to_json(self) -> str:
-        """Indented JSON in field order, ending in a newline; the same record, the same bytes."""
+        """Return indented JSON in field order; the same record gives the same bytes."""
         content = self.model_dump(mode="json")
         return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

@@ -1,7 +1,5 @@
 """A recipe as dotted settings, to find what differs between methods."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -23,12 +21,8 @@ def settings_of(recipe: Mapping[str, Any]) -> dict[str, Any]:
 
 def without(settings: Settings, dropped: Iterable[str]) -> dict[str, Any]:
     """Return ``settings`` without the paths ``dropped`` and all paths below them."""
-    prefixes = tuple(dropped)
-    return {
-        path: value
-        for path, value in settings.items()
-        if not any(path == prefix or path.startswith(f"{prefix}.") for prefix in prefixes)
-    }
+    prefixes = tuple(f"{path}." for path in dropped)
+    return {path: own for path, own in settings.items() if not f"{path}.".startswith(prefixes)}
 
 
 def key_of(settings: Settings) -> str:
@@ -38,10 +32,9 @@ def key_of(settings: Settings) -> str:
 
 def objective_of(recipe: Mapping[str, Any]) -> str:
     """Return the objective of a recipe with its parameters, such as ``output-mse``."""
-    own = settings_of({"objective": recipe.get("objective", {})})
-    rest = without(own, ["objective.name"])
-    name = str(own.get("objective.name", ""))
-    return f"{name} {key_of(rest)}" if rest else name
+    settings = settings_of({"objective": recipe.get("objective", {})})
+    name = str(settings.pop("objective.name", ""))
+    return f"{name} {key_of(settings)}" if settings else name
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, Any]]:

@@ -1,17 +1,13 @@
 """Paired differences, and means with intervals over seeds."""
 
-from __future__ import annotations
-
 import math
 import statistics
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
+
+import pandas as pd
 
 from ..core.jackknife import half_width
-from .schema import Score
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 FEWEST_SEEDS = 3  # a t interval over fewer seeds says nothing
 
@@ -50,26 +46,19 @@ def over_seeds(rows: pd.DataFrame, metric: str) -> Spread | None:
 
 def spread_label(seeds: Iterable[int]) -> str:
     """Describe the intervals of methods that have these numbers of seeds."""
-    counts = sorted(set(seeds))
-    if counts[-1] == 1:
+    counts = sorted(seeds)
+    fewest, most = counts[0], counts[-1]
+    if most == 1:
         return "One seed."
-    shown = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    if counts[0] >= FEWEST_SEEDS:
+    shown = f"{most}" if fewest == most else f"{fewest} to {most}"
+    if fewest >= FEWEST_SEEDS:
         return f"Mean and 95 % t interval over {shown} seeds."
-    if counts[-1] < FEWEST_SEEDS:
+    if most < FEWEST_SEEDS:
         return f"Mean, smallest and largest of {shown} seeds."
     return (
         f"Mean over {shown} seeds; 95 % t interval from {FEWEST_SEEDS} seeds on, smallest and "
         "largest below that."
     )
-
-
-def paired_difference(score: Score, other: Score) -> tuple[float, float | None]:
-    """Return ``score - other`` and the half-width of its 95 % interval.
-
-    The interval is ``paired_half_width`` of the replicates.
-    """
-    return score.value - other.value, paired_half_width(score.replicates, other.replicates)
 
 
 def paired_half_width(own: Sequence[float], other: Sequence[float]) -> float | None:

@@ -1,22 +1,19 @@
 """The folder of one run: ``records/``, ``allocations/`` and ``samples/``, written atomically."""
 
-from __future__ import annotations
-
 import json
 import os
 import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
+
+import numpy as np
 
 from ..core.errors import BenchError
 from ..core.files import write_atomic
 from ..core.settings import validate
 from .schema import JOB_PATTERN, SCHEMA_VERSION, JobRecord
-
-if TYPE_CHECKING:
-    import numpy as np
 
 _REMEDY = "delete the file and run the job again"
 
@@ -24,7 +21,8 @@ _REMEDY = "delete the file and run the job again"
 class RecordStore:
     """Records, allocations and samples of one run under ``folder`` (``runs/SUITE``).
 
-    Making a store touches nothing; folders appear with the first file.
+    Making a store touches nothing; folders appear with the first file. Every method that takes a
+    job raises BenchError if its id is not a safe file name.
     """
 
     def __init__(self, folder: Path | str) -> None:
@@ -39,11 +37,11 @@ class RecordStore:
             raise BenchError(f"results cannot go into {self.folder}: {existing} is not writable")
 
     def record_path(self, job: str) -> Path:
-        """Return ``records/JOB.json``. Raises BenchError for an unsafe file name."""
+        """Return ``records/JOB.json``."""
         return self.folder / "records" / f"{_safe(job)}.json"
 
     def allocation_path(self, job: str) -> Path:
-        """``allocations/JOB.json``."""
+        """Return ``allocations/JOB.json``."""
         return self.folder / "allocations" / f"{_safe(job)}.json"
 
     def trace_path(self, job: str, table: str = "") -> Path:
@@ -52,27 +50,24 @@ class RecordStore:
         return self.folder / "traces" / f"{_safe(job)}{part}.parquet"
 
     def clear_traces(self, job: str) -> None:
-        """Removes the trace and tables of an earlier search of ``job``."""
+        """Remove the trace and tables of an earlier search of ``job``."""
         first = self.trace_path(job)
-        for path in [first, *first.parent.glob(f"{_safe(job)}.*.parquet")]:
+        for path in [first, *first.parent.glob(f"{job}.*.parquet")]:
             path.unlink(missing_ok=True)
 
     def samples_path(self, job: str) -> Path:
-        """The folder ``samples/JOB``."""
+        """Return the folder ``samples/JOB``."""
         return self.folder / "samples" / _safe(job)
 
     def write(self, record: JobRecord) -> Path:
-        """Writes the record over an older one of the same job; returns its path."""
+        """Write the record over an older one of the same job; return its path."""
         path = self.record_path(record.job)
         write_atomic(path, record.to_json().encode())
         return path
 
     def read(self, job: str) -> JobRecord:
-        """The record of ``job``. Raises BenchError where it is missing, corrupt or foreign."""
-        path = self.record_path(job)
-        if not path.is_file():
-            raise BenchError(f"no record of job '{job}' in {path.parent}: run the job first")
-        return _read_record(path)
+        """Return the record of ``job``. Raises BenchError if it is missing, corrupt or foreign."""
+        return _read_record(self.record_path(job))
 
     def read_all(self) -> list[JobRecord]:
         """Return all records by job. Raises BenchError at the first corrupt or foreign file."""
@@ -80,23 +75,20 @@ class RecordStore:
         return [_read_record(path) for path in paths]
 
     def done(self, job: str, fingerprint: str) -> bool:
-        """Whether ``job`` succeeded under this fingerprint, so that it need not run again."""
+        """Return whether ``job`` is done under this fingerprint, so that it need not run again."""
         record = self.read(job) if self.record_path(job).is_file() else None
         return record is not None and (record.status, record.fingerprint) == ("done", fingerprint)
 
     def write_allocation(self, job: str, allocation: Mapping[str, Any]) -> Path:
-        """Writes ``{group: "W4A4"}`` in network order; returns its path."""
+        """Write ``{group: "W4A4"}`` in network order; return its path."""
         path = self.allocation_path(job)
         text = json.dumps(dict(allocation), indent=2, allow_nan=False) + "\n"
         write_atomic(path, text.encode())
         return path
 
     def read_allocation(self, job: str) -> dict[str, str]:
-        """Inverse of ``write_allocation``. Raises BenchError where it is missing or corrupt."""
-        path = self.allocation_path(job)
-        if not path.is_file():
-            raise BenchError(f"no allocation of job '{job}' in {path.parent}: run the job first")
-        return dict(read_object(path))
+        """Return what ``write_allocation`` wrote. Raises BenchError if it is missing or corrupt."""
+        return read_object(self.allocation_path(job))
 
     def read_samples(self, job: str, count: int) -> np.ndarray:
         """Return the first ``count`` images of ``job``, uint8 (count, height, width, 1 or 3).
@@ -104,17 +96,15 @@ class RecordStore:
         Shards are ``shard-START.npz`` with the images as ``arr_0``, START being the number of the
         first one. Raises BenchError if images are missing or a shard is unreadable.
         """
-        import numpy as np
-
         parts: list[np.ndarray] = []
+        have = 0
         for path in sorted(self.samples_path(job).glob("shard-*.npz")):
-            have = sum(map(len, parts))
             if have >= count:
                 break
             if path.stem != f"shard-{have:08d}":
                 raise BenchError(f"{path} does not follow the shard before it: sample again")
             parts.append(_read_images(path))
-        have = sum(map(len, parts))
+            have += len(parts[-1])
         if have < max(count, 1):
             raise BenchError(
                 f"job '{job}' kept {have} images, {count} are needed: sample more, or ask for fewer"
@@ -122,8 +112,25 @@ class RecordStore:
         return np.concatenate(parts)[:count]
 
     def has_samples(self, job: str) -> bool:
-        """Whether any image of ``job`` was kept."""
+        """Return whether any image of ``job`` was kept."""
         return any(self.samples_path(job).glob("shard-*.npz"))
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Return a JSON object from a file. Raises BenchError if it is missing or damaged."""
+
+    def refuse(constant: str) -> NoReturn:
+        raise ValueError(f"{constant} is not a number of JSON")
+
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
+    except FileNotFoundError:
+        raise BenchError(f"{path} does not exist: run the job first") from None
+    except (ValueError, OSError) as error:
+        raise BenchError(f"{path} is corrupt ({error}): {_REMEDY}") from None
+    if not isinstance(data, dict):
+        raise BenchError(f"{path} is corrupt (no JSON object): {_REMEDY}")
+    return data
 
 
 def _safe(job: str) -> str:
@@ -132,34 +139,16 @@ def _safe(job: str) -> str:
     return job
 
 
-def read_object(path: Path) -> dict[str, Any]:
-    """A JSON object from a file. Raises BenchError where it is damaged."""
-
-    def refuse(constant: str) -> NoReturn:
-        raise ValueError(f"{constant} is not a number of JSON")
-
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
-    except (ValueError, OSError) as error:
-        raise BenchError(f"{path} is corrupt ({error}): {_REMEDY}") from None
-    if not isinstance(data, dict):
-        raise BenchError(f"{path} is corrupt (no JSON object): {_REMEDY}")
-    return data
-
-
 def _read_images(path: Path) -> np.ndarray:
-    import numpy as np
-
     try:
         with np.load(path) as shard:
             images = np.asarray(shard["arr_0"])
     except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise BenchError(f"{path} is not a shard of images ({error}): {_REMEDY}") from None
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
-        raise BenchError(
-            f"{path} holds {images.dtype} {images.shape}, not images uint8 (n, height, width, "
-            f"1 or 3): {_REMEDY}"
-        )
+        shape = f"{images.dtype} {images.shape}"
+        wanted = "images uint8 (n, height, width, 1 or 3)"
+        raise BenchError(f"{path} holds {shape}, not {wanted}: {_REMEDY}")
     return images
 
 
