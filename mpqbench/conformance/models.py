@@ -2,6 +2,7 @@
 
 import functools
 import math
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -75,7 +76,7 @@ def sample_quantizer(model: nn.Module, plugin: Any = None) -> GroupQuantizer:
         return ordinary(layer.out_features, layer.in_features).data(needs_inputs=True)
 
     plugins = _plain_plugins() | ({} if plugin is None else {plugin.kind: plugin})
-    return GroupQuantizer(**plugins, **FORMATS, layer_data=layer_data)
+    return GroupQuantizer(**plugins, **FORMATS, layer_data=layer_data, block_inputs=_block_inputs)
 
 
 class SampleModel:
@@ -87,9 +88,7 @@ class SampleModel:
         self.groups = layer_groups(model)
         self.allocation = uniform_allocation(self.groups, Precision(3, 3), Precision(8, 8))
         quantizer = sample_quantizer(model, plugin)
-        self.quantized = quantize_model(
-            model, self.groups, self.allocation, quantizer, block_inputs=_block_inputs
-        )
+        self.quantized = quantize_model(model, self.groups, self.allocation, quantizer)
 
     def expect_bytes(self, added: int = 0) -> None:
         """Expect the bytes of the format, and what plugins store and ``added``.
@@ -97,9 +96,10 @@ class SampleModel:
         The model must be in full precision again.
         """
         quantized, counted = self.quantized, (self.model, self.groups, self.allocation)
-        plain = count(*counted, CountedParts(**FORMATS))
-        parts = {"storage": quantized.storage, "extra": quantized.operators}
-        made = count(*counted, CountedParts(**FORMATS, **parts))
+        parts = CountedParts(**FORMATS)
+        plain = count(*counted, parts)
+        parts = replace(parts, storage=quantized.storage, extra=quantized.operators)
+        made = count(*counted, parts)
         for group in self.groups:
             layers = [quantized.layers[path] for path in group.layers]
             added += math.ceil(layers[0].transform.extra_bits / 8)

@@ -125,7 +125,9 @@ def _recorded(sampler: Sampler, first: int) -> dict[str, torch.Tensor]:
         _deal(sampler, index, protocol.steps)
         for index in range(first, first + protocol.micro_batch)
     ]
-    signal = sampler.schedule.scheduler.alphas_cumprod[torch.tensor(sampler.schedule.own_times)]
+    signal = sampler.schedule.scheduler.alphas_cumprod[
+        torch.tensor(sampler.schedule.scheduler_times)
+    ]
     seen: list[tuple[torch.Tensor, ...]] = []
 
     def keep(_first: int, position: int, x: torch.Tensor, time: int, y: torch.Tensor) -> None:
