@@ -20,9 +20,9 @@ class _Format(BaseModel):
     def _group_belongs_to_groups(self) -> _Format:
         grouped = self.granularity.endswith("group")
         if grouped and self.group is None:
-            raise ValueError(f"granularity '{self.granularity}' needs 'group', e.g. group: 64")
+            raise BenchError(f"granularity '{self.granularity}' needs 'group', e.g. group: 64")
         if not grouped and self.group is not None:
-            raise ValueError(
+            raise BenchError(
                 f"granularity '{self.granularity}' takes no 'group': leave 'group' out"
             )
         return self
@@ -54,7 +54,7 @@ class ActivationFormat(_Format):
     @model_validator(mode="after")
     def _time_belongs_to_static(self) -> ActivationFormat:
         if self.time_groups > 1 and not self.is_static:
-            raise ValueError(
+            raise BenchError(
                 f"granularity '{self.granularity}' is measured on the fly and takes no "
                 "'time_groups': they belong to granularity 'tensor'"
             )

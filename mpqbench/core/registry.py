@@ -166,7 +166,7 @@ class Registry:
                 raise unknown(f"parameter of {kind} '{choice.name}'", key, valid)
         try:
             return cls(**choice.params)
-        except (BenchError, TypeError, ValueError) as error:
+        except (TypeError, ValueError) as error:
             raise BenchError(f"{kind} '{choice.name}': {error}") from error
 
     def parameters(self, kind: str, choice: PluginChoice) -> dict[str, Any]:
