@@ -5,11 +5,11 @@ from __future__ import annotations
 import ast
 import importlib.util
 import inspect
-import sys
 from dataclasses import dataclass
 from functools import cache
-from importlib.machinery import ModuleSpec
 from pathlib import Path
+
+from .sources import module_spec
 
 
 class Unreadable(Exception):
@@ -50,23 +50,10 @@ def read_source(target: str) -> PluginSource | None:
 
 
 @cache
-def _spec(name: str) -> ModuleSpec:
-    """Find a module as an import would, without importing its parent packages."""
-    parent = name.rpartition(".")[0]
-    folders = _spec(parent).submodule_search_locations if parent else None
-    if not parent or folders is not None:
-        for finder in sys.meta_path:
-            spec = finder.find_spec(name, folders)
-            if spec is not None:
-                return spec
-    raise Unreadable(name)
-
-
-@cache
 def _module(name: str) -> tuple[Path, dict[str, ast.AST]]:
     """Return the file of a module, and the classes, imports and values of its top-level names."""
-    spec = _spec(name)
-    if spec.origin is None or not spec.origin.endswith(".py"):
+    spec = module_spec(name)
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
         raise Unreadable(name)
     names: dict[str, ast.AST] = {}
     for node in ast.parse(Path(spec.origin).read_text()).body:

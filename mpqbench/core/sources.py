@@ -105,9 +105,9 @@ def _packages(name: str) -> Iterator[str]:
 def _project_file(name: str, package: str) -> Path | None:
     """Return the file of a module, where it lies in mpqbench, in ``package`` or in a project."""
     top = name.partition(".")[0]
-    if top not in (package, PACKAGE.name) and not _is_project(_spec(top)):
+    if top not in (package, PACKAGE.name) and not _is_project(module_spec(top)):
         return None
-    spec = _spec(name)
+    spec = module_spec(name)
     file = None if spec is None else spec.origin
     return Path(file).resolve() if file is not None and file.endswith(".py") else None
 
@@ -123,7 +123,8 @@ def _is_project(spec: ModuleSpec | None) -> bool:
     )
 
 
-def _spec(name: str) -> ModuleSpec | None:
+def module_spec(name: str) -> ModuleSpec | None:
+    """Return where a module is found; ``None`` for none, or where a parent package fails."""
     try:
         return importlib.util.find_spec(name)
     except Exception:  # no such module, or whatever a parent package raises
