@@ -1,7 +1,5 @@
 """The decorator of all plugins, and the common part of their base classes."""
 
-from __future__ import annotations
-
 import functools
 from typing import Any, ClassVar, TypeVar, dataclass_transform
 

@@ -1,7 +1,5 @@
 """Errors, each with a message of one sentence for the user."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable
 

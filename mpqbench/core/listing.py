@@ -1,7 +1,5 @@
 """Read a plugin's source without importing the plugin, so that a listing does not load torch."""
 
-from __future__ import annotations
-
 import ast
 import importlib.util
 import inspect

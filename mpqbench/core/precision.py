@@ -74,7 +74,8 @@ class Precision:
             raise BenchError(
                 f"'{text}' is not a precision: write W4A4, W4A8, W4A8g64, W4A8-, W16A8 or FP"
             )
-        return cls(int(match[1]), int(match[2]), match[3] and int(match[3]), bool(match[4]))
+        group = None if match[3] is None else int(match[3])
+        return cls(int(match[1]), int(match[2]), group, match[4] is not None)
 
     @property
     def weight_bits(self) -> int:
@@ -175,15 +176,12 @@ class Budget:
         bounds: dict[str, Any] = {}
         for term in text.split("+"):
             match = _BOUND.fullmatch(term.strip())
-            if match is None:
-                kind, value = "precision", _bitops_bound(term.strip(), text)
-            else:
-                kind, value = _UNITS[match[2].lower()], float(match[1])
+            kind = "precision" if match is None else _UNITS[match[2].lower()]
             if kind in bounds:
                 raise BenchError(
                     f"budget '{text}' bounds {_BOUNDED[kind]} twice: leave one bound out"
                 )
-            bounds[kind] = value
+            bounds[kind] = float(match[1]) if match else _bitops_bound(term.strip(), text)
         if len(bounds) > 1 and bounds.get("precision") == FULL:
             raise BenchError(f"budget '{text}': FP bounds nothing; leave FP out")
         return cls(**{"precision": FULL} | bounds)

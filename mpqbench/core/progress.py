@@ -18,11 +18,9 @@ class Reporter(Protocol):
 
     def say(self, line: str) -> None:
         """Print one line that stays."""
-        ...
 
     def stage(self, title: str, total: int) -> AbstractContextManager[Advance]:
         """Show a stage of ``total`` units; call the given function with the units that end."""
-        ...
 
 
 class Quiet:

@@ -1,7 +1,5 @@
 """Recipes: one plugin for each slot, with parameters. A method is a named recipe."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, model_validator

@@ -6,8 +6,6 @@ A plugin module has a table ``PLUGINS = {kind: {name: target}}`` whose targets a
 are registered in the same way.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import importlib

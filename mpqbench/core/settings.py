@@ -1,20 +1,16 @@
 """Settings: frozen data, validated once where they enter, with one sentence for a mistake."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
 
 from .errors import BenchError, unknown
-
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
 
 _Model = TypeVar("_Model", bound=BaseModel)
 # The first words of pydantic's names of mistakes, or the name of a class, and what is wanted there.

@@ -1,7 +1,5 @@
 """Digests of source code: a result is valid as long as the code that can change it is the same."""
 
-from __future__ import annotations
-
 import ast
 import hashlib
 import importlib.util

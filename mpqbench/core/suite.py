@@ -1,11 +1,9 @@
 """Suites, and the jobs that they consist of."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -87,6 +85,6 @@ class Job:
         return self.recipe.name == FULL_PRECISION.name
 
     @property
-    def reference(self) -> Job:
+    def reference(self) -> Self:
         """The full-precision job of the same model, seed and protocol."""
         return replace(self, recipe=FULL_PRECISION, budget=Budget(FULL))
