@@ -11,7 +11,6 @@ from ..core.formats import PER_TOKEN, WeightFormat
 from ..core.precision import Precision
 from ..core.recipe import FULL_PRECISION
 from ..core.registry import discover
-from ..cost.count import count
 from ..dit.calibration import CalibrationSet
 from ..dit.groups import layer_groups, uniform_allocation
 from ..dit.zoo import CONFIGURATIONS
@@ -82,13 +81,6 @@ class SampleModel:
         self.quantized = quantize_model(
             model, self.groups, self.allocation, quantizer, block_inputs=_block_inputs
         )
-
-    def expect_format(self) -> None:
-        """Expect as many scales and zero points as the format has, in a model that is restored."""
-        counted = self.model, self.groups, self.allocation
-        made = count(*counted, storage=self.quantized.storage, **FORMATS).bytes
-        known = count(*counted, **FORMATS).bytes
-        expect(made == known, f"the weights take {made} bytes; the format takes {known}")
 
 
 class ModelState:

@@ -163,7 +163,7 @@ def global_dice(right, problem):
 
 
 SEARCHERS = [
-    (searcher(lambda right, p: Allocation(list(right(p).items())[1:])), "allocation", "lacks"),
+    (searcher(lambda right, p: Allocation(list(right(p).items())[1:])), "budget", "lacks"),
     (searcher(first_measure_only), "budget", "weight bits"),
     (searcher(extends), "allowance", "the search spends 20 forwards"),
     (searcher(optimist), "infeasible", "search must raise Infeasible, not give"),
