@@ -75,8 +75,7 @@ def _recipes(package: str, file: str) -> dict[str, Recipe]:
 def _recipe(data: Mapping[str, Any], base: Recipe | None, where: str) -> Recipe:
     """Return the recipe of ``data``, whose other fields are those of ``base``."""
     inherited = {} if base is None else base.model_dump() | {"factors": base.factors}
-    own = {key: value for key, value in data.items() if key != "base"}
-    return validate(Recipe, inherited | own, where)
+    return validate(Recipe, inherited | {k: v for k, v in data.items() if k != "base"}, where)
 
 
 class Registry:
