@@ -57,7 +57,7 @@ class B:
 @dataclass
 class C:
     size: int = SIZE
-    name: str = field()
+    name: str = ...
 """
 
 

@@ -88,9 +88,9 @@ def test_a_suite_from_a_file_with_overrides(write):
         ("buget: 3", "unknown key 'buget'; did you mean 'budgets'"),
         ("protocol: {base: quik}", "unknown protocol 'quik'; did you mean 'quick'"),
         ("protocol: {base: quick, imagse: 3}", "unknown key 'imagse'; did you mean 'images'"),
-        ("budgets: [W4]", "budgets.0: budget 'W4': 'W4' is not a bound"),
+        ("budgets: [W4]", r"budgets\[0\]: budget 'W4': 'W4' is not a bound"),
         ("methods: []", "methods: .*at least 1"),
-        ("protocol: {base: quick, guidance: 0.5}", "protocol.guidance must be greater than"),
+        ("protocol: {base: quick, guidance: 0.5}", "protocol.guidance must be at least 1, not 0.5"),
     ],
 )
 def test_mistakes_in_a_suite(write, text, sentence):

@@ -93,9 +93,8 @@ def test_a_named_file_must_work(tmp_path):
 
 def test_a_target_that_cannot_be_used_is_named():
     registry = Registry()
-    registry.add("rounding", "lost", "mpqbench.nowhere:Lost", "package x")
-    registry.add("rounding", "plain", Registry, "package x")
-    registry.add("method", "x", Recipe(name="y"), "package x")
+    roundings = {"lost": "mpqbench.nowhere:Lost", "plain": Registry}
+    registry.add_table({"rounding": roundings, "method": {"x": Recipe(name="y")}}, "package x")
     with pytest.raises(BenchError, match="rounding 'lost' of package x cannot be imported"):
         registry.create("rounding", PluginChoice(name="lost"))
     with pytest.raises(BenchError, match="Registry must be a class with the decorator @plugin"):

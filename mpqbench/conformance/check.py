@@ -3,6 +3,7 @@
 import pickle
 import random
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,10 +104,11 @@ def expect_repeatable(source: str, call: Callable[..., Iterable[Any]], **watched
     The global random generators, seeded differently before each call, must be left alone; random
     numbers may come from ``source`` alone. The ``watched`` arguments must not be written into.
     """
-    kept = np.random.get_state(), random.getstate()
     arguments = {name: pickle.dumps(value) for name, value in watched.items()}
     results = []
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), ExitStack() as restored:
+        restored.callback(np.random.set_state, np.random.get_state())
+        restored.callback(random.setstate, random.getstate())
         for seed in (1, 2):
             torch.default_generator.manual_seed(seed)
             np.random.seed(seed)
@@ -119,8 +121,6 @@ def expect_repeatable(source: str, call: Callable[..., Iterable[Any]], **watched
                 f"the global generator of {' and '.join(changed)} is used or seeded; random "
                 f"numbers must come from {source}",
             )
-    np.random.set_state(kept[0])
-    random.setstate(kept[1])
     for name, value in watched.items():
         same = pickle.dumps(value) == arguments[name]
         expect(same, f"{name} is written into; the plugin must work on a copy")

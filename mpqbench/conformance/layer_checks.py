@@ -6,10 +6,11 @@ from typing import Any
 import torch
 
 from ..contracts import LayerData
+from ..cost.count import count
 from ..dit.held_out import evaluate
 from .check import devices, expect, expect_repeatable, expect_tensor
 from .layers import SampleLayer
-from .models import SampleModel, random_inputs, tiny_transformer
+from .models import FORMATS, SampleModel, random_inputs, tiny_transformer
 
 
 class LayerChecks:
@@ -54,10 +55,13 @@ class LayerChecks:
                 )
 
     def model(self, _: str) -> None:
-        """In a model it costs what it declares, and removal restores the model."""
+        """A quantized model works, has the format that was asked for, and can be restored."""
         sample = SampleModel(tiny_transformer(), self.plugin)
         with sample.quantized:
             output = evaluate(sample.model, random_inputs(2, 1), 2)
         expect_tensor("the output of the model", output, (2, 8, 8, 8))
         sample.full.expect_restored()
-        sample.expect_bytes()
+        counted = sample.model, sample.groups, sample.allocation
+        made = count(*counted, storage=sample.quantized.storage, **FORMATS).bytes
+        known = count(*counted, **FORMATS).bytes
+        expect(made == known, f"the weights take {made} bytes; the format takes {known}")

@@ -1,8 +1,6 @@
 """A tiny random DiT, in which plugins quantize, score and train."""
 
 import functools
-import math
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,9 +11,9 @@ from ..core.formats import PER_TOKEN, WeightFormat
 from ..core.precision import Precision
 from ..core.recipe import FULL_PRECISION
 from ..core.registry import discover
-from ..cost.count import CountedParts, count
 from ..dit.calibration import CalibrationSet
 from ..dit.groups import layer_groups, uniform_allocation
+from ..dit.zoo import CONFIGURATIONS
 from ..quant.apply import quantize_model
 from ..quant.block import BlockInputs
 from ..quant.build import GroupQuantizer
@@ -39,18 +37,11 @@ def tiny_transformer(device: str = "cpu") -> Any:
     """Return two blocks of width 16 in the shape of DiT-XL/2, always with the same weights."""
     from diffusers import DiTTransformer2DModel
 
+    width = {"num_attention_heads": 2, "attention_head_dim": 8, "num_layers": 2}
+    changes = width | {"sample_size": 8, "num_embeds_ada_norm": 3}
     with torch.random.fork_rng(devices=[]), torch.device(device):
         torch.manual_seed(0)
-        model = DiTTransformer2DModel(
-            num_attention_heads=2,
-            attention_head_dim=8,
-            in_channels=4,
-            out_channels=8,
-            num_layers=2,
-            sample_size=8,
-            num_embeds_ada_norm=3,
-            norm_elementwise_affine=False,
-        )
+        model = DiTTransformer2DModel(**CONFIGURATIONS["dit-xl-2-256"] | changes)
     return model.eval().requires_grad_(False)
 
 
@@ -89,27 +80,6 @@ class SampleModel:
         self.allocation = uniform_allocation(self.groups, Precision(3, 3), Precision(8, 8))
         quantizer = sample_quantizer(model, plugin)
         self.quantized = quantize_model(model, self.groups, self.allocation, quantizer)
-
-    def expect_bytes(self, added: int = 0) -> None:
-        """Expect the bytes of the format, and what plugins store and ``added``.
-
-        The model must be in full precision again.
-        """
-        quantized, counted = self.quantized, (self.model, self.groups, self.allocation)
-        parts = CountedParts(**FORMATS)
-        plain = count(*counted, parts)
-        parts = replace(parts, storage=quantized.storage, extra=quantized.operators)
-        made = count(*counted, parts)
-        for group in self.groups:
-            layers = [quantized.layers[path] for path in group.layers]
-            added += math.ceil(layers[0].transform.extra_bits / 8)
-            for size in (layer.branch.size for layer in layers if layer.branch is not None):
-                added += math.ceil(size.numbers * size.bits / 8) + math.ceil(size.extra_bits / 8)
-        expect(
-            made.bytes == plain.bytes + added,
-            f"the model is counted with {made.bytes} bytes, where the format takes {plain.bytes} "
-            f"and plugins store {added} more",
-        )
 
 
 class ModelState:

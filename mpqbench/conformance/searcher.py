@@ -53,9 +53,8 @@ def checks(plugin: Searcher, quick: bool) -> list[Check]:
     Infeasible, or by any where no choice is the cheapest in all measures.
     """
     tests = _SearcherChecks(plugin)
-    cases = SHORT if quick else (*SHORT, *LONG)
     return [
-        *checks_of(cases, tests.allocation, tests.budget, tests.allowance),
+        *checks_of(SHORT if quick else (*SHORT, *LONG), tests.budget, tests.allowance),
         *checks_of(HOPELESS, tests.infeasible),
         *checks_of([SearchCase("W4A4", 60)], tests.repeatable),
     ]
@@ -66,20 +65,15 @@ class _SearcherChecks:
         self.plugin = plugin
         self.run = functools.cache(self._search)
 
-    def allocation(self, case: SearchCase) -> None:
-        """Every group gets one of its choices."""
+    def budget(self, case: SearchCase) -> None:
+        """Every group gets one of its choices, and the cost is within every limit."""
         problem, found = self.run(case)
         if found is not None:
             kind = type(found).__name__
             expect(isinstance(found, Allocation), f"search gave a {kind}, not an Allocation")
             problem.checked(found)
-
-    def budget(self, case: SearchCase) -> None:
-        """The cost is within every limit."""
-        problem, found = self.run(case)
-        for measure in problem.measures if found is not None else ():
-            cost, limit = measure.of(found), measure.limit
-            expect(cost <= limit, f"the allocation costs {cost:.6g} of {limit:.6g} {measure.unit}")
+            for unit, limit, cost in ((m.unit, m.limit, m.of(found)) for m in problem.measures):
+                expect(cost <= limit, f"the allocation costs {cost:.6g} of {limit:.6g} {unit}")
 
     def allowance(self, case: SearchCase) -> None:
         """No more forwards are spent than allowed, and none where ``scored`` is false."""

@@ -14,7 +14,6 @@ import torch
 from ..contracts import DistillationData, Tuner
 from ..core.cache import Cache
 from ..core.errors import Diverged
-from ..cost.storage import SCALE_BYTES, packed_bytes
 from ..dit.held_out import HeldOut, evaluate
 from ..tuning.checkpoint import Checkpoint
 from ..tuning.loop import TrainingCurve
@@ -129,16 +128,13 @@ class _TunerChecks:
             expect(same, f"the weight of layer {path} is off its grid")
 
     def cost(self, _: str) -> None:
-        """What is added, branches and real zero points, is counted."""
-        sample, zeros = self.tuned, 0
-        for weight in sample.student.rounded.values():
-            zero, number = weight.zero, weight.zero.numel()
-            if not torch.equal(zero, zero.round()):
-                zeros += SCALE_BYTES * number - packed_bytes(number, weight.bits)
-        sample.expect_bytes(zeros)
-        for path, layer in sample.student.layers.items():
+        """Branches that are added are counted, with all their numbers."""
+        counted = {operator.name for operator in self.tuned.quantized.operators}
+        for path, layer in self.tuned.student.layers.items():
             branch: Any = layer.branch
             if branch is not None:
+                added = f"{path}.branch" in counted
+                expect(added, f"the branch of {path} is not counted: call student.add_branch")
                 held, told = sum(p.numel() for p in branch.parameters()), branch.size.numbers
                 expect(held <= told, f"the branch of {path} holds {held} numbers, not {told}")
 

@@ -6,8 +6,6 @@ the base class with a default. Register the class in the ``PLUGINS`` table of a 
 ``mpqbench.core.registry``).
 """
 
-from __future__ import annotations
-
 from .base import plugin
 from .corrections import Correction, CorrectionStep, FittedCorrection, Prediction
 from .layers import (
@@ -33,31 +31,9 @@ from .search import Searcher, SearchProblem
 from .tuning import Curve, DistillationData, Recorded, Student, Tuner
 
 __all__ = [
-    "BlockData",
-    "Branch",
-    "BranchSize",
-    "Correction",
-    "CorrectionStep",
-    "Curve",
-    "DistillationData",
-    "Environment",
-    "FittedBranch",
-    "FittedCorrection",
-    "FittedTransform",
-    "GroupAtPrecision",
-    "LayerData",
-    "Network",
-    "Objective",
-    "Prediction",
-    "QuantizableGroup",
-    "QuantizedWeight",
-    "Recorded",
-    "Rounding",
-    "SearchProblem",
-    "Searcher",
-    "Sensitivity",
-    "Student",
-    "Transform",
-    "Tuner",
-    "plugin",
-]
+    "BlockData", "Branch", "BranchSize", "Correction", "CorrectionStep", "Curve",
+    "DistillationData", "Environment", "FittedBranch", "FittedCorrection", "FittedTransform",
+    "GroupAtPrecision", "LayerData", "Network", "Objective", "Prediction", "QuantizableGroup",
+    "QuantizedWeight", "Recorded", "Rounding", "SearchProblem", "Searcher", "Sensitivity",
+    "Student", "Transform", "Tuner", "plugin",
+]  # fmt: skip

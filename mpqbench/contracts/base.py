@@ -1,15 +1,13 @@
 """The decorator of all plugins, and the common part of their base classes."""
 
-from __future__ import annotations
-
 import functools
 from typing import Any, ClassVar, TypeVar, dataclass_transform
 
 import pydantic
 from pydantic.dataclasses import dataclass
-from pydantic_core import ErrorDetails
 
 from ..core.errors import BenchError
+from ..core.settings import first_mistake
 
 _Class = TypeVar("_Class", bound=type)
 _STRICT = pydantic.ConfigDict(strict=True, extra="forbid", arbitrary_types_allowed=True)
@@ -40,53 +38,7 @@ def plugin(cls: _Class) -> _Class:
             lists = {key: tuple(v) if isinstance(v, list) else v for key, v in named.items()}
             build(self, *values, **lists)
         except pydantic.ValidationError as error:
-            raise BenchError(_sentence(error)) from None
+            raise BenchError(first_mistake(error)) from None
 
     made.__init__ = constructor  # type: ignore[method-assign]
     return made  # type: ignore[return-value]
-
-
-_WANTED = {
-    "int_type": "a whole number",
-    "int_from_float": "a whole number",
-    "float_type": "a number",
-    "bool_type": "true or false",
-    "string_type": "a text",
-    "tuple_type": "a list",
-    "dict_type": "a mapping",
-    "none_required": "null",
-}
-_WORDS = {"greater than or equal to": "at least", "less than or equal to": "at most"}
-
-
-def _sentence(error: pydantic.ValidationError) -> str:
-    """Return one sentence on the first wrong parameter; of a union, what each member wants."""
-    errors = error.errors()
-    first = errors[0]
-    name, at = str(first["loc"][0]), [f"[{n}]" for n in first["loc"][1:] if isinstance(n, int)]
-    if first["type"] == "value_error":  # raised by a validator of the plugin's own
-        return f"{name}: {first['msg'].removeprefix('Value error, ')}"
-    if first["type"] == "unexpected_keyword_argument":
-        return f"unknown parameter {name}"
-    if first["type"] == "missing":
-        return f"{name} is missing"
-    wanted = dict.fromkeys(_wanted(each) for each in errors if each["loc"][0] == name)
-    hint = _hint(first["type"], first["input"])
-    return f"{name}{''.join(at)} must be {' or '.join(wanted)}, not {first['input']!r}{hint}"
-
-
-def _wanted(error: ErrorDetails) -> str:
-    text = _WANTED.get(error["type"], error["msg"].removeprefix("Input should be "))
-    for theirs, ours in _WORDS.items():
-        text = text.replace(theirs, ours)
-    return text
-
-
-def _hint(kind: str, value: object) -> str:
-    """Point to a number that YAML 1.1 reads as a text, such as 1e-3."""
-    if kind != "float_type" or not isinstance(value, str):
-        return ""
-    try:
-        return f" (in YAML a number such as this needs a point: {float(value)})"
-    except ValueError:
-        return ""

@@ -60,7 +60,6 @@ class FittedCorrection(Protocol):
 
     def __call__(self, prediction: Prediction, latents: torch.Tensor) -> torch.Tensor:
         """Return the corrected noise (n, c, h, w) float32 for latents (n, c, h, w) float32."""
-        ...
 
 
 class Correction(Plugin, ABC):

@@ -61,11 +61,9 @@ class FittedTransform(Protocol):
 
     def weight(self, weight: torch.Tensor) -> torch.Tensor:
         """Move a weight (out, in) into the new basis; done once."""
-        ...
 
     def input(self, x: torch.Tensor) -> torch.Tensor:
         """Move an input (..., in) into the new basis; done in every forward."""
-        ...
 
 
 class Transform(Plugin, ABC):
@@ -177,11 +175,9 @@ class FittedBranch(Protocol):
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Map an input (..., in) to ``x @ M.T`` (..., out)."""
-        ...
 
     def dense(self) -> torch.Tensor:
         """Return M (out, in) float32."""
-        ...
 
 
 class Branch(Plugin, ABC):

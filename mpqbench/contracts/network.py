@@ -34,11 +34,9 @@ class GroupAtPrecision(Protocol):
 
     def branch_output(self, moved: torch.Tensor) -> torch.Tensor:
         """Apply the branches alone: moved input (..., in) to (..., out)."""
-        ...
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Map an input (n, tokens, in) to the output (n, tokens, out)."""
-        ...
 
 
 class QuantizableGroup(Protocol):
@@ -48,11 +46,9 @@ class QuantizableGroup(Protocol):
 
     def full(self, x: torch.Tensor) -> torch.Tensor:
         """Map an input (n, tokens, in) to the output (n, tokens, out) of full precision."""
-        ...
 
     def at(self, precision: Precision) -> GroupAtPrecision:
         """Return the layers at ``precision``."""
-        ...
 
 
 class Environment(Plugin, ABC):
@@ -94,22 +90,18 @@ class Network(Protocol):
 
     def choices(self, group: str) -> Sequence[Precision]:
         """Return the precisions that ``group`` may take."""
-        ...
 
     def group(self, name: str) -> QuantizableGroup:
         """Return the layers of a group."""
-        ...
 
     def inputs(self, group: str) -> Iterator[torch.Tensor]:
         """Yield the inputs of ``group`` in full precision, batch by batch: (n, tokens, in)."""
-        ...
 
     def sensitivities(self, probes: int, seed: int) -> Iterator[Sequence[Sensitivity]]:
         """Yield the sensitivities of all groups, for every probe and every batch.
 
         Each takes one forward and one backward pass.
         """
-        ...
 
 
 class Objective(Plugin):

@@ -31,47 +31,36 @@ class SearchProblem(Protocol):
 
     def choices(self, group: str) -> Sequence[Precision]:
         """Return the precisions that ``group`` may take, cheapest first."""
-        ...
 
     def costs(self, group: str) -> np.ndarray:
         """Return what each choice of ``group`` adds: (choices, measures) float64."""
-        ...
 
     def limits(self) -> np.ndarray:
         """Return the bound of each measure: (measures,), infinity for no bound."""
-        ...
 
     def cost(self, allocation: Mapping[str, Precision]) -> float:
         """Return the first measure of an allocation, which may be partial."""
-        ...
 
     def limit(self) -> float:
         """Return the bound on ``cost``."""
-        ...
 
     def fits(self, allocation: Mapping[str, Precision]) -> bool:
         """Return whether ``allocation`` keeps every bound."""
-        ...
 
     def table(self) -> Mapping[str, np.ndarray]:
         """Return additive scores by group, in the order of its choices: (choices,) float64 each."""
-        ...
 
     def score(self, allocation: Mapping[str, Precision]) -> float:
         """Return the joint score; groups that a partial allocation omits are the environment."""
-        ...
 
     def score_many(self, allocations: Sequence[Mapping[str, Precision]]) -> np.ndarray:
         """Return joint scores (n,) float64, often much faster than one by one."""
-        ...
 
     def best(self) -> Allocation | None:
         """Return the best complete allocation within the bounds that was scored jointly so far."""
-        ...
 
     def note(self, table: str, columns: Mapping[str, Sequence[Any]]) -> None:
         """Add rows to a table that is kept beside the trace, for figures."""
-        ...
 
 
 class Searcher(Plugin, ABC):

@@ -25,7 +25,6 @@ class Curve(Protocol):
 
     def write(self, path: Path) -> None:
         """Write a parquet file in one step."""
-        ...
 
 
 class Student(Protocol):
@@ -41,23 +40,18 @@ class Student(Protocol):
 
     def branch(self, path: str) -> Any:
         """Return the branch of a layer, or ``None``."""
-        ...
 
     def branchable(self, path: str) -> bool:
         """Return whether a branch may be added beside the layer."""
-        ...
 
     def add_branch(self, path: str, branch: Any) -> None:
         """Put a new branch beside a layer and into the count of the model's cost."""
-        ...
 
     def set_quantized_weight(self, path: str, rounded: QuantizedWeight) -> None:
         """Replace the integers and quantization parameters of a layer in the count."""
-        ...
 
     def training_mode(self, checkpointing: bool) -> AbstractContextManager[None]:
         """Freeze the model's own parameters while inside."""
-        ...
 
 
 class Recorded(Protocol):
@@ -87,15 +81,12 @@ class Recorded(Protocol):
 
     def spans(self, length: int) -> torch.Tensor:
         """Return indices (m, length) of all runs of consecutive steps of one image."""
-        ...
 
     def minibatch(self, step: int, size: int, seed: int, span: int = 1) -> Recorded:
         """Return the ``size`` rows of training step ``step``, a function of the arguments alone."""
-        ...
 
     def rows(self, at: torch.Tensor | slice) -> Recorded:
         """Return the rows at indices ``at``."""
-        ...
 
 
 @dataclass(frozen=True)

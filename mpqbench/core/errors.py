@@ -1,13 +1,14 @@
 """Errors, each with a message of one sentence for the user."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable
 
 
-class BenchError(Exception):
-    """A mistake in the input: what is wrong, where, and what would be right. Exit code 2."""
+class BenchError(ValueError):
+    """A mistake in the input: what is wrong, where, and what would be right. Exit code 2.
+
+    Validators of settings may raise it: ``validate`` adds the place.
+    """
 
 
 class Infeasible(BenchError):

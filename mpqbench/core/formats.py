@@ -1,8 +1,6 @@
 """Number formats of weights and activations: frozen values of a recipe, not plugins."""
 
-from __future__ import annotations
-
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -17,12 +15,12 @@ class _Format(BaseModel):
     symmetric: bool = True
 
     @model_validator(mode="after")
-    def _group_belongs_to_groups(self) -> _Format:
+    def _group_belongs_to_groups(self) -> Self:
         grouped = self.granularity.endswith("group")
         if grouped and self.group is None:
-            raise ValueError(f"granularity '{self.granularity}' needs 'group', e.g. group: 64")
+            raise BenchError(f"granularity '{self.granularity}' needs 'group', e.g. group: 64")
         if not grouped and self.group is not None:
-            raise ValueError(
+            raise BenchError(
                 f"granularity '{self.granularity}' takes no 'group': leave 'group' out"
             )
         return self
@@ -52,9 +50,9 @@ class ActivationFormat(_Format):
     time_groups: int = Field(default=1, gt=0)
 
     @model_validator(mode="after")
-    def _time_belongs_to_static(self) -> ActivationFormat:
+    def _time_belongs_to_static(self) -> Self:
         if self.time_groups > 1 and not self.is_static:
-            raise ValueError(
+            raise BenchError(
                 f"granularity '{self.granularity}' is measured on the fly and takes no "
                 "'time_groups': they belong to granularity 'tensor'"
             )

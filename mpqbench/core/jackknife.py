@@ -4,8 +4,6 @@ A bootstrap with replacement is wrong for distances between distributions: the d
 drawn about double the bias of the distance.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

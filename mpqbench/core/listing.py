@@ -1,15 +1,13 @@
 """Read a plugin's source without importing the plugin, so that a listing does not load torch."""
 
-from __future__ import annotations
-
 import ast
 import importlib.util
 import inspect
-import sys
 from dataclasses import dataclass
 from functools import cache
-from importlib.machinery import ModuleSpec
 from pathlib import Path
+
+from .sources import source_file
 
 
 class Unreadable(Exception):
@@ -50,26 +48,13 @@ def read_source(target: str) -> PluginSource | None:
 
 
 @cache
-def _spec(name: str) -> ModuleSpec:
-    """Find a module as an import would, without importing its parent packages."""
-    parent = name.rpartition(".")[0]
-    folders = _spec(parent).submodule_search_locations if parent else None
-    if not parent or folders is not None:
-        for finder in sys.meta_path:
-            spec = finder.find_spec(name, folders)
-            if spec is not None:
-                return spec
-    raise Unreadable(name)
-
-
-@cache
 def _module(name: str) -> tuple[Path, dict[str, ast.AST]]:
     """Return the file of a module, and the classes, imports and values of its top-level names."""
-    spec = _spec(name)
-    if spec.origin is None or not spec.origin.endswith(".py"):
+    file = source_file(name)
+    if file is None:
         raise Unreadable(name)
     names: dict[str, ast.AST] = {}
-    for node in ast.parse(Path(spec.origin).read_text()).body:
+    for node in ast.parse(file.read_text()).body:
         if isinstance(node, ast.ClassDef):
             names[node.name] = node
         elif isinstance(node, ast.ImportFrom):
@@ -80,7 +65,7 @@ def _module(name: str) -> tuple[Path, dict[str, ast.AST]]:
             if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
                 pairs = list(zip(target.elts, node.value.elts, strict=False))
             names |= {each.id: value for each, value in pairs if isinstance(each, ast.Name)}
-    return Path(spec.origin), names
+    return file, names
 
 
 def _definition(module: str, name: str) -> tuple[str, ast.AST]:
@@ -123,8 +108,5 @@ def _default(module: str, value: ast.AST | None) -> str | None:
     if isinstance(value, ast.Name):
         return _default(*_definition(module, value.id))
     if isinstance(value, ast.Call) and ast.unparse(value.func).endswith(("field", "Field")):
-        options = {each.arg: each.value for each in value.keywords}
-        if "init" in options or "default_factory" in options:
-            raise Unreadable(ast.unparse(value))
-        return _default(module, value.args[0] if value.args else options.get("default"))
+        raise Unreadable(ast.unparse(value))
     return None if value is None or ast.unparse(value) == "..." else ast.unparse(value)

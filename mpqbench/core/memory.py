@@ -1,7 +1,5 @@
 """Process memory: keep large freed blocks for the next forward."""
 
-from __future__ import annotations
-
 import ctypes
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt(3)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import total_ordering
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .errors import BenchError
 
@@ -18,6 +18,7 @@ FULL_BITS = 16  # what an operator in floating point counts in BitOPs and bytes
 LOWEST, HIGHEST = 2, 8
 _PATTERN = re.compile(r"W(\d+)A(\d+)(?:G(\d+))?(-)?", re.IGNORECASE)
 _BOUNDED = {"precision": "BitOPs", "megabytes": "bytes", "weight_bits": "weight bits"}
+_UNITS = {"mb": "megabytes", "b": "weight_bits"}
 _BOUND = re.compile(r"(\d+(?:\.\d+)?)(MB|b)", re.IGNORECASE)
 
 
@@ -102,17 +103,11 @@ class Precision:
         """Return a recipe's formats, with the granularity of ``group`` where there is one."""
         if self.group is None:
             return weight, activation
-        grouped = {"group": self.group}
-        return (
-            weight.model_copy(update=grouped | {"granularity": "group"}),
-            activation.model_copy(
-                update=grouped | {"granularity": "token-group", "time_groups": 1}
-            ),
-        )
+        grouped = {"group": self.group, "granularity": "group"}
+        by_token = {"group": self.group, "granularity": "token-group", "time_groups": 1}
+        return weight.model_copy(update=grouped), activation.model_copy(update=by_token)
 
-    def __lt__(self, other: object) -> bool:
-        if not isinstance(other, Precision):
-            return NotImplemented
+    def __lt__(self, other: Precision) -> bool:
         return self._rank < other._rank
 
     @property
@@ -178,32 +173,18 @@ class Budget:
     @classmethod
     def parse(cls, text: str) -> Budget:
         """Parse terms joined by ``+``. Raises BenchError for anything else."""
-        precision, bounds = FULL, {}
-        terms = [term.strip() for term in text.split("+")]
-        for term in terms:
-            match = _BOUND.fullmatch(term)
-            if match is None:
-                kind, value = "precision", None
-                precision = _precision_of(term, text)
-                if precision.group is not None:
-                    raise BenchError(
-                        f"budget '{text}': a group size changes bytes, not BitOPs; write W4A8+1.2MB"
-                    )
-                if precision.bare:
-                    raise BenchError(
-                        f"budget '{text}': '-' is for the precision of a group; drop the '-'"
-                    )
-            else:
-                kind = "megabytes" if match[2].upper() == "MB" else "weight_bits"
-                value = float(match[1])
+        bounds: dict[str, Any] = {}
+        for term in text.split("+"):
+            match = _BOUND.fullmatch(term.strip())
+            kind = "precision" if match is None else _UNITS[match[2].lower()]
             if kind in bounds:
                 raise BenchError(
                     f"budget '{text}' bounds {_BOUNDED[kind]} twice: leave one bound out"
                 )
-            bounds[kind] = value
-        if precision.is_full and "precision" in bounds and len(terms) > 1:
+            bounds[kind] = float(match[1]) if match else _bitops_bound(term.strip(), text)
+        if len(bounds) > 1 and bounds.get("precision") == FULL:
             raise BenchError(f"budget '{text}': FP bounds nothing; leave FP out")
-        return cls(precision, bounds.get("megabytes"), bounds.get("weight_bits"))
+        return cls(**{"precision": FULL} | bounds)
 
     @property
     def bytes(self) -> float:
@@ -222,12 +203,16 @@ class Budget:
         return "+".join(terms) or str(FULL)
 
 
-def _precision_of(term: str, budget: str) -> Precision:
-    try:
-        return Precision.parse(term)
-    except BenchError as error:
-        if not _PATTERN.fullmatch(term):
-            raise BenchError(
-                f"budget '{budget}': '{term}' is not a bound: write W4A4, 2.5MB, 3.5b or FP"
-            ) from None
-        raise error
+def _bitops_bound(term: str, budget: str) -> Precision:
+    if term.upper() != "FP" and not _PATTERN.fullmatch(term):
+        raise BenchError(
+            f"budget '{budget}': '{term}' is not a bound: write W4A4, 2.5MB, 3.5b or FP"
+        )
+    precision = Precision.parse(term)
+    if precision.group is not None:
+        raise BenchError(
+            f"budget '{budget}': a group size changes bytes, not BitOPs; write W4A8+1.2MB"
+        )
+    if precision.bare:
+        raise BenchError(f"budget '{budget}': '-' is for the precision of a group; drop the '-'")
+    return precision

@@ -18,11 +18,9 @@ class Reporter(Protocol):
 
     def say(self, line: str) -> None:
         """Print one line that stays."""
-        ...
 
     def stage(self, title: str, total: int) -> AbstractContextManager[Advance]:
         """Show a stage of ``total`` units; call the given function with the units that end."""
-        ...
 
 
 class Quiet:
@@ -62,21 +60,10 @@ class Bars:
     """Draws rich's progress bars, one per stage, which vanish at the end of the stage."""
 
     def __init__(self) -> None:
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-        )
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            transient=True,
-        )
+        columns = BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+        self._progress = Progress("{task.description}", *columns, transient=True)
 
     def say(self, line: str) -> None:
         self._progress.console.print(line, highlight=False)

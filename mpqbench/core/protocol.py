@@ -1,7 +1,5 @@
 """Protocols: how images are made and measured."""
 
-from __future__ import annotations
-
 from typing import Any, Literal
 
 from pydantic import Field

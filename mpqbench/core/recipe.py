@@ -1,7 +1,5 @@
 """Recipes: one plugin for each slot, with parameters. A method is a named recipe."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, model_validator
@@ -11,27 +9,18 @@ from .formats import ActivationFormat, WeightFormat
 from .precision import HIGHEST, LOWEST, Precision
 from .settings import Frozen
 
-
-def _canonical_precision(text: str) -> str:
-    try:
-        return str(Precision.parse(text))
-    except BenchError as error:
-        raise ValueError(str(error)) from None
-
-
-PrecisionText = Annotated[str, AfterValidator(_canonical_precision)]
-
 NEIGHBOURS = "neighbours"  # among choices: what lies next to the budget's precision
 BARE_NEIGHBOURS = f"{NEIGHBOURS}-"  # the same without the recipe's branch
 
 
 def _canonical_choice(text: str) -> str:
     try:
-        return text if text in (NEIGHBOURS, BARE_NEIGHBOURS) else _canonical_precision(text)
-    except ValueError as error:
-        raise ValueError(f"{error}; or write {NEIGHBOURS} or {BARE_NEIGHBOURS}") from None
+        return text if text in (NEIGHBOURS, BARE_NEIGHBOURS) else str(Precision.parse(text))
+    except BenchError as error:
+        raise BenchError(f"{error}; or write {NEIGHBOURS} or {BARE_NEIGHBOURS}") from None
 
 
+PrecisionText = Annotated[str, AfterValidator(lambda text: str(Precision.parse(text)))]
 ChoiceText = Annotated[str, AfterValidator(_canonical_choice)]
 
 

@@ -6,8 +6,6 @@ A plugin module has a table ``PLUGINS = {kind: {name: target}}`` whose targets a
 are registered in the same way.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import importlib
@@ -60,10 +58,8 @@ class PluginEntry:
 
 def parameters(cls: Any) -> dict[str, Any]:
     """Return the parameters of a plugin class with their defaults (``...`` for none)."""
-    return {
-        f.name: ... if f.default is dataclasses.MISSING else f.default
-        for f in dataclasses.fields(cls)
-    }
+    defaults = {field.name: field.default for field in dataclasses.fields(cls)}
+    return {k: ... if v is dataclasses.MISSING else v for k, v in defaults.items()}
 
 
 @cache
@@ -79,8 +75,7 @@ def _recipes(package: str, file: str) -> dict[str, Recipe]:
 def _recipe(data: Mapping[str, Any], base: Recipe | None, where: str) -> Recipe:
     """Return the recipe of ``data``, whose other fields are those of ``base``."""
     inherited = {} if base is None else base.model_dump() | {"factors": base.factors}
-    own = {key: value for key, value in data.items() if key != "base"}
-    return validate(Recipe, inherited | own, where)
+    return validate(Recipe, inherited | {k: v for k, v in data.items() if k != "base"}, where)
 
 
 class Registry:
@@ -88,20 +83,8 @@ class Registry:
 
     def __init__(self) -> None:
         self._entries: dict[str, dict[str, PluginEntry]] = {kind: {} for kind in KINDS}
-        self._digests: dict[tuple[str, str], str] = {}
+        self._plugin_digest = cache(self._digest)
         self.broken: dict[str, str] = {}  # origin -> why nothing of it could be registered
-
-    def add(self, kind: str, name: str, target: Any, origin: str) -> None:
-        """Register one plugin. Raises BenchError for an unknown kind or a taken name."""
-        if kind not in self._entries:
-            raise unknown("plugin kind", kind, KINDS)
-        taken = self._entries[kind].get(name)
-        if taken is not None:
-            raise BenchError(
-                f"two plugins are called {kind} '{name}', one of {taken.origin} and one of "
-                f"{origin}: rename one or leave one out"
-            )
-        self._entries[kind][name] = PluginEntry(kind, name, target, origin)
 
     def add_table(self, table: Any, origin: str) -> None:
         """Register a whole ``PLUGINS`` table, or nothing of it where one entry is wrong.
@@ -110,24 +93,28 @@ class Registry:
         """
         if not isinstance(table, Mapping):
             raise BenchError(f"{origin} has no table PLUGINS = {{kind: {{name: target}}}}")
-        before = {kind: dict(names) for kind, names in self._entries.items()}
-        try:
-            for kind, names in table.items():
-                if not isinstance(names, Mapping) or not all(isinstance(n, str) for n in names):
-                    raise BenchError(
-                        f"PLUGINS['{kind}'] of {origin} must be a table {{name: target}}"
-                    )
-                for name, target in names.items():
-                    self.add(kind, name, target, origin)
-        except BenchError:
-            self._entries = before
-            raise
+        added = []
+        for kind, names in table.items():
+            known = self._of_kind(kind)
+            if not isinstance(names, Mapping) or not all(isinstance(n, str) for n in names):
+                raise BenchError(f"PLUGINS['{kind}'] of {origin} must be a table {{name: target}}")
+            for name in known.keys() & names.keys():
+                raise BenchError(
+                    f"two plugins are called {kind} '{name}', one of {known[name].origin} and one "
+                    f"of {origin}: rename one or leave one out"
+                )
+            added += [PluginEntry(kind, name, target, origin) for name, target in names.items()]
+        for entry in added:
+            self._entries[entry.kind][entry.name] = entry
+
+    def _of_kind(self, kind: str) -> dict[str, PluginEntry]:
+        if kind not in self._entries:
+            raise unknown("plugin kind", kind, KINDS)
+        return self._entries[kind]
 
     def entries(self, kind: str) -> list[PluginEntry]:
         """Return the entries of a kind, sorted by name. Raises BenchError for an unknown kind."""
-        if kind not in self._entries:
-            raise unknown("plugin kind", kind, KINDS)
-        return [self._entries[kind][name] for name in sorted(self._entries[kind])]
+        return [entry for _, entry in sorted(self._of_kind(kind).items())]
 
     def entry(self, kind: str, name: str, beside: Iterable[str] = ()) -> PluginEntry:
         """Return one entry. Raises BenchError with the nearest name here and in ``beside``."""
@@ -166,7 +153,7 @@ class Registry:
                 raise unknown(f"parameter of {kind} '{choice.name}'", key, valid)
         try:
             return cls(**choice.params)
-        except (BenchError, TypeError, ValueError) as error:
+        except (TypeError, ValueError) as error:
             raise BenchError(f"{kind} '{choice.name}': {error}") from error
 
     def parameters(self, kind: str, choice: PluginChoice) -> dict[str, Any]:
@@ -197,14 +184,11 @@ class Registry:
         plugins = [self._plugin_digest(kind, getattr(recipe, kind).name) for kind in SLOTS]
         return digest_of([harness_digest(without), *plugins])
 
-    def _plugin_digest(self, kind: str, name: str) -> str:
-        """Return the digest of a plugin's sources, computed once."""
-        if (kind, name) not in self._digests:
-            module = sys.modules.get(self.entry(kind, name).load().__module__)
-            if module is None or module.__file__ is None:
-                raise BenchError(f"{kind} '{name}' has no source file")
-            self._digests[kind, name] = plugin_digest(module)
-        return self._digests[kind, name]
+    def _digest(self, kind: str, name: str) -> str:
+        module = sys.modules.get(self.entry(kind, name).load().__module__)
+        if module is None or module.__file__ is None:
+            raise BenchError(f"{kind} '{name}' has no source file")
+        return plugin_digest(module)
 
 
 def discover(paths: Iterable[Path] = ()) -> Registry:

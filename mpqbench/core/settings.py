@@ -1,31 +1,33 @@
 """Settings: frozen data, validated once where they enter, with one sentence for a mistake."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
 
 from .errors import BenchError, unknown
 
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
-
 _Model = TypeVar("_Model", bound=BaseModel)
-# pydantic's names of types, and what a user calls them.
+# The first words of pydantic's names of mistakes, or the name of a class, and what is wanted there.
 _WANTED = {
-    "a valid tuple": "a list",
-    "a valid integer": "a whole number",
-    "a valid number": "a number",
-    "a valid string": "a text",
-    "a valid boolean": "true or false",
-    "a valid dictionary or instance of PluginChoice": "a name or {name: ..., parameter: ...}",
-    "a valid dictionary": "a mapping",
+    "int": "a whole number",
+    "float": "a number",
+    "string": "a text",
+    "bool": "true or false",
+    "tuple": "a list",
+    "dict": "a mapping",
+    "model": "a mapping",
+    "none": "null",
+    "PluginChoice": "a name or {name: ..., parameter: ...}",
 }
+_BOUNDS = {"greater": "at least", "less": "at most"}
+# What pydantic adds to the place of a mistake: the member of a union, the name of a validator.
+_NO_KEY = re.compile(r"(constrained-)?(int|float|str|bool|none)|.*\[.*")
 
 
 class Frozen(BaseModel):
@@ -46,26 +48,44 @@ def validate(cls: type[_Model], data: Any, where: str) -> _Model:
         return cls.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
-        path = [part for part in first["loc"] if not (isinstance(part, str) and "[" in part)]
-        place = ".".join(str(part) for part in path)
+        mistake: object = first_mistake(error)
         if first["type"] == "extra_forbidden":
-            mistake = unknown("key", str(path[-1]), _fields_at(cls, path[:-1]))
-            raise BenchError(f"{where}: {mistake}") from None
-        raise BenchError(f"{where}: {_mistake(place, first)}") from None
+            *path, key = first["loc"]
+            mistake = unknown("key", str(key), _fields_at(cls, path))
+        raise BenchError(f"{where}: {mistake}") from None
 
 
-def _mistake(place: str, error: ErrorDetails) -> str:
-    """Return one sentence on the key ``place``: what it must be and what it is."""
-    if error["type"] == "missing":
-        return f"key '{place}' is missing"
-    message = error["msg"].removeprefix("Value error, ")
-    if message.startswith("Input should be "):
-        wanted = re.sub(", (unable to parse|got a number).*", "", message)
-        wanted = wanted.removeprefix("Input should be ")
-        for theirs, ours in _WANTED.items():
-            wanted = wanted.replace(theirs, ours)
-        return f"{place} must be {wanted}, not {error['input']!r}"
-    return f"{place + ': ' if place else ''}{message}"
+def first_mistake(error: ValidationError) -> str:
+    """Return one sentence on the first mistake; of a union, what each member wants."""
+    first, place = error.errors()[0], _place(error.errors()[0])
+    if first["type"] == "unexpected_keyword_argument":
+        return f"unknown parameter {place}"
+    if first["type"] == "missing":
+        return f"{place} is missing"
+    if not first["msg"].startswith("Input should be "):
+        message = first["msg"].removeprefix("Value error, ")
+        return f"{place}: {message}" if place else message
+    wanted = dict.fromkeys(_wanted(each) for each in error.errors() if _place(each) == place)
+    hint = ""
+    with suppress(ValueError):  # YAML 1.1 reads 1e-3 as a text
+        if first["type"] == "float_type" and isinstance(first["input"], str):
+            hint = f" (in YAML a number such as this needs a point: {float(first['input'])})"
+    return f"{place} must be {' or '.join(wanted)}, not {first['input']!r}{hint}"
+
+
+def _place(error: ErrorDetails) -> str:
+    """Return the key that is wrong, such as ``protocol.steps`` or ``skip[1]``."""
+    parts = [part for part in error["loc"] if not _NO_KEY.fullmatch(str(part))]
+    steps = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts]
+    return "".join(steps).removeprefix(".")
+
+
+def _wanted(error: ErrorDetails) -> str:
+    for name in (error.get("ctx", {}).get("class_name"), error["type"].partition("_")[0]):
+        if name in _WANTED:
+            return _WANTED[name]
+    text = error["msg"].removeprefix("Input should be ")
+    return re.sub(r"(greater|less) than or equal to", lambda m: _BOUNDS[m[1]], text)
 
 
 def _fields_at(cls: type[BaseModel], path: list[Any]) -> list[str]:

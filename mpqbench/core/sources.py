@@ -1,7 +1,5 @@
 """Digests of source code: a result is valid as long as the code that can change it is the same."""
 
-from __future__ import annotations
-
 import ast
 import hashlib
 import importlib.util
@@ -10,6 +8,7 @@ import sysconfig
 from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.machinery import ModuleSpec
+from itertools import accumulate
 from pathlib import Path
 from types import ModuleType
 
@@ -77,28 +76,18 @@ def _loaded(name: str, file: Path) -> set[Path]:
 def _imports(name: str, file: Path) -> Iterator[str]:
     """Yield all modules that the file of module ``name`` may import, and their packages."""
     package = name if file.name == "__init__.py" else name.rpartition(".")[0]
+    names = []
     for node in ast.walk(ast.parse(file.read_bytes())):
         if isinstance(node, ast.Import):
-            names: Iterable[str] = (alias.name for alias in node.names)
+            names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            start = package.rsplit(".", node.level - 1)[0] if node.level else ""
-            base = ".".join(part for part in (start, node.module) if part)
-            names = (base, *(f"{base}.{alias.name}" for alias in node.names))
-        else:
-            continue
-        for each in names:
-            yield each
-            yield from _packages(each)
-    yield from _packages(name)
-
-
-def _packages(name: str) -> Iterator[str]:
-    """Yield the parent packages of a module, except those that only register plugins."""
-    parts = name.split(".")
-    for end in range(1, len(parts)):
-        package = ".".join(parts[:end])
-        if not hasattr(sys.modules.get(package), "PLUGINS"):
-            yield package
+            base = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+            names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
+    yield from names
+    for each in (name, *names):
+        for parent in accumulate(each.split(".")[:-1], "{}.{}".format):
+            if not hasattr(sys.modules.get(parent), "PLUGINS"):  # which only registers plugins
+                yield parent
 
 
 @cache
@@ -107,9 +96,8 @@ def _project_file(name: str, package: str) -> Path | None:
     top = name.partition(".")[0]
     if top not in (package, PACKAGE.name) and not _is_project(_spec(top)):
         return None
-    spec = _spec(name)
-    file = None if spec is None else spec.origin
-    return Path(file).resolve() if file is not None and file.endswith(".py") else None
+    file = source_file(name)
+    return None if file is None else file.resolve()
 
 
 def _is_project(spec: ModuleSpec | None) -> bool:
@@ -121,6 +109,13 @@ def _is_project(spec: ModuleSpec | None) -> bool:
         and not {"site-packages", "dist-packages"} & set(path.parts)
         for path in paths
     )
+
+
+def source_file(name: str) -> Path | None:
+    """Return the Python file of a module, which is not imported; ``None`` where there is none."""
+    spec = _spec(name)
+    origin = None if spec is None else spec.origin
+    return Path(origin) if origin is not None and origin.endswith(".py") else None
 
 
 def _spec(name: str) -> ModuleSpec | None:

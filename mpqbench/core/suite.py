@@ -1,11 +1,9 @@
 """Suites, and the jobs that they consist of."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -15,15 +13,7 @@ from .protocol import PROTOCOLS, Protocol
 from .recipe import FULL_PRECISION, Recipe
 from .settings import Frozen, digest_of
 
-
-def _canonical_budget(text: str) -> str:
-    try:
-        return str(Budget.parse(text))
-    except BenchError as error:
-        raise ValueError(str(error)) from None
-
-
-BudgetText = Annotated[str, AfterValidator(_canonical_budget)]
+BudgetText = Annotated[str, AfterValidator(lambda text: str(Budget.parse(text)))]
 
 
 def _protocol_from_short_form(value: Any) -> Any:
@@ -33,7 +23,7 @@ def _protocol_from_short_form(value: Any) -> Any:
     if isinstance(value, dict) and "base" in value:
         base = value["base"]
         if base not in PROTOCOLS:
-            raise ValueError(str(unknown("protocol", str(base), PROTOCOLS)))
+            raise unknown("protocol", str(base), PROTOCOLS)
         return PROTOCOLS[base].model_dump() | {k: v for k, v in value.items() if k != "base"}
     return value
 
@@ -95,6 +85,6 @@ class Job:
         return self.recipe.name == FULL_PRECISION.name
 
     @property
-    def reference(self) -> Job:
+    def reference(self) -> Self:
         """The full-precision job of the same model, seed and protocol."""
         return replace(self, recipe=FULL_PRECISION, budget=Budget(FULL))

@@ -76,7 +76,7 @@ ROUNDINGS = [
     (rounds(lambda r, *_: replace(r, scale=r.scale * np.nan), "constant"), "values", "not finite"),
     (rounds(lambda r, weight, *_: [r, weight.zero_()][0]), "repeatable", "weight is written into"),
     (rounds(lambda r, *_: replace(r, integers=r.integers // 2)), "error", "times nearest"),
-    (rounds(finer, on="transformer_blocks"), "model", "the model is counted with"),
+    (rounds(finer, on="transformer_blocks"), "model", "bytes; the format takes"),
 ]
 
 
@@ -163,7 +163,7 @@ def global_dice(right, problem):
 
 
 SEARCHERS = [
-    (searcher(lambda right, p: Allocation(list(right(p).items())[1:])), "allocation", "lacks"),
+    (searcher(lambda right, p: Allocation(list(right(p).items())[1:])), "budget", "lacks"),
     (searcher(first_measure_only), "budget", "weight bits"),
     (searcher(extends), "allowance", "the search spends 20 forwards"),
     (searcher(optimist), "infeasible", "search must raise Infeasible, not give"),

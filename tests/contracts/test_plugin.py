@@ -110,7 +110,7 @@ def test_a_bad_parameter_is_one_sentence(cls, bad, message):
 )
 def test_what_is_no_rounding_is_refused_in_one_sentence(target):
     registry = discover()
-    registry.add("rounding", "mine", target, "file mine.py")
+    registry.add_table({"rounding": {"mine": target}}, "file mine.py")
     expected = "rounding 'mine' of file mine.py: .* decorator @plugin and the base class Rounding"
     with pytest.raises(BenchError, match=expected):
         registry.create("rounding", PluginChoice(name="mine"))
