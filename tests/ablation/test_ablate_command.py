@@ -1,7 +1,5 @@
 """``mpqbench ablate`` as a user meets it, on a tiny model."""
 
-from __future__ import annotations
-
 import shutil
 
 import pandas as pd

@@ -1,7 +1,5 @@
 """An ablation read again from its records: what it keeps, and which records it refuses."""
 
-from __future__ import annotations
-
 import pandas as pd
 import pytest
 from ablation_records import METHOD, RATIOS, record, records_of, small_plan

@@ -1,7 +1,5 @@
 """Committed ablations are what their records say."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """Rounding up or down at random."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import torch

@@ -1,7 +1,5 @@
 """Channels in the order of their size."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 import torch
