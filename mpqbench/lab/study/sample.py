@@ -23,10 +23,10 @@ def sample_allocations(problem: Problem, count: int, rng: np.random.Generator) -
     """
     arrays = Arrays.of(problem)
     base = problem.budget.precision
-    for group, own in zip(arrays.groups, arrays.choices, strict=True):
-        if base not in own:
+    for group, choices in zip(arrays.groups, arrays.choices, strict=True):
+        if base not in choices:
             raise BenchError(f"{base} is no choice of group {group}: samples start from it")
-    start = np.array([own.index(base) for own in arrays.choices])
+    start = np.array([choices.index(base) for choices in arrays.choices])
     found: dict[Allocation, None] = {}
     for moves in np.geomspace(FEWEST_MOVES, len(arrays.groups), count):
         for _ in range(_TRIES):
@@ -44,13 +44,12 @@ def _walk(arrays: Arrays, start: np.ndarray, moves: int, rng: np.random.Generato
     indices = start.copy()
     groups = rng.permutation(len(start))[:moves]
     for number, group in enumerate(groups):
-        own = arrays.costs[group]
-        change = own - own[start[group]]
+        costs, now = arrays.costs[group], arrays.costs[group][start[group]]
         if number < (moves + 1) // 2:
-            is_allowed = (change <= 0).all(axis=1) & (change < 0).any(axis=1)
+            is_allowed = (costs <= now).all(axis=1) & (costs < now).any(axis=1)
         else:  # choices that cost more and still fit
-            total = arrays.total(indices) - own[indices[group]] + own
-            is_allowed = (arrays.excess(total) <= 0) & (own[:, 0] > own[indices[group], 0])
+            total = arrays.total(indices) - now + costs
+            is_allowed = (arrays.excess(total) <= 0) & (costs[:, 0] > now[0])
         if is_allowed.any():
             indices[group] = rng.choice(np.flatnonzero(is_allowed))
     return indices
