@@ -5,7 +5,7 @@ import pytest
 
 from mpqbench.core.errors import BenchError
 from mpqbench.core.precision import Budget, Precision
-from mpqbench.lab.study.sample import sample_allocations
+from mpqbench.lab.study.proxies import sample_allocations
 from mpqbench.search.tabular import random_problem
 
 CHOICES = [Precision(w, a) for w in (2, 3, 4, 5) for a in (3, 4, 5)]
