@@ -7,8 +7,6 @@ two branches called in turn, so that other load affects both. MPQBENCH_DEVICE ch
 default a GPU where there is one. WIDTH, TOKENS and IMAGES make the benchmark smaller.
 """
 
-from __future__ import annotations
-
 import os
 import statistics
 import time

@@ -9,8 +9,6 @@ Environment variables change the size: ``INPUTS`` (32), ``KEEP`` (16), ``BLOCKS`
 first of the embedded model) and ``CHOICES`` (all; or e.g. ``W2A3,W3A4,W4A4,W8A8``).
 """
 
-from __future__ import annotations
-
 import os
 import time
 from dataclasses import dataclass

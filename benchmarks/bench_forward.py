@@ -4,8 +4,6 @@ The difference has two parts: arithmetic that a fused kernel needs too (``arithm
 JSON output), and passes over memory and calls, which fusion would remove.
 """
 
-from __future__ import annotations
-
 import time
 
 import pytest

@@ -5,8 +5,6 @@ Both use the same moment, damping, grid and column order on the same device and 
 MPQBENCH_DEVICE chooses the device, by default a GPU where there is one.
 """
 
-from __future__ import annotations
-
 import os
 import resource
 

@@ -7,8 +7,6 @@ EVALUATIONS=1000 runs TreeQ's own search. BLOCKS (28) and INPUTS (128, of calibr
 benchmark smaller. MPQBENCH_DEVICE chooses the device, by default a GPU where there is one.
 """
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

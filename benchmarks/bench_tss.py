@@ -7,8 +7,6 @@ but a forward takes twice as long too, so that groups run (forwards times groups
 faster than the number of groups.
 """
 
-from __future__ import annotations
-
 import time
 from itertools import pairwise
 

@@ -5,8 +5,6 @@ Run from the root of the repository:
     python -m tools.check_autoencoder
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import click

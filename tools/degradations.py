@@ -8,8 +8,6 @@ leaderboards/degradations:
 The page is made from that file by ``mpqbench report leaderboards --pages docs/results``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path

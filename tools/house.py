@@ -4,8 +4,6 @@ Run ``python -m tools.house`` in the root of the repository. Nothing is imported
 come from the syntax trees of ``mpqbench/``, ``baselines/`` and ``methods/``.
 """
 
-from __future__ import annotations
-
 import ast
 from collections import Counter
 from collections.abc import Iterable, Mapping

@@ -14,8 +14,6 @@ runs with one thread, because another processor or another number of threads cha
 sums and therefore the last bits. Times, memory, fingerprints, recipes and provenance are left out.
 """
 
-from __future__ import annotations
-
 import argparse
 import functools
 import hashlib

@@ -8,8 +8,6 @@ minutes:
 The page is made from that file by ``mpqbench report leaderboards --pages docs/results``.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import click

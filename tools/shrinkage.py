@@ -13,8 +13,6 @@ frequencies of a cosine transform), coarse bands first; ``gain_ci`` is the half-
 interval over images.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import click

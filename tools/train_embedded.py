@@ -8,8 +8,6 @@ Every stage writes checkpoints into the work folder; the same command continues 
 docs/embedded-model.md has the hours and losses of the run that made the shipped assets.
 """
 
-from __future__ import annotations
-
 import csv
 import json
 from pathlib import Path

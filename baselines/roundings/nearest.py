@@ -11,8 +11,6 @@ from mpqbench.quant.affine import quantize_weight
 class Nearest(Rounding):
     """Rounds every weight to the nearest number of its grid, halves to even (arXiv 1806.08342)."""
 
-    needs_inputs = False
-
     def round(
         self, weight: torch.Tensor, layer: LayerData, fmt: WeightFormat, bits: int
     ) -> QuantizedWeight:

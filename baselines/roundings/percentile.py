@@ -21,7 +21,6 @@ class Percentile(Rounding):
     """
 
     percentiles: tuple[Annotated[float, Field(gt=0.5, le=1)], ...] = (0.99999, 0.9999, 0.999)
-    needs_inputs = False
 
     def round(
         self, weight: torch.Tensor, layer: LayerData, fmt: WeightFormat, bits: int

@@ -41,8 +41,7 @@ class ClosedForm(Searcher):
 
         def choose(arrays: Arrays, scores: Sequence[np.ndarray]) -> Allocation:
             bits = [
-                np.array([(p.weight_bits, p.activation_bits) for p in choices])
-                for choices in arrays.choices
+                np.array([(p.weight_bits, p.activation_bits) for p in c]) for c in arrays.choices
             ]
             sensitivities = fitted(scores, bits)
             start = self._rounded(arrays, bits, sensitivities)

@@ -101,9 +101,8 @@ def _algorithm(
         from pymoo.core.problem import Problem
         from pymoo.core.termination import NoTermination
     except ImportError as error:
-        raise BenchError(
-            "'evolutionary' needs pymoo: install it with pip install 'mpqbench[search]'"
-        ) from error
+        reason = "'evolutionary' needs pymoo: install it with pip install 'mpqbench[search]'"
+        raise BenchError(reason) from error
 
     class Children(InfillCriterion):
         def _do(self, _: Any, pop: Any, n_offsprings: int, **__: Any) -> Any:

@@ -37,8 +37,8 @@ class Given(Searcher):
             raise BenchError(f"the given allocation leaves out {', '.join(missing)}")
         found = Allocation({g: Precision.parse(self.allocation[g]) for g in problem.groups})
         if not problem.fits(found):
+            takes = compared_with_limits(problem, found)
             raise Infeasible(
-                f"the given allocation exceeds budget {problem.budget}: it takes "
-                f"{compared_with_limits(problem, found)}"
+                f"the given allocation exceeds budget {problem.budget}: it takes {takes}"
             )
         return found

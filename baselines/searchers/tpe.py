@@ -40,9 +40,8 @@ class TPE(Searcher):
         try:
             import optuna
         except ImportError as error:
-            raise BenchError(
-                "'tpe' needs optuna: install it with pip install 'mpqbench[search]'"
-            ) from error
+            reason = "'tpe' needs optuna: install it with pip install 'mpqbench[search]'"
+            raise BenchError(reason) from error
         seed, verbosity = int(problem.rng.integers(2**31)), optuna.logging.get_verbosity()
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         try:

@@ -28,7 +28,9 @@ class Uniform(Searcher):
         base = problem.budget.precision
         if base in common and problem.fits(_everywhere(problem, base)):
             return _everywhere(problem, base)
-        ranked = sorted(common, key=lambda precision: _rank(problem, precision))
+        ranked = sorted(
+            common, key=lambda p: (problem.cost(_everywhere(problem, p)), p.activation_bits, p)
+        )
         feasible = [p for p in ranked if problem.fits(_everywhere(problem, p))]
         if not feasible:
             takes = compared_with_limits(problem, _everywhere(problem, ranked[0]))
@@ -41,7 +43,3 @@ class Uniform(Searcher):
 
 def _everywhere(problem: SearchProblem, precision: Precision) -> Allocation:
     return Allocation(dict.fromkeys(problem.groups, precision))
-
-
-def _rank(problem: SearchProblem, precision: Precision) -> tuple[float, int, Precision]:
-    return problem.cost(_everywhere(problem, precision)), precision.activation_bits, precision

@@ -21,7 +21,6 @@ class AWQ(Transform):
     """
 
     grid: PositiveInt = 20
-
     needs_inputs = True
 
     def fit(self, weight: torch.Tensor, layer: LayerData) -> Scaling:

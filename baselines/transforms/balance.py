@@ -24,7 +24,6 @@ class Balance(Transform):
     """
 
     skip: tuple[str, ...] = ("mlp.down", "adaln")
-
     needs_inputs = True
 
     def fit(self, weight: torch.Tensor, layer: LayerData) -> Scaling | Identity:

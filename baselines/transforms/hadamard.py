@@ -20,8 +20,6 @@ class Hadamard(Transform):
 
     block: int | None = None
 
-    needs_inputs = False
-
     def __post_init__(self) -> None:
         if self.block is not None and split_order(self.block) is None:
             raise BenchError(

@@ -24,7 +24,6 @@ class Smooth(Transform):
 
     alpha: Share | Literal["search"] = 0.5
     grid: PositiveInt = 20
-
     needs_inputs = True
 
     def fit(self, weight: torch.Tensor, layer: LayerData) -> Scaling:

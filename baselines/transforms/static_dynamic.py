@@ -24,7 +24,6 @@ class StaticDynamic(Transform):
     alpha: Share = 0.5
     noisiest: PositiveInt = 1
     block: int | None = None
-
     needs_inputs = True
 
     def __post_init__(self) -> None:

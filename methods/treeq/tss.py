@@ -85,8 +85,7 @@ class _Tree:
             self.problem.rng.shuffle(order)
         nodes: list[Node] = []
         try:
-            nodes = self._leaves(order)
-            level = 0
+            nodes, level = self._leaves(order), 0
             while len(nodes) > 1:
                 level += 1
                 self._merge_level(nodes, level)
@@ -100,9 +99,8 @@ class _Tree:
         alone = [self.space.leaf(int(group)) for group in order]
         scores = self._scores(alone)
         ends = np.cumsum([len(node) for node in alone])[:-1]
-        whole = [
-            node.with_scores(part) for node, part in zip(alone, np.split(scores, ends), strict=True)
-        ]
+        scored = zip(alone, np.split(scores, ends), strict=True)
+        whole = [node.with_scores(part) for node, part in scored]
         if self.tss.anchor == "additive":
             self.anchor = self.space.additive(whole, self.anchor)
         keep = self.tss.keep if self.tss.leaves is None else self.tss.leaves

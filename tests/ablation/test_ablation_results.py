@@ -11,12 +11,7 @@ from mpqbench.lab.ablation.design import Design, load
 from mpqbench.lab.ablation.factors import parse_factors
 from mpqbench.lab.ablation.run import PlannedAblation, read_ablation, write_effects
 from mpqbench.records.store import RecordStore
-from mpqbench.report.ablation import write_ablation
-
-
-@pytest.fixture
-def few_dots(monkeypatch):
-    monkeypatch.setattr("mpqbench.report.drawing.DPI", 60)
+from mpqbench.report.ablation import cell_table
 
 
 def kept(folder, records, plan=None):
@@ -30,11 +25,6 @@ def kept(folder, records, plan=None):
 
 def again(folder):
     return read_ablation(load(folder), folder, discover())[0]
-
-
-def written(result, out):
-    write_effects(result, out)
-    write_ablation(result, out)
 
 
 def test_a_design_comes_back_with_its_levels(tmp_path):
@@ -55,28 +45,29 @@ def test_a_design_comes_back_with_its_levels(tmp_path):
     assert load(tmp_path / "nothing") is None
 
 
-def test_an_interrupted_ablation_is_reported_as_far_as_it_came(tmp_path, few_dots):
+def test_an_interrupted_ablation_is_reported_as_far_as_it_came(tmp_path):
     plan = small_plan()
     records = records_of(plan)
     early = [r for r in records if r.is_full_precision or ".tss." in r.method]
-    written(again(kept(tmp_path / "run", early)), tmp_path / "out")
-    cells = pd.read_csv(tmp_path / "out/ablation.csv")
-    assert list(cells.method) == ["full-precision", "mine.tss.eng", "mine.tss.clean"]
-    effects = pd.read_csv(tmp_path / "out/effects.csv").query("response == 'fd'")
+    result = again(kept(tmp_path / "run", early))
+    rows = cell_table(result.cells, result.batches).rows
+    assert [row["method"] for row in rows] == ["full-precision", "mine.tss.eng", "mine.tss.clean"]
+    (path,) = write_effects(result, tmp_path / "out")
+    effects = pd.read_csv(path).query("response == 'fd'")
     alone = effects[effects.kind == "alone"].set_index("level")
     assert alone.effect["clean"] == pytest.approx(RATIOS["clean"])
     assert alone.effect["ilp"] != alone.effect["ilp"]  # NaN
     assert "mine.ilp.eng" in alone.reason["ilp"]
 
 
-def test_budgets_that_were_run_apart_are_in_the_order_of_a_leaderboard(tmp_path, few_dots):
+def test_budgets_that_were_run_apart_are_in_the_order_of_a_leaderboard(tmp_path):
     cells = {cell.recipe.name: cell.recipe for cell in small_plan().cells}
     found = [record("full-precision", Recipe(name="full-precision"), "FP", mse=None, fd=None)]
     for budget in ("W2A3", "W4A4", "W3A3"):
         found += [record(n, r, budget, mse=0.1, fd=(1, [1] * 20)) for n, r in cells.items()]
-    written(again(kept(tmp_path / "run", found)), tmp_path / "out")
-    table = pd.read_csv(tmp_path / "out/ablation.csv")
-    assert list(table.budget.unique()) == ["FP", "W4A4", "W3A3", "W2A3"]
+    result = again(kept(tmp_path / "run", found))
+    budgets = [row["budget"] for row in cell_table(result.cells, result.batches).rows]
+    assert list(dict.fromkeys(budgets)) == ["FP", "W4A4", "W3A3", "W2A3"]
 
 
 @pytest.mark.parametrize(

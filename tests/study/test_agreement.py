@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mpqbench.core.errors import BenchError
-from mpqbench.lab.study.agreement import agreement
+from mpqbench.lab.study.proxies import agreement
 
 
 def test_tau_is_concordant_less_discordant_pairs():

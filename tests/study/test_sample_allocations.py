@@ -6,7 +6,7 @@ from chains import random_problem
 
 from mpqbench.core.errors import BenchError
 from mpqbench.core.precision import Budget, Precision
-from mpqbench.lab.study.sample import sample_allocations
+from mpqbench.lab.study.proxies import sample_allocations
 
 CHOICES = [Precision(w, a) for w in (2, 3, 4, 5) for a in (3, 4, 5)]
 W3A3 = Precision(3, 3)

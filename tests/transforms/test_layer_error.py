@@ -47,8 +47,7 @@ def _rounded(x: np.ndarray, bits: int | None, pieces: tuple[int, ...], symmetric
 @pytest.mark.parametrize("activations", [True, False])
 @pytest.mark.parametrize("precision", [Precision(3, 4), Precision(None, 4), Precision(3, None)])
 @pytest.mark.parametrize(
-    ("fmt", "pieces"),
-    [(ActivationFormat(), (30, 8)), (GROUPED, (30, 2, 4)), (STATIC, (1, 240))],
+    ("fmt", "pieces"), [(ActivationFormat(), (30, 8)), (GROUPED, (30, 2, 4)), (STATIC, (1, 240))]
 )
 def test_against_the_formula_in_numpy(fmt, pieces, precision, activations):
     weight, data = _layer(precision, fmt)

@@ -1,7 +1,5 @@
 """The autoencoder: 32x32x1 images to 8x8x4 latents and back."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL

@@ -1,7 +1,5 @@
 """The feature network, and the narrower network of the autoencoder's perceptual loss."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 

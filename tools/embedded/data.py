@@ -1,7 +1,5 @@
 """Fashion-MNIST from its IDX files, padded to 32x32."""
 
-from __future__ import annotations
-
 import gzip
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The Diffusion Transformer: DiT-XL/2's architecture with 12 blocks of width 128."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Write the trained networks and their reference statistics as the package's assets."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from dataclasses import replace

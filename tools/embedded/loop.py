@@ -1,7 +1,5 @@
 """A training loop that resumes to the same result wherever it was stopped."""
 
-from __future__ import annotations
-
 import csv
 import hashlib
 import os

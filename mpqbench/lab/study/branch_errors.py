@@ -139,9 +139,7 @@ class Comparison:
             for matrix in (weight - values, weight)
         )
         if not full > 0 or not math.isfinite(lost):
-            raise BenchError(
-                f"layer {path}: its output error on held-out inputs is {lost} of {full}"
-            )
+            raise BenchError(f"layer {path}: its error on held-out inputs is {lost} of {full}")
         return lost / full
 
 

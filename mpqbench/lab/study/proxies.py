@@ -3,14 +3,16 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
 import yaml
+from scipy.stats import kendalltau
 
 from ...core.errors import BenchError
 from ...core.files import write_atomic
+from ...core.jackknife import NORMAL_95, standard_error
 from ...core.precision import Allocation, Budget
 from ...core.recipe import PluginChoice, Recipe
 from ...core.registry import Registry
@@ -19,11 +21,11 @@ from ...job.resources import Resources, Session
 from ...job.search_stage import search_problem
 from ...records.frame import frame_csv
 from ...records.schema import JobRecord, Metric
+from ...search.arrays import Arrays
+from ...search.problem import Problem
 from ...search.tabular import additive_score
 from ..suite import plan, run_suite
-from .agreement import FEWEST, agreement
 from .jobs import open_job
-from .sample import sample_allocations
 
 # Beside every registered objective and environment with its defaults.
 MORE_OBJECTIVES = (
@@ -36,6 +38,9 @@ MORE_ENVIRONMENTS = (
 )
 CLEAN = PluginChoice(name="clean")
 TRUTHS: tuple[Metric, ...] = ("fd", "output_mse")
+FEWEST = 10  # allocations: below, an interval of a rank correlation says nothing
+FEWEST_MOVES = 2
+_TRIES = 200  # draws of a move before a walk is given up
 
 
 @dataclass(frozen=True)
@@ -194,3 +199,84 @@ def measured(records: Sequence[JobRecord]) -> dict[str, np.ndarray]:
         for name in TRUTHS
         if all(name in record.scores for record in records)
     }
+
+
+class Agreement(NamedTuple):
+    """Kendall's tau, and its value without each allocation."""
+
+    tau: float
+    replicates: tuple[float, ...]
+
+    @property
+    def ci(self) -> float:
+        """Half-width of the 95 % interval of tau, by the delete-one jackknife (Arvesen 1969).
+
+        A bootstrap would repeat allocations, and ties with themselves lower its tau.
+        """
+        return NORMAL_95 * standard_error(self.replicates)
+
+    def behind(self, other: Self) -> tuple[float, float]:
+        """Return the tau of ``other`` minus this one, and the half-width of its 95 % interval.
+
+        Both must be of the same allocations: the interval is that of the paired difference.
+        """
+        gaps = [o - s for o, s in zip(other.replicates, self.replicates, strict=True)]
+        return other.tau - self.tau, NORMAL_95 * standard_error(gaps)
+
+
+def agreement(first: np.ndarray, second: np.ndarray) -> Agreement:
+    """Return Kendall's tau-b of (n,) and (n,): 1 if both order the allocations alike.
+
+    Raises BenchError for fewer than ten allocations, and if one side is constant.
+    """
+    if len(first) < FEWEST:
+        raise BenchError(f"a rank correlation needs at least {FEWEST} allocations")
+    if np.ptp(first) == 0 or np.ptp(second) == 0:
+        raise BenchError("all allocations score the same: there is no order to compare")
+    without = [np.delete(np.arange(len(first)), left_out) for left_out in range(len(first))]
+    taus = [float(kendalltau(first[rest], second[rest]).statistic) for rest in without]
+    return Agreement(float(kendalltau(first, second).statistic), tuple(taus))
+
+
+def sample_allocations(problem: Problem, count: int, rng: np.random.Generator) -> list[Allocation]:
+    """Return ``count`` distinct allocations within the limits, from nearly uniform to mixed.
+
+    Each starts from the budget's own precision everywhere. Half of the changed groups get a
+    cheaper choice, the others a more expensive one as far as the budget allows, drawn uniformly.
+    The number of changed groups grows in equal ratios from two to all (our choice), because
+    searches end near the uniform allocation. No objective takes part, as its rank correlation
+    would then be measured on allocations that it chose. Raises BenchError if the budget's
+    precision is no choice of some group, and if there are too few allocations.
+    """
+    arrays = Arrays.of(problem)
+    base = problem.budget.precision
+    for group, choices in zip(arrays.groups, arrays.choices, strict=True):
+        if base not in choices:
+            raise BenchError(f"{base} is no choice of group {group}: samples start from it")
+    start = np.array([choices.index(base) for choices in arrays.choices])
+    found: dict[Allocation, None] = {}
+    for moves in np.geomspace(FEWEST_MOVES, len(arrays.groups), count):
+        for _ in range(_TRIES):
+            each = arrays.allocation(_walk(arrays, start, round(float(moves)), rng))
+            if each not in found:
+                found[each] = None
+                break
+        else:
+            raise BenchError(f"there are too few allocations around {base} to sample {count}")
+    return list(found)
+
+
+def _walk(arrays: Arrays, start: np.ndarray, moves: int, rng: np.random.Generator) -> np.ndarray:
+    """Return ``start`` with ``moves`` groups changed, the first half to cheaper choices."""
+    indices = start.copy()
+    groups = rng.permutation(len(start))[:moves]
+    for number, group in enumerate(groups):
+        costs, now = arrays.costs[group], arrays.costs[group][start[group]]
+        if number < (moves + 1) // 2:
+            is_allowed = (costs <= now).all(axis=1) & (costs < now).any(axis=1)
+        else:  # choices that cost more and still fit
+            total = arrays.total(indices) - now + costs
+            is_allowed = (arrays.excess(total) <= 0) & (costs[:, 0] > now[0])
+        if is_allowed.any():
+            indices[group] = rng.choice(np.flatnonzero(is_allowed))
+    return indices

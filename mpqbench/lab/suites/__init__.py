@@ -31,12 +31,9 @@ def load_suite(name: str, overrides: dict[str, Any] | None = None) -> Suite:
     data = read_yaml(path)
     if not isinstance(data, dict):
         raise BenchError(f"{path}: a suite is a mapping with name, methods, budgets, ...")
-    data = {"name": path.stem, **data}
     changes = dict(overrides or {})
-    protocol_changes = changes.pop("protocol", {})
-    data |= changes
+    protocol = changes.pop("protocol", {})
+    data = {"name": path.stem, **data} | changes
     suite = validate(Suite, data, str(path))
-    if protocol_changes:
-        merged = suite.protocol.model_dump() | protocol_changes
-        suite = validate(Suite, data | {"protocol": merged}, str(path))
-    return suite
+    merged = suite.protocol.model_dump() | protocol
+    return validate(Suite, data | {"protocol": merged}, str(path))
