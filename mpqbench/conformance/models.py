@@ -147,8 +147,8 @@ def expect_bytes(
     """
     own = quantized.transformer, groups, allocation
     plain = count(*own, CountedParts(**formats))
-    stored = {"storage": quantized.storage, "extra": quantized.operators}
-    report = count(*own, CountedParts(**formats, **stored))
+    parts = CountedParts(**formats, storage=quantized.storage, extra=quantized.operators)
+    report = count(*own, parts)
     for group in groups:
         layers = [quantized.layers[path] for path in group.layers]
         added += math.ceil(layers[0].transform.extra_bits / 8)

@@ -9,7 +9,7 @@ from tiny_student import FAST, quantized_student
 
 from mpqbench.baselines.tuners.peft import PEFT
 from mpqbench.tuning.trajectories import Trajectories
-from mpqbench.tuning.weighting import LEVELS, MinSNR, balanced, min_snr, uniform
+from mpqbench.tuning.weighting import LEVELS, balanced, bounded_snr, min_snr, uniform
 
 
 def rows_at(times, signal=None):
@@ -25,7 +25,7 @@ def rows_at(times, signal=None):
 def test_min_snr_follows_its_formula():
     signal = torch.tensor([0.2, 0.5, 0.9, 1.0])
     rows = rows_at(range(4), signal)
-    weights = MinSNR()(rows)
+    weights = bounded_snr(rows)
     torch.testing.assert_close(weights[:3], torch.tensor([1.0, 1.0, 5 / 9]))
     assert 0 <= float(weights[3]) < 1e-9
     assert float(min_snr(rows)(rows).mean()) == pytest.approx(1)
