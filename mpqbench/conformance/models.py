@@ -151,7 +151,7 @@ def expect_bytes(
     report = count(*own, parts)
     for group in groups:
         layers = [quantized.layers[path] for path in group.layers]
-        added += math.ceil(layers[0].transform.extra_bits / 8)
+        added += math.ceil(layers[0].source.transform.extra_bits / 8)
         for size in (layer.branch.size for layer in layers if layer.branch is not None):
             added += math.ceil(size.numbers * size.bits / 8) + math.ceil(size.extra_bits / 8)
     expect(

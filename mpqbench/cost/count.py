@@ -72,8 +72,9 @@ class CostReport:
 
     ``macs``, ``bitops`` (each operator at its own bits) and ``bytes`` are of all operators, with
     duplicates stored once; ``branch_bitops`` and ``branch_bytes`` are the part of branches.
-    ``bitops_linear`` is of the ``searchable`` linear layers, without their branches.
-    ``effective_bits`` are 8 x bytes / ``parameters``, which are the model's own.
+    ``bitops_linear`` and ``weight_bits`` (a mean over weights) are of the ``searchable`` linear
+    layers, without their branches. ``effective_bits`` are 8 x bytes / ``parameters``, which are the
+    model's own. ``bitops_per_image`` is ``bitops`` x guidance passes x steps.
     """
 
     operators: tuple[Operator, ...]
@@ -91,32 +92,17 @@ class CostReport:
     branch_bytes = property(lambda self: self._total("bytes", "branch"))
     effective_bits = property(lambda self: 8 * self.bytes / self.parameters)
 
-    @property
-    def searchable(self) -> list[Operator]:
-        """The searchable linear layers."""
-        return [op for op in self.operators if op.searchable]
-
-    @property
-    def bitops_linear(self) -> int:
-        """BitOPs of the searchable linear layers, without their branches."""
-        return sum(op.bitops for op in self.searchable)
+    searchable = property(lambda self: [op for op in self.operators if op.searchable])
+    bitops_linear = property(lambda self: sum(op.bitops for op in self.searchable))
+    bitops_per_image = property(lambda self: self.bitops * self.guidance_passes * self.steps)
 
     @property
     def weight_bits(self) -> float:
-        """Mean over the weights of the searchable linear layers."""
-        rows = self.searchable
-        return sum(op.weights * op.weight_bits for op in rows) / sum(op.weights for op in rows)
-
-    @property
-    def bitops_per_image(self) -> int:
-        """``bitops`` x guidance passes x steps."""
-        return self.bitops * self.guidance_passes * self.steps
+        bits = sum(op.weights * op.weight_bits for op in self.searchable)
+        return bits / sum(op.weights for op in self.searchable)
 
     def satisfied(self, budget: Budget, branch_in_budget: bool = True) -> bool:
-        """Return whether every bound of ``budget`` holds, with what branches take or without.
-
-        ``weight_bits`` are without branches either way.
-        """
+        """Return whether every bound of ``budget`` holds, with what branches take or without."""
         bitops, size = self.bitops_linear + self.branch_bitops, self.bytes
         if not branch_in_budget:
             bitops, size = self.bitops_linear, size - self.branch_bytes

@@ -20,7 +20,7 @@ from ..core.formats import ActivationFormat, WeightFormat, check_group
 from ..core.precision import Precision
 from ..cost.storage import qparam_bytes
 from ..dit.groups import Group, linear_layer
-from .activation import ActivationQuantizer, Clock, StepRanges, static_quantizer
+from .activation import ActivationQuantizer, Clock, StepRanges
 from .attention import QuantizedAttention
 from .block import BlockInputs, BlockRun
 from .branch import branch_of_rest, branch_size, round_beside
@@ -174,7 +174,7 @@ class GroupQuantizer:
             )
         else:
             seen = StepRanges.of_rows(moved.inputs, moved.times)
-        return static_quantizer(path, seen.grouped(path, fmt.time_groups), bits, fmt, self.clock)
+        return seen.quantizer(path, bits, fmt, self.clock)
 
 
 def _moved(data: LayerData, fitted: FittedTransform) -> LayerData:

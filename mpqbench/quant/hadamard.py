@@ -5,7 +5,6 @@ Sylvester's doubling, which needs n log2(n) additions; the small orders that are
 from Paley's two constructions (J. Math. Phys. 12, 1933), which need a small dense product.
 """
 
-import math
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from ..core.formats import divisors
 
 # Every order 4 m with m odd up to 84 that a Paley construction over a prime field gives.
 SMALL_ORDERS = (12, 20, 28, 36, 44, 60, 68, 76, 84)
+_OF_SECOND = (28, 36, 76)  # of the second construction, the others of the first
 
 _CHUNK = 2**19  # numbers in one buffer on a CPU; measured on widths from 128 to 4608
 
@@ -34,24 +34,19 @@ def blocks_of(width: int) -> list[int]:
 
 
 def paley(order: int) -> torch.Tensor:
-    """Return a Hadamard matrix (order, order) float32 of Paley's first or second construction.
+    """Return a Hadamard matrix (order, order) float32 of one of ``SMALL_ORDERS``.
 
-    The first needs a prime ``q = order - 1`` with q = 3 mod 4, the second a prime ``q = order / 2
-    - 1`` with q = 1 mod 4. Raises BenchError for another order.
+    Paley's first construction needs a prime ``q = order - 1``, the second a prime
+    ``q = order / 2 - 1``. Raises BenchError for another order.
     """
-    first, second = order - 1, order // 2 - 1
-    if first % 4 == 3 and _is_prime(first):
-        return _conference(first, corner=-1.0) + torch.eye(order)
-    if order % 4 == 0 and second % 4 == 1 and _is_prime(second):
-        entry = torch.tensor([[1.0, 1.0], [1.0, -1.0]])
-        diagonal = torch.tensor([[1.0, -1.0], [-1.0, -1.0]])
-        size = torch.eye(order // 2)
-        return torch.kron(_conference(second, corner=1.0), entry) + torch.kron(size, diagonal)
-    raise BenchError(f"no Paley construction over a prime field gives order {order}")
-
-
-def _is_prime(number: int) -> bool:
-    return number > 1 and all(number % n for n in range(2, math.isqrt(number) + 1))
+    if order not in SMALL_ORDERS:
+        raise BenchError(f"no Paley construction over a prime field gives order {order}")
+    if order not in _OF_SECOND:
+        return _conference(order - 1, corner=-1.0) + torch.eye(order)
+    entry = torch.tensor([[1.0, 1.0], [1.0, -1.0]])
+    diagonal = torch.tensor([[1.0, -1.0], [-1.0, -1.0]])
+    whole = torch.kron(_conference(order // 2 - 1, corner=1.0), entry)
+    return whole + torch.kron(torch.eye(order // 2), diagonal)
 
 
 def _conference(prime: int, corner: float) -> torch.Tensor:

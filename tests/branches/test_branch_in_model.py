@@ -58,8 +58,8 @@ def test_a_layer_is_the_sum_of_both_paths(model, known):
     for branch in BRANCHES:
         with _quantized(model, known, branch, transform=Hadamard()) as made:
             layer = made.layers[path]
-            moved = layer.transform.input(x)
-            weight = layer.transform.weight(original.weight)
+            moved = layer.source.transform.input(x)
+            weight = layer.source.transform.weight(original.weight)
             dense, rest = layer.branch.dense(), layer.weight
             coarse = ActivationQuantizer(4, ActivationFormat())(moved)
             fine = ActivationQuantizer(8, ActivationFormat())(moved)
@@ -70,7 +70,9 @@ def test_a_layer_is_the_sum_of_both_paths(model, known):
             torch.testing.assert_close(rest, again)
             alone = quantize_weight(weight, WeightFormat(), 3, path).dequantize()
             moment = known.layer(path).moment
-            moment = layer.transform.input(layer.transform.input(moment).T.contiguous())
+            moment = layer.source.transform.input(
+                layer.source.transform.input(moment).T.contiguous()
+            )
             found = [squared_error(own - weight, moment) for own in (rest + dense, alone)]
             assert found[0] < found[1]
 
