@@ -152,7 +152,7 @@ def count(
         if op.searchable:
             raise BenchError(f"extra operator {op.name} cannot be searchable: it is no layer")
     for name in parts.storage.keys() - {row.name for row in rows if row.group is not None}:
-        raise BenchError(f"grid sizes are given for {name}, which is in no group")
+        raise BenchError(f"stored bytes are given for {name}, which is in no group")
     parameters = sum(row.weights + row.biases for row in rows)
     return CostReport((*rows, *parts.extra), parameters)
 

@@ -93,11 +93,11 @@ class TrainedParts:
     """The parts of a student's layers that a tuner trains.
 
     ``sources`` are by layer path and then by ``weight`` or ``bias``, ``branches`` by path.
-    ``grid_rate`` is the learning rate of scales and zero points, ``rate`` that of everything else.
+    ``scale_rate`` is the learning rate of scales and zero points, ``rate`` that of everything else.
     """
 
     rate: float
-    grid_rate: float
+    scale_rate: float
     sources: dict[str, dict[str, Any]] = field(default_factory=dict)
     branches: dict[str, Any] = field(default_factory=dict)
 
@@ -117,7 +117,7 @@ def retrain(
     with ExitStack() as stack:
         for module, sources in parts.values():
             stack.enter_context(ParametrizedLayer(module, sources))
-        rates = dict.fromkeys(QPARAM_NAMES, to_train.grid_rate)
+        rates = dict.fromkeys(QPARAM_NAMES, to_train.scale_rate)
         trained = {
             f"{place}.{source}.{name}": (parameter, rates.get(name, to_train.rate))
             for place, (_, sources) in parts.items()

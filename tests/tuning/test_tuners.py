@@ -117,9 +117,9 @@ def test_real_zero_points_take_two_bytes_each_whatever_was_counted(
     with quantized:
         (path, own), *_ = student.rounded.items()
         student.set_quantized_weight(path, replace(own, zero=own.zero + 0.5))
-    grids = quantized.storage[path]
-    assert grids.zero == 2 * own.zero.numel()
-    assert grids.input_zero == (0 if inputs_symmetric else 1)
+    stored = quantized.storage[path]
+    assert stored.zero == 2 * own.zero.numel()
+    assert stored.input_zero == (0 if inputs_symmetric else 1)
 
 
 @pytest.mark.parametrize(
