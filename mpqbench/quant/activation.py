@@ -33,7 +33,7 @@ class Clock:
         if self.groups is None or len(self.groups) != len(x):
             seen = "none" if self.groups is None else len(self.groups)
             raise BenchError(
-                f"a time-grouped format needs the time step of each of {len(x)} inputs, it has {seen}"
+                f"a time-grouped format needs the time steps of {len(x)} inputs, it has {seen}"
             )
         picked = values.to(x.device)[self.groups.to(x.device)]
         return picked.view(-1, *[1] * (x.ndim - 1))
