@@ -14,7 +14,7 @@ from torch import nn
 from ..contracts import Branch, FittedTransform, LayerData, QuantizedWeight, Rounding, Transform
 from ..core.formats import ActivationFormat, WeightFormat
 from ..core.precision import Precision
-from ..cost.count import CountedParts, count
+from ..cost.count import CountOptions, count
 from ..cost.storage import SCALE_BYTES, packed_bytes
 from ..dit.groups import Group, layer_groups, uniform_allocation
 from ..quant.affine import quantize_weight
@@ -146,9 +146,9 @@ def expect_bytes(
     The model must be in full precision again.
     """
     own = quantized.transformer, groups, allocation
-    plain = count(*own, CountedParts(**formats))
-    parts = CountedParts(**formats, storage=quantized.storage, extra=quantized.operators)
-    report = count(*own, parts)
+    plain = count(*own, CountOptions(**formats))
+    options = CountOptions(**formats, storage=quantized.storage, extra=quantized.operators)
+    report = count(*own, options)
     for group in groups:
         layers = [quantized.layers[path] for path in group.layers]
         added += math.ceil(layers[0].source.transform.extra_bits / 8)

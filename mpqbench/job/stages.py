@@ -11,7 +11,7 @@ import numpy as np
 
 from ..contracts import FittedCorrection
 from ..core.precision import Allocation
-from ..cost.count import CostReport, CountedParts, count
+from ..cost.count import CostReport, CountOptions, count
 from ..dit.held_out import HeldOut
 from ..dit.loading import skeleton
 from ..metrics.fidelity import Fidelity
@@ -42,7 +42,7 @@ def count_cost(
 ) -> CostReport:
     """Count BitOPs and bytes of the quantized model, on a copy without weights."""
     recipe = context.recipe
-    parts = CountedParts(
+    options = CountOptions(
         recipe.weight_format,
         recipe.activation_format,
         recipe.attention_bits,
@@ -51,7 +51,7 @@ def count_cost(
     )
     transformer = skeleton(context.model.transformer.config)
     passes = context.recordings.sampler_of("noise").guidance_passes
-    report = count(transformer, context.groups, allocation, parts)
+    report = count(transformer, context.groups, allocation, options)
     return replace(report, guidance_passes=passes, steps=context.job.protocol.steps)
 
 

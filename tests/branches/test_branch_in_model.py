@@ -17,7 +17,7 @@ from mpqbench.contracts import Branch, BranchSize
 from mpqbench.core.errors import BenchError, Diverged
 from mpqbench.core.formats import ActivationFormat, WeightFormat
 from mpqbench.core.precision import FULL, Budget, Precision
-from mpqbench.cost.count import CountedParts, count
+from mpqbench.cost.count import CountOptions, count
 from mpqbench.dit.groups import layer_groups, uniform_allocation
 from mpqbench.methods.treeq.eng import EnvironmentalNoise
 from mpqbench.methods.treeq.gmb import Monarch
@@ -109,8 +109,8 @@ def test_cost_by_hand(model, known):
     made = _quantized(model, known, branch)
     made.remove()
     allocation = uniform_allocation(groups, W3A4, W8A8)
-    report = count(model, groups, allocation, CountedParts(**FORMATS, extra=made.operators))
-    plain = count(model, groups, allocation, CountedParts(**FORMATS))
+    report = count(model, groups, allocation, CountOptions(**FORMATS, extra=made.operators))
+    plain = count(model, groups, allocation, CountOptions(**FORMATS))
     # Two blocks of width 16 on 16 tokens: q, k, v and out are 16 x 16, the MLP is 64 wide.
     numbers = 2 * 2 * (4 * (16 + 16) + 2 * (16 + 64))
     scales = 2 * 6 * 4 * 2
@@ -141,7 +141,7 @@ def test_what_fits_is_what_is_satisfied(model, known, budget):
             extra = [
                 op for name, p in drawn.items() if p.weight is not None for op in planned[name]
             ]
-            report = count(model, groups, whole, CountedParts(**FORMATS, extra=extra))
+            report = count(model, groups, whole, CountOptions(**FORMATS, extra=extra))
             assert problem.fits(drawn) == report.satisfied(budget, inside)
             seen.add((inside, problem.fits(drawn)))
     assert len(seen) >= 3

@@ -13,7 +13,7 @@ from mpqbench.conformance.models import tiny_transformer
 from mpqbench.core.errors import BenchError
 from mpqbench.core.formats import ActivationFormat, WeightFormat
 from mpqbench.core.precision import Precision
-from mpqbench.cost.count import CountedParts, count
+from mpqbench.cost.count import CountOptions, count
 from mpqbench.cost.storage import packed_bytes
 from mpqbench.dit.groups import layer_groups, uniform_allocation
 from mpqbench.dit.held_out import evaluate
@@ -83,12 +83,12 @@ def test_adapters_and_real_zero_points_are_counted(teacher, data):
     student, quantized = quantized_student(teacher)
     with quantized:
         PEFT(**SHORT, adapter="lora", rank=2).tune(student, data)
-    parts = CountedParts(WeightFormat(symmetric=False), ActivationFormat())
+    options = CountOptions(WeightFormat(symmetric=False), ActivationFormat())
     allocation = uniform_allocation(groups, Precision(3, 3), Precision(8, 8))
     bare = tiny_transformer()
-    plain = count(bare, groups, allocation, parts)
-    parts = replace(parts, storage=quantized.storage, extra=quantized.operators)
-    tuned = count(bare, groups, allocation, parts)
+    plain = count(bare, groups, allocation, options)
+    options = replace(options, storage=quantized.storage, extra=quantized.operators)
+    tuned = count(bare, groups, allocation, options)
     searchable = [g for g in groups if g.searchable]
     ranks = {path: 2 * (16 + 16) for g in searchable for path in g.layers}
     ranks |= {path: 2 * (16 + 64) for path in ranks if ".ff." in path}
