@@ -12,7 +12,7 @@ from mpqbench.cli.cost import cost
 from mpqbench.core.errors import BenchError
 from mpqbench.core.formats import ActivationFormat, WeightFormat
 from mpqbench.core.precision import FULL, Budget, Precision
-from mpqbench.cost.count import CostReport, CountedParts, Operator, conventions, count
+from mpqbench.cost.count import CostReport, CountOptions, Operator, conventions, count
 from mpqbench.cost.storage import QParamBytes
 from mpqbench.dit.groups import layer_groups, uniform_allocation
 from mpqbench.dit.zoo import CONFIGURATIONS
@@ -36,7 +36,7 @@ def _count(model, precision=W4A4, adaln=W8A8, **options) -> CostReport:
     groups = layer_groups(model)
     formats = {"weight_format": WeightFormat(), "activation_format": ActivationFormat()}
     allocation = uniform_allocation(groups, precision, adaln)
-    return count(model, groups, allocation, CountedParts(**(formats | options)))
+    return count(model, groups, allocation, CountOptions(**(formats | options)))
 
 
 def _part(report: CostReport, *kinds: str) -> tuple[int, int]:

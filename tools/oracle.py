@@ -163,19 +163,19 @@ def count_costs(record: dict[str, Any], allocation: dict[str, str] | None) -> di
     """
     from mpqbench.core.formats import ActivationFormat, WeightFormat
     from mpqbench.core.precision import Allocation, Precision
-    from mpqbench.cost.count import CountedParts, count
+    from mpqbench.cost.count import CountOptions, count
     from mpqbench.dit.groups import uniform_allocation
 
     recipe, (transformer, groups) = record["recipe"], _network(record["model"])
     only, adaln = next(iter(record["allocation"]["counts"])), Precision.parse(recipe["adaln"])
     whole = uniform_allocation(groups, Precision.parse(only), adaln)
-    parts = CountedParts(
+    options = CountOptions(
         WeightFormat(**recipe["weight_format"]),
         ActivationFormat(**recipe["activation_format"]),
         recipe.get("attention_bits"),  # absent in older records
     )
     given = Allocation.from_json(allocation) if allocation else whole
-    report = count(transformer, groups, given, parts)
+    report = count(transformer, groups, given, options)
     fields = ("macs", "parameters", "bitops_linear", "bitops", "bytes")
     return {field: getattr(report, field) for field in fields}
 

@@ -67,7 +67,7 @@ def _count(
 
     from ..core.formats import ActivationFormat, WeightFormat
     from ..core.settings import validate
-    from ..cost.count import CountedParts, conventions, count
+    from ..cost.count import CountOptions, conventions, count
     from ..dit.groups import layer_groups, uniform_allocation
     from ..dit.loading import meta_transformer
 
@@ -79,8 +79,8 @@ def _count(
     weight_format = validate(WeightFormat, fields, "weight format")
     transformer = meta_transformer(model)
     groups = layer_groups(transformer)
-    parts = CountedParts(weight_format, ActivationFormat(), options["attention_bits"])
-    report = count(transformer, groups, uniform_allocation(groups, precision, adaln), parts)
+    counted = CountOptions(weight_format, ActivationFormat(), options["attention_bits"])
+    report = count(transformer, groups, uniform_allocation(groups, precision, adaln), counted)
     passes, steps = options["guidance_passes"], options["steps"]
     report = replace(report, guidance_passes=passes, steps=steps)
     return report, conventions(transformer, precision)

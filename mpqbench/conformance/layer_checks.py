@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from ..contracts import LayerData
-from ..cost.count import CountedParts, count
+from ..cost.count import CountOptions, count
 from ..dit.held_out import evaluate
 from .check import devices, expect, expect_repeatable, expect_tensor
 from .layers import SampleLayer
@@ -63,7 +63,7 @@ class LayerChecks:
         expect_tensor("the output of the model", output, (2, 8, 8, 8))
         sample.full.expect_restored()
         counted = sample.model, sample.groups, sample.allocation
-        parts = CountedParts(**FORMATS)
+        parts = CountOptions(**FORMATS)
         known = count(*counted, parts).bytes
         made = count(*counted, replace(parts, storage=sample.quantized.storage)).bytes
         expect(made == known, f"the weights take {made} bytes; the format takes {known}")

@@ -72,8 +72,9 @@ class CostReport:
 
     ``macs``, ``bitops`` (each operator at its own bits) and ``bytes`` are of all operators, with
     duplicates stored once; ``branch_bitops`` and ``branch_bytes`` are the part of branches.
-    ``bitops_linear`` is of the ``searchable`` linear layers, without their branches.
-    ``effective_bits`` are 8 x bytes / ``parameters``, which are the model's own.
+    ``bitops_linear`` and ``weight_bits`` (a mean over weights) are of the ``searchable`` linear
+    layers, without their branches. ``effective_bits`` are 8 x bytes / ``parameters``, which are the
+    model's own. ``bitops_per_image`` is ``bitops`` x guidance passes x steps.
     """
 
     operators: tuple[Operator, ...]
@@ -91,32 +92,17 @@ class CostReport:
     branch_bytes = property(lambda self: self._total("bytes", "branch"))
     effective_bits = property(lambda self: 8 * self.bytes / self.parameters)
 
-    @property
-    def searchable(self) -> list[Operator]:
-        """The searchable linear layers."""
-        return [op for op in self.operators if op.searchable]
-
-    @property
-    def bitops_linear(self) -> int:
-        """BitOPs of the searchable linear layers, without their branches."""
-        return sum(op.bitops for op in self.searchable)
+    searchable = property(lambda self: [op for op in self.operators if op.searchable])
+    bitops_linear = property(lambda self: sum(op.bitops for op in self.searchable))
+    bitops_per_image = property(lambda self: self.bitops * self.guidance_passes * self.steps)
 
     @property
     def weight_bits(self) -> float:
-        """Mean over the weights of the searchable linear layers."""
-        rows = self.searchable
-        return sum(op.weights * op.weight_bits for op in rows) / sum(op.weights for op in rows)
-
-    @property
-    def bitops_per_image(self) -> int:
-        """``bitops`` x guidance passes x steps."""
-        return self.bitops * self.guidance_passes * self.steps
+        bits = sum(op.weights * op.weight_bits for op in self.searchable)
+        return bits / sum(op.weights for op in self.searchable)
 
     def satisfied(self, budget: Budget, branch_in_budget: bool = True) -> bool:
-        """Return whether every bound of ``budget`` holds, with what branches take or without.
-
-        ``weight_bits`` are without branches either way.
-        """
+        """Return whether every bound of ``budget`` holds, with what branches take or without."""
         bitops, size = self.bitops_linear + self.branch_bitops, self.bytes
         if not branch_in_budget:
             bitops, size = self.bitops_linear, size - self.branch_bytes
@@ -131,7 +117,7 @@ class CostReport:
 
 
 @dataclass(frozen=True)
-class CountedParts:
+class CountOptions:
     """What a count depends on besides the precisions.
 
     ``attention_bits`` holds for both operands of QK^T and AV, ``None`` for 16. ``storage`` has
@@ -150,7 +136,7 @@ def count(
     transformer: nn.Module,
     groups: Sequence[Group],
     allocation: Mapping[str, Precision],
-    parts: CountedParts,
+    options: CountOptions,
 ) -> CostReport:
     """Count ``transformer`` (its original layers; the meta device is enough) under ``allocation``.
 
@@ -160,35 +146,38 @@ def count(
     """
     check_allocation([group.name for group in groups], allocation)
     rows = [
-        _quantized(row, transformer, allocation, parts) for row in _skeleton(transformer, groups)
+        _quantized(row, transformer, allocation, options) for row in _skeleton(transformer, groups)
     ]
-    for op in parts.extra:
+    for op in options.extra:
         if op.searchable:
             raise BenchError(f"extra operator {op.name} cannot be searchable: it is no layer")
-    for name in parts.storage.keys() - {row.name for row in rows if row.group is not None}:
-        raise BenchError(f"grid sizes are given for {name}, which is in no group")
+    for name in options.storage.keys() - {row.name for row in rows if row.group is not None}:
+        raise BenchError(f"stored bytes are given for {name}, which is in no group")
     parameters = sum(row.weights + row.biases for row in rows)
-    return CostReport((*rows, *parts.extra), parameters)
+    return CostReport((*rows, *options.extra), parameters)
 
 
 def _quantized(
-    row: Operator, transformer: nn.Module, allocation: Mapping[str, Precision], parts: CountedParts
+    row: Operator,
+    transformer: nn.Module,
+    allocation: Mapping[str, Precision],
+    options: CountOptions,
 ) -> Operator:
     """Return an operator of the model in floating point at the bits that it gets."""
     if row.kind in ("attn.qk", "attn.av"):
-        bits = parts.attention_bits or FULL_BITS
+        bits = options.attention_bits or FULL_BITS
         return replace(row, weight_bits=bits, activation_bits=bits)
     if row.group is None:
         return row
     precision, layer = allocation[row.group], linear_layer(transformer, row.name)
-    fmt, activation_format = precision.formats(parts.weight_format, parts.activation_format)
+    fmt, activation_format = precision.formats(options.weight_format, options.activation_format)
     if precision.activation is not None and activation_format.group is not None:
         check_group(row.name, layer.in_features, activation_format.group)
     scales = 0
     if precision.weight is not None:
         scales = grid_count(layer.out_features, layer.in_features, fmt, row.name)
     derived = qparam_bytes(precision, activation_format, scales, 0 if fmt.symmetric else scales)
-    stored = parts.storage.get(row.name, derived)
+    stored = options.storage.get(row.name, derived)
     return replace(
         row,
         weight_bits=precision.weight_bits,

@@ -10,11 +10,7 @@ SCALE_BYTES = 2  # fp16
 
 @dataclass(frozen=True)
 class QParamBytes:
-    """Bytes of one layer's quantization parameters.
-
-    ``scale`` is for the scales of weight and input, ``zero`` for zero points of the weight and
-    ``input_zero`` for those of the input.
-    """
+    """Bytes of one layer's scales (weight and input) and zero points (weight, then input)."""
 
     scale: int = 0
     zero: int = 0
@@ -29,10 +25,9 @@ def packed_bytes(values: int, bits: int) -> int:
 def qparam_bytes(
     precision: Precision, activation_format: ActivationFormat, scales: int, zeros: int
 ) -> QParamBytes:
-    """Return the bytes of ``scales`` and ``zeros`` of a weight, and of the input's parameters.
+    """Return the bytes of a weight's numbers of ``scales`` and ``zeros``, and of a static input's.
 
-    Scales are fp16, zero points have as many bits as the numbers. Dynamic activation formats store
-    nothing.
+    Scales are fp16, zero points have as many bits as the numbers.
     """
     scale, zero = SCALE_BYTES * scales, packed_bytes(zeros, precision.weight_bits)
     if precision.activation is None or not activation_format.is_static:

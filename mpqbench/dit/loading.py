@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from diffusers import AutoencoderKL, DiTTransformer2DModel
@@ -16,6 +16,24 @@ from ..core.errors import BenchError, unknown
 from .zoo import CONFIGURATIONS, EMBEDDED, HUB_NAMES, RANDOM_PREFIX, SD_VAE
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+class _Arithmetic(NamedTuple):
+    frequency_shift: int  # denominator of the time frequencies is half the channels minus this
+    mlp_norm_epsilon: float
+    guided_channels: int | None  # None: all latent channels
+
+
+# Of the original DiT or of diffusers: docs/conventions.md lists the differences with their sources.
+ARITHMETIC = {"original": _Arithmetic(0, 1e-6, 3), "diffusers": _Arithmetic(1, 1e-5, None)}
+
+
+def apply_convention(transformer: DiTTransformer2DModel, convention: str) -> None:
+    """Set the time frequencies and the epsilon of the norm before every block's MLP, in place."""
+    arithmetic = ARITHMETIC[convention]
+    for block in transformer.transformer_blocks:
+        block.norm1.emb.time_proj.downscale_freq_shift = arithmetic.frequency_shift
+        block.norm3.eps = arithmetic.mlp_norm_epsilon
 
 
 @dataclass

@@ -14,8 +14,7 @@ import torch
 from ..contracts import FittedCorrection, Prediction
 from ..core.errors import BenchError, Diverged
 from ..core.protocol import Protocol
-from .convention import ARITHMETIC, apply_convention
-from .loading import DiTModel
+from .loading import ARITHMETIC, DiTModel, apply_convention
 from .schedule import build_schedule
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

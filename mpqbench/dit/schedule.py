@@ -13,7 +13,6 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler
 
 from ..core.errors import BenchError
-from .convention import Convention
 
 
 @dataclass
@@ -63,7 +62,7 @@ class Schedule:
 
 
 def build_schedule(
-    config: dict[str, Any], sampler: str, steps: int, convention: Convention, channels_doubled: bool
+    config: dict[str, Any], sampler: str, steps: int, convention: str, channels_doubled: bool
 ) -> Schedule:
     """Build the schedule of ``steps`` steps; ``channels_doubled``: the model predicts a variance.
 

@@ -8,30 +8,18 @@ RANDOM_PREFIX = "random:"  # a configuration with seeded random weights, for spe
 HUB_NAMES = {f"dit-xl-2-{side}": f"facebook/DiT-XL-2-{side}" for side in (256, 512)}
 
 _DIT = {
-    "num_attention_heads": 16,
-    "attention_head_dim": 72,
-    "in_channels": 4,
-    "out_channels": 8,
-    "num_layers": 28,
-    "patch_size": 2,
-    "num_embeds_ada_norm": 1000,
-    "norm_type": "ada_norm_zero",
-    "norm_elementwise_affine": False,
-    "activation_fn": "gelu-approximate",
-    "attention_bias": True,
-}  # the transformer of facebook/DiT-XL-2-256 and -512 (arXiv 2212.09748, Table 1)
+    "num_attention_heads": 16, "attention_head_dim": 72, "num_layers": 28, "patch_size": 2,
+    "in_channels": 4, "out_channels": 8, "num_embeds_ada_norm": 1000,
+    "norm_type": "ada_norm_zero", "norm_elementwise_affine": False,
+    "activation_fn": "gelu-approximate", "attention_bias": True,
+}  # fmt: skip  # the transformer of facebook/DiT-XL-2-256 and -512 (arXiv 2212.09748, Table 1)
 
 CONFIGURATIONS: dict[str, dict[str, Any]] = {
     f"dit-xl-2-{side}": _DIT | {"sample_size": side // 8} for side in (256, 512)
 }
 
 SD_VAE: dict[str, Any] = {
-    "in_channels": 3,
-    "out_channels": 3,
-    "down_block_types": ("DownEncoderBlock2D",) * 4,
-    "up_block_types": ("UpDecoderBlock2D",) * 4,
-    "block_out_channels": (128, 256, 512, 512),
-    "layers_per_block": 2,
-    "latent_channels": 4,
-    "sample_size": 256,
-}  # the autoencoder sd-vae-ft-ema that DiT-XL/2 decodes with
+    "in_channels": 3, "out_channels": 3, "latent_channels": 4, "sample_size": 256,
+    "down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4,
+    "block_out_channels": (128, 256, 512, 512), "layers_per_block": 2,
+}  # fmt: skip  # the autoencoder sd-vae-ft-ema that DiT-XL/2 decodes with

@@ -4,8 +4,7 @@ from dataclasses import dataclass, field
 
 from ..core.errors import BenchError
 from ..core.protocol import Protocol
-from ..dit.convention import apply_convention
-from ..dit.loading import DiTModel, load_model
+from ..dit.loading import DiTModel, apply_convention, load_model
 from ..dit.sampling import DTYPES
 from ..metrics.extractors import load_extractor
 from ..metrics.features import FeatureNetwork

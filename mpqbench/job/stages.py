@@ -11,7 +11,7 @@ from ..contracts import DistillationData, FittedCorrection
 from ..core.precision import Allocation
 from ..core.settings import digest_of
 from ..core.sources import folder_digest
-from ..cost.count import CostReport, CountedParts, count
+from ..cost.count import CostReport, CountOptions, count
 from ..dit.held_out import HeldOut
 from ..dit.loading import skeleton
 from ..metrics.fidelity import latent_mse, psnr, ssim
@@ -63,7 +63,7 @@ def count_cost(
 ) -> CostReport:
     """Count BitOPs and bytes of the quantized model, on a copy without weights."""
     recipe = context.recipe
-    parts = CountedParts(
+    options = CountOptions(
         recipe.weight_format,
         recipe.activation_format,
         recipe.attention_bits,
@@ -72,7 +72,7 @@ def count_cost(
     )
     transformer = skeleton(context.model.transformer.config)
     passes = context.recordings.sampler_of("noise").guidance_passes
-    report = count(transformer, context.groups, allocation, parts)
+    report = count(transformer, context.groups, allocation, options)
     return replace(report, guidance_passes=passes, steps=context.job.protocol.steps)
 
 

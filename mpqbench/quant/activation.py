@@ -1,7 +1,5 @@
 """The quantizer of a linear layer's input: static per tensor, or dynamic per token (group)."""
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -12,43 +10,6 @@ from ..core.formats import ActivationFormat
 from .affine import QParams, fake_quantize, fake_quantize_dynamic, qparams_from_range
 
 TRAINED_STEPS = 1000  # of every DiT; a time-grouped format divides the time axis
-
-
-@dataclass(frozen=True)
-class StepRanges:
-    """Calibrated range of an input at each time step: all (steps,)."""
-
-    steps: torch.Tensor
-    low: torch.Tensor
-    high: torch.Tensor
-
-    @classmethod
-    def of_rows(cls, rows: torch.Tensor, times: torch.Tensor) -> Self:
-        """Return the ranges of rows (n, in) seen at times (n,)."""
-        steps, at = times.unique(return_inverse=True)
-        at = at.to(rows.device)
-        low = rows.new_full((len(steps),), float("inf"))
-        high = rows.new_full((len(steps),), float("-inf"))
-        low.scatter_reduce_(0, at, rows.amin(1), "amin")
-        high.scatter_reduce_(0, at, rows.amax(1), "amax")
-        return cls(steps, low, high)
-
-    def grouped(self, layer: str, count: int) -> list[tuple[float, float]]:
-        """Return the range in each of ``count`` equal parts of the time axis.
-
-        Raises BenchError where calibration saw no step of a part.
-        """
-        part = time_group(self.steps, count)
-        ranges = []
-        for index in range(count):
-            inside = (part == index).to(self.low.device)
-            if not inside.any():
-                raise BenchError(
-                    f"layer {layer}: calibration saw no step of time group {index + 1} of {count}: "
-                    "use fewer time groups or more calibration inputs"
-                )
-            ranges.append((float(self.low[inside].min()), float(self.high[inside].max())))
-        return ranges
 
 
 def time_group(times: torch.Tensor, count: int) -> torch.Tensor:
@@ -72,7 +33,7 @@ class Clock:
         if self.groups is None or len(self.groups) != len(x):
             seen = "none" if self.groups is None else len(self.groups)
             raise BenchError(
-                f"a time-grouped grid needs the time step of each of {len(x)} inputs, it has {seen}"
+                f"a time-grouped format needs the time steps of {len(x)} inputs, it has {seen}"
             )
         picked = values.to(x.device)[self.groups.to(x.device)]
         return picked.view(-1, *[1] * (x.ndim - 1))
@@ -109,23 +70,46 @@ class ActivationQuantizer:
         return QParams(scale, zero, self.bits, self.fmt.symmetric)
 
 
-def static_quantizer(
-    layer: str,
-    ranges: Sequence[tuple[float, float]],
-    bits: int,
-    fmt: ActivationFormat,
-    clock: Clock | None = None,
-) -> ActivationQuantizer:
-    """Return a quantizer for calibrated ``ranges``, one for each time group of ``fmt``.
+@dataclass(frozen=True)
+class StepRanges:
+    """Calibrated range of an input at each time step: all (steps,)."""
 
-    Parameters are plain floats, which stay exact where a model changes its type. Raises Diverged
-    for a range that is not finite.
-    """
-    static = []
-    for low, high in ranges:
-        if not (math.isfinite(low) and math.isfinite(high)):
-            raise Diverged(f"layer {layer}: its calibrated input range is [{low}, {high}]")
-        ends = torch.tensor([low, high], dtype=torch.float32)
-        qparams = qparams_from_range(ends[0], ends[1], bits, fmt.symmetric)
-        static.append(QParams(float(qparams.scale), float(qparams.zero), bits, fmt.symmetric))
-    return ActivationQuantizer(bits, fmt, tuple(static), clock)
+    steps: torch.Tensor
+    low: torch.Tensor
+    high: torch.Tensor
+
+    @classmethod
+    def of_rows(cls, rows: torch.Tensor, times: torch.Tensor) -> Self:
+        """Return the ranges of rows (n, in) seen at times (n,)."""
+        steps, at = times.unique(return_inverse=True)
+        at = at.to(rows.device)
+        low = rows.new_full((len(steps),), float("inf"))
+        high = rows.new_full((len(steps),), float("-inf"))
+        low.scatter_reduce_(0, at, rows.amin(1), "amin")
+        high.scatter_reduce_(0, at, rows.amax(1), "amax")
+        return cls(steps, low, high)
+
+    def quantizer(
+        self, layer: str, bits: int, fmt: ActivationFormat, clock: Clock | None = None
+    ) -> ActivationQuantizer:
+        """Return a static quantizer, with a range for each time group of ``fmt``.
+
+        Its parameters are plain floats, which stay exact where a model changes its type. Raises
+        BenchError where calibration saw no step of a time group, and Diverged for a range that is
+        not finite.
+        """
+        count, static = fmt.time_groups, []
+        part = time_group(self.steps, count)
+        for index in range(count):
+            inside = (part == index).to(self.low.device)
+            if not inside.any():
+                raise BenchError(
+                    f"layer {layer}: calibration saw no step of time group {index + 1} of {count}: "
+                    "use fewer time groups or more calibration inputs"
+                )
+            ends = torch.stack([self.low[inside].min(), self.high[inside].max()]).float().cpu()
+            if not ends.isfinite().all():
+                raise Diverged(f"layer {layer}: its calibrated input range is {ends.tolist()}")
+            qparams = qparams_from_range(ends[0], ends[1], bits, fmt.symmetric)
+            static.append(QParams(float(qparams.scale), float(qparams.zero), bits, fmt.symmetric))
+        return ActivationQuantizer(bits, fmt, tuple(static), clock)

@@ -53,7 +53,7 @@ def qparams_from_range(
     bits outside 2 to 8.
     """
     if not LOWEST <= bits <= HIGHEST:
-        raise BenchError(f"a grid has {LOWEST} to {HIGHEST} bits, not {bits}")
+        raise BenchError(f"a quantizer has {LOWEST} to {HIGHEST} bits, not {bits}")
     info = torch.finfo(low.dtype)
     low, high = low.clamp(max=0), high.clamp(min=0)
     largest = 2 ** (bits - 1) - 1 if symmetric else 2**bits - 1

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import groupby
 from typing import Any, Self
 
@@ -51,10 +52,12 @@ class QuantizedModel:
     def _install(self) -> None:
         try:
             for path, module in self.layers.items():
-                self._swap(path, module)
+                original = self.transformer.get_submodule(path)
+                self._swap(partial(self.transformer.set_submodule, path), original, module)
             for block in self.transformer.transformer_blocks if self._attention else ():
-                self._undo.append(_restore(block.attn1, block.attn1.processor))
-                block.attn1.processor = self._attention
+                attention = block.attn1
+                put = partial(setattr, attention, "processor")
+                self._swap(put, attention.processor, self._attention)
             if self._clock is not None and self._clock.count > 1:
                 register = self.transformer.register_forward_pre_hook
                 self._undo.append(register(self._tell_time, with_kwargs=True).remove)
@@ -62,10 +65,9 @@ class QuantizedModel:
             self.remove()
             raise
 
-    def _swap(self, path: str, module: nn.Module) -> None:
-        original = self.transformer.get_submodule(path)
-        self.transformer.set_submodule(path, module)
-        self._undo.append(lambda: self.transformer.set_submodule(path, original))
+    def _swap(self, put: Callable[[Any], object], original: Any, new: Any) -> None:
+        put(new)
+        self._undo.append(partial(put, original))
 
     def _tell_time(
         self, _module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]
@@ -93,10 +95,6 @@ class QuantizedModel:
 
     def __exit__(self, *_error: object) -> None:
         self.remove()
-
-
-def _restore(attention: Any, processor: Any) -> Callable[[], None]:
-    return lambda: setattr(attention, "processor", processor)
 
 
 def quantize_model(

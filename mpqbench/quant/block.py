@@ -84,36 +84,32 @@ class BlockRun:
         self, clock: Clock
     ) -> Callable[[Mapping[str, torch.Tensor], torch.Tensor], torch.Tensor]:
         """Return a float32 copy of the block, quantized, as a function of its weights."""
-        original = self.model.get_submodule(self.prefix)
-        block: Any = copy.deepcopy(original).float().requires_grad_(False)
-        for group in self.groups:
-            for path, layer in self._unrounded(group, block).layers.items():
-                block.set_submodule(self._inside(path), layer)
+        block: Any = copy.deepcopy(self.model.get_submodule(self.prefix))
+        block.float().requires_grad_(False)
+        for group in self.groups:  # with weights not yet rounded
+            copies: dict[str, PreparedLayer] = {
+                path: replace(layer, original=linear_layer(block, self._inside(path)))
+                for path, layer in group.layers.items()
+            }
+            values = {
+                path: RoundedLayer(layer.owned(layer.weight), QParamBytes())
+                for path, layer in copies.items()
+            }
+            quantized = QuantizedGroup(replace(group, layers=copies), values)
+            for path, module in quantized.layers.items():
+                block.set_submodule(self._inside(path), module)
         if self.attention is not None:
             block.attn1.processor = self.attention
         inputs = self.inputs
 
         def forward(weights: Mapping[str, torch.Tensor], indices: torch.Tensor) -> torch.Tensor:
             named = {f"{self._inside(path)}.weight": weight for path, weight in weights.items()}
-            times = inputs.times[indices]
+            times, classes = inputs.times[indices], inputs.classes[indices]
             clock.set(times)
-            x = inputs.hidden[indices]
-            rest = {"timestep": times, "class_labels": inputs.classes[indices]}
-            return functional_call(block, named, (x,), rest)
+            rest = {"timestep": times, "class_labels": classes}
+            return functional_call(block, named, (inputs.hidden[indices],), rest)
 
         return forward
-
-    def _unrounded(self, group: PreparedGroup, block: nn.Module) -> QuantizedGroup:
-        """Return ``group`` on the layers of a copy of the block, with weights not yet rounded."""
-        layers: dict[str, PreparedLayer] = {
-            path: replace(layer, original=linear_layer(block, self._inside(path)))
-            for path, layer in group.layers.items()
-        }
-        values = {
-            path: RoundedLayer(layer.owned(layer.weight), QParamBytes())
-            for path, layer in layers.items()
-        }
-        return QuantizedGroup(replace(group, layers=layers), values)
 
     def _inside(self, path: str) -> str:
         """Return ``path`` as seen from the block."""

@@ -1,6 +1,6 @@
 """The branch of a layer: where there is one, how it is fitted, what it costs."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
@@ -18,63 +18,33 @@ BITS = (8, 16)
 def round_beside(
     weight: torch.Tensor, data: LayerData, rounding: Rounding, branch: Branch
 ) -> tuple[QuantizedWeight, FittedBranch | None]:
-    """Split weight (out, in) into a rounded residual and a branch, fitted to each other in turn.
+    """Split weight W (out, in) into a rounded residual R and a branch L, fitted in turn.
 
-    Combined weights are compared by the output error where the layer has a moment, and else by the
-    squared error. There is no branch where rounding alone loses nothing, which is tried first.
-    Raises BenchError where the fitted branch has not the size that was planned.
+    ``L = fit(W - R)`` and ``R = round(W - L)`` alternate (SVDQuant, arXiv 2411.05007) for at most
+    ``branch.iterations`` rounds or until a round is no better, and the best pair is returned.
+    ``L + R`` is compared by the output error where the layer has a moment, and else by the squared
+    error. There is no branch where rounding alone loses nothing, which is tried first. Raises
+    BenchError for fewer than one round and where the fitted branch has not the planned size.
     """
     bits = data.precision.weight
     assert bits is not None
-
-    def rounded(matrix: torch.Tensor) -> QuantizedWeight:
-        return rounding.round(matrix, data, data.weight_format, bits)
-
-    alone = rounded(weight)
+    if branch.iterations < 1:
+        raise BenchError(f"a branch is fitted in at least 1 iteration, not {branch.iterations}")
+    alone = rounding.round(weight, data, data.weight_format, bits)
     values = alone.dequantize()
     if torch.equal(values, weight) or not torch.isfinite(values).all():
         return alone, None  # the caller reports what is not finite
-
-    def fit(target: torch.Tensor, before: FittedBranch | None) -> FittedBranch:
-        if before is not None:
-            return _checked(branch.refit(before, target, data), branch, target, data)
-        first = target - values if branch.init == "residual" else target
-        return _checked(branch.fit(first, data), branch, first, data)
-
-    def error(combined: torch.Tensor) -> float:
-        return squared_error(combined - weight, data.moment)
-
-    return alternate(weight, fit, rounded, error, branch.iterations)
-
-
-def alternate(
-    weight: torch.Tensor,
-    fit: Callable[[torch.Tensor, FittedBranch | None], FittedBranch],
-    rounded: Callable[[torch.Tensor], QuantizedWeight],
-    error: Callable[[torch.Tensor], float],
-    iterations: int,
-) -> tuple[QuantizedWeight, FittedBranch]:
-    """Alternate ``L = fit(W - R)`` and ``R = rounded(W - L)``, beginning with R = 0.
-
-    ``fit`` is given a matrix (out, in) and the branch of the round before, ``None`` at first: for
-    SVDQuant (arXiv 2411.05007) it is the truncated SVD. ``error`` measures the combined weight
-    ``L + R``. Stops after ``iterations`` rounds or with the first that is no better, and returns
-    the best R and L. Raises BenchError for fewer than one round.
-    """
-    if iterations < 1:
-        raise BenchError(f"the residual loop needs at least 1 iteration, not {iterations}")
     best: tuple[QuantizedWeight, FittedBranch] | None = None
-    least, rest = float("inf"), weight
-    for _ in range(iterations):
-        branch = fit(rest, None if best is None else best[1])
-        dense = branch.dense()
-        residual = rounded(weight - dense)
-        values = residual.dequantize()
-        found = error(dense + values)
-        if best is not None and not found < least:
+    least, target = float("inf"), weight - values if branch.init == "residual" else weight
+    for _ in range(branch.iterations):
+        fitted = branch.refit(best[1], target, data) if best else branch.fit(target, data)
+        dense = _checked(fitted, branch, target, data).dense()
+        rounded = rounding.round(weight - dense, data, data.weight_format, bits)
+        values = rounded.dequantize()
+        error = squared_error(dense + values - weight, data.moment)
+        if best is not None and not error < least:
             break
-        best, least = (residual, branch), found
-        rest = weight - values
+        best, least, target = (rounded, fitted), error, weight - values
     assert best is not None
     return best
 

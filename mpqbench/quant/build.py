@@ -20,7 +20,7 @@ from ..core.formats import ActivationFormat, WeightFormat, check_group
 from ..core.precision import Precision
 from ..cost.storage import qparam_bytes
 from ..dit.groups import Group, linear_layer
-from .activation import ActivationQuantizer, Clock, StepRanges, static_quantizer
+from .activation import ActivationQuantizer, Clock, StepRanges
 from .attention import QuantizedAttention
 from .block import BlockInputs, BlockRun
 from .branch import branch_of_rest, branch_size, round_beside
@@ -31,14 +31,12 @@ from .group import PreparedGroup, PreparedLayer, QuantizedGroup, RoundedLayer
 class GroupQuantizer:
     """Makes quantized groups under one recipe.
 
-    ``layer_data`` gives what the plugins may know of the layer at a path. ``static_ranges`` has the
-    ranges of each layer's own input, for a static activation format; where a transform changes the
-    input, ranges come from the transformed calibration inputs instead. A precision with a group
-    size has formats of its own in place of the two given. ``branch`` adds a branch to the layers of
-    searchable groups, fitted in turn with the rounding or, where that sees whole blocks, to what
-    the rounding lost. ``clock`` tells time-grouped static formats the time step. ``block_inputs``
-    gives the inputs of a block by number, for a rounding of whole blocks; ``attention_bits`` is for
-    the operands of both attention products.
+    ``layer_data`` gives what the plugins may know of the layer at a path, ``static_ranges`` the
+    ranges of each layer's input, for a static activation format and transforms that leave the input
+    as it is. A precision with a group size has formats of its own in place of the two given.
+    ``branch`` is for the layers of searchable groups. ``clock`` tells time-grouped static formats
+    the time step. ``block_inputs`` gives the inputs of a block by number, for a rounding of whole
+    blocks; ``attention_bits`` are those of the operands of both attention products.
 
     Raises BenchError for a clock with another number of time groups than the format.
     """
@@ -105,27 +103,18 @@ class GroupQuantizer:
             if layer.weight.is_meta:
                 raise BenchError(f"layer {path} is on the meta device: it has no weights")
         known = {path: self._data(path, layer, precision) for path, layer in layers.items()}
-        first = known[group.layers[0]]
         stacked = torch.cat([layer.weight.float() for layer in layers.values()])
-        whole = replace(first, name=group.name, out_features=len(stacked))
+        whole = replace(known[group.layers[0]], name=group.name, out_features=len(stacked))
         fitted = self.transform.fit(stacked, whole)
-        moved = _moved(first, fitted)
-        prepared = {
-            path: PreparedLayer(
-                original=layer,
-                weight=fitted.weight(layer.weight.float()),
-                data=replace(
-                    known[path],
-                    inputs=moved.inputs,
-                    moment=moved.moment,
-                    step_maxima=None,  # of the old basis
-                    steps=None,
-                ),
-                branched=precision.branched
-                and branch_size(self.branch, group, *layer.weight.shape) is not None,
-            )
-            for path, layer in layers.items()
-        }
+        moved = _moved(known[group.layers[0]], fitted)
+        prepared = {}
+        for path, layer in layers.items():
+            weight, branch = fitted.weight(layer.weight.float()), None
+            if precision.branched:
+                branch = branch_size(self.branch, group, *layer.weight.shape)
+            data = replace(known[path], inputs=moved.inputs, moment=moved.moment)
+            data = replace(data, step_maxima=None, steps=None)  # of the old basis
+            prepared[path] = PreparedLayer(layer, weight, data, branched=branch is not None)
         activation = self._activation(stacked, fitted, moved)
         return PreparedGroup(group, precision, fitted, activation, prepared)
 
@@ -156,19 +145,13 @@ class GroupQuantizer:
         return _checked(layer, weight, branch)
 
     def _data(self, path: str, layer: nn.Linear, precision: Precision) -> LayerData:
-        formats = precision.formats(self.weight_format, self.activation_format)
-        for fmt, bits in zip(formats, (precision.weight, precision.activation), strict=True):
+        (out, width), data = layer.weight.shape, self.layer_data(path)
+        weight, activation = precision.formats(self.weight_format, self.activation_format)
+        for fmt, bits in ((weight, precision.weight), (activation, precision.activation)):
             if bits is not None and fmt.group is not None:
-                check_group(path, layer.in_features, fmt.group)
-        return replace(
-            self.layer_data(path),
-            name=path,
-            in_features=layer.in_features,
-            out_features=layer.out_features,
-            precision=precision,
-            weight_format=formats[0],
-            activation_format=formats[1],
-        )
+                check_group(path, width, fmt.group)
+        data = replace(data, name=path, in_features=width, out_features=out, precision=precision)
+        return replace(data, weight_format=weight, activation_format=activation)
 
     def _activation(
         self, weight: torch.Tensor, fitted: FittedTransform, moved: LayerData
@@ -191,7 +174,7 @@ class GroupQuantizer:
             )
         else:
             seen = StepRanges.of_rows(moved.inputs, moved.times)
-        return static_quantizer(path, seen.grouped(path, fmt.time_groups), bits, fmt, self.clock)
+        return seen.quantizer(path, bits, fmt, self.clock)
 
 
 def _moved(data: LayerData, fitted: FittedTransform) -> LayerData:
@@ -208,15 +191,14 @@ def _checked(
     layer: PreparedLayer, weight: QuantizedWeight | None, branch: FittedBranch | None
 ) -> RoundedLayer:
     """Check what a rounding gave, and measure its quantization parameters."""
-    data, scales, zeros = layer.data, 0, 0
-    if weight is None:
-        values = layer.owned(layer.weight)
-    else:
+    data, values, scales, zeros = layer.data, layer.weight, 0, 0
+    if weight is not None:
         _check_integers(layer, weight)
         scales, zeros = weight.scale.numel(), weight.zero.numel()
         if data.weight_format.symmetric and not weight.zero.any():
             zeros = 0
-        values = layer.owned(weight.dequantize())
+        values = weight.dequantize()
+    values = layer.owned(values)
     if not torch.isfinite(values).all():
         raise Diverged(f"layer {data.name}: its weight at {data.precision} is not finite")
     storage = qparam_bytes(data.precision, data.activation_format, scales, zeros)
@@ -226,11 +208,9 @@ def _checked(
 def _check_integers(layer: PreparedLayer, rounded: QuantizedWeight) -> None:
     """Raise BenchError where a rounding has another shape or more bits than it was given."""
     path, bits = layer.data.name, layer.data.precision.weight_bits
-    if rounded.integers.shape != layer.weight.shape:
-        raise BenchError(
-            f"layer {path}: the rounding gave shape {tuple(rounded.integers.shape)} "
-            f"for a weight of {tuple(layer.weight.shape)}"
-        )
+    given, wanted = tuple(rounded.integers.shape), tuple(layer.weight.shape)
+    if given != wanted:
+        raise BenchError(f"layer {path}: the rounding gave shape {given} for a weight of {wanted}")
     lowest, highest = (int(end) for end in rounded.integers.aminmax())
     half = 2 ** (bits - 1)
     fits = (lowest >= 0 and highest < 2 * half) or (lowest >= -half and highest < half)

@@ -6,8 +6,6 @@ row, as many as numbers are stored. One block is a matrix of rank rho; rank 1 of
 (rectangular) Monarch matrix, arXiv 2204.00595, whose own rank reaches ``rho l k``.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -52,7 +50,7 @@ class BlockPartition:
         return min(self.rank, *self.block)
 
     def size(self, bits: int) -> BranchSize:
-        """At 8 bits, either factor has a scale for each term of a row or column of blocks."""
+        """Return the size; at 8 bits each term of a row or column of blocks has a scale."""
         numbers = self.kept * (self.rows * self.width + self.columns * self.out)
         extra = SCALE_BITS * self.kept * (self.rows + self.columns) if bits == 8 else 0
         if self.permuted:
@@ -62,7 +60,7 @@ class BlockPartition:
 
 
 def bits_of_rank(out: int, width: int, rank: int, bits: int) -> int:
-    """What a low-rank branch of ``rank`` stores at ``bits``: the measure of ``like_rank``."""
+    """Return what a low-rank branch of ``rank`` stores at ``bits``: the unit of ``like_rank``."""
     return BlockPartition(out, width, rank=rank).size(bits).stored_bits
 
 
@@ -87,7 +85,7 @@ def _rank_of_grid(grid: BlockPartition) -> tuple[int, float]:
 
 
 def check_grid(grid: BlockPartition) -> None:
-    """Raises BenchError where the blocks of ``grid`` do not divide the matrix."""
+    """Raise BenchError where the blocks of ``grid`` do not divide the matrix."""
     for side, parts, name in ((grid.out, grid.rows, "rows"), (grid.width, grid.columns, "columns")):
         if parts < 1 or side % parts:
             valid = ", ".join(map(str, divisors(side)))
@@ -96,13 +94,16 @@ def check_grid(grid: BlockPartition) -> None:
             )
 
 
+Order = tuple[torch.Tensor, torch.Tensor]  # permutations of rows (out,) and columns (in,)
+
+
 class BlockFactors(nn.Module):
     """The blocks of ``grid`` as two batched products.
 
     Made from ``right`` (k, l rho, p), which is applied first, and ``left`` (l, s, k rho), which is
     applied to its regrouped results; kept as (k rho, l, p) and (l rho, k, s), at 8 bits with a
-    scale for each index of the first axis. With ``order`` = (rows (out,), columns (in,)), the
-    blocks are those of the matrix whose row i is row ``rows[i]`` of this one, and columns likewise.
+    scale for each index of the first axis. With an ``order``, the blocks are those of the matrix
+    whose row i is row ``rows[i]`` of this one, and columns likewise.
     """
 
     left: torch.Tensor
@@ -116,27 +117,27 @@ class BlockFactors(nn.Module):
         right: torch.Tensor,
         grid: BlockPartition,
         bits: int,
-        order: tuple[torch.Tensor, torch.Tensor] | None = None,
+        order: Order | None = None,
     ) -> None:
         super().__init__()
         self.grid, self.size = grid, grid.size(bits)
         s, p = grid.block
-        own = {
+        factors = {
             "left": left.view(grid.rows, s, grid.columns, -1).permute(0, 3, 2, 1),
             "right": right.view(grid.columns, grid.rows, -1, p).permute(0, 2, 1, 3),
         }
-        for name, factor in own.items():
+        for name, factor in factors.items():
             terms = factor.flatten(0, 1).contiguous()
             if bits == 8:
                 terms = fake_quantize_dynamic(terms.flatten(1), 8, symmetric=True).view(terms.shape)
             self.register_parameter(name, nn.Parameter(terms, requires_grad=False))
         rows, columns = order or (None, None)
-        apart = (grid.rows > 1, grid.columns > 1)
-        self.register_buffer("places", rows.argsort() if rows is not None and apart[0] else None)
-        self.register_buffer("columns", columns if apart[1] else None)
+        many_rows, many_columns = grid.rows > 1, grid.columns > 1
+        self.register_buffer("places", rows.argsort() if rows is not None and many_rows else None)
+        self.register_buffer("columns", columns if many_columns else None)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Input (..., in) to (..., out)."""
+        """Map an input (..., in) to (..., out)."""
         grid, (s, p), n = self.grid, self.grid.block, x[..., 0].numel()
         if self.columns is not None:
             x = x[..., self.columns]
@@ -144,27 +145,22 @@ class BlockFactors(nn.Module):
         inner = torch.bmm(blocks, self.right.view(grid.columns, -1, p).mT)  # (k, n, rho l)
         inner = operand(inner.transpose(0, 1).reshape(n, -1), self.size.bits)
         regrouped = inner.view(n, grid.columns, -1, grid.rows).permute(3, 0, 2, 1)
-        outer = torch.bmm(
-            regrouped.reshape(grid.rows, n, -1), self.left.view(grid.rows, -1, s)
-        )  # (l, n, s)
+        inner = regrouped.reshape(grid.rows, n, -1)
+        outer = torch.bmm(inner, self.left.view(grid.rows, -1, s))  # (l, n, s)
         y = outer.transpose(0, 1).reshape(*x.shape[:-1], -1)
         return y if self.places is None else y[..., self.places]
 
     @property
-    def order(self) -> tuple[torch.Tensor, torch.Tensor] | None:
-        """The order (rows (out,), columns (in,)) of its blocks, if any."""
-        if self.places is None and self.columns is None:
+    def order(self) -> Order | None:
+        """The order of its blocks, if any."""
+        places, columns, device = self.places, self.columns, self.left.device
+        if places is None and columns is None:
             return None
-        device = self.left.device
-        rows = torch.arange(self.grid.out, device=device)
-        columns = torch.arange(self.grid.width, device=device)
-        return (
-            rows if self.places is None else self.places.argsort(),
-            columns if self.columns is None else self.columns,
-        )
+        rows = torch.arange(self.grid.out, device=device) if places is None else places.argsort()
+        return rows, torch.arange(self.grid.width, device=device) if columns is None else columns
 
     def dense(self) -> torch.Tensor:
-        """The matrix (out, in)."""
+        """Return the matrix (out, in)."""
         grid, (s, p) = self.grid, self.grid.block
         left = self.left.view(grid.rows, -1, grid.columns, s)
         right = self.right.view(grid.columns, -1, grid.rows, p)
@@ -179,12 +175,11 @@ class BlockFit:
 
     With a ``moment`` (in, in), to the output error of each block on its own inputs: the sum over
     blocks, which for one column of blocks is the error of the layer and else leaves out what the
-    blocks of one row share. ``order`` = (rows (out,), columns (in,)) is the order that is cut into
-    blocks. ``generator`` makes the SVD a randomised one.
+    blocks of one row share. ``order`` is cut into blocks. ``generator`` makes the SVD randomised.
     """
 
     moment: torch.Tensor | None = None
-    order: tuple[torch.Tensor, torch.Tensor] | None = None
+    order: Order | None = None
     generator: torch.Generator | None = None
     name: str = ""
 
@@ -197,42 +192,34 @@ def project(
     Nearest in squared error, unless ``fit`` has a moment.
     """
     fit = fit or BlockFit()
-    (s, p), order = grid.block, fit.order
-    moved = target.double()
+    (s, p), order, moved = grid.block, fit.order, target.double()
     moment = None if fit.moment is None else fit.moment.double()
     if order is not None:
-        # A side that is one block has no order of its own: none is stored for it, either.
-        divided = (grid.rows > 1, grid.columns > 1)
-        rows, columns = (
-            own if parted else own.sort().values for own, parted in zip(order, divided, strict=True)
-        )
-        order = rows, columns
-        moved = moved[order[0]][:, order[1]]
-        moment = None if moment is None else moment[order[1]][:, order[1]]
+        # A side that is one block has no order: none is stored for it, either.
+        rows = order[0] if grid.rows > 1 else order[0].sort().values
+        columns = order[1] if grid.columns > 1 else order[1].sort().values
+        order, moved = (rows, columns), moved[rows][:, columns]
+        moment = None if moment is None else moment[columns][:, columns]
     blocks = moved.view(grid.rows, s, grid.columns, p).transpose(1, 2)  # (l, k, s, p)
     measured = blocks
     if moment is not None:
-        own = [moment[at : at + p, at : at + p] for at in range(0, grid.width, p)]
-        measured = blocks @ torch.stack([square_root(part, fit.name) for part in own])
+        diagonal = [moment[at : at + p, at : at + p] for at in range(0, grid.width, p)]
+        measured = blocks @ torch.stack([square_root(part, fit.name) for part in diagonal])
     basis = leading(measured, grid.kept, fit.generator)  # (l, k, s, rho)
     # With U the leading left vectors of A C, the best of A is U U^T A: C need not be inverted.
     right = basis.mT @ blocks
     spread = right.norm(dim=-1).sqrt()  # both factors equally large, for the sake of 8-bit grids
     right = right / spread.clamp(min=torch.finfo(right.dtype).tiny)[..., None]
     left = basis * spread[..., None, :]
-    return BlockFactors(
-        left.transpose(1, 2).reshape(grid.rows, s, -1).float(),
-        right.transpose(0, 1).reshape(grid.columns, -1, p).float(),
-        grid,
-        bits,
-        order,
-    )
+    left = left.transpose(1, 2).reshape(grid.rows, s, -1).float()
+    right = right.transpose(0, 1).reshape(grid.columns, -1, p).float()
+    return BlockFactors(left, right, grid, bits, order)
 
 
 def leading(
     matrix: torch.Tensor, rank: int, generator: torch.Generator | None = None
 ) -> torch.Tensor:
-    """The ``rank`` leading left singular vectors of matrix (..., s, p): (..., s, rank).
+    """Return the ``rank`` leading left singular vectors of matrix (..., s, p): (..., s, rank).
 
     With a ``generator``, of its randomised range (Halko, Martinsson, Tropp, arXiv 0909.4061), as
     good as exact where the singular values fall.
@@ -249,7 +236,7 @@ def leading(
 
 
 def square_root(moment: torch.Tensor, name: str) -> torch.Tensor:
-    """C (in, in) with ``C C^T`` the moment, float64, by Cholesky of its correlations.
+    """Return C (in, in) with ``C C^T`` the moment, float64, by Cholesky of its correlations.
 
     A millionth is added to their diagonal, and up to a thousandth where they are singular beyond
     that; a channel without input gets a row of zeros. Raises BenchError where that does not help.

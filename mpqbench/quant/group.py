@@ -145,16 +145,6 @@ class QuantizedLinear(nn.Module):
         self.register_buffer("bias", bias)
         self.train(original.training)
 
-    @property
-    def transform(self) -> FittedTransform:
-        """The change of basis."""
-        return self.source.transform
-
-    @property
-    def activation(self) -> ActivationQuantizer | None:
-        """The quantizer of the input."""
-        return self.source.activation
-
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map an input (..., in) to the output (..., out) in the type of the weight."""
         quantized, moved = self.source.shared(x, self._reader)

@@ -1,13 +1,10 @@
-"""Hadamard matrices for many widths, and products with them in the fast Walsh-Hadamard form.
+"""Hadamard matrices for many widths, and fast products with them (Walsh-Hadamard transform).
 
 A Hadamard matrix H of order n has entries +1 and -1 and ``H H^T = n I``. Powers of two come from
 Sylvester's doubling, which needs n log2(n) additions; the small orders that are not powers of two
 from Paley's two constructions (J. Math. Phys. 12, 1933), which need a small dense product.
 """
 
-from __future__ import annotations
-
-import math
 from typing import Any
 
 import torch
@@ -17,15 +14,13 @@ from ..core.formats import divisors
 
 # Every order 4 m with m odd up to 84 that a Paley construction over a prime field gives.
 SMALL_ORDERS = (12, 20, 28, 36, 44, 60, 68, 76, 84)
+_OF_SECOND = (28, 36, 76)  # of the second construction, the others of the first
 
 _CHUNK = 2**19  # numbers in one buffer on a CPU; measured on widths from 128 to 4608
 
 
 def split_order(order: int) -> tuple[int, int] | None:
-    """``(power of two, small)`` whose product is ``order``, ``small`` being 1 or a small order.
-
-    ``None`` where there is no such product: this module has no Hadamard matrix of that order.
-    """
+    """Return a power of two and 1 or a small order whose product is ``order``, if there are any."""
     for small in (1, *SMALL_ORDERS):
         power, rest = divmod(order, small)
         if rest == 0 and power > 0 and power.bit_count() == 1:
@@ -34,33 +29,28 @@ def split_order(order: int) -> tuple[int, int] | None:
 
 
 def blocks_of(width: int) -> list[int]:
-    """Orders of the Hadamard matrices that divide ``width``, ascending; 1 is always there."""
+    """Return the orders of Hadamard matrices that divide ``width``, ascending, from 1 on."""
     return [order for order in divisors(width) if split_order(order)]
 
 
 def paley(order: int) -> torch.Tensor:
-    """A Hadamard matrix (order, order) float32 of Paley's first or else second construction.
+    """Return a Hadamard matrix (order, order) float32 of one of ``SMALL_ORDERS``.
 
-    The first needs a prime ``q = order - 1`` with q = 3 mod 4, the second a prime ``q = order / 2
-    - 1`` with q = 1 mod 4. Raises BenchError for another order.
+    Paley's first construction needs a prime ``q = order - 1``, the second a prime
+    ``q = order / 2 - 1``. Raises BenchError for another order.
     """
-    first, second = order - 1, order // 2 - 1
-    if first % 4 == 3 and _is_prime(first):
-        return _conference(first, corner=-1.0) + torch.eye(order)
-    if order % 4 == 0 and second % 4 == 1 and _is_prime(second):
-        entry = torch.tensor([[1.0, 1.0], [1.0, -1.0]])
-        diagonal = torch.tensor([[1.0, -1.0], [-1.0, -1.0]])
-        size = torch.eye(order // 2)
-        return torch.kron(_conference(second, corner=1.0), entry) + torch.kron(size, diagonal)
-    raise BenchError(f"no Paley construction over a prime field gives order {order}")
-
-
-def _is_prime(number: int) -> bool:
-    return number > 1 and all(number % n for n in range(2, math.isqrt(number) + 1))
+    if order not in SMALL_ORDERS:
+        raise BenchError(f"no Paley construction over a prime field gives order {order}")
+    if order not in _OF_SECOND:
+        return _conference(order - 1, corner=-1.0) + torch.eye(order)
+    entry = torch.tensor([[1.0, 1.0], [1.0, -1.0]])
+    diagonal = torch.tensor([[1.0, -1.0], [-1.0, -1.0]])
+    whole = torch.kron(_conference(order // 2 - 1, corner=1.0), entry)
+    return whole + torch.kron(torch.eye(order // 2), diagonal)
 
 
 def _conference(prime: int, corner: float) -> torch.Tensor:
-    """Matrix C (q + 1, q + 1) with zero diagonal, entries +-1 and ``C C^T = q I``."""
+    """Return C (q + 1, q + 1) with zero diagonal, entries +-1 and ``C C^T = q I``."""
     squares = {n * n % prime for n in range(1, prime)}
     character = torch.tensor([0.0] + [1.0 if n in squares else -1.0 for n in range(1, prime)])
     index = torch.arange(prime)
@@ -74,7 +64,7 @@ def _conference(prime: int, corner: float) -> torch.Tensor:
 def hadamard_product(
     x: torch.Tensor, signs: torch.Tensor, power: int, small: torch.Tensor | None
 ) -> torch.Tensor:
-    """``(x * signs) @ (H kron S)`` on every block of x (..., width): same shape, differentiable.
+    """Return ``(x * signs) @ (H kron S)`` for every block of x (..., width), differentiable.
 
     H is Sylvester's matrix of order ``power``, S is ``small`` (order, order), or 1 where it is
     ``None``; ``power * order`` divides ``width``. ``signs`` (width,) may carry the normalisation.
@@ -103,11 +93,19 @@ class _Product(torch.autograd.Function):
         step = max(1, _CHUNK // x.shape[1]) if x.device.type == "cpu" else len(x)
         scratch = x.new_empty(2, min(step, len(x)) * x.shape[1])
         for part, target in zip(x.split(step), out.split(step), strict=True):
-            buffers = scratch[:, : part.numel()]
+            first, second = scratch[:, : part.numel()]
             if small is None:
-                _sylvester(part, signs, power, buffers, target)
+                # Rows come last meanwhile: neighbouring channels, the partners of the first stages,
+                # then lie in long contiguous pieces, which pays for both transpositions.
+                columns = part.T.shape
+                turned = first.view(columns).copy_(part.T)
+                torch.mul(turned, signs.unsqueeze(1), out=second.view(columns))
+                target.copy_(_butterfly(second, first, power, len(part)).view(columns).T)
             else:
-                _kronecker(part, signs, (power, small), buffers, target)
+                order = len(small)
+                torch.mul(part, signs, out=first.view(part.shape))
+                torch.mm(first.view(-1, order), small, out=second.view(-1, order))
+                target.copy_(_butterfly(second, first, power, order).view(part.shape))
         return out
 
     @staticmethod
@@ -119,45 +117,11 @@ class _Product(torch.autograd.Function):
         return product * signs, None, None, None
 
 
-def _sylvester(
-    x: torch.Tensor, signs: torch.Tensor, power: int, buffers: torch.Tensor, out: torch.Tensor
-) -> None:
-    """Write ``(x * signs) @ H`` by block into ``out``.
-
-    Rows come last meanwhile: neighbouring channels, the partners of the first stages, then lie in
-    long contiguous pieces, which pays for both transpositions.
-    """
-    first, second = buffers
-    columns = (x.shape[1], x.shape[0])
-    turned = first.view(columns).copy_(x.T)
-    torch.mul(turned, signs.unsqueeze(1), out=second.view(columns))
-    out.copy_(_butterfly(second, first, power, inner=len(x)).view(columns).T)
-
-
-def _kronecker(
-    x: torch.Tensor,
-    signs: torch.Tensor,
-    factors: tuple[int, torch.Tensor],
-    buffers: torch.Tensor,
-    out: torch.Tensor,
-) -> None:
-    """Write ``(x * signs) @ (H kron small)`` by block into ``out``.
-
-    ``factors`` are the order of H and ``small``, which keeps contiguous pieces long enough.
-    """
-    power, small = factors
-    first, second = buffers
-    order = len(small)
-    torch.mul(x, signs, out=first.view(x.shape))
-    torch.mm(first.view(-1, order), small, out=second.view(-1, order))
-    out.copy_(_butterfly(second, first, power, inner=order).view(x.shape))
-
-
 def _butterfly(source: torch.Tensor, spare: torch.Tensor, power: int, inner: int) -> torch.Tensor:
-    """Sylvester's matrix times the middle axis of ``source``, a flat (outer, power, inner).
+    """Multiply the middle axis of ``source``, a flat (outer, power, inner), by Sylvester's matrix.
 
-    log2(power) stages of sums and differences, to and fro between both buffers; gives the one that
-    holds the result.
+    There are log2(power) stages of sums and differences, to and fro between both buffers. Returns
+    the buffer that holds the result.
     """
     for stage in range(power.bit_length() - 1):
         pairs = (-1, 2, inner << stage)

@@ -21,21 +21,6 @@ from .group import QuantizedLinear
 QPARAM_NAMES = ("scales.log", "zero")  # of a weight's source, trained at a rate of their own
 
 
-def round_through(x: torch.Tensor) -> torch.Tensor:
-    """Return ``x`` rounded, halves to even; the gradient passes unchanged (straight-through)."""
-    return x + (x.round() - x).detach()
-
-
-def scale_gradient(x: torch.Tensor, factor: float) -> torch.Tensor:
-    """Return ``x`` itself; its gradient is multiplied by ``factor``."""
-    return torch.lerp(x.detach(), x, factor) if factor != 1 else x
-
-
-def step_factor(weights: int, highest: int) -> float:
-    """Return LSQ's factor ``1 / sqrt(N Q_P)`` on the gradient of a scale of N ``weights``."""
-    return (weights * highest) ** -0.5
-
-
 def fake_quantize_lsq(
     v: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor, lowest: int, highest: int
 ) -> torch.Tensor:
@@ -45,28 +30,30 @@ def fake_quantize_lsq(
     v is 1 and that by s is ``round(v / s) - v / s``; outside it is 0 and ``end - z``.
     """
     inside = (v / scale + zero).clamp(lowest, highest)
-    return scale * (round_through(inside) - zero)
+    return scale * (inside + (inside.round() - inside).detach() - zero)  # round: straight-through
 
 
 class Scales(nn.Module):
-    """Positive scales ``s = s0 exp(f)`` with trained f, 0 at first; gradients scaled as in LSQ.
+    """Positive scales ``s = s0 exp(f)`` with trained f, 0 at first.
 
     In the logarithm one learning rate suits layers of any size, and no scale changes its sign (our
-    choice; LSQ trains s itself).
+    choice; LSQ trains s itself). As in LSQ, the gradient of a scale of N weights is multiplied by
+    ``1 / sqrt(N Q_P)``, with the largest integer Q_P.
     """
 
     def __init__(self, rounded: QuantizedWeight) -> None:
         super().__init__()
         scale = rounded.scale.detach().float()
-        highest = integer_range(rounded)[1]
-        self.factor = step_factor(rounded.integers.numel() // scale.numel(), highest)
+        weights, highest = rounded.integers.numel() // scale.numel(), integer_range(rounded)[1]
+        self.factor = (weights * highest) ** -0.5
         self.log = nn.Parameter(torch.zeros_like(scale))
         self.first: torch.Tensor
         self.register_buffer("first", scale.clone(), persistent=False)
 
     def forward(self) -> torch.Tensor:
         """Return the scales (out or 1, groups)."""
-        return self.first * scale_gradient(self.log, self.factor).exp()
+        log = torch.lerp(self.log.detach(), self.log, self.factor) if self.factor != 1 else self.log
+        return self.first * log.exp()
 
 
 class FrozenIntegers(nn.Module):

@@ -11,7 +11,7 @@ from ..core.errors import BenchError
 from ..core.formats import PER_CHANNEL, PER_TOKEN, ActivationFormat, WeightFormat
 from ..core.precision import FULL, Budget, Precision
 from ..core.recipe import BARE_NEIGHBOURS, NEIGHBOURS
-from ..cost.count import CostReport, CountedParts, Operator, budget_limit, count, group_macs
+from ..cost.count import CostReport, CountOptions, Operator, budget_limit, count, group_macs
 from ..dit.groups import Group, uniform_allocation
 from .measures import Measure
 
@@ -55,12 +55,13 @@ def measures(
     found = [_with(bitops, branches, "bitops")]
     if budget.megabytes is None and budget.weight_bits is None:
         return found
-    parts = CountedParts(
+    options = CountOptions(
         settings.get("weight_format", PER_CHANNEL), settings.get("activation_format", PER_TOKEN)
     )
     fixed = settings.get("adaln", FULL)
     reports = {
-        p: count(transformer, groups, uniform_allocation(groups, p, fixed), parts) for p in choices
+        p: count(transformer, groups, uniform_allocation(groups, p, fixed), options)
+        for p in choices
     }
     one = next(iter(reports.values()))
     if budget.megabytes is not None:

@@ -1,19 +1,15 @@
 """The state of a training in the cache, from which a stopped training is resumed."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Self
 
 from ..core.cache import Cache
-
-SAVE_EVERY_SECONDS = 60.0
 
 
 @dataclass
 class Checkpoint:
-    """The state of one training, saved between two training steps.
+    """The state of one training, saved between two training steps, ``every`` seconds.
 
     ``fingerprint`` is the digest of all that the training depends on but ``part``, the digest of
     the numbers that it begins with: another processor may have rounded otherwise. Without a cache
@@ -22,11 +18,11 @@ class Checkpoint:
 
     cache: Cache | None = None
     fingerprint: str = ""
-    every: float = SAVE_EVERY_SECONDS
+    every: float = 60.0
     part: str = ""
     _saved: float = field(default_factory=time.monotonic)
 
-    def of(self, part: str) -> Checkpoint:
+    def of(self, part: str) -> Self:
         """Return the checkpoint of a training that begins with other numbers."""
         return replace(self, part=part)
 

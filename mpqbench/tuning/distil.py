@@ -1,9 +1,7 @@
 """Distillation: train a student towards the outputs of full precision on its trajectories."""
 
-from __future__ import annotations
-
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,13 +9,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..contracts import Recorded
+from ..contracts import DistillationData, Recorded
 from ..core.errors import BenchError
 from ..quant.trainable import QPARAM_NAMES, ParametrizedLayer, branch_sources
 from .loop import Losses, Rated, TrainingCurve, train
 from .settings import Training
-from .student import DistillationData, QuantizedStudent
-from .weighting import balanced, min_snr, uniform
+from .student import QuantizedStudent
+from .weighting import Weighting, balanced, min_snr, uniform
+
+_Parts = dict[str, tuple[nn.Module, Mapping[str, Any]]]  # a module and its sources, by place
 
 
 def distil(
@@ -30,32 +30,30 @@ def distil(
     ``span``: on minibatches in training, on all held-out trajectories in an evaluation. Raises
     Diverged where a loss is not finite, BenchError where trajectories are shorter than ``span``.
     """
-    device, transformer = data.device, student.transformer
+    device, transformer, span = data.device, student.transformer, training.span
     half = training.autocast and torch.device(device).type == "cuda"
     weigh = _weighting(training, student, data)
 
     def loss_at(step: int) -> torch.Tensor:
-        batch = data.train.minibatch(step, training.batch, data.seed, training.span)
+        batch = data.train.minibatch(step, training.batch, data.seed, span)
         with torch.autocast("cuda", torch.bfloat16, enabled=half):
             errors = _errors(transformer, batch, device)
-        return summed(weighted(errors, weigh(batch).to(device)), training.span).mean()
+        return summed(weighted(errors, weigh(batch).to(device)), span).mean()
 
     def held_out_loss() -> float:
         errors = _all_errors(transformer, data.held_out, training.batch, device)
         errors = weighted(errors, weigh(data.held_out))
         parts = runs.split(training.batch)
-        return float(torch.cat([summed(errors[p.flatten()], training.span) for p in parts]).mean())
+        return float(torch.cat([summed(errors[part.flatten()], span) for part in parts]).mean())
 
-    runs = data.held_out.spans(training.span)
+    runs = data.held_out.spans(span)
     with student.training_mode(training.checkpointing):
         losses = Losses(loss_at, held_out_loss)
         return train(training, trained, losses, data.checkpoint, data.reporter)
 
 
-def _weighting(
-    training: Training, student: QuantizedStudent, data: DistillationData
-) -> Callable[[Recorded], torch.Tensor]:
-    """Return the function of rows to weights (n,); it depends on the untuned student alone."""
+def _weighting(training: Training, student: QuantizedStudent, data: DistillationData) -> Weighting:
+    """Return the weights, which depend on the untuned student alone."""
     if training.weighting == "min-snr":
         return min_snr(data.train)
     if training.weighting == "uniform":
@@ -78,10 +76,8 @@ def summed(errors: torch.Tensor, span: int) -> torch.Tensor:
 
 def _errors(transformer: Any, rows: Recorded, device: str) -> torch.Tensor:
     """Return the student's outputs less ``rows.outputs``: (n, channels, h, w) float32."""
-    dtype = next(transformer.parameters()).dtype
-    output = transformer(
-        rows.latents.to(device, dtype), rows.times.to(device), rows.classes.to(device)
-    ).sample
+    latents = rows.latents.to(device, next(transformer.parameters()).dtype)
+    output = transformer(latents, rows.times.to(device), rows.classes.to(device)).sample
     return output[:, : rows.outputs.shape[1]].float() - rows.outputs.to(device)
 
 
@@ -97,11 +93,11 @@ class TrainedParts:
     """The parts of a student's layers that a tuner trains.
 
     ``sources`` are by layer path and then by ``weight`` or ``bias``, ``branches`` by path.
-    ``grid_rate`` is the learning rate of scales and zero points, ``rate`` that of everything else.
+    ``scale_rate`` is the learning rate of scales and zero points, ``rate`` that of everything else.
     """
 
     rate: float
-    grid_rate: float
+    scale_rate: float
     sources: dict[str, dict[str, Any]] = field(default_factory=dict)
     branches: dict[str, Any] = field(default_factory=dict)
 
@@ -113,41 +109,41 @@ def retrain(
 
     Raises Diverged where a loss is not finite, and BenchError where there is nothing to train.
     """
-    parts: dict[str, tuple[nn.Module, Mapping[str, Any]]] = {
-        path: (student.layers[path], own) for path, own in to_train.sources.items() if own
-    }
+    layers, given = student.layers, to_train.sources.items()
+    parts: _Parts = {path: (layers[path], sources) for path, sources in given if sources}
     for path, branch in to_train.branches.items():
         for number, part in enumerate(branch_sources(branch)):
             parts[f"{path}.branch.{number}"] = part
-    trained: dict[str, tuple[nn.Parameter, float]] = {}
     with ExitStack() as stack:
-        for place, (module, own) in parts.items():
-            stack.enter_context(ParametrizedLayer(module, own))
-            for source in own:
-                for name, parameter in own[source].named_parameters():
-                    if parameter.requires_grad:
-                        grid = name in QPARAM_NAMES
-                        rate = to_train.grid_rate if grid else to_train.rate
-                        trained[f"{place}.{source}.{name}"] = (parameter, rate)
+        for module, sources in parts.values():
+            stack.enter_context(ParametrizedLayer(module, sources))
+        rates = dict.fromkeys(QPARAM_NAMES, to_train.scale_rate)
+        trained = {
+            f"{place}.{source}.{name}": (parameter, rates.get(name, to_train.rate))
+            for place, (_, sources) in parts.items()
+            for source, made in sources.items()
+            for name, parameter in made.named_parameters()
+            if parameter.requires_grad
+        }
         if not trained:
             raise BenchError("the tuner has nothing to train: no layer has any of what it trains")
         checkpoint = data.checkpoint.of(_digest(parts))
         curve = distil(training, student, replace(data, checkpoint=checkpoint), trained)
-    for path, own in to_train.sources.items():
-        if "weight" in own:
-            student.set_quantized_weight(path, own["weight"].rounded())
+    for path, sources in given:
+        if "weight" in sources:
+            student.set_quantized_weight(path, sources["weight"].rounded())
     return curve
 
 
-def _digest(parts: Mapping[str, tuple[nn.Module, Mapping[str, Any]]]) -> str:
+def _digest(parts: _Parts) -> str:
     """Return a digest of what training begins with.
 
     Training changes numbers that are computed anew when it resumes. On another processor the
     numbers may differ, and the stored changes then mean nothing.
     """
     total = hashlib.sha256()
-    for place, (_, own) in parts.items():
-        for source, module in own.items():
+    for place, (_, sources) in parts.items():
+        for source, module in sources.items():
             for name, tensor in (*module.named_parameters(), *module.named_buffers()):
                 total.update(f"{place}.{source}.{name}{tuple(tensor.shape)}".encode())
                 content = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)

@@ -1,14 +1,10 @@
 """The training loop, which knows parameters and losses but no models."""
 
-from __future__ import annotations
-
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -21,6 +17,7 @@ from .settings import Training
 
 COLUMNS = ("step", "train_loss", "held_out_loss", "rate_factor", "seconds")
 Rated = Mapping[str, tuple[nn.Parameter, float]]  # parameters by name, each with its rate
+_Row = tuple[int, float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -40,7 +37,7 @@ class TrainingCurve:
     training: ``steps``, ``seconds`` or ``patience``, or nothing where nothing was trained.
     """
 
-    rows: list[tuple[int, float, float, float, float]] = field(default_factory=list)
+    rows: list[_Row] = field(default_factory=list)
     stopped: str = ""
 
     @property
@@ -69,15 +66,11 @@ class _State:
     best: float = math.inf
     worse: int = 0
     stopped: str = ""
-    rows: list[tuple[int, float, float, float, float]] = field(default_factory=list)
+    rows: list[_Row] = field(default_factory=list)
 
 
 def train(
-    training: Training,
-    trained: Rated,
-    losses: Losses,
-    checkpoint: Checkpoint,
-    reporter: Reporter,
+    training: Training, trained: Rated, losses: Losses, checkpoint: Checkpoint, reporter: Reporter
 ) -> TrainingCurve:
     """Train the parameters in place up to a limit of ``training``, and keep the best evaluated.
 
@@ -102,7 +95,7 @@ def train(
 
 
 class _Run:
-    """One training run. ``content`` has all that a resumed run needs."""
+    """One training run. ``average`` has the running average of the parameters, if any."""
 
     def __init__(
         self, training: Training, trained: Rated, losses: Losses, checkpoint: Checkpoint
@@ -131,25 +124,35 @@ class _Run:
         loss.backward()
         nn.utils.clip_grad_norm_(self.parameters.values(), training.clip)
         self.optimizer.step()
-        self._move_average()
+        # The decay of the average grows to ``ema``, to forget the first parameters.
+        decay = min(training.ema, (1 + state.step) / (10 + state.step))
+        for name, value in self.average.items():
+            value.lerp_(self.parameters[name].detach(), 1 - decay)
         state.step += 1
+        last = state.step == training.steps
         late = training.seconds is not None and self._seconds() >= training.seconds
-        if late or state.step % training.every == 0 or state.step == training.steps:
+        if late or last or state.step % training.every == 0:
             self.evaluate()
-            self._decide(late)
+            ends = {"steps": last, "seconds": late, "patience": state.worse >= training.patience}
+            state.stopped = next((reason for reason, true in ends.items() if true), "")
         if state.stopped or self.checkpoint.due:
             state.seconds = self._seconds()
-            self.checkpoint.save(self.content())
+            content = {"state": asdict(state), "parameters": self.values(), "best": self.best}
+            content |= {"average": self.average, "optimizer": self.optimizer.state_dict()}
+            self.checkpoint.save(content)
 
     def evaluate(self) -> None:
         """Add a row to the curve, and keep the parameters where they are the best so far."""
-        state = self.state
-        with self._averaged():
-            loss = self._finite(self.losses.held_out(), "held-out")
-            if loss < state.best:
-                state.best, state.worse, self.best = loss, 0, self.values()
-            else:
-                state.worse += 1
+        state, trained = self.state, self.values() if self.average else {}
+        if self.average:
+            self.load(self.average)
+        loss = self._finite(self.losses.held_out(), "held-out")
+        if loss < state.best:
+            state.best, state.worse, self.best = loss, 0, self.values()
+        else:
+            state.worse += 1
+        if self.average:
+            self.load(trained)
         steps = state.step - state.since
         mean = state.total / steps if steps else math.nan
         factor = self.training.rate_factor(state.step)
@@ -166,16 +169,6 @@ class _Run:
         for name, parameter in self.parameters.items():
             parameter.copy_(values[name])
 
-    def content(self) -> dict[str, Any]:
-        """Return what a checkpoint stores."""
-        return {
-            "state": asdict(self.state),
-            "parameters": self.values(),
-            "optimizer": self.optimizer.state_dict(),
-            "average": self.average,
-            "best": self.best,
-        }
-
     def resume(self) -> bool:
         """Continue from the checkpoint, and return whether there is one."""
         content = self.checkpoint.load()
@@ -184,20 +177,12 @@ class _Run:
         self.state = _State(**content["state"])
         self.load(content["parameters"])
         self.optimizer.load_state_dict(content["optimizer"])
-        for part in ("average", "best"):
-            values = {n: v.to(self.parameters[n].device) for n, v in content[part].items()}
-            setattr(self, part, values)
+        self.average, self.best = (
+            {name: value.to(self.parameters[name].device) for name, value in content[part].items()}
+            for part in ("average", "best")
+        )
         self._began -= self.state.seconds
         return True
-
-    def _decide(self, late: bool) -> None:
-        state, training = self.state, self.training
-        if state.step >= training.steps:
-            state.stopped = "steps"
-        elif late:
-            state.stopped = "seconds"
-        elif state.worse >= training.patience:
-            state.stopped = "patience"
 
     def _finite(self, loss: float, what: str) -> float:
         if not math.isfinite(loss):
@@ -206,22 +191,3 @@ class _Run:
 
     def _seconds(self) -> float:
         return time.monotonic() - self._began
-
-    def _move_average(self) -> None:
-        """Update the average with a decay that grows to ``ema``, to forget the first parameters."""
-        if not self.training.ema:
-            return
-        decay = min(self.training.ema, (1 + self.state.step) / (10 + self.state.step))
-        for name, parameter in self.parameters.items():
-            self.average[name].lerp_(parameter.detach(), 1 - decay)
-
-    @contextmanager
-    def _averaged(self) -> Iterator[None]:
-        """Put the averaged parameters in the place of the trained ones while inside."""
-        if not self.training.ema:
-            yield
-            return
-        own = self.values()
-        self.load(self.average)
-        yield
-        self.load(own)

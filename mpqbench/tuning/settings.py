@@ -1,7 +1,5 @@
 """The parameters that all tuners that train share."""
 
-from __future__ import annotations
-
 import math
 from typing import Annotated, Literal
 

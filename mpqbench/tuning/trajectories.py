@@ -4,17 +4,15 @@ No data is needed but noise and classes, as for calibration; every trajectory gi
 each with the output of full precision.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, fields
 from functools import partial
+from typing import Self
 
 import numpy as np
 import torch
 
 from ..core.cache import Cache
 from ..core.errors import BenchError
-from ..core.progress import Advance
 from ..dit.calibration import CalibrationSet
 from ..dit.held_out import evaluate
 from ..dit.sampling import Sampler, image_seed
@@ -48,9 +46,9 @@ class Trajectories:
         """The inputs without the outputs."""
         return CalibrationSet(self.latents, self.times, self.classes)
 
-    def rows(self, at: torch.Tensor | slice) -> Trajectories:
+    def rows(self, at: torch.Tensor | slice) -> Self:
         """Return the rows at indices ``at``."""
-        return Trajectories(*(getattr(self, f.name)[at] for f in fields(self)))
+        return type(self)(*(getattr(self, f.name)[at] for f in fields(self)))
 
     def spans(self, length: int) -> torch.Tensor:
         """Return indices (m, length) of all runs of consecutive steps of one image.
@@ -68,7 +66,7 @@ class Trajectories:
         longest = int(self.images.unique(return_counts=True)[1].max())
         raise BenchError(f"span {length} is longer than a recorded trajectory of {longest} steps")
 
-    def minibatch(self, step: int, size: int, seed: int, span: int = 1) -> Trajectories:
+    def minibatch(self, step: int, size: int, seed: int, span: int = 1) -> Self:
         """Return the ``size`` rows of training step ``step`` (from 0): ``size / span`` spans.
 
         Every epoch has every span once, in another order. The rows depend on the arguments alone:
@@ -84,75 +82,51 @@ class Trajectories:
             chosen.append(torch.randperm(total, generator=generator)[part])
         return self.rows(runs[torch.cat(chosen)].flatten())
 
-    @classmethod
-    def cat(cls, parts: list[Trajectories]) -> Trajectories:
-        """Return all rows of all parts."""
-        return cls(*(torch.cat([getattr(p, f.name) for p in parts]) for f in fields(cls)))
 
+def record_trajectories(sampler: Sampler, images: int, cache: Cache) -> Trajectories:
+    """Return at least ``images`` trajectories, in whole micro-batches.
 
-@dataclass(frozen=True)
-class TrajectoryStore:
-    """Trajectories from the noise of one sampler, an entry of the cache for each micro-batch.
-
-    ``cache`` belongs to the model, protocol, seed and axis of ``sampler``. An entry is never made
-    twice: recording that was stopped is resumed, and more images can be asked for later.
+    ``cache`` belongs to the model, protocol, seed and axis of ``sampler`` and has an entry for each
+    micro-batch; the model must be in full precision where one is missing. Each trajectory gives up
+    to ``KEPT_STEPS`` inputs, at steps and with or without its class (guidance evaluates the model
+    on both) dealt by its own seed. Raises Diverged where a latent is not finite.
     """
-
-    cache: Cache
-    sampler: Sampler
-
-    def record(self, images: int, advance: Advance = lambda _images: None) -> Trajectories:
-        """Return at least ``images`` trajectories, in whole micro-batches.
-
-        The model must be in full precision where they are not in the cache yet. Each trajectory
-        gives up to ``KEPT_STEPS`` inputs, at steps and with or without its class (guidance
-        evaluates the model on both) dealt by its own seed. Raises Diverged where a latent is not
-        finite.
-        """
-        size = self.sampler.protocol.micro_batch
-        parts = []
+    size, parts = sampler.protocol.micro_batch, []
+    with cache.reporter.stage(f"recording trajectories: {sampler.axis}", images) as advance:
         for first in range(0, images, size):
-            make = partial(_recorded, self.sampler, first)
-            parts.append(Trajectories(**self.cache.get(f"trajectories-{first:06d}", make)))
+            parts.append(cache.get(f"trajectories-{first:06d}", partial(_recorded, sampler, first)))
             advance(min(size, images - first))
-        return Trajectories.cat(parts)
+    return Trajectories(**{name: torch.cat([p[name] for p in parts]) for name in parts[0]})
 
 
 def _recorded(sampler: Sampler, first: int) -> dict[str, torch.Tensor]:
     """Record the micro-batch that begins with image ``first``."""
-    model, protocol = sampler.model, sampler.protocol
-    dealt = [
-        _deal(sampler, index, protocol.steps)
-        for index in range(first, first + protocol.micro_batch)
-    ]
-    signal = sampler.schedule.scheduler.alphas_cumprod[
-        torch.tensor(sampler.schedule.scheduler_times)
-    ]
+    model, size = sampler.model, sampler.protocol.micro_batch
+    unclassed = [_unclassed_steps(sampler, index) for index in range(first, first + size)]
     seen: list[tuple[torch.Tensor, ...]] = []
 
     def keep(_first: int, position: int, x: torch.Tensor, time: int, y: torch.Tensor) -> None:
-        slots = torch.tensor(
-            [s for s, own in enumerate(dealt) if position in own], dtype=torch.long
-        )
-        null = torch.tensor([dealt[s][position] for s in slots.tolist()], dtype=torch.bool)
+        at = [slot for slot, steps in enumerate(unclassed) if position in steps]
+        slots = torch.tensor(at, dtype=torch.long)
+        null = torch.tensor([unclassed[slot][position] for slot in at], dtype=torch.bool)
         classes = y.cpu()[slots].masked_fill(null, model.classes)
         times = torch.full_like(slots, time)
-        share = signal[position].float().expand(len(slots))
+        share = torch.full((len(at),), sampler.schedule.signal(position))
         seen.append((x.float().cpu()[slots], times, classes, first + slots, share))
 
-    for _ in sampler.watch(first, first + protocol.micro_batch, keep):
+    for _ in sampler.watch(first, first + size, keep):
         pass
     latents, times, classes, images, shares = (torch.cat(part) for part in zip(*seen, strict=True))
     inputs = CalibrationSet(latents, times, classes)
-    outputs = evaluate(model.transformer, inputs, protocol.micro_batch)
+    outputs = evaluate(model.transformer, inputs, size)
     read = outputs.shape[1] if sampler.schedule.learned_variance else sampler.channels
     outputs = outputs[:, :read].contiguous()
     return vars(Trajectories(latents, times, classes, images, shares, outputs))
 
 
-def _deal(sampler: Sampler, index: int, steps: int) -> dict[int, bool]:
-    """Deal the steps of image ``index`` that are kept, and whether its class is left out there."""
-    deal = np.random.default_rng(image_seed(sampler.seed, f"{sampler.axis}-deal", index))
-    kept = deal.permutation(steps)[:KEPT_STEPS]
+def _unclassed_steps(sampler: Sampler, index: int) -> dict[int, bool]:
+    """Return the steps of image ``index`` that are kept, and where its class is left out."""
+    rng = np.random.default_rng(image_seed(sampler.seed, f"{sampler.axis}-deal", index))
+    kept = rng.permutation(sampler.protocol.steps)[:KEPT_STEPS]
     guided = sampler.guidance_passes == 2
     return {int(position): guided and number % 2 == 1 for number, position in enumerate(kept)}

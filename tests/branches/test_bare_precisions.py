@@ -15,7 +15,7 @@ from mpqbench.core.precision import Budget, Precision
 from mpqbench.core.progress import Quiet
 from mpqbench.core.recipe import BARE_NEIGHBOURS, Recipe
 from mpqbench.core.settings import validate
-from mpqbench.cost.count import CountedParts, count
+from mpqbench.cost.count import CountOptions, count
 from mpqbench.dit.groups import layer_groups
 from mpqbench.quant.branch import branch_operators
 from mpqbench.search.budget_costs import choices_by_group, measures, parse_choices
@@ -60,7 +60,7 @@ def test_only_what_is_not_bare_has_a_branch_and_is_charged_for_one(model):
     planned = branch_operators(BRANCH, model, groups)
     (bitops,) = measures(model, groups, Budget.parse("W3A4"), pair, branches=planned)
     whole = own | {g.name: W8A8 for g in groups if not g.searchable}
-    report = count(model, groups, whole, CountedParts(**FORMATS, extra=made.operators))
+    report = count(model, groups, whole, CountOptions(**FORMATS, extra=made.operators))
     counted = sum(bitops.table[name][own[name]] for name in names)
     assert counted == report.bitops_linear + report.branch_bitops
     assert report.branch_bitops > 0

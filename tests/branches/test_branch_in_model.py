@@ -17,7 +17,7 @@ from mpqbench.contracts import Branch, BranchSize
 from mpqbench.core.errors import BenchError, Diverged
 from mpqbench.core.formats import ActivationFormat, WeightFormat
 from mpqbench.core.precision import FULL, Budget, Precision
-from mpqbench.cost.count import CountedParts, count
+from mpqbench.cost.count import CountOptions, count
 from mpqbench.dit.groups import layer_groups, uniform_allocation
 from mpqbench.methods.treeq.eng import EnvironmentalNoise
 from mpqbench.methods.treeq.gmb import Monarch
@@ -59,8 +59,8 @@ def test_a_layer_is_the_sum_of_both_paths(model, known):
     for branch in BRANCHES:
         with _quantized(model, known, branch, transform=Hadamard()) as made:
             layer = made.layers[path]
-            moved = layer.transform.input(x)
-            weight = layer.transform.weight(original.weight)
+            moved = layer.source.transform.input(x)
+            weight = layer.source.transform.weight(original.weight)
             dense, rest = layer.branch.dense(), layer.weight
             coarse = ActivationQuantizer(4, ActivationFormat())(moved)
             fine = ActivationQuantizer(8, ActivationFormat())(moved)
@@ -71,7 +71,9 @@ def test_a_layer_is_the_sum_of_both_paths(model, known):
             torch.testing.assert_close(rest, again)
             alone = quantize_weight(weight, WeightFormat(), 3, path).dequantize()
             moment = known.layer(path).moment
-            moment = layer.transform.input(layer.transform.input(moment).T.contiguous())
+            moment = layer.source.transform.input(
+                layer.source.transform.input(moment).T.contiguous()
+            )
             found = [squared_error(own - weight, moment) for own in (rest + dense, alone)]
             assert found[0] < found[1]
 
@@ -108,8 +110,8 @@ def test_cost_by_hand(model, known):
     made = _quantized(model, known, branch)
     made.remove()
     allocation = uniform_allocation(groups, W3A4, W8A8)
-    report = count(model, groups, allocation, CountedParts(**FORMATS, extra=made.operators))
-    plain = count(model, groups, allocation, CountedParts(**FORMATS))
+    report = count(model, groups, allocation, CountOptions(**FORMATS, extra=made.operators))
+    plain = count(model, groups, allocation, CountOptions(**FORMATS))
     # Two blocks of width 16 on 16 tokens: q, k, v and out are 16 x 16, the MLP is 64 wide.
     numbers = 2 * 2 * (4 * (16 + 16) + 2 * (16 + 64))
     scales = 2 * 6 * 4 * 2
@@ -140,7 +142,7 @@ def test_what_fits_is_what_is_satisfied(model, known, budget):
             extra = [
                 op for name, p in drawn.items() if p.weight is not None for op in planned[name]
             ]
-            report = count(model, groups, whole, CountedParts(**FORMATS, extra=extra))
+            report = count(model, groups, whole, CountOptions(**FORMATS, extra=extra))
             assert problem.fits(drawn) == report.satisfied(budget, inside)
             seen.add((inside, problem.fits(drawn)))
     assert len(seen) >= 3

@@ -23,7 +23,7 @@ from mpqbench.contracts import LayerData
 from mpqbench.core.errors import BenchError, Diverged
 from mpqbench.core.formats import ActivationFormat, WeightFormat
 from mpqbench.core.precision import FULL, Precision
-from mpqbench.cost.count import CountedParts, count
+from mpqbench.cost.count import CountOptions, count
 from mpqbench.dit.groups import Group, layer_groups, uniform_allocation
 from mpqbench.quant.activation import StepRanges
 from mpqbench.quant.affine import quantize_weight
@@ -92,12 +92,12 @@ def test_weight_only_and_activation_only(transformer):
     path = "transformer_blocks.0.attn1.to_out.0"
     original = transformer.get_submodule(path)
     with quantized(transformer, Precision(4, None), FULL) as made:
-        assert made.layers[path].activation is None
+        assert made.layers[path].source.activation is None
         assert len(made.layers[path].weight[0].unique()) <= 16
         assert path in made.rounded
     with quantized(transformer, Precision(None, 4), FULL) as made:
         assert torch.equal(made.layers[path].weight, original.weight)
-        assert made.layers[path].activation.bits == 4
+        assert made.layers[path].source.activation.bits == 4
         assert made.storage[path].scale == 0
         assert not made.rounded
 
@@ -128,13 +128,8 @@ def test_a_transform_changes_weight_and_input_and_is_counted(transformer):
     assert torch.equal(layer.moment, data(path).moment / 16)
     assert (layer.in_features, layer.out_features, layer.precision) == (64, 16, W4A4)
     groups = layer_groups(transformer)
-    extra = {"storage": made.storage, "extra": made.operators}
-    report = count(
-        transformer,
-        groups,
-        uniform_allocation(groups, W4A4, W8A8),
-        CountedParts(**FORMATS, **extra),
-    )
+    options = CountOptions(**FORMATS, storage=made.storage, extra=made.operators)
+    report = count(transformer, groups, uniform_allocation(groups, W4A4, W8A8), options)
     bare = replace(report, operators=report.operators[: -len(made.operators)])
     assert report.bitops - bare.bitops == sum(op.macs for op in made.operators) * 256
     assert len(made.operators) == 10  # one for each input: queries, keys, values share one
@@ -156,11 +151,10 @@ def test_measured_grids_are_those_that_follow_from_the_formats(transformer, gran
     storage = quantized(transformer, static_ranges=ranges, **formats).storage
     transformer = tiny_transformer()
     allocation = uniform_allocation(groups, W4A4, W8A8)
-    derived = count(transformer, groups, allocation, CountedParts(**formats))
+    derived = count(transformer, groups, allocation, CountOptions(**formats))
     assert len(storage) == 14
-    assert (
-        count(transformer, groups, allocation, CountedParts(**formats, storage=storage)) == derived
-    )
+    measured = CountOptions(**formats, storage=storage)
+    assert count(transformer, groups, allocation, measured) == derived
     few = all(op.zero_bytes == 1 for op in derived.operators if op.searchable)
     assert few == symmetric  # the static activation has one of its own
 
@@ -195,12 +189,11 @@ def test_what_cannot_be_done_is_one_sentence(transformer, settings, error, sente
 
 def test_quantizing_twice_is_refused_and_the_first_stays(transformer):
     groups = layer_groups(transformer)
+    allocation = uniform_allocation(groups, W4A4, W8A8)
     with quantized(transformer) as made:
         with pytest.raises(BenchError, match="put the original layers back first"):
-            quantize_model(transformer, groups, uniform_allocation(groups, W4A4, W8A8), quantizer())
+            quantize_model(transformer, groups, allocation, quantizer())
         with pytest.raises(BenchError, match="put the original layers back first"):
-            count(
-                transformer, groups, uniform_allocation(groups, W4A4, W8A8), CountedParts(**FORMATS)
-            )
+            count(transformer, groups, allocation, CountOptions(**FORMATS))
         path, layer = next(iter(made.layers.items()))
         assert transformer.get_submodule(path) is layer

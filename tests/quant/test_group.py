@@ -56,22 +56,6 @@ def test_slices_and_group_are_the_product_of_quantized_inputs_and_weights(dtype)
     assert torch.equal(group(x), torch.cat(outputs, -1))
 
 
-@pytest.mark.parametrize("tokens", [16, 256])
-@pytest.mark.parametrize("width", [128, 1152])
-def test_one_fused_product_has_the_bits_of_the_slices(width, tokens):
-    generator, threads = torch.Generator().manual_seed(0), torch.get_num_threads()
-    x = torch.randn(2, tokens, width, generator=generator)
-    weight, bias = (torch.randn(3 * width, *own, generator=generator) for own in ((width,), ()))
-    torch.set_num_threads(1)
-    try:
-        whole = torch.nn.functional.linear(x, weight, bias)
-        parts = zip(weight.chunk(3), bias.chunk(3), strict=True)
-        slices = [torch.nn.functional.linear(x, *part) for part in parts]
-    finally:
-        torch.set_num_threads(threads)
-    assert torch.equal(whole, torch.cat(slices, -1))
-
-
 def test_a_group_owns_its_tensors():
     model = tiny_transformer()
     for precision in (W4A4, Precision(None, 4)):

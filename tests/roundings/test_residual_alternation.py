@@ -1,4 +1,4 @@
-import itertools
+"""A rounded residual and a branch that are fitted to each other in turn."""
 
 import pytest
 import torch
@@ -9,31 +9,11 @@ from mpqbench.contracts import LayerData
 from mpqbench.core.formats import WeightFormat
 from mpqbench.core.precision import Precision
 from mpqbench.quant.affine import quantize_weight
-from mpqbench.quant.branch import alternate, round_beside
+from mpqbench.quant.branch import round_beside
 
-FMT = WeightFormat(symmetric=False)
-
-
-class _Dense:
-    """A branch that is just its matrix."""
-
-    def __init__(self, matrix):
-        self.matrix = matrix
-
-    def dense(self):
-        return self.matrix
-
-
-def _low_rank(rank):
-    def fit(matrix, before=None):
-        u, s, v = torch.linalg.svd(matrix, full_matrices=False)
-        return _Dense((u[:, :rank] * s[:rank]) @ v[:rank])
-
-    return fit
-
-
-def _nearest(matrix):
-    return quantize_weight(matrix, FMT, 3, "up")
+DATA = LayerData(
+    "up", 16, 24, precision=Precision(3, None), weight_format=WeightFormat(symmetric=False)
+)
 
 
 def _weight(seed):
@@ -43,35 +23,28 @@ def _weight(seed):
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_errors_fall_until_the_last_and_the_best_pair_is_kept(seed):
+def test_more_rounds_are_better_and_the_best_pair_is_kept(seed):
     weight, errors = _weight(seed), []
-
-    def error(combined):
-        errors.append(float((combined - weight).square().sum()))
-        return errors[-1]
-
-    rounded, branch = alternate(weight, _low_rank(4), _nearest, error, 30)
-    best = errors.index(min(errors))
-    assert len(errors) in (best + 1, best + 2)
-    assert all(later < earlier for earlier, later in itertools.pairwise(errors[: best + 1]))
-    assert error(branch.dense() + rounded.dequantize()) == errors[best]
-    assert torch.linalg.matrix_rank(branch.dense(), rtol=1e-4) == 4
+    for iterations in (1, 2, 4, 30):
+        branch = LowRank(rank=4, iterations=iterations)
+        rounded, fitted = round_beside(weight, DATA, Nearest(), branch)
+        combined = fitted.dense() + rounded.dequantize()
+        errors.append(float((combined - weight).double().square().sum()))
+        assert torch.linalg.matrix_rank(fitted.dense(), rtol=1e-4) == 4
+    assert errors == sorted(errors, reverse=True)
+    assert errors[-1] < errors[0]
 
 
-def test_exact_where_the_branch_holds_the_whole_weight():
-    weight = torch.outer(torch.arange(1.0, 7), torch.arange(1.0, 5))
-
-    def error(combined):
-        return float((combined - weight).abs().max())
-
-    rounded, branch = alternate(weight, lambda matrix, _: _Dense(matrix), _nearest, error, 5)
-    assert torch.equal(branch.dense(), weight)
-    assert not rounded.dequantize().any()
+def test_a_branch_of_the_whole_rank_leaves_no_error():
+    weight = torch.outer(torch.arange(1.0, 25), torch.arange(1.0, 17))
+    rounded, fitted = round_beside(weight, DATA, Nearest(), LowRank(rank=1))
+    torch.testing.assert_close(fitted.dense() + rounded.dequantize(), weight)
+    assert rounded.dequantize().abs().max() < 1e-4
 
 
 def test_a_branch_may_start_from_what_rounding_alone_lost():
-    weight, data = _weight(0), LayerData("up", 16, 24, precision=Precision(3, None))
-    alone = quantize_weight(weight, data.weight_format, 3, "up").dequantize()
+    weight = _weight(0)
+    alone = quantize_weight(weight, DATA.weight_format, 3, "up").dequantize()
     branch = LowRank(rank=2, iterations=1, init="residual")
-    _, found = round_beside(weight, data, Nearest(), branch)
-    assert torch.equal(found.dense(), branch.fit(weight - alone, data).dense())
+    _, found = round_beside(weight, DATA, Nearest(), branch)
+    assert torch.equal(found.dense(), branch.fit(weight - alone, DATA).dense())

@@ -11,7 +11,7 @@ from mpqbench.core.errors import BenchError
 from mpqbench.core.formats import ActivationFormat, WeightFormat
 from mpqbench.core.precision import FULL, Budget, Precision
 from mpqbench.core.recipe import NEIGHBOURS
-from mpqbench.cost.count import CountedParts, count
+from mpqbench.cost.count import CountOptions, count
 from mpqbench.dit.groups import layer_groups, uniform_allocation
 from mpqbench.search.arrays import Arrays
 from mpqbench.search.budget_costs import measures, parse_choices
@@ -27,7 +27,7 @@ GROUPS = layer_groups(MODEL)
 
 def _report(allocation):
     whole = {g.name: allocation.get(g.name, FULL) for g in GROUPS}
-    return count(MODEL, GROUPS, whole, CountedParts(WeightFormat(), ActivationFormat()))
+    return count(MODEL, GROUPS, whole, CountOptions(WeightFormat(), ActivationFormat()))
 
 
 def _limits(budget):
@@ -116,7 +116,7 @@ def test_bytes_of_groups_and_rest_are_the_models(precision):
         "activation_format": ActivationFormat(granularity="tensor"),
     }
     _, size = measures(MODEL, GROUPS, Budget.parse("1MB"), ROUGH, adaln=adaln, **fmt)
-    report = count(MODEL, GROUPS, uniform_allocation(GROUPS, precision, adaln), CountedParts(**fmt))
+    report = count(MODEL, GROUPS, uniform_allocation(GROUPS, precision, adaln), CountOptions(**fmt))
     searchable = {g.name: precision for g in GROUPS if g.searchable}
     assert size.of(searchable) - size.limit == pytest.approx(report.bytes - 1e6)
 

@@ -14,7 +14,7 @@ from mpqbench.conformance.models import tiny_transformer
 from mpqbench.core.errors import BenchError
 from mpqbench.core.formats import ActivationFormat, WeightFormat
 from mpqbench.core.precision import FULL, Budget, Precision
-from mpqbench.cost.count import CountedParts, count
+from mpqbench.cost.count import CountOptions, count
 from mpqbench.dit.groups import layer_groups
 from mpqbench.search.engine import Engine
 from mpqbench.search.groups import SearchableGroup
@@ -49,8 +49,8 @@ def test_precisions_have_an_order_coarse_grids_first():
 
 def test_bytes_of_mixed_groups_by_hand(model):
     own = _mixed(model)
-    report = count(model, layer_groups(model), _whole(model, own), CountedParts(**FORMATS))
-    plain = count(model, layer_groups(model), _whole(model, {}), CountedParts(**FORMATS))
+    report = count(model, layer_groups(model), _whole(model, own), CountOptions(**FORMATS))
+    plain = count(model, layer_groups(model), _whole(model, {}), CountOptions(**FORMATS))
     scales = {4: 4, 16: 1, None: 1}  # of a row of 16 columns
     for group in layer_groups(model):
         for path in group.layers:
@@ -77,8 +77,8 @@ def test_a_search_computes_what_the_quantized_model_does(model, transform):
         expected = errors(model, exact, inputs)
     np.testing.assert_allclose(engine.errors([own])[0], expected, rtol=1e-5)
     whole = layer_groups(model), _whole(model, own)
-    measured = count(model, *whole, CountedParts(**FORMATS, storage=made.storage))
-    assert measured.bytes == count(model, *whole, CountedParts(**FORMATS)).bytes
+    measured = count(model, *whole, CountOptions(**FORMATS, storage=made.storage))
+    assert measured.bytes == count(model, *whole, CountOptions(**FORMATS)).bytes
 
 
 def test_a_group_is_the_recipe_s_own_format_of_that_size(model):
@@ -124,7 +124,7 @@ def test_two_measures_bound_a_search_over_sizes():
     sizes = {}
     for precision in CHOICES:
         whole = {g.name: precision if g.searchable else FULL for g in groups}
-        sizes[precision] = count(model, groups, whole, CountedParts(**FORMATS)).bytes
+        sizes[precision] = count(model, groups, whole, CountOptions(**FORMATS)).bytes
     assert sizes[CHOICES[0]] < sizes[CHOICES[1]] < sizes[CHOICES[2]]
     budget = Budget.parse(f"W4A8+{sizes[CHOICES[1]] / 1e6}MB")
     problem = counted_problem(model, groups, budget, CHOICES)

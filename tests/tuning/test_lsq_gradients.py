@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mpqbench.quant.trainable import fake_quantize_lsq, round_through, scale_gradient, step_factor
+from mpqbench.quant.trainable import fake_quantize_lsq
 
 
 def gradients(value, scale, zero, lowest, highest):
@@ -44,20 +44,3 @@ def test_the_mean_scale_gradient_is_that_of_the_smoothed_rounding():
     s = torch.ones((), dtype=torch.float64, requires_grad=True)
     fake_quantize_lsq(v, s, torch.zeros(()), -8, 7).mean().backward()
     assert abs(float(s.grad)) < 1e-9
-
-
-def test_rounding_passes_gradients_and_halves_go_to_even():
-    x = torch.tensor([0.5, 1.5, -2.4], requires_grad=True)
-    y = round_through(x)
-    (y * torch.tensor([1.0, 2.0, 3.0])).sum().backward()
-    assert y.tolist() == [0.0, 2.0, -2.0]
-    assert x.grad.tolist() == [1.0, 2.0, 3.0]
-
-
-def test_the_factor_changes_the_gradient_alone():
-    x = torch.tensor([0.3, -1.7], requires_grad=True)
-    y = scale_gradient(x, 0.25)
-    y.sum().backward()
-    assert torch.equal(y, x)
-    assert x.grad.tolist() == [0.25, 0.25]
-    assert step_factor(100, 4) == pytest.approx(1 / 20)

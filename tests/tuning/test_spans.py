@@ -8,7 +8,7 @@ import torch
 from tiny_student import FAST, quantized_student
 
 from mpqbench.baselines.tuners.peft import PEFT
-from mpqbench.tuning.distil import summed, weighted
+from mpqbench.tuning.distil import summed
 
 
 def runs(rows, length):

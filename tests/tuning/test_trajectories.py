@@ -17,7 +17,7 @@ from mpqbench.dit.sampling import Sampler
 from mpqbench.tuning import trajectories
 from mpqbench.tuning.checkpoint import Checkpoint
 from mpqbench.tuning.student import distillation_data
-from mpqbench.tuning.trajectories import HELD_OUT, TRAIN, TrajectoryStore
+from mpqbench.tuning.trajectories import HELD_OUT, TRAIN, record_trajectories
 
 PROTOCOL = Protocol(name="test", images=8, steps=6, micro_batch=4, calibration=8)
 
@@ -29,11 +29,12 @@ def model(tiny_folder):
 
 @pytest.fixture(scope="module")
 def recorded(model, tmp_path_factory):
-    return store(tmp_path_factory.mktemp("trajectories"), model).record(8)
+    return record(tmp_path_factory.mktemp("trajectories"), model, 8)
 
 
-def store(folder, model, protocol=PROTOCOL, axis=TRAIN):
-    return TrajectoryStore(Cache(folder), Sampler(model, protocol, 0, "cpu", axis=axis))
+def record(folder, model, images, protocol=PROTOCOL, axis=TRAIN):
+    sampler = Sampler(model, protocol, 0, "cpu", axis=axis)
+    return record_trajectories(sampler, images, Cache(folder))
 
 
 def test_every_step_of_every_image_comes_with_what_full_precision_gives(model, recorded):
@@ -58,7 +59,7 @@ def test_the_signal_is_the_share_of_the_image_in_the_latent(recorded):
 
 def test_noise_is_neither_evaluated_nor_calibration_nor_held_out(model, recorded, tmp_path):
     rows = recorded
-    held = store(tmp_path, model, axis=HELD_OUT).record(4)
+    held = record(tmp_path, model, 4, axis=HELD_OUT)
     others = [
         record_calibration(Sampler(model, PROTOCOL, 0, "cpu", axis=axis))
         for axis in ("calibration", "noise")
@@ -68,8 +69,7 @@ def test_noise_is_neither_evaluated_nor_calibration_nor_held_out(model, recorded
 
 
 def test_recording_goes_on_where_it_was_stopped(model, recorded, tmp_path, monkeypatch):
-    own = store(tmp_path, model)
-    own.record(3)
+    record(tmp_path, model, 3)
     assert [path.name for path in tmp_path.iterdir()] == ["trajectories-000000.pt"]
     made = []
     monkeypatch.setattr(
@@ -79,7 +79,7 @@ def test_recording_goes_on_where_it_was_stopped(model, recorded, tmp_path, monke
             made.append(first) or plain(sampler, first)
         ),
     )
-    again = own.record(8)
+    again = record(tmp_path, model, 8)
     assert made == [4]
     for name, part in vars(recorded).items():
         assert torch.equal(getattr(again, name), part)
@@ -108,21 +108,16 @@ def test_too_long_a_span_is_found_before_anything_is_recorded(model, tmp_path):
 
 def test_long_trajectories_are_thinned(model, tmp_path, monkeypatch):
     monkeypatch.setattr(trajectories, "KEPT_STEPS", 2)
-    rows = store(tmp_path, model, PROTOCOL).record(4)
+    rows = record(tmp_path, model, 4)
     assert len(rows) == 4 * 2
     assert int((rows.classes == model.classes).sum()) == 4
-
-
-def test_without_guidance_no_class_is_left_out(model, tmp_path):
-    plain = PROTOCOL.model_copy(update={"guidance": 1.0})
-    rows = store(tmp_path, model, plain).record(4)
-    assert not (rows.classes == model.classes).any()
 
 
 def test_a_span_is_walked_by_the_formula_of_the_sampler(model, tmp_path):
     """Without guidance a row and its output give the next row of the same image (DDIM)."""
     plain = PROTOCOL.model_copy(update={"guidance": 1.0})
-    rows = store(tmp_path, model, plain).record(8)
+    rows = record(tmp_path, model, 8, plain)
+    assert not (rows.classes == model.classes).any()
     assert rows.images.unique(return_counts=True)[1].tolist() == [6] * 8
     spans = rows.spans(2)
     assert len(spans) == 8 * 5
