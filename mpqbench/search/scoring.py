@@ -22,7 +22,7 @@ BATCH = 16  # inputs between two decisions; our choice: see benchmarks/README.md
 class JointScorer(Scorer):
     """Scores of an objective in an environment, means over all calibration inputs.
 
-    ``distance`` compares outputs; left out, the mean squared error. With ``level`` a candidate is
+    ``distance`` compares outputs; left out, the objective's does. With ``level`` a candidate is
     dropped after a batch of inputs when a cheaper one of the same groups and the same call is
     certainly better (see ``dominated``). The score of a dropped candidate is that of the best
     cheaper one that stayed, plus the mean difference of the two on the inputs that both have seen.
@@ -34,6 +34,10 @@ class JointScorer(Scorer):
     objective: Objective
     level: float | None = None
     distance: Distance | None = None
+
+    @property
+    def _measure(self) -> Distance:
+        return self.distance or self.objective.distance
 
     def table(self, afford: float = math.inf) -> tuple[Mapping[str, np.ndarray], float]:
         if not self.objective.has_table:
@@ -59,7 +63,7 @@ class JointScorer(Scorer):
             raise BenchError(f"objective {name} scores single groups and no whole allocation")
         before = self.engine.forwards
         if self.level is None:
-            scores = self.engine.errors(allocations, self.distance).mean(1)
+            scores = self.engine.errors(allocations, self._measure).mean(1)
         else:
             scores = self._raced(allocations, self.level)
         return scores, self.engine.forwards - before
@@ -76,7 +80,7 @@ class JointScorer(Scorer):
         for number, batch in enumerate(self.engine.batches):
             running = np.concatenate(pools)
             asked = [allocations[int(i)] for i in running]
-            found = self.engine.batch_errors(asked, batch, self.distance)
+            found = self.engine.batch_errors(asked, batch, self._measure)
             new = np.full((len(allocations), found.shape[1]), np.nan)
             new[running] = found
             errors = np.concatenate([errors, new], axis=1)
