@@ -7,8 +7,7 @@ from ..core.protocol import Protocol
 from ..dit.convention import apply_convention
 from ..dit.loading import DiTModel, load_model
 from ..dit.sampling import DTYPES
-from ..metrics.extractors import load_extractor
-from ..metrics.features import FeatureNetwork
+from ..metrics.features import FeatureNetwork, load_extractor
 from ..metrics.images import size_text
 from ..metrics.reference import Reference, load_reference
 

@@ -14,7 +14,7 @@ from ..core.errors import BenchError
 from ..core.settings import digest_of
 from . import npz
 from .features import FeatureNetwork, Features
-from .frechet import FrechetReference, Gaussian, Moments
+from .frechet import Gaussian, Moments
 from .images import open_images
 from .kid import KernelReference
 from .precision_recall import Manifold
@@ -42,14 +42,6 @@ class Reference:
     @property
     def count(self) -> int | None:
         return self.pooled.count
-
-    @cached_property
-    def frechet(self) -> FrechetReference:
-        return FrechetReference(self.pooled)
-
-    @cached_property
-    def spatial_frechet(self) -> FrechetReference | None:
-        return None if self.spatial is None else FrechetReference(self.spatial)
 
     @cached_property
     def manifold(self) -> Manifold | None:

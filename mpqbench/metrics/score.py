@@ -32,9 +32,9 @@ def score(
             first = int(np.flatnonzero(~np.isfinite(values).all(axis=1))[0])
             raise Diverged(f"the {key} features of image {first} are not finite")
     groups = deal_groups(len(features.pooled), classes)
-    scores = {"fd": reference.frechet.leave_groups_out(features.pooled, groups)}
-    if features.spatial is not None and reference.spatial_frechet is not None:
-        scores["sfd"] = reference.spatial_frechet.leave_groups_out(features.spatial, groups)
+    scores = {"fd": reference.pooled.leave_groups_out(features.pooled, groups)}
+    if features.spatial is not None and reference.spatial is not None:
+        scores["sfd"] = reference.spatial.leave_groups_out(features.spatial, groups)
     if features.logits is not None:
         scores["is"] = inception_score(features.logits, groups)
     if reference.manifold is not None and len(features.pooled) > NEIGHBOURS:

@@ -4,9 +4,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mpqbench.core.errors import BenchError
-from mpqbench.metrics.extractors import load_extractor
 from mpqbench.metrics.fashion_net import FashionNet
-from mpqbench.metrics.features import weights_digest
+from mpqbench.metrics.features import load_extractor, weights_digest
 from mpqbench.metrics.images import open_images
 
 

@@ -12,8 +12,8 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DiTPipeline, DiTTransformer2DModel
 from safetensors.torch import save_file
 
-from mpqbench.metrics.extractors import load_extractor
 from mpqbench.metrics.fashion_net import FashionNet
+from mpqbench.metrics.features import load_extractor
 from mpqbench.metrics.images import open_images
 from mpqbench.metrics.reference import reference_of, save_reference
 
