@@ -43,10 +43,7 @@ def samples_fingerprint(job: Job, resources: Resources) -> str:
 
 
 def ranking_fingerprint(job: Job, resources: Resources) -> str:
-    """Return the digest of what scores depend on apart from the method.
-
-    Rows with different digests are never ranked together.
-    """
+    """Return the digest of what scores depend on but the method: only equal ones are ranked."""
     evaluator, protocol = resources.loader.evaluator(job.protocol), job.protocol
     network = "none" if evaluator is None else metric_fingerprint(
         evaluator.network, protocol.images, evaluator.reference

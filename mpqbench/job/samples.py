@@ -20,10 +20,9 @@ from ..metrics.npz import DAMAGE
 
 
 class SampleStore:
-    """The samples of one job, valid under one fingerprint.
+    """The samples of one job: files ``shard-START.npz``, valid under one fingerprint.
 
-    Files ``shard-START.npz`` have ``arr_0`` (n, H, W, C) uint8, ``latents`` (n, c, h, w) float32
-    and ``classes`` (n,).
+    Each has ``arr_0`` (n, H, W, C) uint8, ``latents`` (n, c, h, w) float32 and ``classes`` (n,).
     """
 
     def __init__(self, folder: Path, fingerprint: str, batch_size: int) -> None:

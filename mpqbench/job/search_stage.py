@@ -109,9 +109,8 @@ def _search(context: JobContext) -> SearchResult:
 def search_problem(context: JobContext, part: Sequence[str] = ()) -> tuple[Problem, LazyScorer]:
     """Return the problem of a job's recipe and budget, and its scorer.
 
-    ``part`` names the groups to search, in network order; all others stay at the budget's
-    precision, and their cost is subtracted from the limit. Left empty, all searchable groups are
-    searched.
+    ``part`` names the groups to search where not all are, in network order; the others stay at the
+    budget's precision, and their cost is subtracted from the limit.
     """
     recipe, budget, groups = context.recipe, context.job.budget, context.groups
     precisions = choices_within(budget, parse_choices(recipe.choices, budget))

@@ -80,10 +80,9 @@ class FeatureNetwork(ABC):
     ) -> Features:
         """Compute the features of all images, in order, in float32 without TF32.
 
-        Every batch has exactly ``batch_size`` images, the last one filled up with black images, so
-        that the features of an image do not depend on how many images follow. ``advance`` is called
-        with the number of images after each batch. Raises BenchError for images that cannot be read
-        or that the network does not take.
+        The last batch is filled up with black images to ``batch_size``, so that the features of an
+        image do not depend on how many follow. ``advance`` is called with the number of images
+        after each batch. Raises BenchError for images that cannot be read or do not fit.
         """
         self.check(source)
         collected: dict[str, list[np.ndarray]] = {}
@@ -143,9 +142,8 @@ def load_extractor(
 ) -> FeatureNetwork:
     """Load the feature network ``name``, with its own weights or those of the file ``weights``.
 
-    ``fashion`` ships with the package; ``inception-adm`` and ``clean-fid`` download their weights
-    once where no file is given. Raises BenchError for an unknown name, a missing or unsuitable
-    file, a failed download, a missing package and a device that this machine lacks.
+    ``inception-adm`` and ``clean-fid`` download their own weights once. Raises BenchError for an
+    unknown name or device, an unsuitable file, a failed download and a missing package.
     """
     if name not in EXTRACTORS:
         raise unknown("feature network", name, EXTRACTORS)

@@ -16,10 +16,7 @@ from ..core.jackknife import Estimate
 
 @dataclass(frozen=True, eq=False)
 class Gaussian:
-    """``mean`` (d,) and ``covariance`` (d, d), float64, of ``count`` points (None: unknown).
-
-    What many distances to a reference share is computed once.
-    """
+    """``mean`` (d,), ``covariance`` (d, d), float64, of ``count`` points (None: unknown)."""
 
     count: int | None
     mean: np.ndarray
@@ -43,8 +40,7 @@ class Gaussian:
     def distance_of_few(self, points: np.ndarray) -> float:
         """Return the squared distance to the Gaussian of ``points`` (n, d), faster where n < d.
 
-        The non-zero eigenvalues of A^T S A are those of the n x n Gram matrix of the centred points
-        times A.
+        Non-zero eigenvalues of A^T S A are those of the Gram matrix of the centred points times A.
         """
         points = np.asarray(points, dtype=np.float64)
         mean, degrees = points.mean(axis=0), len(points) - 1
@@ -80,10 +76,7 @@ class Gaussian:
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """Number, sum (d,) and sum of outer products (d, d) of points, in float64.
-
-    Moments add and subtract: leaving a group of points out is one subtraction.
-    """
+    """Number, sum (d,) and sum of outer products (d, d) of points, float64, to add and subtract."""
 
     count: int
     sum: np.ndarray

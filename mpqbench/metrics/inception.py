@@ -41,10 +41,7 @@ class InceptionNetwork(FeatureNetwork):
 
 
 def load_inception(weights: Path | None = None) -> FeatureExtractorInceptionV3:
-    """Load torch-fidelity's Inception; without ``weights``, from its cache or by download.
-
-    Raises BenchError where the download fails or the file holds other weights.
-    """
+    """Load torch-fidelity's Inception, without ``weights`` by download. Raises BenchError."""
     options = {}
     try:
         if weights is not None:

@@ -23,7 +23,6 @@ class KernelReference:
     def distance(self, points: np.ndarray, groups: np.ndarray | None = None) -> Estimate:
         """Return the U-statistic of ``points`` (n, d), and without each group of ``groups`` (n,).
 
-        The kernel is evaluated once; a replicate subtracts the sums of its group's pairs.
         Raises BenchError for fewer than two points.
         """
         points = np.asarray(points, dtype=np.float64)

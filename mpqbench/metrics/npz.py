@@ -53,9 +53,8 @@ def _read_header(stream: IO[bytes]) -> Header:
 
 
 def rows(path: Path, key: str, count: int) -> Iterator[np.ndarray]:
-    """Yield the array's rows in pieces of at most ``count``, never the whole array at once.
+    """Yield at most ``count`` rows at a time of an array in C order without Python objects.
 
-    The array must be in C order and without Python objects; the caller checks ``header`` first.
     Raises BenchError for a damaged file.
     """
     with _damage_named(path), zipfile.ZipFile(path) as archive, archive.open(f"{key}.npy") as file:

@@ -28,9 +28,8 @@ _FACTS = ("count", "extractor", "weights", "digest")
 class Reference:
     """Gaussians of pooled and spatial features, and pooled features (n, d) for P/R and KID.
 
-    ``count`` is the number of images behind the Gaussians (None: unknown); ``features`` may be of
-    fewer images. ``digest`` identifies the content. What a metric derives from the reference is
-    computed once, on first use.
+    ``features`` may be of fewer images than the Gaussians. ``digest`` identifies the content. What
+    a metric derives from the reference is computed once, on first use.
     """
 
     name: str
@@ -58,10 +57,8 @@ def load_reference(spec: str | Path, extractor: FeatureNetwork) -> Reference:
     ``embedded`` is the packaged file. An ``.npz`` with ``mu`` and ``sigma`` holds statistics of any
     float type, as ours and the ADM evaluator's do; ``mu_s``, ``sigma_s``, and ``features`` or
     images ``arr_0`` for P/R and KID, are optional. Any other ``.npz`` or folder holds images, see
-    ``open_images``.
-
-    Raises BenchError where the file is missing or damaged, was made by another network, or has
-    other dimensions than the extractor.
+    ``open_images``. Raises BenchError for a missing or damaged file, and for one of another network
+    or of other dimensions.
     """
     if str(spec) == EMBEDDED:
         path = Path(str(files("mpqbench.assets"))) / "features" / "reference.npz"

@@ -55,10 +55,7 @@ class Arrays:
         return bool((self.total(indices) <= self.limits).all())
 
     def relative(self) -> list[np.ndarray]:
-        """Return the costs of bounded measures in units of the limits: (choices, bounded) each.
-
-        The unit of a measure whose limit is zero is the largest cost.
-        """
+        """Return bounded costs in units of the limits (largest cost if 0): (choices, bounded)."""
         bounded = np.isfinite(self.limits)
         largest = np.max([own.max(axis=0) for own in self.costs], axis=0)
         unit = np.where(self.limits > 0, self.limits, np.where(largest > 0, largest, 1.0))[bounded]

@@ -80,10 +80,7 @@ def measures(
 
 
 def parse_choices(texts: Iterable[str], budget: Budget) -> list[Precision]:
-    """Return the precisions of a recipe's choices, with ``neighbours`` written out.
-
-    Raises BenchError.
-    """
+    """Return the precisions of ``texts``, with ``neighbours`` written out. Raises BenchError."""
     found: list[Precision] = []
     for text in () if budget.is_unbounded else texts:
         if text == NEIGHBOURS:
@@ -103,8 +100,7 @@ def choices_by_group(
 ) -> dict[str, tuple[Precision, ...]]:
     """Return what each of ``groups`` may take of ``own``, cheapest first in ``bitops``.
 
-    For a group that is not ``branched``, a bare precision is the same as the precision with a
-    branch, and is left out where both are given.
+    Of a bare precision and its twin, a group that is not ``branched`` takes the twin alone.
     """
     twins = {p for p in own if p.bare and replace(p, bare=False) in own}
     found = {}
@@ -115,10 +111,7 @@ def choices_by_group(
 
 
 def neighbours(budget: Budget) -> list[Precision]:
-    """Return all pairs of the budget's bits and the next fewer and next more bits.
-
-    Raises BenchError where the budget does not name weight and activation bits.
-    """
+    """Return all pairs of the budget's bits and their neighbours. Raises BenchError if none."""
     own = budget.precision
     if own.weight is None or own.activation is None:
         raise BenchError(f"choice '{NEIGHBOURS}' needs a budget with bits, like W4A4, not {budget}")
@@ -133,8 +126,8 @@ def _next_to(bits: int) -> list[int]:
 def choices_within(budget: Budget, given: Sequence[Precision]) -> tuple[Precision, ...]:
     """Return the ``given`` precisions in ascending order of bits per MAC, without repetitions.
 
-    Without any, all pairs of ``WEIGHT_CHOICES`` and ``ACTIVATION_CHOICES`` and the budget's own
-    precision. A budget without any bound leaves one choice, floating point.
+    Without any, all pairs of the two lists of choices and the budget's own precision; floating
+    point alone where the budget has no bound.
     """
     if budget.is_unbounded:
         return (FULL,)

@@ -40,9 +40,8 @@ PREFIX_BYTES = 2**30  # of all batches; above, only the prefixes before whole bl
 class Batch:
     """Calibration inputs that go through together, and what is known of them.
 
-    ``targets`` (n, channels, h, w) is the output of full precision; ``environment`` has the layer
-    of every group outside a candidate, and ``prefixes`` are the states of the environment before a
-    stage.
+    ``targets`` (n, channels, h, w) are outputs of full precision; ``environment`` has the layer of
+    every group outside a candidate, ``prefixes`` the states of the environment before a stage.
     """
 
     latents: torch.Tensor

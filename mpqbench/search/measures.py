@@ -11,10 +11,7 @@ from ..core.precision import Precision
 
 @dataclass(frozen=True)
 class Measure:
-    """One additive cost: ``table`` holds the cost of each group at each of its choices.
-
-    ``limit`` is infinity where there is no bound; ``unit`` is for messages.
-    """
+    """One additive cost by group and choice; ``limit`` is infinity where there is no bound."""
 
     name: str
     unit: str
@@ -22,10 +19,7 @@ class Measure:
     limit: float
 
     def without(self, part: Sequence[str], others: Precision) -> "Measure":
-        """Return the measure of the groups ``part``, with all others fixed at ``others``.
-
-        The cost of the others is subtracted from the limit.
-        """
+        """Return the measure of the groups ``part``, the cost of all others taken off the limit."""
         rest = sum(own[others] for group, own in self.table.items() if group not in part)
         table = {group: self.table[group] for group in part}
         return Measure(self.name, self.unit, table, self.limit - rest)

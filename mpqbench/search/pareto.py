@@ -79,8 +79,8 @@ def epsilon_bins(cost: np.ndarray, score: np.ndarray, keep: int, target: Target)
 def lagrangian(cost: np.ndarray, score: np.ndarray, keep: int, target: Target) -> np.ndarray:
     """Keep the minima of ``score + price * cost`` over a range of prices, then near minima.
 
-    Points are ranked by their excess over the minimum, in units of cost, at the price where it is
-    least: zero for the corners of the hull. Too many corners are thinned evenly in log cost.
+    Points are ranked by their excess over the minimum, in units of cost, at the price where the
+    excess is least. Too many corners of the hull are thinned evenly in log cost.
     """
     if len(cost) <= keep:
         return _by_cost(cost, np.arange(len(cost)))

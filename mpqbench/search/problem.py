@@ -208,10 +208,7 @@ class Problem:
         self.notes.setdefault(table, []).append(columns)
 
     def checked(self, allocation: Partial) -> Allocation:
-        """Return ``allocation``, which need not meet the budget, in network order.
-
-        Raises BenchError unless exactly the groups are covered, each with one of its choices.
-        """
+        """Return ``allocation`` in network order. Raises BenchError for other groups or choices."""
         check_allocation(self.groups, allocation)
         self._check_choices(allocation)
         return Allocation({group: allocation[group] for group in self.groups})

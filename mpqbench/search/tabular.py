@@ -20,9 +20,8 @@ ENUMERATED = 2_000_000  # allocations at most: this many take seconds
 class TabularScorer(Scorer):
     """Sums of a table and of pairwise interactions; every scoring counts as one forward.
 
-    ``choices`` gives the precisions of each group and ``additive`` their scores, in order.
-    ``interactions`` maps a pair of groups to further terms, (choices of the first, choices of the
-    second). A partial allocation sums the terms of its own groups.
+    ``additive`` has the scores of each group's ``choices``, ``interactions`` further terms for a
+    pair of groups, (choices of the first, choices of the second).
     """
 
     choices: Mapping[str, Sequence[Precision]]
@@ -61,7 +60,7 @@ def tabular_problem(
 
 
 def enumerate_best(problem: Problem, *, joint: bool = False) -> tuple[Allocation, float]:
-    """Return the exact optimum of the additive table, or of the joint score, by enumeration.
+    """Return the optimum of the additive table, or of the joint score, by enumeration.
 
     Raises Infeasible where nothing fits, BenchError for more than two million allocations.
     """

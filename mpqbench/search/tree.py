@@ -81,10 +81,7 @@ class Space:
         return np.maximum((node.costs / self._units).max(axis=1), np.finfo(float).tiny)
 
     def share(self, node: Node) -> float:
-        """Return the node's share of the budget, as a relative cost.
-
-        Groups share the budget in proportion to the mean cost of their choices.
-        """
+        """Return the relative cost at which groups share the budget by the mean cost of choices."""
         return float(self._shares[node.groups].sum())
 
     def useful(self, node: Node, window: tuple[float, float] | None) -> np.ndarray:
@@ -125,10 +122,7 @@ class Space:
         return shadow_price([self.relative(node) for node in nodes], [n.scores for n in nodes], 1.0)
 
     def additive(self, nodes: list[Node], instead: np.ndarray) -> np.ndarray:
-        """Return the choices (groups,) of the least sum of scores, with one point of each node.
-
-        The nodes cover every group once. Returns ``instead`` (groups,) where nothing fits.
-        """
+        """Return the least sum of one point of each node as choices (groups,), or ``instead``."""
         names = tuple(str(number) for number in range(len(nodes)))
         choices: Any = tuple(tuple(range(len(node))) for node in nodes)
         costs = tuple(node.costs for node in nodes)
