@@ -22,6 +22,7 @@ class InceptionNetwork(FeatureNetwork):
     name = "inception-adm"
     dimension = 2048
     spatial_dimension = SPATIAL_CHANNELS * 17 * 17
+    _branch: torch.Tensor
 
     def __init__(self, weights: Path | None = None, device: str = "cpu") -> None:
         module = load_inception(weights)

@@ -105,8 +105,8 @@ def choices_by_group(
     twins = {p for p in own if p.bare and replace(p, bare=False) in own}
     found = {}
     for group in groups:
-        kept, prices = set(own) - (set() if group in branched else twins), bitops.table[group]
-        found[group] = tuple(sorted(kept, key=lambda p, prices=prices: (prices[p], p)))
+        kept = set(own) if group in branched else set(own) - twins
+        found[group] = tuple(sorted(kept, key=lambda p: (bitops.table[group][p], p)))
     return found
 
 

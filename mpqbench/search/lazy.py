@@ -44,10 +44,11 @@ class LazyScorer(Scorer):
         if stored is None:
             price, began = self._scorer.table_price(), time.monotonic()
             table, forwards = self._scorer.table(afford)
-            seconds = time.monotonic() - began
-            content = {"forwards": float(forwards), "seconds": seconds, "price": float(price)}
-            content["table"] = {
-                g: np.asarray(own, dtype=float).tolist() for g, own in table.items()
+            content = {
+                "table": {group: np.asarray(s, dtype=float).tolist() for group, s in table.items()},
+                "forwards": float(forwards),
+                "seconds": time.monotonic() - began,
+                "price": float(price),
             }
             self._cache.write(self._fingerprint, content)
             return table, forwards
