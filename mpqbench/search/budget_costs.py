@@ -93,10 +93,7 @@ def parse_choices(texts: Iterable[str], budget: Budget) -> list[Precision]:
 
 
 def choices_by_group(
-    own: Sequence[Precision],
-    bitops: Measure,
-    branched: Container[str],
-    groups: Iterable[str],
+    own: Sequence[Precision], bitops: Measure, branched: Container[str], groups: Iterable[str]
 ) -> dict[str, tuple[Precision, ...]]:
     """Return what each of ``groups`` may take of ``own``, cheapest first in ``bitops``.
 

@@ -97,10 +97,7 @@ def cheapest_feasible(problem: SearchProblem) -> Allocation:
 
 
 def random_feasible(
-    problem: SearchProblem,
-    rng: np.random.Generator | None = None,
-    *,
-    arrays: Arrays | None = None,
+    problem: SearchProblem, rng: np.random.Generator | None = None, *, arrays: Arrays | None = None
 ) -> Allocation:
     """Draw a random allocation that fits, with the problem's ``rng`` where none is given.
 

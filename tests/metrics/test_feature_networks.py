@@ -56,8 +56,7 @@ def test_images_are_grey_and_of_one_size(extractor, make_images):
     images = make_images(3, seed=3)
     colour = np.repeat(images, 3, axis=3)
     np.testing.assert_array_equal(
-        extractor.extract(open_images(colour)).pooled,
-        extractor.extract(open_images(images)).pooled,
+        extractor.extract(open_images(colour)).pooled, extractor.extract(open_images(images)).pooled
     )
     colour[2, 5, 5, 1] ^= 1
     with pytest.raises(BenchError, match="these have colour"):

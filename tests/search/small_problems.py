@@ -7,11 +7,7 @@ from chains import random_problem
 
 from mpqbench.core.precision import Budget, Precision
 from mpqbench.search.measures import Measure
-from mpqbench.search.tabular import (
-    TabularScorer,
-    additive_score,
-    tabular_problem,
-)
+from mpqbench.search.tabular import TabularScorer, additive_score, tabular_problem
 
 FREE = Budget.parse("FP")
 BUDGETS = [Budget.parse(text) for text in ("W2A3", "W3A3", "W3A4")]
