@@ -1,7 +1,5 @@
 """Budgets: what fits is what the count calls satisfied, to the last bit and in any order."""
 
-from fractions import Fraction
-
 import numpy as np
 import pytest
 from counted import counted_problem
@@ -29,10 +27,6 @@ def _report(allocation):
     whole = {g.name: allocation.get(g.name, FULL) for g in GROUPS}
     formats = {"weight_format": WeightFormat(), "activation_format": ActivationFormat()}
     return count(MODEL, GROUPS, whole, **formats)
-
-
-def _limits(budget):
-    return counted_problem(MODEL, GROUPS, Budget.parse(budget), CHOICES).limits()
 
 
 @pytest.mark.parametrize("precision", CHOICES, ids=str)
@@ -69,16 +63,6 @@ def test_every_mean_of_weight_bits_agrees_with_the_count():
             budget = Budget(FULL, weight_bits=float(bits))
             assert report.satisfied(budget) == fits
             assert counted_problem(MODEL, GROUPS, budget, CHOICES).fits(allocation) == fits
-
-
-def test_limits_are_the_largest_whole_numbers_within_the_budget():
-    weights = 6144
-    for tenths in range(20, 81, 3):
-        *_, limit = _limits(f"{tenths / 10}b")
-        assert limit == Fraction(tenths, 10) * weights // 1
-    plain = _report(uniform_allocation(GROUPS, FULL, FULL))
-    rest = sum(op.bytes for op in plain.operators if not op.searchable)
-    assert _limits("0.0215004MB")[-1] == 21500 - rest
 
 
 def test_sums_do_not_depend_on_the_order_of_groups():
