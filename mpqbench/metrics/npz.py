@@ -46,10 +46,7 @@ def header(path: Path, key: str) -> Header:
 
 
 def _read_header(stream: IO[bytes]) -> Header:
-    version = np.lib.format.read_magic(stream)
-    if version not in _HEADERS:
-        raise ValueError(f"npy format version {version} is not supported")
-    return _HEADERS[version](stream)
+    return _HEADERS[np.lib.format.read_magic(stream)](stream)
 
 
 def rows(path: Path, key: str, count: int) -> Iterator[np.ndarray]:

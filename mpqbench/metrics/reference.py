@@ -77,25 +77,6 @@ def reference_of(features: Features, name: str, digest: str) -> Reference:
     return Reference(name, digest, pooled, spatial, features.pooled)
 
 
-def save_reference(reference: Reference, path: Path, extractor: FeatureNetwork) -> None:
-    """Write ``reference`` as an ``.npz`` file that names the network that made it."""
-    pooled, spatial = reference.pooled, reference.spatial
-    arrays = {
-        "mu": pooled.mean,
-        "sigma": pooled.covariance,
-        "extractor": extractor.name,
-        "weights": extractor.digest,
-        "digest": reference.digest,
-        "count": pooled.count,
-        "mu_s": spatial and spatial.mean,
-        "sigma_s": spatial and spatial.covariance,
-        "features": reference.features,
-    }
-    present: Any = {key: np.asarray(value) for key, value in arrays.items() if value is not None}
-    with open(path, "wb") as stream:  # numpy appends .npz to a name
-        np.savez_compressed(stream, **present)
-
-
 def _of_statistics(name: str, path: Path, extractor: FeatureNetwork) -> Reference:
     """Return the reference in the file of statistics ``path``. Raises as ``load_reference``."""
     where = f"reference {name}"

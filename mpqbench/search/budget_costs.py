@@ -13,7 +13,7 @@ from ..core.precision import FULL, Budget, Precision
 from ..core.recipe import BARE_NEIGHBOURS, NEIGHBOURS
 from ..cost.count import CostReport, Operator, budget_limit, count, group_macs
 from ..dit.groups import Group, uniform_allocation
-from .measures import Measure
+from .arrays import Measure
 
 WEIGHT_CHOICES = (2, 3, 4, 5, 6, 8)
 ACTIVATION_CHOICES = (3, 4, 5, 6, 8)  # 2-bit activations on a min-max grid leave nothing to rank

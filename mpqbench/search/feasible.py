@@ -12,9 +12,8 @@ import numpy as np
 from ..contracts import SearchProblem
 from ..core.errors import BenchError, Exhausted, Infeasible
 from ..core.precision import Allocation
-from .arrays import Arrays
+from .arrays import Arrays, summed
 from .knapsack import solve
-from .measures import summed
 
 
 def search_table(

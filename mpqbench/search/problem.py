@@ -12,7 +12,7 @@ import numpy as np
 from ..core.errors import BenchError, Exhausted, unknown
 from ..core.precision import Allocation, Budget, Precision
 from ..dit.groups import check_allocation
-from .measures import Measure
+from .arrays import Measure
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,8 +9,8 @@ import numpy as np
 
 from ..core.errors import BenchError
 from ..core.precision import Allocation, Budget, Precision
+from .arrays import Measure
 from .feasible import infeasible
-from .measures import Measure
 from .problem import Partial, Problem, Scorer
 
 ENUMERATED = 2_000_000  # allocations at most: this many take seconds

@@ -6,7 +6,7 @@ import numpy as np
 from chains import random_problem
 
 from mpqbench.core.precision import Budget, Precision
-from mpqbench.search.measures import Measure
+from mpqbench.search.arrays import Measure
 from mpqbench.search.tabular import TabularScorer, additive_score, tabular_problem
 
 FREE = Budget.parse("FP")

@@ -11,11 +11,10 @@ from mpqbench.core.precision import FULL, Budget, Precision
 from mpqbench.core.recipe import NEIGHBOURS
 from mpqbench.cost.count import count
 from mpqbench.dit.groups import layer_groups, uniform_allocation
-from mpqbench.search.arrays import Arrays
+from mpqbench.search.arrays import Arrays, Measure
 from mpqbench.search.budget_costs import measures, parse_choices
 from mpqbench.search.feasible import least
 from mpqbench.search.knapsack import solve
-from mpqbench.search.measures import Measure
 from mpqbench.search.tabular import tabular_problem
 
 CHOICES = [Precision(w, a) for w in (2, 3, 4, 8) for a in (3, 4)]

@@ -9,7 +9,7 @@ from chains import random_problem
 
 from mpqbench.core.errors import BenchError, Exhausted
 from mpqbench.core.precision import Budget, Precision
-from mpqbench.search.measures import Measure
+from mpqbench.search.arrays import Measure
 from mpqbench.search.problem import COLUMNS
 from mpqbench.search.tabular import TabularScorer, additive_score, enumerate_best, tabular_problem
 

@@ -24,8 +24,8 @@ from mpqbench.baselines.searchers.greedy import Greedy
 from mpqbench.baselines.searchers.ilp import ILP
 from mpqbench.core.errors import BenchError, Infeasible
 from mpqbench.core.precision import Precision
+from mpqbench.search.arrays import Measure
 from mpqbench.search.feasible import cheapest_feasible
-from mpqbench.search.measures import Measure
 from mpqbench.search.tabular import enumerate_best, tabular_problem
 
 directions = pytest.mark.parametrize("direction", ["promote", "demote"])
