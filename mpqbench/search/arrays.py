@@ -21,7 +21,7 @@ class Measure:
 
     def without(self, part: Sequence[str], others: Precision) -> "Measure":
         """Return the measure of the groups ``part``, the cost of all others taken off the limit."""
-        rest = sum(own[others] for group, own in self.table.items() if group not in part)
+        rest = sum(costs[others] for group, costs in self.table.items() if group not in part)
         table = {group: self.table[group] for group in part}
         return Measure(self.name, self.unit, table, self.limit - rest)
 
@@ -87,9 +87,9 @@ class Arrays:
     def relative(self) -> list[np.ndarray]:
         """Return bounded costs in units of the limits (largest cost if 0): (choices, bounded)."""
         bounded = np.isfinite(self.limits)
-        largest = np.max([own.max(axis=0) for own in self.costs], axis=0)
+        largest = np.max([costs.max(axis=0) for costs in self.costs], axis=0)
         unit = np.where(self.limits > 0, self.limits, np.where(largest > 0, largest, 1.0))[bounded]
-        return [own[:, bounded] / unit for own in self.costs]
+        return [costs[:, bounded] / unit for costs in self.costs]
 
     def excess(self, total: np.ndarray) -> np.ndarray:
         """Return by how much totals (..., measures) exceed the limits, in units of them: (...)."""

@@ -93,26 +93,29 @@ def parse_choices(texts: Iterable[str], budget: Budget) -> list[Precision]:
 
 
 def choices_by_group(
-    own: Sequence[Precision], bitops: Measure, branched: Container[str], groups: Iterable[str]
+    precisions: Sequence[Precision],
+    bitops: Measure,
+    branched: Container[str],
+    groups: Iterable[str],
 ) -> dict[str, tuple[Precision, ...]]:
-    """Return what each of ``groups`` may take of ``own``, cheapest first in ``bitops``.
+    """Return what each of ``groups`` may take of ``precisions``, cheapest first in ``bitops``.
 
     Of a bare precision and its twin, a group that is not ``branched`` takes the twin alone.
     """
-    twins = {p for p in own if p.bare and replace(p, bare=False) in own}
+    twins = {p for p in precisions if p.bare and replace(p, bare=False) in precisions}
     found = {}
     for group in groups:
-        kept = set(own) if group in branched else set(own) - twins
+        kept = set(precisions) if group in branched else set(precisions) - twins
         found[group] = tuple(sorted(kept, key=lambda p: (bitops.table[group][p], p)))
     return found
 
 
 def neighbours(budget: Budget) -> list[Precision]:
     """Return all pairs of the budget's bits and their neighbours. Raises BenchError if none."""
-    own = budget.precision
-    if own.weight is None or own.activation is None:
+    base = budget.precision
+    if base.weight is None or base.activation is None:
         raise BenchError(f"choice '{NEIGHBOURS}' needs a budget with bits, like W4A4, not {budget}")
-    return [Precision(w, a) for w in _next_to(own.weight) for a in _next_to(own.activation)]
+    return [Precision(w, a) for w in _next_to(base.weight) for a in _next_to(base.activation)]
 
 
 def _next_to(bits: int) -> list[int]:
@@ -129,8 +132,8 @@ def choices_within(budget: Budget, given: Sequence[Precision]) -> tuple[Precisio
     if budget.is_unbounded:
         return (FULL,)
     pairs = {Precision(w, a) for w in WEIGHT_CHOICES for a in ACTIVATION_CHOICES}
-    own = set() if budget.precision.is_full else {budget.precision}
-    chosen = set(given) or pairs | own
+    base = set() if budget.precision.is_full else {budget.precision}
+    chosen = set(given) or pairs | base
     return tuple(sorted(chosen, key=lambda p: (p.weight_bits * p.activation_bits, p)))
 
 
@@ -138,8 +141,8 @@ def _with(measure: Measure, branches: Mapping[str, Sequence[Operator]], what: st
     """Add the costs of the branches of every group to the choices that have one."""
     added = {group: sum(getattr(op, what) for op in ops) for group, ops in branches.items()}
     table = {
-        group: {p: n + (added.get(group, 0) if p.branched else 0) for p, n in own.items()}
-        for group, own in measure.table.items()
+        group: {p: n + (added.get(group, 0) if p.branched else 0) for p, n in costs.items()}
+        for group, costs in measure.table.items()
     }
     return replace(measure, table=table)
 

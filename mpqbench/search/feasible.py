@@ -90,8 +90,8 @@ def cheapest_feasible(problem: SearchProblem) -> Allocation:
     Raises Infeasible where nothing fits.
     """
     arrays = Arrays.of(problem)
-    sums = [own.sum(axis=1) for own in arrays.relative()]
-    found = arrays.allocation([int(own.argmin()) for own in sums])
+    sums = [costs.sum(axis=1) for costs in arrays.relative()]
+    found = arrays.allocation([int(costs.argmin()) for costs in sums])
     return found if problem.fits(found) else _exact(problem, arrays, sums)
 
 
@@ -110,11 +110,11 @@ def random_feasible(
     arrays = Arrays.of(problem) if arrays is None else arrays
     if (least(problem) > arrays.limits).any():
         raise infeasible(problem)
-    indices = np.array([rng.integers(len(own)) for own in arrays.choices])
+    indices = np.array([rng.integers(len(choices)) for choices in arrays.choices])
     found = arrays.allocation(_redrawn(arrays, indices, rng))
     if problem.fits(found):
         return found
-    return _exact(problem, arrays, [rng.random(len(own)) for own in arrays.choices])
+    return _exact(problem, arrays, [rng.random(len(choices)) for choices in arrays.choices])
 
 
 def _redrawn(arrays: Arrays, indices: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -24,13 +24,13 @@ def value(matrix: np.ndarray, starts: np.ndarray, indices: np.ndarray) -> float:
 
 def row_starts(arrays: Arrays) -> np.ndarray:
     """Return the row of every group's first choice: (groups,)."""
-    sizes = [len(own) for own in arrays.choices]
+    sizes = [len(choices) for choices in arrays.choices]
     return np.cumsum([0, *sizes[:-1]])
 
 
 def enumerated(matrix: np.ndarray, arrays: Arrays) -> np.ndarray | None:
     """Return the optimum by enumeration; ``None`` where there is too much or nothing fits."""
-    sizes = [len(own) for own in arrays.choices]
+    sizes = [len(choices) for choices in arrays.choices]
     count = np.prod(np.array(sizes, dtype=float))
     if count > ENUMERATED:
         return None
@@ -76,7 +76,7 @@ def local_search(
 
 def _step(matrix: np.ndarray, arrays: Arrays, indices: np.ndarray) -> np.ndarray | None:
     """Return ``indices`` after the best improving change of two groups or one, if there is any."""
-    owner = np.repeat(np.arange(len(indices)), [len(own) for own in arrays.choices])
+    owner = np.repeat(np.arange(len(indices)), [len(choices) for choices in arrays.choices])
     now = row_starts(arrays) + indices  # rows of the present choices
     costs = np.concatenate(arrays.costs)
     field = 2 * matrix[:, now].sum(axis=1) - 2 * matrix[np.arange(len(matrix)), now[owner]]

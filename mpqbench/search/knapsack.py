@@ -36,12 +36,12 @@ def solve(
     Raises BenchError where the time ends without a solution.
     """
     excluded = [np.asarray(each, dtype=int) for each in exclude]
-    gains = [own - own.min() for own in scores]
+    gains = [each - each.min() for each in scores]
     found = _solve_within(gains, arrays, excluded, time_limit, math.inf)
     if found is None:
         return None
     total = _sum(gains, found)
-    if 10 * total >= max(own.max() for own in gains):
+    if 10 * total >= max(each.max() for each in gains):
         return found
     finer = _solve_within(gains, arrays, excluded, time_limit, total)
     return finer if finer is not None and _sum(gains, finer) < total else found
@@ -95,7 +95,7 @@ def undominated(scores: np.ndarray, costs: np.ndarray, spare: int) -> np.ndarray
 
 
 def _sum(scores: Sequence[np.ndarray], indices: np.ndarray) -> float:
-    return float(sum(own[at] for own, at in zip(scores, indices, strict=True)))
+    return float(sum(each[at] for each, at in zip(scores, indices, strict=True)))
 
 
 def _solve_within(
@@ -130,14 +130,14 @@ def _solve_within(
 def _rows(arrays: Arrays) -> tuple[list[np.ndarray], np.ndarray]:
     """Return bounded costs above each group's least and what the limits leave, in good units."""
     bounded = np.isfinite(arrays.limits)
-    base = [own[:, bounded].min(axis=0) for own in arrays.costs]
-    above = [own[:, bounded] - low for own, low in zip(arrays.costs, base, strict=True)]
+    base = [costs[:, bounded].min(axis=0) for costs in arrays.costs]
+    above = [costs[:, bounded] - low for costs, low in zip(arrays.costs, base, strict=True)]
     left = arrays.limits[bounded] - np.sum(base, axis=0)
     every = np.concatenate(above)
     unit = np.array([common_divisor(column) for column in every.T])
     unit = np.where(unit > 0, unit, every.max(axis=0, initial=0.0))
     unit = np.where(unit > 0, unit, 1.0)
-    return [own / unit for own in above], left / unit
+    return [costs / unit for costs in above], left / unit
 
 
 def _constraints(
@@ -151,7 +151,7 @@ def _constraints(
     The columns are the choices ``kept`` of all groups. A row for each group, whose choices add up
     to one, comes before a row for each limit and one for each excluded solution.
     """
-    owner = np.repeat(np.arange(len(kept)), [len(own) for own in kept])
+    owner = np.repeat(np.arange(len(kept)), [len(choices) for choices in kept])
     position = np.concatenate(kept)
     one_each = owner[None] == np.arange(len(kept))[:, None]
     not_again = [position == each[owner] for each in excluded]

@@ -55,7 +55,7 @@ class LazyScorer(Scorer):
         if stored["forwards"] > afford:
             raise Exhausted(f"the table takes {stored['forwards']:.4g} forwards")
         self.cached_seconds += stored["seconds"]
-        arrays = {group: np.array(own, dtype=float) for group, own in stored["table"].items()}
+        arrays = {group: np.array(scores, dtype=float) for group, scores in stored["table"].items()}
         return arrays, stored["forwards"]
 
     def table_price(self) -> float:

@@ -74,8 +74,8 @@ class Stepper:
                 continue
             rows = (positions == at).nonzero()[:, 0]
             noise = [self._noise(at, int(number)) for number in numbers[rows]]
-            own = rows.to(latents.device)
-            moved[own] = self.schedule.step(output[own].float(), at, latents[own], noise)
+            there = rows.to(latents.device)
+            moved[there] = self.schedule.step(output[there].float(), at, latents[there], noise)
         return moved
 
     def walk(

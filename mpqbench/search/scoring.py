@@ -45,7 +45,7 @@ class JointScorer(Scorer):
         before = self.engine.forwards
         with self.engine.within(afford):
             found = self.objective.table(FullPrecision(self.engine, self.choices))
-        table = {group: np.asarray(own, dtype=float) for group, own in found.items()}
+        table = {group: np.asarray(scores, dtype=float) for group, scores in found.items()}
         return table, self.engine.forwards - before
 
     def table_price(self) -> float:
@@ -74,7 +74,9 @@ class JointScorer(Scorer):
         )
         groups = [frozenset(allocation) for allocation in allocations]
         # Only allocations of the same groups compete.
-        alike = [np.flatnonzero([own == one for own in groups]) for one in dict.fromkeys(groups)]
+        alike = [
+            np.flatnonzero([other == one for other in groups]) for one in dict.fromkeys(groups)
+        ]
         pools = alike
         errors = np.empty((len(allocations), 0))
         for number, batch in enumerate(self.engine.batches):
@@ -85,7 +87,7 @@ class JointScorer(Scorer):
             new[running] = found
             errors = np.concatenate([errors, new], axis=1)
             if number + 1 < len(self.engine.batches):
-                pools = [own[~dominated(errors[own], costs[own], level)] for own in pools]
+                pools = [pool[~dominated(errors[pool], costs[pool], level)] for pool in pools]
         scores = errors.mean(1)
         for whole, stayed in zip(alike, pools, strict=True):
             for left in np.setdiff1d(whole, stayed):

@@ -51,12 +51,14 @@ def tabular_problem(
     more: Sequence[Measure] = (),
 ) -> Problem:
     """Return a problem over groups of ``macs``, bounded in BitOPs and in ``more`` measures."""
-    own = sorted(choices, key=lambda p: (p.weight_bits * p.activation_bits, p.weight_bits))
-    table = {g: {p: n * p.weight_bits * p.activation_bits for p in own} for g, n in macs.items()}
+    ordered = sorted(choices, key=lambda p: (p.weight_bits * p.activation_bits, p.weight_bits))
+    table = {
+        g: {p: n * p.weight_bits * p.activation_bits for p in ordered} for g, n in macs.items()
+    }
     bits = budget.precision.weight_bits * budget.precision.activation_bits
     limit = math.inf if budget.precision.is_full else sum(macs.values()) * bits
     measures = [Measure("bitops", "BitOPs", table, limit), *more]
-    return Problem(tuple(macs), dict.fromkeys(macs, own), measures, budget, scorer=scorer)
+    return Problem(tuple(macs), dict.fromkeys(macs, ordered), measures, budget, scorer=scorer)
 
 
 def enumerate_best(problem: Problem, *, joint: bool = False) -> tuple[Allocation, float]:

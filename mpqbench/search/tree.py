@@ -50,10 +50,10 @@ class Space:
         self._bounded = np.isfinite(self.arrays.limits)
         self._units = np.where(self._bounded, self.arrays.limits, np.inf)
         if not self._bounded.any():
-            self._units = np.sum([own.max(axis=0) for own in costs], axis=0)
+            self._units = np.sum([each.max(axis=0) for each in costs], axis=0)
         self._units = np.maximum(self._units, np.finfo(float).tiny)
-        self._least = np.array([own.min(axis=0) for own in costs])
-        means = np.array([(own / self._units).max(axis=1).mean() for own in costs])
+        self._least = np.array([each.min(axis=0) for each in costs])
+        means = np.array([(each / self._units).max(axis=1).mean() for each in costs])
         self._shares = means / means.sum()
 
     def complete(self, node: Node) -> bool:
@@ -105,7 +105,7 @@ class Space:
         names = [self.arrays.groups[group] for group in node.groups[order]]
         choices = [self.arrays.choices[group] for group in node.groups[order]]
         return [
-            {name: own[pick] for name, own, pick in zip(names, choices, picks, strict=True)}
+            {name: options[pick] for name, options, pick in zip(names, choices, picks, strict=True)}
             for picks in node.picks[:, order].tolist()
         ]
 
