@@ -29,7 +29,7 @@ class Loader:
     device: str
     _model: DiTModel | None = None
     _of: tuple[str, str] | None = None
-    _evaluators: dict[tuple[str, str | None, str], Evaluator] = field(default_factory=dict)
+    _evaluators: dict[tuple[str | None, ...], Evaluator] = field(default_factory=dict)
 
     def model(self, name: str, protocol: Protocol) -> DiTModel:
         """Return the model in the type and convention of the protocol."""

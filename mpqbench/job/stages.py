@@ -93,7 +93,7 @@ def summary_of(allocation: Allocation, report: CostReport) -> AllocationSummary:
     return AllocationSummary(
         mean_weight_bits=sum(op.macs * op.weight_bits for op in rows) / macs,
         mean_activation_bits=sum(op.macs * op.activation_bits for op in rows) / macs,
-        counts=dict(counts),
+        counts=counts,
     )
 
 
