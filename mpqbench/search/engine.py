@@ -173,8 +173,8 @@ class Engine:
         """Return what ``measure`` makes of outputs (candidates, n, channels, h, w), one by one."""
         sequences = [self._sequence(partial) for partial in partials]
         by_start: dict[int, set[Tokens]] = {}
-        for start, tokens in sequences:
-            by_start.setdefault(start, set()).add(tokens)
+        for start, sequence in sequences:
+            by_start.setdefault(start, set()).add(sequence)
         found: dict[tuple[int, Tokens], _Result] = {}
         with torch.inference_mode():
             for start, several in sorted(by_start.items()):
