@@ -10,7 +10,7 @@ import numpy as np
 from mpqbench.core.protocol import PROTOCOLS
 from mpqbench.dit.loading import load_model
 from mpqbench.dit.sampling import Sampler
-from mpqbench.metrics.extractors import load_extractor
+from mpqbench.metrics.features import load_extractor
 from mpqbench.metrics.images import open_images
 from mpqbench.metrics.reference import load_reference
 

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from torch import nn
 
 from mpqbench.dit.loading import load_model
-from mpqbench.metrics.extractors import load_extractor
+from mpqbench.metrics.features import load_extractor
 from mpqbench.metrics.reference import load_reference
 from tools.embedded.data import load_split, read_idx
 from tools.embedded.diffusion import Denoiser, Diffusion, build_transformer

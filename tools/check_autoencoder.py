@@ -11,8 +11,8 @@ import click
 import torch
 
 from mpqbench.dit.loading import load_model
-from mpqbench.metrics.extractors import load_extractor
-from mpqbench.metrics.frechet import FrechetReference, Moments
+from mpqbench.metrics.features import load_extractor
+from mpqbench.metrics.frechet import Moments
 from mpqbench.metrics.images import open_images
 
 from .embedded.data import DEBIAN_FOLDER, load_split, to_unit
@@ -41,7 +41,7 @@ def main(data: Path) -> None:
         features = network.extract(source).pooled
         return Moments.of(features).gaussian()
 
-    reference = FrechetReference(gaussian(images[:REFERENCE]))
+    reference = gaussian(images[:REFERENCE])
     held = images[2 * REFERENCE : 2 * REFERENCE + COUNT]
     click.echo(f"FD of {COUNT} other images: {reference.distance(gaussian(held)):.3f}")
     made = reconstruct(load_model("fashion-dit").vae, held)

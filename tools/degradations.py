@@ -21,8 +21,7 @@ from mpqbench.core.jackknife import Estimate
 from mpqbench.core.protocol import PROTOCOLS
 from mpqbench.dit.loading import load_model
 from mpqbench.dit.sampling import Sampler
-from mpqbench.metrics.extractors import load_extractor
-from mpqbench.metrics.features import FeatureNetwork
+from mpqbench.metrics.features import FeatureNetwork, load_extractor
 from mpqbench.metrics.images import open_images
 from mpqbench.metrics.reference import Reference, load_reference
 from mpqbench.metrics.score import score

@@ -41,7 +41,7 @@ def _scored(
     images: str, reference: str, features: str, feature_weights: str | None, device: str
 ) -> dict[str, Any]:
     """Return everything that is printed, as plain data."""
-    from ..metrics.extractors import load_extractor
+    from ..metrics.features import load_extractor
     from ..metrics.images import open_images
     from ..metrics.reference import load_reference
     from ..metrics.score import labels, metric_fingerprint

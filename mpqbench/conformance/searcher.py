@@ -12,8 +12,8 @@ import numpy as np
 from ..contracts import Searcher
 from ..core.errors import BenchError, Exhausted, Infeasible
 from ..core.precision import Allocation, Budget, Precision
+from ..search.arrays import Measure
 from ..search.budget_costs import choices_within
-from ..search.measures import Measure
 from ..search.problem import Problem
 from ..search.tabular import TabularScorer, tabular_problem
 from .check import Check, checks_of, expect, expect_raises, expect_repeatable

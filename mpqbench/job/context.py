@@ -4,17 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..contracts import (
-    Branch,
-    Correction,
-    Environment,
-    LayerData,
-    Objective,
-    Rounding,
-    Searcher,
-    Transform,
-    Tuner,
-)  # fmt: skip
+from .. import contracts
+from ..contracts import LayerData
 from ..core.errors import BenchError
 from ..core.progress import Reporter
 from ..core.protocol import Protocol
@@ -39,14 +30,14 @@ _KNOWN = ("inputs", "times", "moment", "step_maxima", "steps")
 class Plugins:
     """The plugins of a recipe, one for each slot."""
 
-    transform: Transform
-    rounding: Rounding
-    branch: Branch
-    searcher: Searcher
-    objective: Objective
-    environment: Environment
-    tuner: Tuner
-    correction: Correction
+    transform: contracts.Transform
+    rounding: contracts.Rounding
+    branch: contracts.Branch
+    searcher: contracts.Searcher
+    objective: contracts.Objective
+    environment: contracts.Environment
+    tuner: contracts.Tuner
+    correction: contracts.Correction
 
     @classmethod
     def of(cls, recipe: Recipe, registry: Registry) -> "Plugins":
@@ -131,7 +122,6 @@ class JobContext:
 
     @property
     def reporter(self) -> Reporter:
-        """The receiver of progress."""
         return self.resources.reporter
 
     @property
@@ -141,18 +131,18 @@ class JobContext:
 
     def quantizer(self) -> GroupQuantizer:
         """Return what turns a group of layers into a quantized one, as the recipe says."""
-        recipe, plugins, fmt = self.recipe, self.plugins, self.recipe.activation_format
+        plugins, data, inputs = self.plugins, self.calibration, self.recipe.activation_format
         return GroupQuantizer(
             plugins.transform,
             plugins.rounding,
-            recipe.weight_format,
-            fmt,
-            self.calibration.layer_data,
-            self.calibration.static_ranges,
-            Clock(fmt.time_groups),
+            self.recipe.weight_format,
+            inputs,
+            data.layer_data,
+            data.static_ranges,
+            Clock(inputs.time_groups),
             plugins.branch,
-            self.calibration.block_inputs,
-            recipe.attention_bits,
+            data.block_inputs,
+            self.recipe.attention_bits,
         )
 
 
@@ -168,9 +158,7 @@ def calibrate(context: JobContext) -> JobContext:
     if not (needed or static):
         return context
     statistics = context.recordings.statistics
-    ranges = {}
-    for path, group in data.group_of.items() if static else ():
-        seen = statistics.group(group)
-        ranges[path] = StepRanges(seen.steps, seen.step_low, seen.step_high)
+    seen = {path: statistics.group(group) for path, group in data.group_of.items() if static}
+    ranges = {path: StepRanges(s.steps, s.step_low, s.step_high) for path, s in seen.items()}
     data = replace(data, statistics=statistics, static_ranges=ranges)
     return replace(context, calibration=data)

@@ -106,10 +106,7 @@ def _noise_towards(
     batches: Sequence[_MicroBatch],
     given: Sequence[_Predicted],
 ) -> torch.Tensor:
-    """Return the noise (n, c, h, w) that takes ``batches`` to ``goal`` in one step.
-
-    The step is linear in the noise. The batches are left unchanged.
-    """
+    """Return the noise that takes ``batches``, left unchanged, to ``goal``: linear in one step."""
     ends = [replace(b, generators=[g.clone_state() for g in b.generators]) for b in batches]
     for batch, (prediction, rest) in zip(ends, given, strict=True):
         batch.advance(schedule, position, prediction.noise, rest)

@@ -43,14 +43,11 @@ def samples_fingerprint(job: Job, resources: Resources) -> str:
 
 
 def ranking_fingerprint(job: Job, resources: Resources) -> str:
-    """Return the digest of what scores depend on apart from the method.
-
-    Rows with different digests are never ranked together.
-    """
+    """Return the digest of what scores depend on but the method: only equal ones are ranked."""
     evaluator, protocol = resources.loader.evaluator(job.protocol), job.protocol
-    network = "none" if evaluator is None else metric_fingerprint(
-        evaluator.network, protocol.images, evaluator.reference
-    )  # fmt: skip
+    network = "none"
+    if evaluator is not None:
+        network = metric_fingerprint(evaluator.network, protocol.images, evaluator.reference)
     evaluated = {"name", "features", "feature_weights", "reference", "micro_batch"}
     return digest_of([network, protocol.model_dump(mode="json", exclude=evaluated)])
 

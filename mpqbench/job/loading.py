@@ -6,8 +6,7 @@ from ..core.errors import BenchError
 from ..core.protocol import Protocol
 from ..dit.loading import DiTModel, apply_convention, load_model
 from ..dit.sampling import DTYPES
-from ..metrics.extractors import load_extractor
-from ..metrics.features import FeatureNetwork
+from ..metrics.features import FeatureNetwork, load_extractor
 from ..metrics.images import size_text
 from ..metrics.reference import Reference, load_reference
 
@@ -29,7 +28,7 @@ class Loader:
     device: str
     _model: DiTModel | None = None
     _of: tuple[str, str] | None = None
-    _evaluators: dict[tuple[str, str | None, str], Evaluator] = field(default_factory=dict)
+    _evaluators: dict[tuple[str | None, ...], Evaluator] = field(default_factory=dict)
 
     def model(self, name: str, protocol: Protocol) -> DiTModel:
         """Return the model in the type and convention of the protocol."""

@@ -39,27 +39,21 @@ class Meter:
     @contextmanager
     def watch(self) -> Iterator[None]:
         """Set ``peak_mb`` to the highest memory while inside."""
-        if self.device.startswith("cuda"):
+        on_gpu, done = self.device.startswith("cuda"), threading.Event()
+        if on_gpu:
             torch.cuda.reset_peak_memory_stats(self.device)
-            try:
-                yield
-            finally:
-                self._saw(torch.cuda.max_memory_allocated(self.device))
-            return
-        done = threading.Event()
-        watcher = threading.Thread(target=self._read, args=(done,), daemon=True)
+        watcher = threading.Thread(target=self._watch_process, args=(done,), daemon=True)
         watcher.start()
         try:
             yield
         finally:
             done.set()
             watcher.join()
+            if on_gpu:
+                self.peak_mb = round(torch.cuda.max_memory_allocated(self.device) / 1e6, 1)
 
-    def _read(self, done: threading.Event) -> None:
-        process = psutil.Process()
-        while not done.wait(SAMPLE_SECONDS):
-            self._saw(process.memory_info().rss)
-        self._saw(process.memory_info().rss)
-
-    def _saw(self, size: int) -> None:
-        self.peak_mb = max(self.peak_mb, round(size / 1e6, 1))
+    def _watch_process(self, done: threading.Event) -> None:
+        process, ended = psutil.Process(), False
+        while not ended:
+            ended = done.wait(SAMPLE_SECONDS)
+            self.peak_mb = max(self.peak_mb, round(process.memory_info().rss / 1e6, 1))

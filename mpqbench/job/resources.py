@@ -31,12 +31,10 @@ class Resources:
 
     @cached_property
     def loader(self) -> Loader:
-        """The loader of models, feature networks and references."""
         return Loader(self.device)
 
     @cached_property
     def cache(self) -> Cache:
-        """Everything that is kept between jobs."""
         return Cache(self.folder or Path(self._temporary.name), self.reporter)
 
     @cached_property
@@ -62,15 +60,12 @@ class Session:
 
     @property
     def registry(self) -> Registry:
-        """All known plugins."""
         return self.resources.registry
 
     @property
     def device(self) -> str:
-        """The device of all jobs."""
         return self.resources.device
 
     @property
     def reporter(self) -> Reporter:
-        """The receiver of progress."""
         return self.resources.reporter

@@ -18,12 +18,13 @@ from ..core.progress import Advance
 from ..dit.sampling import SampleBatch, Sampler
 from ..metrics.npz import DAMAGE
 
+OWNER = "fingerprint.json"
+
 
 class SampleStore:
-    """The samples of one job, valid under one fingerprint.
+    """The samples of one job: files ``shard-START.npz``, valid under one fingerprint.
 
-    Files ``shard-START.npz`` have ``arr_0`` (n, H, W, C) uint8, ``latents`` (n, c, h, w) float32
-    and ``classes`` (n,).
+    Each has ``arr_0`` (n, H, W, C) uint8, ``latents`` (n, c, h, w) float32 and ``classes`` (n,).
     """
 
     def __init__(self, folder: Path, fingerprint: str, batch_size: int) -> None:
@@ -85,16 +86,12 @@ class SampleStore:
         """Remove samples of another fingerprint, which are those of another job."""
         if self._owner() != self.fingerprint:
             self.clear()
-            write_atomic(self._claimed, json.dumps(self.fingerprint).encode())
-
-    @property
-    def _claimed(self) -> Path:
-        return self.folder / "fingerprint.json"
+            write_atomic(self.folder / OWNER, json.dumps(self.fingerprint).encode())
 
     def _owner(self) -> str | None:
         """Return the fingerprint of the samples; ``None`` for a missing or damaged one."""
         try:
-            return json.loads(self._claimed.read_text())
+            return json.loads((self.folder / OWNER).read_text())
         except (FileNotFoundError, ValueError):
             return None
 
@@ -110,11 +107,8 @@ class SampleStore:
             return 0
 
     def _write(self, start: int, batches: list[SampleBatch]) -> None:
+        columns = zip(*((b.images, b.latents, b.classes) for b in batches), strict=True)
+        images, latents, classes = map(np.concatenate, columns)
         content = io.BytesIO()
-        np.savez(
-            content,
-            arr_0=np.concatenate([b.images for b in batches]),
-            latents=np.concatenate([b.latents for b in batches]),
-            classes=np.concatenate([b.classes for b in batches]),
-        )
+        np.savez(content, arr_0=images, latents=latents, classes=classes)
         write_atomic(self._path(start), content.getvalue())

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -18,7 +18,7 @@ from ..dit.sampling import image_seed
 from ..quant.branch import branch_operators, share_of
 from ..records.store import RecordStore
 from ..search.budget_costs import choices_by_group, choices_within, measures, parse_choices
-from ..search.engine import Distance, Engine
+from ..search.engine import Engine
 from ..search.groups import SearchableGroup
 from ..search.lazy import LazyScorer
 from ..search.problem import Problem, Scorer, notes_table
@@ -109,9 +109,8 @@ def _search(context: JobContext) -> SearchResult:
 def search_problem(context: JobContext, part: Sequence[str] = ()) -> tuple[Problem, LazyScorer]:
     """Return the problem of a job's recipe and budget, and its scorer.
 
-    ``part`` names the groups to search, in network order; all others stay at the budget's
-    precision, and their cost is subtracted from the limit. Left empty, all searchable groups are
-    searched.
+    ``part`` names the groups to search where not all are, in network order; the others stay at the
+    budget's precision, and their cost is subtracted from the limit.
     """
     recipe, budget, groups = context.recipe, context.job.budget, context.groups
     precisions = choices_within(budget, parse_choices(recipe.choices, budget))
@@ -163,16 +162,20 @@ def _scorer(
     part: Sequence[str],
 ) -> Scorer:
     recipe, objective = context.recipe, context.plugins.objective
-    engine = _engine(context, part)
+    engine, sampler = _engine(context, part), context.recordings.sampler_of("noise")
     rolls = objective.steps_ahead > 0
     if recipe.early_drop is not None and (rolls or objective.whole_batches):
         name = recipe.objective.name
         raise BenchError(f"objective '{name}' drops no candidate early: remove early_drop")
-    if not rolls:
-        drop = recipe.early_drop
-        return JointScorer(engine, choices, cost, objective, drop, _distance(context))
-    schedule = context.recordings.sampler_of("noise").schedule
-    return build_rollout(engine, choices, objective, Stepper(schedule, context.job.seed))
+    if rolls:
+        stepper = Stepper(sampler.schedule, context.job.seed)
+        return build_rollout(engine, choices, objective, stepper)
+    scorer = JointScorer(engine, choices, cost, objective, recipe.early_drop)
+    if objective.span == 1 or sampler.schedule.learned_variance:
+        return scorer
+    read = sampler.channels  # the sampler reads these channels alone
+    distance = objective.distance
+    return replace(scorer, distance=lambda x, y: distance(x[:, :, :read], y[:, :read]))
 
 
 def _engine(context: JobContext, part: Sequence[str]) -> Engine:
@@ -199,16 +202,3 @@ def _engine(context: JobContext, part: Sequence[str]) -> Engine:
             device=context.resources.device,
         ),
     )
-
-
-def _distance(context: JobContext) -> Distance | None:
-    """Return the objective's distance; with a span, on the channels that the sampler reads."""
-    objective = context.plugins.objective
-    if not objective.has_distance:
-        return None
-    distance: Distance = objective.distance
-    if objective.span == 1:
-        return distance
-    sampler = context.recordings.sampler_of("noise")
-    read = None if sampler.schedule.learned_variance else sampler.channels
-    return lambda outputs, targets: distance(outputs[:, :, :read], targets[:, :read])

@@ -31,8 +31,7 @@ PAIRS = 250  # images compared at a time
 def record_data(context: JobContext, *, fresh: bool) -> DistillationData | None:
     """Return the distillation data of the recipe's tuner; ``None`` where it asks for none.
 
-    The model must be in full precision. A training that was stopped is resumed; with ``fresh`` it
-    begins anew.
+    The model must be in full precision. With ``fresh`` a training that was stopped begins anew.
     """
     if not context.plugins.tuner.trajectories:
         return None
@@ -92,7 +91,7 @@ def summary_of(allocation: Allocation, report: CostReport) -> AllocationSummary:
     return AllocationSummary(
         mean_weight_bits=sum(op.macs * op.weight_bits for op in rows) / macs,
         mean_activation_bits=sum(op.macs * op.activation_bits for op in rows) / macs,
-        counts=dict(counts),
+        counts=counts,
     )
 
 
@@ -130,10 +129,7 @@ def fidelity(samples: SampleStore, reference: SampleStore, images: int) -> dict[
 
 
 def distribution(context: JobContext, samples: SampleStore) -> dict[Metric, Score]:
-    """Return Frechet distances, inception score, precision, recall and KID of the protocol.
-
-    Returns an empty dictionary where the protocol asks for no features.
-    """
+    """Return the scores of the protocol's features, nothing where there are none."""
     protocol = context.job.protocol
     evaluator, images = context.resources.loader.evaluator(protocol), protocol.images
     if evaluator is None:

@@ -1,8 +1,4 @@
-"""The feature network of clean-fid: the same Inception behind another resize; an optional extra.
-
-Distances between its features are labelled FID-clean: they cannot be compared with those of
-``inception-adm``.
-"""
+"""The feature network of clean-fid, an optional extra: the same Inception behind another resize."""
 
 from pathlib import Path
 
@@ -16,7 +12,8 @@ from .features import FeatureNetwork, Outputs
 class CleanFidNetwork(FeatureNetwork):
     """Pooled features (2048) after clean-fid's ``clean`` resize: bicubic, not rounded.
 
-    Grey images are repeated over three channels. A reference must say that this network made it.
+    Grey images are repeated over three channels. Distances are labelled FID-clean: they cannot be
+    compared with those of ``inception-adm``, and a reference must say that this network made it.
     """
 
     name = "clean-fid"

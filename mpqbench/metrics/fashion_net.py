@@ -1,7 +1,6 @@
 """The embedded feature network: a small CNN classifier for grey 32x32 images of clothes.
 
-FashionNet stands in for Inception where no weights can be downloaded. Distances between its
-features are called FD and sFD, never FID.
+Distances between its features are called FD and sFD, never FID.
 """
 
 from importlib.resources import files
@@ -26,10 +25,9 @@ def _conv(inputs: int, outputs: int) -> nn.Sequential:
 class FashionNet(nn.Module):
     """Five 3x3 convolutions at three scales, global average pooling and a linear layer.
 
-    ``width`` is the number of channels at the first scale; pooled features have 4 x width
-    dimensions. The feature network has width 32. The perceptual loss that trains the autoencoder
-    uses a narrower network with another seed, so that no model is trained against the network that
-    its metrics are computed with. The architecture is our choice.
+    ``width`` is the number of channels at the first scale: 32 in the feature network, fewer in the
+    perceptual loss that trains the autoencoder, so that no model is trained against the network
+    that judges it. The architecture is our choice.
     """
 
     def __init__(self, width: int = 32, classes: int = 10) -> None:

@@ -4,30 +4,38 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from torch import nn
 
-from ..core.errors import BenchError
+from ..core.errors import BenchError, unknown
 from .images import ImageSource, size_text
 
-Values = TypeVar("Values")
+_Array = TypeVar("_Array")
 BATCH = 50
+# Imported only when a network is asked for.
+EXTRACTORS = {
+    "fashion": "fashion_net:FashionNetwork",
+    "inception-adm": "inception:InceptionNetwork",
+    "clean-fid": "clean_fid:CleanFidNetwork",
+}
 SPATIAL_CHANNELS = 7  # the ADM evaluator takes as many channels of a feature map for sFID
 
 
-class Of(NamedTuple, Generic[Values]):
+class FeatureSet(NamedTuple, Generic[_Array]):
     """Features of N images, float32: ``pooled`` (N, d), ``spatial`` (N, s), ``logits`` (N, c)."""
 
-    pooled: Values
-    spatial: Values | None = None
-    logits: Values | None = None
+    pooled: _Array
+    spatial: _Array | None = None
+    logits: _Array | None = None
 
 
-Outputs = Of[torch.Tensor]  # of one batch
-Features = Of[np.ndarray]  # of all images
+Outputs = FeatureSet[torch.Tensor]  # of one batch
+Features = FeatureSet[np.ndarray]  # of all images
 
 
 class FeatureNetwork(ABC):
@@ -72,10 +80,9 @@ class FeatureNetwork(ABC):
     ) -> Features:
         """Compute the features of all images, in order, in float32 without TF32.
 
-        Every batch has exactly ``batch_size`` images, the last one filled up with black images, so
-        that the features of an image do not depend on how many images follow. ``advance`` is called
-        with the number of images after each batch. Raises BenchError for images that cannot be read
-        or that the network does not take.
+        The last batch is filled up with black images to ``batch_size``, so that the features of an
+        image do not depend on how many follow. ``advance`` is called with the number of images
+        after each batch. Raises BenchError for images that cannot be read or do not fit.
         """
         self.check(source)
         collected: dict[str, list[np.ndarray]] = {}
@@ -128,3 +135,20 @@ def usable_device(name: str) -> torch.device:
         reason = str(error).splitlines()[0]
         raise BenchError(f"device '{name}' cannot be used here: {reason}") from None
     return device
+
+
+def load_extractor(
+    name: str, weights: str | Path | None = None, device: str = "cpu"
+) -> FeatureNetwork:
+    """Load the feature network ``name``, with its own weights or those of the file ``weights``.
+
+    ``inception-adm`` and ``clean-fid`` download their own weights once. Raises BenchError for an
+    unknown name or device, an unsuitable file, a failed download and a missing package.
+    """
+    if name not in EXTRACTORS:
+        raise unknown("feature network", name, EXTRACTORS)
+    path = None if weights is None else Path(weights)
+    if path is not None and not path.is_file():
+        raise BenchError(f"{path} does not exist: --feature-weights takes a file of weights")
+    module, _, network = EXTRACTORS[name].partition(":")
+    return getattr(import_module(f".{module}", __package__), network)(path, device)

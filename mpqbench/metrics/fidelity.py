@@ -17,10 +17,7 @@ _RANGE = 255.0
 
 
 def latent_mse(latents: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Return the mean squared difference of each pair of latents (N, ...), float64 (N,).
-
-    Raises Diverged where a latent is not finite.
-    """
+    """Return the mean squared difference of latents (N, ...), float64 (N,). Raises Diverged."""
     errors = _mean_squares(latents, reference)
     if not np.isfinite(errors).all():
         first = int(np.flatnonzero(~np.isfinite(errors))[0])
@@ -29,11 +26,10 @@ def latent_mse(latents: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
 
 def psnr(images: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Return 10 log10(255^2 / MSE) of each pair of images (N, H, W, C) in dB, float64 (N,).
+    """Return 10 log10(255^2 / MSE) of each pair of images in dB, float64 (N,).
 
-    Identical images count as if one value differed by one level, the smallest difference that uint8
-    can show: 10 log10(255^2 H W C), which is 78 dB for 32x32 grey and 101 dB for 256x256 RGB. This
-    is our choice; the mean stays finite and no other pair scores higher.
+    Identical images count as if one value differed by one level (our choice, so that the mean stays
+    finite): 78 dB for 32x32 grey and 101 dB for 256x256 RGB.
     """
     errors, smallest = _mean_squares(images, reference), 1.0 / images[0].size
     return 10.0 * np.log10(_RANGE**2 / np.maximum(errors, smallest))

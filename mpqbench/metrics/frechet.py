@@ -6,6 +6,7 @@ that no square root of a general matrix is needed and no complex number appears.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -15,67 +16,31 @@ from ..core.jackknife import Estimate
 
 @dataclass(frozen=True, eq=False)
 class Gaussian:
-    """``mean`` (d,) and ``covariance`` (d, d), float64, of ``count`` points (None: unknown)."""
+    """``mean`` (d,), ``covariance`` (d, d), float64, of ``count`` points (None: unknown)."""
 
     count: int | None
     mean: np.ndarray
     covariance: np.ndarray
 
-
-@dataclass(frozen=True, eq=False)
-class Moments:
-    """Number, sum (d,) and sum of outer products (d, d) of points, in float64.
-
-    Moments add and subtract: leaving a group of points out is one subtraction.
-    """
-
-    count: int
-    sum: np.ndarray
-    outer: np.ndarray
-
-    @classmethod
-    def of(cls, points: np.ndarray) -> "Moments":
-        """Compute the moments of ``points`` (n, d)."""
-        points = np.asarray(points, dtype=np.float64)
-        return cls(len(points), points.sum(axis=0), points.T @ points)
-
-    def __add__(self, other: "Moments") -> "Moments":
-        return Moments(self.count + other.count, self.sum + other.sum, self.outer + other.outer)
-
-    def __sub__(self, other: "Moments") -> "Moments":
-        return Moments(self.count - other.count, self.sum - other.sum, self.outer - other.outer)
-
-    def gaussian(self) -> Gaussian:
-        """Return mean and covariance (over n - 1). Raises BenchError for fewer than two points."""
-        if self.count < 2:
-            raise BenchError(f"a covariance needs at least 2 images, not {self.count}")
-        mean = self.sum / self.count
-        scatter = self.outer - self.count * np.outer(mean, mean)
-        return Gaussian(self.count, mean, scatter / (self.count - 1))
-
-
-class FrechetReference:
-    """A reference Gaussian and its factor A, A A^T = S_ref, computed once for many distances."""
-
-    def __init__(self, gaussian: Gaussian) -> None:
-        self.gaussian = gaussian
-        eigenvalues, vectors = np.linalg.eigh(gaussian.covariance)
+    @cached_property
+    def factor(self) -> np.ndarray:
+        """A (d, rank) with A A^T equal to the covariance."""
+        eigenvalues, vectors = np.linalg.eigh(self.covariance)
         # Eigenvalues below rounding noise may be negative; their square roots are meaningless.
         noise = max(eigenvalues[-1], 0.0) * len(eigenvalues) * np.finfo(np.float64).eps
         kept = eigenvalues > noise
-        self.factor = vectors[:, kept] * np.sqrt(eigenvalues[kept])
+        return vectors[:, kept] * np.sqrt(eigenvalues[kept])
 
-    def distance(self, gaussian: Gaussian) -> float:
-        """Return the squared Frechet distance to ``gaussian``; rounding may make zero negative."""
-        product = self.factor.T @ gaussian.covariance @ self.factor
-        trace = float(np.trace(gaussian.covariance))
-        return self._assemble(gaussian.mean, trace, np.linalg.eigvalsh(product))
+    def distance(self, other: "Gaussian") -> float:
+        """Return the squared Frechet distance to ``other``; rounding may make zero negative."""
+        product = self.factor.T @ other.covariance @ self.factor
+        trace = float(np.trace(other.covariance))
+        return self._assemble(other.mean, trace, np.linalg.eigvalsh(product))
 
     def distance_of_few(self, points: np.ndarray) -> float:
         """Return the squared distance to the Gaussian of ``points`` (n, d), faster where n < d.
 
-        The non-zero eigenvalues of A^T S A are those of the n x n Gram matrix of the centred points
-        times A.
+        Non-zero eigenvalues of A^T S A are those of the Gram matrix of the centred points times A.
         """
         points = np.asarray(points, dtype=np.float64)
         mean, degrees = points.mean(axis=0), len(points) - 1
@@ -103,7 +68,36 @@ class FrechetReference:
         return Estimate(self.distance(total.gaussian()), left_out)
 
     def _assemble(self, mean: np.ndarray, trace: float, eigenvalues: np.ndarray) -> float:
-        shift = mean - self.gaussian.mean
-        traces = trace + float(np.trace(self.gaussian.covariance))
+        shift = mean - self.mean
+        traces = trace + float(np.trace(self.covariance))
         root = float(np.sqrt(np.clip(eigenvalues, 0.0, None)).sum())
         return float(shift @ shift) + traces - 2.0 * root
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Number, sum (d,) and sum of outer products (d, d) of points, float64, to add and subtract."""
+
+    count: int
+    sum: np.ndarray
+    outer: np.ndarray
+
+    @classmethod
+    def of(cls, points: np.ndarray) -> "Moments":
+        """Compute the moments of ``points`` (n, d)."""
+        points = np.asarray(points, dtype=np.float64)
+        return cls(len(points), points.sum(axis=0), points.T @ points)
+
+    def __add__(self, other: "Moments") -> "Moments":
+        return Moments(self.count + other.count, self.sum + other.sum, self.outer + other.outer)
+
+    def __sub__(self, other: "Moments") -> "Moments":
+        return Moments(self.count - other.count, self.sum - other.sum, self.outer - other.outer)
+
+    def gaussian(self) -> Gaussian:
+        """Return mean and covariance (over n - 1). Raises BenchError for fewer than two points."""
+        if self.count < 2:
+            raise BenchError(f"a covariance needs at least 2 images, not {self.count}")
+        mean = self.sum / self.count
+        scatter = self.outer - self.count * np.outer(mean, mean)
+        return Gaussian(self.count, mean, scatter / (self.count - 1))

@@ -30,10 +30,7 @@ class ImageSource:
     classes: np.ndarray | None = None
 
     def batches(self, size: int) -> Iterator[np.ndarray]:
-        """Yield the images in order as (size, H, W, C); the last batch may be shorter.
-
-        Raises BenchError where a file turns out to be damaged or of another size.
-        """
+        """Yield (size, H, W, C) in order, the last shorter. Raises BenchError for damage."""
         return (images for (images,) in regroup(((chunk,) for chunk in self.chunks()), size))
 
     def digest(self) -> str:
@@ -62,12 +59,10 @@ def regroup(parts: Iterable[Rows], size: int) -> Iterator[Rows]:
 def open_images(source: np.ndarray | str | Path) -> ImageSource:
     """Open images from an array, a folder or a file.
 
-    ``source`` is one of: a uint8 array (N, H, W, C); an ADM-style ``.npz`` with the key ``arr_0``;
-    a folder of sample shards ``shard-*.npz``, each with ``arr_0`` and ``classes``, whatever else
-    lies in the folder; a folder of PNG files, grey or RGB, in the order of their names.
-
-    Raises BenchError for a missing path, an empty folder, a damaged file, and a wrong dtype, rank
-    or size. Defects that only the pixels show are raised by ``batches``.
+    ``source`` is a uint8 array (N, H, W, C), an ADM-style ``.npz`` with the key ``arr_0``, a folder
+    of sample shards ``shard-*.npz``, each with ``arr_0`` and ``classes``, or a folder of PNG files,
+    grey or RGB, in the order of their names. Raises BenchError for anything else and for damaged
+    files; defects that only the pixels show are raised by ``batches``.
     """
     if isinstance(source, np.ndarray):
         shape = _checked("the image array", source.shape, source.dtype)

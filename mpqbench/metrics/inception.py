@@ -22,6 +22,7 @@ class InceptionNetwork(FeatureNetwork):
     name = "inception-adm"
     dimension = 2048
     spatial_dimension = SPATIAL_CHANNELS * 17 * 17
+    _branch: torch.Tensor
 
     def __init__(self, weights: Path | None = None, device: str = "cpu") -> None:
         module = load_inception(weights)
@@ -41,10 +42,7 @@ class InceptionNetwork(FeatureNetwork):
 
 
 def load_inception(weights: Path | None = None) -> FeatureExtractorInceptionV3:
-    """Load torch-fidelity's Inception; without ``weights``, from its cache or by download.
-
-    Raises BenchError where the download fails or the file holds other weights.
-    """
+    """Load torch-fidelity's Inception, without ``weights`` by download. Raises BenchError."""
     options = {}
     try:
         if weights is not None:

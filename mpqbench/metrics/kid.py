@@ -17,45 +17,44 @@ class KernelReference:
 
     def __init__(self, points: np.ndarray) -> None:
         self.points = np.asarray(points, dtype=np.float64)
-        sums, own = _pair_sums(self.points, np.zeros(len(self.points), dtype=np.int64), 1)
-        self.mean = _mean_of_pairs(float(sums[0, 0]), float(own[0]), len(self.points))
+        sums, diagonal = _pair_sums(self.points, np.zeros(len(self.points), dtype=np.int64), 1)
+        self.mean = _mean_of_pairs(float(sums[0, 0]), float(diagonal[0]), len(self.points))
 
     def distance(self, points: np.ndarray, groups: np.ndarray | None = None) -> Estimate:
         """Return the U-statistic of ``points`` (n, d), and without each group of ``groups`` (n,).
 
-        The kernel is evaluated once; a replicate subtracts the sums of its group's pairs.
         Raises BenchError for fewer than two points.
         """
         points = np.asarray(points, dtype=np.float64)
         dealt = np.zeros(len(points), dtype=np.int64) if groups is None else groups
         count = int(dealt.max()) + 1
-        pairs, own = _pair_sums(points, dealt, count)
+        pairs, diagonal = _pair_sums(points, dealt, count)
         kernels = (_kernel(p, self.points) for p in _blocks(points))
         per_point = np.concatenate([kernel.sum(axis=1) for kernel in kernels])
         cross = np.bincount(dealt, weights=per_point, minlength=count)
         sizes = np.bincount(dealt, minlength=count)
-        value = self._distance(pairs.sum(), own.sum(), cross.sum(), len(points))
+        value = self._distance(pairs.sum(), diagonal.sum(), cross.sum(), len(points))
         if groups is None:
             return Estimate(value)
         rest = (
             pairs.sum() - 2.0 * pairs.sum(axis=1) + np.diag(pairs),
-            own.sum() - own,
+            diagonal.sum() - diagonal,
             cross.sum() - cross,
             len(points) - sizes,
         )
         left_out = (self._distance(*terms) for terms in zip(*rest, strict=True))
         return Estimate(value, tuple(left_out))
 
-    def _distance(self, pairs: float, own: float, cross: float, count: int) -> float:
-        within = _mean_of_pairs(pairs, own, count)
+    def _distance(self, pairs: float, diagonal: float, cross: float, count: int) -> float:
+        within = _mean_of_pairs(pairs, diagonal, count)
         return float(within + self.mean - 2.0 * cross / (count * len(self.points)))
 
 
-def _mean_of_pairs(total: float, own: float, count: int) -> float:
+def _mean_of_pairs(total: float, diagonal: float, count: int) -> float:
     """Return the mean kernel over ordered pairs of different points."""
     if count < 2:
         raise BenchError(f"a kernel distance needs at least 2 images, not {count}")
-    return (total - own) / (count * (count - 1))
+    return (total - diagonal) / (count * (count - 1))
 
 
 def _kernel(points: np.ndarray, others: np.ndarray) -> np.ndarray:

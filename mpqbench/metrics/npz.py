@@ -46,16 +46,12 @@ def header(path: Path, key: str) -> Header:
 
 
 def _read_header(stream: IO[bytes]) -> Header:
-    version = np.lib.format.read_magic(stream)
-    if version not in _HEADERS:
-        raise ValueError(f"npy format version {version} is not supported")
-    return _HEADERS[version](stream)
+    return _HEADERS[np.lib.format.read_magic(stream)](stream)
 
 
 def rows(path: Path, key: str, count: int) -> Iterator[np.ndarray]:
-    """Yield the array's rows in pieces of at most ``count``, never the whole array at once.
+    """Yield at most ``count`` rows at a time of an array in C order without Python objects.
 
-    The array must be in C order and without Python objects; the caller checks ``header`` first.
     Raises BenchError for a damaged file.
     """
     with _damage_named(path), zipfile.ZipFile(path) as archive, archive.open(f"{key}.npy") as file:

@@ -14,7 +14,7 @@ from ..core.errors import BenchError
 from ..core.settings import digest_of
 from . import npz
 from .features import FeatureNetwork, Features
-from .frechet import FrechetReference, Gaussian, Moments
+from .frechet import Gaussian, Moments
 from .images import open_images
 from .kid import KernelReference
 from .precision_recall import Manifold
@@ -28,9 +28,8 @@ _FACTS = ("count", "extractor", "weights", "digest")
 class Reference:
     """Gaussians of pooled and spatial features, and pooled features (n, d) for P/R and KID.
 
-    ``count`` is the number of images behind the Gaussians (None: unknown); ``features`` may be of
-    fewer images. ``digest`` identifies the content. What a metric derives from the reference is
-    computed once, on first use.
+    ``features`` may be of fewer images than the Gaussians. ``digest`` identifies the content. What
+    a metric derives from the reference is computed once, on first use.
     """
 
     name: str
@@ -42,14 +41,6 @@ class Reference:
     @property
     def count(self) -> int | None:
         return self.pooled.count
-
-    @cached_property
-    def frechet(self) -> FrechetReference:
-        return FrechetReference(self.pooled)
-
-    @cached_property
-    def spatial_frechet(self) -> FrechetReference | None:
-        return None if self.spatial is None else FrechetReference(self.spatial)
 
     @cached_property
     def manifold(self) -> Manifold | None:
@@ -66,10 +57,8 @@ def load_reference(spec: str | Path, extractor: FeatureNetwork) -> Reference:
     ``embedded`` is the packaged file. An ``.npz`` with ``mu`` and ``sigma`` holds statistics of any
     float type, as ours and the ADM evaluator's do; ``mu_s``, ``sigma_s``, and ``features`` or
     images ``arr_0`` for P/R and KID, are optional. Any other ``.npz`` or folder holds images, see
-    ``open_images``.
-
-    Raises BenchError where the file is missing or damaged, was made by another network, or has
-    other dimensions than the extractor.
+    ``open_images``. Raises BenchError for a missing or damaged file, and for one of another network
+    or of other dimensions.
     """
     if str(spec) == EMBEDDED:
         path = Path(str(files("mpqbench.assets"))) / "features" / "reference.npz"
@@ -86,25 +75,6 @@ def reference_of(features: Features, name: str, digest: str) -> Reference:
     pooled = Moments.of(features.pooled).gaussian()
     spatial = None if features.spatial is None else Moments.of(features.spatial).gaussian()
     return Reference(name, digest, pooled, spatial, features.pooled)
-
-
-def save_reference(reference: Reference, path: Path, extractor: FeatureNetwork) -> None:
-    """Write ``reference`` as an ``.npz`` file that names the network that made it."""
-    pooled, spatial = reference.pooled, reference.spatial
-    arrays = {
-        "mu": pooled.mean,
-        "sigma": pooled.covariance,
-        "extractor": extractor.name,
-        "weights": extractor.digest,
-        "digest": reference.digest,
-        "count": pooled.count,
-        "mu_s": spatial and spatial.mean,
-        "sigma_s": spatial and spatial.covariance,
-        "features": reference.features,
-    }
-    present: Any = {key: np.asarray(value) for key, value in arrays.items() if value is not None}
-    with open(path, "wb") as stream:  # numpy appends .npz to a name
-        np.savez_compressed(stream, **present)
 
 
 def _of_statistics(name: str, path: Path, extractor: FeatureNetwork) -> Reference:

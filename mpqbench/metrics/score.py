@@ -17,11 +17,9 @@ def score(
     """Compute the metrics that ``features`` and ``reference`` allow, by key.
 
     ``fd`` and ``sfd`` (Frechet distances of pooled and spatial features), ``is`` (inception score),
-    ``precision``, ``recall``, ``kid``. Absent are ``sfd`` and ``is`` where the network has no
-    spatial features or logits; ``sfd``, ``precision``, ``recall`` and ``kid`` where the reference
-    lacks what they need; ``precision`` and ``recall`` for 3 images or fewer. Replicates leave out
-    one of the groups that ``deal_groups`` makes from ``classes`` (N,); precision and recall have
-    none.
+    ``precision``, ``recall``, ``kid``. Absent are those whose input the network or the reference
+    lacks, and ``precision`` and ``recall`` for 3 images or fewer. Replicates, which precision and
+    recall do not have, leave out one of the groups of ``deal_groups`` from ``classes`` (N,).
 
     Raises Diverged where a feature is not finite, BenchError for fewer than two images.
     """
@@ -32,9 +30,9 @@ def score(
             first = int(np.flatnonzero(~np.isfinite(values).all(axis=1))[0])
             raise Diverged(f"the {key} features of image {first} are not finite")
     groups = deal_groups(len(features.pooled), classes)
-    scores = {"fd": reference.frechet.leave_groups_out(features.pooled, groups)}
-    if features.spatial is not None and reference.spatial_frechet is not None:
-        scores["sfd"] = reference.spatial_frechet.leave_groups_out(features.spatial, groups)
+    scores = {"fd": reference.pooled.leave_groups_out(features.pooled, groups)}
+    if features.spatial is not None and reference.spatial is not None:
+        scores["sfd"] = reference.spatial.leave_groups_out(features.spatial, groups)
     if features.logits is not None:
         scores["is"] = inception_score(features.logits, groups)
     if reference.manifold is not None and len(features.pooled) > NEIGHBOURS:
@@ -47,10 +45,7 @@ def score(
 
 
 def metric_fingerprint(extractor: FeatureNetwork, count: int, reference: Reference) -> str:
-    """Return the digest of all that metrics depend on beside the images.
-
-    Rows with different fingerprints are never ranked together.
-    """
+    """Return the digest of all that metrics depend on: only rows with equal ones are ranked."""
     network = {"extractor": extractor.name, "weights": extractor.digest}
     return digest_of(network | {"count": count, "reference": reference.digest})
 

@@ -1,13 +1,43 @@
-"""A search problem as arrays: costs by number of group and number of choice."""
+"""Measures of cost, which add up over groups, and a search problem as arrays of costs."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..contracts import SearchProblem
 from ..core.precision import Allocation, Precision
-from .measures import summed
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One additive cost by group and choice; ``limit`` is infinity where there is no bound."""
+
+    name: str
+    unit: str
+    table: Mapping[str, Mapping[Precision, float]]
+    limit: float
+
+    def without(self, part: Sequence[str], others: Precision) -> "Measure":
+        """Return the measure of the groups ``part``, the cost of all others taken off the limit."""
+        rest = sum(costs[others] for group, costs in self.table.items() if group not in part)
+        table = {group: self.table[group] for group in part}
+        return Measure(self.name, self.unit, table, self.limit - rest)
+
+    def of(self, allocation: Mapping[str, Precision]) -> float:
+        """Return the cost of an allocation, which may be partial."""
+        return math.fsum(self.table[group][precision] for group, precision in allocation.items())
+
+
+def summed(rows: Iterable[np.ndarray]) -> np.ndarray:
+    """Return the sum of ``rows`` (measures,), one for each group: (measures,)."""
+    # Sums are compared with limits without a tolerance. BitOPs, bytes and weight bits are whole
+    # numbers below 2^53, as their limits are, so every sum is exact; with a tolerance, allocations
+    # would fit here that the count of the achieved cost rejects. Other measures may not be whole
+    # numbers: fsum rounds once, so that what fits does not depend on the order of the groups.
+    lists = [row.tolist() for row in rows]
+    return np.array([math.fsum(column) for column in zip(*lists, strict=True)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,14 +85,11 @@ class Arrays:
         return bool((self.total(indices) <= self.limits).all())
 
     def relative(self) -> list[np.ndarray]:
-        """Return the costs of bounded measures in units of the limits: (choices, bounded) each.
-
-        The unit of a measure whose limit is zero is the largest cost.
-        """
+        """Return bounded costs in units of the limits (largest cost if 0): (choices, bounded)."""
         bounded = np.isfinite(self.limits)
-        largest = np.max([own.max(axis=0) for own in self.costs], axis=0)
+        largest = np.max([costs.max(axis=0) for costs in self.costs], axis=0)
         unit = np.where(self.limits > 0, self.limits, np.where(largest > 0, largest, 1.0))[bounded]
-        return [own[:, bounded] / unit for own in self.costs]
+        return [costs[:, bounded] / unit for costs in self.costs]
 
     def excess(self, total: np.ndarray) -> np.ndarray:
         """Return by how much totals (..., measures) exceed the limits, in units of them: (...)."""

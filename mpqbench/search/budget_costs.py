@@ -13,7 +13,7 @@ from ..core.precision import FULL, Budget, Precision
 from ..core.recipe import BARE_NEIGHBOURS, NEIGHBOURS
 from ..cost.count import CostReport, CountOptions, Operator, budget_limit, count, group_macs
 from ..dit.groups import Group, uniform_allocation
-from .measures import Measure
+from .arrays import Measure
 
 WEIGHT_CHOICES = (2, 3, 4, 5, 6, 8)
 ACTIVATION_CHOICES = (3, 4, 5, 6, 8)  # 2-bit activations on a min-max grid leave nothing to rank
@@ -78,10 +78,7 @@ def measures(
 
 
 def parse_choices(texts: Iterable[str], budget: Budget) -> list[Precision]:
-    """Return the precisions of a recipe's choices, with ``neighbours`` written out.
-
-    Raises BenchError.
-    """
+    """Return the precisions of ``texts``, with ``neighbours`` written out. Raises BenchError."""
     found: list[Precision] = []
     for text in () if budget.is_unbounded else texts:
         if text == NEIGHBOURS:
@@ -94,33 +91,29 @@ def parse_choices(texts: Iterable[str], budget: Budget) -> list[Precision]:
 
 
 def choices_by_group(
-    own: Sequence[Precision],
+    precisions: Sequence[Precision],
     bitops: Measure,
     branched: Container[str],
     groups: Iterable[str],
 ) -> dict[str, tuple[Precision, ...]]:
-    """Return what each of ``groups`` may take of ``own``, cheapest first in ``bitops``.
+    """Return what each of ``groups`` may take of ``precisions``, cheapest first in ``bitops``.
 
-    For a group that is not ``branched``, a bare precision is the same as the precision with a
-    branch, and is left out where both are given.
+    Of a bare precision and its twin, a group that is not ``branched`` takes the twin alone.
     """
-    twins = {p for p in own if p.bare and replace(p, bare=False) in own}
+    twins = {p for p in precisions if p.bare and replace(p, bare=False) in precisions}
     found = {}
     for group in groups:
-        kept, prices = set(own) - (set() if group in branched else twins), bitops.table[group]
-        found[group] = tuple(sorted(kept, key=lambda p, prices=prices: (prices[p], p)))
+        kept = set(precisions) if group in branched else set(precisions) - twins
+        found[group] = tuple(sorted(kept, key=lambda p: (bitops.table[group][p], p)))
     return found
 
 
 def neighbours(budget: Budget) -> list[Precision]:
-    """Return all pairs of the budget's bits and the next fewer and next more bits.
-
-    Raises BenchError where the budget does not name weight and activation bits.
-    """
-    own = budget.precision
-    if own.weight is None or own.activation is None:
+    """Return all pairs of the budget's bits and their neighbours. Raises BenchError if none."""
+    base = budget.precision
+    if base.weight is None or base.activation is None:
         raise BenchError(f"choice '{NEIGHBOURS}' needs a budget with bits, like W4A4, not {budget}")
-    return [Precision(w, a) for w in _next_to(own.weight) for a in _next_to(own.activation)]
+    return [Precision(w, a) for w in _next_to(base.weight) for a in _next_to(base.activation)]
 
 
 def _next_to(bits: int) -> list[int]:
@@ -131,14 +124,14 @@ def _next_to(bits: int) -> list[int]:
 def choices_within(budget: Budget, given: Sequence[Precision]) -> tuple[Precision, ...]:
     """Return the ``given`` precisions in ascending order of bits per MAC, without repetitions.
 
-    Without any, all pairs of ``WEIGHT_CHOICES`` and ``ACTIVATION_CHOICES`` and the budget's own
-    precision. A budget without any bound leaves one choice, floating point.
+    Without any, all pairs of the two lists of choices and the budget's own precision; floating
+    point alone where the budget has no bound.
     """
     if budget.is_unbounded:
         return (FULL,)
     pairs = {Precision(w, a) for w in WEIGHT_CHOICES for a in ACTIVATION_CHOICES}
-    own = set() if budget.precision.is_full else {budget.precision}
-    chosen = set(given) or pairs | own
+    base = set() if budget.precision.is_full else {budget.precision}
+    chosen = set(given) or pairs | base
     return tuple(sorted(chosen, key=lambda p: (p.weight_bits * p.activation_bits, p)))
 
 
@@ -146,8 +139,8 @@ def _with(measure: Measure, branches: Mapping[str, Sequence[Operator]], what: st
     """Add the costs of the branches of every group to the choices that have one."""
     added = {group: sum(getattr(op, what) for op in ops) for group, ops in branches.items()}
     table = {
-        group: {p: n + (added.get(group, 0) if p.branched else 0) for p, n in own.items()}
-        for group, own in measure.table.items()
+        group: {p: n + (added.get(group, 0) if p.branched else 0) for p, n in costs.items()}
+        for group, costs in measure.table.items()
     }
     return replace(measure, table=table)
 

@@ -40,9 +40,8 @@ PREFIX_BYTES = 2**30  # of all batches; above, only the prefixes before whole bl
 class Batch:
     """Calibration inputs that go through together, and what is known of them.
 
-    ``targets`` (n, channels, h, w) is the output of full precision; ``environment`` has the layer
-    of every group outside a candidate, and ``prefixes`` are the states of the environment before a
-    stage.
+    ``targets`` (n, channels, h, w) are outputs of full precision; ``environment`` has the layer of
+    every group outside a candidate, ``prefixes`` the states of the environment before a stage.
     """
 
     latents: torch.Tensor
@@ -174,14 +173,14 @@ class Engine:
         """Return what ``measure`` makes of outputs (candidates, n, channels, h, w), one by one."""
         sequences = [self._sequence(partial) for partial in partials]
         by_start: dict[int, set[Tokens]] = {}
-        for start, own in sequences:
-            by_start.setdefault(start, set()).add(own)
+        for start, sequence in sequences:
+            by_start.setdefault(start, set()).add(sequence)
         found: dict[tuple[int, Tokens], _Result] = {}
         with torch.inference_mode():
             for start, several in sorted(by_start.items()):
                 for tokens, outputs in self._run(batch, start, several):
-                    for own, result in zip(tokens, measure(outputs), strict=True):
-                        found[start, own] = result
+                    for each, result in zip(tokens, measure(outputs), strict=True):
+                        found[start, each] = result
         return [found[sequence] for sequence in sequences]
 
     def _sequence(self, partial: Partial) -> tuple[int, Tokens]:
@@ -197,7 +196,7 @@ class Engine:
     ) -> Iterator[tuple[list[Tokens], torch.Tensor]]:
         """Yield candidates that all begin at stage ``start``, and their outputs, piece by piece."""
         length = max(map(len, sequences))
-        whole = {own + (None,) * (length - len(own)): own for own in sequences}
+        whole = {tokens + (None,) * (length - len(tokens)): tokens for tokens in sequences}
         ends = self._ends(batch, start, sorted(whole, key=str))
         size = max(1, self._rows // len(batch))
         while piece := list(islice(ends, size)):
@@ -205,7 +204,7 @@ class Engine:
             for at in range(start + length, len(self.groups)):
                 state = self._through(batch, at, state, batch.environment[at])
             output = self.chain.finish(state, batch.times, batch.classes)
-            yield [whole[own] for own, _ in piece], output.view(-1, *batch.targets.shape)
+            yield [whole[tokens] for tokens, _ in piece], output.view(-1, *batch.targets.shape)
 
     def _ends(
         self, batch: Batch, start: int, sequences: list[Tokens]
@@ -217,14 +216,14 @@ class Engine:
         """
         waiting = [(0, self._prefix(batch, start), sequences)]
         while waiting:
-            depth, state, own = waiting.pop()
-            if depth == len(own[0]):
-                yield own[0], state
+            depth, state, branch = waiting.pop()
+            if depth == len(branch[0]):
+                yield branch[0], state
                 continue
-            token = own[0][depth]
-            same = [each for each in own if each[depth] == token]
-            if len(same) < len(own):
-                waiting.append((depth, state, [each for each in own if each[depth] != token]))
+            token = branch[0][depth]
+            same = [each for each in branch if each[depth] == token]
+            if len(same) < len(branch):
+                waiting.append((depth, state, [each for each in branch if each[depth] != token]))
             at = start + depth
             layer = batch.environment[at]
             if token is not None:

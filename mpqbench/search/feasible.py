@@ -12,18 +12,14 @@ import numpy as np
 from ..contracts import SearchProblem
 from ..core.errors import BenchError, Exhausted, Infeasible
 from ..core.precision import Allocation
-from .arrays import Arrays
+from .arrays import Arrays, summed
 from .knapsack import solve
-from .measures import summed
 
 
 def search_table(
     problem: SearchProblem, choose: Callable[[Arrays, list[np.ndarray]], Allocation]
 ) -> Allocation:
-    """Return what ``choose`` makes of the additive scores, (choices,) for each group.
-
-    Otherwise as ``search_scored``.
-    """
+    """As ``search_scored``; ``choose`` is given additive scores too, (choices,) for each group."""
     return search_scored(problem, lambda arrays: choose(arrays, table_scores(problem)))
 
 
@@ -45,10 +41,7 @@ def search_scored(
 
 
 def only_allocation(problem: SearchProblem) -> Allocation | None:
-    """Return the one allocation where every group has one choice, else ``None``.
-
-    Raises Infeasible where this one does not fit.
-    """
+    """Return the allocation where only one exists. Raises Infeasible where it does not fit."""
     if any(len(problem.choices(group)) > 1 for group in problem.groups):
         return None
     only = Allocation({group: problem.choices(group)[0] for group in problem.groups})
@@ -58,10 +51,7 @@ def only_allocation(problem: SearchProblem) -> Allocation | None:
 
 
 def table_scores(problem: SearchProblem) -> list[np.ndarray]:
-    """Return the additive scores in network order: (choices,) float64 each.
-
-    Raises Exhausted as ``problem.table`` does, and BenchError where a score is not finite.
-    """
+    """Return the additive scores in network order. Raises Exhausted, BenchError if not finite."""
     table = problem.table()
     for group in problem.groups:
         if not np.isfinite(table[group]).all():
@@ -95,22 +85,18 @@ def _of_limits(problem: SearchProblem, totals: np.ndarray) -> str:
 
 
 def cheapest_feasible(problem: SearchProblem) -> Allocation:
-    """Return the cheapest allocation that fits.
+    """Return the cheapest allocation that fits, by bounded costs in units of the limits.
 
-    Costs are summed over the bounded measures, in units of the limits. Raises Infeasible where
-    nothing fits.
+    Raises Infeasible where nothing fits.
     """
     arrays = Arrays.of(problem)
-    sums = [own.sum(axis=1) for own in arrays.relative()]
-    found = arrays.allocation([int(own.argmin()) for own in sums])
+    sums = [costs.sum(axis=1) for costs in arrays.relative()]
+    found = arrays.allocation([int(costs.argmin()) for costs in sums])
     return found if problem.fits(found) else _exact(problem, arrays, sums)
 
 
 def random_feasible(
-    problem: SearchProblem,
-    rng: np.random.Generator | None = None,
-    *,
-    arrays: Arrays | None = None,
+    problem: SearchProblem, rng: np.random.Generator | None = None, *, arrays: Arrays | None = None
 ) -> Allocation:
     """Draw a random allocation that fits, with the problem's ``rng`` where none is given.
 
@@ -124,11 +110,11 @@ def random_feasible(
     arrays = Arrays.of(problem) if arrays is None else arrays
     if (least(problem) > arrays.limits).any():
         raise infeasible(problem)
-    indices = np.array([rng.integers(len(own)) for own in arrays.choices])
+    indices = np.array([rng.integers(len(choices)) for choices in arrays.choices])
     found = arrays.allocation(_redrawn(arrays, indices, rng))
     if problem.fits(found):
         return found
-    return _exact(problem, arrays, [rng.random(len(own)) for own in arrays.choices])
+    return _exact(problem, arrays, [rng.random(len(choices)) for choices in arrays.choices])
 
 
 def _redrawn(arrays: Arrays, indices: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -11,26 +11,26 @@ ENUMERATED = 200_000  # allocations that are tried one and all: a fraction of a 
 
 
 def projected(matrix: np.ndarray) -> np.ndarray:
-    """The nearest positive semidefinite matrix to symmetric ``matrix`` (m, m) in Frobenius norm."""
+    """Return the positive semidefinite matrix nearest to symmetric ``matrix`` (Frobenius norm)."""
     values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
     return (vectors * np.maximum(values, 0)) @ vectors.T
 
 
 def value(matrix: np.ndarray, starts: np.ndarray, indices: np.ndarray) -> float:
-    """``x^T G x`` of choices ``indices`` (groups,); ``starts`` (groups,) is each group's row."""
+    """Return ``x^T G x`` of choices ``indices``; ``starts`` (groups,) are first rows of groups."""
     rows = starts + indices
     return float(matrix[np.ix_(rows, rows)].sum())
 
 
 def row_starts(arrays: Arrays) -> np.ndarray:
-    """The row of every group's first choice: (groups,)."""
-    sizes = [len(own) for own in arrays.choices]
+    """Return the row of every group's first choice: (groups,)."""
+    sizes = [len(choices) for choices in arrays.choices]
     return np.cumsum([0, *sizes[:-1]])
 
 
 def enumerated(matrix: np.ndarray, arrays: Arrays) -> np.ndarray | None:
-    """The optimum by trying everything; ``None`` where there is too much or nothing fits."""
-    sizes = [len(own) for own in arrays.choices]
+    """Return the optimum by enumeration; ``None`` where there is too much or nothing fits."""
+    sizes = [len(choices) for choices in arrays.choices]
     count = np.prod(np.array(sizes, dtype=float))
     if count > ENUMERATED:
         return None
@@ -54,9 +54,8 @@ def local_search(
 ) -> np.ndarray:
     """The best local optimum reached from ``starts``, choices (groups,) each that fit.
 
-    Every step is the best change of at most two groups that keeps every limit, until none
-    improves. Stops after ``time_limit`` seconds with the best so far; the first start is always
-    followed for at least one step.
+    Every step is the best change of at most two groups that keeps every limit. Stops after
+    ``time_limit`` seconds with the best so far, but not before the first step.
     """
     deadline = time.perf_counter() + time_limit
     first_row = row_starts(arrays)
@@ -76,8 +75,8 @@ def local_search(
 
 
 def _step(matrix: np.ndarray, arrays: Arrays, indices: np.ndarray) -> np.ndarray | None:
-    """``indices`` after the best improving change of two groups, or of one; ``None`` without."""
-    owner = np.repeat(np.arange(len(indices)), [len(own) for own in arrays.choices])
+    """Return ``indices`` after the best improving change of two groups or one, if there is any."""
+    owner = np.repeat(np.arange(len(indices)), [len(choices) for choices in arrays.choices])
     now = row_starts(arrays) + indices  # rows of the present choices
     costs = np.concatenate(arrays.costs)
     field = 2 * matrix[:, now].sum(axis=1) - 2 * matrix[np.arange(len(matrix)), now[owner]]

@@ -1,7 +1,4 @@
-"""The multiple-choice knapsack problem, solved exactly as an integer program.
-
-One choice for each group, so that the sum of scores is least and every limit is kept.
-"""
+"""The multiple-choice knapsack problem: one choice for each group, least score, limits kept."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -39,12 +36,12 @@ def solve(
     Raises BenchError where the time ends without a solution.
     """
     excluded = [np.asarray(each, dtype=int) for each in exclude]
-    gains = [own - own.min() for own in scores]
+    gains = [each - each.min() for each in scores]
     found = _solve_within(gains, arrays, excluded, time_limit, math.inf)
     if found is None:
         return None
     total = _sum(gains, found)
-    if 10 * total >= max(own.max() for own in gains):
+    if 10 * total >= max(each.max() for each in gains):
         return found
     finer = _solve_within(gains, arrays, excluded, time_limit, total)
     return finer if finer is not None and _sum(gains, finer) < total else found
@@ -55,8 +52,7 @@ def optima(
 ) -> list[np.ndarray]:
     """Return the optimum of each of ``programs`` (scores), each other than those before it.
 
-    The same scores every time give the next best sums. Ends where nothing else fits. Raises as
-    ``solve``.
+    Ends where nothing else fits. Raises as ``solve``.
     """
     found: list[np.ndarray] = []
     for scores in programs:
@@ -70,20 +66,14 @@ def optima(
 def perturbed(
     scores: Sequence[np.ndarray], count: int, noise: float, rng: np.random.Generator
 ) -> Iterator[Sequence[np.ndarray]]:
-    """Yield ``scores`` and then ``count`` - 1 copies with random factors exp(``noise`` z).
-
-    z is standard normal. With ``noise`` 0 all are the same.
-    """
+    """Yield ``scores``, then ``count`` - 1 copies times exp(``noise`` z), z standard normal."""
     for number in range(count):
         random = number > 0 and noise > 0
         yield [s * np.exp(noise * rng.normal(size=len(s))) for s in scores] if random else scores
 
 
 def common_divisor(values: np.ndarray) -> float:
-    """Return the largest number of which all ``values`` are multiples, 0 if they are all zero.
-
-    Exact for whole numbers below 2^53; also 0 where a value is not a whole number.
-    """
+    """Return the greatest common divisor of whole numbers below 2^53, 0 for any others."""
     if not (np.isfinite(values).all() and (values == np.round(values)).all()):
         return 0.0
     return float(math.gcd(*(abs(int(value)) for value in values.ravel())))
@@ -105,7 +95,7 @@ def undominated(scores: np.ndarray, costs: np.ndarray, spare: int) -> np.ndarray
 
 
 def _sum(scores: Sequence[np.ndarray], indices: np.ndarray) -> float:
-    return float(sum(own[at] for own, at in zip(scores, indices, strict=True)))
+    return float(sum(each[at] for each, at in zip(scores, indices, strict=True)))
 
 
 def _solve_within(
@@ -138,19 +128,16 @@ def _solve_within(
 
 
 def _rows(arrays: Arrays) -> tuple[list[np.ndarray], np.ndarray]:
-    """Return bounded costs above each group's least and what is left of the limits, in good units.
-
-    (choices, bounded) for each group, and (bounded,).
-    """
+    """Return bounded costs above each group's least and what the limits leave, in good units."""
     bounded = np.isfinite(arrays.limits)
-    base = [own[:, bounded].min(axis=0) for own in arrays.costs]
-    above = [own[:, bounded] - low for own, low in zip(arrays.costs, base, strict=True)]
+    base = [costs[:, bounded].min(axis=0) for costs in arrays.costs]
+    above = [costs[:, bounded] - low for costs, low in zip(arrays.costs, base, strict=True)]
     left = arrays.limits[bounded] - np.sum(base, axis=0)
     every = np.concatenate(above)
     unit = np.array([common_divisor(column) for column in every.T])
     unit = np.where(unit > 0, unit, every.max(axis=0, initial=0.0))
     unit = np.where(unit > 0, unit, 1.0)
-    return [own / unit for own in above], left / unit
+    return [costs / unit for costs in above], left / unit
 
 
 def _constraints(
@@ -164,7 +151,7 @@ def _constraints(
     The columns are the choices ``kept`` of all groups. A row for each group, whose choices add up
     to one, comes before a row for each limit and one for each excluded solution.
     """
-    owner = np.repeat(np.arange(len(kept)), [len(own) for own in kept])
+    owner = np.repeat(np.arange(len(kept)), [len(choices) for choices in kept])
     position = np.concatenate(kept)
     one_each = owner[None] == np.arange(len(kept))[:, None]
     not_again = [position == each[owner] for each in excluded]
@@ -178,8 +165,7 @@ def _highs(
 ) -> np.ndarray | None:
     """Return x (columns,) in {0, 1} of the least ``objective``; ``None`` if there is none.
 
-    The first ``equal`` of ``rows`` times x are to equal their ``bounds``, the others to be at most
-    that.
+    Of ``rows`` times x the first ``equal`` equal their ``bounds``, the others are at most that.
     """
     import highspy
     from scipy.sparse import csc_array

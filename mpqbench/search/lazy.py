@@ -44,17 +44,18 @@ class LazyScorer(Scorer):
         if stored is None:
             price, began = self._scorer.table_price(), time.monotonic()
             table, forwards = self._scorer.table(afford)
-            seconds = time.monotonic() - began
-            content = {"forwards": float(forwards), "seconds": seconds, "price": float(price)}
-            content["table"] = {
-                g: np.asarray(own, dtype=float).tolist() for g, own in table.items()
+            content = {
+                "table": {group: np.asarray(s, dtype=float).tolist() for group, s in table.items()},
+                "forwards": float(forwards),
+                "seconds": time.monotonic() - began,
+                "price": float(price),
             }
             self._cache.write(self._fingerprint, content)
             return table, forwards
         if stored["forwards"] > afford:
             raise Exhausted(f"the table takes {stored['forwards']:.4g} forwards")
         self.cached_seconds += stored["seconds"]
-        arrays = {group: np.array(own, dtype=float) for group, own in stored["table"].items()}
+        arrays = {group: np.array(scores, dtype=float) for group, scores in stored["table"].items()}
         return arrays, stored["forwards"]
 
     def table_price(self) -> float:

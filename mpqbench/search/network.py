@@ -1,7 +1,6 @@
 """What an objective sees of the network: an engine's groups, inputs and gradients."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -28,19 +27,15 @@ class CountedGroup:
         return self._group.at(precision).counted(self._count)
 
 
-@dataclass(frozen=True)
 class FullPrecision:
     """The groups of an engine while the network is in full precision: a ``contracts.Network``.
 
     Only groups that have choices are shown: a study of regret searches the last few.
     """
 
-    engine: Engine
-    of_group: Mapping[str, Sequence[Precision]]
-
-    @property
-    def groups(self) -> Sequence[str]:
-        return tuple(group for group in self.engine.groups if group in self.of_group)
+    def __init__(self, engine: Engine, of_group: Mapping[str, Sequence[Precision]]) -> None:
+        self.engine, self.of_group = engine, of_group
+        self.groups: Sequence[str] = tuple(group for group in engine.groups if group in of_group)
 
     def choices(self, group: str) -> Sequence[Precision]:
         return self.of_group[group]

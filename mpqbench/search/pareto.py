@@ -53,12 +53,12 @@ def hull(cost: np.ndarray, score: np.ndarray) -> np.ndarray:
 
 def pareto(cost: np.ndarray, score: np.ndarray, keep: int, target: Target) -> np.ndarray:
     """Keep the front, thinned evenly by rank; ends stay."""
-    return _layered(cost, score, keep, lambda own, room: own[_ranks(len(own), room)])
+    return _layered(cost, score, keep, lambda at, room: at[_ranks(len(at), room)])
 
 
 def pareto_window(cost: np.ndarray, score: np.ndarray, keep: int, target: Target) -> np.ndarray:
     """Keep the front, thinned evenly in log cost; ends and both neighbours of the share stay."""
-    return _layered(cost, score, keep, lambda own, room: own[evenly(cost[own], room, target.share)])
+    return _layered(cost, score, keep, lambda at, room: at[evenly(cost[at], room, target.share)])
 
 
 def epsilon_bins(cost: np.ndarray, score: np.ndarray, keep: int, target: Target) -> np.ndarray:
@@ -79,8 +79,8 @@ def epsilon_bins(cost: np.ndarray, score: np.ndarray, keep: int, target: Target)
 def lagrangian(cost: np.ndarray, score: np.ndarray, keep: int, target: Target) -> np.ndarray:
     """Keep the minima of ``score + price * cost`` over a range of prices, then near minima.
 
-    Points are ranked by their excess over the minimum, in units of cost, at the price where it is
-    least: zero for the corners of the hull. Too many corners are thinned evenly in log cost.
+    Points are ranked by their excess over the minimum, in units of cost, at the price where the
+    excess is least. Too many corners of the hull are thinned evenly in log cost.
     """
     if len(cost) <= keep:
         return _by_cost(cost, np.arange(len(cost)))
@@ -163,10 +163,10 @@ def _layered(
     """Keep front after front while there is room, the last one thinned."""
     left, kept = np.arange(len(cost)), np.empty(0, dtype=int)
     while len(left) and len(kept) < keep:
-        own = left[front(cost[left], score[left])]
+        layer = left[front(cost[left], score[left])]
         room = keep - len(kept)
-        kept = np.concatenate((kept, own if len(own) <= room else thin(own, room)))
-        left = np.setdiff1d(left, own)
+        kept = np.concatenate((kept, layer if len(layer) <= room else thin(layer, room)))
+        left = np.setdiff1d(left, layer)
     return _by_cost(cost, kept)
 
 

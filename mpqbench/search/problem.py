@@ -12,7 +12,7 @@ import numpy as np
 from ..core.errors import BenchError, Exhausted, unknown
 from ..core.precision import Allocation, Budget, Precision
 from ..dit.groups import check_allocation
-from .measures import Measure
+from .arrays import Measure
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,13 +40,14 @@ class Scorer(ABC):
         Here the joint score of each group alone. Raises Exhausted where the table takes more than
         ``afford``, which is checked only where ``table_price`` is not known in advance.
         """
-        scores, forwards = self.scores([{g: p} for g, own in self.choices.items() for p in own])
-        ends = np.cumsum([len(own) for own in self.choices.values()])[:-1]
+        alone = [{group: p} for group, choices in self.choices.items() for p in choices]
+        scores, forwards = self.scores(alone)
+        ends = np.cumsum([len(choices) for choices in self.choices.values()])[:-1]
         return dict(zip(self.choices, np.split(scores, ends), strict=True)), forwards
 
     def table_price(self) -> float:
         """Return the most forwards that ``table`` can take."""
-        return sum(self.price({group: own[0]}) * len(own) for group, own in self.choices.items())
+        return sum(self.price({g: ps[0]}) * len(ps) for g, ps in self.choices.items())
 
 
 @dataclass
@@ -117,8 +118,8 @@ class Problem:
         self.notes: dict[str, list[Mapping[str, Sequence[Any]]]] = {}
         self._choices = {group: tuple(self.precisions[group]) for group in self.groups}
         self._costs = {
-            group: np.array([[m.table[group][p] for m in self.measures] for p in own], dtype=float)
-            for group, own in self._choices.items()
+            group: np.array([[m.table[group][p] for m in self.measures] for p in ps], dtype=float)
+            for group, ps in self._choices.items()
         }
         self._table: Mapping[str, np.ndarray] | None = None
         self._best: Allocation | None = None
@@ -158,10 +159,10 @@ class Problem:
                 self.spent = self.allowance  # the table was not finished
                 raise
             self.spent += forwards
-            for group, own in self._choices.items():
+            for group, choices in self._choices.items():
                 columns: dict[str, Any] = {
-                    "group": [group] * len(own),
-                    "precision": [str(precision) for precision in own],
+                    "group": [group] * len(choices),
+                    "precision": [str(precision) for precision in choices],
                     "cost": self._costs[group][:, 0],
                     "score": self._table[group],
                 }
@@ -208,10 +209,7 @@ class Problem:
         self.notes.setdefault(table, []).append(columns)
 
     def checked(self, allocation: Partial) -> Allocation:
-        """Return ``allocation``, which need not meet the budget, in network order.
-
-        Raises BenchError unless exactly the groups are covered, each with one of its choices.
-        """
+        """Return ``allocation`` in network order. Raises BenchError for other groups or choices."""
         check_allocation(self.groups, allocation)
         self._check_choices(allocation)
         return Allocation({group: allocation[group] for group in self.groups})

@@ -17,13 +17,13 @@ def repaired(
     that fits is returned. Raises Infeasible where there is none.
     """
     indices = indices.copy()
-    sums = [own.sum(axis=1) for own in arrays.relative()]
+    sums = [costs.sum(axis=1) for costs in arrays.relative()]
     while not arrays.fits(indices):
         total = arrays.total(indices)
         excess = arrays.excess(total) * (1 - 1e-12)  # a difference in rounding lowers nothing
         for group in rng.permutation(len(indices)):
-            own = arrays.costs[group]
-            lower = np.flatnonzero(arrays.excess(total - own[indices[group]] + own) < excess)
+            costs = arrays.costs[group]
+            lower = np.flatnonzero(arrays.excess(total - costs[indices[group]] + costs) < excess)
             if lower.size:
                 indices[group] = lower[sums[group][lower].argmax()]
                 break

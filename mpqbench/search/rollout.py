@@ -74,8 +74,8 @@ class Stepper:
                 continue
             rows = (positions == at).nonzero()[:, 0]
             noise = [self._noise(at, int(number)) for number in numbers[rows]]
-            own = rows.to(latents.device)
-            moved[own] = self.schedule.step(output[own].float(), at, latents[own], noise)
+            there = rows.to(latents.device)
+            moved[there] = self.schedule.step(output[there].float(), at, latents[there], noise)
         return moved
 
     def walk(
@@ -84,10 +84,7 @@ class Stepper:
         output: torch.Tensor,
         forward: Callable[[int, torch.Tensor], torch.Tensor],
     ) -> torch.Tensor:
-        """Return the final latents (n, c, h, w) of ``path``, given the first output.
-
-        ``forward`` makes the output of a later step from the latents before the step.
-        """
+        """Return the final latents (n, c, h, w); ``forward`` makes the output of a later step."""
         latents = path.batch.latents.float()
         for step, positions in enumerate(path.positions):
             if step > 0:
@@ -156,11 +153,7 @@ class RolloutScorer(Scorer):
 def build_rollout(
     engine: Engine, choices: Mapping[str, Sequence[Precision]], objective: Any, stepper: Stepper
 ) -> RolloutScorer:
-    """Return the scorer of ``objective``, which has ``steps`` and a ``distance``.
-
-    ``stepper`` has the schedule of the protocol's sampler. The transformer must be in full
-    precision.
-    """
+    """Return the scorer of ``objective``; the transformer must be in full precision."""
     paths, first = [], 0
     for batch in engine.batches:
         numbers = torch.arange(first, first + len(batch))

@@ -22,7 +22,7 @@ BATCH = 16  # inputs between two decisions; our choice: see benchmarks/README.md
 class JointScorer(Scorer):
     """Scores of an objective in an environment, means over all calibration inputs.
 
-    ``distance`` compares outputs; left out, the mean squared error. With ``level`` a candidate is
+    ``distance`` compares outputs; left out, the objective's does. With ``level`` a candidate is
     dropped after a batch of inputs when a cheaper one of the same groups and the same call is
     certainly better (see ``dominated``). The score of a dropped candidate is that of the best
     cheaper one that stayed, plus the mean difference of the two on the inputs that both have seen.
@@ -35,13 +35,17 @@ class JointScorer(Scorer):
     level: float | None = None
     distance: Distance | None = None
 
+    @property
+    def _measure(self) -> Distance:
+        return self.distance or self.objective.distance
+
     def table(self, afford: float = math.inf) -> tuple[Mapping[str, np.ndarray], float]:
         if not self.objective.has_table:
             return Scorer.table(replace(self, level=None), afford)
         before = self.engine.forwards
         with self.engine.within(afford):
             found = self.objective.table(FullPrecision(self.engine, self.choices))
-        table = {group: np.asarray(own, dtype=float) for group, own in found.items()}
+        table = {group: np.asarray(scores, dtype=float) for group, scores in found.items()}
         return table, self.engine.forwards - before
 
     def table_price(self) -> float:
@@ -59,7 +63,7 @@ class JointScorer(Scorer):
             raise BenchError(f"objective {name} scores single groups and no whole allocation")
         before = self.engine.forwards
         if self.level is None:
-            scores = self.engine.errors(allocations, self.distance).mean(1)
+            scores = self.engine.errors(allocations, self._measure).mean(1)
         else:
             scores = self._raced(allocations, self.level)
         return scores, self.engine.forwards - before
@@ -70,18 +74,20 @@ class JointScorer(Scorer):
         )
         groups = [frozenset(allocation) for allocation in allocations]
         # Only allocations of the same groups compete.
-        alike = [np.flatnonzero([own == one for own in groups]) for one in dict.fromkeys(groups)]
+        alike = [
+            np.flatnonzero([other == one for other in groups]) for one in dict.fromkeys(groups)
+        ]
         pools = alike
         errors = np.empty((len(allocations), 0))
         for number, batch in enumerate(self.engine.batches):
             running = np.concatenate(pools)
             asked = [allocations[int(i)] for i in running]
-            found = self.engine.batch_errors(asked, batch, self.distance)
+            found = self.engine.batch_errors(asked, batch, self._measure)
             new = np.full((len(allocations), found.shape[1]), np.nan)
             new[running] = found
             errors = np.concatenate([errors, new], axis=1)
             if number + 1 < len(self.engine.batches):
-                pools = [own[~dominated(errors[own], costs[own], level)] for own in pools]
+                pools = [pool[~dominated(errors[pool], costs[pool], level)] for pool in pools]
         scores = errors.mean(1)
         for whole, stayed in zip(alike, pools, strict=True):
             for left in np.setdiff1d(whole, stayed):

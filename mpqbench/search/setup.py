@@ -28,11 +28,7 @@ def clean(group: SearchableGroup, inputs: int, batch: int) -> Layer:
 
 @dataclass(frozen=True)
 class EngineSettings:
-    """How an engine runs: ``batch`` inputs at a time, and ``outside`` as the environment.
-
-    Candidates and the environment have adaLN at ``adaln`` and attention at ``attention_bits``, as
-    the quantized model will.
-    """
+    """How an engine runs; ``batch`` inputs go through at a time, ``outside`` is the environment."""
 
     adaln: Precision = FULL
     attention_bits: int | None = None

@@ -9,8 +9,8 @@ import numpy as np
 
 from ..core.errors import BenchError
 from ..core.precision import Allocation, Budget, Precision
+from .arrays import Measure
 from .feasible import infeasible
-from .measures import Measure
 from .problem import Partial, Problem, Scorer
 
 ENUMERATED = 2_000_000  # allocations at most: this many take seconds
@@ -20,9 +20,8 @@ ENUMERATED = 2_000_000  # allocations at most: this many take seconds
 class TabularScorer(Scorer):
     """Sums of a table and of pairwise interactions; every scoring counts as one forward.
 
-    ``choices`` gives the precisions of each group and ``additive`` their scores, in order.
-    ``interactions`` maps a pair of groups to further terms, (choices of the first, choices of the
-    second). A partial allocation sums the terms of its own groups.
+    ``additive`` has the scores of each group's ``choices``, ``interactions`` further terms for a
+    pair of groups, (choices of the first, choices of the second).
     """
 
     choices: Mapping[str, Sequence[Precision]]
@@ -52,16 +51,18 @@ def tabular_problem(
     more: Sequence[Measure] = (),
 ) -> Problem:
     """Return a problem over groups of ``macs``, bounded in BitOPs and in ``more`` measures."""
-    own = sorted(choices, key=lambda p: (p.weight_bits * p.activation_bits, p.weight_bits))
-    table = {g: {p: n * p.weight_bits * p.activation_bits for p in own} for g, n in macs.items()}
+    ordered = sorted(choices, key=lambda p: (p.weight_bits * p.activation_bits, p.weight_bits))
+    table = {
+        g: {p: n * p.weight_bits * p.activation_bits for p in ordered} for g, n in macs.items()
+    }
     bits = budget.precision.weight_bits * budget.precision.activation_bits
     limit = math.inf if budget.precision.is_full else sum(macs.values()) * bits
     measures = [Measure("bitops", "BitOPs", table, limit), *more]
-    return Problem(tuple(macs), dict.fromkeys(macs, own), measures, budget, scorer=scorer)
+    return Problem(tuple(macs), dict.fromkeys(macs, ordered), measures, budget, scorer=scorer)
 
 
 def enumerate_best(problem: Problem, *, joint: bool = False) -> tuple[Allocation, float]:
-    """Return the exact optimum of the additive table, or of the joint score, by enumeration.
+    """Return the optimum of the additive table, or of the joint score, by enumeration.
 
     Raises Infeasible where nothing fits, BenchError for more than two million allocations.
     """

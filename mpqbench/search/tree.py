@@ -50,10 +50,10 @@ class Space:
         self._bounded = np.isfinite(self.arrays.limits)
         self._units = np.where(self._bounded, self.arrays.limits, np.inf)
         if not self._bounded.any():
-            self._units = np.sum([own.max(axis=0) for own in costs], axis=0)
+            self._units = np.sum([each.max(axis=0) for each in costs], axis=0)
         self._units = np.maximum(self._units, np.finfo(float).tiny)
-        self._least = np.array([own.min(axis=0) for own in costs])
-        means = np.array([(own / self._units).max(axis=1).mean() for own in costs])
+        self._least = np.array([each.min(axis=0) for each in costs])
+        means = np.array([(each / self._units).max(axis=1).mean() for each in costs])
         self._shares = means / means.sum()
 
     def complete(self, node: Node) -> bool:
@@ -81,10 +81,7 @@ class Space:
         return np.maximum((node.costs / self._units).max(axis=1), np.finfo(float).tiny)
 
     def share(self, node: Node) -> float:
-        """Return the node's share of the budget, as a relative cost.
-
-        Groups share the budget in proportion to the mean cost of their choices.
-        """
+        """Return the relative cost at which groups share the budget by the mean cost of choices."""
         return float(self._shares[node.groups].sum())
 
     def useful(self, node: Node, window: tuple[float, float] | None) -> np.ndarray:
@@ -108,7 +105,7 @@ class Space:
         names = [self.arrays.groups[group] for group in node.groups[order]]
         choices = [self.arrays.choices[group] for group in node.groups[order]]
         return [
-            {name: own[pick] for name, own, pick in zip(names, choices, picks, strict=True)}
+            {name: options[pick] for name, options, pick in zip(names, choices, picks, strict=True)}
             for picks in node.picks[:, order].tolist()
         ]
 
@@ -125,10 +122,7 @@ class Space:
         return shadow_price([self.relative(node) for node in nodes], [n.scores for n in nodes], 1.0)
 
     def additive(self, nodes: list[Node], instead: np.ndarray) -> np.ndarray:
-        """Return the choices (groups,) of the least sum of scores, with one point of each node.
-
-        The nodes cover every group once. Returns ``instead`` (groups,) where nothing fits.
-        """
+        """Return the least sum of one point of each node as choices (groups,), or ``instead``."""
         names = tuple(str(number) for number in range(len(nodes)))
         choices: Any = tuple(tuple(range(len(node))) for node in nodes)
         costs = tuple(node.costs for node in nodes)

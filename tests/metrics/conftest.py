@@ -5,8 +5,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from mpqbench.metrics.extractors import load_extractor
 from mpqbench.metrics.fashion_net import FashionNet
+from mpqbench.metrics.features import load_extractor
 
 
 @pytest.fixture(scope="session")

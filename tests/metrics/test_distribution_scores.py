@@ -4,11 +4,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from torch_fidelity import (
-    FeatureExtractorBase,
-    calculate_metrics,
-    register_feature_extractor,
-)
+from torch_fidelity import FeatureExtractorBase, calculate_metrics, register_feature_extractor
 
 from mpqbench.cli.score import score as command
 from mpqbench.core.errors import BenchError, Diverged

@@ -4,9 +4,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mpqbench.core.errors import BenchError
-from mpqbench.metrics.extractors import load_extractor
 from mpqbench.metrics.fashion_net import FashionNet
-from mpqbench.metrics.features import weights_digest
+from mpqbench.metrics.features import load_extractor, weights_digest
 from mpqbench.metrics.images import open_images
 
 
@@ -57,8 +56,7 @@ def test_images_are_grey_and_of_one_size(extractor, make_images):
     images = make_images(3, seed=3)
     colour = np.repeat(images, 3, axis=3)
     np.testing.assert_array_equal(
-        extractor.extract(open_images(colour)).pooled,
-        extractor.extract(open_images(images)).pooled,
+        extractor.extract(open_images(colour)).pooled, extractor.extract(open_images(images)).pooled
     )
     colour[2, 5, 5, 1] ^= 1
     with pytest.raises(BenchError, match="these have colour"):

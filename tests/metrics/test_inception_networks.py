@@ -14,7 +14,7 @@ from torch_fidelity import FeatureExtractorInceptionV3
 from torch_fidelity import feature_extractor_inceptionv3 as upstream
 
 from mpqbench.core.errors import BenchError
-from mpqbench.metrics.extractors import load_extractor
+from mpqbench.metrics.features import load_extractor
 from mpqbench.metrics.images import open_images
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")

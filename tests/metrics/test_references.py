@@ -3,7 +3,8 @@ import pytest
 
 from mpqbench.core.errors import BenchError
 from mpqbench.metrics.images import open_images
-from mpqbench.metrics.reference import load_reference, save_reference
+from mpqbench.metrics.reference import load_reference
+from tools.embedded.export import save_reference
 
 
 @pytest.fixture

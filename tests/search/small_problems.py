@@ -6,12 +6,8 @@ import numpy as np
 from chains import random_problem
 
 from mpqbench.core.precision import Budget, Precision
-from mpqbench.search.measures import Measure
-from mpqbench.search.tabular import (
-    TabularScorer,
-    additive_score,
-    tabular_problem,
-)
+from mpqbench.search.arrays import Measure
+from mpqbench.search.tabular import TabularScorer, additive_score, tabular_problem
 
 FREE = Budget.parse("FP")
 BUDGETS = [Budget.parse(text) for text in ("W2A3", "W3A3", "W3A4")]

@@ -1,7 +1,5 @@
 """Budgets: what fits is what the count calls satisfied, to the last bit and in any order."""
 
-from fractions import Fraction
-
 import numpy as np
 import pytest
 from counted import counted_problem
@@ -13,11 +11,10 @@ from mpqbench.core.precision import FULL, Budget, Precision
 from mpqbench.core.recipe import NEIGHBOURS
 from mpqbench.cost.count import CountOptions, count
 from mpqbench.dit.groups import layer_groups, uniform_allocation
-from mpqbench.search.arrays import Arrays
+from mpqbench.search.arrays import Arrays, Measure
 from mpqbench.search.budget_costs import measures, parse_choices
 from mpqbench.search.feasible import least
 from mpqbench.search.knapsack import solve
-from mpqbench.search.measures import Measure
 from mpqbench.search.tabular import tabular_problem
 
 CHOICES = [Precision(w, a) for w in (2, 3, 4, 8) for a in (3, 4)]
@@ -28,10 +25,6 @@ GROUPS = layer_groups(MODEL)
 def _report(allocation):
     whole = {g.name: allocation.get(g.name, FULL) for g in GROUPS}
     return count(MODEL, GROUPS, whole, CountOptions(WeightFormat(), ActivationFormat()))
-
-
-def _limits(budget):
-    return counted_problem(MODEL, GROUPS, Budget.parse(budget), CHOICES).limits()
 
 
 @pytest.mark.parametrize("precision", CHOICES, ids=str)
@@ -68,16 +61,6 @@ def test_every_mean_of_weight_bits_agrees_with_the_count():
             budget = Budget(FULL, weight_bits=float(bits))
             assert report.satisfied(budget) == fits
             assert counted_problem(MODEL, GROUPS, budget, CHOICES).fits(allocation) == fits
-
-
-def test_limits_are_the_largest_whole_numbers_within_the_budget():
-    weights = 6144
-    for tenths in range(20, 81, 3):
-        *_, limit = _limits(f"{tenths / 10}b")
-        assert limit == Fraction(tenths, 10) * weights // 1
-    plain = _report(uniform_allocation(GROUPS, FULL, FULL))
-    rest = sum(op.bytes for op in plain.operators if not op.searchable)
-    assert _limits("0.0215004MB")[-1] == 21500 - rest
 
 
 def test_sums_do_not_depend_on_the_order_of_groups():

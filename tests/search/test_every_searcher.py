@@ -186,10 +186,8 @@ def test_a_missing_package_is_named(name, module, monkeypatch):
     [
         (CLADO, {"reach": 0}, "reach must be greater than 0, not 0"),
         (Evolutionary, {"crossovers": 0, "mutations": 0}, "must not both be 0"),
-        (Evolutionary, {"first": "best"}, "first must be 'random' or 'ilp', not 'best'"),
         (ILP, {"split": {"a": ["attn"]}}, "split: there must be two parts, not 1"),
         (TSS, {"window": [1.1, 2]}, r"window\[0\] must be at most 1, not 1.1"),
-        (TSS, {"drop": "best"}, "drop must be 'pareto', 'pareto-window', 'epsilon-bins' or"),
     ],
 )
 def test_mistakes_in_parameters_are_named(searcher, parameters, message):

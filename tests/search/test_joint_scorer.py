@@ -5,10 +5,7 @@ import pytest
 from scipy.stats import ttest_rel
 
 from mpqbench.baselines.objectives.output_mse import OutputMSE
-from mpqbench.core.errors import BenchError
 from mpqbench.core.precision import Precision
-from mpqbench.core.recipe import Recipe
-from mpqbench.core.settings import validate
 from mpqbench.search.scoring import FEWEST, JointScorer, dominated
 
 CHEAP, DEAR = Precision(2, 3), Precision(4, 4)
@@ -139,10 +136,3 @@ def test_all_pairs_at_once_are_paired_t_tests_one_by_one():
 def test_nothing_is_decided_on_few_inputs():
     errors = _errors(np.random.default_rng(0), [0.0, 9.0], inputs=FEWEST - 1)
     assert not dominated(errors, np.ones(2), 0.05).any()
-
-
-@pytest.mark.parametrize("level", [0, 1, -0.1])
-def test_a_recipe_takes_error_levels_between_0_and_1(level):
-    assert validate(Recipe, {"name": "x", "early_drop": 0.05}, "here").early_drop == 0.05
-    with pytest.raises(BenchError, match="early_drop"):
-        validate(Recipe, {"name": "x", "early_drop": level}, "here")

@@ -78,14 +78,6 @@ def test_one_proposal_is_the_integer_program(allowance):
     assert problem.spent == allowance
 
 
-@pytest.mark.parametrize("vary", ["cuts", "scores"])
-def test_proposals_are_distinct_and_as_many_as_there_are(vary):
-    problem = chain(2)
-    ILPVerify(proposals=40, vary=vary).search(problem)
-    assert len(problem.trace.rows) == len(_ranked(chain(2)))
-    assert all(row[5] for row in problem.trace.rows)
-
-
 def _random_program(seed):
     """A small problem and a random positive semidefinite matrix."""
     rng = np.random.default_rng(seed)

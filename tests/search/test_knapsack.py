@@ -9,10 +9,9 @@ from small_problems import BUDGETS, FOUR, GRID, SIX, chain, of_scores, table_sco
 from mpqbench.baselines.searchers.ilp import ILP
 from mpqbench.core.errors import BenchError
 from mpqbench.core.precision import Precision
-from mpqbench.search.arrays import Arrays
+from mpqbench.search.arrays import Arrays, Measure
 from mpqbench.search.feasible import random_feasible, table_scores
 from mpqbench.search.knapsack import optima, perturbed, solve
-from mpqbench.search.measures import Measure
 from mpqbench.search.tabular import enumerate_best
 
 

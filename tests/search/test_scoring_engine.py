@@ -44,26 +44,18 @@ def _random(engine, rng, count):
 
 @pytest.mark.parametrize("attention_bits", [None, 4])
 @pytest.mark.parametrize("transform", [NoTransform(), Hadamard()], ids=["none", "hadamard"])
-def test_complete_allocations_score_as_whole_forwards(model, transform, attention_bits):
+def test_complete_and_partial_allocations_score_as_whole_forwards(model, transform, attention_bits):
     engine = _engine(model, transform, attention_bits=attention_bits)
-    allocations = _random(engine, np.random.default_rng(0), 5)
-    found = engine.errors(allocations)
-    expected = [_naive(model, each, transform, attention_bits) for each in allocations]
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
-
-
-def test_partial_allocations_leave_the_rest_alone(model):
-    engine = _engine(model)
-    groups = engine.groups
-    partials = [
+    groups, allocations = engine.groups, _random(engine, np.random.default_rng(0), 3)
+    allocations += [
         {groups[0]: CHOICES[0]},
         {groups[7]: CHOICES[1]},
         {groups[2]: CHOICES[2], groups[3]: CHOICES[0]},
         {groups[1]: CHOICES[3], groups[6]: CHOICES[4]},  # with a gap
         {},
     ]
-    found = engine.errors(partials)
-    expected = [_naive(model, partial) for partial in partials]
+    found = engine.errors(allocations)
+    expected = [_naive(model, each, transform, attention_bits) for each in allocations]
     # Errors of adaLN alone are so small that float32 outputs leave them few digits.
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-10)
 

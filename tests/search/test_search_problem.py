@@ -9,14 +9,9 @@ from chains import random_problem
 
 from mpqbench.core.errors import BenchError, Exhausted
 from mpqbench.core.precision import Budget, Precision
-from mpqbench.search.measures import Measure
+from mpqbench.search.arrays import Measure
 from mpqbench.search.problem import COLUMNS
-from mpqbench.search.tabular import (
-    TabularScorer,
-    additive_score,
-    enumerate_best,
-    tabular_problem,
-)
+from mpqbench.search.tabular import TabularScorer, additive_score, enumerate_best, tabular_problem
 
 CHOICES = [Precision(w, a) for w in (2, 4) for a in (3, 4)]
 W3A3, W4A4 = Budget.parse("W3A3"), Budget.parse("W4A4")

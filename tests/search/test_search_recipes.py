@@ -32,8 +32,6 @@ methods:
      objective: {name: trajectory-mse, steps: 2}}
   - &drawn {base: rtn, name: drawn, searcher: {name: random, draws: 9}, choices: [W2A3, W4A4]}
   - {<<: *drawn, name: few, evaluations: 3}
-  - {<<: *drawn, name: noisy, environment: {name: eng, noise: 0.5}}
-  - {base: rtn, name: fisher, searcher: {name: random, draws: 2}, objective: fisher}
   - {base: q-dit-search, name: q-dit-search, choices: [W4A4g16, W4A4g8, W4A4g4], evaluations: 12}
 """
 
@@ -127,18 +125,6 @@ def test_an_allowance_of_a_recipe_is_hard(folder):
     np.testing.assert_allclose(
         trace.score, whole.score[: len(trace)], rtol=1e-5
     )  # one seed, one sequence
-
-
-def test_nothing_is_outside_a_complete_allocation(folder):
-    # So whatever the environment, its score is the same.
-    noisy, plain = _trace(folder, "noisy"), _trace(folder, "drawn")
-    np.testing.assert_allclose(noisy.score, plain.score[: len(noisy)], rtol=1e-5)
-
-
-def test_an_objective_without_joint_scores_says_so(folder):
-    record = _record(folder, "fisher")
-    assert record.status == "failed"
-    assert "Fisher scores single groups and no whole allocation" in record.reason
 
 
 def test_a_method_without_a_search_leaves_no_trace(folder):

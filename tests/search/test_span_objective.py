@@ -8,7 +8,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mpqbench.baselines.objectives.output_mse import OutputMSE
 from mpqbench.baselines.objectives.span_mse import SpanMSE
 from mpqbench.core.errors import BenchError
 from mpqbench.core.precision import Budget, Precision
@@ -52,15 +51,6 @@ def test_a_score_is_the_squared_sum_of_a_run(span, runs, seed):
             total = sum(outputs[candidate, i] - targets[i] for i in own)
             expected = float((total.double() ** 2).mean()) / span
             assert float(scores[candidate, row]) == pytest.approx(expected, rel=1e-5, abs=1e-9)
-
-
-def test_what_lasts_counts_k_times_and_what_cancels_not_at_all():
-    targets = torch.zeros(4, 1, 2, 2)
-    lasting = torch.full((4, 1, 2, 2), 0.5)
-    changing = lasting * torch.tensor([1.0, -1, 1, -1]).view(4, 1, 1, 1)
-    both = torch.stack([lasting, changing])
-    assert OutputMSE().distance(both, targets).unique().tolist() == [0.25]
-    assert SpanMSE(4).distance(both, targets)[:, 0].tolist() == [1.0, 0.0]
 
 
 def test_runs_are_consecutive_steps_of_one_image_of_an_axis_of_their_own(model):

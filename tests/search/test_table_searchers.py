@@ -24,8 +24,8 @@ from mpqbench.baselines.searchers.greedy import Greedy
 from mpqbench.baselines.searchers.ilp import ILP
 from mpqbench.core.errors import BenchError, Infeasible
 from mpqbench.core.precision import Precision
+from mpqbench.search.arrays import Measure
 from mpqbench.search.feasible import cheapest_feasible
-from mpqbench.search.measures import Measure
 from mpqbench.search.tabular import enumerate_best, tabular_problem
 
 directions = pytest.mark.parametrize("direction", ["promote", "demote"])
@@ -233,11 +233,3 @@ def test_a_given_allocation_is_taken_in_network_order():
 def test_mistakes_in_a_given_allocation(allocation, sentence):
     with pytest.raises(BenchError, match=sentence):
         Given(allocation).search(chain(2))
-
-
-def test_an_infeasible_budget_names_every_bounded_measure():
-    scores = dict.fromkeys("ab", np.ones(6))
-    more, macs = [weight_bits("ab", SIX, 3)], {"a": 1.0, "b": 2.0}
-    problem = of_scores(scores, SIX, BUDGETS[1], macs, more)
-    with pytest.raises(Infeasible, match="alone is 18 of 27 BitOPs, 4 of 3 bits"):
-        ILP().search(problem)

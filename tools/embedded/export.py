@@ -4,16 +4,17 @@ import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DiTPipeline, DiTTransformer2DModel
 from safetensors.torch import save_file
 
-from mpqbench.metrics.extractors import load_extractor
 from mpqbench.metrics.fashion_net import FashionNet
+from mpqbench.metrics.features import FeatureNetwork, load_extractor
 from mpqbench.metrics.images import open_images
-from mpqbench.metrics.reference import reference_of, save_reference
+from mpqbench.metrics.reference import Reference, reference_of
 
 from .data import CLASSES
 
@@ -55,6 +56,27 @@ def make_reference(images: torch.Tensor, folder: Path, seed: int) -> None:
     assert everything.features is not None
     kept = everything.features[np.sort(order)]
     save_reference(replace(everything, features=kept), folder / "reference.npz", network)
+
+
+def save_reference(reference: Reference, path: Path, extractor: FeatureNetwork) -> None:
+    """Write ``reference`` as an ``.npz`` file that names the network that made it."""
+    pooled, spatial = reference.pooled, reference.spatial
+    arrays = {
+        "mu": pooled.mean,
+        "sigma": pooled.covariance,
+        "extractor": extractor.name,
+        "weights": extractor.digest,
+        "digest": reference.digest,
+        "count": pooled.count,
+        "mu_s": spatial and spatial.mean,
+        "sigma_s": spatial and spatial.covariance,
+        "features": reference.features,
+    }
+    present: dict[str, Any] = {
+        key: np.asarray(value) for key, value in arrays.items() if value is not None
+    }
+    with open(path, "wb") as stream:  # numpy appends .npz to a name
+        np.savez_compressed(stream, **present)
 
 
 def save_manifest(folder: Path, facts: dict) -> None:
