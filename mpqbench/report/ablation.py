@@ -1,22 +1,21 @@
 """Tables of an ablation: a row for every cell, and what each component is worth."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
-from ..core.files import write_atomic
 from ..records.ablation import AblationResult, change_of, response_headers
 from ..records.columns import ABLATION, OUTPUT_ERRORS, Column, adapt, frechet_names
 from ..records.frame import seed_means
 from ..records.schema import JobRecord
 from ..records.statistics import FEWEST_SEEDS
-from .ablation_figures import write_effect_figures, write_sweep_figures
+from .ablation_figures import effect_figures, sweep_figures
+from .drawing import save_all
 from .latex import latex_table
-from .render import bullets, escaped, pipe_table, to_csv, to_markdown
+from .render import bullets, escaped, pipe_table, to_csv, to_markdown, write_texts
 from .table import Block, Table, file_part, leaderboard
 
 _SECTIONS = {
@@ -33,17 +32,14 @@ def write_ablation(result: AblationResult, folder: Path) -> list[Path]:
     title = f"{'Sweeps' if effects is None else 'Ablation'} of {result.method}"
     markdown = to_markdown(table, title)
     ticks = {name: result.base[name] for name, own in result.levels.items() if len(own) == 2}
-    if effects is not None:
-        markdown += f"\n{effect_sections(effects, first.extractor)}"
-    texts = {"csv": to_csv(table), "md": markdown, "tex": latex_table(table, title, ticks)}
-    for kind, text in texts.items():
-        write_atomic(folder / f"ablation.{kind}", text.encode())
-    figures = folder / "figures" / "ablation"
     if effects is None:
-        paths = write_sweep_figures(result, first, figures)
+        figures = sweep_figures(result, first)
     else:
-        paths = write_effect_figures(result, first.extractor, figures)
-    return [*(folder / f"ablation.{kind}" for kind in texts), *paths]
+        markdown += f"\n{effect_sections(effects, first.extractor)}"
+        figures = effect_figures(result, effects, first.extractor)
+    texts = {"csv": to_csv(table), "md": markdown, "tex": latex_table(table, title, ticks)}
+    paths = write_texts(folder / "ablation", texts)
+    return paths + save_all(figures, folder / "figures" / "ablation")
 
 
 def cell_table(cells: pd.DataFrame, batches: Sequence[Sequence[JobRecord]]) -> Table:
@@ -66,10 +62,10 @@ def effect_sections(effects: pd.DataFrame, extractor: str | None) -> str:
     parts: list[str] = []
     log = effects["scale"].iloc[0] == "log"
     headers = response_headers(extractor)
-    for (budget, response), own in effects.groupby(["budget", "response"], sort=False):
+    for (budget, response), rows in effects.groupby(["budget", "response"], sort=False):
         parts.append(f"## Effects on {headers[str(response)]} at {budget}")
         for kind, title in _SECTIONS.items():
-            part = own[own["kind"] == kind]
+            part = rows[rows["kind"] == kind]
             if len(part):
                 parts += [f"### {title}", _effect_rows(part, log)]
     return "\n\n".join([*parts, bullets(effect_notes(effects))]) + "\n"
@@ -110,25 +106,21 @@ def shown_effect(value: float, low: float, high: float, log: bool) -> str:
 
 
 def _block(cells: pd.DataFrame, records: Sequence[JobRecord], columns: tuple[Column, ...]) -> Block:
-    boards = [block.frame for block in leaderboard(records).blocks]
+    boards = leaderboard(records).blocks
     scores, costs = ([c.name for c in ABLATION if c.role == role] for role in ("score", "cost"))
-    means = pd.concat([seed_means(board, scores, costs) for board in boards])
+    means = pd.concat([seed_means(board.frame, scores, costs) for board in boards])
     names = [column.name for column in ABLATION]
     factors = [name for name in cells.columns if name != "method"]
     full = means.loc[means["is_full"], names].assign(**dict.fromkeys(factors, ""))
-    quantized = means[~means["is_full"]].assign(order=lambda own: -own["bits"])
-    parts = [
-        cells.merge(own[names], on="method") for _, own in quantized.groupby(["order", "budget"])
-    ]
+    quantized = means[~means["is_full"]].assign(order=lambda frame: -frame["bits"])
+    budgets = quantized.groupby(["order", "budget"])
+    parts = [cells.merge(rows[names], on="method") for _, rows in budgets]
     frame = pd.concat([full, *parts], ignore_index=True)
-    every = pd.concat(boards)
-    done = every[every["is_done"]]
-    one = (done if len(done) else every).iloc[0]
-    extractor = one["extractor"] if len(done) and isinstance(one["extractor"], str) else None
-    fingerprint = one["metric_fingerprint"] if isinstance(one["metric_fingerprint"], str) else ""
-    return Block(
-        one["model"], fingerprint, extractor, adapt(columns, frame, extractor), frame,
-        _notes(done, extractor), file_part(one["model"]),
+    done = pd.concat([board.done for board in boards])
+    first = next((board for board in boards if len(board.done)), boards[0])
+    return replace(
+        first, columns=adapt(columns, frame, first.extractor), frame=frame,
+        notes=_notes(done, first.extractor), name=file_part(first.model),
     )  # fmt: skip
 
 

@@ -1,7 +1,5 @@
 """What a page of results is made of: one data frame for each file or set of records."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ import pandas as pd
 from ..core.errors import BenchError
 from ..records.frame import paired, records_frame
 from ..records.schema import FULL_METHOD, JobRecord
+from ..records.statistics import mean_half_width
 from ..records.store import RecordStore
 
 RECORDS = "records"
@@ -27,17 +26,15 @@ _GRANULARITIES = {
     "token-group": "per token and {group} channels",
     "tensor": "per tensor, static",
 }
+Rival = str | dict[str, str] | None  # of every method, or of each one by name
 
 
-def read_frame(
-    folder: Path, source: str, against: str | Mapping[str, str] | None = None
-) -> pd.DataFrame:
+def read_frame(folder: Path, source: str, against: Rival = None) -> pd.DataFrame:
     """Return a CSV file of ``folder``, or with ``source="records"`` a row for each job.
 
     Records have the columns of ``records_frame`` and others. ``fd_delta`` is the paired difference
     of FD to full precision, ``less`` that to the rival, ``*_ci`` are half-widths of 95 % intervals.
-    ``against`` is the rival of every method, or of each one by name. Raises BenchError if
-    ``folder`` has no such file or no records.
+    Raises BenchError if ``folder`` has no such file or no records.
     """
     if source == RECORDS:
         frame = _job_frame(folder, against)
@@ -55,29 +52,26 @@ def read_records(folder: Path) -> list[list[JobRecord]]:
     Raises BenchError if there are none.
     """
     folders = sorted(path.parent for path in folder.rglob(RECORDS) if path.is_dir())
-    batches = [RecordStore(each).read_all() for each in folders]
-    if not any(batches):
+    batches = [batch for each in folders if (batch := RecordStore(each).read_all())]
+    if not batches:
         raise BenchError(f"{folder} has no records")
     return batches
 
 
-def _job_frame(folder: Path, against: str | Mapping[str, str] | None) -> pd.DataFrame:
-    batches = read_records(folder)
-    frame = pd.concat([records_frame(own) for own in batches if own], ignore_index=True)
-    own = frame["method"]
-    rivals = own.map(against) if isinstance(against, Mapping) else against
+def _job_frame(folder: Path, against: Rival) -> pd.DataFrame:
+    frame = pd.concat([records_frame(own) for own in read_records(folder)], ignore_index=True)
+    methods = frame["method"]
+    rivals = methods.map(against) if isinstance(against, dict) else against
     full = frame.assign(method=FULL_METHOD, budget="FP")
     indexed = frame.drop_duplicates(_CELL, keep="last").set_index(_CELL)
     for name, wanted in (("fd_delta", full), ("less", frame.assign(method=rivals))):
-        found = paired(wanted, indexed).where(wanted["method"] != own)
+        found = paired(wanted, indexed).where(wanted["method"] != methods)
         frame[name], frame[f"{name}_ci"] = found["delta"], found["ci"]
+    branches = frame["recipe"].map(lambda recipe: recipe.get("branch") or {"name": "none"})
     counts = frame.pop("counts")
-    has_branch = frame["recipe"].map(
-        lambda r: (r.get("branch") or {}).get("name", "none") != "none"
-    )
     frame["groups_at_w2"] = _count(counts, lambda precision: precision.startswith("W2"))
     branched = _count(counts, lambda precision: not precision.endswith("-"))
-    frame["groups_with_branch"] = branched.where(has_branch)
+    frame["groups_with_branch"] = branched.where(branches.str["name"] != "none")
     frame["calibration"] = frame["protocol"].map(lambda protocol: protocol.get("calibration"))
     return frame.merge(_training_curves(folder), how="left", on="job")
 
@@ -114,17 +108,15 @@ def grouped(frame: pd.DataFrame, by: list[str], geometric: bool = False) -> pd.D
         return logs.groupby(keys, sort=False).mean().map(np.exp).reset_index()
     groups = numbers.groupby(keys, sort=False, dropna=False)
     means = groups.mean()
-    halves = means.columns[means.columns.str.endswith("_ci")]
-    for name in halves:
-        squares = groups[name].agg(lambda own: float(np.square(own).sum(skipna=False)))
-        means[name] = squares.pow(0.5) / groups.size()
+    for name in means.columns[means.columns.str.endswith("_ci")]:
+        means[name] = groups[name].agg(mean_half_width)
     return means.reset_index()
 
 
 def measured(records: Sequence[JobRecord]) -> list[str]:
     """Return one line of Markdown for each thing a reader has to know: protocol and formats."""
     done = [record for record in records if record.status == "done"]
-    protocol = done[0].protocol
+    protocol: dict[str, Any] = done[0].protocol
     images = " or ".join(f"{n:,}" for n in sorted({record.n_images for record in done}))
     seeds = sorted({record.seed for record in done})
     torch = sorted({record.provenance.torch for record in done if record.provenance.torch})

@@ -5,25 +5,25 @@ Every folder with an ``about.md`` becomes a page. The file begins with a header 
 (see ``page_tables``).
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..core.errors import BenchError
+from ..core.settings import Frozen, validate
 from .page_data import RECORDS, measured, read_records
 from .page_tables import ABOUT, Headline, PageTable
 from .render import bullets
 
-INDEX = "README.md"
 BLOCK = re.compile(r"```table\n(.*?)```", re.DOTALL)
+LINK = re.compile(r"(\]\()([^)#\s]+)(#[^)\s]*)?\)")
+MARKED = re.compile(r"(<!-- results: (\w+) ([^>]*?) -->\n).*?(<!-- end of results -->)", re.DOTALL)
 _INDEX = f"""<!-- Made by `mpqbench report --pages` from the files {ABOUT}. -->
 
 # Results
@@ -34,14 +34,10 @@ records, and what follows.
 | page | question | answer |
 |---|---|---|
 """
-LINK = re.compile(r"(\]\()([^)#\s]+)(#[^)\s]*)?\)")
-MARKED = re.compile(r"(<!-- results: (\w+) ([^>]*?) -->\n).*?(<!-- end of results -->)", re.DOTALL)
 
 
-class PageHeader(BaseModel):
+class PageHeader(Frozen):
     """The beginning of ``about.md``."""
-
-    model_config = ConfigDict(extra="forbid")
 
     question: str
     headline: Headline | None = None
@@ -58,19 +54,19 @@ class About:
     tables: list[PageTable]
 
     @classmethod
-    def read(cls, folder: Path) -> About:
+    def read(cls, folder: Path) -> Self:
         """Read the file in ``folder``. Raises BenchError where it is not as it should be."""
         path = folder / ABOUT
         match = re.match(r"---\n(.*?)^---\n+# (.*?)\n(.*)", path.read_text(), re.S | re.M)
         if match is None:
             raise BenchError(f"{path} does not begin with a header between two --- and a # title")
         try:
-            header = PageHeader.model_validate(yaml.safe_load(match[1]))
-            blocks = BLOCK.findall(match[3])
-            tables = [PageTable.model_validate(yaml.safe_load(block)) for block in blocks]
-        except (yaml.YAMLError, ValidationError) as error:
+            header, *blocks = map(yaml.safe_load, (match[1], *BLOCK.findall(match[3])))
+        except yaml.YAMLError as error:
             raise BenchError(f"{path}: {error}") from None
-        return cls(folder, match[2], header, match[3].strip(), tables)
+        tables = [validate(PageTable, block, str(path)) for block in blocks]
+        checked = validate(PageHeader, header, str(path))
+        return cls(folder, match[2], checked, match[3].strip(), tables)
 
     @cached_property
     def headline(self) -> str:
@@ -93,14 +89,14 @@ class About:
     def _measured(self) -> str:
         lines = []
         if any(path.is_dir() for path in self.folder.rglob(RECORDS)):
-            lines += measured([own for batch in read_records(self.folder) for own in batch])
-        files = [
-            f"[{path.name}]({path.name})"
+            lines = measured([record for batch in read_records(self.folder) for record in batch])
+        names = [
+            path.name
             for pattern in ("*.yaml", "*.csv", "*.md")
             for path in sorted(self.folder.glob(pattern))
             if path.name != ABOUT
         ]
-        return bullets([*lines, f"Files: {', '.join(files)}."])
+        return bullets([*lines, f"Files: {', '.join(f'[{name}]({name})' for name in names)}."])
 
 
 def _linked(text: str, folder: Path, out: Path) -> str:
@@ -117,6 +113,10 @@ def _linked(text: str, folder: Path, out: Path) -> str:
     return LINK.sub(replace, text)
 
 
+def _relative(path: Path, folder: Path) -> str:
+    return os.path.relpath(path.resolve(), folder.resolve()).replace(os.sep, "/")
+
+
 def read_abouts(leaderboards: Path) -> dict[str, About]:
     """Return what the folders of ``leaderboards`` say of themselves, by name.
 
@@ -130,14 +130,12 @@ def read_abouts(leaderboards: Path) -> dict[str, About]:
 
 def make_pages(leaderboards: Path, out: Path) -> dict[Path, str]:
     """Return every page and the index of them, by path in ``out``."""
-    abouts = read_abouts(leaderboards)
-    pages = {out / f"{name}.md": about.page(out) for name, about in abouts.items()}
-    rows = [
-        f"| [{name}]({name}.md) | {about.header.question} | "
-        f"{_linked(about.headline, about.folder, out)} |\n"
-        for name, about in abouts.items()
-    ]
-    return {**pages, out / INDEX: _INDEX + "".join(rows)}
+    pages, index = {}, _INDEX
+    for name, about in read_abouts(leaderboards).items():
+        pages[out / f"{name}.md"] = about.page(out)
+        answer = _linked(about.headline, about.folder, out)
+        index += f"| [{name}]({name}.md) | {about.header.question} | {answer} |\n"
+    return {**pages, out / "README.md": index}
 
 
 def fill(path: Path, leaderboards: Path, pages: Path) -> str:
@@ -166,7 +164,3 @@ def fill(path: Path, leaderboards: Path, pages: Path) -> str:
         return f"{match[1]}{lines}\n{match[4]}"
 
     return MARKED.sub(replace, path.read_text())
-
-
-def _relative(path: Path, folder: Path) -> str:
-    return os.path.relpath(path.resolve(), folder.resolve()).replace(os.sep, "/")

@@ -1,10 +1,9 @@
 """The leaderboard and its summary over seeds: rows, their order, pairs, ranks and ties."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
@@ -35,7 +34,7 @@ class Block:
     notes: tuple[str, ...] = ()
     name: str = ""
 
-    @property
+    @cached_property
     def rows(self) -> list[dict[str, Any]]:
         """The rows as dictionaries, ``None`` for what is missing."""
         return rows_of(self.frame)
@@ -81,9 +80,9 @@ def leaderboard(records: Iterable[JobRecord]) -> Table:
     frame = frame.assign(home=_homes(frame))
     models = [file_part(str(key[0])) for key, _ in frame.groupby(["model", "home"])]
     blocks = []
-    for model, (key, own) in zip(models, frame.groupby(["model", "home"]), strict=True):
-        suffix = f"-{key[1] or 'not-measured'}" if models.count(model) > 1 else ""
-        blocks.append(_block(key, own, model + suffix))
+    for name, (key, rows) in zip(models, frame.groupby(["model", "home"]), strict=True):
+        suffix = f"-{key[1] or 'not-measured'}" if models.count(name) > 1 else ""
+        blocks.append(_block(key, rows, name + suffix))
     return Table(tuple(blocks), LEADERBOARD)
 
 
@@ -170,15 +169,12 @@ def _summary(block: Block) -> Block:
     scores, costs = ([c.name for c in SUMMARY if c.role == role] for role in ("score", "cost"))
     ranks = block.frame.groupby(CONDITION, sort=False)["rank"]
     means = seed_means(block.frame, scores, costs)
-    own = (
-        means[(ranks.count() == ranks.size()).to_numpy()].groupby("budget")["fd"].rank(method="min")
-    )
-    means["rank"] = own.reindex(means.index).astype("Int64")
+    whole = means[(ranks.count() == ranks.size()).to_numpy()]
+    places = whole.groupby("budget")["fd"].rank(method="min")
+    means["rank"] = places.reindex(means.index).astype("Int64")
     means["failed"] = means["status"] != "done"
     means["place"] = pd.factorize(means["budget"])[0]
     means = means.sort_values(["failed", "place", "rank"], kind="stable", ignore_index=True)
-    return Block(
-        block.model, block.metric_fingerprint, block.extractor,
-        adapt(SUMMARY, means, block.extractor), means,
-        summary_notes(block.done, block.extractor), block.name,
-    )  # fmt: skip
+    columns = adapt(SUMMARY, means, block.extractor)
+    notes = summary_notes(block.done, block.extractor)
+    return replace(block, columns=columns, frame=means, notes=notes)

@@ -9,12 +9,11 @@ from mpqbench.baselines.searchers.ilp import ILP
 from mpqbench.methods.treeq.tss import TSS
 from mpqbench.records.frame import records_frame
 from mpqbench.records.statistics import over_seeds
-from mpqbench.report.search.allocation_map import ROWS, allocation_map, allocation_maps
 from mpqbench.report.search.anytime import anytime
+from mpqbench.report.search.maps import ROWS, allocation_map, allocation_maps, sensitivity_map
 from mpqbench.report.search.merges import merge_tree, pareto_drop
 from mpqbench.report.search.runs import comparisons, read_table
 from mpqbench.report.search.scan import scan, sweep_series
-from mpqbench.report.search.sensitivity_map import sensitivity_map
 from mpqbench.report.table import leaderboard
 
 JOB = "fashion-dit__tss__W3A3__s0__m1"

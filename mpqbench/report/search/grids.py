@@ -1,7 +1,5 @@
 """Values of groups as a grid: kinds of layers down, transformer blocks across."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping
 
@@ -12,7 +10,7 @@ from ...core.precision import Budget, Precision
 
 SIDES = ("weight", "activation")
 ADALN = "adaln"  # the kind of the groups that produce the conditioning
-_GROUP = re.compile(r"blocks\.(\d+)\.(.+)")
+Allocation = Mapping[str, str]  # such as {"blocks.0.mlp.up": "W4A8"}
 
 
 def as_grid(values: Mapping[str, float]) -> pd.DataFrame:
@@ -26,15 +24,18 @@ def as_grid(values: Mapping[str, float]) -> pd.DataFrame:
     return grid.reindex(frame["kind"].unique())
 
 
-def bit_grids(allocation: Mapping[str, str]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return weight bits and activation bits of ``{group: "W4A8"}``, floating point as 16."""
+def bit_grids(allocation: Allocation) -> list[pd.DataFrame]:
+    """Return weight bits and activation bits, floating point as 16."""
     parsed = {group: Precision.parse(text) for group, text in allocation.items()}
-    weights = {group: precision.weight_bits for group, precision in parsed.items()}
-    activations = {group: precision.activation_bits for group, precision in parsed.items()}
-    return as_grid(weights), as_grid(activations)
+    return [as_grid({group: bits_of(own, side) for group, own in parsed.items()}) for side in SIDES]
 
 
-def branch_grid(allocation: Mapping[str, str]) -> pd.DataFrame | None:
+def bits_of(precision: Precision, side: str) -> int:
+    """Return the bits of weights or activations, one of ``SIDES``; floating point as 16."""
+    return precision.weight_bits if side == "weight" else precision.activation_bits
+
+
+def branch_grid(allocation: Allocation) -> pd.DataFrame | None:
     """Return 1 for a group with a branch and 0 for one without.
 
     ``None`` if no group is without one: then the recipe decides on branches, not the search.
@@ -44,13 +45,13 @@ def branch_grid(allocation: Mapping[str, str]) -> pd.DataFrame | None:
     return grid if any(precision.bare for precision in parsed.values()) else None
 
 
-def fixed_precision(allocations: Iterable[Mapping[str, str]], kind: str) -> str | None:
+def fixed_precision(allocations: Iterable[Allocation], kind: str) -> str | None:
     """Return the one precision of all groups of ``kind`` in ``allocations``, or ``None``."""
     found = {own[group] for own in allocations for group in own if _place(group)[1] == kind}
     return found.pop() if len(found) == 1 else None
 
 
-def leave_out(allocation: Mapping[str, str], kind: str) -> dict[str, str]:
+def leave_out(allocation: Allocation, kind: str) -> Allocation:
     """Return ``allocation`` without the groups of ``kind``."""
     return {group: own for group, own in allocation.items() if _place(group)[1] != kind}
 
@@ -63,17 +64,16 @@ def mean_table(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
 
 def score_grid(table: pd.DataFrame, precision: str) -> pd.DataFrame:
     """Return the scores of ``precision`` in an additive table. Raises BenchError if it has none."""
-    own = table[table["precision"] == precision]
-    if own.empty:
+    scores = table[table["precision"] == precision].set_index("group")["score"]
+    if scores.empty:
         valid = ", ".join(table["precision"].unique())
         raise BenchError(f"the table has no scores of {precision} (valid: {valid})")
-    return as_grid(dict(zip(own["group"], own["score"], strict=True)))
+    return as_grid(scores.to_dict())
 
 
 def mean_by_bits(table: pd.DataFrame, side: str) -> pd.DataFrame:
     """Return mean scores of kinds (rows) by bits of ``side``, one of ``SIDES`` (columns)."""
-    parsed = table["precision"].map(Precision.parse)
-    bits = parsed.map(lambda p: p.weight_bits if side == "weight" else p.activation_bits)
+    bits = table["precision"].map(lambda text: bits_of(Precision.parse(text), side))
     kinds = table["group"].map(lambda group: _place(group)[1])
     means = table["score"].groupby([kinds.rename("kind"), bits.rename("bits")], sort=False).mean()
     return means.unstack().sort_index(axis="columns")
@@ -101,7 +101,7 @@ def _product(precision: Precision) -> int:
 
 
 def _place(group: str) -> tuple[int, str]:
-    match = _GROUP.fullmatch(group)
+    match = re.fullmatch(r"blocks\.(\d+)\.(.+)", group)
     if match is None:
         raise BenchError(f"group '{group}' has no place in a heat map: call it blocks.NUMBER.KIND")
     return int(match[1]), match[2]

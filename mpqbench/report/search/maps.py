@@ -1,0 +1,118 @@
+"""Figures: the bits of every group in every block, and the score that each group alone costs."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+
+from ...core.precision import FULL_BITS, HIGHEST, LOWEST
+from ...records.columns import Row
+from ...records.frame import rows_of
+from ...records.store import RecordStore
+from .. import drawing
+from . import grids
+from .runs import SearchComparison
+
+ROWS = 6  # methods that fit on a page
+_NUMBERED = 16  # blocks up to which a cell has room for its score
+
+
+def allocation_maps(comparison: SearchComparison, store: RecordStore) -> list[Figure]:
+    """Draw pages of at most 6 methods: the first seed of every search that kept its allocation."""
+    first = [rows_of(rows)[0] for rows in comparison.searches.values()]
+    shown = [
+        (row, store.read_allocation(row["job"]))
+        for row in first
+        if store.allocation_path(row["job"]).is_file()
+    ]
+    pages = [shown[i : i + ROWS] for i in range(0, len(shown), ROWS)]
+    return [allocation_map(comparison.title, page) for page in pages]
+
+
+def allocation_map(title: str, allocations: Sequence[tuple[Row, Mapping[str, str]]]) -> Figure:
+    """Draw weight bits (left) and activation bits (right), kinds of groups by blocks, by method.
+
+    If a search decided on branches, weight bits of groups that have one are marked with a plus.
+    adaLN layers whose precision is the same in all ``allocations`` are named above, not drawn.
+    """
+    fixed = grids.fixed_precision([allocation for _, allocation in allocations], grids.ADALN)
+    drawn = [own if fixed is None else grids.leave_out(own, grids.ADALN) for _, own in allocations]
+    bits = [grids.bit_grids(allocation) for allocation in drawn]
+    heights = [len(weights) for weights, _ in bits]
+    with drawing.canvas(drawing.PAGE, 0.6 + 0.17 * sum(heights) + 0.27 * len(bits)) as figure:
+        panels = figure.subplots(len(bits), 2, squeeze=False, sharey="row", height_ratios=heights)
+        for pair, (row, _), allocation, both in zip(panels, allocations, drawn, bits, strict=True):
+            titles = f"{row['method']}: weight bits", "activation bits"
+            means = row["mean_weight_bits"], row.get("mean_activation_bits")
+            marks = grids.branch_grid(allocation), None
+            for axes, grid, mark, text, mean in zip(pair, both, marks, titles, means, strict=True):
+                _draw_bits(axes, grid, mark)
+                axes.set_title(text if mean is None else f"{text}, mean {mean:.2f}", fontsize=7.5)
+                axes.label_outer()
+        note = f"; {grids.ADALN} at {fixed}" if fixed else ""
+        seed = allocations[0][0]["seed"]
+        figure.suptitle(f"{title}, seed {seed}{note}", x=0.01, ha="left", fontsize=9)
+    return figure
+
+
+def _draw_bits(axes: Axes, bits: pd.DataFrame, branches: pd.DataFrame | None) -> None:
+    """Draw one heat map; a number of bits has one colour in every figure."""
+    marks = np.where(bits == FULL_BITS, "FP", bits.map("{:g}".format))
+    marks = np.where(bits.isna(), "", marks).astype(object)
+    if branches is not None:
+        marks = marks + np.where(branches == 1, "+", "")
+    # Logarithmic: from 2 to 3 bits is more of a step than from 7 to 8.
+    norm = LogNorm(LOWEST, HIGHEST, clip=True)
+    drawing.heat_map(axes, bits, norm, marks, 6.5 if len(bits.columns) <= 16 else 5.0)
+
+
+def sensitivity_map(table: pd.DataFrame, precision: str, title: str, score: str) -> Figure:
+    """Draw the score of every group at ``precision``, and below means over blocks and choices.
+
+    ``table`` has ``group``, ``precision`` and ``score``; ``score`` names the objective. Colours are
+    logarithmic; a score that is not positive has none.
+    """
+    with drawing.canvas(drawing.PAGE, 3.9) as figure:
+        upper, lower = figure.subfigures(2, 1, height_ratios=[1, 1.15])
+        axes = upper.subplots()
+        _draw_scores(axes, grids.score_grid(table, precision), score)
+        axes.set_title(f"{title}: each group at {precision}")
+        panels = lower.subplots(1, 2, sharey=True)
+        means = [grids.mean_by_bits(table, side) for side in grids.SIDES]
+        for panel, by_bits, side in zip(panels, means, grids.SIDES, strict=True):
+            for at, (kind, line) in enumerate(by_bits.iterrows()):
+                panel.plot(line.dropna(), label=str(kind), **drawing.look(at))
+            panel.set_xticks([int(bits) for bits in by_bits.columns])
+            panel.set_xlabel(f"{side} bits")
+        values = pd.concat([by_bits.stack() for by_bits in means])
+        drawing.log_y(panels[0], [(value,) * 3 for value in values])
+        panels[0].set(ylabel=f"mean {score}", title="mean over blocks and choices with these bits")
+        panels[1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return figure
+
+
+def _draw_scores(axes: Axes, scores: pd.DataFrame, score: str) -> None:
+    values = scores.to_numpy()
+    positive = values[values > 0] if (values > 0).any() else np.ones(1)
+    low, high = float(positive.min()), float(positive.max())
+    label, texts = score, np.full(values.shape, "")
+    if len(scores.columns) <= _NUMBERED:
+        unit = 10.0 ** np.floor(np.log10(np.median(positive)))
+        digits = 2 if high >= 2 * low else 3
+        texts = (scores / unit).map(lambda value: _digits(value, digits)).to_numpy()
+        label = score if unit == 1 else f"{score}\n(cells in {drawing.number(unit)})"
+    shown = drawing.heat_map(axes, scores, LogNorm(low, max(high, low * 1.01)), texts, 6.0)
+    bar = axes.figure.colorbar(shown, ax=axes, pad=0.01, aspect=14)
+    bar.set_label(label)
+    bar.outline.set_linewidth(0.5)
+    drawing.readable_ticks(bar.ax.yaxis, high / low)
+
+
+def _digits(value: float, digits: int) -> str:
+    """Return ``value`` with that many digits and all digits before the point; empty for NaN."""
+    if value != value:
+        return ""
+    return f"{value:.0f}" if abs(value) >= 10 ** (digits - 1) else f"{value:#.{digits}g}"
