@@ -1,7 +1,5 @@
 """``mpqbench cost``: MACs, BitOPs and bytes of a model at a precision, without its weights."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -40,6 +38,8 @@ def cost(model: str, precision: str, adaln: str | None, as_json: bool, **options
     """
     import json
 
+    from rich.console import Console
+
     from ..core.precision import Precision
 
     bits = Precision.parse(precision)
@@ -51,8 +51,6 @@ def cost(model: str, precision: str, adaln: str | None, as_json: bool, **options
         policy |= {"weight_symmetric": not options["asymmetric"], "conventions": totals}
         click.echo(json.dumps(policy | report.to_json(), indent=1))
         return
-    from rich.console import Console
-
     console = Console()
     console.print(_table(report, title=f"{model} at {bits}, adaLN {fixed}"))
     for line in _summary(report, totals):
@@ -60,8 +58,8 @@ def cost(model: str, precision: str, adaln: str | None, as_json: bool, **options
 
 
 def _count(
-    model: str, precision: Precision, adaln: Precision, options: dict[str, Any]
-) -> tuple[CostReport, dict[str, int]]:
+    model: str, precision: "Precision", adaln: "Precision", options: dict[str, Any]
+) -> "tuple[CostReport, dict[str, int]]":
     """Return the report, and the BitOPs by convention."""
     from ..core.formats import ActivationFormat, WeightFormat
     from ..core.settings import validate
@@ -74,23 +72,19 @@ def _count(
         "group": options["weight_group"],
         "symmetric": not options["asymmetric"],
     }
-    weight_format = validate(WeightFormat, fields, "weight format")
+    weights = validate(WeightFormat, fields, "weight format")
     transformer = meta_transformer(model)
     groups = layer_groups(transformer)
     report = count(
-        transformer,
-        groups,
-        uniform_allocation(groups, precision, adaln),
-        weight_format=weight_format,
-        activation_format=ActivationFormat(),
+        transformer, groups, uniform_allocation(groups, precision, adaln),
+        weight_format=weights, activation_format=ActivationFormat(),
         attention_bits=None if options["attention_bits"] == 16 else options["attention_bits"],
-        steps=options["steps"],
-        guidance_passes=options["guidance_passes"],
-    )
+        steps=options["steps"], guidance_passes=options["guidance_passes"],
+    )  # fmt: skip
     return report, conventions(transformer, precision)
 
 
-def _table(report: CostReport, title: str) -> Table:
+def _table(report: "CostReport", title: str) -> "Table":
     """Make one row per kind of operator, in network order, with its share of BitOPs and bytes."""
     from rich.table import Table
 
@@ -99,21 +93,16 @@ def _table(report: CostReport, title: str) -> Table:
         table.add_column(name, justify="right")
     for kind in dict.fromkeys(op.kind for op in report.operators):
         rows = [op for op in report.operators if op.kind == kind]
+        macs = sum(op.macs for op in rows) / 1e9
         bitops, size = sum(op.bitops for op in rows), sum(op.bytes for op in rows)
         bits = sorted({f"{op.weight_bits}x{op.activation_bits}" for op in rows})
-        table.add_row(
-            kind,
-            f"{sum(op.macs for op in rows) / 1e9:.4f}",
-            ", ".join(bits),
-            f"{bitops / 1e9:.3f}",
-            f"{bitops / report.bitops:.2%}",
-            f"{size / 1e6:.3f}",
-            f"{size / report.bytes:.2%}",
-        )
+        shares = f"{bitops / report.bitops:.2%}", f"{size / report.bytes:.2%}"
+        cells = f"{bitops / 1e9:.3f}", shares[0], f"{size / 1e6:.3f}", shares[1]
+        table.add_row(kind, f"{macs:.4f}", ", ".join(bits), *cells)
     return table
 
 
-def _summary(report: CostReport, totals: dict[str, int]) -> list[str]:
+def _summary(report: "CostReport", totals: dict[str, int]) -> list[str]:
     tera = "  ".join(f"{name} {value / 1e12:.3f}" for name, value in totals.items())
     return [
         f"MACs {report.macs:,}  parameters {report.parameters:,}",
