@@ -8,13 +8,14 @@ from pathlib import Path
 import pandas as pd
 
 from ..records.ablation import AblationResult, change_of, response_headers
-from ..records.columns import ABLATION, OUTPUT_ERRORS, Column, adapt, frechet_names
+from ..records.columns import ABLATION, OUTPUT_ERRORS, Column, adapt
 from ..records.frame import seed_means
 from ..records.schema import JobRecord
 from ..records.statistics import FEWEST_SEEDS
 from .ablation_figures import effect_figures, sweep_figures
 from .drawing import save_all
 from .latex import latex_table
+from .notes import notes, table_notes
 from .render import bullets, escaped, pipe_table, to_csv, to_markdown, write_texts
 from .table import Block, Table, file_part, leaderboard
 
@@ -71,29 +72,18 @@ def effect_sections(effects: pd.DataFrame, extractor: str | None) -> str:
     return "\n\n".join([*parts, bullets(effect_notes(effects))]) + "\n"
 
 
-def effect_notes(effects: pd.DataFrame) -> list[str]:
+def effect_notes(effects: pd.DataFrame) -> tuple[str, ...]:
     """Return what a reader must know about effects, in sentences."""
     kinds = {str(r): set(own["interval"]) - {""} for r, own in effects.groupby("response")}
-    plain = [f"the {header}" for name, header in OUTPUT_ERRORS.items() if name in kinds]
-    most = int(effects["seeds"].max())
-    notes: dict[str, object] = {
-        "x1.8: the change multiplies the response by 1.8 (geometric means over cells and seeds); "
-        "a joint effect of x1 means that two changes multiply.": effects["scale"].iloc[0] == "log",
-        "+0.2: the change adds 0.2 to the response (means over cells and seeds); a joint effect of "
-        "0 means that two changes add up.": effects["scale"].iloc[0] != "log",
-        "Interval over images: delete-group jackknife of the effect itself, paired over noise and "
-        "classes within each seed.": any("images" in own for own in kinds.values()),
-        "Interval over seeds: 95 % t interval of the effect in each seed; where there are both "
-        "intervals the wider one is shown.": most >= FEWEST_SEEDS,
-        f"{most} seed{'s' * (most > 1)}: no interval over seeds (three are needed).": most
-        < FEWEST_SEEDS,
-        f"No jackknife replicates of {' and '.join(plain)}: intervals are over seeds alone.": plain,
-        "No feature network: there is no Fréchet distance to compare.": "fd" not in kinds,
-        "Each interval is by itself: of twenty effects that are nothing, one is expected to miss "
-        "nothing by chance. Main effects and interactions as deviations from the grand mean are in "
-        "effects.csv.": True,
-    }
-    return [note for note, holds in notes.items() if holds]
+    return notes(
+        "effects",
+        log=effects["scale"].iloc[0] == "log",
+        over_images=any("images" in own for own in kinds.values()),
+        seeds=int(effects["seeds"].max()),
+        fewest=FEWEST_SEEDS,
+        plain=[f"the {header}" for name, header in OUTPUT_ERRORS.items() if name in kinds],
+        has_distance="fd" in kinds,
+    )
 
 
 def shown_effect(value: float, low: float, high: float, log: bool) -> str:
@@ -120,26 +110,8 @@ def _block(cells: pd.DataFrame, records: Sequence[JobRecord], columns: tuple[Col
     first = next((board for board in boards if len(board.done)), boards[0])
     return replace(
         first, columns=adapt(columns, frame, first.extractor), frame=frame,
-        notes=_notes(done, first.extractor), name=file_part(first.model),
+        notes=table_notes("ablation", done, first.extractor), name=file_part(first.model),
     )  # fmt: skip
-
-
-def _notes(done: pd.DataFrame, extractor: str | None) -> tuple[str, ...]:
-    if done.empty:
-        return ("No job of this ablation is done.",)
-    notes = [
-        f"Means over the seeds that are done; each has {done['n_images'].iloc[0]:,} images and "
-        f"{done['protocol'].iloc[0]['calibration']} held-out inputs of its own.",
-        "± of errors of outputs: standard deviation over seeds.",
-    ]
-    if done["fd"].notna().any():
-        fd = frechet_names(extractor)[0]
-        notes.append(
-            f"± of {fd} and of other scores of images: half-width of the 95 % interval over "
-            "images. It does not hold for differences of rows, which are paired: that of "
-            f"Δ{fd} is the interval of the paired difference to full precision."
-        )
-    return tuple(notes)
 
 
 def _effect_rows(part: pd.DataFrame, log: bool) -> str:

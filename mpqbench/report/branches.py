@@ -17,6 +17,7 @@ from ..core.suite import Job
 from ..records.statistics import Spread, spread
 from . import drawing
 from .ablation import shown_effect
+from .notes import notes
 from .render import bullets, pipe_table, write_texts
 
 NONE, MORE_BITS = "none", "rows at more bits"  # not branches, in the column of their names
@@ -39,6 +40,10 @@ def write_branches(table: pd.DataFrame, job: Job, folder: Path) -> list[Path]:
 
 def branch_markdown(table: pd.DataFrame, job: Job) -> str:
     """Return a table for every number of bits and size, then weighted against unweighted fits."""
+    told = notes(
+        "branches", layers=table["layer"].nunique(), recipe=job.recipe, seed=job.seed,
+        inputs=job.protocol.calibration,
+    )  # fmt: skip
     parts = [f"# Branches at equal bytes: {job.model}"]
     compared = table[table["branch"] != NONE]
     for bits, rows in compared.groupby("bits"):
@@ -48,7 +53,7 @@ def branch_markdown(table: pd.DataFrame, job: Job) -> str:
         for rank, part in rows.groupby("rank"):
             parts += [f"### In the bytes of rank {rank}", _size_rows(part)]
     parts += ["## Fitted to the output against fitted to the weight", _fit_rows(compared)]
-    return "\n\n".join([*parts, bullets(_notes(table, job))]) + "\n"
+    return "\n\n".join([*parts, bullets(told)]) + "\n"
 
 
 def geometric_mean(ratios: pd.Series) -> Spread:
@@ -127,28 +132,6 @@ def _by_kind(rows: pd.DataFrame, column: str) -> pd.Series:
     logs = np.log(rows[column])
     kinds = logs.groupby(rows["kind"], sort=False).mean()
     return np.exp(pd.concat([kinds, pd.Series({ALL: logs.mean()})]))
-
-
-def _notes(table: pd.DataFrame, job: Job) -> list[str]:
-    layers, inputs = table["layer"].nunique(), job.protocol.calibration
-    recipe = job.recipe
-    return [
-        f"{layers} layers, rounded as in {recipe.name} (transform {recipe.transform.name}, "
-        f"rounding {recipe.rounding.name}); activations are not quantized. Fits see {inputs} "
-        f"calibration inputs; errors are on {inputs} others, from noise of their own (seed "
-        f"{job.seed}).",
-        "Error: squares of what is lost of a layer's output, relative to those of the output. "
-        "Numbers by type of layer are geometric means of the error divided by that without a "
-        "branch; [ ]: 95 % t interval of the mean logarithm over layers.",
-        "Wins: layers where no other branch, of either fit, has a lower error. Then the paired "
-        "ratio to the first branch of the same fit, and the layers with a lower error than it, "
-        "or than more bits, have.",
-        f"{MORE_BITS[0].upper()}{MORE_BITS[1:]}: no branch; as many rows of the weight as the "
-        "bytes pay for have one bit more, those whose error (of the weight, or of the output on "
-        "calibration inputs) falls most. It adds no MACs, but BitOPs as the bits do.",
-        "Bytes: numbers, scales and indices, summed over layers; MACs: of the branches for one row "
-        "of every layer's input.",
-    ]
 
 
 def branch_figure(table: pd.DataFrame) -> Figure:

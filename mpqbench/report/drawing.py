@@ -35,32 +35,7 @@ KEPT, DROPPED = COLOURS[1], "#a8a8a8"
 _PLAIN = ("--", ":", "-.", (0, (6, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
-_RC = {
-    "font.family": ["DejaVu Sans"],
-    "font.size": 8.0,
-    "axes.titlesize": 9.0,
-    "axes.titlelocation": "left",
-    "axes.labelsize": 8.0,
-    "xtick.labelsize": 7.0,
-    "ytick.labelsize": 7.0,
-    "legend.fontsize": 7.0,
-    "legend.frameon": False,
-    "lines.linewidth": 1.1,
-    "lines.markersize": 4.0,
-    "errorbar.capsize": 2.0,
-    "axes.linewidth": 0.6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "grid.color": "#dddddd",
-    "grid.linewidth": 0.5,
-    "text.usetex": False,
-    "text.parse_math": False,
-    "pdf.fonttype": 42,  # TrueType: many publishers refuse Type 3 fonts
-    "svg.hashsalt": "mpqbench",
-    "figure.dpi": 100.0,
-}
+STYLE = Path(__file__).parent / "text" / "figures.mplstyle"
 
 
 def look(number: int) -> dict[str, Any]:
@@ -78,7 +53,7 @@ def canvas(width: float, height: float) -> Iterator[Figure]:
 
     Its parts make room for each other. It is on the Agg canvas, outside pyplot.
     """
-    with matplotlib.rc_context(_RC):
+    with matplotlib.rc_context(fname=STYLE):
         figure = FigureCanvasAgg(Figure(figsize=(width, height), facecolor="white")).figure
         figure.set_layout_engine("constrained", w_pad=0.04, h_pad=0.04)
         yield figure
@@ -94,7 +69,7 @@ def save(figure: Figure, stem: Path) -> list[Path]:
     paths = [stem.parent / f"{stem.name}.{kind}" for kind in kinds]
     for path, (kind, metadata) in zip(paths, kinds.items(), strict=True):
         buffer = io.BytesIO()
-        with matplotlib.rc_context(_RC):
+        with matplotlib.rc_context(fname=STYLE):
             figure.savefig(buffer, format=kind, dpi=DPI, metadata=metadata)
         write_atomic(path, buffer.getvalue())
     return paths

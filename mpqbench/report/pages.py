@@ -17,6 +17,7 @@ import yaml
 
 from ..core.errors import BenchError
 from ..core.settings import Frozen, validate
+from .notes import filled
 from .page_data import RECORDS, measured, read_records
 from .page_tables import ABOUT, Headline, PageTable
 from .render import bullets
@@ -24,16 +25,6 @@ from .render import bullets
 BLOCK = re.compile(r"```table\n(.*?)```", re.DOTALL)
 LINK = re.compile(r"(\]\()([^)#\s]+)(#[^)\s]*)?\)")
 MARKED = re.compile(r"(<!-- results: (\w+) ([^>]*?) -->\n).*?(<!-- end of results -->)", re.DOTALL)
-_INDEX = f"""<!-- Made by `mpqbench report --pages` from the files {ABOUT}. -->
-
-# Results
-
-Each page has a question, the command that answers it, tables made from committed
-records, and what follows.
-
-| page | question | answer |
-|---|---|---|
-"""
 
 
 class PageHeader(Frozen):
@@ -76,15 +67,9 @@ class About:
     def page(self, out: Path) -> str:
         """Return the page as it stands in the folder ``out``."""
         tables = iter(self.tables)
-        lines = [
-            f"<!-- Made by `mpqbench report --pages` from {self.folder.name}/{ABOUT}. -->",
-            f"# {self.title}",
-            f"**Question.** {self.header.question}",
-            *([f"**Answer.** {self.headline}"] if self.headline else []),
-            BLOCK.sub(lambda _: next(tables).markdown(self.folder), self.text),
-            f"## How it was measured\n\n{self._measured()}\n",
-        ]
-        return _linked("\n\n".join(lines), self.folder, out)
+        text = BLOCK.sub(lambda _: next(tables).markdown(self.folder), self.text)
+        page = filled("page", about=self, text=text, measured=self._measured())
+        return _linked(page, self.folder, out)
 
     def _measured(self) -> str:
         lines = []
@@ -130,12 +115,13 @@ def read_abouts(leaderboards: Path) -> dict[str, About]:
 
 def make_pages(leaderboards: Path, out: Path) -> dict[Path, str]:
     """Return every page and the index of them, by path in ``out``."""
-    pages, index = {}, _INDEX
-    for name, about in read_abouts(leaderboards).items():
-        pages[out / f"{name}.md"] = about.page(out)
-        answer = _linked(about.headline, about.folder, out)
-        index += f"| [{name}]({name}.md) | {about.header.question} | {answer} |\n"
-    return {**pages, out / "README.md": index}
+    abouts = read_abouts(leaderboards)
+    pages = {out / f"{name}.md": about.page(out) for name, about in abouts.items()}
+    rows = [
+        (name, about.header.question, _linked(about.headline, about.folder, out))
+        for name, about in abouts.items()
+    ]
+    return {**pages, out / "README.md": filled("index", rows=rows)}
 
 
 def fill(path: Path, leaderboards: Path, pages: Path) -> str:

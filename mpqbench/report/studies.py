@@ -12,6 +12,7 @@ from ..records.columns import RIVALS, SEARCHERS, adapt, frechet_names
 from ..records.frame import CONDITION, paired, seed_means
 from ..records.schema import JobRecord
 from . import drawing
+from .notes import notes, table_notes
 from .render import bullets, pipe_table, write_table, write_texts
 from .table import Table, leaderboard
 
@@ -56,27 +57,9 @@ def searcher_table(records: Iterable[JobRecord], regrets: Sequence[Mapping[str, 
     columns = adapt(SEARCHERS, means.drop(columns="bitops"), extractor)
     block = replace(
         board.blocks[0], extractor=extractor, columns=columns, frame=means,
-        notes=_searcher_notes(done),
+        notes=table_notes("searchers", done, extractor),
     )  # fmt: skip
     return Table((block,), SEARCHERS)
-
-
-def _searcher_notes(done: pd.DataFrame) -> tuple[str, ...]:
-    if done.empty:
-        return ("No job of this study is done.",)
-    images, inputs = done["n_images"].iloc[0], done["protocol"].iloc[0]["calibration"]
-    return (
-        f"Means over seeds; each seed has {images:,} images, {inputs} calibration inputs and as "
-        "many held-out ones of its own.",
-        "Held-out MSE: output error of one forward on inputs no search has seen, ± standard "
-        "deviation over seeds.",
-        "Differences are paired over noise and classes, seed by seed; ± is the half-width of the "
-        "95 % interval over images (delete-group jackknife).",
-        "Regret: joint score above the optimum of all allocations of the last two blocks, which "
-        "were all scored, in per cent of it; ± standard deviation over seeds.",
-        "Forwards: evaluations spent, in forwards of the calibration set. Seconds: of the search, "
-        "an additive table included whether or not another search of the run had computed it.",
-    )
 
 
 def write_proxies(table: pd.DataFrame, records: Sequence[JobRecord], folder: Path) -> list[Path]:
@@ -100,17 +83,8 @@ def proxy_markdown(table: pd.DataFrame, records: Sequence[JobRecord]) -> str:
     cells[f"τ with {headers[first]}, better half"] = _taus(half, first)
     cells |= {f"τ with {headers[name]}": _taus(whole, name) for name in others}
     rows = pd.DataFrame(cells).reindex(whole.index).reset_index()
-    notes = [
-        f"{len(records)} sampled allocations within {one.budget}, {one.n_images:,} images each, "
-        f"{one.protocol['calibration']} calibration inputs; the better half has the lower "
-        f"{headers[first]}.",
-        "τ: Kendall's tau-b; ±: half-width of the 95 % interval, delete-one jackknife over "
-        "allocations. The noise of the measured values lowers every τ alike.",
-        "Bold: the highest τ of its column. ≈: the interval of the paired difference from it "
-        "holds zero.",
-        "sum: scores of single groups added up; joint: one score of the whole allocation.",
-    ]
-    return f"# Proxies at {one.budget}\n\n{pipe_table(rows, ['proxy'])}\n\n{bullets(notes)}\n"
+    told = bullets(notes("proxies", records=records, one=one, first=headers[first]))
+    return f"# Proxies at {one.budget}\n\n{pipe_table(rows, ['proxy'])}\n\n{told}\n"
 
 
 def proxy_figure(table: pd.DataFrame, extractor: str | None) -> Figure:

@@ -12,7 +12,7 @@ from ..core.errors import BenchError
 from ..records.columns import LEADERBOARD, SUMMARY, Column, adapt, named
 from ..records.frame import CONDITION, paired, records_frame, rows_of, seed_means
 from ..records.schema import JobRecord
-from .notes import leaderboard_notes, summary_notes
+from .notes import table_notes
 
 NEAR_FULL, NEAR_BEST = "≈FP", "≈best"
 RIVALS = ["budget", "seed"]  # rows of a block that are ranked against each other share these
@@ -130,7 +130,7 @@ def _block(key: Any, frame: pd.DataFrame, name: str) -> Block:
         ["failed", "other", "bits", "budget", "seed", "rank", "method", "job"],
         ascending=[True, True, False, True, True, True, True, True],
     ).reset_index(drop=True)
-    notes = leaderboard_notes(frame[frame["is_done"]], extractor)
+    notes = table_notes("leaderboard", frame[frame["is_done"]], extractor, over_seeds=False)
     columns = adapt(LEADERBOARD, frame, extractor)
     return Block(model, fingerprint, extractor, columns, frame, notes, name)
 
@@ -176,5 +176,5 @@ def _summary(block: Block) -> Block:
     means["place"] = pd.factorize(means["budget"])[0]
     means = means.sort_values(["failed", "place", "rank"], kind="stable", ignore_index=True)
     columns = adapt(SUMMARY, means, block.extractor)
-    notes = summary_notes(block.done, block.extractor)
+    notes = table_notes("leaderboard", block.done, block.extractor, over_seeds=True)
     return replace(block, columns=columns, frame=means, notes=notes)
