@@ -12,6 +12,7 @@ from ..records.frame import paired, records_frame
 from ..records.schema import FULL_METHOD, JobRecord
 from ..records.statistics import mean_half_width
 from ..records.store import RecordStore
+from .notes import notes
 
 RECORDS = "records"
 UNITS = {
@@ -21,11 +22,6 @@ UNITS = {
     "noise_error": ("noise_mse", 1e3),
 }
 _CELL = ["method", "budget", "metric_fingerprint", "seed"]
-_GRANULARITIES = {
-    "token": "per token",
-    "token-group": "per token and {group} channels",
-    "tensor": "per tensor, static",
-}
 Rival = str | dict[str, str] | None  # of every method, or of each one by name
 
 
@@ -113,36 +109,23 @@ def grouped(frame: pd.DataFrame, by: list[str], geometric: bool = False) -> pd.D
     return means.reset_index()
 
 
-def measured(records: Sequence[JobRecord]) -> list[str]:
+def measured(records: Sequence[JobRecord]) -> tuple[str, ...]:
     """Return one line of Markdown for each thing a reader has to know: protocol and formats."""
     done = [record for record in records if record.status == "done"]
-    protocol: dict[str, Any] = done[0].protocol
-    images = " or ".join(f"{n:,}" for n in sorted({record.n_images for record in done}))
-    seeds = sorted({record.seed for record in done})
-    torch = sorted({record.provenance.torch for record in done if record.provenance.torch})
-    lines = [
-        f"Model: `{done[0].model}`. Each job: {images} images, "
-        f"{protocol['sampler'].upper()} with {protocol['steps']} steps, guidance "
-        f"{protocol['guidance']}; seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}.",
-        f"Records: {len(records)} jobs, made with PyTorch {', '.join(torch)}.",
-    ]
     formats: dict[str, dict[str, None]] = {}
     for record in done:
         if not record.is_full_precision:
             formats.setdefault(_formats(record.recipe), {})[f"`{record.method}`"] = None
-    if len(formats) == 1:
-        return [*lines, f"Formats of all methods: {next(iter(formats))}."]
-    lines += [f"Formats of {', '.join(names)}: {text}." for text, names in formats.items()]
-    return [*lines, "Methods with different formats are not on equal terms."]
+    return notes(
+        "measured", records=records, done=done, protocol=done[0].protocol, formats=formats,
+        images=[f"{count:,}" for count in sorted({record.n_images for record in done})],
+        seeds=sorted({record.seed for record in done}),
+        torch=sorted({record.provenance.torch for record in done if record.provenance.torch}),
+    )  # fmt: skip
 
 
 def _formats(recipe: Mapping[str, Any]) -> str:
     weight, activation = recipe["weight_format"], recipe["activation_format"]
-    inputs = _GRANULARITIES[activation["granularity"]].format(**activation)
-    if activation["granularity"] == "tensor" and activation.get("time_groups", 1) > 1:
-        inputs += f", {activation['time_groups']} parts of the time axis"
-    rows = f"in groups of {weight['group']}" if weight["group"] else f"per {weight['granularity']}"
-    kinds = ["symmetric" if each["symmetric"] else "asymmetric" for each in (weight, activation)]
-    text = f"weights {rows} ({kinds[0]}), activations {inputs} ({kinds[1]})"
-    bits = recipe.get("attention_bits")
-    return f"{text}, attention products at {bits} bits" if bits else text
+    groups, bits = activation.get("time_groups", 1), recipe.get("attention_bits")
+    facts = {"weight": weight, "activation": activation, "time_groups": groups, "bits": bits}
+    return notes("formats", **facts)[0]

@@ -72,7 +72,7 @@ class About:
         return _linked(page, self.folder, out)
 
     def _measured(self) -> str:
-        lines = []
+        lines: tuple[str, ...] = ()
         if any(path.is_dir() for path in self.folder.rglob(RECORDS)):
             lines = measured([record for batch in read_records(self.folder) for record in batch])
         names = [

@@ -29,7 +29,9 @@ def allocation_maps(comparison: SearchComparison, store: RecordStore) -> list[Fi
         if store.allocation_path(row["job"]).is_file()
     ]
     pages = [shown[i : i + ROWS] for i in range(0, len(shown), ROWS)]
-    return [allocation_map(comparison.title, page) for page in pages]
+    return [
+        allocation_map(f"{comparison.title}, seed {page[0][0]['seed']}", page) for page in pages
+    ]
 
 
 def allocation_map(title: str, allocations: Sequence[tuple[Row, Mapping[str, str]]]) -> Figure:
@@ -38,35 +40,36 @@ def allocation_map(title: str, allocations: Sequence[tuple[Row, Mapping[str, str
     If a search decided on branches, weight bits of groups that have one are marked with a plus.
     adaLN layers whose precision is the same in all ``allocations`` are named above, not drawn.
     """
-    fixed = grids.fixed_precision([allocation for _, allocation in allocations], grids.ADALN)
-    drawn = [own if fixed is None else grids.leave_out(own, grids.ADALN) for _, own in allocations]
-    bits = [grids.bit_grids(allocation) for allocation in drawn]
-    heights = [len(weights) for weights, _ in bits]
-    with drawing.canvas(drawing.PAGE, 0.6 + 0.17 * sum(heights) + 0.27 * len(bits)) as figure:
-        panels = figure.subplots(len(bits), 2, squeeze=False, sharey="row", height_ratios=heights)
-        for pair, (row, _), allocation, both in zip(panels, allocations, drawn, bits, strict=True):
+    tables = [grids.allocation_table(allocation) for _, allocation in allocations]
+    adaln = {text for t in tables for text in t.loc[t["kind"] == grids.ADALN, "precision"]}
+    if len(adaln) == 1:
+        title += f"; {grids.ADALN} at {adaln.pop()}"
+        tables = [table[table["kind"] != grids.ADALN] for table in tables]
+    heights = [table["kind"].nunique() for table in tables]
+    with drawing.canvas(drawing.PAGE, 0.6 + 0.17 * sum(heights) + 0.27 * len(tables)) as figure:
+        panels = figure.subplots(len(tables), 2, squeeze=False, sharey="row", height_ratios=heights)
+        for pair, (row, _), table in zip(panels, allocations, tables, strict=True):
             titles = f"{row['method']}: weight bits", "activation bits"
-            means = row["mean_weight_bits"], row.get("mean_activation_bits")
-            marks = grids.branch_grid(allocation), None
-            for axes, grid, mark, text, mean in zip(pair, both, marks, titles, means, strict=True):
-                _draw_bits(axes, grid, mark)
+            for axes, side, text in zip(pair, grids.SIDES, titles, strict=True):
+                _draw_bits(axes, table, side)
+                mean = row.get(f"mean_{side}_bits")
                 axes.set_title(text if mean is None else f"{text}, mean {mean:.2f}", fontsize=7.5)
                 axes.label_outer()
-        note = f"; {grids.ADALN} at {fixed}" if fixed else ""
-        seed = allocations[0][0]["seed"]
-        figure.suptitle(f"{title}, seed {seed}{note}", x=0.01, ha="left", fontsize=9)
+        figure.suptitle(title, x=0.01, ha="left", fontsize=9)
     return figure
 
 
-def _draw_bits(axes: Axes, bits: pd.DataFrame, branches: pd.DataFrame | None) -> None:
+def _draw_bits(axes: Axes, table: pd.DataFrame, side: str) -> None:
     """Draw one heat map; a number of bits has one colour in every figure."""
-    marks = np.where(bits == FULL_BITS, "FP", bits.map("{:g}".format))
-    marks = np.where(bits.isna(), "", marks).astype(object)
-    if branches is not None:
-        marks = marks + np.where(branches == 1, "+", "")
+    shown = table[side].map("{:g}".format).where(table[side] != FULL_BITS, "FP")
+    if side == "weight" and table["bare"].any():  # otherwise the recipe decided on branches
+        shown += table["branched"].map({True: "+", False: ""})
+    texts = table.assign(shown=shown).pivot(index="kind", columns="block", values="shown")
+    bits = grids.as_grid(table, side)
     # Logarithmic: from 2 to 3 bits is more of a step than from 7 to 8.
     norm = LogNorm(LOWEST, HIGHEST, clip=True)
-    drawing.heat_map(axes, bits, norm, marks, 6.5 if len(bits.columns) <= 16 else 5.0)
+    size = 6.5 if len(bits.columns) <= 16 else 5.0
+    drawing.heat_map(axes, bits, norm, texts.reindex(bits.index).fillna("").to_numpy(), size)
 
 
 def sensitivity_map(table: pd.DataFrame, precision: str, title: str, score: str) -> Figure:
