@@ -55,8 +55,9 @@ def prepare(
     """
     names = ("plugins", "out", "device", "batch_size", "reporter")
     machine = {name: settings.pop(name) for name in names if name in settings}
-    axes = {name: settings.pop(name) for name in ("models", "budgets", "seeds") if name in settings}
-    loaded = load_suite(suite, {**axes, "protocol": settings})
+    axes = ("models", "budgets", "seeds")
+    changes: dict[str, Any] = {name: settings.pop(name) for name in axes if name in settings}
+    loaded = load_suite(suite, changes | {"protocol": settings})
     session = open_session(loaded.name, fresh, **machine)
     resolved = with_methods(loaded, tuple(methods), session.registry)
     return SuiteRun(resolved, plan(resolved, session.registry, session.device), session)

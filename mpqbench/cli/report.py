@@ -104,7 +104,7 @@ def show(run_dir: Path, out: Path | None = None, **asked: Any) -> None:
 
     from ..records.store import RecordStore
     from ..report.render import print_table
-    from ..report.table import has_several_seeds, leaderboard, summary
+    from ..report.table import tables_of
     from ..report.write import write_report
 
     paths = write_report(run_dir, out, **asked)
@@ -112,8 +112,7 @@ def show(run_dir: Path, out: Path | None = None, **asked: Any) -> None:
     # The tables need about 110 columns; a log file or a pipe has no width.
     console = Console()
     console.width = max(console.width, 120)
-    print_table(leaderboard(records), console)
-    if has_several_seeds(records):
-        print_table(summary(records), console)
+    for table in tables_of(records).values():
+        print_table(table, console)
     for path in paths:
         click.echo(path)

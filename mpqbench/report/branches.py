@@ -92,14 +92,14 @@ def _size_rows(part: pd.DataFrame) -> str:
     """Return a row for every branch and fit; of one number of bits and one size."""
     first, won, fits = part["branch"].iloc[0], wins(part), by_fit(part)
     means = pd.DataFrame({fit: _by_kind(rows, "ratio") for fit, rows in fits.items()}).T
-    best = means.loc[won.index].min()
+    best = means.loc[won.index].min().to_dict()
     lines = []
     for (name, weighted), rows in fits.items():
         is_rival = (name, weighted) in won.index
         cells: dict[str, Any] = {"branch": name, "fitted to": _FITS[weighted]}
-        for kind, mean in means.loc[[(name, weighted)]].iloc[0].items():
+        for kind, mean in means.loc[[(name, weighted)]].iloc[0].to_dict().items():
             is_best = is_rival and mean == best[kind]
-            cells[kind] = f"**{mean:.3f}**" if is_best else f"{mean:.3f}"
+            cells[str(kind)] = f"**{mean:.3f}**" if is_best else f"{mean:.3f}"
         _, low, high, _ = geometric_mean(rows["ratio"])
         cells[ALL] += f" [{low:.3f}, {high:.3f}]"
         cells["wins"] = won.get((name, weighted), "")

@@ -95,15 +95,15 @@ def log_x(axes: Axes, values: Sequence[float]) -> None:
         readable_ticks(axes.xaxis, max(values) / min(values))
 
 
-def log_y(axes: Axes, values: Sequence[Sequence[float]], ratio: float = LOG_FROM) -> None:
+def log_y(axes: Axes, values: Iterable[Any], ratio: float = LOG_FROM) -> None:
     """Make the y axis logarithmic if means are positive and span a factor of ``ratio``.
 
     ``values`` are means with the ends of their intervals. The limits hold all of them; intervals
     are cut off at a third of the smallest mean.
     """
-    least, most = (end((value[0] for value in values), default=0.0) for end in (min, max))
-    if least > 0 and most / least >= ratio:
-        low, high = min(value[1] for value in values), max(value[2] for value in values)
+    means, lows, highs = np.array([tuple(value)[:3] for value in values] or [(0.0,) * 3]).T
+    if means.min() > 0 and means.max() / means.min() >= ratio:
+        low, high, least = lows.min(), highs.max(), means.min()
         log_axis(axes.yaxis, max(low, least / 3), high)
 
 

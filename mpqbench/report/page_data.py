@@ -63,11 +63,11 @@ def _job_frame(folder: Path, against: Rival) -> pd.DataFrame:
     for name, wanted in (("fd_delta", full), ("less", frame.assign(method=rivals))):
         found = paired(wanted, indexed).where(wanted["method"] != methods)
         frame[name], frame[f"{name}_ci"] = found["delta"], found["ci"]
-    branches = frame["recipe"].map(lambda recipe: recipe.get("branch") or {"name": "none"})
+    branches = frame["recipe"].map(lambda recipe: (recipe.get("branch") or {}).get("name"))
     counts = frame.pop("counts")
     frame["groups_at_w2"] = _count(counts, lambda precision: precision.startswith("W2"))
     branched = _count(counts, lambda precision: not precision.endswith("-"))
-    frame["groups_with_branch"] = branched.where(branches.str["name"] != "none")
+    frame["groups_with_branch"] = branched.where(~branches.isin(["none", None]))
     frame["calibration"] = frame["protocol"].map(lambda protocol: protocol.get("calibration"))
     return frame.merge(_training_curves(folder), how="left", on="job")
 

@@ -29,7 +29,7 @@ def sample_rows(block: Block, kept: Callable[[str], bool]) -> list[list[Row]]:
     done = done[done["job"].map(kept).astype(bool)]
     done = done[done["seed"] == done["seed"].min()]
     full, others = (rows_of(done[done["is_full"] == own]) for own in (True, False))
-    return [full + others[i : i + _ROWS] for i in range(0, len(others), _ROWS)]
+    return [[*full, *others[i : i + _ROWS]] for i in range(0, len(others), _ROWS)]
 
 
 def sample_grid(

@@ -1,7 +1,7 @@
 """The leaderboard and its summary over seeds: rows, their order, pairs, ranks and ties."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -95,9 +95,12 @@ def summary(records: Iterable[JobRecord]) -> Table:
     return Table(tuple(_summary(block) for block in leaderboard(records).blocks), SUMMARY)
 
 
-def has_several_seeds(records: Iterable[JobRecord]) -> bool:
-    """Whether a summary over seeds says more than the leaderboard."""
-    return len({record.seed for record in records}) > 1
+def tables_of(records: Sequence[JobRecord]) -> dict[str, Table]:
+    """Return the ``leaderboard`` and, if the records have several seeds, the ``summary``."""
+    tables = {"leaderboard": leaderboard(records)}
+    if len({record.seed for record in records}) > 1:
+        tables["summary"] = summary(records)
+    return tables
 
 
 def file_part(model: str) -> str:

@@ -11,7 +11,7 @@ from .drawing import save_all
 from .render import write_table
 from .samples import sample_grid, sample_rows
 from .search.write import write_search_figures
-from .table import Table, has_several_seeds, leaderboard, summary
+from .table import Table, tables_of
 from .tradeoff import tradeoff
 from .tuning import tuning_figures
 
@@ -38,11 +38,12 @@ def write_report(
             f"{run_dir} has no records: give the folder of a run, the one that holds records/"
         )
     name = run_dir.resolve().name
-    table = leaderboard(records)
-    paths = write_table(table, folder / "leaderboard", f"Leaderboard of {name}")
-    if has_several_seeds(records):
-        paths += write_table(summary(records), folder / "summary", f"{name}: mean over seeds")
-    figures = folder / "figures"
+    titles = {"leaderboard": f"Leaderboard of {name}", "summary": f"{name}: mean over seeds"}
+    tables, figures = tables_of(records), folder / "figures"
+    paths: list[Path] = []
+    for stem, table in tables.items():
+        paths += write_table(table, folder / stem, titles[stem])
+    table = tables["leaderboard"]
     paths += save_all(_figures(table, store), figures)
     paths += save_all(tuning_figures(table, store), figures)
     return paths + write_search_figures(table, store, figures / "search", merges, scans)

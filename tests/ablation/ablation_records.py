@@ -1,7 +1,5 @@
 """Records of an ablation without a model: two factors, known ratios, paired replicates."""
 
-from __future__ import annotations
-
 import numpy as np
 from records_of import record_of
 

@@ -1,7 +1,5 @@
 """An ablation read again from its records: what it keeps, and which records it refuses."""
 
-from __future__ import annotations
-
 import pandas as pd
 import pytest
 from ablation_records import METHOD, RATIOS, record, records_of, small_plan
@@ -14,11 +12,6 @@ from mpqbench.lab.ablation.factors import factors_from, parse_factor
 from mpqbench.lab.ablation.run import read_ablation, write_effects
 from mpqbench.records.store import RecordStore
 from mpqbench.report.ablation import write_ablation
-
-
-@pytest.fixture
-def few_dots(monkeypatch):
-    monkeypatch.setattr("mpqbench.report.drawing.DPI", 60)
 
 
 def kept(folder, records, plan=None):
@@ -59,7 +52,7 @@ def test_a_design_comes_back_with_its_levels(tmp_path):
     assert load(tmp_path / "nothing") is None
 
 
-def test_an_interrupted_ablation_is_reported_as_far_as_it_came(tmp_path, few_dots):
+def test_an_interrupted_ablation_is_reported_as_far_as_it_came(tmp_path):
     plan = small_plan()
     records = records_of(plan)
     early = [r for r in records if r.is_full_precision or ".tss." in r.method]
@@ -73,7 +66,7 @@ def test_an_interrupted_ablation_is_reported_as_far_as_it_came(tmp_path, few_dot
     assert "mine.ilp.eng" in alone.reason["ilp"]
 
 
-def test_budgets_that_were_run_apart_are_in_the_order_of_a_leaderboard(tmp_path, few_dots):
+def test_budgets_that_were_run_apart_are_in_the_order_of_a_leaderboard(tmp_path):
     cells = {cell.recipe.name: cell.recipe for cell in small_plan().cells}
     found = [record("full-precision", Recipe(name="full-precision"), "FP", mse=None, fd=None)]
     for budget in ("W2A3", "W4A4", "W3A3"):

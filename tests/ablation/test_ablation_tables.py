@@ -1,7 +1,5 @@
 """Tables, LaTeX and figures of an ablation, from records with known effects."""
 
-from __future__ import annotations
-
 import re
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The table of all records: types, missing values, pairs and means over seeds."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from test_record_store import make

@@ -1,7 +1,5 @@
 """Provenance says what is known, and ``None`` for the rest."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

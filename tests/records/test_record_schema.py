@@ -1,7 +1,5 @@
 """What a record accepts, and what it refuses."""
 
-from __future__ import annotations
-
 import json
 import math
 

@@ -1,7 +1,5 @@
 """The folder of a run: round trips, atomic writes, corrupt files."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Runs of real searchers on synthetic chains, written as a job writes them; no model."""
 
-from __future__ import annotations
-
 from mpqbench.baselines.searchers.ilp import ILP
 from mpqbench.baselines.searchers.random_search import RandomSearch
 from mpqbench.core.precision import Allocation, Budget, Precision

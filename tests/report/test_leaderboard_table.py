@@ -1,7 +1,5 @@
 """Order, pairs, ranks and ties of the leaderboard; mean and spread over seeds."""
 
-from __future__ import annotations
-
 import random
 
 import numpy as np

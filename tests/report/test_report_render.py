@@ -2,8 +2,6 @@
 
 # ruff: noqa: E501  (golden rows are as long as they are)
 
-from __future__ import annotations
-
 import io
 
 import pytest

@@ -1,7 +1,5 @@
 """Pages of results say what the records beside them say."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The files that a report makes of the searches of a run."""
 
-from __future__ import annotations
-
 import pytest
 from click.testing import CliRunner
 from synthetic_search import add_plain, add_search, add_searches

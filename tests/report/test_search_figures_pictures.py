@@ -1,7 +1,5 @@
 """What the figures of a search show, read back from the drawings."""
 
-from __future__ import annotations
-
 import pytest
 from synthetic_search import add_search, add_searches
 

@@ -1,7 +1,5 @@
 """Anytime curves, scans and what may be compared: each number computed another way."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

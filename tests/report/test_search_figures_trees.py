@@ -1,7 +1,5 @@
 """Merge trees and heat maps hold what the search left, each number computed another way."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 import pytest

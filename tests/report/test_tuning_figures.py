@@ -1,7 +1,5 @@
 """The course of training as a figure, from synthetic curves."""
 
-from __future__ import annotations
-
 import math
 
 import pandas as pd

@@ -23,15 +23,11 @@ _NUMBERED = 16  # blocks up to which a cell has room for its score
 def allocation_maps(comparison: SearchComparison, store: RecordStore) -> list[Figure]:
     """Draw pages of at most 6 methods: the first seed of every search that kept its allocation."""
     first = [rows_of(rows)[0] for rows in comparison.searches.values()]
-    shown = [
-        (row, store.read_allocation(row["job"]))
-        for row in first
-        if store.allocation_path(row["job"]).is_file()
-    ]
+    kept = [row for row in first if store.allocation_path(row["job"]).is_file()]
+    shown = [(row, store.read_allocation(row["job"])) for row in kept]
     pages = [shown[i : i + ROWS] for i in range(0, len(shown), ROWS)]
-    return [
-        allocation_map(f"{comparison.title}, seed {page[0][0]['seed']}", page) for page in pages
-    ]
+    titles = [f"{comparison.title}, seed {page[0][0]['seed']}" for page in pages]
+    return list(map(allocation_map, titles, pages))
 
 
 def allocation_map(title: str, allocations: Sequence[tuple[Row, Mapping[str, str]]]) -> Figure:
@@ -79,7 +75,7 @@ def sensitivity_map(table: pd.DataFrame, precision: str, title: str, score: str)
     logarithmic; a score that is not positive has none.
     """
     with drawing.canvas(drawing.PAGE, 3.9) as figure:
-        upper, lower = figure.subfigures(2, 1, height_ratios=[1, 1.15])
+        upper, lower = figure.subfigures(2, 1, height_ratios=[1, 1.15])  # type: ignore[misc]
         axes = upper.subplots()
         _draw_scores(axes, grids.score_grid(table, precision), score)
         axes.set_title(f"{title}: each group at {precision}")
