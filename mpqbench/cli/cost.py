@@ -53,7 +53,15 @@ def cost(model: str, precision: str, adaln: str | None, as_json: bool, **options
         return
     console = Console()
     console.print(_table(report, title=f"{model} at {bits}, adaLN {fixed}"))
-    for line in _summary(report, totals):
+    tera = "  ".join(f"{name} {value / 1e12:.3f}" for name, value in totals.items())
+    passes = f"{report.guidance_passes} passes x {report.steps} steps"
+    for line in (
+        f"MACs {report.macs:,}  parameters {report.parameters:,}",
+        f"BitOPs {report.bitops:,}  of searchable linear layers {report.bitops_linear:,}",
+        f"BitOPs per image {report.bitops_per_image:,} ({passes})",
+        f"bytes {report.bytes:,}  effective bits {report.effective_bits:.3f}",
+        f"TBitOPs by convention: {tera}",
+    ):
         console.print(line, highlight=False)
 
 
@@ -100,15 +108,3 @@ def _table(report: "CostReport", title: str) -> "Table":
         cells = f"{bitops / 1e9:.3f}", shares[0], f"{size / 1e6:.3f}", shares[1]
         table.add_row(kind, f"{macs:.4f}", ", ".join(bits), *cells)
     return table
-
-
-def _summary(report: "CostReport", totals: dict[str, int]) -> list[str]:
-    tera = "  ".join(f"{name} {value / 1e12:.3f}" for name, value in totals.items())
-    return [
-        f"MACs {report.macs:,}  parameters {report.parameters:,}",
-        f"BitOPs {report.bitops:,}  of searchable linear layers {report.bitops_linear:,}",
-        f"BitOPs per image {report.bitops_per_image:,} "
-        f"({report.guidance_passes} passes x {report.steps} steps)",
-        f"bytes {report.bytes:,}  effective bits {report.effective_bits:.3f}",
-        f"TBitOPs by convention: {tera}",
-    ]

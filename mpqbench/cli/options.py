@@ -90,11 +90,7 @@ def study_options(command: _Command) -> _Command:
 
 
 def overrides(given: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the keys of a suite that were set on the command line, and no others.
-
-    ``given`` has the keys that the subcommand itself read, empty where they were not set;
-    ``shared`` has the values of ``study_options``.
-    """
+    """Return the keys of a suite that are set in ``given`` or by ``study_options`` (``shared``)."""
     names = ("images", "calibration", "features", "reference")
     protocol = {name: shared[name] for name in names if shared[name] is not None}
     models = (shared["model"],) if shared["model"] else ()
@@ -103,10 +99,7 @@ def overrides(given: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[str, 
 
 
 def open_study(name: str, shared: Mapping[str, Any]) -> "Session":
-    """Open the plugins, the device and the folder ``runs/NAME`` or ``--out`` of a study's jobs.
-
-    Raises BenchError for a plugin file that cannot be used and a device that this machine lacks.
-    """
+    """Open what a study runs with. Raises BenchError for a device that this machine lacks."""
     from ..api import open_session
 
     session = open_session(name, **{key: shared[key] for key in ("plugins", "out", "device")})

@@ -57,7 +57,6 @@ def report(
 
 
 def _write_pages(leaderboards: Path, pages: Path, filled: Sequence[Path]) -> None:
-    """Write the pages of results and the marked blocks of other files."""
     from ..core.files import write_atomic
     from ..report.pages import fill, make_pages
 
@@ -72,7 +71,6 @@ def _show_ablation(
     design: "Design", run_dir: Path, out: Path | None, plugins: Sequence[Path],
     asked: dict[str, Any],
 ) -> None:  # fmt: skip
-    """Write and print what ``show`` does, and the tables of the ablation."""
     from ..core.registry import discover
     from ..lab.ablation.run import read_ablation, write_effects
     from ..report.ablation import write_ablation

@@ -44,11 +44,10 @@ def write_ablation(result: AblationResult, folder: Path) -> list[Path]:
 
 
 def cell_table(cells: pd.DataFrame, batches: Sequence[Sequence[JobRecord]]) -> Table:
-    """Return a row for every cell and budget, means over the seeds that are done.
+    """Return a row for every cell and budget (means over the seeds done), a block for each batch.
 
-    Each batch is a block of its own: full precision, then budgets by descending bits. Intervals of
-    scores of images are those of the mean over seeds (``mean_half_width``); those of output errors
-    are standard deviations over seeds.
+    ``*_ci`` of scores of images are ``mean_half_width`` over seeds; ``*_std`` of output errors are
+    standard deviations over seeds.
     """
     names = [name for name in cells.columns if name != "method"]
     factors = [Column(name, name, "key", view="brief") for name in names]

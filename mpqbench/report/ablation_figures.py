@@ -92,10 +92,7 @@ def effect_figure(
 def interaction_figure(
     levels: Levels, values: np.ndarray, header: str, log: bool, title: str
 ) -> Figure:
-    """Draw a panel for every pair of factors, with a line for each level of the second.
-
-    Points are means over the cells that share the two levels; a mean that lacks a cell is missing.
-    """
+    """Draw a panel for every pair of factors; points are means over cells that share two levels."""
     pairs = list(itertools.combinations(range(len(levels)), 2))
     columns = min(3, len(pairs))
     width = drawing.PAGE * columns / 3 + 0.4 * (columns < 3)

@@ -64,20 +64,14 @@ def geometric_mean(ratios: pd.Series) -> Spread:
 
 
 def wins(part: pd.DataFrame) -> pd.Series:
-    """Return by branch and fit the number of layers in which its error is the lowest.
-
-    ``part`` has one number of bits and one size. Branches that are equally good both win.
-    """
+    """Return by branch and fit the layers with the lowest error, of one number of bits and size."""
     rivals = part[part["branch"] != MORE_BITS]
     best = rivals["error"] == rivals.groupby("layer")["error"].transform("min")
     return best.groupby([rivals[name] for name in FIT], sort=False).sum()
 
 
 def against(part: pd.DataFrame, other: pd.DataFrame) -> tuple[Spread, int, int]:
-    """Return the ratio of two branches' errors by layer, and in how many layers it is below 1.
-
-    The third number counts the layers.
-    """
+    """Return the ratio of errors over layers, how many are below 1, and the number of layers."""
     ratios = part.set_index("layer")["error"] / other.set_index("layer")["error"]
     return geometric_mean(ratios), int((ratios < 1).sum()), len(ratios)
 

@@ -49,10 +49,7 @@ def look(number: int) -> dict[str, Any]:
 
 @contextmanager
 def canvas(width: float, height: float) -> Iterator[Figure]:
-    """Provide an empty figure of ``width`` x ``height`` inches in the common style.
-
-    Its parts make room for each other. It is on the Agg canvas, outside pyplot.
-    """
+    """Provide a figure of ``width`` x ``height`` inches in the common style, outside pyplot."""
     with matplotlib.rc_context(fname=STYLE):
         figure = FigureCanvasAgg(Figure(figsize=(width, height), facecolor="white")).figure
         figure.set_layout_engine("constrained", w_pad=0.04, h_pad=0.04)
@@ -98,8 +95,7 @@ def log_x(axes: Axes, values: Sequence[float]) -> None:
 def log_y(axes: Axes, values: Iterable[Any], ratio: float = LOG_FROM) -> None:
     """Make the y axis logarithmic if means are positive and span a factor of ``ratio``.
 
-    ``values`` are means with the ends of their intervals. The limits hold all of them; intervals
-    are cut off at a third of the smallest mean.
+    ``values`` are (mean, low, high); intervals are cut off at a third of the smallest mean.
     """
     means, lows, highs = np.array([tuple(value)[:3] for value in values] or [(0.0,) * 3]).T
     if means.min() > 0 and means.max() / means.min() >= ratio:
@@ -142,10 +138,7 @@ def error_bar(axes: Axes, x: float, value: Spread, **looks: Any) -> None:
 
 
 def forest(axes: Axes, names: Sequence[str], series: Mapping[str, pd.DataFrame]) -> None:
-    """Draw ``names`` from top to bottom, with a marker and its interval for each of two series.
-
-    ``series`` are ``value``, ``low`` and ``high`` by name.
-    """
+    """Draw ``value``, ``low`` and ``high`` of two ``series``, a row for each of ``names``."""
     for at, (label, rows) in enumerate(series.items()):
         axes.errorbar(
             rows["value"], [list(names).index(name) + 0.13 - 0.26 * at for name in rows.index],
@@ -173,10 +166,7 @@ def handles_of(*every: Axes) -> dict[str, Any]:
 
 
 def explain(figure: Figure, handles: Mapping[str, Any], note: str = "") -> None:
-    """Draw a legend above the panels, if there are ``handles``, and a ``note`` in small letters.
-
-    The legend has as many columns as fit, and the figure grows with its rows.
-    """
+    """Draw a legend above the panels, which makes the figure grow, and a note below them."""
     if handles:
         fit = int((figure.get_figwidth() - 0.2) / (0.55 + 0.055 * max(map(len, handles))))
         columns = max(1, min(fit, len(handles)))
@@ -194,10 +184,7 @@ def explain(figure: Figure, handles: Mapping[str, Any], note: str = "") -> None:
 def heat_map(
     axes: Axes, cells: pd.DataFrame, norm: Normalize, texts: np.ndarray, size: float
 ) -> AxesImage:
-    """Draw kinds of layers (rows) by numbers of blocks (columns), with ``texts`` in the cells.
-
-    ``norm`` maps values to colours; a value outside its domain and NaN are white.
-    """
+    """Draw kinds of layers (rows) by blocks (columns) with ``texts`` in the cells; NaN is white."""
     colours = matplotlib.colormaps["cividis"](np.linspace(0.1, 1.0, 256))
     shades = ListedColormap(colours).with_extremes(bad="white")
     values = np.ma.masked_invalid(cells.to_numpy())

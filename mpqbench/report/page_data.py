@@ -43,10 +43,7 @@ def read_frame(folder: Path, source: str, against: Rival = None) -> pd.DataFrame
 
 
 def read_records(folder: Path) -> list[list[JobRecord]]:
-    """Return the records of ``folder`` and of the folders in it, a list for each.
-
-    Raises BenchError if there are none.
-    """
+    """Return the records of ``folder`` and of those in it. Raises BenchError if there are none."""
     folders = sorted(path.parent for path in folder.rglob(RECORDS) if path.is_dir())
     batches = [batch for each in folders if (batch := RecordStore(each).read_all())]
     if not batches:
@@ -93,9 +90,8 @@ def _training_curves(folder: Path) -> pd.DataFrame:
 def grouped(frame: pd.DataFrame, by: list[str], geometric: bool = False) -> pd.DataFrame:
     """Return the mean of every number over the rows that are alike in ``by``, in their order.
 
-    Half-widths of intervals (``*_ci``) are those of the mean of independent rows,
-    ``sqrt(sum h^2) / n``. With ``geometric`` means are geometric,
-    and of those columns alone whose numbers are positive.
+    ``*_ci`` become ``mean_half_width``. With ``geometric`` means are geometric, of the columns
+    whose numbers are all positive.
     """
     numbers = frame.select_dtypes("number").drop(columns=by, errors="ignore").astype("float64")
     keys = [frame[name] for name in by]

@@ -103,10 +103,7 @@ def _relative(path: Path, folder: Path) -> str:
 
 
 def read_abouts(leaderboards: Path) -> dict[str, About]:
-    """Return what the folders of ``leaderboards`` say of themselves, by name.
-
-    Raises BenchError where none has an ``about.md``.
-    """
+    """Return the pages of ``leaderboards`` by name. Raises BenchError if there are none."""
     folders = sorted(path.parent for path in leaderboards.glob(f"*/{ABOUT}"))
     if not folders:
         raise BenchError(f"no folder in {leaderboards} has an {ABOUT}: give the folder of folders")

@@ -21,9 +21,9 @@ _ROWS = 12  # quantized rows that fit on a page
 
 
 def sample_rows(block: Block, kept: Callable[[str], bool]) -> list[list[Row]]:
-    """Return the rows of each page of the grid: full precision first, then at most 12 others.
+    """Return the rows of each page: full precision, then at most 12 others of the first seed.
 
-    Only the first seed, and only jobs that are done and whose images were ``kept``.
+    Only jobs that are done and whose images were ``kept``.
     """
     done = block.done
     done = done[done["job"].map(kept).astype(bool)]

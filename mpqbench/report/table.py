@@ -87,10 +87,9 @@ def leaderboard(records: Iterable[JobRecord]) -> Table:
 
 
 def summary(records: Iterable[JobRecord]) -> Table:
-    """Return the means over seeds of every score and cost, with standard deviations of scores.
+    """Return means over seeds of scores and costs, with standard deviations of scores.
 
-    A row is ``done`` only if all of its seeds are; otherwise it keeps the first other status and
-    reason, and has no rank. Raises BenchError as ``leaderboard`` does.
+    A row is ``done`` only if all of its seeds are; otherwise it has no rank.
     """
     return Table(tuple(_summary(block) for block in leaderboard(records).blocks), SUMMARY)
 
@@ -111,8 +110,8 @@ def file_part(model: str) -> str:
 def _homes(frame: pd.DataFrame) -> pd.Series:
     """Return the metric fingerprint of the block of every row.
 
-    A job that failed before its protocol was digested joins the only block of its model. If there
-    are several blocks or none, such jobs form a block of their own, called ``""``.
+    A job that failed before its protocol was digested joins the only block of its model, or block
+    ``""`` if there are several or none.
     """
     known = frame.groupby("model")["metric_fingerprint"].agg(["nunique", "first"])
     only = known["first"].where(known["nunique"] == 1)
@@ -139,12 +138,7 @@ def _block(key: Any, frame: pd.DataFrame, name: str) -> Block:
 
 
 def _compared(frame: pd.DataFrame) -> pd.DataFrame:
-    """Add ``rank``, ``fd_delta`` with its interval, and ``ties``.
-
-    Full precision and rows over their budget have no rank; equal values share one. A row is tied
-    with full precision, or with the best row of its budget and seed, if the interval of the paired
-    difference contains 0.
-    """
+    """Add ``rank``, ``fd_delta`` with its interval, and ``ties``: intervals that contain 0."""
     done = frame[frame["is_done"] & frame["fd"].notna()]
     rivals = done[~done["is_full"] & done["satisfied"].fillna(False).astype(bool)]
     ranks = rivals.groupby(RIVALS)["fd"].rank(method="min").astype("Int64")

@@ -20,8 +20,7 @@ _SMALL: dict[str, Any] = {"textcoords": "offset points", "fontsize": 6.5}
 def points(block: Block) -> pd.DataFrame:
     """Return ``method``, ``budget``, ``bitops``, ``fd`` and ``half`` of what is done, by cost.
 
-    ``half`` is the half-width of the error bar: with one seed that of the jackknife interval, with
-    several the standard deviation of FD (ddof = 1), which is then a mean.
+    ``half``: half-width of the jackknife interval, or with several seeds FD's deviation (ddof 1).
     """
     done = block.done
     groups = done[done["fd"].notna() & done["bitops"].gt(0)].groupby(CONDITION)

@@ -35,10 +35,7 @@ class Course:
 
 
 def tuning_figures(table: Table, store: RecordStore) -> Iterator[tuple[str, Figure]]:
-    """Yield ``tuning-BLOCK`` and its figure for every block of ``table`` with a tuned job.
-
-    Raises BenchError if a curve cannot be read.
-    """
+    """Yield ``tuning-BLOCK`` with its figure. Raises BenchError if a curve cannot be read."""
     for block in table.blocks:
         found = courses(block, store)
         if found:
@@ -70,10 +67,9 @@ def _line(curves: Sequence[pd.DataFrame], column: str) -> pd.DataFrame:
 
 
 def tuning(model: str, found: Mapping[str, Sequence[Course]]) -> Figure:
-    """Draw held-out loss (solid, with its interval) and training loss (dotted) against steps.
+    """Draw held-out loss (solid, with its interval, least marked) and training loss (dotted).
 
-    A marker is at the least held-out loss; the dashed line is the loss before training. ``found``
-    are courses by budget; a method looks alike in all panels.
+    ``found`` are courses by budget; the dashed line is the loss before training.
     """
     every = [course for panel in found.values() for course in panel]
     methods = sorted({course.method for course in every})

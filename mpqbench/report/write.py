@@ -24,10 +24,9 @@ def write_report(
 ) -> list[Path]:
     """Write all tables and figures of a run into ``out`` (default: the run's folder).
 
-    They are ``leaderboard`` and, with several seeds, ``summary`` as ``.csv`` and ``.md``, and
-    ``figures/``. ``merges`` ("JOB:NODE") and ``scans`` (dotted settings) ask for further figures of
-    a search. Returns the paths. Raises BenchError if the run has no records, if a file is
-    unreadable, and if what is asked for is not there.
+    ``merges`` ("JOB:NODE") and ``scans`` (dotted settings) ask for further figures of a search.
+    Returns the paths. Raises BenchError if the run has no records, if a file is unreadable, and if
+    what is asked for is not there.
     """
     run_dir = Path(run_dir)
     folder = run_dir if out is None else Path(out)
@@ -50,10 +49,7 @@ def write_report(
 
 
 def _figures(table: Table, store: RecordStore) -> Iterator[tuple[str, Figure]]:
-    """Yield ``fd-bitops-BLOCK`` and ``samples-BLOCK`` of every block.
-
-    A block without a quantized job that is done has no figure; one without kept images no grid.
-    """
+    """Yield ``fd-bitops-BLOCK`` and ``samples-BLOCK`` of every block that has what they show."""
     for block in table.blocks:
         figure = tradeoff(block)
         if figure is not None:

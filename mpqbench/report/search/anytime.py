@@ -39,8 +39,7 @@ class Progress:
 def anytime(comparison: SearchComparison, store: RecordStore) -> list[Figure]:
     """Draw one figure for each objective by which some search scored complete allocations.
 
-    Above, the best score so far on the inputs of the search; below, the error of the answer on
-    held-out inputs, also of methods without such scores.
+    Above, the best score so far; below, the held-out error of all answers.
     """
     found = progress(comparison, store)
     objectives = dict.fromkeys(p.objective for p in found if p.curve is not None)
@@ -84,24 +83,28 @@ def _figure(comparison: SearchComparison, objective: str, found: Sequence[Progre
         for each in found
         if each.curve is not None and each.objective == objective
     }
-    answers = [each for each in found if each.held_out is not None and each.forwards > 0]
+    spent = {each.method: each for each in found if each.forwards > 0}
+    answers = {name: each.held_out for name, each in spent.items() if each.held_out is not None}
+    places = side_by_side([spent[method].forwards for method in answers])
     begins = [float(each.curve["forwards"].iloc[0]) for each in found if each.curve is not None]
     with drawing.canvas(drawing.COLUMN, 4.6) as figure:
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[1.2, 1])
         handles = {
             each.method: upper.plot([], [], **looks[each.method])[0]
             for each in found
-            if each.method in curves or each in answers
+            if each.method in curves or each.method in answers
         }
         _draw_curves(upper, curves, looks)
         upper.set(title=comparison.title, ylabel=f"best {objective} so far\n(inputs of the search)")
         plain = {name: over_seeds(own, "output_mse") for name, own in comparison.plain.items()}
         known = {f"{name} (no search)": held for name, held in plain.items() if held is not None}
-        _draw_answers(lower, answers, looks, list(known.values()))
+        for (method, held_out), place in zip(answers.items(), places, strict=True):
+            drawing.error_bar(lower, place, held_out, **looks[method])
+        drawing.log_y(lower, [*answers.values(), *known.values()])
         handles |= drawing.reference_lines(lower, known)
         lower.set_ylabel("output MSE of the answer\n(held-out inputs)")
         lower.set_xlabel("evaluations spent (full forwards of the calibration inputs)")
-        drawing.log_x(lower, [*begins, *(each.forwards for each in found if each.forwards > 0)])
+        drawing.log_x(lower, [*begins, *(each.forwards for each in spent.values())])
         drawing.explain(figure, handles, _note(found, curves))
     return figure
 
@@ -114,17 +117,6 @@ def _draw_curves(axes: Axes, curves: Mapping[str, pd.DataFrame], looks: Looks) -
         axes.fill_between(at, low, high, **band)
         drawing.error_bar(axes, at[-1], Spread(means[-1], low[-1], high[-1], 1), **looked)
     drawing.log_y(axes, [row for curve in curves.values() for row in curve.to_numpy()])
-
-
-def _draw_answers(
-    axes: Axes, answers: Sequence[Progress], looks: Looks, plain: list[Spread]
-) -> None:
-    """Draw the answers; the axis has room for those of ``plain`` methods."""
-    places = side_by_side([each.forwards for each in answers])
-    values = [each.held_out for each in answers if each.held_out is not None]
-    for each, x, held_out in zip(answers, places, values, strict=True):
-        drawing.error_bar(axes, x, held_out, **looks[each.method])
-    drawing.log_y(axes, values + plain)
 
 
 def side_by_side(forwards: Sequence[float]) -> list[float]:

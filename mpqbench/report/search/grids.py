@@ -12,10 +12,7 @@ ADALN = "adaln"  # the kind of the groups that produce the conditioning
 
 
 def placed(table: pd.DataFrame) -> pd.DataFrame:
-    """Return ``table`` with the ``block`` and ``kind`` of each ``group``.
-
-    Raises BenchError if a group is not called ``blocks.NUMBER.KIND``.
-    """
+    """Add ``block`` and ``kind``. Raises BenchError if a group is not ``blocks.NUMBER.KIND``."""
     places = table["group"].str.extract(r"^blocks\.(?P<block>\d+)\.(?P<kind>.+)$")
     for group in table["group"][places["kind"].isna()]:
         raise BenchError(f"group '{group}' has no place in a heat map: call it blocks.NUMBER.KIND")

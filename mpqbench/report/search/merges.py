@@ -17,10 +17,7 @@ _ONE = 3.4  # inches, of a figure of one node
 
 
 def node_points(merges: pd.DataFrame, node: int) -> pd.DataFrame:
-    """Return a node's points: ``load`` (cost in units of its share), ``score`` and ``kept``.
-
-    Raises BenchError if there is no such node.
-    """
+    """Return ``load`` (cost / the node's share), ``score`` and ``kept`` of a node's points."""
     own = merges[merges["node"] == node]
     if own.empty:
         first, last = int(merges["node"].min()), int(merges["node"].max())
@@ -85,8 +82,7 @@ def tree_nodes(merges: pd.DataFrame) -> pd.DataFrame:
 def merge_tree(merges: pd.DataFrame, title: str) -> Figure:
     """Draw the tree, leaves below and the root above, with the points scored and kept at merges.
 
-    Crowded levels have only their sums at the left margin. Colour is the median cost of the kept
-    points in units of the node's share of the budget.
+    Crowded levels have only sums. Colour is the median cost of the kept points / the node's share.
     """
     nodes = tree_nodes(merges)
     leaves = nodes[nodes["level"] == 0]

@@ -41,10 +41,7 @@ class SearchComparison:
 
 
 def comparisons(table: Table) -> list[SearchComparison]:
-    """Return the comparisons in the order of a leaderboard.
-
-    A block and a budget have one if a searcher chose the allocation of some job that is done.
-    """
+    """Return a comparison for every block and budget in which a searcher chose an allocation."""
     found = []
     for block in table.blocks:
         rows = block.done
@@ -68,10 +65,7 @@ def _by_method(rows: pd.DataFrame) -> ByMethod:
 
 
 def read_table(store: RecordStore, job: str, table: str = "") -> pd.DataFrame | None:
-    """Return the trace of a search, or a table that it noted; ``None`` if there is none.
-
-    Raises BenchError if the file is unreadable.
-    """
+    """Return a trace or a table of a search, ``None`` without one. Raises BenchError if corrupt."""
     path = store.trace_path(job, table)
     if not path.is_file():
         return None

@@ -90,7 +90,7 @@ def scan(
 ) -> Figure:
     """Draw held-out output MSE and Fréchet distance against one setting, a line for each series.
 
-    Level lines are the rows in ``level`` by their labels, or methods without a search.
+    Level lines are the rows in ``level`` by label, or methods without a search.
     """
     if level is None:
         level = {f"{method} (no search)": rows for method, rows in comparison.plain.items()}

@@ -29,10 +29,9 @@ def write_search_figures(
     merges: Sequence[str] = (),
     scans: Sequence[str] = (),
 ) -> list[Path]:
-    """Write into ``folder`` what the files of ``store`` allow; return the paths.
+    """Write what the files of ``store`` allow, and the ``merges`` and ``scans`` asked for.
 
-    ``table`` is the leaderboard. ``merges`` ("JOB:NODE") and ``scans`` (dotted settings) are drawn
-    besides. A run without searches has no figure. Raises BenchError if a job, a node or a setting
+    ``table`` is the leaderboard. Returns the paths. Raises BenchError if a job, a node or a setting
     is not there.
     """
     found = comparisons(table)
