@@ -1,7 +1,5 @@
 """The Python calls behind the command line."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,35 +40,48 @@ class SuiteRun:
 
     def run(self) -> list[JobRecord]:
         """Run the jobs that are not done yet; return the records of all of them."""
-        keep_freed_memory()
         return run_suite(self.jobs, self.session)
 
 
 def prepare(
-    suite: str = "quick",
-    *,
-    plugins: Iterable[Path] = (),
-    out: Path | str | None = None,
-    fresh: bool = False,
-    **settings: Any,
+    suite: str = "quick", *, methods: Iterable[str] = (), fresh: bool = False, **settings: Any
 ) -> SuiteRun:
     """Return a suite ready to be run.
 
-    ``plugins`` are files or folders with a PLUGINS table; ``out`` is the folder of the results
-    (default ``runs/SUITE``); with ``fresh`` jobs that are done run again. Other settings are
-    ``models``, ``methods``, ``budgets`` and ``seeds`` instead of the suite's, ``device`` and
-    ``batch_size`` as in ``Resources``, a ``reporter`` of progress, and fields of the protocol,
-    such as ``images``. Raises BenchError for a mistake in any of them.
+    ``methods`` are names instead of the suite's; with ``fresh`` jobs that are done run again. Other
+    settings are those of ``open_session``; ``models``, ``budgets`` and ``seeds`` instead of the
+    suite's; and fields of the protocol, such as ``images``. Raises BenchError for a mistake in any
+    of them.
     """
-    registry = discover(plugins)
-    machine = {key: settings.pop(key) for key in ("device", "batch_size") if key in settings}
-    said: Reporter = settings.pop("reporter", None) or reporter()
-    methods = settings.pop("methods", ())
-    changes: dict[str, Any] = {"protocol": settings}
-    changes |= {key: settings.pop(key) for key in ("models", "budgets", "seeds") if key in settings}
-    resolved = with_methods(load_suite(suite, changes), methods, registry)
-    store = RecordStore(out or Path("runs") / resolved.name)
+    names = ("plugins", "out", "device", "batch_size", "reporter")
+    machine = {name: settings.pop(name) for name in names if name in settings}
+    axes = ("models", "budgets", "seeds")
+    changes: dict[str, Any] = {name: settings.pop(name) for name in axes if name in settings}
+    loaded = load_suite(suite, changes | {"protocol": settings})
+    session = open_session(loaded.name, fresh, **machine)
+    resolved = with_methods(loaded, tuple(methods), session.registry)
+    return SuiteRun(resolved, plan(resolved, session.registry, session.device), session)
+
+
+def open_session(
+    name: str,
+    fresh: bool = False,
+    *,
+    plugins: Iterable[Path] = (),
+    out: Path | str | None = None,
+    **machine: Any,
+) -> Session:
+    """Open the plugins, the device and the folder of results of jobs, ``out`` or ``runs/NAME``.
+
+    ``plugins`` are files or folders with a PLUGINS table; ``machine`` has ``device`` and
+    ``batch_size`` as in ``Resources``, and a ``reporter`` of progress. Raises BenchError for a
+    plugin file that cannot be used and a folder that cannot be written to.
+    """
+    keep_freed_memory()
+    store = RecordStore(out or Path("runs") / name)
     store.check_writable()
-    resources = Resources(registry, folder=store.folder / "cache", reporter=said, **machine)
-    jobs = plan(resolved, registry, resources.device)
-    return SuiteRun(resolved, jobs, Session(resources, store, fresh))
+    said: Reporter = machine.pop("reporter", None) or reporter()
+    resources = Resources(
+        discover(plugins), folder=store.folder / "cache", reporter=said, **machine
+    )
+    return Session(resources, store, fresh)

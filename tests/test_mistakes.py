@@ -2,6 +2,8 @@
 
 import pytest
 
+SEVERAL = ["--factor", "branch=none|sparse", "--factor", "searcher=ilp|dp"]
+
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
@@ -17,6 +19,22 @@ import pytest
         (["run", "--seeds", "0,1,0"], "suite 'quick' names seed 0 twice"),
         (["ablate", "gptq", "--factor", "environment=clean|{name: eng, base: 4}"], "base must be"),
         (["ablate", "gptq", "--sweep", "rounding.block=1,2", "--scale", "linear"], "leave out --"),
+        (["ablate", "gptk"], "did you mean 'gptq'"),
+        (["ablate", "rtn"], "differs from the default recipe in no slot"),
+        (["ablate", "gptq", "--factor", "rounding=gptq|nearst"], "did you mean 'nearest'"),
+        (["ablate", "gptq", "--factors", "missing.yaml"], "missing.yaml does not exist"),
+        (["ablate", "gptq", "--sweep", "rounding.damp=1,2", "--one-at-a-time"], "leave out --one"),
+        (["ablate", "gptq", "--sweep", "a.b=1,2", *SEVERAL], "leave out the others"),
+        (["ablate", "gptq", "--seeds", "x"], "--seeds 'x' must be whole numbers"),
+        (["ablate", "gptq", "--protocol", "quik"], "did you mean 'quick'"),
+        (["ablate", "gptq", "--sweep", "protocol.steps=0,4"], "greater than 0"),
+        (["study", "searchers", "--method", "tsss"], "did you mean 'tss'"),
+        (["study", "searchers", "--budget", "FP"], "a study needs a budget such as W4A4"),
+        (["study", "searchers", "serchers"], "did you mean 'searchers'"),
+        (["study", "proxies", "--budget", "3MB"], "a study needs a budget such as W4A4"),
+        (["study", "proxies", "--budget", "W9"], "--budget: "),
+        (["study", "proxies", "--method", "rtm"], "did you mean 'rtn'"),
+        (["study", "proxies", "--device", "cuda:7"], "device 'cuda:7' cannot be used"),
         (["rnu"], "unknown command 'rnu'; did you mean 'run'"),
         (["info", "nearst"], "unknown plugin 'nearst'; did you mean 'nearest'"),
         (["report", "/no/such/run"], "has no records"),
@@ -31,7 +49,7 @@ def test_mistakes_are_one_sentence_and_exit_code_2(
     assert sentence in err
     assert err.count("\n") == 1
     assert "Traceback" not in err
-    assert not list(tmp_path.iterdir())  # nothing half-written
+    assert not any(path.is_file() for path in tmp_path.rglob("*"))  # nothing half-written
 
 
 @pytest.mark.parametrize("command", [["run", "smoke"], ["ablate", "gptq"], ["study", "branches"]])

@@ -1,18 +1,24 @@
 """``mpqbench ablate``: the effect of each component of a method."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..core.errors import BenchError
-from .options import checked_budgets, finish, open_session, overrides, study_options
+from ..core.errors import BenchError, unknown
+from .options import (
+    budgets_option,
+    dry_run_option,
+    finish,
+    open_study,
+    overrides,
+    seeds_option,
+    show_jobs,
+    study_options,
+)  # fmt: skip
 
 if TYPE_CHECKING:
-    from ..core.recipe import Recipe
-    from ..lab.ablation.factors import Factors
+    from ..job.resources import Session
     from ..lab.ablation.run import PlannedAblation
 
 
@@ -30,16 +36,16 @@ if TYPE_CHECKING:
               help="All combinations of levels (default), or each level alone.")  # fmt: skip
 @click.option("--scale", type=click.Choice(["log", "linear"]), default="log", show_default=True,
               help="Effects as ratios or as differences.")  # fmt: skip
-@click.option("--budget", multiple=True, metavar="W4A4", help="Repeatable.  [default: W4A4, W3A3]")
-@click.option("--seeds", metavar="0,1,2", help="Separated by commas.  [default: 0]")
+@budgets_option("W4A4 and W3A3")
+@seeds_option("0")
 @click.option("--protocol", "protocol_name", default="quick", show_default=True, metavar="NAME",
               help="How images are made and measured.")  # fmt: skip
-@click.option("-n", "--dry-run", is_flag=True, help="Print the factors and jobs; run nothing.")
+@dry_run_option
 @study_options
 def ablate(
     method: str, factors: tuple[str, ...], file: Path | None, sweeps: tuple[str, ...], full: bool,
-    scale: Any, budget: tuple[str, ...], seeds: str | None, protocol_name: str, dry_run: bool,
-    **shared: Any,
+    scale: Any, budgets: tuple[str, ...], seeds: tuple[int, ...], protocol_name: str,
+    dry_run: bool, **shared: Any,
 ) -> None:  # fmt: skip
     """Switch the components of METHOD on and off, in all combinations, and estimate their effects.
 
@@ -53,20 +59,29 @@ def ablate(
       mpqbench ablate gptq --sweep protocol.calibration=16,64,256
       mpqbench ablate rtn --factor "branch=monarch|sparse|none" --sweep branch.like_rank=1,2,4
     """
+    from ..core.protocol import PROTOCOLS
+    from ..core.settings import read_yaml
     from ..lab.ablation.design import Design
+    from ..lab.ablation.factors import factors_from, merged, parse_factors
     from ..lab.ablation.run import PlannedAblation, stores_of, write_effects
     from ..report.ablation import write_ablation
     from ..report.write import write_report
-    from .run import parse_seeds
 
     if sweeps and not full:
         raise BenchError("--sweep varies one number: leave out --one-at-a-time")
     if sweeps and scale != "log":
         raise BenchError("--sweep estimates no effects: leave out --scale")
-    chosen = {"budgets": checked_budgets(budget), "seeds": parse_seeds(seeds) if seeds else ()}
-    given = _suite(overrides(chosen, shared), protocol_name)
-    session, recipe = _opened(method, shared)
-    varied = _factors(recipe, factors, file)
+    if protocol_name not in PROTOCOLS:
+        raise unknown("protocol", protocol_name, PROTOCOLS)
+    given: dict[str, Any] = {"name": "ablation", "budgets": ("W4A4", "W3A3")}
+    given |= overrides({"budgets": budgets, "seeds": seeds}, shared)
+    given["protocol"] = PROTOCOLS[protocol_name].model_dump() | given.get("protocol", {})
+    is_file = method.endswith((".yaml", ".yml"))
+    session = open_study(f"ablate-{Path(method).stem if is_file else method}", shared)
+    recipe = session.registry.method(_recipe(Path(method)) if is_file else method)
+    varied = parse_factors(factors, recipe)
+    if file is not None:
+        varied = merged(varied, factors_from(read_yaml(file), str(file)))
     design = Design(method=recipe, factors=varied, sweeps=sweeps, full=full, scale=scale)
     planned = PlannedAblation.of(design, session.registry)
     if dry_run:
@@ -80,55 +95,26 @@ def ablate(
     finish(paths, any(record.status == "failed" for record in result.records))
 
 
-def _suite(chosen: dict[str, Any], protocol: str) -> dict[str, Any]:
-    """Return all keys of a suite except its methods."""
-    from ..core.errors import unknown
-    from ..core.protocol import PROTOCOLS
-
-    if protocol not in PROTOCOLS:
-        raise unknown("protocol", protocol, PROTOCOLS)
-    fields = PROTOCOLS[protocol].model_dump() | chosen.pop("protocol", {})
-    return {"name": "ablation", "budgets": ("W4A4", "W3A3"), **chosen, "protocol": fields}
-
-
-def _opened(method: str, shared: dict[str, Any]) -> tuple[Any, Recipe]:
+def _recipe(path: Path) -> dict[str, Any]:
     from ..core.settings import read_yaml
 
-    is_file = method.endswith((".yaml", ".yml"))
-    name = Path(method).stem if is_file else method
-    session = open_session(f"ablate-{name}", shared)
-    if not is_file:
-        return session, session.registry.method(method)
-    data = read_yaml(Path(method))
+    data = read_yaml(path)
     if not isinstance(data, dict):
-        raise BenchError(f"{method}: a recipe is a mapping with name, base, searcher, ...")
-    return session, session.registry.method({"name": name, **data})
+        raise BenchError(f"{path}: a recipe is a mapping with name, base, searcher, ...")
+    return {"name": path.stem, **data}
 
 
-def _factors(recipe: Recipe, factors: tuple[str, ...], file: Path | None) -> Factors:
-    from ..core.settings import read_yaml
-    from ..lab.ablation.factors import factors_from, merged, parse_factors
-
-    found = parse_factors(factors, recipe)
-    return merged(found, factors_from(read_yaml(file), str(file))) if file else found
-
-
-def _show(planned: PlannedAblation, given: dict[str, Any], session: Any) -> None:
+def _show(planned: "PlannedAblation", given: dict[str, Any], session: "Session") -> None:
     from dataclasses import replace
 
     from ..lab.ablation.run import jobs_of
-    from ..lab.suite import look_up
 
-    cells, plan = planned.cells, planned.plan
-    if plan is not None:
-        for name, levels in plan.levels.items():
-            shown = [f"{level} *" if level == plan.base[name] else level for level in levels]
-            click.echo(f"{name}: {', '.join(shown)}")
-    shared = [cell for cell in cells if cell.name != cell.recipe.name]
-    for cell in shared:
-        click.echo(f"{cell.name} is {cell.recipe.name}")
-    for store, jobs in jobs_of(cells, given, session):
-        click.echo(f"{len(jobs)} jobs into {store.folder}:")
-        for listed in look_up(jobs, replace(session, store=store)):
-            state = "done before" if listed.cached else "to run"
-            click.echo(f"  {listed.job.id:60s} {listed.fingerprint}  {state}")
+    if planned.plan is not None:
+        for name, levels in planned.plan.levels.items():
+            base = planned.plan.base[name]
+            click.echo(f"{name}: {', '.join(f'{own} *' if own == base else own for own in levels)}")
+    for cell in planned.cells:
+        if cell.name != cell.recipe.name:
+            click.echo(f"{cell.name} is {cell.recipe.name}")
+    for store, jobs in jobs_of(planned.cells, given, session):
+        show_jobs(jobs, replace(session, store=store))

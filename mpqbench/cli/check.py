@@ -1,7 +1,5 @@
 """``mpqbench check``: test whether a plugin does what its contract says."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..core.errors import BenchError, unknown
 from .options import plugins_option
 
 if TYPE_CHECKING:
@@ -24,12 +23,9 @@ if TYPE_CHECKING:
               help="Few cases, or all.  [default: few for a slow plugin]")  # fmt: skip
 @plugins_option
 def check(
-    name: str,
-    kind: str | None,
-    params: tuple[str, ...],
-    quick: bool | None,
+    name: str, kind: str | None, params: tuple[str, ...], quick: bool | None,
     plugins: tuple[Path, ...],
-) -> None:
+) -> None:  # fmt: skip
     """Check that the plugin NAME does what every plugin of its kind must do.
 
     Results must have the right shapes, fit in their bits, be finite and repeatable; costs must be
@@ -56,14 +52,14 @@ def check(
         plugin = registry.create(entry.kind, PluginChoice(name=name, params=values))
         click.echo(f"{entry.kind} '{name}' of {entry.origin}")
         for one in checks(entry.kind, plugin, quick=quick):
-            start, text, total = time.perf_counter(), one.promise, total + 1
+            total += 1
+            start, text, verdict = time.perf_counter(), one.promise, "ok"
             try:
                 one()
-                verdict = "ok"
             except AssertionError as error:
-                verdict, reason = "FAILED", str(error)
-                text = "as above" if reason in failures else reason
-                failures.append(reason)
+                text = "as above" if str(error) in failures else str(error)
+                failures.append(str(error))
+                verdict = "FAILED"
             seconds = time.perf_counter() - start
             click.echo(f"  {verdict:7s} {one.name:12s} {seconds:6.1f} s  {text}")
     click.echo(f"{total - len(failures)} of {total} checks passed")
@@ -71,9 +67,8 @@ def check(
         raise click.exceptions.Exit(1)
 
 
-def _entries(registry: Registry, name: str, kind: str | None) -> Iterable[PluginEntry]:
+def _entries(registry: "Registry", name: str, kind: str | None) -> "Iterable[PluginEntry]":
     from ..conformance import KINDS
-    from ..core.errors import BenchError, unknown
 
     if kind is not None:
         if kind not in KINDS:
@@ -90,8 +85,6 @@ def _entries(registry: Registry, name: str, kind: str | None) -> Iterable[Plugin
 def _parameter(text: str) -> tuple[str, Any]:
     """Split ``alpha=0.7`` into a key and a value, read as in a suite file."""
     import yaml
-
-    from ..core.errors import BenchError
 
     key, equals, value = text.partition("=")
     if not key or not equals:

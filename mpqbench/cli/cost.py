@@ -1,7 +1,5 @@
 """``mpqbench cost``: MACs, BitOPs and bytes of a model at a precision, without its weights."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -40,6 +38,8 @@ def cost(model: str, precision: str, adaln: str | None, as_json: bool, **options
     """
     import json
 
+    from rich.console import Console
+
     from ..core.precision import Precision
 
     bits = Precision.parse(precision)
@@ -51,17 +51,23 @@ def cost(model: str, precision: str, adaln: str | None, as_json: bool, **options
         policy |= {"weight_symmetric": not options["asymmetric"], "conventions": totals}
         click.echo(json.dumps(policy | report.to_json(), indent=1))
         return
-    from rich.console import Console
-
     console = Console()
     console.print(_table(report, title=f"{model} at {bits}, adaLN {fixed}"))
-    for line in _summary(report, totals):
+    tera = "  ".join(f"{name} {value / 1e12:.3f}" for name, value in totals.items())
+    passes = f"{report.guidance_passes} passes x {report.steps} steps"
+    for line in (
+        f"MACs {report.macs:,}  parameters {report.parameters:,}",
+        f"BitOPs {report.bitops:,}  of searchable linear layers {report.bitops_linear:,}",
+        f"BitOPs per image {report.bitops_per_image:,} ({passes})",
+        f"bytes {report.bytes:,}  effective bits {report.effective_bits:.3f}",
+        f"TBitOPs by convention: {tera}",
+    ):
         console.print(line, highlight=False)
 
 
 def _count(
-    model: str, precision: Precision, adaln: Precision, options: dict[str, Any]
-) -> tuple[CostReport, dict[str, int]]:
+    model: str, precision: "Precision", adaln: "Precision", options: dict[str, Any]
+) -> "tuple[CostReport, dict[str, int]]":
     """Return the report, and the BitOPs by convention."""
     from dataclasses import replace
 
@@ -76,17 +82,17 @@ def _count(
         "group": options["weight_group"],
         "symmetric": not options["asymmetric"],
     }
-    weight_format = validate(WeightFormat, fields, "weight format")
+    weights = validate(WeightFormat, fields, "weight format")
     transformer = meta_transformer(model)
     groups = layer_groups(transformer)
-    counted = CountOptions(weight_format, ActivationFormat(), options["attention_bits"])
+    counted = CountOptions(weights, ActivationFormat(), options["attention_bits"])
     report = count(transformer, groups, uniform_allocation(groups, precision, adaln), counted)
     passes, steps = options["guidance_passes"], options["steps"]
     report = replace(report, guidance_passes=passes, steps=steps)
     return report, conventions(transformer, precision)
 
 
-def _table(report: CostReport, title: str) -> Table:
+def _table(report: "CostReport", title: str) -> "Table":
     """Make one row per kind of operator, in network order, with its share of BitOPs and bytes."""
     from rich.table import Table
 
@@ -95,27 +101,10 @@ def _table(report: CostReport, title: str) -> Table:
         table.add_column(name, justify="right")
     for kind in dict.fromkeys(op.kind for op in report.operators):
         rows = [op for op in report.operators if op.kind == kind]
+        macs = sum(op.macs for op in rows) / 1e9
         bitops, size = sum(op.bitops for op in rows), sum(op.bytes for op in rows)
         bits = sorted({f"{op.weight_bits}x{op.activation_bits}" for op in rows})
-        table.add_row(
-            kind,
-            f"{sum(op.macs for op in rows) / 1e9:.4f}",
-            ", ".join(bits),
-            f"{bitops / 1e9:.3f}",
-            f"{bitops / report.bitops:.2%}",
-            f"{size / 1e6:.3f}",
-            f"{size / report.bytes:.2%}",
-        )
+        shares = f"{bitops / report.bitops:.2%}", f"{size / report.bytes:.2%}"
+        cells = f"{bitops / 1e9:.3f}", shares[0], f"{size / 1e6:.3f}", shares[1]
+        table.add_row(kind, f"{macs:.4f}", ", ".join(bits), *cells)
     return table
-
-
-def _summary(report: CostReport, totals: dict[str, int]) -> list[str]:
-    tera = "  ".join(f"{name} {value / 1e12:.3f}" for name, value in totals.items())
-    return [
-        f"MACs {report.macs:,}  parameters {report.parameters:,}",
-        f"BitOPs {report.bitops:,}  of searchable linear layers {report.bitops_linear:,}",
-        f"BitOPs per image {report.bitops_per_image:,} "
-        f"({report.guidance_passes} passes x {report.steps} steps)",
-        f"bytes {report.bytes:,}  effective bits {report.effective_bits:.3f}",
-        f"TBitOPs by convention: {tera}",
-    ]

@@ -1,7 +1,5 @@
 """``mpqbench doctor``: show versions, devices, assets, and how to get what is missing."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import platform

@@ -1,7 +1,5 @@
 """The command ``mpqbench``: a subcommand is imported only when it is called."""
 
-from __future__ import annotations
-
 import importlib
 import sys
 

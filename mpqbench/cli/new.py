@@ -1,7 +1,5 @@
 """``mpqbench new``: write a template of a plugin, with its test."""
 
-from __future__ import annotations
-
 import importlib.util
 import keyword
 import re
@@ -12,6 +10,7 @@ from string import Template
 
 import click
 
+from ..core.errors import BenchError, unknown
 from ..core.recipe import SLOTS as KINDS
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -33,8 +32,6 @@ def new(kind: str, name: str, out: Path) -> None:
       mpqbench new searcher my-search
       mpqbench new transform my-basis --out plugins
     """
-    from ..core.errors import BenchError, unknown
-
     if kind not in KINDS:
         raise unknown("kind of plugin to write", kind, KINDS)
     _check_name(kind, name)
@@ -45,8 +42,9 @@ def new(kind: str, name: str, out: Path) -> None:
         if path.exists():
             raise BenchError(f"{path} exists already: choose another name or --out")
     out.mkdir(parents=True, exist_ok=True)
-    plugin.write_text(_filled(f"{kind}.py.template", words))
-    test.write_text(_filled("test.py.template", words))
+    for path, source in ((plugin, f"{kind}.py.template"), (test, "test.py.template")):
+        template = (files("mpqbench.cli") / "templates" / source).read_text()
+        path.write_text(Template(template).substitute(words))
     click.echo(f"wrote {plugin} and {test}; the plugin works already. Next:")
     click.echo(f"  edit   {plugin}")
     click.echo(f"  check  mpqbench check {name} --plugins {plugin}")
@@ -56,7 +54,6 @@ def new(kind: str, name: str, out: Path) -> None:
 
 def _check_name(kind: str, name: str) -> None:
     """Raise BenchError for a name that is badly formed, taken, or hides another module."""
-    from ..core.errors import BenchError
     from ..core.registry import discover
 
     module = name.replace("-", "_")
@@ -75,8 +72,3 @@ def _check_name(kind: str, name: str) -> None:
 
 def _class_name(name: str) -> str:
     return "".join(word.capitalize() for word in name.split("-"))
-
-
-def _filled(template: str, words: dict[str, str]) -> str:
-    text = (files("mpqbench.cli") / "templates" / template).read_text()
-    return Template(text).substitute(words)

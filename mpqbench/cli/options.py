@@ -1,70 +1,96 @@
-"""Options that several subcommands share, and functions that begin and end every study.
-
-``study_options`` adds the options of a study to a command, which receives them in ``**shared``;
-``overrides``, ``open_session`` and ``finish`` turn them into a suite, a session and an exit code.
-"""
-
-from __future__ import annotations
+"""Options that several subcommands share, and functions that begin and end their work."""
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from ..core.errors import BenchError
+
 if TYPE_CHECKING:
+    from ..core.suite import Job
     from ..job.resources import Session
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 plugins_option = click.option(
-    "--plugins",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    metavar="PATH",
+    "--plugins", multiple=True, type=click.Path(path_type=Path), metavar="PATH",
     help="Python file or folder with a PLUGINS table; repeatable.",
+)  # fmt: skip
+device_option = click.option(
+    "--device", default="cpu", show_default=True, metavar="DEVICE", help="cpu, cuda, cuda:1, ..."
+)
+reference_option = click.option(
+    "--reference", metavar="REF", help="Reference statistics or images."
+)
+dry_run_option = click.option(
+    "-n", "--dry-run", is_flag=True, help="Print what would be run, and its jobs; run nothing."
 )
 
-_STUDY_OPTIONS = (
-    click.option("--model", metavar="NAME", help="Model instead of the study's."),
-    click.option("--images", type=click.IntRange(min=1), help="Images per job."),
-    click.option("--calibration", type=click.IntRange(min=1), help="Calibration inputs."),
-    click.option("--features", metavar="NAME", help="Feature network instead of the study's."),
-    click.option("--reference", metavar="REF", help="Reference statistics or images."),
-    click.option("--device", default="cpu", show_default=True, metavar="DEVICE", help="As in run."),
-    click.option("--out", type=click.Path(path_type=Path), metavar="DIR",
-                 help="Folder instead of runs/STUDY."),
-    plugins_option,
-)  # fmt: skip
+
+class _BudgetText(click.ParamType):
+    name = "budget"
+
+    def convert(self, value: str, param: object, ctx: object) -> str:
+        from ..core.precision import Budget
+
+        try:
+            Budget.parse(value)
+        except BenchError as error:
+            raise BenchError(f"--budget: {error}") from None
+        return value
+
+
+BUDGET = _BudgetText()
+
+
+def budgets_option(usual: str) -> Callable[[_Command], _Command]:
+    """Return the option of the budgets, which are ``usual`` without the option."""
+    text = f"Budget instead of {usual}; repeatable."
+    return click.option(
+        "--budget", "budgets", multiple=True, type=BUDGET, metavar="W4A4", help=text
+    )
+
+
+def seeds_option(usual: str) -> Callable[[_Command], _Command]:
+    """Return the option of the seeds, which are ``usual`` without the option."""
+    text = f"Seeds instead of {usual}, separated by commas."
+    return click.option("--seeds", metavar="0,1,2", callback=_seeds, help=text)
+
+
+def _seeds(ctx: object, param: object, text: str | None) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(",")) if text is not None else ()
+    except ValueError:
+        raise BenchError(
+            f"--seeds '{text}' must be whole numbers with commas, such as 0,1,2"
+        ) from None
+
+
+def out_option(name: str) -> Callable[[_Command], _Command]:
+    """Return the option of the folder of results, which is ``runs/NAME`` without the option."""
+    text = f"Folder instead of runs/{name}."
+    return click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help=text)
 
 
 def study_options(command: _Command) -> _Command:
-    """Add the options that every study has to ``command``."""
-    for option in reversed(_STUDY_OPTIONS):
+    """Add the options that every study has to ``command``, which gets them in ``**shared``."""
+    options = (
+        click.option("--model", metavar="NAME", help="Model instead of the study's."),
+        click.option("--images", type=click.IntRange(min=1), help="Images per job."),
+        click.option("--calibration", type=click.IntRange(min=1), help="Calibration inputs."),
+        click.option("--features", metavar="NAME", help="Feature network instead of the study's."),
+        reference_option, device_option, out_option("STUDY"), plugins_option,
+    )  # fmt: skip
+    for option in reversed(options):
         command = option(command)
     return command
 
 
-def checked_budgets(texts: Iterable[str]) -> tuple[str, ...]:
-    """Return the values of ``--budget``. Raises BenchError with the option for a wrong one."""
-    from ..core.errors import BenchError
-    from ..core.precision import Budget
-
-    for text in texts:
-        try:
-            Budget.parse(text)
-        except BenchError as error:
-            raise BenchError(f"--budget: {error}") from None
-    return tuple(texts)
-
-
 def overrides(given: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the keys of a suite that were set on the command line, and no others.
-
-    ``given`` has the keys that the subcommand itself read, empty where they were not set;
-    ``shared`` has the values of ``study_options``.
-    """
+    """Return the keys of a suite that are set in ``given`` or by ``study_options`` (``shared``)."""
     names = ("images", "calibration", "features", "reference")
     protocol = {name: shared[name] for name in names if shared[name] is not None}
     models = (shared["model"],) if shared["model"] else ()
@@ -72,29 +98,24 @@ def overrides(given: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[str, 
     return {key: value for key, value in every.items() if value}
 
 
-def open_session(name: str, shared: Mapping[str, Any]) -> Session:
-    """Open the plugins, the device and the folder ``runs/NAME`` or ``--out`` of a study's jobs.
-
-    Raises BenchError for a plugin file that cannot be used and a device that this machine lacks.
-    """
-    from ..core.memory import keep_freed_memory
-    from ..core.progress import reporter
-    from ..core.registry import discover
-    from ..job.resources import Resources, Session
+def open_study(name: str, shared: Mapping[str, Any]) -> "Session":
+    """Open what a study runs with. Raises BenchError for a device that this machine lacks."""
+    from ..api import open_session
     from ..metrics.features import usable_device
-    from ..records.store import RecordStore
 
-    keep_freed_memory()
-    store = RecordStore(shared["out"] or Path("runs") / name)
-    store.check_writable()
-    resources = Resources(
-        discover(shared["plugins"]),
-        shared["device"],
-        folder=store.folder / "cache",
-        reporter=reporter(),
-    )
-    usable_device(resources.device)
-    return Session(resources, store)
+    session = open_session(name, **{key: shared[key] for key in ("plugins", "out", "device")})
+    usable_device(session.resources.device)
+    return session
+
+
+def show_jobs(jobs: "Sequence[Job]", session: "Session") -> None:
+    """Print the folder of results and every job with its fingerprint and state."""
+    from ..lab.suite import look_up
+
+    click.echo(f"{len(jobs)} jobs into {session.store.folder}:")
+    for planned in look_up(jobs, session):
+        state = "done before" if planned.cached else "to run"
+        click.echo(f"  {planned.job.id:60s} {planned.fingerprint}  {state}")
 
 
 def finish(paths: Iterable[Path], failed: bool) -> None:

@@ -3,8 +3,6 @@
 Neither imports torch.
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..core.errors import BenchError, unknown
 from .options import plugins_option
 
 if TYPE_CHECKING:
@@ -30,7 +29,6 @@ def list_plugins(kind: str | None, plugins: tuple[Path, ...]) -> None:
     method, of which plugins may add more, or suite, protocol or model. A broken third-party
     package is named with the reason, and the others are listed.
     """
-    from ..core.errors import unknown
     from ..core.registry import KINDS, discover
 
     registry = discover(plugins)
@@ -59,54 +57,38 @@ def info(name: str, plugins: tuple[Path, ...]) -> None:
 
     for entry in discover(plugins).find(name):
         click.echo(f"{entry.kind} '{entry.name}' of {entry.origin}")
-        for line in _description(entry):
+        for line in _read(entry)[1]:
             click.echo(f"  {line}")
 
 
-def _row(entry: PluginEntry) -> tuple[str, str]:
+def _row(entry: "PluginEntry") -> tuple[str, str]:
     """Return name and one line, with the origin of a plugin that is not built in."""
-    from ..core.errors import BenchError
-
     origin = "" if entry.origin.startswith("package mpqbench (") else f" [{entry.origin}]"
     try:
-        return entry.name, f"{_summary(entry)}{origin}"
+        return entry.name, _read(entry)[0].partition("\n")[0] + origin
     except BenchError as error:
         return entry.name, f"broken: {error}"
 
 
-def _summary(entry: PluginEntry) -> str:
-    from ..core.listing import read_source
-    from ..core.recipe import Recipe
-
-    source = read_source(entry.target) if isinstance(entry.target, str) else None
-    if source is not None:
-        doc = source.docstring
-    else:
-        plugin = entry.load()
-        doc = plugin.summary if isinstance(plugin, Recipe) else inspect.getdoc(plugin) or ""
-    return doc.partition("\n")[0]
-
-
-def _description(entry: PluginEntry) -> list[str]:
+def _read(entry: "PluginEntry") -> tuple[str, list[str]]:
+    """Return the docstring of a plugin, or the summary of a method, and the lines of ``info``."""
     from ..core.listing import read_source
     from ..core.recipe import Recipe
     from ..core.registry import parameters
 
     source = read_source(entry.target) if isinstance(entry.target, str) else None
     if source is not None:
-        return _lines(source.docstring, source.parameters, source.file)
-    plugin = entry.load()
-    if isinstance(plugin, Recipe):
-        fields = plugin.model_dump(mode="json")
-        return [f"{key}: {value}" for key, value in fields.items() if value not in ("", [], None)]
-    defaults = {k: None if v is ... else repr(v) for k, v in parameters(plugin).items()}
-    return _lines(inspect.getdoc(plugin) or "", defaults, inspect.getsourcefile(plugin))
-
-
-def _lines(doc: str, defaults: dict[str, str | None], file: object) -> list[str]:
+        doc, defaults, file = source.docstring, source.parameters, str(source.file)
+    else:
+        plugin = entry.load()
+        if isinstance(plugin, Recipe):
+            fields = plugin.model_dump(mode="json").items()
+            return plugin.summary, [f"{k}: {v}" for k, v in fields if v not in ("", [], None)]
+        doc, file = inspect.getdoc(plugin) or "", str(inspect.getsourcefile(plugin))
+        defaults = {k: None if v is ... else repr(v) for k, v in parameters(plugin).items()}
     shown = [f"  {key} = {value or '(required)'}" for key, value in defaults.items()]
     heading = "parameters:" if defaults else "no parameters"
-    return [*doc.splitlines(), heading, *shown, f"file: {file}"]
+    return doc, [*doc.splitlines(), heading, *shown, f"file: {file}"]
 
 
 def _extra(kind: str) -> Iterable[tuple[str, str]]:

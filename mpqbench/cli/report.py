@@ -1,10 +1,8 @@
 """``mpqbench report``: print the leaderboard of a run and write its files."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,53 +12,30 @@ from .options import plugins_option
 if TYPE_CHECKING:
     from ..lab.ablation.design import Design
 
+_FOLDER = click.Path(path_type=Path, file_okay=False)
+
 
 @click.command()
 @click.argument("run_dir", metavar="RUN_DIR", type=click.Path(path_type=Path))
-@click.option(
-    "--out",
-    metavar="DIR",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder for the files.  [default: RUN_DIR]",
-)
-@click.option(
-    "--merge",
-    "merges",
-    multiple=True,
-    metavar="JOB:NODE",
-    help="Also draw this merge of a tree-structured search; repeatable.",
-)
-@click.option(
-    "--scan",
-    "scans",
-    multiple=True,
-    metavar="SETTING",
-    help="Also draw what this number of the recipe does, e.g. environment.noise; repeatable.",
-)
-@click.option(
-    "--pages",
-    metavar="DIR",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="RUN_DIR holds folders with an about.md: write a page of results for each into DIR.",
-)
-@click.option(
-    "--fill",
-    "filled",
-    multiple=True,
-    metavar="FILE",
-    type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    help="With --pages, also make the marked results in this Markdown file anew; repeatable.",
-)
+@click.option("--out", metavar="DIR", type=_FOLDER,
+              help="Folder for the files.  [default: RUN_DIR]")  # fmt: skip
+@click.option("--merge", "merges", multiple=True, metavar="JOB:NODE",
+              help="Also draw this merge of a tree-structured search; repeatable.")  # fmt: skip
+@click.option("--scan", "scans", multiple=True, metavar="SETTING",
+              help="Also draw what this number of the recipe does, e.g. environment.noise; "
+              "repeatable.")  # fmt: skip
+@click.option("--pages", metavar="DIR", type=_FOLDER,
+              help="RUN_DIR holds folders with an about.md: write a page of results for each into "
+              "DIR.")  # fmt: skip
+@click.option("--fill", "filled", multiple=True, metavar="FILE",
+              type=click.Path(path_type=Path, dir_okay=False, exists=True),
+              help="With --pages, also make the marked results in this Markdown file anew; "
+              "repeatable.")  # fmt: skip
 @plugins_option
 def report(
-    run_dir: Path,
-    out: Path | None,
-    merges: tuple[str, ...],
-    scans: tuple[str, ...],
-    pages: Path | None,
-    filled: tuple[Path, ...],
-    plugins: tuple[Path, ...],
-) -> None:
+    run_dir: Path, out: Path | None, pages: Path | None, filled: tuple[Path, ...],
+    plugins: tuple[Path, ...], **asked: Any,
+) -> None:  # fmt: skip
     """Print the leaderboard of a run; write its tables and figures, and those of an ablation.
 
     \b
@@ -69,22 +44,19 @@ def report(
       mpqbench report runs/mine --scan searcher.keep
       mpqbench report leaderboards --pages docs/results --fill README.md
     """
-    if pages is not None:
-        _write_pages(run_dir, pages, filled)
-        return
-    if filled:
-        raise BenchError("--fill needs --pages, the folder of the pages that the file links to")
     from ..lab.ablation.design import load
 
-    design = load(run_dir)
-    if design is None:
-        show(run_dir, out, merges, scans)
+    if pages is not None:
+        _write_pages(run_dir, pages, filled)
+    elif filled:
+        raise BenchError("--fill needs --pages, the folder of the pages that the file links to")
+    elif (design := load(run_dir)) is None:
+        show(run_dir, out, **asked)
     else:
-        _show_ablation(design, run_dir, out, merges, scans, plugins)
+        _show_ablation(design, run_dir, out, plugins, asked)
 
 
 def _write_pages(leaderboards: Path, pages: Path, filled: Sequence[Path]) -> None:
-    """Write the pages of results and the marked blocks of other files."""
     from ..core.files import write_atomic
     from ..report.pages import fill, make_pages
 
@@ -96,14 +68,9 @@ def _write_pages(leaderboards: Path, pages: Path, filled: Sequence[Path]) -> Non
 
 
 def _show_ablation(
-    design: Design,
-    run_dir: Path,
-    out: Path | None,
-    merges: Sequence[str],
-    scans: Sequence[str],
-    plugins: Sequence[Path],
-) -> None:
-    """Write and print what ``show`` does, and the tables of the ablation."""
+    design: "Design", run_dir: Path, out: Path | None, plugins: Sequence[Path],
+    asked: dict[str, Any],
+) -> None:  # fmt: skip
     from ..core.registry import discover
     from ..lab.ablation.run import read_ablation, write_effects
     from ..report.ablation import write_ablation
@@ -112,7 +79,7 @@ def _show_ablation(
     result, stores = read_ablation(design, run_dir, discover(plugins))
     # Each value of a field of the protocol has a separate folder of records.
     apart = [store.folder for store in stores if store.folder != run_dir]
-    if apart and (merges or scans):
+    if apart and any(asked.values()):
         raise BenchError(
             f"--merge and --scan need one folder with records: give {apart[0]}, for example"
         )
@@ -121,32 +88,29 @@ def _show_ablation(
     for each in apart:
         paths += write_report(each, None if out is None else out / each.name)
     if len(apart) < len(stores):
-        show(run_dir, out, merges, scans)
+        show(run_dir, out, **asked)
     for path in paths:
         click.echo(path)
 
 
-def show(
-    run_dir: Path, out: Path | None = None, merges: Sequence[str] = (), scans: Sequence[str] = ()
-) -> None:
+def show(run_dir: Path, out: Path | None = None, **asked: Any) -> None:
     """Write the report of ``run_dir`` into ``out`` (default: ``run_dir``) and print it.
 
-    ``merges``, ``scans`` and errors are those of ``write_report``.
+    ``asked`` (``merges`` and ``scans``) and errors are those of ``write_report``.
     """
     from rich.console import Console
 
     from ..records.store import RecordStore
     from ..report.render import print_table
-    from ..report.table import has_several_seeds, leaderboard, summary
+    from ..report.table import tables_of
     from ..report.write import write_report
 
-    paths = write_report(run_dir, out, merges, scans)
+    paths = write_report(run_dir, out, **asked)
     records = RecordStore(run_dir).read_all()
     # The tables need about 110 columns; a log file or a pipe has no width.
     console = Console()
     console.width = max(console.width, 120)
-    print_table(leaderboard(records), console)
-    if has_several_seeds(records):
-        print_table(summary(records), console)
+    for table in tables_of(records).values():
+        print_table(table, console)
     for path in paths:
         click.echo(path)

@@ -1,11 +1,11 @@
 """``mpqbench score``: compute the metrics of images on disk."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 
 import click
+
+from .options import device_option
 
 
 @click.command()
@@ -16,8 +16,7 @@ import click
               help="Feature network.")  # fmt: skip
 @click.option("--feature-weights", metavar="PATH",
               help="Weights of the feature network instead of the usual ones.")  # fmt: skip
-@click.option("--device", default="cpu", show_default=True, metavar="DEVICE",
-              help="cpu, cuda, cuda:1, ...")  # fmt: skip
+@device_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def score(images: str, reference: str, as_json: bool, **network: Any) -> None:
     """Score IMAGES against a reference: Frechet distances, IS, precision, recall, KID.

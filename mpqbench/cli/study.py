@@ -1,13 +1,25 @@
 """``mpqbench study``: compare searchers, proxies and branches."""
 
-from __future__ import annotations
-
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import checked_budgets, finish, open_session, overrides, study_options
-from .study_branches import branches
+from ..core.errors import BenchError
+from .options import (
+    BUDGET,
+    budgets_option,
+    device_option,
+    finish,
+    open_study,
+    out_option,
+    overrides,
+    plugins_option,
+    seeds_option,
+    study_options,
+)  # fmt: skip
+
+if TYPE_CHECKING:
+    from ..core.recipe import PluginChoice
 
 
 @click.group("study")
@@ -18,21 +30,17 @@ def study() -> None:
     """
 
 
-study.add_command(branches)
-
-
 @study.command("searchers")
 @click.argument("suite", default="searchers", metavar="[SUITE]")
-@click.option("--budget", multiple=True, metavar="W4A4", help="Instead of the suite's; repeatable.")
-@click.option("--seeds", metavar="0,1,2", help="Instead of the suite's, separated by commas.")
-@click.option(
-    "--method", multiple=True, metavar="NAME", help="Only these of the suite; repeatable."
-)
+@budgets_option("the suite's")
+@seeds_option("the suite's")
+@click.option("--method", multiple=True, metavar="NAME",
+              help="Only these of the suite; repeatable.")  # fmt: skip
 @click.option("--evaluations", type=click.FloatRange(min=0, min_open=True),
               help="What every search may spend, in forwards of the calibration set.")  # fmt: skip
 @study_options
 def searchers(
-    suite: str, budget: tuple[str, ...], seeds: str | None, method: tuple[str, ...],
+    suite: str, budgets: tuple[str, ...], seeds: tuple[int, ...], method: tuple[str, ...],
     evaluations: float | None, **shared: Any,
 ) -> None:  # fmt: skip
     """Give every searcher of SUITE the same evaluations; report score, FD, regret and seconds.
@@ -48,19 +56,17 @@ def searchers(
     from ..lab.suites import load_suite
     from ..report.studies import write_searchers
     from ..report.write import write_report
-    from .run import parse_seeds
 
-    given = {"budgets": checked_budgets(budget), "seeds": parse_seeds(seeds) if seeds else ()}
-    resolved = load_suite(suite, overrides(given, shared))
+    resolved = load_suite(suite, overrides({"budgets": budgets, "seeds": seeds}, shared))
     resolved = with_evaluations(with_methods(resolved, method), evaluations)
-    session = open_session(resolved.name, shared)
+    session = open_study(resolved.name, shared)
     found, folder = run_searchers(resolved, session), session.store.folder
     paths = [*write_searchers(found.records, found.regrets, folder), *write_report(folder)]
     finish(paths, found.failed)
 
 
 @study.command("proxies")
-@click.option("--budget", metavar="W3A3", help="Instead of W3A3.")
+@click.option("--budget", type=BUDGET, metavar="W3A3", help="Instead of W3A3.")
 @click.option("--seed", type=int, help="Of calibration, allocations and images.  [default: 0]")
 @click.option("--allocations", type=click.IntRange(min=20), default=64, show_default=True,
               help="How many are sampled and measured.")  # fmt: skip
@@ -80,11 +86,74 @@ def proxies(
     from ..lab.suites import load_suite
     from ..report.studies import write_proxies
 
-    given: dict[str, Any] = {"budgets": checked_budgets((budget,) if budget else ())}
-    given["seeds"] = () if seed is None else (seed,)
-    given["methods"] = (method,) if method else ()
+    single = {"budgets": budget, "seeds": seed, "methods": method}
+    given = {key: (value,) for key, value in single.items() if value is not None}
     resolved = load_suite("proxies", overrides(given, shared))
-    session = open_session(resolved.name, shared)
+    session = open_study(resolved.name, shared)
     found = run_proxies(resolved, session, allocations)
     paths = write_proxies(found.table, found.records, session.store.folder)
     finish([*found.paths, *paths], found.failed)
+
+
+@study.command("branches")
+@click.option("--model", default="fashion-dit", show_default=True, metavar="NAME")
+@click.option("--bits", type=click.IntRange(2, 7), multiple=True, default=(3, 4),
+              show_default=True, help="Of the rounded weights; repeatable.")  # fmt: skip
+@click.option("--rank", type=click.IntRange(min=1), multiple=True, default=(2, 4, 8),
+              show_default=True, help="A branch has the bytes of this low rank at 8 bits; "
+              "repeatable.")  # fmt: skip
+@click.option("--branch", multiple=True, metavar="CHOICE",
+              help="One more branch: a name, or '{name: monarch, permutation: energy}'; "
+              "repeatable.")  # fmt: skip
+@click.option("--method", default="rtn", show_default=True, metavar="NAME",
+              help="Recipe of the layers that get the branch.")  # fmt: skip
+@click.option("--seed", default=0, show_default=True, help="Of the inputs.")
+@click.option("--calibration", type=click.IntRange(min=1), default=64, show_default=True,
+              help="Calibration inputs, and as many held-out ones.")  # fmt: skip
+@device_option
+@out_option("branches")
+@plugins_option
+def branches(
+    bits: tuple[int, ...], rank: tuple[int, ...], branch: tuple[str, ...], method: str,
+    **shared: Any,
+) -> None:  # fmt: skip
+    """Give every branch the same bytes beside every layer; report what is left of its error.
+
+    \b
+    Examples:
+      mpqbench study branches
+      mpqbench study branches --bits 3 --rank 4 --branch "{name: monarch, permutation: energy}"
+      mpqbench study branches --method gptq --plugins my_branch.py --branch my-branch
+    """
+    from ..core.precision import Budget, Precision
+    from ..core.protocol import PROTOCOLS
+    from ..core.suite import Job
+    from ..lab.study.branches import BRANCHES, BranchPlan, run_branches
+    from ..report.branches import write_branches
+
+    session = open_study("branches", shared)
+    settings = {"calibration": shared["calibration"], "features": "none"}
+    protocol = PROTOCOLS["quick"].model_copy(update=settings)
+    budget, recipe = Budget(Precision(min(bits), None)), session.registry.method(method)
+    job = Job(shared["model"], recipe, budget, shared["seed"], protocol, shared["device"])
+    sizes = (tuple(sorted(set(numbers))) for numbers in (rank, bits))
+    table, path = run_branches(BranchPlan(job, (*BRANCHES, *map(_choice, branch)), *sizes), session)
+    finish([path, *write_branches(table, job, session.store.folder)], failed=False)
+
+
+def _choice(text: str) -> "PluginChoice":
+    """Read a name or YAML with a name. Raises BenchError for anything else."""
+    import yaml
+
+    from ..core.recipe import PluginChoice
+    from ..core.settings import validate
+
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError:
+        data = None
+    if not isinstance(data, str | dict):
+        raise BenchError(
+            f"--branch '{text}' is not a branch: write a name or '{{name: monarch, block_rank: 2}}'"
+        )
+    return validate(PluginChoice, data, "--branch")

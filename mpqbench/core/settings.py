@@ -95,7 +95,7 @@ def _fields_at(cls: type[BaseModel], path: list[Any]) -> list[str]:
         annotation = field.annotation if field else None
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             cls = annotation
-    return list(cls.model_fields)
+    return [field.alias or name for name, field in cls.model_fields.items()]
 
 
 def read_yaml(path: Path) -> Any:

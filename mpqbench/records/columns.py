@@ -20,9 +20,9 @@ SCALES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 class Column:
     """One column of a table.
 
-    ``form`` is a format specification for the value divided by ``scale``; ``interval`` names the
-    column of the half-width; ``view`` is the narrowest rendering that shows the column: ``brief``
-    (terminal), ``full`` (Markdown) or ``data`` (CSV only).
+    ``form`` is a format of the value divided by ``scale``; ``interval`` names the column of the
+    half-width; ``view`` is the narrowest rendering that shows the column: ``brief`` (terminal),
+    ``full`` (Markdown) or ``data`` (CSV only).
     """
 
     name: str

@@ -27,12 +27,10 @@ CONDITION = ["method", "budget"]  # what rows of different seeds are a repetitio
 def records_frame(records: Iterable[JobRecord]) -> pd.DataFrame:
     """Return one row for each record, sorted by job.
 
-    Columns: the record's own fields; a value, ``_ci`` and ``_replicates`` (a tuple) of every
-    metric; costs; mean bits and ``counts`` of precisions; ``seconds`` of all stages and
-    ``search_seconds`` of the search;
-    ``is_full`` (full precision), ``is_done``, and ``bits``, the product of the budget's weight and
-    activation bits. What a record lacks is missing (NaN or NA), and an empty tuple for replicates.
-    Raises BenchError for two records of one job.
+    Columns: the record's own fields; a value, ``_ci`` and ``_replicates`` (a tuple) of metrics;
+    costs; mean bits and ``counts`` of precisions; ``seconds`` of all stages, ``search_seconds``;
+    ``is_full``, ``is_done``, and ``bits`` of the budget (weight times activation). What a record
+    lacks is missing. Raises BenchError for two records of one job.
     """
     rows = sorted((_row(record) for record in records), key=lambda row: row["job"])
     names = [*_OWN, *_COSTS, *_FLOATS, *(f"{name}_replicates" for name in METRICS), *_ALLOCATION]
@@ -53,9 +51,8 @@ def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
 def paired(frame: pd.DataFrame, others: pd.DataFrame, metric: str = "fd") -> pd.DataFrame:
     """Return ``delta`` and the half-width ``ci`` of the paired differences of ``metric``.
 
-    A row of ``frame`` is compared with that in ``others`` whose index has the values of its
-    columns of these names. Missing without a partner; the interval is missing as
-    ``paired_half_width`` says.
+    A row of ``frame`` is compared with that in ``others`` whose index has the values of its columns
+    of these names; missing without a partner.
     """
     keys = list(others.index.names)
     wanted = pd.MultiIndex.from_frame(frame[keys]) if len(keys) > 1 else frame[keys[0]]

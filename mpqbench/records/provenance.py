@@ -41,7 +41,7 @@ def collect(started: datetime) -> Provenance:
 
 
 def git_commit(package: Path) -> str | None:
-    """Return the commit that tracks ``package``, ``-dirty`` appended where tracked files have changes.
+    """Return the commit that tracks ``package``, with ``-dirty`` where tracked files have changes.
 
     ``None`` outside a work tree, without git, and where the work tree merely surrounds the
     package (a virtual environment inside someone's repository) without tracking it.

@@ -33,10 +33,7 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def over_seeds(rows: pd.DataFrame, metric: str) -> Spread | None:
-    """Return the spread of ``metric`` over rows of a records frame that differ in their seed.
-
-    A single row has its own interval, if it has one. ``None`` if no row has the metric.
-    """
+    """Return the spread of ``metric`` over seeds, of a single row its own interval, or ``None``."""
     known = rows.dropna(subset=metric)
     if len(known) == 1 and not math.isnan(half := float(known[f"{metric}_ci"].iloc[0])):
         value = float(known[metric].iloc[0])

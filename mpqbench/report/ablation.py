@@ -1,22 +1,22 @@
 """Tables of an ablation: a row for every cell, and what each component is worth."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
-from ..core.files import write_atomic
 from ..records.ablation import AblationResult, change_of, response_headers
-from ..records.columns import ABLATION, OUTPUT_ERRORS, Column, adapt, frechet_names
+from ..records.columns import ABLATION, OUTPUT_ERRORS, Column, adapt
 from ..records.frame import seed_means
 from ..records.schema import JobRecord
 from ..records.statistics import FEWEST_SEEDS
-from .ablation_figures import write_effect_figures, write_sweep_figures
+from .ablation_figures import effect_figures, sweep_figures
+from .drawing import save_all
 from .latex import latex_table
-from .render import bullets, escaped, pipe_table, to_csv, to_markdown
+from .notes import notes, table_notes
+from .render import bullets, escaped, pipe_table, to_csv, to_markdown, write_texts
 from .table import Block, Table, file_part, leaderboard
 
 _SECTIONS = {
@@ -33,25 +33,21 @@ def write_ablation(result: AblationResult, folder: Path) -> list[Path]:
     title = f"{'Sweeps' if effects is None else 'Ablation'} of {result.method}"
     markdown = to_markdown(table, title)
     ticks = {name: result.base[name] for name, own in result.levels.items() if len(own) == 2}
-    if effects is not None:
-        markdown += f"\n{effect_sections(effects, first.extractor)}"
-    texts = {"csv": to_csv(table), "md": markdown, "tex": latex_table(table, title, ticks)}
-    for kind, text in texts.items():
-        write_atomic(folder / f"ablation.{kind}", text.encode())
-    figures = folder / "figures" / "ablation"
     if effects is None:
-        paths = write_sweep_figures(result, first, figures)
+        figures = sweep_figures(result, first)
     else:
-        paths = write_effect_figures(result, first.extractor, figures)
-    return [*(folder / f"ablation.{kind}" for kind in texts), *paths]
+        markdown += f"\n{effect_sections(effects, first.extractor)}"
+        figures = effect_figures(result, effects, first.extractor)
+    texts = {"csv": to_csv(table), "md": markdown, "tex": latex_table(table, title, ticks)}
+    paths = write_texts(folder / "ablation", texts)
+    return paths + save_all(figures, folder / "figures" / "ablation")
 
 
 def cell_table(cells: pd.DataFrame, batches: Sequence[Sequence[JobRecord]]) -> Table:
-    """Return a row for every cell and budget, means over the seeds that are done.
+    """Return a row for every cell and budget (means over the seeds done), a block for each batch.
 
-    Each batch is a block of its own: full precision, then budgets by descending bits. Intervals of
-    scores of images are those of the mean over seeds (``mean_half_width``); those of output errors
-    are standard deviations over seeds.
+    ``*_ci`` of scores of images are ``mean_half_width`` over seeds; ``*_std`` of output errors are
+    standard deviations over seeds.
     """
     names = [name for name in cells.columns if name != "method"]
     factors = [Column(name, name, "key", view="brief") for name in names]
@@ -66,38 +62,27 @@ def effect_sections(effects: pd.DataFrame, extractor: str | None) -> str:
     parts: list[str] = []
     log = effects["scale"].iloc[0] == "log"
     headers = response_headers(extractor)
-    for (budget, response), own in effects.groupby(["budget", "response"], sort=False):
+    for (budget, response), rows in effects.groupby(["budget", "response"], sort=False):
         parts.append(f"## Effects on {headers[str(response)]} at {budget}")
         for kind, title in _SECTIONS.items():
-            part = own[own["kind"] == kind]
+            part = rows[rows["kind"] == kind]
             if len(part):
                 parts += [f"### {title}", _effect_rows(part, log)]
     return "\n\n".join([*parts, bullets(effect_notes(effects))]) + "\n"
 
 
-def effect_notes(effects: pd.DataFrame) -> list[str]:
+def effect_notes(effects: pd.DataFrame) -> tuple[str, ...]:
     """Return what a reader must know about effects, in sentences."""
     kinds = {str(r): set(own["interval"]) - {""} for r, own in effects.groupby("response")}
-    plain = [f"the {header}" for name, header in OUTPUT_ERRORS.items() if name in kinds]
-    most = int(effects["seeds"].max())
-    notes: dict[str, object] = {
-        "x1.8: the change multiplies the response by 1.8 (geometric means over cells and seeds); "
-        "a joint effect of x1 means that two changes multiply.": effects["scale"].iloc[0] == "log",
-        "+0.2: the change adds 0.2 to the response (means over cells and seeds); a joint effect of "
-        "0 means that two changes add up.": effects["scale"].iloc[0] != "log",
-        "Interval over images: delete-group jackknife of the effect itself, paired over noise and "
-        "classes within each seed.": any("images" in own for own in kinds.values()),
-        "Interval over seeds: 95 % t interval of the effect in each seed; where there are both "
-        "intervals the wider one is shown.": most >= FEWEST_SEEDS,
-        f"{most} seed{'s' * (most > 1)}: no interval over seeds (three are needed).": most
-        < FEWEST_SEEDS,
-        f"No jackknife replicates of {' and '.join(plain)}: intervals are over seeds alone.": plain,
-        "No feature network: there is no Fréchet distance to compare.": "fd" not in kinds,
-        "Each interval is by itself: of twenty effects that are nothing, one is expected to miss "
-        "nothing by chance. Main effects and interactions as deviations from the grand mean are in "
-        "effects.csv.": True,
-    }
-    return [note for note, holds in notes.items() if holds]
+    return notes(
+        "effects",
+        log=effects["scale"].iloc[0] == "log",
+        over_images=any("images" in own for own in kinds.values()),
+        seeds=int(effects["seeds"].max()),
+        fewest=FEWEST_SEEDS,
+        plain=[f"the {header}" for name, header in OUTPUT_ERRORS.items() if name in kinds],
+        has_distance="fd" in kinds,
+    )
 
 
 def shown_effect(value: float, low: float, high: float, log: bool) -> str:
@@ -110,44 +95,22 @@ def shown_effect(value: float, low: float, high: float, log: bool) -> str:
 
 
 def _block(cells: pd.DataFrame, records: Sequence[JobRecord], columns: tuple[Column, ...]) -> Block:
-    boards = [block.frame for block in leaderboard(records).blocks]
+    boards = leaderboard(records).blocks
     scores, costs = ([c.name for c in ABLATION if c.role == role] for role in ("score", "cost"))
-    means = pd.concat([seed_means(board, scores, costs) for board in boards])
+    means = pd.concat([seed_means(board.frame, scores, costs) for board in boards])
     names = [column.name for column in ABLATION]
     factors = [name for name in cells.columns if name != "method"]
     full = means.loc[means["is_full"], names].assign(**dict.fromkeys(factors, ""))
-    quantized = means[~means["is_full"]].assign(order=lambda own: -own["bits"])
-    parts = [
-        cells.merge(own[names], on="method") for _, own in quantized.groupby(["order", "budget"])
-    ]
+    quantized = means[~means["is_full"]].assign(order=lambda frame: -frame["bits"])
+    budgets = quantized.groupby(["order", "budget"])
+    parts = [cells.merge(rows[names], on="method") for _, rows in budgets]
     frame = pd.concat([full, *parts], ignore_index=True)
-    every = pd.concat(boards)
-    done = every[every["is_done"]]
-    one = (done if len(done) else every).iloc[0]
-    extractor = one["extractor"] if len(done) and isinstance(one["extractor"], str) else None
-    fingerprint = one["metric_fingerprint"] if isinstance(one["metric_fingerprint"], str) else ""
-    return Block(
-        one["model"], fingerprint, extractor, adapt(columns, frame, extractor), frame,
-        _notes(done, extractor), file_part(one["model"]),
+    done = pd.concat([board.done for board in boards])
+    first = next((board for board in boards if len(board.done)), boards[0])
+    return replace(
+        first, columns=adapt(columns, frame, first.extractor), frame=frame,
+        notes=table_notes("ablation", done, first.extractor), name=file_part(first.model),
     )  # fmt: skip
-
-
-def _notes(done: pd.DataFrame, extractor: str | None) -> tuple[str, ...]:
-    if done.empty:
-        return ("No job of this ablation is done.",)
-    notes = [
-        f"Means over the seeds that are done; each has {done['n_images'].iloc[0]:,} images and "
-        f"{done['protocol'].iloc[0]['calibration']} held-out inputs of its own.",
-        "± of errors of outputs: standard deviation over seeds.",
-    ]
-    if done["fd"].notna().any():
-        fd = frechet_names(extractor)[0]
-        notes.append(
-            f"± of {fd} and of other scores of images: half-width of the 95 % interval over "
-            "images. It does not hold for differences of rows, which are paired: that of "
-            f"Δ{fd} is the interval of the paired difference to full precision."
-        )
-    return tuple(notes)
 
 
 def _effect_rows(part: pd.DataFrame, log: bool) -> str:

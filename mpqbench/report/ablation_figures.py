@@ -1,87 +1,59 @@
 """Figures of an ablation: effects with their intervals, interactions of factors, and sweeps."""
 
-from __future__ import annotations
-
 import itertools
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from ..records.ablation import SWEEP_COLUMNS, AblationResult, change_of, response_headers
 from ..records.frame import records_frame
 from ..records.schema import FULL_METHOD
-from .drawing import (
-    COLOURS,
-    FULL_COLOUR,
-    PAGE,
-    drawing,
-    grid,
-    handles_of,
-    legend_above,
-    log_axis,
-    look,
-    note_below,
-    panels,
-    save,
-)
+from . import drawing
 from .search.runs import SearchComparison
 from .search.scan import METRICS, SweepSeries, scan
 from .table import Block
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
 Levels = Mapping[str, Sequence[str]]
-_KINDS = {
-    "contrast": ("averaged over the other factors", COLOURS[0], COLOURS[0], "o", 0.13),
-    "alone": ("all else at the base", COLOURS[1], "white", "s", -0.13),
-}
+Named = Iterator[tuple[str, Figure]]
+_KINDS = {"contrast": "averaged over the other factors", "alone": "all else at the base"}
 
 
-def write_effect_figures(result: AblationResult, extractor: str | None, folder: Path) -> list[Path]:
-    """Write ``effects-BUDGET`` and, with two factors or more, ``interactions-RESPONSE-BUDGET``.
-
-    Returns the paths.
-    """
+def effect_figures(result: AblationResult, effects: pd.DataFrame, extractor: str | None) -> Named:
+    """Yield ``effects-BUDGET`` and, with two factors or more, ``interactions-RESPONSE-BUDGET``."""
     headers = response_headers(extractor)
-    effects = result.effects
-    paths: list[Path] = []
-    if effects is None or effects.empty:
-        return paths
+    if effects.empty:
+        return
     log = effects["scale"].iloc[0] == "log"
-    for budget, own in effects.groupby("budget", sort=False):
-        shown = own[own["kind"].isin(list(_KINDS))]
-        paths += save(effect_figure(shown, headers, log, str(budget)), folder / f"effects-{budget}")
+    for budget, rows in effects.groupby("budget", sort=False):
+        shown = rows[rows["kind"].isin(list(_KINDS))]
+        yield f"effects-{budget}", effect_figure(shown, headers, log, str(budget))
     for (budget, response), values in result.means.items():
         if len(result.levels) > 1 and np.isfinite(values).any():
             figure = interaction_figure(result.levels, values, headers[response], log, budget)
-            paths += save(figure, folder / f"interactions-{response}-{budget}")
-    return paths
+            yield f"interactions-{response}-{budget}", figure
 
 
-def write_sweep_figures(result: AblationResult, block: Block, folder: Path) -> list[Path]:
-    """Write ``scan-SETTING-MODEL-BUDGET`` of every setting and budget with two values done.
+def sweep_figures(result: AblationResult, block: Block) -> Named:
+    """Yield ``scan-SETTING-MODEL-BUDGET`` of every setting and budget with two values done.
 
     Levels without the setting are level lines, and full precision if all points share a protocol.
-    ``block`` is the first of the table of cells. Returns the paths.
+    ``block`` is the first of the table of cells.
     """
     frame = pd.concat([records_frame(batch) for batch in result.batches], ignore_index=True)
     frame = frame.sort_values(["bits", "budget"], ascending=[False, True])
     done = frame[frame["is_done"] & frame[list(METRICS)].notna().any(axis=1)]
-    full = done[done["is_full"]]
+    full, extractor = done[done["is_full"]], next(iter(done["extractor"].dropna()), None)
     setting, value = SWEEP_COLUMNS
     factors = [name for name in result.cells if name not in (*SWEEP_COLUMNS, "method")]
-    paths: list[Path] = []
     for path, cells in result.cells.groupby(setting, sort=False):
         lines = cells[factors[0]] if factors else pd.Series(result.method, cells.index)
-        own = cells[["method", value]].assign(line=lines).merge(done, on="method")
+        points = cells[["method", value]].assign(line=lines).merge(done, on="method")
         # Budgets in the order of the records, which is that of the table.
         for budget in frame.loc[~frame["is_full"], "budget"].unique():
-            rows = own[own["budget"] == budget]
+            rows = points[points["budget"] == budget]
             swept, plain = rows[rows[value] != ""], rows[rows[value] == ""]
             swept = swept.assign(value=swept[value].astype(float))
             # What differs between the series of a scan is their label: here the name of the line.
@@ -92,15 +64,13 @@ def write_sweep_figures(result: AblationResult, block: Block, folder: Path) -> l
             if not any(part.rows["value"].nunique() > 1 for part in series):
                 continue
             level = {str(line): part for line, part in plain.groupby("line", sort=False)}
-            protocols = list(swept["protocol"])
-            if all(protocol == protocols[0] for protocol in protocols):
-                same = full[full["protocol"].map(lambda protocol, p=protocols[0]: protocol == p)]
+            protocol, *others = swept["protocol"]
+            if all(other == protocol for other in others):
+                same = full[full["protocol"].map(lambda own, wanted=protocol: own == wanted)]
                 level |= {FULL_METHOD: same} if len(same) else {}
             place = f"{block.name}-{budget}"
-            extractor = next(iter(done["extractor"].dropna()), None)
             comparison = SearchComparison(place, block.model, budget, extractor, {}, {})
-            paths += save(scan(comparison, series, level), folder / f"scan-{path}-{place}")
-    return paths
+            yield f"scan-{path}-{place}", scan(comparison, series, level)
 
 
 def effect_figure(
@@ -109,43 +79,37 @@ def effect_figure(
     """Draw a row for every change of a level and a panel for every response."""
     effects = effects.assign(change=[change_of(row) for row in effects.to_dict("records")])
     changes, responses = list(effects["change"].unique()), list(effects["response"].unique())
-    with drawing(1.6 + 2.2 * len(responses), 1.2 + 0.34 * len(changes)) as figure:
-        every = panels(figure, len(responses), len(responses), sharey=True)
-        for axes, response in zip(every, responses, strict=True):
+    with drawing.canvas(1.6 + 2.2 * len(responses), 1.2 + 0.34 * len(changes)) as figure:
+        panels = drawing.panels(figure, len(responses), len(responses), sharey=True)
+        for axes, response in zip(panels, responses, strict=True):
             _forest(axes, effects[effects["response"] == response], changes, log)
             axes.set_xlabel(f"{headers[response]}, {'ratio' if log else 'difference'}")
-        every[0].set_yticks(range(len(changes)), changes)
-        every[0].set_ylim(len(changes) - 0.5, -0.5)
-        every[0].set_title(title, loc="left")
-        legend_above(figure, handles_of(*every))
-        note_below(figure, _interval_note(effects, headers))
+        panels[0].set_title(title)
+        drawing.explain(figure, drawing.handles_of(*panels), _interval_note(effects, headers))
     return figure
 
 
 def interaction_figure(
     levels: Levels, values: np.ndarray, header: str, log: bool, title: str
 ) -> Figure:
-    """Draw a panel for every pair of factors, with a line for each level of the second.
-
-    Points are means over the cells that share the two levels; a mean that lacks a cell is missing.
-    """
+    """Draw a panel for every pair of factors; points are means over cells that share two levels."""
     pairs = list(itertools.combinations(range(len(levels)), 2))
     columns = min(3, len(pairs))
-    width = PAGE * columns / 3 + 0.4 * (columns < 3)
+    width = drawing.PAGE * columns / 3 + 0.4 * (columns < 3)
     scaled = np.log(values) if log else values
-    with drawing(width, 0.4 + 2.3 * -(-len(pairs) // columns)) as figure:
-        every = panels(figure, len(pairs), columns, sharey=True)
-        for axes, pair in zip(every, pairs, strict=True):
+    with drawing.canvas(width, 0.4 + 2.3 * -(-len(pairs) // columns)) as figure:
+        panels = drawing.panels(figure, len(pairs), columns, sharey=True)
+        for axes, pair in zip(panels, pairs, strict=True):
             means = scaled.mean(axis=tuple(set(range(values.ndim)) - set(pair)))
             _lines(axes, levels, pair, np.exp(means) if log else means)
         if log:
-            log_axis(every[0].yaxis, float(np.nanmin(values)), float(np.nanmax(values)))
+            drawing.log_axis(panels[0].yaxis, float(np.nanmin(values)), float(np.nanmax(values)))
         figure.supylabel(header, fontsize=8)
         kind, parallel = (
             ("geometric means", "On this scale parallel") if log else ("means", "Parallel")
         )
         text = f"{kind} over the other factors and seeds. {parallel} lines: no interaction."
-        note_below(figure, f"{title}: {text}")
+        drawing.explain(figure, {}, f"{title}: {text}")
     return figure
 
 
@@ -158,33 +122,24 @@ def _interval_note(effects: pd.DataFrame, headers: Mapping[str, str]) -> str:
 
 
 def _forest(axes: Axes, effects: pd.DataFrame, changes: Sequence[str], log: bool) -> None:
-    axes.axvline(1 if log else 0, color=FULL_COLOUR, linewidth=0.8)
-    for kind, (label, colour, face, marker, shift) in _KINDS.items():
-        rows = effects[(effects["kind"] == kind) & effects["effect"].notna()]
-        if len(rows):
-            halves = [rows["effect"] - rows["low"], rows["high"] - rows["effect"]]
-            places = [changes.index(change) + shift for change in rows["change"]]
-            axes.errorbar(
-                rows["effect"], places, xerr=halves, fmt=marker, color=colour,
-                markerfacecolor=face, elinewidth=0.9, label=label,
-            )  # fmt: skip
-    grid(axes)
+    axes.axvline(1 if log else 0, color=drawing.FULL_COLOUR, linewidth=0.8)
+    known = effects[effects["effect"].notna()].rename(columns={"effect": "value"})
+    kinds = {label: known[known["kind"] == kind] for kind, label in _KINDS.items()}
+    drawing.forest(axes, changes, {label: own.set_index("change") for label, own in kinds.items()})
     if log:
         ends = effects[["effect", "low", "high"]].to_numpy()
-        log_axis(axes.xaxis, min(1.0, np.nanmin(ends)), max(1.0, np.nanmax(ends)))
+        drawing.log_axis(axes.xaxis, min(1.0, np.nanmin(ends)), max(1.0, np.nanmax(ends)))
 
 
 def _lines(axes: Axes, levels: Levels, pair: tuple[int, int], means: np.ndarray) -> None:
     """Draw ``means`` (levels of the first factor, levels of the second)."""
     (across, ticks), (lines, names) = (list(levels.items())[axis] for axis in pair)
     for number, name in enumerate(names):
-        axes.plot(range(len(ticks)), means[:, number], label=name, **look(number))
+        axes.plot(range(len(ticks)), means[:, number], label=name, **drawing.look(number))
     axes.set_xticks(range(len(ticks)), list(ticks))
-    axes.set_xlim(-0.3, len(ticks) - 0.7)
-    axes.set_xlabel(across)
+    axes.set(xlim=(-0.3, len(ticks) - 0.7), xlabel=across)
     axes.legend(
         title=lines, title_fontsize=7, loc="lower left", bbox_to_anchor=(-0.05, 1),
         ncols=len(names) if sum(map(len, names)) < 20 else 1, handlelength=1.2, columnspacing=0.8,
         handletextpad=0.4, alignment="left",
     )  # fmt: skip
-    grid(axes)

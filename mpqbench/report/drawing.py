@@ -1,25 +1,25 @@
 """How figures look and are saved: colours, axes, legends, notes, files."""
 
-from __future__ import annotations
-
 import io
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import ListedColormap, Normalize
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from ..core.files import write_atomic
 from ..records.statistics import Spread
-
-if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
-    from matplotlib.axes import Axes
-    from matplotlib.axis import Axis
-    from matplotlib.colors import Normalize
-    from matplotlib.figure import Figure
-    from matplotlib.image import AxesImage
 
 # Okabe and Ito, "Color Universal Design" (2008), without yellow (too light on white) and black
 # (full precision): tells apart under every common colour blindness.
@@ -31,40 +31,11 @@ DPI = 300
 
 COLUMN, PAGE = 5.5, 6.8  # inches: text width of a common paper style, and of a page
 LOG_FROM = 4.0  # ratio of largest to smallest value from which an axis is logarithmic
-ROOM = 0.06  # of a logarithmic axis, beyond the values at each end
 KEPT, DROPPED = COLOURS[1], "#a8a8a8"
 _PLAIN = ("--", ":", "-.", (0, (6, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
-_RC = {
-    "font.family": ["DejaVu Sans"],
-    "font.size": 8.0,
-    "axes.titlesize": 9.0,
-    "axes.labelsize": 8.0,
-    "xtick.labelsize": 7.0,
-    "ytick.labelsize": 7.0,
-    "legend.fontsize": 7.0,
-    "legend.frameon": False,
-    "lines.linewidth": 1.1,
-    "lines.markersize": 4.0,
-    "errorbar.capsize": 2.0,
-    "axes.linewidth": 0.6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "text.usetex": False,
-    "text.parse_math": False,
-    "pdf.fonttype": 42,  # TrueType: many publishers refuse Type 3 fonts
-    "svg.hashsalt": "mpqbench",
-    "figure.dpi": 100.0,
-}
-
-
-def style() -> AbstractContextManager[None]:
-    """Return a context with the settings of every figure."""
-    import matplotlib
-
-    context: AbstractContextManager[None] = matplotlib.rc_context(_RC)
-    return context
+STYLE = Path(__file__).parent / "text" / "figures.mplstyle"
 
 
 def look(number: int) -> dict[str, Any]:
@@ -76,12 +47,13 @@ def look(number: int) -> dict[str, Any]:
     }
 
 
-def new_figure(width: float, height: float) -> Figure:
-    """Return an empty figure of ``width`` x ``height`` inches on the Agg canvas, outside pyplot."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    return FigureCanvasAgg(Figure(figsize=(width, height), facecolor="white")).figure
+@contextmanager
+def canvas(width: float, height: float) -> Iterator[Figure]:
+    """Provide a figure of ``width`` x ``height`` inches in the common style, outside pyplot."""
+    with matplotlib.rc_context(fname=STYLE):
+        figure = FigureCanvasAgg(Figure(figsize=(width, height), facecolor="white")).figure
+        figure.set_layout_engine("constrained", w_pad=0.04, h_pad=0.04)
+        yield figure
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:
@@ -94,25 +66,15 @@ def save(figure: Figure, stem: Path) -> list[Path]:
     paths = [stem.parent / f"{stem.name}.{kind}" for kind in kinds]
     for path, (kind, metadata) in zip(paths, kinds.items(), strict=True):
         buffer = io.BytesIO()
-        with style():
+        with matplotlib.rc_context(fname=STYLE):
             figure.savefig(buffer, format=kind, dpi=DPI, metadata=metadata)
         write_atomic(path, buffer.getvalue())
     return paths
 
 
-@contextmanager
-def drawing(width: float, height: float) -> Iterator[Figure]:
-    """Provide an empty figure in the common style, whose parts make room for each other."""
-    with style():
-        figure = new_figure(width, height)
-        figure.set_layout_engine("constrained", w_pad=0.04, h_pad=0.04)
-        yield figure
-
-
-def grid(axes: Axes) -> None:
-    """Draw light lines behind the data."""
-    axes.grid(True, color="#dddddd", linewidth=0.5)
-    axes.set_axisbelow(True)
+def save_all(figures: Iterable[tuple[str, Figure]], folder: Path) -> list[Path]:
+    """Save figures in ``folder`` under their names; return the paths."""
+    return [path for name, figure in figures for path in save(figure, folder / name)]
 
 
 def panels(figure: Figure, count: int, columns: int, **options: Any) -> list[Axes]:
@@ -130,19 +92,19 @@ def log_x(axes: Axes, values: Sequence[float]) -> None:
         readable_ticks(axes.xaxis, max(values) / min(values))
 
 
-def log_y(axes: Axes, values: Sequence[Spread], ratio: float = LOG_FROM) -> None:
+def log_y(axes: Axes, values: Iterable[Any], ratio: float = LOG_FROM) -> None:
     """Make the y axis logarithmic if means are positive and span a factor of ``ratio``.
 
-    The limits hold means and intervals; intervals are cut off at a third of the smallest mean.
+    ``values`` are (mean, low, high); intervals are cut off at a third of the smallest mean.
     """
-    least, most = (end((v.mean for v in values), default=0.0) for end in (min, max))
-    if least > 0 and most / least >= ratio:
-        low, high = max(min(v.low for v in values), least / 3), max(v.high for v in values)
-        log_axis(axes.yaxis, low, high)
+    means, lows, highs = np.array([tuple(value)[:3] for value in values] or [(0.0,) * 3]).T
+    if means.min() > 0 and means.max() / means.min() >= ratio:
+        low, high, least = lows.min(), highs.max(), means.min()
+        log_axis(axes.yaxis, max(low, least / 3), high)
 
 
-def log_axis(axis: Axis, low: float, high: float, unit: float = 1.0, room: float = ROOM) -> None:
-    """Make an axis logarithmic, from ``low`` to ``high`` with ``room`` at both ends."""
+def log_axis(axis: Axis, low: float, high: float, unit: float = 1.0, room: float = 0.06) -> None:
+    """Make an axis logarithmic, from ``low`` to ``high``, with this share of it beyond each end."""
     room = max((high / low) ** room, 1 + room / 2)
     name = "x" if axis is axis.axes.xaxis else "y"
     axis.axes.set(**{f"{name}scale": "log", f"{name}lim": (low / room, high * room)})
@@ -151,8 +113,6 @@ def log_axis(axis: Axis, low: float, high: float, unit: float = 1.0, room: float
 
 def readable_ticks(axis: Axis, ratio: float, unit: float = 1.0) -> None:
     """Label a logarithmic axis, whose ends have this ``ratio``, with round numbers of ``unit``."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
-
     subs = (1, 1.5, 2, 3, 4, 5, 6, 8) if ratio < 8 else (1, 2, 5) if ratio < 1000 else (1,)
     is_wide = ratio >= LOG_FROM  # otherwise the round numbers are those of a linear axis
     axis.set_major_locator(LogLocator(subs=subs, numticks=50) if is_wide else MaxNLocator(6))
@@ -177,6 +137,18 @@ def error_bar(axes: Axes, x: float, value: Spread, **looks: Any) -> None:
     axes.errorbar([x], [value.mean], yerr=yerr, elinewidth=0.8, zorder=4, **looks)
 
 
+def forest(axes: Axes, names: Sequence[str], series: Mapping[str, pd.DataFrame]) -> None:
+    """Draw ``value``, ``low`` and ``high`` of two ``series``, a row for each of ``names``."""
+    for at, (label, rows) in enumerate(series.items()):
+        axes.errorbar(
+            rows["value"], [list(names).index(name) + 0.13 - 0.26 * at for name in rows.index],
+            xerr=[rows["value"] - rows["low"], rows["high"] - rows["value"]], label=label,
+            fmt="os"[at], color=COLOURS[at], mfc=(COLOURS[0], "white")[at], elinewidth=0.9,
+        )  # fmt: skip
+    axes.set_yticks(range(len(names)), list(names))
+    axes.set_ylim(len(names) - 0.5, -0.5)
+
+
 def reference_lines(axes: Axes, values: Mapping[str, Spread | None]) -> dict[str, Any]:
     """Draw level lines at the means of ``values``, if known; return legend handles by label."""
     looks: dict[str, Any] = {"color": FULL_COLOUR, "linewidth": 0.9, "zorder": 2}
@@ -193,38 +165,26 @@ def handles_of(*every: Axes) -> dict[str, Any]:
     return {label: handle for own in pairs for handle, label in own}
 
 
-def legend_above(figure: Figure, handles: Mapping[str, Any]) -> None:
-    """Draw a legend above the panels, in as many columns as fit; the figure grows with its rows."""
-    if not handles:
-        return
-    fit = int((figure.get_figwidth() - 0.2) / (0.55 + 0.055 * max(map(len, handles))))
-    columns = max(1, min(fit, len(handles)))
-    rows = -(-len(handles) // columns)
-    figure.set_figheight(figure.get_figheight() + 0.17 * max(0, rows - 3))
-    figure.legend(
-        list(handles.values()), list(handles), loc="outside upper left", ncols=columns,
-        handlelength=2.4, columnspacing=1.2,
-    )  # fmt: skip
-
-
-def note_below(figure: Figure, text: str) -> None:
-    """Write small text under the panels; nothing for an empty text."""
-    if text:
-        wrapped = textwrap.fill(text, int(figure.get_figwidth() * 20))
+def explain(figure: Figure, handles: Mapping[str, Any], note: str = "") -> None:
+    """Draw a legend above the panels, which makes the figure grow, and a note below them."""
+    if handles:
+        fit = int((figure.get_figwidth() - 0.2) / (0.55 + 0.055 * max(map(len, handles))))
+        columns = max(1, min(fit, len(handles)))
+        rows = -(-len(handles) // columns)
+        figure.set_figheight(figure.get_figheight() + 0.17 * max(0, rows - 3))
+        figure.legend(
+            list(handles.values()), list(handles), loc="outside upper left", ncols=columns,
+            handlelength=2.4, columnspacing=1.2,
+        )  # fmt: skip
+    if note:
+        wrapped = textwrap.fill(note, int(figure.get_figwidth() * 20))
         figure.supxlabel(wrapped, x=0.01, ha="left", fontsize=6, color=FULL_COLOUR)
 
 
 def heat_map(
     axes: Axes, cells: pd.DataFrame, norm: Normalize, texts: np.ndarray, size: float
 ) -> AxesImage:
-    """Draw kinds of layers (rows) by numbers of blocks (columns), with ``texts`` in the cells.
-
-    ``norm`` maps values to colours; a value outside its domain and NaN are white.
-    """
-    import matplotlib
-    import numpy as np
-    from matplotlib.colors import ListedColormap
-
+    """Draw kinds of layers (rows) by blocks (columns) with ``texts`` in the cells; NaN is white."""
     colours = matplotlib.colormaps["cividis"](np.linspace(0.1, 1.0, 256))
     shades = ListedColormap(colours).with_extremes(bad="white")
     values = np.ma.masked_invalid(cells.to_numpy())
@@ -238,6 +198,8 @@ def heat_map(
     every = 1 if len(blocks) <= 16 else 3
     axes.set_yticks(range(len(cells.index)), [str(kind) for kind in cells.index])
     axes.set_xticks(range(0, len(blocks), every), blocks[::every])
+    axes.set_xlabel("block")
+    axes.grid(False)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     return image

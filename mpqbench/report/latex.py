@@ -3,10 +3,9 @@
 Needs the packages ``booktabs`` and, for tick marks, ``amssymb``; nothing else.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pandas as pd
 
@@ -16,13 +15,13 @@ from .table import Table
 
 NOTHING = "--"
 _RAISED = "⁰¹²³⁴⁵⁶⁷⁸⁹⁻"
-_SPECIAL = {
+_SPECIAL = str.maketrans({
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#",
     "%": r"\%", "_": r"\_", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
     "±": r"$\pm$", "\u00d7": r"$\times$", "·": r"$\cdot$", "Δ": r"$\Delta$", "≈": r"$\approx$",
     "τ": r"$\tau$", "→": r"$\to$",
-}  # fmt: skip
+})  # fmt: skip
 _DAGGER = r"$^\dagger$"
 _SHOWN = ("fd", "sfd", "is", "output_mse", "bitops", "bytes")
 _ARROWS = {"lower": r" $\downarrow$", "higher": r" $\uparrow$"}
@@ -31,8 +30,9 @@ _PLACES = {1: r"\textbf", 2: r"\underline"}
 
 def escape(text: str) -> str:
     """Return ``text`` so that LaTeX prints every character as it stands."""
-    plain = text.translate({ord(letter): own for letter, own in _SPECIAL.items()})
-    return re.sub(f"[{_RAISED}]+", _superscript, plain)
+    digits = str.maketrans(_RAISED, "0123456789-")
+    plain = text.translate(_SPECIAL)
+    return re.sub(f"[{_RAISED}]+", lambda own: f"$^{{{own[0].translate(digits)}}}$", plain)
 
 
 def latex_table(table: Table, caption: str, ticks: Mapping[str, str] | None = None) -> str:
@@ -44,32 +44,31 @@ def latex_table(table: Table, caption: str, ticks: Mapping[str, str] | None = No
     """
     ticks = ticks or {}
     columns = _columns(table)
-    lines, last = [], None
+    number = next(i for i, column in enumerate(columns) if column.role != "key")
+    lines, last, is_over = [], None, False
     places = [ranked(block) for block in table.blocks]
-    for block, own in zip(table.blocks, places, strict=True):
+    for block, ranks in zip(table.blocks, places, strict=True):
         for at, row in enumerate(block.rows):
-            cells = [_cell(column, row, own.get((at, column.name), 0), ticks) for column in columns]
-            number = next(i for i, column in enumerate(columns) if column.role != "key")
+            cells = [_cell(own, row, ranks.get((at, own.name), 0), ticks) for own in columns]
             if row["status"] != "done":
                 cells[number] = rf"\emph{{{escape(str(row['status']))}}}"
-            elif _is_over_budget(row):
+            elif row.get("satisfied") is False:
                 cells[number] += _DAGGER
+                is_over = True
             if last not in (None, row["budget"]):
                 cells[0] = "\\midrule\n" + cells[0]
             last = row["budget"]
             lines.append(cells)
     legend = " Best in bold, second underlined." if any(places) else ""
-    over = any(_is_over_budget(row) for block in table.blocks for row in block.rows)
-    legend += rf" {_DAGGER}: over budget." if over else ""
+    legend += rf" {_DAGGER}: over budget." if is_over else ""
     frame = pd.DataFrame(lines, columns=[_head(column, ticks) for column in columns])
+    sides = ["c" if c.name in ticks else "l" if c.role == "key" else "r" for c in columns]
     text = frame.style.hide(axis="index").to_latex(
         hrules=True,
         position="t",
         position_float="centering",
         caption=f"{escape(caption)}, {escape(table.blocks[0].model)}.{legend}",
-        column_format="".join(
-            "c" if c.name in ticks else "l" if c.role == "key" else "r" for c in columns
-        ),
+        column_format="".join(sides),
     )
     return f"% \\usepackage{{booktabs,amssymb}}\n{text}"
 
@@ -92,19 +91,5 @@ def _head(column: Column, ticks: Mapping[str, str]) -> str:
 def _cell(column: Column, row: Row, place: int, ticks: Mapping[str, str]) -> str:
     if column.name in ticks:
         return r"\checkmark" if row.get(column.name) == ticks[column.name] else ""
-    if column.role == "key":
-        return escape(column.text(row)) or NOTHING
-    if row.get(column.name) is None:
-        return NOTHING
-    plain = Column(column.name, column.header, column.role, None, column.form, column.scale)
-    text = escape(plain.text(row))
+    text = escape(replace(column, interval=None).text(row)) or NOTHING
     return f"{_PLACES[place]}{{{text}}}" if place in _PLACES else text
-
-
-def _is_over_budget(row: Row) -> bool:
-    return row["status"] == "done" and row.get("satisfied") is False
-
-
-def _superscript(match: re.Match[str]) -> str:
-    digits = "".join("0123456789-"[_RAISED.index(letter)] for letter in match[0])
-    return f"$^{{{digits}}}$"

@@ -1,81 +1,35 @@
-"""Sentences under the rows of a table, from the rows that are done."""
+"""What is said under the rows of a table and around those of a page: templates in ``text/``."""
 
-from __future__ import annotations
+from pathlib import Path
+from typing import Any
 
-from typing import TYPE_CHECKING
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ..records.columns import FRECHET_NAMES, frechet_names
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-_NOTHING = "No job of this block is done."
-
-
-def leaderboard_notes(done: pd.DataFrame, extractor: str | None) -> tuple[str, ...]:
-    """Return the notes of one block of a leaderboard."""
-    if done.empty:
-        return (_NOTHING,)
-    if not _has_distance(done):
-        return _protocol(done, extractor), "No feature network: nothing is ranked."
-    fd = frechet_names(extractor)[0]
-    pair = f"No full-precision row here, so there is no Δ{fd}."
-    if done["is_full"].any():
-        pair = (
-            f"Δ{fd}: paired difference to full precision over the same noise and classes, with "
-            "its own jackknife interval."
-        )
-    return (
-        _protocol(done, extractor),
-        _caution(extractor),
-        "±: half-width of the 95 % interval, 1.96 standard errors of the delete-group jackknife "
-        f"over the generated images. {pair}",
-        "≈FP / ≈best: the paired 95 % interval of the difference to full precision / to the best "
-        "method of that budget contains 0.",
-        f"Rank: by {fd} among the methods of one budget and seed that keep it; best values in "
-        "bold.",
-    )
+TEXTS = Path(__file__).parent / "text"
+_TEMPLATES = Environment(
+    loader=FileSystemLoader(TEXTS), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+)
 
 
-def summary_notes(done: pd.DataFrame, extractor: str | None) -> tuple[str, ...]:
-    """Return the notes of the means over seeds of one block."""
-    if done.empty:
-        return (_NOTHING,)
-    means = (
-        "Values are means over the seeds that are done; ±: standard deviation over these seeds "
-        "(n - 1 in the denominator), absent for a single seed."
-    )
-    if not _has_distance(done):
-        return _protocol(done, extractor), means
-    rank = (
-        f"Rank: by {frechet_names(extractor)[0]} among the methods of one budget that keep it with "
-        "every seed; best values in bold."
-    )
-    return _protocol(done, extractor), _caution(extractor), means, rank
+def filled(name: str, **facts: Any) -> str:
+    """Return the text of the template ``name`` with these facts."""
+    return _TEMPLATES.get_template(f"{name}.jinja").render(facts)
 
 
-def _has_distance(done: pd.DataFrame) -> bool:
-    return bool(done["fd"].notna().any())
+def notes(name: str, **facts: Any) -> tuple[str, ...]:
+    """Return the paragraphs of the template ``name``, each on one line."""
+    paragraphs = filled(name, **facts).split("\n\n")
+    return tuple(" ".join(text.split()) for text in paragraphs if text.strip())
 
 
-def _protocol(done: pd.DataFrame, extractor: str | None) -> str:
-    counts = map(str, sorted(done["n_images"].unique()))
-    own = done.sort_values("job")["protocol"].iloc[0]
-    facts = [f"N = {', '.join(counts)} images per row", f"features: {extractor or 'none'}"]
-    if _has_distance(done) and "reference" in own:
-        facts.append(f"reference: {own['reference']}")
-    if "name" in own:
-        parts = [f"{own['sampler'].upper()} {own['steps']} steps"] if "sampler" in own else []
-        parts += [f"guidance {own['guidance']}"] if "guidance" in own else []
-        facts.append(f"protocol: {own['name']}" + (f" ({', '.join(parts)})" if parts else ""))
-    return "; ".join(facts) + "."
-
-
-def _caution(extractor: str | None) -> str:
-    fd = frechet_names(extractor)[0]
-    if extractor in FRECHET_NAMES:
-        return f"{fd} depends on N: compare only with values over the same number of images."
-    return (
-        f"{fd} is a Fréchet distance in these features: it is not FID, and published FID values "
-        "cannot be compared with it."
-    )
+def table_notes(
+    name: str, done: pd.DataFrame, extractor: str | None, **facts: Any
+) -> tuple[str, ...]:
+    """Return the notes under a table from the rows of a records frame that are ``done``."""
+    facts |= {"done": done, "extractor": extractor, "is_fid": extractor in FRECHET_NAMES}
+    facts |= {"fd": frechet_names(extractor)[0], "has_distance": done["fd"].notna().any()}
+    protocol = None if done.empty else done.sort_values("job")["protocol"].iloc[0]
+    return notes(name, protocol=protocol, **facts)

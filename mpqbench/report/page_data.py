@@ -1,7 +1,5 @@
 """What a page of results is made of: one data frame for each file or set of records."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,9 @@ import pandas as pd
 from ..core.errors import BenchError
 from ..records.frame import paired, records_frame
 from ..records.schema import FULL_METHOD, JobRecord
+from ..records.statistics import mean_half_width
 from ..records.store import RecordStore
+from .notes import notes
 
 RECORDS = "records"
 UNITS = {
@@ -22,22 +22,15 @@ UNITS = {
     "noise_error": ("noise_mse", 1e3),
 }
 _CELL = ["method", "budget", "metric_fingerprint", "seed"]
-_GRANULARITIES = {
-    "token": "per token",
-    "token-group": "per token and {group} channels",
-    "tensor": "per tensor, static",
-}
+Rival = str | dict[str, str] | None  # of every method, or of each one by name
 
 
-def read_frame(
-    folder: Path, source: str, against: str | Mapping[str, str] | None = None
-) -> pd.DataFrame:
+def read_frame(folder: Path, source: str, against: Rival = None) -> pd.DataFrame:
     """Return a CSV file of ``folder``, or with ``source="records"`` a row for each job.
 
     Records have the columns of ``records_frame`` and others. ``fd_delta`` is the paired difference
     of FD to full precision, ``less`` that to the rival, ``*_ci`` are half-widths of 95 % intervals.
-    ``against`` is the rival of every method, or of each one by name. Raises BenchError if
-    ``folder`` has no such file or no records.
+    Raises BenchError if ``folder`` has no such file or no records.
     """
     if source == RECORDS:
         frame = _job_frame(folder, against)
@@ -50,34 +43,28 @@ def read_frame(
 
 
 def read_records(folder: Path) -> list[list[JobRecord]]:
-    """Return the records of ``folder`` and of the folders in it, a list for each.
-
-    Raises BenchError if there are none.
-    """
+    """Return the records of ``folder`` and of those in it. Raises BenchError if there are none."""
     folders = sorted(path.parent for path in folder.rglob(RECORDS) if path.is_dir())
-    batches = [RecordStore(each).read_all() for each in folders]
-    if not any(batches):
+    batches = [batch for each in folders if (batch := RecordStore(each).read_all())]
+    if not batches:
         raise BenchError(f"{folder} has no records")
     return batches
 
 
-def _job_frame(folder: Path, against: str | Mapping[str, str] | None) -> pd.DataFrame:
-    batches = read_records(folder)
-    frame = pd.concat([records_frame(own) for own in batches if own], ignore_index=True)
-    own = frame["method"]
-    rivals = own.map(against) if isinstance(against, Mapping) else against
+def _job_frame(folder: Path, against: Rival) -> pd.DataFrame:
+    frame = pd.concat([records_frame(own) for own in read_records(folder)], ignore_index=True)
+    methods = frame["method"]
+    rivals = methods.map(against) if isinstance(against, dict) else against
     full = frame.assign(method=FULL_METHOD, budget="FP")
     indexed = frame.drop_duplicates(_CELL, keep="last").set_index(_CELL)
     for name, wanted in (("fd_delta", full), ("less", frame.assign(method=rivals))):
-        found = paired(wanted, indexed).where(wanted["method"] != own)
+        found = paired(wanted, indexed).where(wanted["method"] != methods)
         frame[name], frame[f"{name}_ci"] = found["delta"], found["ci"]
+    branches = frame["recipe"].map(lambda recipe: (recipe.get("branch") or {}).get("name"))
     counts = frame.pop("counts")
-    has_branch = frame["recipe"].map(
-        lambda r: (r.get("branch") or {}).get("name", "none") != "none"
-    )
     frame["groups_at_w2"] = _count(counts, lambda precision: precision.startswith("W2"))
     branched = _count(counts, lambda precision: not precision.endswith("-"))
-    frame["groups_with_branch"] = branched.where(has_branch)
+    frame["groups_with_branch"] = branched.where(~branches.isin(["none", None]))
     frame["calibration"] = frame["protocol"].map(lambda protocol: protocol.get("calibration"))
     return frame.merge(_training_curves(folder), how="left", on="job")
 
@@ -103,9 +90,8 @@ def _training_curves(folder: Path) -> pd.DataFrame:
 def grouped(frame: pd.DataFrame, by: list[str], geometric: bool = False) -> pd.DataFrame:
     """Return the mean of every number over the rows that are alike in ``by``, in their order.
 
-    Half-widths of intervals (``*_ci``) are those of the mean of independent rows,
-    ``sqrt(sum h^2) / n``. With ``geometric`` means are geometric,
-    and of those columns alone whose numbers are positive.
+    ``*_ci`` become ``mean_half_width``. With ``geometric`` means are geometric, of the columns
+    whose numbers are all positive.
     """
     numbers = frame.select_dtypes("number").drop(columns=by, errors="ignore").astype("float64")
     keys = [frame[name] for name in by]
@@ -114,43 +100,28 @@ def grouped(frame: pd.DataFrame, by: list[str], geometric: bool = False) -> pd.D
         return logs.groupby(keys, sort=False).mean().map(np.exp).reset_index()
     groups = numbers.groupby(keys, sort=False, dropna=False)
     means = groups.mean()
-    halves = means.columns[means.columns.str.endswith("_ci")]
-    for name in halves:
-        squares = groups[name].agg(lambda own: float(np.square(own).sum(skipna=False)))
-        means[name] = squares.pow(0.5) / groups.size()
+    for name in means.columns[means.columns.str.endswith("_ci")]:
+        means[name] = groups[name].agg(mean_half_width)
     return means.reset_index()
 
 
-def measured(records: Sequence[JobRecord]) -> list[str]:
+def measured(records: Sequence[JobRecord]) -> tuple[str, ...]:
     """Return one line of Markdown for each thing a reader has to know: protocol and formats."""
     done = [record for record in records if record.status == "done"]
-    protocol = done[0].protocol
-    images = " or ".join(f"{n:,}" for n in sorted({record.n_images for record in done}))
-    seeds = sorted({record.seed for record in done})
-    torch = sorted({record.provenance.torch for record in done if record.provenance.torch})
-    lines = [
-        f"Model: `{done[0].model}`. Each job: {images} images, "
-        f"{protocol['sampler'].upper()} with {protocol['steps']} steps, guidance "
-        f"{protocol['guidance']}; seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}.",
-        f"Records: {len(records)} jobs, made with PyTorch {', '.join(torch)}.",
-    ]
     formats: dict[str, dict[str, None]] = {}
     for record in done:
         if not record.is_full_precision:
             formats.setdefault(_formats(record.recipe), {})[f"`{record.method}`"] = None
-    if len(formats) == 1:
-        return [*lines, f"Formats of all methods: {next(iter(formats))}."]
-    lines += [f"Formats of {', '.join(names)}: {text}." for text, names in formats.items()]
-    return [*lines, "Methods with different formats are not on equal terms."]
+    return notes(
+        "measured", records=records, done=done, protocol=done[0].protocol, formats=formats,
+        images=[f"{count:,}" for count in sorted({record.n_images for record in done})],
+        seeds=sorted({record.seed for record in done}),
+        torch=sorted({record.provenance.torch for record in done if record.provenance.torch}),
+    )  # fmt: skip
 
 
 def _formats(recipe: Mapping[str, Any]) -> str:
     weight, activation = recipe["weight_format"], recipe["activation_format"]
-    inputs = _GRANULARITIES[activation["granularity"]].format(**activation)
-    if activation["granularity"] == "tensor" and activation.get("time_groups", 1) > 1:
-        inputs += f", {activation['time_groups']} parts of the time axis"
-    rows = f"in groups of {weight['group']}" if weight["group"] else f"per {weight['granularity']}"
-    kinds = ["symmetric" if each["symmetric"] else "asymmetric" for each in (weight, activation)]
-    text = f"weights {rows} ({kinds[0]}), activations {inputs} ({kinds[1]})"
-    bits = recipe.get("attention_bits")
-    return f"{text}, attention products at {bits} bits" if bits else text
+    groups, bits = activation.get("time_groups", 1), recipe.get("attention_bits")
+    facts = {"weight": weight, "activation": activation, "time_groups": groups, "bits": bits}
+    return notes("formats", **facts)[0]

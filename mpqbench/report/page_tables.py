@@ -12,32 +12,29 @@ columns: {FD: "{fd:.2f}"}    # heading: format of the cell, or a list of which t
 ```
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from string import Formatter
 from typing import Any
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from ..core.errors import BenchError
-from .page_data import grouped, read_frame
+from ..core.settings import Frozen
+from .page_data import Rival, grouped, read_frame
 from .render import pipe_table
 
 ABOUT = "about.md"
 Row = dict[Any, Any]
 
 
-class Source(BaseModel):
+class Source(Frozen):
     """Rows of a file or of records."""
-
-    model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
     source: str = Field(alias="from")
     where: str | None = None
-    against: str | dict[str, str] | None = None
-    group: list[str] = []
+    against: Rival = None
+    group: list[str] = Field([])
     geometric: bool = False
 
     def frame(self, folder: Path) -> pd.DataFrame:
@@ -52,8 +49,8 @@ class PageTable(Source):
     """A table of a page."""
 
     rows: list[str]
-    labels: dict[str, str] = {}
-    across: dict[str, list[Any]] = {}
+    labels: dict[str, str] = Field({})
+    across: dict[str, list[Any]] = Field({})
     columns: dict[str, str | list[str]]
 
     def markdown(self, folder: Path) -> str:
@@ -68,11 +65,10 @@ class PageTable(Source):
         cells = [(value, *item) for value in values for item in self.columns.items()]
         lines = []
         for first, *others in keys:
-            own = groups[first, *others]
             texts = []
             for value, _, text in cells:
-                chosen = (row for row in own if not column or row[column] == value)
-                texts.append(_cell(text, next(chosen, None)))
+                rows = (r for r in groups[first, *others] if not column or r[column] == value)
+                texts.append(_cell(text, next(rows, None)))
             lines.append([self.labels.get(first, first), *others, *texts])
         headings = [f"{value} {heading}".strip() for value, heading, _ in cells]
         return pipe_table(pd.DataFrame(lines, columns=[*self.rows, *headings]), self.rows)
@@ -84,13 +80,11 @@ class Quoted(Source):
     cell: str
 
 
-class Headline(BaseModel):
+class Headline(Frozen):
     """A sentence with numbers: ``text`` with a ``{name}`` for each of ``values``."""
 
-    model_config = ConfigDict(extra="forbid")
-
     text: str
-    values: dict[str, Quoted] = {}
+    values: dict[str, Quoted] = Field({})
 
     def sentence(self, folder: Path) -> str:
         """Return the sentence. Raises BenchError where a number is of no row, or of several."""

@@ -5,43 +5,30 @@ Every folder with an ``about.md`` becomes a page. The file begins with a header 
 (see ``page_tables``).
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..core.errors import BenchError
+from ..core.settings import Frozen, validate
+from .notes import filled
 from .page_data import RECORDS, measured, read_records
 from .page_tables import ABOUT, Headline, PageTable
 from .render import bullets
 
-INDEX = "README.md"
 BLOCK = re.compile(r"```table\n(.*?)```", re.DOTALL)
-_INDEX = f"""<!-- Made by `mpqbench report --pages` from the files {ABOUT}. -->
-
-# Results
-
-Each page has a question, the command that answers it, tables made from committed
-records, and what follows.
-
-| page | question | answer |
-|---|---|---|
-"""
 LINK = re.compile(r"(\]\()([^)#\s]+)(#[^)\s]*)?\)")
 MARKED = re.compile(r"(<!-- results: (\w+) ([^>]*?) -->\n).*?(<!-- end of results -->)", re.DOTALL)
 
 
-class PageHeader(BaseModel):
+class PageHeader(Frozen):
     """The beginning of ``about.md``."""
-
-    model_config = ConfigDict(extra="forbid")
 
     question: str
     headline: Headline | None = None
@@ -58,19 +45,19 @@ class About:
     tables: list[PageTable]
 
     @classmethod
-    def read(cls, folder: Path) -> About:
+    def read(cls, folder: Path) -> Self:
         """Read the file in ``folder``. Raises BenchError where it is not as it should be."""
         path = folder / ABOUT
         match = re.match(r"---\n(.*?)^---\n+# (.*?)\n(.*)", path.read_text(), re.S | re.M)
         if match is None:
             raise BenchError(f"{path} does not begin with a header between two --- and a # title")
         try:
-            header = PageHeader.model_validate(yaml.safe_load(match[1]))
-            blocks = BLOCK.findall(match[3])
-            tables = [PageTable.model_validate(yaml.safe_load(block)) for block in blocks]
-        except (yaml.YAMLError, ValidationError) as error:
+            header, *blocks = map(yaml.safe_load, (match[1], *BLOCK.findall(match[3])))
+        except yaml.YAMLError as error:
             raise BenchError(f"{path}: {error}") from None
-        return cls(folder, match[2], header, match[3].strip(), tables)
+        tables = [validate(PageTable, block, str(path)) for block in blocks]
+        checked = validate(PageHeader, header, str(path))
+        return cls(folder, match[2], checked, match[3].strip(), tables)
 
     @cached_property
     def headline(self) -> str:
@@ -80,27 +67,21 @@ class About:
     def page(self, out: Path) -> str:
         """Return the page as it stands in the folder ``out``."""
         tables = iter(self.tables)
-        lines = [
-            f"<!-- Made by `mpqbench report --pages` from {self.folder.name}/{ABOUT}. -->",
-            f"# {self.title}",
-            f"**Question.** {self.header.question}",
-            *([f"**Answer.** {self.headline}"] if self.headline else []),
-            BLOCK.sub(lambda _: next(tables).markdown(self.folder), self.text),
-            f"## How it was measured\n\n{self._measured()}\n",
-        ]
-        return _linked("\n\n".join(lines), self.folder, out)
+        text = BLOCK.sub(lambda _: next(tables).markdown(self.folder), self.text)
+        page = filled("page", about=self, text=text, measured=self._measured())
+        return _linked(page, self.folder, out)
 
     def _measured(self) -> str:
-        lines = []
+        lines: tuple[str, ...] = ()
         if any(path.is_dir() for path in self.folder.rglob(RECORDS)):
-            lines += measured([own for batch in read_records(self.folder) for own in batch])
-        files = [
-            f"[{path.name}]({path.name})"
+            lines = measured([record for batch in read_records(self.folder) for record in batch])
+        names = [
+            path.name
             for pattern in ("*.yaml", "*.csv", "*.md")
             for path in sorted(self.folder.glob(pattern))
             if path.name != ABOUT
         ]
-        return bullets([*lines, f"Files: {', '.join(files)}."])
+        return bullets([*lines, f"Files: {', '.join(f'[{name}]({name})' for name in names)}."])
 
 
 def _linked(text: str, folder: Path, out: Path) -> str:
@@ -117,11 +98,12 @@ def _linked(text: str, folder: Path, out: Path) -> str:
     return LINK.sub(replace, text)
 
 
-def read_abouts(leaderboards: Path) -> dict[str, About]:
-    """Return what the folders of ``leaderboards`` say of themselves, by name.
+def _relative(path: Path, folder: Path) -> str:
+    return os.path.relpath(path.resolve(), folder.resolve()).replace(os.sep, "/")
 
-    Raises BenchError where none has an ``about.md``.
-    """
+
+def read_abouts(leaderboards: Path) -> dict[str, About]:
+    """Return the pages of ``leaderboards`` by name. Raises BenchError if there are none."""
     folders = sorted(path.parent for path in leaderboards.glob(f"*/{ABOUT}"))
     if not folders:
         raise BenchError(f"no folder in {leaderboards} has an {ABOUT}: give the folder of folders")
@@ -133,11 +115,10 @@ def make_pages(leaderboards: Path, out: Path) -> dict[Path, str]:
     abouts = read_abouts(leaderboards)
     pages = {out / f"{name}.md": about.page(out) for name, about in abouts.items()}
     rows = [
-        f"| [{name}]({name}.md) | {about.header.question} | "
-        f"{_linked(about.headline, about.folder, out)} |\n"
+        (name, about.header.question, _linked(about.headline, about.folder, out))
         for name, about in abouts.items()
     ]
-    return {**pages, out / INDEX: _INDEX + "".join(rows)}
+    return {**pages, out / "README.md": filled("index", rows=rows)}
 
 
 def fill(path: Path, leaderboards: Path, pages: Path) -> str:
@@ -166,7 +147,3 @@ def fill(path: Path, leaderboards: Path, pages: Path) -> str:
         return f"{match[1]}{lines}\n{match[4]}"
 
     return MARKED.sub(replace, path.read_text())
-
-
-def _relative(path: Path, folder: Path) -> str:
-    return os.path.relpath(path.resolve(), folder.resolve()).replace(os.sep, "/")

@@ -1,22 +1,35 @@
 """A table as CSV, Markdown and terminal text. The same table gives the same bytes."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table as RichTable
+from rich.text import Text
 
+from ..core.files import write_atomic
 from ..records.columns import Column, Row
 from ..records.frame import frame_csv
 from ..records.schema import FULL_METHOD
 from .table import Block, Table
 
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table as RichTable
+Cell = tuple[Hashable, str]
 
-Cell = tuple[int, str]
+
+def write_texts(stem: Path, texts: Mapping[str, str]) -> list[Path]:
+    """Write every text into ``stem.KIND``; return the paths."""
+    paths = [stem.parent / f"{stem.name}.{kind}" for kind in texts]
+    for path, text in zip(paths, texts.values(), strict=True):
+        write_atomic(path, text.encode())
+    return paths
+
+
+def write_table(table: Table, stem: Path, title: str) -> list[Path]:
+    """Write a table into ``stem.csv`` and ``stem.md``; return the paths."""
+    return write_texts(stem, {"csv": to_csv(table), "md": to_markdown(table, title)})
 
 
 def to_csv(table: Table) -> str:
@@ -26,6 +39,12 @@ def to_csv(table: Table) -> str:
     Missing values are empty; truth values are ``true`` and ``false``.
     """
     return frame_csv(table.frame.map(_plain, na_action="ignore"))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return " ".join(value.split()) if isinstance(value, str) else value
 
 
 def to_markdown(table: Table, title: str) -> str:
@@ -48,10 +67,13 @@ def pipe_table(frame: pd.DataFrame, texts: Sequence[str] = ()) -> str:
     return "\n".join(f"| {' | '.join(map(str, cells))} |" for cells in lines)
 
 
+def escaped(text: str) -> str:
+    """Return ``text`` as a cell of a Markdown table."""
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+
+
 def print_table(table: Table, console: Console) -> None:
     """Print the brief columns of every block, with reasons and notes below, in 120 columns."""
-    from rich.text import Text
-
     for block in table.blocks:
         console.print(_rich_block(block))
         for row in block.rows:
@@ -80,25 +102,14 @@ def ranked(block: Block) -> dict[Cell, int]:
             groups = rivals[column.name].astype("float64").groupby(keys)
             place = groups.rank(method="dense", ascending=column.direction == "lower")
             shown = place[(groups.transform("nunique") > 1) & (place <= 2)]
-            places |= {
-                (at, column.name): int(own) for at, own in zip(shown.index, shown, strict=True)
-            }
+            places |= {(at, column.name): int(rank) for at, rank in shown.items()}
     return places
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return " ".join(value.split()) if isinstance(value, str) else value
-
-
-def _shown(block: Block, rows: Sequence[Row], *views: str) -> list[Column]:
+def _shown(block: Block, *views: str) -> list[Column]:
     """Return the columns of these views that have a value in some row."""
-    return [
-        column
-        for column in block.columns
-        if column.view in views and any(column.text(row) for row in rows)
-    ]
+    columns = [column for column in block.columns if column.view in views]
+    return [column for column in columns if any(map(column.text, block.rows))]
 
 
 def _heading(block: Block) -> str:
@@ -106,7 +117,7 @@ def _heading(block: Block) -> str:
     return f"{block.model} ({f'metric {fingerprint}' if fingerprint else 'not measured'})"
 
 
-def _note(row: Mapping[str, Any], reason: bool) -> str:
+def _note(row: Row, reason: bool) -> str:
     """Return why a row has no scores, or which scores its own are tied with."""
     if row["status"] != "done":
         text = f"{row['status']}: {row['reason']}" if reason else str(row["status"])
@@ -117,12 +128,11 @@ def _note(row: Mapping[str, Any], reason: bool) -> str:
 
 def _markdown_rows(block: Block) -> str:
     rows, places = block.rows, ranked(block)
-    columns = _shown(block, rows, "brief", "full")
+    columns = _shown(block, "brief", "full")
     cells = {
         column.header: [
             f"**{text}**" if places.get((i, column.name)) == 1 else text
-            for i, row in enumerate(rows)
-            for text in [escaped(column.text(row))]
+            for i, text in enumerate(escaped(column.text(row)) for row in rows)
         ]
         for column in columns
     }
@@ -131,32 +141,20 @@ def _markdown_rows(block: Block) -> str:
     return pipe_table(pd.DataFrame(cells), [*texts, "note"])
 
 
-def escaped(text: str) -> str:
-    """Return ``text`` as a cell of a Markdown table."""
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
-
-
 def _is_number(column: Column) -> bool:
     return bool(column.form) or column.name == "seed"
 
 
 def _rich_block(block: Block) -> RichTable:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
-    rows, places = block.rows, ranked(block)
-    columns = _shown(block, rows, "brief")
+    places, columns = ranked(block), _shown(block, "brief")
     table = RichTable(title=Text(_heading(block)), box=SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        number = _is_number(column)
-        justify = "right" if number else "left"
-        table.add_column(Text(column.header), justify=justify, no_wrap=number, overflow="fold")  # type: ignore[arg-type]
+        is_number = _is_number(column)
+        side: Any = "right" if is_number else "left"
+        table.add_column(Text(column.header), justify=side, no_wrap=is_number, overflow="fold")
     table.add_column("note", overflow="fold")
-    for i, row in enumerate(rows):
-        cells = [
-            Text(column.text(row), style="bold" if places.get((i, column.name)) == 1 else "")
-            for column in columns
-        ]
+    for i, row in enumerate(block.rows):
+        styles = ["bold" if places.get((i, column.name)) == 1 else "" for column in columns]
+        cells = [Text(column.text(row), own) for column, own in zip(columns, styles, strict=True)]
         table.add_row(*cells, Text(_note(row, reason=False)))
     return table

@@ -1,41 +1,35 @@
 """Figure: same-seed samples, full precision above every method and budget."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from ..core.errors import BenchError
 from ..records.columns import Row
 from ..records.frame import rows_of
 from ..records.schema import FULL_METHOD
-from .drawing import new_figure, style
+from . import drawing
 from .table import Block
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 LoadSamples = Callable[[str, int], np.ndarray]
 
-_WIDTH, _LABEL = 6.8, 1.5  # inches: the figure, the room for row labels
+_LABEL = 1.5  # inches: the room for row labels
 _GAP = 0.06  # space between images, in image sides
 _ROWS = 12  # quantized rows that fit on a page
 
 
 def sample_rows(block: Block, kept: Callable[[str], bool]) -> list[list[Row]]:
-    """Return the rows of each page of the grid: full precision first, then at most 12 others.
+    """Return the rows of each page: full precision, then at most 12 others of the first seed.
 
-    Only the first seed, and only jobs that are done and whose images were ``kept``.
+    Only jobs that are done and whose images were ``kept``.
     """
     done = block.done
     done = done[done["job"].map(kept).astype(bool)]
-    rows: list[Row] = [*rows_of(done[done["seed"] == done["seed"].min()])]
-    full = [row for row in rows if row["method"] == FULL_METHOD]
-    others = [row for row in rows if row["method"] != FULL_METHOD]
-    return [full + others[i : i + _ROWS] for i in range(0, len(others), _ROWS)]
+    done = done[done["seed"] == done["seed"].min()]
+    full, others = (rows_of(done[done["is_full"] == own]) for own in (True, False))
+    return [[*full, *others[i : i + _ROWS]] for i in range(0, len(others), _ROWS)]
 
 
 def sample_grid(
@@ -49,14 +43,14 @@ def sample_grid(
     """
     columns = min(columns, *(int(row["n_images"] or 0) for row in rows))
     pixels = grid_pixels([load_samples(str(row["job"]), columns) for row in rows])
-    room = _WIDTH - _LABEL - 0.05
+    width = drawing.PAGE
+    room = width - _LABEL - 0.05
     height = room * pixels.shape[0] / pixels.shape[1]
     total = height + 0.1
-    with style():
-        figure = new_figure(_WIDTH, total)
-        axes = figure.add_axes(
-            (_LABEL / _WIDTH, 0.05 / total, room / _WIDTH, height / total), frameon=False
-        )
+    with drawing.canvas(width, total) as figure:
+        figure.set_layout_engine("none")
+        place = (_LABEL / width, 0.05 / total, room / width, height / total)
+        axes = figure.add_axes(place, frameon=False)
         axes.imshow(pixels, interpolation="none", aspect="auto")
         axes.set_axis_off()
         pitch = pixels.shape[0] / len(rows)
@@ -75,8 +69,7 @@ def grid_pixels(images: Sequence[np.ndarray]) -> np.ndarray:
     ``images``: per row uint8 (columns, h, w, 1 or 3), all of one shape but for the channels. The
     gap between images is ``gap_of(w)`` pixels. Raises BenchError for anything else.
     """
-    sizes = {part.shape[:3] for part in images}
-    if len(sizes) != 1 or any(p.dtype != np.uint8 or p.shape[3] not in (1, 3) for p in images):
+    if len({part.shape[:3] for part in images}) != 1 or any(p.dtype != np.uint8 for p in images):
         shapes = ", ".join(f"{part.dtype} {part.shape}" for part in images)
         raise BenchError(
             f"rows of a grid must be uint8 (columns, h, w, 1 or 3) alike, not {shapes}"
@@ -97,8 +90,7 @@ def gap_of(width: int) -> int:
 
 def _label(block: Block, row: Row) -> str:
     fd = block.column("fd")
-    name = "\n".join(textwrap.wrap(str(row["method"]), 26))
     facts = [] if row["method"] == FULL_METHOD else [str(row["budget"])]
     if row["fd"] is not None:
         facts.append(f"{fd.header} {format(float(row['fd']), fd.form)}")
-    return f"{name}\n{'   '.join(facts)}"
+    return "\n".join([*textwrap.wrap(str(row["method"]), 26), "   ".join(facts)])

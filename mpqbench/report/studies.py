@@ -1,24 +1,20 @@
 """Tables and figures of the studies of searchers and of proxies."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
-from ..core.files import write_atomic
 from ..records.columns import RIVALS, SEARCHERS, adapt, frechet_names
 from ..records.frame import CONDITION, paired, seed_means
 from ..records.schema import JobRecord
-from .drawing import COLOURS, FULL_COLOUR, drawing, handles_of, legend_above, save
-from .render import bullets, pipe_table, to_csv, to_markdown
-from .table import Block, Table, leaderboard
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from . import drawing
+from .notes import notes, table_notes
+from .render import bullets, pipe_table, write_table, write_texts
+from .table import Table, leaderboard
 
 PARTS = ("all", "better half")
 
@@ -27,11 +23,7 @@ def write_searchers(
     records: Iterable[JobRecord], regrets: Sequence[Mapping[str, Any]], folder: Path
 ) -> list[Path]:
     """Write ``searchers.csv`` and ``searchers.md``; return their paths."""
-    table = searcher_table(records, regrets)
-    paths = [folder / "searchers.csv", folder / "searchers.md"]
-    for path, text in zip(paths, (to_csv(table), to_markdown(table, "Searchers")), strict=True):
-        write_atomic(path, text.encode())
-    return paths
+    return write_table(searcher_table(records, regrets), folder / "searchers", "Searchers")
 
 
 def searcher_table(records: Iterable[JobRecord], regrets: Sequence[Mapping[str, Any]]) -> Table:
@@ -58,37 +50,16 @@ def searcher_table(records: Iterable[JobRecord], regrets: Sequence[Mapping[str, 
     found = pd.DataFrame(list(regrets), columns=[*CONDITION, "regret"]).astype({"regret": float})
     spread = found.groupby(CONDITION)["regret"].agg(["mean", "std"])
     means[["regret", "regret_std"]] = spread.reindex(means.index)
-    means = means.reset_index()
-    means["failed"], means["order"] = (
-        means["status"] != "done",
-        means["fd"].fillna(means["output_mse"]),
-    )
+    order = means["fd"].fillna(means["output_mse"])
+    means = means.reset_index().assign(failed=means["status"].ne("done").array, order=order.array)
     means = means.sort_values(["failed", "budget", "order", "method"], ignore_index=True)
-    first = board.blocks[0]
     extractor = next((block.extractor for block in board.blocks if block.extractor), None)
     columns = adapt(SEARCHERS, means.drop(columns="bitops"), extractor)
-    block = Block(
-        first.model, first.metric_fingerprint, extractor, columns, means, _searcher_notes(done)
-    )
+    block = replace(
+        board.blocks[0], extractor=extractor, columns=columns, frame=means,
+        notes=table_notes("searchers", done, extractor),
+    )  # fmt: skip
     return Table((block,), SEARCHERS)
-
-
-def _searcher_notes(done: pd.DataFrame) -> tuple[str, ...]:
-    if done.empty:
-        return ("No job of this study is done.",)
-    images, inputs = done["n_images"].iloc[0], done["protocol"].iloc[0]["calibration"]
-    return (
-        f"Means over seeds; each seed has {images:,} images, {inputs} calibration inputs and as "
-        "many held-out ones of its own.",
-        "Held-out MSE: output error of one forward on inputs no search has seen, ± standard "
-        "deviation over seeds.",
-        "Differences are paired over noise and classes, seed by seed; ± is the half-width of the "
-        "95 % interval over images (delete-group jackknife).",
-        "Regret: joint score above the optimum of all allocations of the last two blocks, which "
-        "were all scored, in per cent of it; ± standard deviation over seeds.",
-        "Forwards: evaluations spent, in forwards of the calibration set. Seconds: of the search, "
-        "an additive table included whether or not another search of the run had computed it.",
-    )
 
 
 def write_proxies(table: pd.DataFrame, records: Sequence[JobRecord], folder: Path) -> list[Path]:
@@ -97,10 +68,9 @@ def write_proxies(table: pd.DataFrame, records: Sequence[JobRecord], folder: Pat
     ``table`` has a row for each proxy and part of the allocations, in columns ``proxy``, ``part``,
     and for every measurement M ``tau_M``, ``tau_M_ci``, ``behind_M`` and ``behind_M_ci``.
     """
-    path = folder / "proxies.md"
-    write_atomic(path, proxy_markdown(table, records).encode())
+    paths = write_texts(folder / "proxies", {"md": proxy_markdown(table, records)})
     figure = proxy_figure(table, records[0].extractor)
-    return [path, *save(figure, folder / "figures" / "proxies")]
+    return paths + drawing.save(figure, folder / "figures" / "proxies")
 
 
 def proxy_markdown(table: pd.DataFrame, records: Sequence[JobRecord]) -> str:
@@ -113,49 +83,32 @@ def proxy_markdown(table: pd.DataFrame, records: Sequence[JobRecord]) -> str:
     cells[f"τ with {headers[first]}, better half"] = _taus(half, first)
     cells |= {f"τ with {headers[name]}": _taus(whole, name) for name in others}
     rows = pd.DataFrame(cells).reindex(whole.index).reset_index()
-    notes = [
-        f"{len(records)} sampled allocations within {one.budget}, {one.n_images:,} images each, "
-        f"{one.protocol['calibration']} calibration inputs; the better half has the lower "
-        f"{headers[first]}.",
-        "τ: Kendall's tau-b; ±: half-width of the 95 % interval, delete-one jackknife over "
-        "allocations. The noise of the measured values lowers every τ alike.",
-        "Bold: the highest τ of its column. ≈: the interval of the paired difference from it "
-        "holds zero.",
-        "sum: scores of single groups added up; joint: one score of the whole allocation.",
-    ]
-    return f"# Proxies at {one.budget}\n\n{pipe_table(rows, ['proxy'])}\n\n{bullets(notes)}\n"
+    told = bullets(notes("proxies", records=records, one=one, first=headers[first]))
+    return f"# Proxies at {one.budget}\n\n{pipe_table(rows, ['proxy'])}\n\n{told}\n"
 
 
 def proxy_figure(table: pd.DataFrame, extractor: str | None) -> Figure:
     """Draw tau with the first measurement, over all allocations and over the better half."""
     truth, header = next(iter(_headers(table, extractor).items()))
-    order = _ordered(table, PARTS[0])["proxy"].iloc[::-1]
-    with drawing(5.0, 0.9 + 0.24 * len(order)) as figure:
-        axes = figure.add_subplot()
-        for part, colour, marker, shift in zip(
-            PARTS, COLOURS[:2], ("o", "s"), (0.12, -0.12), strict=True
-        ):
-            rows = table[table["part"] == part].set_index("proxy").loc[order]
-            axes.errorbar(
-                rows[f"tau_{truth}"], np.arange(len(rows)) + shift, xerr=rows[f"tau_{truth}_ci"],
-                fmt=marker, color=colour, elinewidth=0.8, label=part,
-            )  # fmt: skip
-        axes.axvline(0, color=FULL_COLOUR, linewidth=0.6)
-        axes.set_yticks(range(len(order)), list(order))
-        axes.set_ylim(-0.6, len(order) - 0.4)
-        axes.set_xlabel(f"Kendall's tau with {header}, 95 % interval")
-        axes.grid(axis="x", linewidth=0.3)
-        legend_above(figure, handles_of(axes))
+    names = list(_ordered(table, PARTS[0])["proxy"])
+    tau, half = table[f"tau_{truth}"], table[f"tau_{truth}_ci"]
+    ends = table[["proxy"]].assign(value=tau, low=tau - half, high=tau + half)
+    parts = {part: ends[table["part"] == part].set_index("proxy") for part in PARTS}
+    with drawing.canvas(5.0, 0.9 + 0.24 * len(names)) as figure:
+        axes = figure.add_subplot(xlabel=f"Kendall's tau with {header}, 95 % interval")
+        drawing.forest(axes, names, parts)
+        axes.axvline(0, color=drawing.FULL_COLOUR, linewidth=0.6)
+        axes.grid(axis="y", visible=False)
+        drawing.explain(figure, drawing.handles_of(axes))
     return figure
 
 
 def _taus(table: pd.DataFrame, name: str) -> pd.Series:
     """Return tau with its interval as text: the best bold, those tied with it marked."""
-    tau, half = table[f"tau_{name}"].map("{:+.2f}".format), table[f"tau_{name}_ci"]
+    tau, half = table[f"tau_{name}"], table[f"tau_{name}_ci"].map(" ±{:.2f}".format)
     behind, margin = table[f"behind_{name}"], table[f"behind_{name}_ci"]
-    text = tau + " ±" + half.map("{:.2f}".format)
-    text = text.mask(behind <= margin, text + " ≈")
-    return text.mask(behind == 0, "**" + tau + " ±" + half.map("{:.2f}".format) + "**")
+    text = tau.map("{:+.2f}".format) + half
+    return text.mask(behind <= margin, text + " ≈").mask(behind == 0, "**" + text + "**")
 
 
 def _ordered(table: pd.DataFrame, part: str) -> pd.DataFrame:

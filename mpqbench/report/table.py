@@ -1,10 +1,9 @@
 """The leaderboard and its summary over seeds: rows, their order, pairs, ranks and ties."""
 
-from __future__ import annotations
-
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
@@ -13,7 +12,7 @@ from ..core.errors import BenchError
 from ..records.columns import LEADERBOARD, SUMMARY, Column, adapt, named
 from ..records.frame import CONDITION, paired, records_frame, rows_of, seed_means
 from ..records.schema import JobRecord
-from .notes import leaderboard_notes, summary_notes
+from .notes import table_notes
 
 NEAR_FULL, NEAR_BEST = "≈FP", "≈best"
 RIVALS = ["budget", "seed"]  # rows of a block that are ranked against each other share these
@@ -35,7 +34,7 @@ class Block:
     notes: tuple[str, ...] = ()
     name: str = ""
 
-    @property
+    @cached_property
     def rows(self) -> list[dict[str, Any]]:
         """The rows as dictionaries, ``None`` for what is missing."""
         return rows_of(self.frame)
@@ -81,24 +80,26 @@ def leaderboard(records: Iterable[JobRecord]) -> Table:
     frame = frame.assign(home=_homes(frame))
     models = [file_part(str(key[0])) for key, _ in frame.groupby(["model", "home"])]
     blocks = []
-    for model, (key, own) in zip(models, frame.groupby(["model", "home"]), strict=True):
-        suffix = f"-{key[1] or 'not-measured'}" if models.count(model) > 1 else ""
-        blocks.append(_block(key, own, model + suffix))
+    for name, (key, rows) in zip(models, frame.groupby(["model", "home"]), strict=True):
+        suffix = f"-{key[1] or 'not-measured'}" if models.count(name) > 1 else ""
+        blocks.append(_block(key, rows, name + suffix))
     return Table(tuple(blocks), LEADERBOARD)
 
 
 def summary(records: Iterable[JobRecord]) -> Table:
-    """Return the means over seeds of every score and cost, with standard deviations of scores.
+    """Return means over seeds of scores and costs, with standard deviations of scores.
 
-    A row is ``done`` only if all of its seeds are; otherwise it keeps the first other status and
-    reason, and has no rank. Raises BenchError as ``leaderboard`` does.
+    A row is ``done`` only if all of its seeds are; otherwise it has no rank.
     """
     return Table(tuple(_summary(block) for block in leaderboard(records).blocks), SUMMARY)
 
 
-def has_several_seeds(records: Iterable[JobRecord]) -> bool:
-    """Whether a summary over seeds says more than the leaderboard."""
-    return len({record.seed for record in records}) > 1
+def tables_of(records: Sequence[JobRecord]) -> dict[str, Table]:
+    """Return the ``leaderboard`` and, if the records have several seeds, the ``summary``."""
+    tables = {"leaderboard": leaderboard(records)}
+    if len({record.seed for record in records}) > 1:
+        tables["summary"] = summary(records)
+    return tables
 
 
 def file_part(model: str) -> str:
@@ -109,8 +110,8 @@ def file_part(model: str) -> str:
 def _homes(frame: pd.DataFrame) -> pd.Series:
     """Return the metric fingerprint of the block of every row.
 
-    A job that failed before its protocol was digested joins the only block of its model. If there
-    are several blocks or none, such jobs form a block of their own, called ``""``.
+    A job that failed before its protocol was digested joins the only block of its model, or block
+    ``""`` if there are several or none.
     """
     known = frame.groupby("model")["metric_fingerprint"].agg(["nunique", "first"])
     only = known["first"].where(known["nunique"] == 1)
@@ -131,18 +132,13 @@ def _block(key: Any, frame: pd.DataFrame, name: str) -> Block:
         ["failed", "other", "bits", "budget", "seed", "rank", "method", "job"],
         ascending=[True, True, False, True, True, True, True, True],
     ).reset_index(drop=True)
-    notes = leaderboard_notes(frame[frame["is_done"]], extractor)
+    notes = table_notes("leaderboard", frame[frame["is_done"]], extractor, over_seeds=False)
     columns = adapt(LEADERBOARD, frame, extractor)
     return Block(model, fingerprint, extractor, columns, frame, notes, name)
 
 
 def _compared(frame: pd.DataFrame) -> pd.DataFrame:
-    """Add ``rank``, ``fd_delta`` with its interval, and ``ties``.
-
-    Full precision and rows over their budget have no rank; equal values share one. A row is tied
-    with full precision, or with the best row of its budget and seed, if the interval of the paired
-    difference contains 0.
-    """
+    """Add ``rank``, ``fd_delta`` with its interval, and ``ties``: intervals that contain 0."""
     done = frame[frame["is_done"] & frame["fd"].notna()]
     rivals = done[~done["is_full"] & done["satisfied"].fillna(False).astype(bool)]
     ranks = rivals.groupby(RIVALS)["fd"].rank(method="min").astype("Int64")
@@ -170,15 +166,12 @@ def _summary(block: Block) -> Block:
     scores, costs = ([c.name for c in SUMMARY if c.role == role] for role in ("score", "cost"))
     ranks = block.frame.groupby(CONDITION, sort=False)["rank"]
     means = seed_means(block.frame, scores, costs)
-    own = (
-        means[(ranks.count() == ranks.size()).to_numpy()].groupby("budget")["fd"].rank(method="min")
-    )
-    means["rank"] = own.reindex(means.index).astype("Int64")
+    whole = means[(ranks.count() == ranks.size()).to_numpy()]
+    places = whole.groupby("budget")["fd"].rank(method="min")
+    means["rank"] = places.reindex(means.index).astype("Int64")
     means["failed"] = means["status"] != "done"
     means["place"] = pd.factorize(means["budget"])[0]
     means = means.sort_values(["failed", "place", "rank"], kind="stable", ignore_index=True)
-    return Block(
-        block.model, block.metric_fingerprint, block.extractor,
-        adapt(SUMMARY, means, block.extractor), means,
-        summary_notes(block.done, block.extractor), block.name,
-    )  # fmt: skip
+    columns = adapt(SUMMARY, means, block.extractor)
+    notes = table_notes("leaderboard", block.done, block.extractor, over_seeds=True)
+    return replace(block, columns=columns, frame=means, notes=notes)

@@ -1,30 +1,16 @@
 """Figure: Fréchet distance against BitOPs, one line per method."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from ..records.columns import frechet_names, unit_of
 from ..records.frame import CONDITION, rows_of
 from ..records.schema import FULL_METHOD
-from .drawing import (
-    COLUMN,
-    FULL_COLOUR,
-    drawing,
-    grid,
-    handles_of,
-    legend_above,
-    log_axis,
-    look,
-    note_below,
-)
+from . import drawing
 from .table import Block
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _APART = 1.3  # ratio of BitOPs or FD of two points whose labels do not overlap
 _LOG_FROM = 20.0  # ratio of largest to smallest FD from which the axis is logarithmic
@@ -34,8 +20,7 @@ _SMALL: dict[str, Any] = {"textcoords": "offset points", "fontsize": 6.5}
 def points(block: Block) -> pd.DataFrame:
     """Return ``method``, ``budget``, ``bitops``, ``fd`` and ``half`` of what is done, by cost.
 
-    ``half`` is the half-width of the error bar: with one seed that of the jackknife interval, with
-    several the standard deviation of FD (ddof = 1), which is then a mean.
+    ``half``: half-width of the jackknife interval, or with several seeds FD's deviation (ddof 1).
     """
     done = block.done
     groups = done[done["fd"].notna() & done["bitops"].gt(0)].groupby(CONDITION)
@@ -63,30 +48,28 @@ def tradeoff(block: Block) -> Figure | None:
     methods = list(found["method"].unique())
     counts = map(str, sorted(block.done["n_images"].unique()))
     only = f", {methods[0]}" if len(methods) == 1 else ""
-    with drawing(COLUMN, 3.9) as figure:
-        axes = figure.add_subplot()
+    with drawing.canvas(drawing.COLUMN, 3.9) as figure:
+        axes = figure.add_subplot(title=f"{block.model}{only}, N = {', '.join(counts)}")
         _draw(axes, found, full)
         _scale(axes, block, every)
-        axes.set_title(f"{block.model}{only}, N = {', '.join(counts)}", loc="left")
-        legend_above(figure, {} if only else handles_of(axes))
-        note_below(figure, f"Not shown: {', '.join(names)}" if len(names) else "")
+        note = f"Not shown: {', '.join(names)}" if len(names) else ""
+        drawing.explain(figure, {} if only else drawing.handles_of(axes), note)
     return figure
 
 
 def _draw(axes: Axes, found: pd.DataFrame, full: pd.DataFrame) -> None:
-    for number, (method, line) in enumerate(found.groupby("method")):
+    for at, (method, line) in enumerate(found.groupby("method")):
+        looks = {"label": method, "elinewidth": 0.8, "zorder": 3, **drawing.look(at)}
         half = line["half"].where(line["half"] > 0)
-        axes.errorbar(
-            line["bitops"], line["fd"], yerr=half, label=method, elinewidth=0.8, zorder=3,
-            **look(number),
-        )  # fmt: skip
+        axes.errorbar(line["bitops"], line["fd"], yerr=half, **looks)
+    colour = drawing.FULL_COLOUR
     for value, half in full[["fd", "half"]].to_numpy():
-        axes.axhspan(value - half, value + half, color=FULL_COLOUR, alpha=0.15, lw=0)
-        axes.axhline(value, color=FULL_COLOUR, linewidth=0.9, linestyle="--")
+        axes.axhspan(value - half, value + half, color=colour, alpha=0.15, lw=0)
+        axes.axhline(value, color=colour, linewidth=0.9, linestyle="--")
         text = f"full precision {value:.2f}" + (f" ±{half:.2f}" if half else "")
         axes.annotate(
             text, (1, value - half), xycoords=("axes fraction", "data"), xytext=(-3, -2),
-            ha="right", va="top", color=FULL_COLOUR, **_SMALL,
+            ha="right", va="top", color=colour, **_SMALL,
         )  # fmt: skip
     _label_budgets(axes, found)
 
@@ -95,18 +78,18 @@ def _scale(axes: Axes, block: Block, every: pd.DataFrame) -> None:
     """Set limits, scales and labels of both axes."""
     bitops = every.loc[every["method"] != FULL_METHOD, "bitops"]
     unit, prefix = unit_of(bitops)
-    log_axis(axes.xaxis, bitops.min(), bitops.max(), unit, room=0.1)
+    drawing.log_axis(axes.xaxis, bitops.min(), bitops.max(), unit, room=0.1)
     axes.set_xlabel(f"{prefix}BitOPs per forward of one image")
     seeds = block.done["seed"].nunique()
     kind = f"mean ± std of {seeds} seeds" if seeds > 1 else "95 % interval"
     axes.set_ylabel(f"{frechet_names(block.extractor)[0]} ({kind})")
     top, feet = (every["fd"] + every["half"]).max(), every["fd"] - every["half"]
     if every["fd"].min() > 0 and every["fd"].max() / every["fd"].min() >= _LOG_FROM:
-        log_axis(axes.yaxis, feet.where(feet > 0, every["fd"] / 2).min(), top, room=0.12)
+        low = feet.where(feet > 0, every["fd"] / 2).min()
+        drawing.log_axis(axes.yaxis, low, top, room=0.12)
     else:
         room = 0.14 * (top - feet.min()) or 1.0
         axes.set_ylim(feet.min() - room, top + room)
-    grid(axes)
 
 
 def _label_budgets(axes: Axes, found: pd.DataFrame) -> None:

@@ -32,7 +32,8 @@ def record(method, recipe, budget="W3A3", seed=0, *, fd=None, mse=None, status="
         method, budget, seed=seed, status=status, reason=f"it is {status}", model="m",
         satisfied=within, scores=scores, job=f"m__{method}__{budget}__s{seed}",
         recipe=recipe.model_dump(mode="json"),
-        protocol={"name": "quick", "calibration": 64, "sampler": "ddim", "steps": steps},
+        protocol={"name": "quick", "calibration": 64, "sampler": "ddim", "steps": steps,
+                  "guidance": 1.5, "reference": "embedded"},
     )  # fmt: skip
 
 

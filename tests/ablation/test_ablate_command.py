@@ -8,13 +8,11 @@ import pytest
 from mpqbench.core.registry import discover
 from mpqbench.lab.ablation.design import Design
 
-SEVERAL = ["--factor", "branch=none|sparse", "--factor", "searcher=ilp|dp"]
 FEW = ["--protocol", "smoke", "--features", "none", "--images", 4, "--calibration", 8]
 
 
 @pytest.fixture
-def ablate(monkeypatch, mpqbench, tiny_folder, tmp_path):
-    monkeypatch.setattr("mpqbench.report.drawing.DPI", 60)
+def ablate(mpqbench, tiny_folder, tmp_path):
     fixed = [*FEW, "--model", tiny_folder, "--budget", "W3A3", "--out", tmp_path / "out"]
     return lambda *arguments: mpqbench("ablate", *fixed, *arguments)
 
@@ -122,25 +120,3 @@ def test_a_sweep_of_the_protocol_has_folders_of_its_own(ablate, report, tmp_path
     assert list(folder.glob("figures/ablation/scan-protocol.calibration-*.pdf"))
     for value in (8, 16):
         assert len(list((folder / f"gptq.calibration-{value}/records").iterdir())) == 2
-
-
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (["gptk"], "did you mean 'gptq'"),
-        (["rtn"], "differs from the default recipe in no slot"),
-        (["gptq", "--factor", "rounding=gptq|nearst"], "did you mean 'nearest'"),
-        (["gptq", "--factors", "missing.yaml"], "missing.yaml does not exist"),
-        (["gptq", "--sweep", "rounding.damp=1,2", "--one-at-a-time"], "leave out --one-at"),
-        (["gptq", "--sweep", "a.b=1,2", *SEVERAL], "leave out the others"),
-        (["gptq", "--seeds", "x"], "--seeds 'x' must be whole numbers"),
-        (["gptq", "--protocol", "quik"], "did you mean 'quick'"),
-        (["gptq", "--sweep", "protocol.steps=0,4"], "greater than 0"),
-    ],
-)
-def test_mistakes_are_one_sentence_and_leave_nothing(ablate, tmp_path, arguments, sentence):
-    code, _, err = ablate(*arguments)
-    assert code == 2
-    assert sentence in err
-    assert "Traceback" not in err
-    assert not list((tmp_path / "out").rglob("*.json"))

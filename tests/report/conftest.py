@@ -16,3 +16,9 @@ def record():
 def store(tmp_path):
     """An empty folder of a run."""
     return RecordStore(tmp_path / "run")
+
+
+@pytest.fixture(autouse=True)
+def few_dots(monkeypatch):
+    """Pictures of few dots, which are quicker to draw."""
+    monkeypatch.setattr("mpqbench.report.drawing.DPI", 60)

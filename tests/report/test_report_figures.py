@@ -134,8 +134,8 @@ def test_write_report_writes_tables_and_figures(records, tmp_path):
     ]  # fmt: skip
     assert all(path.stat().st_size > 0 for path in paths)
     with Image.open(out / "figures" / "samples-fashion-dit.png") as picture:
-        assert picture.width == 2040
-        column = np.asarray(picture.convert("L"))[:, 460]  # through the first images
+        assert picture.width == 408  # 6.8 inches
+        column = np.asarray(picture.convert("L"))[:, 92]  # through the first images
     values = [int(v) for v in column[np.flatnonzero(np.diff(column.astype(int), prepend=-1))]]
     assert [v for v in values if v in (10, 90, 170)] == [10, 90, 170, 90]
     before = {path: path.read_bytes() for path in paths}

@@ -92,7 +92,7 @@ def test_marked_blocks_of_a_file(folder, tmp_path):
         ("two: ", "four: ", "no row called four"),
         ('{fd:.1f}"]', '{psnr:.1f}"]', "no column 'psnr'"),
         ("fd < 1", "fd < 5", "'best' is of 3 rows"),
-        ("rows:", "lines:", "lines"),
+        ("rows:", "lines:", "rows"),
         ("# A title", "A title", "does not begin with a header"),
     ],
 )

@@ -32,7 +32,7 @@ def quick_save(monkeypatch):
         path.touch()
         return (path,)
 
-    monkeypatch.setattr("mpqbench.report.search.write.save", touch)
+    monkeypatch.setattr("mpqbench.report.drawing.save", touch)
 
 
 def test_everything_that_the_files_allow_is_written(store, searches, tmp_path, quick_save):

@@ -7,12 +7,11 @@ from mpqbench.baselines.searchers.ilp import ILP
 from mpqbench.methods.treeq.tss import TSS
 from mpqbench.records.frame import records_frame
 from mpqbench.records.statistics import over_seeds
-from mpqbench.report.search.allocation_map import ROWS, allocation_map, allocation_maps
 from mpqbench.report.search.anytime import anytime
+from mpqbench.report.search.maps import ROWS, allocation_map, allocation_maps, sensitivity_map
 from mpqbench.report.search.merges import merge_tree, pareto_drop
 from mpqbench.report.search.runs import comparisons, read_table
 from mpqbench.report.search.scan import scan, sweep_series
-from mpqbench.report.search.sensitivity_map import sensitivity_map
 from mpqbench.report.table import leaderboard
 
 JOB = "fashion-dit__tss__W3A3__s0__m1"
@@ -104,9 +103,7 @@ def test_allocation_maps_number_every_cell(store, searches):
             assert allocation[f"blocks.{block}.{kind}"] == f"W{w.get_text()}A{a.get_text()}"
         assert len(weights.texts) == 16
     mixed = {"blocks.0.adaln": "W8A8", "blocks.1.adaln": "FP", "blocks.0.mlp.up": "W2A3"}
-    axes = allocation_map(
-        "t", [({"method": "m", "mean_weight_bits": None, "seed": 0}, mixed)]
-    ).axes[0]
+    axes = allocation_map("t", [({"method": "m", "mean_weight_bits": None}, mixed)]).axes[0]
     assert [text.get_text() for text in axes.texts] == ["8", "FP", "2"]
 
 

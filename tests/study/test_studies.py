@@ -140,30 +140,3 @@ def test_proxies_are_ranked_by_what_was_measured(mpqbench, one_block, tmp_path, 
     again = load_suite(str(out / "suite.yaml"))
     assert [method["name"] for method in again.methods] == list(raw.method)
     assert "τ with held-out MSE, better half" in (out / "proxies.md").read_text()
-
-
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (["searchers", "--method", "tsss"], "did you mean 'tss'"),
-        (["searchers", "--budget", "FP"], "a study needs a budget such as W4A4"),
-        (["searchers", "--seeds", "x"], "--seeds 'x' must be whole numbers"),
-        (["searchers", "--evaluations", "0"], "0"),
-        (["searchers", "serchers"], "did you mean 'searchers'"),
-        (["proxies", "--budget", "3MB"], "a study needs a budget such as W4A4"),
-        (["proxies", "--method", "rtm"], "did you mean 'rtn'"),
-        (["proxies", "--allocations", "5"], "20"),
-        (["proxies", "--device", "cuda:7"], "device 'cuda:7' cannot be used"),
-    ],
-)
-def test_mistakes_are_one_sentence_and_leave_nothing(
-    mpqbench, tiny_folder, tmp_path, arguments, sentence
-):
-    out = tmp_path / "out"
-    verb, *rest = arguments
-    fixed = ["--model", tiny_folder, "--features", "none", "--out", out]
-    code, _, err = mpqbench("study", verb, *rest, *fixed)
-    assert code == 2
-    assert sentence in err
-    assert "Traceback" not in err
-    assert not list(out.rglob("*.json"))

@@ -1,8 +1,5 @@
 """Values of groups as a grid: kinds of layers down, transformer blocks across."""
 
-from __future__ import annotations
-
-import re
 from collections.abc import Iterable, Mapping
 
 import pandas as pd
@@ -12,47 +9,36 @@ from ...core.precision import Budget, Precision
 
 SIDES = ("weight", "activation")
 ADALN = "adaln"  # the kind of the groups that produce the conditioning
-_GROUP = re.compile(r"blocks\.(\d+)\.(.+)")
 
 
-def as_grid(values: Mapping[str, float]) -> pd.DataFrame:
-    """Return ``{group: value}`` as kinds x blocks, kinds in order of appearance; NaN for no group.
+def placed(table: pd.DataFrame) -> pd.DataFrame:
+    """Add ``block`` and ``kind``. Raises BenchError if a group is not ``blocks.NUMBER.KIND``."""
+    places = table["group"].str.extract(r"^blocks\.(?P<block>\d+)\.(?P<kind>.+)$")
+    for group in table["group"][places["kind"].isna()]:
+        raise BenchError(f"group '{group}' has no place in a heat map: call it blocks.NUMBER.KIND")
+    return table.assign(block=places["block"].astype(int), kind=places["kind"])
 
-    Raises BenchError if a group is not called ``blocks.NUMBER.KIND``.
+
+def as_grid(table: pd.DataFrame, values: str) -> pd.DataFrame:
+    """Return a column as kinds x blocks, kinds in order of appearance; NaN for no group."""
+    grid = table.pivot(index="kind", columns="block", values=values).astype(float)
+    return grid.reindex(table["kind"].unique())
+
+
+def allocation_table(allocation: Mapping[str, str]) -> pd.DataFrame:
+    """Return a row for each group of ``{group: "W4A8"}``.
+
+    Columns: ``group``, ``block``, ``kind``, ``precision``, the bits of ``weight`` and
+    ``activation`` (floating point as 16), and whether it is ``branched`` or ``bare``.
     """
-    rows = [(*_place(group), float(value)) for group, value in values.items()]
-    frame = pd.DataFrame(rows, columns=["block", "kind", "value"])
-    grid = frame.pivot(index="kind", columns="block", values="value")
-    return grid.reindex(frame["kind"].unique())
-
-
-def bit_grids(allocation: Mapping[str, str]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return weight bits and activation bits of ``{group: "W4A8"}``, floating point as 16."""
-    parsed = {group: Precision.parse(text) for group, text in allocation.items()}
-    weights = {group: precision.weight_bits for group, precision in parsed.items()}
-    activations = {group: precision.activation_bits for group, precision in parsed.items()}
-    return as_grid(weights), as_grid(activations)
-
-
-def branch_grid(allocation: Mapping[str, str]) -> pd.DataFrame | None:
-    """Return 1 for a group with a branch and 0 for one without.
-
-    ``None`` if no group is without one: then the recipe decides on branches, not the search.
-    """
-    parsed = {group: Precision.parse(text) for group, text in allocation.items()}
-    grid = as_grid({group: precision.branched for group, precision in parsed.items()})
-    return grid if any(precision.bare for precision in parsed.values()) else None
-
-
-def fixed_precision(allocations: Iterable[Mapping[str, str]], kind: str) -> str | None:
-    """Return the one precision of all groups of ``kind`` in ``allocations``, or ``None``."""
-    found = {own[group] for own in allocations for group in own if _place(group)[1] == kind}
-    return found.pop() if len(found) == 1 else None
-
-
-def leave_out(allocation: Mapping[str, str], kind: str) -> dict[str, str]:
-    """Return ``allocation`` without the groups of ``kind``."""
-    return {group: own for group, own in allocation.items() if _place(group)[1] != kind}
+    parsed = list(map(Precision.parse, allocation.values()))
+    table = pd.DataFrame({"group": list(allocation), "precision": list(map(str, parsed))})
+    return placed(table).assign(
+        weight=[precision.weight_bits for precision in parsed],
+        activation=[precision.activation_bits for precision in parsed],
+        branched=[precision.branched for precision in parsed],
+        bare=[precision.bare for precision in parsed],
+    )
 
 
 def mean_table(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
@@ -63,19 +49,18 @@ def mean_table(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
 
 def score_grid(table: pd.DataFrame, precision: str) -> pd.DataFrame:
     """Return the scores of ``precision`` in an additive table. Raises BenchError if it has none."""
-    own = table[table["precision"] == precision]
-    if own.empty:
+    scores = table[table["precision"] == precision]
+    if scores.empty:
         valid = ", ".join(table["precision"].unique())
         raise BenchError(f"the table has no scores of {precision} (valid: {valid})")
-    return as_grid(dict(zip(own["group"], own["score"], strict=True)))
+    return as_grid(placed(scores), "score")
 
 
 def mean_by_bits(table: pd.DataFrame, side: str) -> pd.DataFrame:
     """Return mean scores of kinds (rows) by bits of ``side``, one of ``SIDES`` (columns)."""
     parsed = table["precision"].map(Precision.parse)
     bits = parsed.map(lambda p: p.weight_bits if side == "weight" else p.activation_bits)
-    kinds = table["group"].map(lambda group: _place(group)[1])
-    means = table["score"].groupby([kinds.rename("kind"), bits.rename("bits")], sort=False).mean()
+    means = placed(table).assign(bits=bits).groupby(["kind", "bits"], sort=False)["score"].mean()
     return means.unstack().sort_index(axis="columns")
 
 
@@ -98,10 +83,3 @@ def telling_precision(table: pd.DataFrame, budget: str) -> str:
 
 def _product(precision: Precision) -> int:
     return precision.weight_bits * precision.activation_bits
-
-
-def _place(group: str) -> tuple[int, str]:
-    match = _GROUP.fullmatch(group)
-    if match is None:
-        raise BenchError(f"group '{group}' has no place in a heat map: call it blocks.NUMBER.KIND")
-    return int(match[1]), match[2]

@@ -1,31 +1,15 @@
 """Figures of a tree-structured search: the tree of its merges, and the points of a merge."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from ...core.errors import BenchError
-from ...records.statistics import spread
-from ..drawing import (
-    COLUMN,
-    DROPPED,
-    KEPT,
-    PAGE,
-    drawing,
-    grid,
-    handles_of,
-    legend_above,
-    log_y,
-    note_below,
-    panels,
-)
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from .. import drawing
 
 _LEAF_LETTERS = 6.0  # points, where leaves are at least that far apart
 _LABEL = 14.0  # points that the label of a merge needs
@@ -33,17 +17,13 @@ _ONE = 3.4  # inches, of a figure of one node
 
 
 def node_points(merges: pd.DataFrame, node: int) -> pd.DataFrame:
-    """Return a node's points: ``load`` (cost in units of its share), ``score`` and ``kept``.
-
-    Raises BenchError if there is no such node.
-    """
+    """Return ``load`` (cost / the node's share), ``score`` and ``kept`` of a node's points."""
     own = merges[merges["node"] == node]
     if own.empty:
         first, last = int(merges["node"].min()), int(merges["node"].max())
         raise BenchError(f"there is no node {node}: give one from {first} to {last}")
-    points = pd.DataFrame({"load": own["cost"] / own["share"], "score": own["score"]})
-    points["kept"] = own["kept"].astype(bool)
-    return points.reset_index(drop=True)
+    load, kept = own["cost"] / own["share"], own["kept"].astype(bool)
+    return own[["score"]].assign(load=load, kept=kept).reset_index(drop=True)
 
 
 def node_title(merges: pd.DataFrame, node: int) -> str:
@@ -102,15 +82,15 @@ def tree_nodes(merges: pd.DataFrame) -> pd.DataFrame:
 def merge_tree(merges: pd.DataFrame, title: str) -> Figure:
     """Draw the tree, leaves below and the root above, with the points scored and kept at merges.
 
-    Crowded levels have only their sums at the left margin. Colour is the median cost of the kept
-    points in units of the node's share of the budget.
+    Crowded levels have only sums. Colour is the median cost of the kept points / the node's share.
     """
     nodes = tree_nodes(merges)
     leaves = nodes[nodes["level"] == 0]
     pitches = nodes.groupby("level")["place"].agg(lambda own: own.sort_values().diff().min())
-    points = 72 * (PAGE - 1.6) / len(leaves) * pitches.fillna(len(leaves))
-    with drawing(PAGE, 3.9) as figure:
-        axes = figure.add_subplot()
+    points = 72 * (drawing.PAGE - 1.6) / len(leaves) * pitches.fillna(len(leaves))
+    with drawing.canvas(drawing.PAGE, 3.9) as figure:
+        axes = figure.add_subplot(title=f"{title}: points scored → kept")
+        axes.grid(False)
         _draw_tree(axes, nodes, points)
         names = [groups[0].removeprefix("blocks.") for groups in leaves["groups"]]
         size = min(_LEAF_LETTERS, points[0])
@@ -118,15 +98,11 @@ def merge_tree(merges: pd.DataFrame, title: str) -> Figure:
         axes.tick_params(axis="x", length=0, pad=1)
         axes.set_xlim(-0.8, len(leaves) - 0.2)
         _label_levels(axes, nodes)
-        axes.set_title(f"{title}: points scored → kept", loc="left")
     return figure
 
 
 def _draw_tree(axes: Axes, nodes: pd.DataFrame, points: pd.Series) -> None:
     """Draw edges, nodes and their numbers; ``points`` is the distance of neighbours by level."""
-    from matplotlib.colors import LogNorm
-    from matplotlib.ticker import NullLocator
-
     edges = nodes.explode("children").dropna(subset="children")
     edges = edges.merge(nodes, left_on="children", right_on="node", suffixes=("", "_child"))
     ends = edges[["place", "level", "place_child", "level_child"]]
@@ -172,14 +148,15 @@ def pareto_drop(merges: pd.DataFrame, nodes: Sequence[int], title: str, score: s
     The picture of "Pareto drop" in arXiv 2512.06353, with cost in units of the node's share of the
     budget in place of average bits. Raises BenchError if there is no such node.
     """
-    with drawing(COLUMN if len(nodes) > 1 else _ONE, 2.9) as figure:
-        for axes, node in zip(panels(figure, len(nodes), len(nodes)), nodes, strict=True):
+    with drawing.canvas(drawing.COLUMN if len(nodes) > 1 else _ONE, 2.9) as figure:
+        panels = drawing.panels(figure, len(nodes), len(nodes))
+        for axes, node in zip(panels, nodes, strict=True):
             _draw_points(axes, node_points(merges, node))
-            axes.set_title(node_title(merges, node), loc="left", fontsize=7.5)
+            axes.set_title(node_title(merges, node), fontsize=7.5)
             axes.set_xlabel("cost / node's share of the budget")
-        figure.axes[0].set_ylabel(f"joint score ({score})")
-        legend_above(figure, handles_of(figure.axes[0]))
-        note_below(figure, f"{title}. At cost 1 a node spends what it gets if all get alike.")
+        panels[0].set_ylabel(f"joint score ({score})")
+        note = f"{title}. At cost 1 a node spends what it gets if all get alike."
+        drawing.explain(figure, drawing.handles_of(panels[0]), note)
     return figure
 
 
@@ -189,11 +166,10 @@ def _draw_points(axes: Axes, points: pd.DataFrame) -> None:
     ordered = points.sort_values(["load", "score"])
     edge = ordered[ordered["score"] < ordered["score"].cummin().shift(fill_value=float("inf"))]
     axes.axvline(1.0, color="#666666", linewidth=0.8, linestyle="--", zorder=1)
-    axes.plot(edge["load"], edge["score"], drawstyle="steps-post", color="#0072B2", linewidth=0.9,
-              label="undominated", zorder=2)  # fmt: skip
-    axes.scatter(dropped["load"], dropped["score"], s=size, color=DROPPED, linewidths=0, zorder=3,
-                 label="dropped")  # fmt: skip
-    axes.scatter(kept["load"], kept["score"], s=2 * size, color=KEPT, edgecolors="white",
+    axes.plot(edge["load"], edge["score"], drawstyle="steps-post", color=drawing.COLOURS[0],
+              linewidth=0.9, label="undominated", zorder=2)  # fmt: skip
+    axes.scatter(dropped["load"], dropped["score"], s=size, color=drawing.DROPPED, linewidths=0,
+                 zorder=3, label="dropped")  # fmt: skip
+    axes.scatter(kept["load"], kept["score"], s=2 * size, color=drawing.KEPT, edgecolors="white",
                  linewidths=0.4, zorder=4, label="kept")  # fmt: skip
-    log_y(axes, [spread([value]) for value in points["score"]])
-    grid(axes)
+    drawing.log_y(axes, [(value,) * 3 for value in points["score"]])

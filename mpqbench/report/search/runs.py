@@ -1,7 +1,5 @@
 """The searches of a run: which may be compared, and the tables they left on disk."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -43,35 +41,31 @@ class SearchComparison:
 
 
 def comparisons(table: Table) -> list[SearchComparison]:
-    """Return the comparisons in the order of a leaderboard.
-
-    A block and a budget have one if a searcher chose the allocation of some job that is done.
-    """
+    """Return a comparison for every block and budget in which a searcher chose an allocation."""
     found = []
     for block in table.blocks:
-        settings = block.done["recipe"].map(settings_of)
-        rows = block.done.assign(
-            searcher=settings.map(lambda own: str(own.get("searcher.name", UNIFORM))),
-            quantizer=settings.map(lambda own: key_of(without(own, SEARCH))),
-        )
+        rows = block.done
+        settings = rows["recipe"].map(settings_of)
+        searcher = settings.map(lambda own: str(own.get("searcher.name", UNIFORM)))
+        quantizer = settings.map(lambda own: key_of(without(own, SEARCH)))
+        is_search = ~rows["is_full"] & ~searcher.isin([UNIFORM, GIVEN])
         for budget, own in rows.groupby("budget", sort=False):
-            searches = own[~own["is_full"] & ~own["searcher"].isin([UNIFORM, GIVEN])]
-            plain = own[own["searcher"].eq(UNIFORM) & own["quantizer"].isin(searches["quantizer"])]
+            searches = own[is_search[own.index]]
+            is_plain = searcher.eq(UNIFORM) & quantizer.isin(quantizer[searches.index])
             if len(searches):
-                found.append(
-                    SearchComparison(
-                        f"{block.name}-{budget}", block.model, str(budget), block.extractor,
-                        _by_method(searches), _by_method(plain),
-                    )
-                )  # fmt: skip
+                names = f"{block.name}-{budget}", block.model, str(budget), block.extractor
+                plain = own[is_plain[own.index]]
+                found.append(SearchComparison(*names, _by_method(searches), _by_method(plain)))
     return found
 
 
-def read_table(store: RecordStore, job: str, table: str = "") -> pd.DataFrame | None:
-    """Return the trace of a search, or a table that it noted; ``None`` if there is none.
+def _by_method(rows: pd.DataFrame) -> ByMethod:
+    ordered = rows.sort_values(["method", "seed"])
+    return {str(method): own for method, own in ordered.groupby("method")}
 
-    Raises BenchError if the file is unreadable.
-    """
+
+def read_table(store: RecordStore, job: str, table: str = "") -> pd.DataFrame | None:
+    """Return a trace or a table of a search, ``None`` without one. Raises BenchError if corrupt."""
     path = store.trace_path(job, table)
     if not path.is_file():
         return None
@@ -81,8 +75,3 @@ def read_table(store: RecordStore, job: str, table: str = "") -> pd.DataFrame | 
         raise BenchError(
             f"{path} is corrupt ({error}): delete the file and run the job again"
         ) from None
-
-
-def _by_method(rows: pd.DataFrame) -> ByMethod:
-    ordered = rows.sort_values(["method", "seed"])
-    return {str(method): own for method, own in ordered.groupby("method")}

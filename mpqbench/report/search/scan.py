@@ -1,37 +1,19 @@
 """Figure: held-out error and Fréchet distance against one number of a recipe."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from ...core.errors import BenchError, unknown
 from ...records.columns import frechet_names
 from ...records.settings import key_of, settings_of
 from ...records.statistics import Spread, over_seeds, spread_label
-from ..drawing import (
-    COLUMN,
-    drawing,
-    error_bar,
-    grid,
-    handles_of,
-    legend_above,
-    log_x,
-    log_y,
-    look,
-    note_below,
-    panels,
-    reference_lines,
-)
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-    from .runs import ByMethod, SearchComparison
+from .. import drawing
+from .runs import ByMethod, SearchComparison
 
 METRICS = ("output_mse", "fd")  # a row without either is not in a scan
 FEWEST = 3  # values from which on a scan is drawn unasked
@@ -108,12 +90,11 @@ def scan(
 ) -> Figure:
     """Draw held-out output MSE and Fréchet distance against one setting, a line for each series.
 
-    Level lines are the rows in ``level`` by their labels, or methods without a search.
+    Level lines are the rows in ``level`` by label, or methods without a search.
     """
-    levels = level
-    if levels is None:
-        levels = {f"{method} (no search)": own for method, own in comparison.plain.items()}
-    labels, every = labels_of(found), pd.concat([series.rows for series in found])
+    if level is None:
+        level = {f"{method} (no search)": rows for method, rows in comparison.plain.items()}
+    every = pd.concat([series.rows for series in found])
     images = ", ".join(map(str, sorted(every["n_images"].unique())))
     texts = {
         "output_mse": "output MSE (held-out inputs)",
@@ -121,44 +102,32 @@ def scan(
     }
     shown = {metric: text for metric, text in texts.items() if every[metric].notna().any()}
     lines: dict[str, Any] = {}
-    with drawing(COLUMN, 2.6) as figure:
-        every_panel = panels(figure, len(shown), len(shown))
-        for axes, (metric, text) in zip(every_panel, shown.items(), strict=True):
-            means = {label: over_seeds(own, metric) for label, own in levels.items()}
-            _draw(axes, found, labels, metric, [own.mean for own in means.values() if own])
-            lines |= reference_lines(axes, means)
-            axes.set_ylabel(text)
-            axes.set_xlabel(found[0].path)
-        every_panel[0].set_title(comparison.title, loc="left")
-        legend_above(figure, handles_of(every_panel[0]) | lines)
-        note_below(figure, _note(found))
+    with drawing.canvas(drawing.COLUMN, 2.6) as figure:
+        panels = drawing.panels(figure, len(shown), len(shown))
+        for axes, (metric, text) in zip(panels, shown.items(), strict=True):
+            levels = {label: over_seeds(rows, metric) for label, rows in level.items()}
+            _draw(axes, found, metric, [spread for spread in levels.values() if spread])
+            lines |= drawing.reference_lines(axes, levels)
+            axes.set(ylabel=text, xlabel=found[0].path)
+        panels[0].set_title(comparison.title)
+        seeds = [int(n) for series in found for n in series.rows.groupby("value").size()]
+        note = " FD of one seed: its 95 % jackknife interval." if 1 in seeds else ""
+        handles = drawing.handles_of(panels[0]) | lines
+        drawing.explain(figure, handles, spread_label(seeds) + note)
     return figure
 
 
-def _draw(
-    axes: Axes,
-    found: Sequence[SweepSeries],
-    labels: Sequence[str],
-    metric: str,
-    levels: Sequence[float],
-) -> None:
-    every = [Spread(mean, mean, mean, 1) for mean in levels]  # the axis holds these lines too
-    for number, (series, label) in enumerate(zip(found, labels, strict=True)):
-        scores = series.scores(metric)
-        means = [own.mean for own in scores.values()]
-        axes.plot(list(scores), means, label=label, **look(number))
-        for value, own in scores.items():
-            error_bar(axes, value, own, **look(number))
-        every += scores.values()
-    log_x(axes, [value for series in found for value in series.values])
-    log_y(axes, every)
-    grid(axes)
-
-
-def _note(found: Sequence[SweepSeries]) -> str:
-    seeds = [int(n) for series in found for n in series.rows.groupby("value").size()]
-    single = " FD of one seed: its 95 % jackknife interval." if 1 in seeds else ""
-    return f"{spread_label(seeds)}{single}"
+def _draw(axes: Axes, found: Sequence[SweepSeries], metric: str, levels: Sequence[Spread]) -> None:
+    """Draw a line for each series; the axis has room for ``levels``, without their intervals."""
+    every = [(level.mean,) * 3 for level in levels]
+    for at, (series, label) in enumerate(zip(found, labels_of(found), strict=True)):
+        scores, looks = series.scores(metric), drawing.look(at)
+        axes.plot(list(scores), [spread.mean for spread in scores.values()], label=label, **looks)
+        for value, spread in scores.items():
+            drawing.error_bar(axes, value, spread, **looks)
+        every += [spread[:3] for spread in scores.values()]
+    drawing.log_x(axes, [value for series in found for value in series.values])
+    drawing.log_y(axes, every)
 
 
 def _text(series: SweepSeries, path: str) -> str:

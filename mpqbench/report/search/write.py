@@ -1,30 +1,25 @@
 """Every figure of a run's searches, saved as PNG and PDF."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from matplotlib.figure import Figure
 
 from ...core.errors import BenchError, unknown
 from ...records.columns import Row
 from ...records.frame import rows_of
 from ...records.settings import key_of, objective_of, settings_of, without
 from ...records.store import RecordStore
-from ..drawing import save
+from ..drawing import save_all
 from ..table import Table
-from .allocation_map import allocation_maps
 from .anytime import anytime
 from .grids import mean_table, telling_precision
+from .maps import allocation_maps, sensitivity_map
 from .merges import merge_tree, pareto_drop, telling_nodes
 from .runs import SearchComparison, comparisons, read_table
 from .scan import FEWEST, of_path, scan, sweep_series
-from .sensitivity_map import sensitivity_map
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-Named = tuple[str, "Figure"]
+Named = Iterator[tuple[str, Figure]]
 
 
 def write_search_figures(
@@ -34,73 +29,59 @@ def write_search_figures(
     merges: Sequence[str] = (),
     scans: Sequence[str] = (),
 ) -> list[Path]:
-    """Write into ``folder`` what the files of ``store`` allow; return the paths.
+    """Write what the files of ``store`` allow, and the ``merges`` and ``scans`` asked for.
 
-    ``table`` is the leaderboard. ``merges`` ("JOB:NODE") and ``scans`` (dotted settings) are drawn
-    besides. A run without searches has no figure. Raises BenchError if a job, a node or a setting
+    ``table`` is the leaderboard. Returns the paths. Raises BenchError if a job, a node or a setting
     is not there.
     """
     found = comparisons(table)
     asked = [*_asked_merges(store, found, merges), *_asked_scans(found, scans)]
-    paths: list[Path] = []
-    for comparison in found:
-        for name, figure in _figures(comparison, store, scans):
-            paths += save(figure, folder / name)
-    for name, figure in asked:
-        paths += save(figure, folder / name)
-    return paths
+    every = (named for comparison in found for named in _figures(comparison, store, scans))
+    return [*save_all(every, folder), *save_all(asked, folder)]
 
 
-def _figures(
-    comparison: SearchComparison, store: RecordStore, asked: Sequence[str]
-) -> Iterator[Named]:
+def _figures(comparison: SearchComparison, store: RecordStore, asked: Sequence[str]) -> Named:
     yield from _paged(f"anytime-{comparison.name}", anytime(comparison, store))
     yield from _paged(f"allocations-{comparison.name}", allocation_maps(comparison, store))
     yield from _sensitivities(comparison, store)
-    for own in comparison.searches.values():
-        yield from _trees(rows_of(own)[0], store)
+    for rows in comparison.searches.values():
+        yield from _trees(rows_of(rows)[0], store)
     every = sweep_series(comparison.rows, FEWEST)
     for path in dict.fromkeys(series.path for series in every):
         if path not in asked:
             yield f"scan-{path}-{comparison.name}", scan(comparison, of_path(every, path))
 
 
-def _paged(name: str, figures: Sequence[Figure]) -> Iterator[Named]:
+def _paged(name: str, figures: Sequence[Figure]) -> Named:
     for number, figure in enumerate(figures, 1):
         yield (f"{name}-{number}" if len(figures) > 1 else name), figure
 
 
-def _sensitivities(comparison: SearchComparison, store: RecordStore) -> Iterator[Named]:
+def _sensitivities(comparison: SearchComparison, store: RecordStore) -> Named:
     """Draw every additive table once: it does not depend on the searcher."""
     drawn = set()
-    for method, own in comparison.searches.items():
-        tables = [t for job in own["job"] if (t := read_table(store, job, "table")) is not None]
-        recipe = own["recipe"].iloc[0]
+    for method, rows in comparison.searches.items():
+        tables = [t for job in rows["job"] if (t := read_table(store, job, "table")) is not None]
+        recipe = rows["recipe"].iloc[0]
         key = key_of(without(settings_of(recipe), ("searcher", "evaluations")))
         if not tables or key in drawn:
             continue
         drawn.add(key)
         seeds = f", {len(tables)} seeds" if len(tables) > 1 else ""
         mean = mean_table(tables)
-        yield (
-            f"sensitivity-{comparison.name}-{method}",
-            sensitivity_map(
-                mean,
-                telling_precision(mean, comparison.budget),
-                f"{comparison.title}, {method}{seeds}",
-                objective_of(recipe),
-            ),
-        )
+        precision = telling_precision(mean, comparison.budget)
+        title = f"{comparison.title}, {method}{seeds}"
+        figure = sensitivity_map(mean, precision, title, objective_of(recipe))
+        yield f"sensitivity-{comparison.name}-{method}", figure
 
 
-def _trees(row: Row, store: RecordStore) -> Iterator[Named]:
-    job, recipe = row["job"], row["recipe"]
-    merges = read_table(store, str(job), "merges")
+def _trees(row: Row, store: RecordStore) -> Named:
+    job, merges = row["job"], read_table(store, row["job"], "merges")
     if merges is not None:
         yield f"merge-tree-{job}", merge_tree(merges, _title(row))
         nodes = telling_nodes(merges)
         if nodes:
-            figure = pareto_drop(merges, nodes, _title(row), objective_of(recipe))
+            figure = pareto_drop(merges, nodes, _title(row), objective_of(row["recipe"]))
             yield f"pareto-drop-{job}", figure
 
 
@@ -110,7 +91,7 @@ def _title(row: Row) -> str:
 
 def _asked_merges(
     store: RecordStore, found: Sequence[SearchComparison], asked: Sequence[str]
-) -> Iterator[Named]:
+) -> Named:
     searches = {row["job"]: row for comparison in found for row in rows_of(comparison.rows)}
     valid = [job for job in searches if store.trace_path(job, "merges").is_file()] if asked else []
     for text in asked:
@@ -130,11 +111,11 @@ def _asked_merges(
         yield f"pareto-drop-{job}-node{int(node)}", figure
 
 
-def _asked_scans(found: Sequence[SearchComparison], asked: Sequence[str]) -> Iterator[Named]:
-    every = [(own, series) for own in found for series in sweep_series(own.rows)]
+def _asked_scans(found: Sequence[SearchComparison], asked: Sequence[str]) -> Named:
+    every = [sweep_series(comparison.rows) for comparison in found]
     for path in dict.fromkeys(asked):
-        of_path([series for _, series in every], path)
-        for comparison in found:
-            own = [s for home, s in every if home is comparison and s.path == path]
-            if own:
-                yield f"scan-{path}-{comparison.name}", scan(comparison, own)
+        of_path([series for own in every for series in own], path)
+        for comparison, own in zip(found, every, strict=True):
+            shown = [series for series in own if series.path == path]
+            if shown:
+                yield f"scan-{path}-{comparison.name}", scan(comparison, shown)
