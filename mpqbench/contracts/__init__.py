@@ -1,9 +1,8 @@
 """What a plugin author implements: one base class per kind.
 
 A plugin is a class with the decorator ``plugin`` and the base class of its kind. Its fields are its
-parameters; what it is able to do (``needs_inputs``, ``by_block``, ``span``, ...) is an attribute of
-the base class with a default. Register the class in the ``PLUGINS`` table of a module (see
-``mpqbench.core.registry``).
+parameters; what it can do (``needs_inputs``, ``by_block``, ...) is an attribute of the base class
+with a default. A module registers it in a table ``PLUGINS`` (``mpqbench.core.registry``).
 """
 
 from .base import plugin

@@ -122,9 +122,8 @@ class Rounding(Plugin, ABC):
     """Turns a weight matrix into integers.
 
     With ``by_block`` the harness calls ``round_block`` for the layers of a block together, and
-    ``round`` for layers outside a block and in a search. ``error_bound`` is for the conformance
-    checks alone: how large the squared error on ordinary layers may be, in units of the error of
-    rounding to nearest.
+    ``round`` for layers outside a block and in a search. Conformance checks allow a squared error
+    of ``error_bound`` times that of rounding to nearest on ordinary layers.
     """
 
     kind: ClassVar[str] = "rounding"
@@ -209,9 +208,9 @@ class Branch(Plugin, ABC):
         """
 
     def refit(self, before: FittedBranch, target: torch.Tensor, layer: LayerData) -> FittedBranch:
-        """Fit again from the second round on, given the branch of the round before.
+        """Fit again from the second round on; neither ``before`` nor ``target`` is written into.
 
-        Override where ``fit`` decides something by a rule, such as an order of channels, that has
-        to stay for the rounds to converge. Neither ``before`` nor ``target`` is written into.
+        Override where a rule of ``fit``, such as an order of channels, has to stay for the rounds
+        to converge.
         """
         return self.fit(target, layer)

@@ -98,17 +98,12 @@ class Network(Protocol):
         """Yield the inputs of ``group`` in full precision, batch by batch: (n, tokens, in)."""
 
     def sensitivities(self, probes: int, seed: int) -> Iterator[Sequence[Sensitivity]]:
-        """Yield the sensitivities of all groups, for every probe and every batch.
-
-        Each takes one forward and one backward pass.
-        """
+        """Yield all groups' sensitivities, for every probe and batch: a forward and a backward."""
 
 
 class Objective(Plugin):
     """Scores allocations; lower is better. Override ``table``, ``distance`` or both.
 
-    - ``steps_ahead``: ``distance`` compares latents after so many sampling steps; 0 compares the
-      outputs of one forward.
     - ``joint_only``: scores of single groups are never added up.
     - ``whole_batches``: the score of an input depends on the other inputs of its batch.
     - ``span``: with k above 1, calibration inputs are runs of k consecutive steps of one image,
@@ -123,7 +118,7 @@ class Objective(Plugin):
 
     @property
     def steps_ahead(self) -> int:
-        """How many sampling steps ``distance`` looks ahead."""
+        """After how many sampling steps ``distance`` compares latents; 0 compares outputs."""
         return 0
 
     @property

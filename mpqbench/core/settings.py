@@ -70,7 +70,7 @@ def first_mistake(error: ValidationError) -> str:
     with suppress(ValueError):  # YAML 1.1 reads 1e-3 as a text
         if first["type"] == "float_type" and isinstance(first["input"], str):
             hint = f" (in YAML a number such as this needs a point: {float(first['input'])})"
-    return f"{place} must be {' or '.join(wanted)}, not {first['input']!r}{hint}"
+    return f"{place or 'the value'} must be {' or '.join(wanted)}, not {first['input']!r}{hint}"
 
 
 def _place(error: ErrorDetails) -> str:
