@@ -8,13 +8,14 @@ import pytest
 from mpqbench.core.registry import discover
 from mpqbench.lab.ablation.design import Design
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 SEVERAL = ["--factor", "branch=none|sparse", "--factor", "searcher=ilp|dp"]
 FEW = ["--protocol", "smoke", "--features", "none", "--images", 4, "--calibration", 8]
 
 
 @pytest.fixture
-def ablate(monkeypatch, mpqbench, tiny_folder, tmp_path):
-    monkeypatch.setattr("mpqbench.report.drawing.DPI", 60)
+def ablate(mpqbench, tiny_folder, tmp_path):
     fixed = [*FEW, "--model", tiny_folder, "--budget", "W3A3", "--out", tmp_path / "out"]
     return lambda *arguments: mpqbench("ablate", *fixed, *arguments)
 

@@ -17,8 +17,8 @@ FACTORIALS = {"factorial": "treeq-components", "ablation": "treeq-factorial"}
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda f: f.name)
-def test_committed_ablations_are_what_their_records_say(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr("mpqbench.report.drawing.DPI", 60)
+@pytest.mark.usefixtures("undrawn")
+def test_committed_ablations_are_what_their_records_say(folder, tmp_path):
     design, registry = load(folder), discover()
     result, _ = read_ablation(design, folder, registry)  # refuses records of other recipes
     cells = PlannedAblation.of(design, registry).cells

@@ -4,11 +4,12 @@ import json
 
 import pandas as pd
 import pytest
-from matplotlib.figure import Figure
 from tiny_pipeline import save_tiny_pipeline
 
 from mpqbench.core.cache import Cache
 from mpqbench.lab.suites import load_suite
+
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 SUITE = """
 protocol: {base: smoke, images: 8, steps: 2, micro_batch: 8, calibration: 8, features: none}
@@ -32,12 +33,6 @@ PLUGINS = {"method": {"few": FEW}}
 def one_block(tmp_path_factory):
     """A pipeline whose transformer has four groups, which are also the truncated problem."""
     return save_tiny_pipeline(tmp_path_factory.mktemp("one-block") / "tiny-dit", num_layers=1)
-
-
-@pytest.fixture(autouse=True)
-def _undrawn(monkeypatch):
-    """Figures are empty files: what they show is tested beside the code that draws them."""
-    monkeypatch.setattr(Figure, "savefig", lambda *_, **__: None)
 
 
 @pytest.fixture
