@@ -22,6 +22,12 @@ methods:
   - {base: rtn, name: all, searcher: {name: tss, keep: 4096}, choices: [W2A3, W3A3, W4A4]}
 """
 
+PROXIES = """
+protocol: {base: smoke, images: 4, steps: 10, calibration: 10, features: none}
+methods: [rtn]
+budgets: [W3A3]
+"""
+
 FEW = """
 from mpqbench.core.recipe import Recipe
 FEW = Recipe(name="few", choices=("W2A3", "W3A3", "W3A4", "W4A4", "W5A5"))
@@ -116,11 +122,11 @@ def test_a_searcher_that_fails_on_the_truncated_problem_costs_no_other_row(searc
 
 def test_proxies_are_ranked_by_what_was_measured(mpqbench, one_block, tmp_path, monkeypatch):
     monkeypatch.setattr("mpqbench.lab.study.proxies.MORE_ENVIRONMENTS", ())
-    arguments = ["--model", one_block, "--features", "none", "--images", 4]
-    arguments += ["--calibration", 10]
-    out = tmp_path / "out"
+    out, short = tmp_path / "out", tmp_path / "short.yaml"
+    monkeypatch.setattr("mpqbench.lab.suites.built_in_suites", lambda: {"proxies": short})
+    short.write_text(PROXIES)
     (tmp_path / "few.py").write_text(FEW)
-    arguments += ["--method", "few", "--plugins", tmp_path / "few.py"]
+    arguments = ["--model", one_block, "--method", "few", "--plugins", tmp_path / "few.py"]
     code, _, _ = mpqbench("study", "proxies", *arguments, "--allocations", 20, "--out", out)
     assert code == 0
     table = pd.read_csv(out / "proxies.csv").set_index(["proxy", "part"])
