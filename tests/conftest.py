@@ -38,3 +38,11 @@ def mpqbench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
         return end.value.code, *capsys.readouterr()
 
     return call
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are files without a picture, for tests of what comes before and beside drawing."""
+    from matplotlib.figure import Figure
+
+    monkeypatch.setattr(Figure, "savefig", lambda _, file, **__: file.write(b"undrawn"))

@@ -8,6 +8,8 @@ import pytest
 from mpqbench.core.registry import discover
 from mpqbench.lab.ablation.design import Design
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 FEW = ["--protocol", "smoke", "--features", "none", "--images", 4, "--calibration", 8]
 
 

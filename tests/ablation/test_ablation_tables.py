@@ -10,7 +10,7 @@ from ablation_records import RATIOS, record, records_of, small_plan
 from mpqbench.core.errors import BenchError
 from mpqbench.core.recipe import Recipe
 from mpqbench.lab.ablation.design import Design
-from mpqbench.lab.ablation.responses import cell_means, effects_table
+from mpqbench.lab.ablation.effects import cell_means, effects_table
 from mpqbench.lab.ablation.run import PlannedAblation
 from mpqbench.report.ablation import cell_table, effect_sections
 from mpqbench.report.latex import escape, latex_table

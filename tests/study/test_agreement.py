@@ -33,7 +33,7 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says():
     truth = 2 / np.pi * np.arcsin(correlation)
     covered = 0
     for _ in range(runs):
-        a, b = rng.normal(size=(2, 40))
+        a, b = rng.normal(size=(2, 24))
         found = agreement(a, correlation * a + np.sqrt(1 - correlation**2) * b)
         covered += abs(found.tau - truth) <= found.ci
     assert 0.90 <= covered / runs <= 0.99
@@ -44,7 +44,7 @@ def test_the_interval_of_a_difference_covers_zero_as_often_as_it_says():
     rng = np.random.default_rng(2)
     runs, covered, halves = 100, 0, []
     for _ in range(runs):
-        truth, *errors = rng.normal(size=(3, 40))
+        truth, *errors = rng.normal(size=(3, 24))
         one, other = (agreement(truth + 0.7 * error, truth) for error in errors)
         gap, half = one.behind(other)
         assert gap == pytest.approx(other.tau - one.tau)

@@ -200,6 +200,7 @@ def test_summaries_by_hand():
     assert titles == [ALL, "mlp.down", "mlp.up"]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_command_writes_tables_and_a_figure(mpqbench, tmp_path, monkeypatch):
     few = (LOW_RANK, PluginChoice(name="sparse"))
     monkeypatch.setattr("mpqbench.lab.study.branches.BRANCHES", few)

@@ -4,11 +4,12 @@ import json
 
 import pandas as pd
 import pytest
-from matplotlib.figure import Figure
 from tiny_pipeline import save_tiny_pipeline
 
 from mpqbench.core.cache import Cache
 from mpqbench.lab.suites import load_suite
+
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 SUITE = """
 protocol: {base: smoke, images: 8, steps: 2, micro_batch: 8, calibration: 8, features: none}
@@ -19,6 +20,12 @@ methods:
   - {base: rtn, name: ilp, searcher: ilp, choices: [W2A3, W3A3, W4A4]}
   - {base: rtn, name: chance, searcher: {name: random, draws: 1}, choices: [W2A3, W3A3, W4A4]}
   - {base: rtn, name: all, searcher: {name: tss, keep: 4096}, choices: [W2A3, W3A3, W4A4]}
+"""
+
+PROXIES = """
+protocol: {base: smoke, images: 4, steps: 10, calibration: 10, features: none}
+methods: [rtn]
+budgets: [W3A3]
 """
 
 FEW = """
@@ -32,12 +39,6 @@ PLUGINS = {"method": {"few": FEW}}
 def one_block(tmp_path_factory):
     """A pipeline whose transformer has four groups, which are also the truncated problem."""
     return save_tiny_pipeline(tmp_path_factory.mktemp("one-block") / "tiny-dit", num_layers=1)
-
-
-@pytest.fixture(autouse=True)
-def _undrawn(monkeypatch):
-    """Figures are empty files: what they show is tested beside the code that draws them."""
-    monkeypatch.setattr(Figure, "savefig", lambda *_, **__: None)
 
 
 @pytest.fixture
@@ -121,11 +122,11 @@ def test_a_searcher_that_fails_on_the_truncated_problem_costs_no_other_row(searc
 
 def test_proxies_are_ranked_by_what_was_measured(mpqbench, one_block, tmp_path, monkeypatch):
     monkeypatch.setattr("mpqbench.lab.study.proxies.MORE_ENVIRONMENTS", ())
-    arguments = ["--model", one_block, "--features", "none", "--images", 4]
-    arguments += ["--calibration", 10]
-    out = tmp_path / "out"
+    out, short = tmp_path / "out", tmp_path / "short.yaml"
+    monkeypatch.setattr("mpqbench.lab.suites.built_in_suites", lambda: {"proxies": short})
+    short.write_text(PROXIES)
     (tmp_path / "few.py").write_text(FEW)
-    arguments += ["--method", "few", "--plugins", tmp_path / "few.py"]
+    arguments = ["--model", one_block, "--method", "few", "--plugins", tmp_path / "few.py"]
     code, _, _ = mpqbench("study", "proxies", *arguments, "--allocations", 20, "--out", out)
     assert code == 0
     table = pd.read_csv(out / "proxies.csv").set_index(["proxy", "part"])

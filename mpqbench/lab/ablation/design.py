@@ -8,8 +8,8 @@ from pydantic import Field
 from ...core.files import write_atomic
 from ...core.recipe import Recipe
 from ...core.settings import Frozen, read_yaml, validate
+from .effects import Scale
 from .factors import Factors, default_factors
-from .responses import Scale
 
 FILE = "ablation.yaml"
 

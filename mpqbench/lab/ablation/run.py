@@ -23,9 +23,9 @@ from ...records.store import RecordStore
 from ..suite import check_jobs, run_suite
 from ..suite import plan as plan_jobs
 from .design import FILE, Design
+from .effects import cell_means, effects_table
 from .factors import default_factors, factors_from
 from .plan import AblationCell, FactorialPlan, factorial, recipes_of
-from .responses import cell_means, effects_table
 from .sweep_plan import Sweep, sweep, sweep_cells
 
 Jobs = Sequence[tuple[RecordStore, list[Job]]]
@@ -68,10 +68,7 @@ class PlannedAblation:
         return kept, self.conclude(batches)
 
     def conclude(self, batches: Sequence[Sequence[JobRecord]]) -> AblationResult:
-        """Return what the records of each protocol say.
-
-        Raises BenchError if the design's scale cannot be used.
-        """
+        """Return what the records of each protocol say. Raises as ``effects_table``."""
         name = self.design.method.name
         batches = [sorted(batch, key=_budget_order) for batch in batches]
         if self.plan is None:

@@ -116,8 +116,8 @@ def _number(text: str, path: str) -> int | float:
         value = float(text)
         return int(value) if value == int(value) else value  # 1e3 is a whole number
     except (ValueError, OverflowError):
-        sentence = f"--sweep {path}: '{text}' is no number; for names use --factor"
-        raise BenchError(sentence) from None
+        reason = f"--sweep {path}: '{text}' is no number; for names use --factor"
+        raise BenchError(reason) from None
 
 
 def _check_path(path: str, method: Recipe, registry: Registry) -> None:

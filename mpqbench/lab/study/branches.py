@@ -51,12 +51,8 @@ class BranchPlan:
 
 
 def run_branches(plan: BranchPlan, session: Session) -> tuple[pd.DataFrame, Path]:
-    """Measure every layer and write ``branches.csv``; return the table and its path.
-
-    Raises BenchError as ``measure`` does.
-    """
-    table = measure(plan, session)
-    path = session.store.folder / "branches.csv"
+    """Write ``branches.csv``; return the table and its path. Raises as ``measure``."""
+    table, path = measure(plan, session), session.store.folder / "branches.csv"
     write_atomic(path, frame_csv(table, "%.8g").encode())
     return table, path
 
@@ -67,9 +63,8 @@ def measure(plan: BranchPlan, session: Session) -> pd.DataFrame:
     ``ratio`` is ``error / alone``, and 1 where rounding alone loses nothing. Raises BenchError for
     a branch that takes more than its budget, names that are not known, and as fitting does.
     """
-    context = JobContext.open(plan.job, session.resources)
+    context, every = JobContext.open(plan.job, session.resources), variants(plan, session.registry)
     groups = [group for group in context.groups if group.searchable]
-    every = variants(plan, session.registry)
     check_sizes(every, context.model, groups, session.registry)
     comparison = comparison_of(plan, every, session.resources)
     cache = session.resources.cache.at("branches", _fingerprint(plan, every, context))
@@ -113,7 +108,7 @@ def variants(plan: BranchPlan, registry: Registry) -> list[Variant]:
 def check_sizes(
     every: Sequence[Variant], model: DiTModel, groups: Sequence[Group], registry: Registry
 ) -> None:
-    """Raises BenchError where a branch takes more than the bytes of its rank at 8 bits."""
+    """Raise BenchError where a branch takes more than the bytes of its rank at 8 bits."""
     paths = [path for group in groups for path in group.layers]
     for variant in every:
         branch = registry.create("branch", variant.choice)
@@ -168,7 +163,7 @@ def _fingerprint(plan: BranchPlan, every: Sequence[Variant], context: JobContext
     recipe, registry = plan.job.recipe, context.resources.registry
     fields = {"transform", "rounding", "weight_format", "activation_format"}
     recipes = [recipe.model_copy(update={"branch": v.choice}) for v in every]
-    content = [folder_digest("lab/study"), context.recordings.fingerprint]
+    content: list[Any] = [folder_digest("lab/study"), context.recordings.fingerprint]
     content += [recipe.model_dump(mode="json", include=fields), plan.ranks, plan.bits]
     content += [v.choice.model_dump(mode="json") for v in every]
     return digest_of([*content, *map(registry.source_digest, recipes)])
