@@ -31,46 +31,38 @@ from .fingerprints import search_fingerprint, table_fingerprint
 
 @dataclass(frozen=True)
 class SearchResult:
-    """An allocation of all groups, the forwards that the search spent, its trace and its notes.
+    """An allocation of all groups, the forwards that the search spent, and its tables.
 
-    ``cached_seconds`` are those that a table or a whole search took to compute before it was read
-    from the cache: a search costs the same whether or not the cache has its scores.
+    ``tables`` are the trace, under an empty name, and the notes of the searcher. ``cached_seconds``
+    are those that a table of scores or a whole search took to compute before it was read from the
+    cache: a search costs the same whether or not the cache has its scores.
     """
 
     allocation: Allocation
     spent: float
-    trace: pd.DataFrame
-    notes: Mapping[str, pd.DataFrame]
+    tables: Mapping[str, pd.DataFrame]
     cached_seconds: float = 0.0
 
     def write(self, store: RecordStore, job: str) -> None:
-        """Write the allocation of ``job``, and its trace and notes where there are any."""
+        """Write the allocation of ``job`` and all tables that have rows."""
         store.clear_traces(job)
         store.write_allocation(job, self.allocation.to_json())
-        if len(self.trace):
-            write_table(store.trace_path(job), self.trace)
-        for name, table in self.notes.items():
-            write_table(store.trace_path(job, name), table)
+        for name, table in self.tables.items():
+            if len(table):
+                write_table(store.trace_path(job, name), table)
 
     def to_cache(self, seconds: float) -> dict[str, Any]:
         """Return the content of an entry of the cache, for a search that took ``seconds``."""
-        return {
-            "allocation": dict(self.allocation.to_json()),
-            "spent": float(self.spent),
-            "trace": self.trace.to_dict("list"),
-            "notes": {name: table.to_dict("list") for name, table in self.notes.items()},
-            "cached_seconds": float(seconds),
-        }
+        tables = {name: table.to_dict("list") for name, table in self.tables.items()}
+        content = {"allocation": dict(self.allocation.to_json()), "tables": tables}
+        return content | {"spent": float(self.spent), "cached_seconds": float(seconds)}
 
     @classmethod
     def from_cache(cls, content: Mapping[str, Any]) -> "SearchResult":
         """Return the result whose ``to_cache`` is ``content``."""
-        read = {
-            "allocation": Allocation.from_json(content["allocation"]),
-            "trace": pd.DataFrame(content["trace"]),
-            "notes": {name: pd.DataFrame(table) for name, table in content["notes"].items()},
-        }
-        return cls(**{**content, **read})
+        allocation = Allocation.from_json(content["allocation"])
+        tables = {name: pd.DataFrame(table) for name, table in content["tables"].items()}
+        return cls(allocation, content["spent"], tables, content["cached_seconds"])
 
 
 def find_allocation(context: JobContext, *, fresh: bool = False) -> SearchResult:
@@ -98,12 +90,12 @@ def _search(context: JobContext) -> SearchResult:
         chosen = problem.checked(context.plugins.searcher.search(problem))
     except Infeasible as error:
         raise Infeasible(f"{error}{share_of(_branches(context, bounded=True))}") from error
-    trace, cached_seconds = problem.trace.table(), scorer.cached_seconds
-    trace["seconds"] += cached_seconds
+    tables = {name: notes_table(parts) for name, parts in problem.notes.items()}
+    tables[""] = problem.trace.table()
+    tables[""]["seconds"] += scorer.cached_seconds
     adaln = Precision.parse(context.recipe.adaln)
     whole = Allocation({g.name: chosen.get(g.name, adaln) for g in context.groups})
-    notes = {name: notes_table(parts) for name, parts in problem.notes.items()}
-    return SearchResult(whole, problem.spent, trace, notes, cached_seconds)
+    return SearchResult(whole, problem.spent, tables, scorer.cached_seconds)
 
 
 def search_problem(context: JobContext, part: Sequence[str] = ()) -> tuple[Problem, LazyScorer]:

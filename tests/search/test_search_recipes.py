@@ -133,11 +133,11 @@ def test_a_method_without_a_search_leaves_no_trace(folder):
 
 def test_a_job_run_again_with_another_search_leaves_no_table_of_the_first(tmp_path):
     store = RecordStore(tmp_path)
-    merges = pd.DataFrame({"node": [0]})
-    first = SearchResult(Allocation({}), 1.0, pd.DataFrame({"score": [1.0]}), {"merges": merges})
+    tables = {"": pd.DataFrame({"score": [1.0]}), "merges": pd.DataFrame({"node": [0]})}
+    first = SearchResult(Allocation({}), 1.0, tables)
     first.write(store, "job")
     first.write(store, "job-2")
-    SearchResult(Allocation({}), 0.0, pd.DataFrame(), {}).write(store, "job")
+    SearchResult(Allocation({}), 0.0, {}).write(store, "job")
     assert {path.name for path in (tmp_path / "traces").iterdir()} == {
         "job-2.parquet",
         "job-2.merges.parquet",
