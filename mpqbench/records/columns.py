@@ -9,8 +9,6 @@ import pandas as pd
 
 Row = Mapping[str, Any]
 Role = Literal["key", "rank", "score", "interval", "cost", "text"]
-Direction = Literal["lower", "higher"]
-View = Literal["brief", "full", "data"]
 
 FRECHET_NAMES = {"inception-adm": ("FID", "sFID"), "clean-fid": ("FID-clean", "sFID-clean")}
 SCALES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
@@ -28,11 +26,11 @@ class Column:
     name: str
     header: str
     role: Role
-    direction: Direction | None = None
+    direction: Literal["lower", "higher"] | None = None
     form: str = ""
     scale: float = 1.0
     interval: str | None = None
-    view: View = "data"
+    view: Literal["brief", "full", "data"] = "data"
 
     def text(self, row: Row) -> str:
         """Return the cell as a person reads it, with its half-width; empty without a value."""
@@ -73,13 +71,18 @@ def _data(role: Role, *names: str) -> list[Column]:
     return [Column(name, name, role) for name in names]
 
 
+def _interval(column: Column, end: str = "_ci") -> list[Column]:
+    """Return ``column`` with an interval, and the column of the half-widths."""
+    half = f"{column.name}{end}"
+    return [replace(column, interval=half), *_data("interval", half)]
+
+
 def _over_seeds(columns: Iterable[Column]) -> tuple[Column, ...]:
     """Replace the jackknife intervals of ``columns`` by the standard deviation over seeds."""
     kept: list[Column] = []
     for column in columns:
         if column.role == "score":
-            spread = f"{column.name}_std"
-            kept += [replace(column, interval=spread), *_data("interval", spread)]
+            kept += _interval(column, "_std")
         elif column.name == "seed":
             kept.append(Column("seeds", "seeds", "text", form=".0f", view="full"))
             kept += _data("text", "seeds_done")
@@ -94,18 +97,13 @@ LEADERBOARD = (
     Column("budget", "budget", "key", view="brief"),
     Column("seed", "seed", "key", view="full"),
     *_data("text", "status", "reason"),
-    Column("fd", "FD", "score", "lower", ".2f", interval="fd_ci", view="brief"),
-    *_data("interval", "fd_ci"),
-    Column("fd_delta", "ΔFD", "score", "lower", ".2f", interval="fd_delta_ci", view="brief"),
-    *_data("interval", "fd_delta_ci"),
-    Column("sfd", "sFD", "score", "lower", ".2f", interval="sfd_ci", view="brief"),
-    *_data("interval", "sfd_ci"),
-    Column("is", "IS", "score", "higher", ".2f", interval="is_ci", view="full"),
-    *_data("interval", "is_ci"),
+    *_interval(Column("fd", "FD", "score", "lower", ".2f", view="brief")),
+    *_interval(Column("fd_delta", "ΔFD", "score", "lower", ".2f", view="brief")),
+    *_interval(Column("sfd", "sFD", "score", "lower", ".2f", view="brief")),
+    *_interval(Column("is", "IS", "score", "higher", ".2f", view="full")),
     Column("precision", "precision", "score", "higher", ".3f", view="full"),
     Column("recall", "recall", "score", "higher", ".3f", view="full"),
-    Column("kid", "KID (10⁻³)", "score", "lower", ".3f", 1e-3, interval="kid_ci", view="full"),
-    *_data("interval", "kid_ci"),
+    *_interval(Column("kid", "KID (10⁻³)", "score", "lower", ".3f", 1e-3, view="full")),
     Column("psnr", "PSNR (dB)", "score", "higher", ".2f", view="brief"),
     Column("ssim", "SSIM", "score", "higher", ".3f", view="full"),
     Column("latent_mse", "latent MSE", "score", "lower", ".3g", view="full"),
@@ -138,12 +136,10 @@ SEARCHERS = (
     *LEADERBOARD[:3],
     *_data("text", "status", "reason"),
     Column("seeds", "seeds", "text", form=".0f", view="full"),
-    Column("output_mse", "held-out MSE (10⁻³)", "score", "lower", ".2f", 1e-3,
-           interval="output_mse_std", view="brief"),
-    *_data("interval", "output_mse_std"),
+    *_interval(Column("output_mse", "held-out MSE (10⁻³)", "score", "lower", ".2f", 1e-3,
+                      view="brief"), "_std"),
     Column("fd", "FD", "score", "lower", ".3f", view="brief"),
-    Column("fd_delta", "ΔFD", "score", "lower", ".3f", interval="fd_delta_ci", view="brief"),
-    *_data("interval", "fd_delta_ci"),
+    *_interval(Column("fd_delta", "ΔFD", "score", "lower", ".3f", view="brief")),
     *(
         column
         for rival in RIVALS
@@ -153,9 +149,7 @@ SEARCHERS = (
             *_data("interval", f"fd_{rival}_ci"),
         )
     ),
-    Column("regret", "regret %", "score", "lower", ".2f", 1e-2, interval="regret_std",
-           view="brief"),
-    *_data("interval", "regret_std"),
+    *_interval(Column("regret", "regret %", "score", "lower", ".2f", 1e-2, view="brief"), "_std"),
     Column("search_evals", "forwards", "cost", "lower", ".0f", view="brief"),
     Column("search_seconds", "seconds", "cost", "lower", ".0f", view="brief"),
     *_data("cost", "bitops_linear"),
@@ -175,14 +169,8 @@ ABLATION = (
     *(named(LEADERBOARD, name) for name in ("fd", "fd_ci", "sfd", "sfd_ci", "is", "is_ci")),
     replace(named(LEADERBOARD, "fd_delta"), view="full"),
     *_data("interval", "fd_delta_ci"),
-    *(
-        column
-        for name in OUTPUT_ERRORS
-        for column in (
-            replace(named(LEADERBOARD, name), interval=f"{name}_std", view="brief"),
-            *_data("interval", f"{name}_std"),
-        )
-    ),
+    *_interval(replace(named(LEADERBOARD, "output_mse"), view="brief"), "_std"),
+    *_interval(replace(named(LEADERBOARD, "noise_mse"), view="brief"), "_std"),
     *(named(LEADERBOARD, name) for name in _SHARED),
 )
 

@@ -8,8 +8,6 @@ import pytest
 from mpqbench.core.registry import discover
 from mpqbench.lab.ablation.design import Design
 
-pytestmark = pytest.mark.usefixtures("undrawn")
-
 FEW = ["--protocol", "smoke", "--features", "none", "--images", 4, "--calibration", 8]
 
 
@@ -55,7 +53,7 @@ def test_a_factorial_from_the_command_to_its_files(ablate, tmp_path):
     assert out.count("done before") == 5
 
 
-def test_seeds_that_were_run_apart_are_reported_together(ablate, report, tmp_path):
+def test_seeds_that_were_run_apart_are_reported_together(ablate, report, tmp_path, undrawn):
     arguments = ["gptq", "--factor", "rounding=gptq|near: nearest"]
     for seeds in ("3", "4", "3,4"):
         assert ablate(*arguments, "--seeds", seeds, "--out", tmp_path / f"run-{seeds}")[0] == 0
@@ -73,7 +71,7 @@ def test_seeds_that_were_run_apart_are_reported_together(ablate, report, tmp_pat
     assert (apart / "effects.csv").read_text() == (both / "effects.csv").read_text()
 
 
-def test_a_report_needs_the_plugins_of_the_ablation(ablate, report, tmp_path):
+def test_a_report_needs_the_plugins_of_the_ablation(ablate, report, tmp_path, undrawn):
     mine = tmp_path / "mine.py"
     mine.write_text(
         "from mpqbench.baselines.roundings.nearest import Nearest as Mine\n"
@@ -103,7 +101,7 @@ def test_an_ablation_without_records_cannot_be_reported(report, tmp_path):
     assert "ablation.yaml: unknown key 'sweep'" in err
 
 
-def test_a_sweep_of_the_protocol_has_folders_of_its_own(ablate, report, tmp_path):
+def test_a_sweep_of_the_protocol_has_folders_of_its_own(ablate, report, tmp_path, undrawn):
     code, _, _ = ablate("gptq", "--sweep", "protocol.calibration=8,16")
     assert code == 0
     folder = tmp_path / "out"

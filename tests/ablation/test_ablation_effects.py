@@ -1,5 +1,7 @@
 """Effects of factorial designs: known ones come back, and intervals hold what they promise."""
 
+from __future__ import annotations
+
 import itertools
 
 import numpy as np

@@ -1,5 +1,7 @@
 """From a method and what is asked for to recipes."""
 
+from __future__ import annotations
+
 import re
 
 import pytest

@@ -45,7 +45,7 @@ def test_a_design_comes_back_with_its_levels(tmp_path):
     assert load(tmp_path / "nothing") is None
 
 
-def test_an_interrupted_ablation_is_reported_as_far_as_it_came(tmp_path):
+def test_an_interrupted_ablation_is_reported_as_far_as_it_came(tmp_path, undrawn):
     plan = small_plan()
     records = records_of(plan)
     early = [r for r in records if r.is_full_precision or ".tss." in r.method]
@@ -60,7 +60,7 @@ def test_an_interrupted_ablation_is_reported_as_far_as_it_came(tmp_path):
     assert "mine.ilp.eng" in alone.reason["ilp"]
 
 
-def test_budgets_that_were_run_apart_are_in_the_order_of_a_leaderboard(tmp_path):
+def test_budgets_that_were_run_apart_are_in_the_order_of_a_leaderboard(tmp_path, undrawn):
     cells = {cell.recipe.name: cell.recipe for cell in small_plan().cells}
     found = [record("full-precision", Recipe(name="full-precision"), "FP", mse=None, fd=None)]
     for budget in ("W2A3", "W4A4", "W3A3"):

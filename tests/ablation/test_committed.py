@@ -17,8 +17,7 @@ FACTORIALS = {"factorial": "treeq-components", "ablation": "treeq-factorial"}
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda f: f.name)
-@pytest.mark.usefixtures("undrawn")
-def test_committed_ablations_are_what_their_records_say(folder, tmp_path):
+def test_committed_ablations_are_what_their_records_say(folder, tmp_path, undrawn):
     design, registry = load(folder), discover()
     result, _ = read_ablation(design, folder, registry)  # refuses records of other recipes
     cells = PlannedAblation.of(design, registry).cells

@@ -53,12 +53,9 @@ def test_tradeoff_names_methods_budgets_reference_and_what_is_missing(records):
     assert [t.get_text() for t in figure.legends[0].get_texts()] == ["gptq", "rtn"]
     assert sorted(texts(figure)) == ["W4A4", "W8A8", "full precision 5.00 ±0.50"]
     assert figure.get_supxlabel() == "Not shown: gptq W2A2 (diverged)"
-
-
-def test_tradeoff_of_one_method_has_no_legend_but_its_name(records):
-    figure = tradeoff(leaderboard(records[:3]).blocks[0])
-    assert figure.legends == []
-    assert figure.axes[0].get_title(loc="left") == "fashion-dit, rtn, N = 1000"
+    single = tradeoff(leaderboard(records[:3]).blocks[0])
+    assert single.legends == []
+    assert single.axes[0].get_title(loc="left") == "fashion-dit, rtn, N = 1000"
 
 
 def test_budget_labels_do_not_overlap(record):

@@ -1,5 +1,7 @@
 """Kendall's tau against its definition, its interval against repetition."""
 
+from __future__ import annotations
+
 from itertools import combinations
 
 import numpy as np

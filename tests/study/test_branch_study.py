@@ -1,5 +1,7 @@
 """The study of branches: what it measures, what it counts, and what a user sees of it."""
 
+from __future__ import annotations
+
 import itertools
 import math
 from pathlib import Path

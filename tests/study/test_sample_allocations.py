@@ -1,5 +1,7 @@
 """Sampled allocations keep the budget, differ, and reach from nearly uniform to mixed."""
 
+from __future__ import annotations
+
 import numpy as np
 import pytest
 from chains import random_problem
