@@ -46,7 +46,7 @@ def edit(monkeypatch):
 
 def planned(settings):
     prepared = prepare("smoke", **settings)
-    return [each.cached for each in look_up(prepared.jobs, prepared.session)]
+    return [look_up(job, prepared.session)[1] for job in prepared.jobs]
 
 
 HARNESS = [

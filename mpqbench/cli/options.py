@@ -113,9 +113,9 @@ def show_jobs(jobs: "Sequence[Job]", session: "Session") -> None:
     from ..lab.suite import look_up
 
     click.echo(f"{len(jobs)} jobs into {session.store.folder}:")
-    for planned in look_up(jobs, session):
-        state = "done before" if planned.cached else "to run"
-        click.echo(f"  {planned.job.id:60s} {planned.fingerprint}  {state}")
+    for job in jobs:
+        fingerprint, done = look_up(job, session)
+        click.echo(f"  {job.id:60s} {fingerprint}  {'done before' if done else 'to run'}")
 
 
 def finish(paths: Iterable[Path], failed: bool) -> None:

@@ -1,7 +1,7 @@
 """Suites: plan their jobs, run what is not done, collect the records."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from ..core.errors import BenchError, unknown
 from ..core.precision import FULL, Budget
@@ -60,20 +60,10 @@ def with_methods(suite: Suite, names: Sequence[str], registry: Registry | None =
     return suite.model_copy(update={"methods": kept})
 
 
-@dataclass(frozen=True)
-class Planned:
-    """A job with its fingerprint, and whether the record of that fingerprint is there."""
-
-    job: Job
-    fingerprint: str
-    cached: bool
-
-
-def look_up(jobs: Sequence[Job], session: Session) -> Iterator[Planned]:
-    """Yield each job with its state in the folder of the results."""
-    for job in jobs:
-        current = fingerprint(job, session.resources)
-        yield Planned(job, current, session.store.done(job.id, current))
+def look_up(job: Job, session: Session) -> tuple[str, bool]:
+    """Return the fingerprint of a job, and whether the record of that fingerprint is there."""
+    current = fingerprint(job, session.resources)
+    return current, session.store.done(job.id, current)
 
 
 def run_suite(jobs: Sequence[Job], session: Session) -> list[JobRecord]:
@@ -82,7 +72,7 @@ def run_suite(jobs: Sequence[Job], session: Session) -> list[JobRecord]:
     records: list[JobRecord] = []
     for number, job in enumerate(jobs, 1):
         title = f"[{number}/{len(jobs)}] {job.model} {job.recipe.name} {job.budget} seed {job.seed}"
-        if not session.fresh and next(look_up([job], session)).cached:
+        if not session.fresh and look_up(job, session)[1]:
             session.reporter.say(f"{title}: done before")
             records.append(session.store.read(job.id))
             continue

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
+from itertools import product
 from typing import Any
 
 import torch
@@ -27,6 +28,7 @@ from ...quant.group import PreparedGroup, PreparedLayer, RoundedLayer
 
 STORED = 8  # bits of what a branch stores, where its plugin leaves the choice
 NONE, MORE_BITS = "none", "rows at more bits"
+NO_BRANCH = PluginChoice(name=NONE)
 
 Row = dict[str, Any]  # columns of ``Comparison.rows``
 Whole = Callable[[int], QuantizedWeight]  # a layer's weight at any number of bits
@@ -40,6 +42,10 @@ class Variant:
     choice: PluginChoice
     rank: int
     weighted: bool
+
+
+# Of a layer: what is added, its group, its path, its weight, bits stored and multiplications.
+Case = tuple[Variant, PreparedGroup, str, torch.Tensor, int, int]
 
 
 @dataclass(frozen=True)
@@ -68,64 +74,58 @@ class Comparison:
         called with 1 after each branch.
         """
 
+        found: list[Row] = []
+        for bits in self.bits:
+            alone: dict[str, float] = {}
+            for variant, prepared, path, values, stored, macs in self._cases(group, bits, advance):
+                error = self._error(prepared, path, values)
+                out, width = values.shape
+                found.append({
+                    "layer": path, "kind": group.kind, "out": out, "width": width, "bits": bits,
+                    "rank": variant.rank, "branch": variant.name, "weighted": variant.weighted,
+                    "error": error, "alone": alone.setdefault(path, error),  # first: no branch
+                    "bytes": packed_bytes(stored, 1), "macs": macs,
+                })  # fmt: skip
+        return found
+
+    def _cases(self, group: Group, bits: int, advance: Advance) -> Iterator[Case]:
         @cache
-        def alone(bits: int) -> tuple[PreparedGroup, Mapping[str, RoundedLayer]]:
+        def plain(bits: int) -> tuple[PreparedGroup, Mapping[str, RoundedLayer]]:
             prepared = self.plain.prepare(self.transformer, group, Precision(bits, None))
             return prepared, self.plain.round(prepared)
 
         def whole(path: str, bits: int) -> QuantizedWeight:
-            return _integers(alone(bits)[1][path])
+            return _integers(plain(bits)[1][path])
 
-        found: list[Row] = []
-        for bits in self.bits:
-            prepared, rows = alone(bits)[0], {}
-            for path, layer in prepared.layers.items():
-                error = self._error(prepared, path, whole(path, bits).dequantize())
-                out, width = layer.weight.shape
-                rows[path] = {
-                    "layer": path, "kind": group.kind, "out": out, "width": width, "bits": bits,
-                    "rank": 0, "branch": NONE, "weighted": False, "error": error, "alone": error,
-                    "bytes": 0, "macs": 0,
-                }  # fmt: skip
-            found += rows.values()
-            for variant, quantizer in self.variants:
-                branched = self._branched(group, bits, variant, quantizer)
-                found += [rows[path] | changes for path, changes in branched.items()]
-                advance(1)
-            for path, row in rows.items():
-                bought = self._more_bits(prepared, path, bits, partial(whole, path))
-                found += [row | changes for changes in bought]
-        return found
-
-    def _branched(
-        self, group: Group, bits: int, variant: Variant, quantizer: GroupQuantizer
-    ) -> dict[str, Row]:
-        found = {}
-        prepared = quantizer.prepare(self.transformer, group, Precision(bits, None))
-        for path, rounded in quantizer.round(prepared).items():
-            values, stored, macs = _integers(rounded).dequantize(), 0, 0
-            if rounded.branch is not None:
-                size = rounded.branch.size
-                values = values + rounded.branch.dense()
-                stored, macs = packed_bytes(size.stored_bits, 1), size.macs_per_token
-            found[path] = {
-                "rank": variant.rank, "branch": variant.name, "weighted": variant.weighted,
-                "error": self._error(prepared, path, values), "bytes": stored, "macs": macs,
-            }  # fmt: skip
-        return found
-
-    def _more_bits(
-        self, prepared: PreparedGroup, path: str, bits: int, whole: Whole
-    ) -> Iterator[Row]:
-        layer, inputs = prepared.layers[path], _inputs(self.seen, prepared)
-        for rank in self.ranks:
+        prepared, _ = plain(bits)
+        for path in prepared.layers:
+            yield (
+                Variant(NONE, NO_BRANCH, 0, False),
+                prepared,
+                path,
+                whole(path, bits).dequantize(),
+                0,
+                0,
+            )
+        for variant, quantizer in self.variants:
+            branched = quantizer.prepare(self.transformer, group, Precision(bits, None))
+            for path, rounded in quantizer.round(branched).items():
+                values, stored, macs = _integers(rounded).dequantize(), 0, 0
+                if rounded.branch is not None:
+                    values = values + rounded.branch.dense()
+                    stored, macs = (
+                        rounded.branch.size.stored_bits,
+                        rounded.branch.size.macs_per_token,
+                    )
+                yield variant, branched, path, values, stored, macs
+            advance(1)
+        seen = _inputs(self.seen, prepared)
+        for (path, layer), rank in product(prepared.layers.items(), self.ranks):
             room = bits_of_rank(layer.data.out_features, layer.data.in_features, rank, STORED)
-            for rows in (None, inputs):
-                values, spent = spend_on_rows(layer, whole, bits, room, rows)
-                yield {
-                    "rank": rank, "branch": MORE_BITS, "weighted": rows is not None,
-                    "error": self._error(prepared, path, values), "bytes": packed_bytes(spent, 1),
-                }  # fmt: skip
+            for inputs in (None, seen):
+                values, spent = spend_on_rows(layer, partial(whole, path), bits, room, inputs)
+                bought = Variant(MORE_BITS, NO_BRANCH, rank, weighted=inputs is not None)
+                yield bought, prepared, path, values, spent, 0
 
     def _error(self, prepared: PreparedGroup, path: str, values: torch.Tensor) -> float:
         """Return ``||X (W - V)^T||^2 / ||X W^T||^2`` of held-out inputs X and values V (out, in).

@@ -22,7 +22,7 @@ from ...job.resources import Resources, Session
 from ...quant.build import GroupQuantizer
 from ...quant.factors import bits_of_rank
 from ...records.frame import frame_csv
-from .branch_errors import NONE, STORED, Comparison, Row, Variant
+from .branch_errors import NO_BRANCH, STORED, Comparison, Row, Variant
 
 BRANCHES = (
     PluginChoice(name="low-rank"),
@@ -134,7 +134,7 @@ def comparison_of(plan: BranchPlan, every: Sequence[Variant], resources: Resourc
     recordings = resources.recordings(plan.job)
     return Comparison(
         recordings.model.transformer,
-        quantizer(PluginChoice(name=NONE)),
+        quantizer(NO_BRANCH),
         [(variant, quantizer(variant.choice)) for variant in every],
         recordings.statistics,
         recordings.held_out_statistics,

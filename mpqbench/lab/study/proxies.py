@@ -25,7 +25,7 @@ from ...search.arrays import Arrays
 from ...search.problem import Problem
 from ...search.tabular import additive_score
 from ..suite import plan, run_suite
-from .jobs import open_job
+from .searchers import open_job
 
 # Beside every registered objective and environment with its defaults.
 MORE_OBJECTIVES = (
@@ -267,7 +267,6 @@ def sample_allocations(problem: Problem, count: int, rng: np.random.Generator) -
 
 
 def _walk(arrays: Arrays, start: np.ndarray, moves: int, rng: np.random.Generator) -> np.ndarray:
-    """Return ``start`` with ``moves`` groups changed, the first half to cheaper choices."""
     indices = start.copy()
     groups = rng.permutation(len(start))[:moves]
     for number, group in enumerate(groups):

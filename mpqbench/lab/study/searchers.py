@@ -10,7 +10,7 @@ from ...core.precision import Budget, Precision
 from ...core.recipe import TEXTS, PluginChoice
 from ...core.settings import digest_of
 from ...core.suite import Job, Suite
-from ...job.context import JobContext
+from ...job.context import JobContext, calibrate
 from ...job.resources import Resources, Session
 from ...job.search_stage import search_problem
 from ...records.schema import JobRecord
@@ -18,7 +18,6 @@ from ...records.store import read_object
 from ...search.problem import Problem
 from ...search.tabular import enumerate_best
 from ..suite import plan, run_suite
-from .jobs import check_base, open_job
 
 BLOCKS = 2  # the last ones are searched: 8 groups, and with 4 choices 65,536 allocations
 INPUTS = 32
@@ -31,6 +30,18 @@ class SearcherStudy:
     records: list[JobRecord]
     regrets: list[dict[str, Any]]
     failed: bool
+
+
+def open_job(job: Job, resources: Resources) -> JobContext:
+    """Return the calibrated context of a job. Raises BenchError as ``check_base``."""
+    check_base(job.budget.precision)
+    return calibrate(JobContext.open(job, resources))
+
+
+def check_base(base: Precision) -> None:
+    """Raise BenchError where a budget names no precision: studies vary around a precision."""
+    if base.is_full:
+        raise BenchError("a study needs a budget such as W4A4: others name no precision")
 
 
 def with_evaluations(suite: Suite, evaluations: float | None) -> Suite:
@@ -68,7 +79,6 @@ def run_searchers(suite: Suite, session: Session) -> SearcherStudy:
 
 
 def _regret(job: Job, session: Session, title: str) -> dict[str, Any]:
-    """Measure the regret of a job, or read it from the folder of the study."""
     recipe = job.recipe.model_dump(mode="json", exclude={"summary", "source"})
     sources = session.registry.source_digest(job.recipe)
     protocol = job.protocol.model_dump(mode="json")
