@@ -8,7 +8,7 @@ from mpqbench.contracts import LayerData
 from mpqbench.core.progress import Quiet
 from mpqbench.core.recipe import TEXTS
 from mpqbench.core.registry import discover
-from mpqbench.lab.ablation.factors import default_factors
+from mpqbench.lab.ablation.design import default_factors
 from mpqbench.quant.factors import bits_of_rank
 
 SUITE = """

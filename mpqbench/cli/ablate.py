@@ -61,8 +61,7 @@ def ablate(
     """
     from ..core.protocol import PROTOCOLS
     from ..core.settings import read_yaml
-    from ..lab.ablation.design import Design
-    from ..lab.ablation.factors import factors_from, merged, parse_factors
+    from ..lab.ablation.design import Design, factors_from, merged, parse_factors
     from ..lab.ablation.run import PlannedAblation, stores_of, write_effects
     from ..report.ablation import write_ablation
     from ..report.write import write_report

@@ -5,7 +5,7 @@ from records_of import record_of
 
 from mpqbench.core.recipe import Recipe
 from mpqbench.core.registry import discover
-from mpqbench.lab.ablation.factors import parse_factors
+from mpqbench.lab.ablation.design import parse_factors
 from mpqbench.lab.ablation.plan import factorial
 
 METHOD = Recipe(name="mine", searcher="tss", environment="eng")

@@ -10,7 +10,7 @@ import yaml
 from mpqbench.core.errors import BenchError
 from mpqbench.core.recipe import PluginChoice, Recipe
 from mpqbench.core.registry import discover
-from mpqbench.lab.ablation.factors import default_factors, factors_from, parse_factors
+from mpqbench.lab.ablation.design import default_factors, factors_from, parse_factors
 from mpqbench.lab.ablation.plan import factorial, recipes_of
 from mpqbench.lab.ablation.sweep_plan import sweep
 

@@ -7,8 +7,7 @@ from ablation_records import METHOD, RATIOS, record, records_of, small_plan
 from mpqbench.core.errors import BenchError
 from mpqbench.core.recipe import Recipe
 from mpqbench.core.registry import discover
-from mpqbench.lab.ablation.design import Design, load
-from mpqbench.lab.ablation.factors import parse_factors
+from mpqbench.lab.ablation.design import Design, load, parse_factors
 from mpqbench.lab.ablation.run import PlannedAblation, read_ablation, write_effects
 from mpqbench.records.store import RecordStore
 from mpqbench.report.ablation import cell_table

@@ -19,9 +19,9 @@ from ...core.errors import BenchError
 from ...core.jackknife import half_width
 from ...records.schema import JobRecord
 from ...records.statistics import FEWEST_SEEDS, mean_half_width, spread
+from .design import Scale
 from .plan import AblationCell, FactorialPlan
 
-Scale = Literal["log", "linear"]
 Kind = Literal["main", "contrast", "alone", "interaction", "joint"]
 Runs = Mapping[tuple[str, int], JobRecord]  # by method and seed, of one budget
 RESPONSES = ("fd", "output_mse", "noise_mse")
@@ -247,8 +247,7 @@ def response_of(plan: FactorialPlan, runs: Runs, metric: str) -> Response | None
 def _row(plan: FactorialPlan, runs: Runs, contrast: Contrast, response: Response) -> dict[str, Any]:
     effect = estimate(contrast, response)
     row: dict[str, Any] = {"kind": contrast.kind}
-    for at, suffix in enumerate(("", "_2")):
-        factor, level = contrast.at[at] if at < len(contrast.at) else ("", "")
+    for (factor, level), suffix in zip((*contrast.at, ("", "")), ("", "_2"), strict=False):
         compared = contrast.kind in ("contrast", "alone", "joint") and factor
         row |= {f"factor{suffix}": factor, f"level{suffix}": level}
         row |= {f"versus{suffix}": plan.base[factor] if compared else ""}

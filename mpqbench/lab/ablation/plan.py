@@ -1,7 +1,7 @@
 """The cells of a factorial and their recipes; cells that mean the same share one."""
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +10,7 @@ from ...core.recipe import SLOTS, TEXTS, Recipe
 from ...core.registry import Registry
 from ...core.settings import validate
 from ...records.columns import ABLATION
-from .factors import Factors, Levels, check_apart
+from .design import Factors, Levels, fields_of
 
 SCORING = ("objective", "environment", "evaluations", "early_drop")
 
@@ -51,11 +51,8 @@ class FactorialPlan:
     @property
     def places(self) -> dict[tuple[int, ...], AblationCell]:
         """Every cell by the numbers of its levels."""
-        numbers = [{level: at for at, level in enumerate(each)} for each in self.factors.values()]
-        return {
-            tuple(at[level] for at, level in zip(numbers, cell.levels, strict=True)): cell
-            for cell in self.cells
-        }
+        levels = [list(each) for each in self.factors.values()]
+        return {tuple(map(list.index, levels, cell.levels)): cell for cell in self.cells}
 
 
 def factorial(
@@ -66,24 +63,29 @@ def factorial(
     One at a time, the base comes first. Raises BenchError for factors that change the same field
     and for recipes that are not valid.
     """
-    check_apart(factors)
+    for (other, theirs), (name, levels) in itertools.combinations(factors.items(), 2):
+        if shared := sorted(fields_of(levels) & fields_of(theirs)):
+            raise BenchError(
+                f"factors '{other}' and '{name}' both set '{shared[0]}': make one factor of them"
+            )
     for name in factors.keys() & {column.name for column in ABLATION}:
         raise BenchError(f"a factor cannot be called '{name}': tables have that column")
     base = {name: _own_level(method, levels, registry) for name, levels in factors.items()}
     combinations = list(itertools.product(*factors.values()))
     if not full:
-        places = {names: _changed_factors(names, base.values()) for names in combinations}
-        combinations = [names for names in combinations if len(places[names]) < 2]
-        combinations.sort(key=places.__getitem__)
+        own = tuple(base.values())
+        moved = {
+            c: [axis for axis in range(len(own)) if c[axis] != own[axis]] for c in combinations
+        }
+        combinations = sorted((c for c in combinations if len(moved[c]) < 2), key=moved.__getitem__)
     cells, first = [], dict[str, Recipe]()
     for names in combinations:
         chosen = zip(factors.values(), names, strict=True)
         changes = {key: value for levels, at in chosen for key, value in levels[at].items()}
         name = ".".join((method.name, *names))
         recipe = changed(method, name, changes)
-        cells.append(
-            AblationCell(name, names, first.setdefault(content_of(recipe, registry), recipe))
-        )
+        recipe = first.setdefault(content_of(recipe, registry), recipe)
+        cells.append(AblationCell(name, names, recipe))
     return FactorialPlan(method, factors, base, tuple(cells), full)
 
 
@@ -114,14 +116,8 @@ def changed(method: Recipe, name: str, changes: Mapping[str, Any]) -> Recipe:
     return validate(Recipe, data, f"cell '{name}'")
 
 
-def _changed_factors(names: Sequence[str], base: Iterable[str]) -> list[int]:
-    pairs = zip(names, base, strict=True)
-    return [axis for axis, (name, own) in enumerate(pairs) if name != own]
-
-
 def _own_level(method: Recipe, levels: Levels, registry: Registry) -> str:
     content = content_of(method, registry)
-    for name, changes in levels.items():
-        if content_of(changed(method, method.name, changes), registry) == content:
-            return name
-    return next(iter(levels))
+    recipes = {name: changed(method, method.name, changes) for name, changes in levels.items()}
+    same = (name for name, recipe in recipes.items() if content_of(recipe, registry) == content)
+    return next(same, next(iter(levels)))

@@ -22,9 +22,8 @@ from ...records.schema import FULL_METHOD, JobRecord
 from ...records.store import RecordStore
 from ..suite import check_jobs, run_suite
 from ..suite import plan as plan_jobs
-from .design import FILE, Design
+from .design import FILE, Design, default_factors, factors_from
 from .effects import cell_means, effects_table
-from .factors import default_factors, factors_from
 from .plan import AblationCell, FactorialPlan, factorial, recipes_of
 from .sweep_plan import Sweep, sweep, sweep_cells
 
@@ -73,7 +72,8 @@ class PlannedAblation:
         batches = [sorted(batch, key=_budget_order) for batch in batches]
         if self.plan is None:
             rows = [row for sweep in self.sweeps for row in sweep.rows]
-            return AblationResult(name, pd.DataFrame(rows), batches)
+            cells = pd.DataFrame(rows).drop(columns="", errors="ignore")  # there is no factor
+            return AblationResult(name, cells, batches)
         plan, scale = self.plan, self.design.scale
         cells = pd.DataFrame([cell.levels for cell in plan.cells], columns=list(plan.levels))
         cells["method"] = [cell.recipe.name for cell in plan.cells]

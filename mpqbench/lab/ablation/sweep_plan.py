@@ -9,7 +9,7 @@ from ...core.protocol import Protocol
 from ...core.recipe import SLOTS, Recipe
 from ...core.registry import Registry, parameters
 from ...records.ablation import SWEEP_COLUMNS
-from .factors import FIELDS, Factors, fields_of
+from .design import FIELDS, Factors, fields_of
 from .plan import AblationCell, changed, content_of
 
 
@@ -28,13 +28,9 @@ class Sweep:
     @property
     def rows(self) -> list[dict[str, str]]:
         """Every cell as a row: its factor's level, ``setting``, ``value`` and ``method``."""
-        rows = []
-        for cell in self.cells:
-            level, value = cell.levels
-            row = {self.factor: level} if self.factor else {}
-            row |= dict(zip(SWEEP_COLUMNS, (self.path, value), strict=True))
-            rows.append(row | {"method": cell.recipe.name})
-        return rows
+        names = (self.factor, *SWEEP_COLUMNS, "method")
+        parts = [(c.levels[0], self.path, c.levels[1], c.recipe.name) for c in self.cells]
+        return [dict(zip(names, part, strict=True)) for part in parts]
 
 
 def sweep(text: str, method: Recipe, registry: Registry, factors: Factors | None = None) -> Sweep:
@@ -63,17 +59,16 @@ def sweep(text: str, method: Recipe, registry: Registry, factors: Factors | None
     for level, changes in levels.items():
         name = ".".join(filter(None, (method.name, level)))
         recipe = changed(method, name, changes)
-        try:
-            found = _first(paths, recipe, registry)
-        except BenchError as error:
-            if first.partition(".")[0] not in fields_of(levels):
-                raise
-            refused.append(error)
-            without.append(AblationCell(name, (level, ""), recipe))
-        else:
+        problems = {path: _problem(path, recipe, registry) for path in paths}
+        found = next((path for path in paths if problems[path] is None), None)
+        if found is not None:
             cells += [_cell(found, value, recipe, level, registry) for value in values]
-    if not cells:
-        raise refused[0]
+            continue
+        refused.append(problems[first])
+        without.append(AblationCell(name, (level, ""), recipe))
+    varied = first.partition(".")[0] in fields_of(levels)
+    for problem in refused if not (varied and cells) else ():
+        raise problem
     return Sweep(first, factor, (*cells, *without))
 
 
@@ -87,7 +82,6 @@ def sweep_cells(sweeps: Sequence[Sweep]) -> list[AblationCell]:
 
 
 def _cell(path: str, value: float, base: Recipe, level: str, registry: Registry) -> AblationCell:
-    """Return the cell of ``base`` with ``value`` at ``path``."""
     head, *tail = path.split(".")
     name, levels = f"{base.name}.{(tail or [head])[-1]}-{value}", (level, str(value))
     if head == "protocol":
@@ -99,18 +93,6 @@ def _cell(path: str, value: float, base: Recipe, level: str, registry: Registry)
     return cell
 
 
-def _first(paths: Sequence[str], method: Recipe, registry: Registry) -> str:
-    """Return the first of ``paths`` that is a number of ``method``. Raises BenchError."""
-    refused = []
-    for path in paths:
-        try:
-            _check_path(path, method, registry)
-            return path
-        except BenchError as error:
-            refused.append(error)
-    raise refused[0]
-
-
 def _number(text: str, path: str) -> int | float:
     try:
         value = float(text)
@@ -120,19 +102,17 @@ def _number(text: str, path: str) -> int | float:
         raise BenchError(reason) from None
 
 
-def _check_path(path: str, method: Recipe, registry: Registry) -> None:
+def _problem(path: str, method: Recipe, registry: Registry) -> BenchError | None:
     head, _, tail = path.partition(".")
+    what, name, known = "slot or field of the recipe", head, [*FIELDS, "protocol"]
     if head == "protocol":
-        numbers = [n for n, f in Protocol.model_fields.items() if f.annotation in (int, float)]
-        if tail not in numbers:
-            raise unknown("number of the protocol", tail, numbers)
-    elif head not in FIELDS:
-        raise unknown("slot or field of the recipe", head, (*FIELDS, "protocol"))
+        what, name = "number of the protocol", tail
+        known = [n for n, f in Protocol.model_fields.items() if f.annotation in (int, float)]
     elif head in SLOTS:
         choice = getattr(method, head)
-        valid = parameters(registry.entry(head, choice.name).load())
-        if tail not in valid:
-            raise unknown(f"parameter of {head} '{choice.name}'", tail, valid)
+        what, name = f"parameter of {head} '{choice.name}'", tail
+        known = list(parameters(registry.entry(head, choice.name).load()))
+    return None if name in known else unknown(what, name, known)
 
 
 def _with(tree: Any, path: Sequence[str], value: Any) -> Any:
