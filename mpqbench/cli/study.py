@@ -60,9 +60,9 @@ def searchers(
     resolved = load_suite(suite, overrides({"budgets": budgets, "seeds": seeds}, shared))
     resolved = with_evaluations(with_methods(resolved, method), evaluations)
     session = open_study(resolved.name, shared)
-    found, folder = run_searchers(resolved, session), session.store.folder
-    paths = [*write_searchers(found.records, found.regrets, folder), *write_report(folder)]
-    finish(paths, found.failed)
+    records, regrets, failed = run_searchers(resolved, session)
+    folder = session.store.folder
+    finish([*write_searchers(records, regrets, folder), *write_report(folder)], failed)
 
 
 @study.command("proxies")
@@ -90,9 +90,9 @@ def proxies(
     given = {key: (value,) for key, value in single.items() if value is not None}
     resolved = load_suite("proxies", overrides(given, shared))
     session = open_study(resolved.name, shared)
-    found = run_proxies(resolved, session, allocations)
-    paths = write_proxies(found.table, found.records, session.store.folder)
-    finish([*found.paths, *paths], found.failed)
+    table, records, paths = run_proxies(resolved, session, allocations)
+    paths += write_proxies(table, records, session.store.folder)
+    finish(paths, failed=len(records) < allocations)
 
 
 @study.command("branches")
@@ -128,7 +128,8 @@ def branches(
     from ..core.precision import Budget, Precision
     from ..core.protocol import PROTOCOLS
     from ..core.suite import Job
-    from ..lab.study.branches import BRANCHES, BranchPlan, run_branches
+    from ..lab.study.branch_errors import BranchPlan
+    from ..lab.study.branches import BRANCHES, run_branches
     from ..report.branches import write_branches
 
     session = open_study("branches", shared)

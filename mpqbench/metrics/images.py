@@ -79,8 +79,28 @@ def open_images(source: np.ndarray | str | Path) -> ImageSource:
     raise BenchError(f"{path} holds neither PNG files nor sample shards ({SHARDS})")
 
 
+def first_images(folder: Path, count: int) -> np.ndarray:
+    """Return the first ``count`` images of a folder of sample shards, (count, H, W, C).
+
+    Shards are ``shard-START.npz``, START being the number of the first image. Raises BenchError if
+    images are missing or a shard is damaged.
+    """
+    parts: list[np.ndarray] = []
+    have = 0
+    for path in sorted(folder.glob(SHARDS)):
+        if have >= count:
+            break
+        if path.stem != f"shard-{have:08d}":
+            raise BenchError(f"{path} does not follow the shard before it: sample again")
+        source = open_images(path)
+        parts += source.chunks()
+        have += source.count
+    if have < max(count, 1):
+        raise BenchError(f"{folder} has {have} images, not {count}: sample more, or ask for fewer")
+    return np.concatenate(parts)[:count]
+
+
 def _checked(where: str, shape: tuple[int, ...], dtype: np.dtype) -> tuple[int, int, int]:
-    """Return (H, W, C) of a stack of images, or raise BenchError where the array is none."""
     if dtype != np.uint8:
         raise BenchError(f"{where} has dtype {dtype}: images are uint8 from 0 to 255")
     if len(shape) != 4 or shape[3] not in (1, 3) or 0 in shape:
@@ -89,7 +109,6 @@ def _checked(where: str, shape: tuple[int, ...], dtype: np.dtype) -> tuple[int, 
 
 
 def _open_files(name: Path, files: list[Path], wanted: list[str]) -> ImageSource:
-    """Open ``.npz`` files that have images ``arr_0`` and, where ``wanted``, ``classes``."""
     count, shapes = 0, []
     for file in files:
         found = npz.keys(file)

@@ -78,7 +78,6 @@ def reference_of(features: Features, name: str, digest: str) -> Reference:
 
 
 def _of_statistics(name: str, path: Path, extractor: FeatureNetwork) -> Reference:
-    """Return the reference in the file of statistics ``path``. Raises as ``load_reference``."""
     where = f"reference {name}"
     arrays, facts = npz.load(path, _STATISTICS), npz.load(path, _FACTS)
     facts = {key: value.item() for key, value in facts.items() if value.size == 1}
@@ -90,12 +89,9 @@ def _of_statistics(name: str, path: Path, extractor: FeatureNetwork) -> Referenc
     if "count" in facts:
         pooled = replace(pooled, count=int(facts["count"]))
     content = {key: _array_digest(value) for key, value in arrays.items()}
-    features, dimension = arrays.get("features"), extractor.dimension
-    if features is not None and (features.ndim, features.shape[-1]) != (2, dimension):
-        raise BenchError(
-            f"{where}: 'features' has shape {features.shape}, not (n, {dimension}) as "
-            f"{extractor.name} gives"
-        )
+    features = arrays.get("features")
+    if features is not None:
+        _array(where, arrays, "features", (*features.shape[:1], extractor.dimension))
     if features is None and "arr_0" in npz.keys(path):
         images = open_images(path)
         content["images"] = images.digest()
@@ -105,7 +101,6 @@ def _of_statistics(name: str, path: Path, extractor: FeatureNetwork) -> Referenc
 
 
 def _check_network(where: str, facts: Mapping[str, Any], extractor: FeatureNetwork) -> None:
-    """Raise BenchError where a file names another network, or must name one and does not."""
     made_by = facts.get("extractor")
     if made_by is None and extractor.stamped_only:
         raise BenchError(
@@ -124,21 +119,27 @@ def _check_network(where: str, facts: Mapping[str, Any], extractor: FeatureNetwo
 def _gaussian(
     where: str, arrays: Mapping[str, np.ndarray], suffix: str, extractor: FeatureNetwork
 ) -> Gaussian:
-    """Return ``mu`` and ``sigma`` in float64, or raise BenchError where they do not fit."""
-    mean_key, covariance_key = f"mu{suffix}", f"sigma{suffix}"
     dimension = extractor.spatial_dimension if suffix else extractor.dimension
-    if covariance_key not in arrays:
-        raise BenchError(f"{where} has '{mean_key}' but no '{covariance_key}'")
-    mean, covariance = arrays[mean_key], arrays[covariance_key]
-    for key, array in ((mean_key, mean), (covariance_key, covariance)):
-        if not np.issubdtype(array.dtype, np.floating) or not np.isfinite(array).all():
-            raise BenchError(f"{where}: '{key}' is not an array of finite floats")
-    if (mean.shape, covariance.shape) != ((dimension,), (dimension, dimension)):
-        raise BenchError(
-            f"{where} has '{mean_key}' {mean.shape} and '{covariance_key}' {covariance.shape}, "
-            f"but {extractor.name} gives {dimension} dimensions: use a reference made with it"
-        )
-    return Gaussian(None, mean.astype(np.float64), covariance.astype(np.float64))
+    mean, covariance = (
+        _array(where, arrays, f"{key}{suffix}", shape).astype(np.float64)
+        for key, shape in (("mu", (dimension,)), ("sigma", (dimension, dimension)))
+    )
+    return Gaussian(None, mean, covariance)
+
+
+def _array(
+    where: str, arrays: Mapping[str, np.ndarray], key: str, wanted: tuple[int | None, ...]
+) -> np.ndarray:
+    """Return an array of the file, or raise BenchError where it does not fit the network."""
+    if key not in arrays:
+        raise BenchError(f"{where} has no '{key}'")
+    array = arrays[key]
+    if not np.issubdtype(array.dtype, np.floating) or not np.isfinite(array).all():
+        raise BenchError(f"{where}: '{key}' is not an array of finite floats")
+    if array.shape != wanted:
+        shape = f"has shape {array.shape}, not {wanted} as the network gives"
+        raise BenchError(f"{where}: '{key}' {shape}: use a reference made with it")
+    return array
 
 
 def _array_digest(array: np.ndarray) -> str:

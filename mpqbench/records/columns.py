@@ -67,7 +67,6 @@ def unit_of(values: Iterable[float]) -> tuple[float, str]:
 
 
 def _data(role: Role, *names: str) -> list[Column]:
-    """Return columns of CSV files alone."""
     return [Column(name, name, role) for name in names]
 
 
@@ -124,12 +123,7 @@ LEADERBOARD = (
     *_data("text", "job"),
 )
 SUMMARY = _over_seeds(LEADERBOARD)
-
-
-def named(columns: Iterable[Column], name: str) -> Column:
-    """Return the column called ``name``."""
-    return next(column for column in columns if column.name == name)
-
+BY_NAME = {column.name: column for column in LEADERBOARD}
 
 RIVALS = ("uniform", "ilp")  # methods with which a study compares every searcher, seed by seed
 SEARCHERS = (
@@ -163,15 +157,15 @@ _SHARED = (
 )  # fmt: skip
 ABLATION = (
     *_data("key", "method"),
-    named(LEADERBOARD, "budget"),
+    BY_NAME["budget"],
     *_data("text", "status", "reason"),
     Column("seeds_done", "seeds", "text", form=".0f", view="full"),
-    *(named(LEADERBOARD, name) for name in ("fd", "fd_ci", "sfd", "sfd_ci", "is", "is_ci")),
-    replace(named(LEADERBOARD, "fd_delta"), view="full"),
+    *(BY_NAME[name] for name in ("fd", "fd_ci", "sfd", "sfd_ci", "is", "is_ci")),
+    replace(BY_NAME["fd_delta"], view="full"),
     *_data("interval", "fd_delta_ci"),
-    *_interval(replace(named(LEADERBOARD, "output_mse"), view="brief"), "_std"),
-    *_interval(replace(named(LEADERBOARD, "noise_mse"), view="brief"), "_std"),
-    *(named(LEADERBOARD, name) for name in _SHARED),
+    *_interval(replace(BY_NAME["output_mse"], view="brief"), "_std"),
+    *_interval(replace(BY_NAME["noise_mse"], view="brief"), "_std"),
+    *(BY_NAME[name] for name in _SHARED),
 )
 
 

@@ -48,11 +48,7 @@ def git_commit(package: Path) -> str | None:
     """
     if _git(package, "ls-files", "--error-unmatch", "__init__.py") is None:
         return None
-    commit = _git(package, "rev-parse", "HEAD")
-    changes = _git(package, "status", "--porcelain", "--untracked-files=no")
-    if not commit or changes is None:
-        return None
-    return f"{commit}-dirty" if changes else commit
+    return _git(package, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

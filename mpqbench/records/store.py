@@ -3,12 +3,9 @@
 import json
 import os
 import re
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
-
-import numpy as np
 
 from ..core.errors import BenchError
 from ..core.files import write_atomic
@@ -90,27 +87,6 @@ class RecordStore:
         """Return what ``write_allocation`` wrote. Raises BenchError if it is missing or corrupt."""
         return read_object(self.allocation_path(job))
 
-    def read_samples(self, job: str, count: int) -> np.ndarray:
-        """Return the first ``count`` images of ``job``, uint8 (count, height, width, 1 or 3).
-
-        Shards are ``shard-START.npz`` with the images as ``arr_0``, START being the number of the
-        first one. Raises BenchError if images are missing or a shard is unreadable.
-        """
-        parts: list[np.ndarray] = []
-        have = 0
-        for path in sorted(self.samples_path(job).glob("shard-*.npz")):
-            if have >= count:
-                break
-            if path.stem != f"shard-{have:08d}":
-                raise BenchError(f"{path} does not follow the shard before it: sample again")
-            parts.append(_read_images(path))
-            have += len(parts[-1])
-        if have < max(count, 1):
-            raise BenchError(
-                f"job '{job}' kept {have} images, {count} are needed: sample more, or ask for fewer"
-            )
-        return np.concatenate(parts)[:count]
-
     def has_samples(self, job: str) -> bool:
         """Return whether any image of ``job`` was kept."""
         return any(self.samples_path(job).glob("shard-*.npz"))
@@ -137,19 +113,6 @@ def _safe(job: str) -> str:
     if not re.fullmatch(JOB_PATTERN, job):
         raise BenchError(f"job '{job}' is no safe file name: use letters, digits and + . _ -")
     return job
-
-
-def _read_images(path: Path) -> np.ndarray:
-    try:
-        with np.load(path) as shard:
-            images = np.asarray(shard["arr_0"])
-    except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise BenchError(f"{path} is not a shard of images ({error}): {_REMEDY}") from None
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
-        shape = f"{images.dtype} {images.shape}"
-        wanted = "images uint8 (n, height, width, 1 or 3)"
-        raise BenchError(f"{path} holds {shape}, not {wanted}: {_REMEDY}")
-    return images
 
 
 def _read_record(path: Path) -> JobRecord:

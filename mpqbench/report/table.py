@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from ..core.errors import BenchError
-from ..records.columns import LEADERBOARD, SUMMARY, Column, adapt, named
+from ..records.columns import LEADERBOARD, SUMMARY, Column, adapt
 from ..records.frame import CONDITION, paired, records_frame, rows_of, seed_means
 from ..records.schema import JobRecord
 from .notes import table_notes
@@ -46,7 +46,7 @@ class Block:
 
     def column(self, name: str) -> Column:
         """The column called ``name``."""
-        return named(self.columns, name)
+        return next(column for column in self.columns if column.name == name)
 
 
 @dataclass(frozen=True, eq=False)

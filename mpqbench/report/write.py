@@ -3,9 +3,11 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from ..core.errors import BenchError
+from ..metrics.images import first_images
 from ..records.store import RecordStore
 from .drawing import save_all
 from .render import write_table
@@ -50,6 +52,10 @@ def write_report(
 
 def _figures(table: Table, store: RecordStore) -> Iterator[tuple[str, Figure]]:
     """Yield ``fd-bitops-BLOCK`` and ``samples-BLOCK`` of every block that has what they show."""
+
+    def read(job: str, count: int) -> np.ndarray:
+        return first_images(store.samples_path(job), count)
+
     for block in table.blocks:
         figure = tradeoff(block)
         if figure is not None:
@@ -57,4 +63,4 @@ def _figures(table: Table, store: RecordStore) -> Iterator[tuple[str, Figure]]:
         pages = sample_rows(block, store.has_samples)
         for i, rows in enumerate(pages, 1):
             page = f"-{i}" if len(pages) > 1 else ""
-            yield f"samples-{block.name}{page}", sample_grid(block, rows, store.read_samples)
+            yield f"samples-{block.name}{page}", sample_grid(block, rows, read)

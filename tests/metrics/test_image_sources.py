@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from mpqbench.core.errors import BenchError
-from mpqbench.metrics.images import open_images
+from mpqbench.metrics.images import first_images, open_images
 
 
 @pytest.fixture
@@ -140,3 +140,34 @@ def test_png_files_that_are_refused(tmp_path, mode):
     expected = "not a readable PNG" if " " in mode else f"mode {mode}: only 8-bit grey"
     with pytest.raises(BenchError, match=expected):
         open_images(tmp_path)
+
+
+def put_shard(folder, start, images):
+    path = folder / f"shard-{start:08d}.npz"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(path, arr_0=images, classes=np.zeros(len(images), np.int64))
+
+
+def test_samples_come_back_in_order_over_shards(tmp_path):
+    images = np.arange(12, dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 4, 3), np.uint8)
+    put_shard(tmp_path / "a", 8, images[8:])  # written out of order, as parallel workers do
+    put_shard(tmp_path / "a", 0, images[:8])
+    assert np.array_equal(first_images(tmp_path / "a", 10), images[:10])
+    assert np.array_equal(first_images(tmp_path / "a", 3), images[:3])
+    with pytest.raises(BenchError, match="has 12 images, not 13"):
+        first_images(tmp_path / "a", 13)
+
+
+def test_samples_refuse_gaps_other_types_and_broken_files(tmp_path):
+    images = np.zeros((4, 2, 2, 1), np.uint8)
+    put_shard(tmp_path / "gap", 0, images)
+    put_shard(tmp_path / "gap", 8, images)
+    with pytest.raises(BenchError, match="does not follow"):
+        first_images(tmp_path / "gap", 8)
+    put_shard(tmp_path / "float", 0, images.astype(float))
+    with pytest.raises(BenchError, match="float64"):
+        first_images(tmp_path / "float", 1)
+    put_shard(tmp_path / "broken", 0, images)
+    (tmp_path / "broken" / "shard-00000000.npz").write_bytes(b"broken")
+    with pytest.raises(BenchError, match="not a readable"):
+        first_images(tmp_path / "broken", 1)

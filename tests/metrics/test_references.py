@@ -85,11 +85,17 @@ def test_digest_is_of_the_content(tmp_path, extractor, features):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"mu": np.zeros(20), "sigma": np.eye(20)}, "but fashion gives 16 dimensions"),
-        ({"sigma": np.eye(15)}, r"'mu' \(16,\) and 'sigma' \(15, 15\)"),
+        (
+            {"mu": np.zeros(20), "sigma": np.eye(20)},
+            r"'mu' has shape \(20,\), not \(16,\)",
+        ),
+        ({"sigma": np.eye(15)}, r"'sigma' has shape \(15, 15\), not \(16, 16\)"),
         ({"mu": np.full(16, np.nan)}, "'mu' is not an array of finite floats"),
-        ({"sigma_s": None}, "'mu_s' but no 'sigma_s'"),
-        ({"features": np.zeros((5, 7))}, r"'features' has shape \(5, 7\), not \(n, 16\)"),
+        ({"sigma_s": None}, "has no 'sigma_s'"),
+        (
+            {"features": np.zeros((5, 7))},
+            r"'features' has shape \(5, 7\), not \(5, 16\)",
+        ),
         ({"extractor": np.array("clean-fid")}, "was made with clean-fid, not fashion"),
     ],
 )

@@ -5,7 +5,6 @@ import subprocess
 import sys
 import textwrap
 
-import numpy as np
 import pytest
 from records_of import record_of
 
@@ -104,37 +103,3 @@ def test_unsafe_names_never_reach_the_file_system(tmp_path, job):
     with pytest.raises(BenchError, match="no safe file name"):
         RecordStore(tmp_path).write_allocation(job, {})
     assert list(tmp_path.iterdir()) == []
-
-
-def put_shard(store, job, start, images):
-    path = store.samples_path(job) / f"shard-{start:08d}.npz"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(path, arr_0=images, classes=np.zeros(len(images), np.int64))
-
-
-def test_samples_come_back_in_order_over_shards(tmp_path):
-    store = RecordStore(tmp_path)
-    images = np.arange(12, dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 4, 3), np.uint8)
-    put_shard(store, "a", 8, images[8:])  # written out of order, as parallel workers do
-    put_shard(store, "a", 0, images[:8])
-    assert store.has_samples("a")
-    assert np.array_equal(store.read_samples("a", 10), images[:10])
-    assert np.array_equal(store.read_samples("a", 3), images[:3])
-    with pytest.raises(BenchError, match="kept 12 images, 13 are needed"):
-        store.read_samples("a", 13)
-
-
-def test_samples_refuse_gaps_other_types_and_broken_files(tmp_path):
-    store = RecordStore(tmp_path)
-    images = np.zeros((4, 2, 2, 1), np.uint8)
-    put_shard(store, "gap", 0, images)
-    put_shard(store, "gap", 8, images)
-    with pytest.raises(BenchError, match="does not follow"):
-        store.read_samples("gap", 8)
-    put_shard(store, "float", 0, images.astype(float))
-    with pytest.raises(BenchError, match="float64"):
-        store.read_samples("float", 1)
-    put_shard(store, "broken", 0, images)
-    (store.samples_path("broken") / "shard-00000000.npz").write_bytes(b"broken")
-    with pytest.raises(BenchError, match="not a shard"):
-        store.read_samples("broken", 1)

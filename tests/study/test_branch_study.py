@@ -20,8 +20,8 @@ from mpqbench.core.registry import discover
 from mpqbench.core.suite import Job
 from mpqbench.dit.groups import layer_groups
 from mpqbench.job.resources import Resources, Session
-from mpqbench.lab.study.branch_errors import MORE_BITS, NONE, spend_on_rows
-from mpqbench.lab.study.branches import BranchPlan, comparison_of, measure, variants
+from mpqbench.lab.study.branch_errors import MORE_BITS, NONE, BranchPlan, spend_on_rows
+from mpqbench.lab.study.branches import comparison_of, measure, variants
 from mpqbench.quant.affine import quantize_weight
 from mpqbench.quant.group import PreparedLayer
 from mpqbench.records.store import RecordStore

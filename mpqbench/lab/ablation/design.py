@@ -144,7 +144,6 @@ def fields_of(levels: Levels) -> set[str]:
 
 
 def _checked(factor: str, levels: Sequence[tuple[str, dict[str, Any]]]) -> Levels:
-    """Return the levels by name. Names must be unique and safe in file names."""
     names = [name for name, _ in levels]
     for name in (factor, *names):
         if not re.fullmatch(_SAFE, name):

@@ -255,7 +255,6 @@ def _row(plan: FactorialPlan, runs: Runs, contrast: Contrast, response: Response
 
 
 def _numbers(effect: Effect | None) -> dict[str, Any]:
-    """Return the columns of an effect, on the scale of its estimate."""
     if effect is None:
         return dict.fromkeys(NUMBERS, math.nan) | {"interval": "", "seeds": 0}
     row: dict[str, Any] = {"effect": effect.value}

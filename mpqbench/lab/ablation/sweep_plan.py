@@ -60,15 +60,13 @@ def sweep(text: str, method: Recipe, registry: Registry, factors: Factors | None
         name = ".".join(filter(None, (method.name, level)))
         recipe = changed(method, name, changes)
         problems = {path: _problem(path, recipe, registry) for path in paths}
-        found = next((path for path in paths if problems[path] is None), None)
-        if found is not None:
-            cells += [_cell(found, value, recipe, level, registry) for value in values]
-            continue
-        refused.append(problems[first])
-        without.append(AblationCell(name, (level, ""), recipe))
-    varied = first.partition(".")[0] in fields_of(levels)
-    for problem in refused if not (varied and cells) else ():
-        raise problem
+        if found := [path for path, problem in problems.items() if problem is None]:
+            cells += [_cell(found[0], value, recipe, level, registry) for value in values]
+        else:
+            refused += filter(None, problems.values())
+            without.append(AblationCell(name, (level, ""), recipe))
+    if refused and not (cells and first.partition(".")[0] in fields_of(levels)):
+        raise refused[0]
     return Sweep(first, factor, (*cells, *without))
 
 

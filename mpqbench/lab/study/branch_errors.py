@@ -12,15 +12,16 @@ from itertools import product
 from typing import Any
 
 import torch
-from torch import nn
 
 from ...contracts import QuantizedWeight
 from ...core.errors import BenchError
 from ...core.precision import HIGHEST, Precision
 from ...core.progress import Advance
 from ...core.recipe import PluginChoice
+from ...core.suite import Job
 from ...cost.storage import packed_bytes
 from ...dit.groups import Group
+from ...dit.recordings import Recordings
 from ...dit.statistics import StatisticsStore
 from ...quant.build import GroupQuantizer
 from ...quant.factors import bits_of_rank
@@ -49,20 +50,31 @@ Case = tuple[Variant, PreparedGroup, str, torch.Tensor, int, int]
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """Measures layers at weights of ``bits``.
+class BranchPlan:
+    """What is compared: ``branches`` in the bytes of each of ``ranks``, beside weights of ``bits``.
 
-    ``plain`` quantizes without a branch, ``variants`` with each. Fits see the inputs of ``seen``;
-    errors are those on ``held_out``. The bytes of ``ranks`` at 8 bits go to more weight bits.
+    ``job`` has the model, the protocol of its inputs, the seed, and a recipe whose transform,
+    rounding and weight format are those of every layer; its own branch is not used.
     """
 
-    transformer: nn.Module
+    job: Job
+    branches: tuple[PluginChoice, ...]
+    ranks: tuple[int, ...]
+    bits: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Measures the layers of a model: ``plain`` quantizes without a branch, ``variants`` with each.
+
+    Fits see calibration inputs; errors are those on the held-out ones of ``recordings``. The bytes
+    of the plan's ranks at 8 bits go to more weight bits.
+    """
+
+    plan: BranchPlan
+    recordings: Recordings
     plain: GroupQuantizer
     variants: Sequence[tuple[Variant, GroupQuantizer]]
-    seen: StatisticsStore
-    held_out: StatisticsStore
-    ranks: Sequence[int]
-    bits: Sequence[int]
 
     @torch.no_grad()
     def rows(self, group: Group, advance: Advance) -> list[Row]:
@@ -73,9 +85,8 @@ class Comparison:
         multiplications for one row of input. ``rank`` is 0 where there is no branch. ``advance`` is
         called with 1 after each branch.
         """
-
         found: list[Row] = []
-        for bits in self.bits:
+        for bits in self.plan.bits:
             alone: dict[str, float] = {}
             for variant, prepared, path, values, stored, macs in self._cases(group, bits, advance):
                 error = self._error(prepared, path, values)
@@ -89,9 +100,11 @@ class Comparison:
         return found
 
     def _cases(self, group: Group, bits: int, advance: Advance) -> Iterator[Case]:
+        transformer = self.recordings.model.transformer
+
         @cache
         def plain(bits: int) -> tuple[PreparedGroup, Mapping[str, RoundedLayer]]:
-            prepared = self.plain.prepare(self.transformer, group, Precision(bits, None))
+            prepared = self.plain.prepare(transformer, group, Precision(bits, None))
             return prepared, self.plain.round(prepared)
 
         def whole(path: str, bits: int) -> QuantizedWeight:
@@ -108,7 +121,7 @@ class Comparison:
                 0,
             )
         for variant, quantizer in self.variants:
-            branched = quantizer.prepare(self.transformer, group, Precision(bits, None))
+            branched = quantizer.prepare(transformer, group, Precision(bits, None))
             for path, rounded in quantizer.round(branched).items():
                 values, stored, macs = _integers(rounded).dequantize(), 0, 0
                 if rounded.branch is not None:
@@ -119,8 +132,8 @@ class Comparison:
                     )
                 yield variant, branched, path, values, stored, macs
             advance(1)
-        seen = _inputs(self.seen, prepared)
-        for (path, layer), rank in product(prepared.layers.items(), self.ranks):
+        seen = _inputs(self.recordings.statistics, prepared)
+        for (path, layer), rank in product(prepared.layers.items(), self.plan.ranks):
             room = bits_of_rank(layer.data.out_features, layer.data.in_features, rank, STORED)
             for inputs in (None, seen):
                 values, spent = spend_on_rows(layer, partial(whole, path), bits, room, inputs)
@@ -133,7 +146,10 @@ class Comparison:
         Products in the type of X, squares and sums in float64. Raises BenchError where X W^T is
         zero or the error is not a finite number.
         """
-        inputs, weight = _inputs(self.held_out, prepared), prepared.layers[path].weight
+        inputs, weight = (
+            _inputs(self.recordings.held_out_statistics, prepared),
+            prepared.layers[path].weight,
+        )
         lost, full = (
             float(torch.linalg.vector_norm(inputs @ matrix.T, dtype=torch.float64).square())
             for matrix in (weight - values, weight)

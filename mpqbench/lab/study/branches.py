@@ -1,7 +1,7 @@
 """The study of branches: all at equal bytes, over all layers of a model."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ from ...core.recipe import PluginChoice
 from ...core.registry import Registry, parameters
 from ...core.settings import digest_of
 from ...core.sources import folder_digest
-from ...core.suite import Job
 from ...cost.storage import packed_bytes
 from ...dit.groups import Group, linear_layer
 from ...dit.loading import DiTModel
@@ -22,7 +21,7 @@ from ...job.resources import Resources, Session
 from ...quant.build import GroupQuantizer
 from ...quant.factors import bits_of_rank
 from ...records.frame import frame_csv
-from .branch_errors import NO_BRANCH, STORED, Comparison, Row, Variant
+from .branch_errors import NO_BRANCH, STORED, BranchPlan, Comparison, Row, Variant
 
 BRANCHES = (
     PluginChoice(name="low-rank"),
@@ -34,20 +33,6 @@ BRANCHES = (
 )
 _SIZES = ("like_rank", "rank")  # parameters that size a branch, the first one that it has
 _OTHER_SIZES = ("ratio", "grid", "density")  # instead of these, where `--branch` gives one
-
-
-@dataclass(frozen=True)
-class BranchPlan:
-    """What is compared: ``branches`` in the bytes of each of ``ranks``, beside weights of ``bits``.
-
-    ``job`` has the model, the protocol of its inputs, the seed, and a recipe whose transform,
-    rounding and weight format are those of every layer; its own branch is not used.
-    """
-
-    job: Job
-    branches: tuple[PluginChoice, ...] = BRANCHES
-    ranks: tuple[int, ...] = (2, 4, 8)
-    bits: tuple[int, ...] = (3, 4)
 
 
 def run_branches(plan: BranchPlan, session: Session) -> tuple[pd.DataFrame, Path]:
@@ -132,15 +117,8 @@ def comparison_of(plan: BranchPlan, every: Sequence[Variant], resources: Resourc
         return calibrate(JobContext.open(replace(plan.job, recipe=recipe), resources)).quantizer()
 
     recordings = resources.recordings(plan.job)
-    return Comparison(
-        recordings.model.transformer,
-        quantizer(NO_BRANCH),
-        [(variant, quantizer(variant.choice)) for variant in every],
-        recordings.statistics,
-        recordings.held_out_statistics,
-        plan.ranks,
-        plan.bits,
-    )
+    fitted = [(variant, quantizer(variant.choice)) for variant in every]
+    return Comparison(plan, recordings, quantizer(NO_BRANCH), fitted)
 
 
 def _choices(choice: PluginChoice, rank: int, registry: Registry) -> list[PluginChoice]:
@@ -159,7 +137,6 @@ def _choices(choice: PluginChoice, rank: int, registry: Registry) -> list[Plugin
 
 
 def _fingerprint(plan: BranchPlan, every: Sequence[Variant], context: JobContext) -> str:
-    """Return the digest of everything that a row depends on."""
     recipe, registry = plan.job.recipe, context.resources.registry
     fields = {"transform", "rounding", "weight_format", "activation_format"}
     recipes = [recipe.model_copy(update={"branch": v.choice}) for v in every]

@@ -63,77 +63,52 @@ class Proxy:
         return f"{' in '.join(shown)}, {'joint' if self.form == 'joint' else 'sum'}"
 
 
-@dataclass(frozen=True, eq=False)
-class ProxyStudy:
-    """The table of ``agreements``, the records it ranks by, and the files written.
-
-    ``failed`` says whether an allocation could not be measured.
-    """
-
-    table: pd.DataFrame
-    records: list[JobRecord]
-    paths: list[Path]
-    failed: bool
-
-
-def run_proxies(suite: Suite, session: Session, count: int) -> ProxyStudy:
+def run_proxies(
+    suite: Suite, session: Session, count: int
+) -> tuple[pd.DataFrame, list[JobRecord], list[Path]]:
     """Sample ``count`` allocations for the suite's one method, measure them, rank every proxy.
 
-    Writes ``proxies.csv`` (rank correlations) and ``scores.csv`` (what every proxy and measurement
-    says of every allocation). What is done is not done again. Raises BenchError if fewer than
-    ``FEWEST`` allocations were measured.
+    Returns the table of ``agreements``, the records it ranks by, and the files written:
+    ``proxies.csv`` (rank correlations) and ``scores.csv`` (what every proxy and measurement
+    says of every allocation). What is done is not done again. Raises BenchError if the suite has
+    several models, budgets or seeds, and if fewer than ``FEWEST`` allocations were measured.
     """
     registry, folder = session.registry, session.store.folder
-    (method,) = suite.methods
-    base = registry.method(method)
-    suite = allocation_suite(suite, base, session.resources, count)
+    for name in ("models", "budgets", "seeds"):
+        if (given := len(getattr(suite, name))) != 1:
+            raise BenchError(f"study proxies takes one of {name}, not {given}")
+    (method,), (model,), (seed,) = suite.methods, suite.models, suite.seeds
+    base, budget = registry.method(method), Budget.parse(suite.budgets[0])
+    job = Job(model, base, budget, seed, suite.protocol, session.device)
+    problem, _ = search_problem(open_job(job, session.resources))
+    rng, digits = np.random.default_rng([seed, count]), len(str(count))
+    every = enumerate(sample_allocations(problem, count, rng), 1)
+    sampled = {f"sample-{number:0{digits}d}": allocation for number, allocation in every}
+    methods = tuple(_given(base, *each) for each in sampled.items())
+    suite = suite.model_copy(update={"methods": methods})
     text = yaml.safe_dump(suite.model_dump(mode="json"), sort_keys=False, width=1000)
     text = f"# The sampled allocations of a study of proxies.\n{text}"
     write_atomic(folder / "suite.yaml", text.encode())
-    jobs = plan(suite, registry, session.device)
-    records = run_suite(jobs, session)
+    records = run_suite(plan(suite, registry, session.device), session)
     done = [r for r in records if not r.is_full_precision and r.status == "done"]
     if len(done) < FEWEST:
         raise BenchError(f"{len(done)} allocations were measured: {FEWEST} are needed")
-    recipes = {job.id: job.recipe for job in jobs}
-    given = [recipes[record.job].searcher.params["allocation"] for record in done]
-    allocations = [Allocation.from_json(items) for items in given]
-    job, every, scores = study_job(suite, base, session.device), list(proxies(registry)), {}
-    for number, proxy in enumerate(every, 1):
-        session.reporter.say(f"[{number}/{len(every)}] {proxy.name}")
+    allocations = [sampled[record.method] for record in done]
+    ranked, scores = list(proxies(registry)), {}
+    for number, proxy in enumerate(ranked, 1):
+        session.reporter.say(f"[{number}/{len(ranked)}] {proxy.name}")
         scores[proxy.name] = proxy_scores(proxy, job, allocations, session.resources)
     table = pd.DataFrame([row for half in (False, True) for row in agreements(scores, done, half)])
     raw = pd.DataFrame({"method": [r.method for r in done], **scores, **measured(done)})
     texts = {"proxies.csv": frame_csv(table, "%.6g"), "scores.csv": frame_csv(raw, "%.8g")}
     for name, text in texts.items():
         write_atomic(folder / name, text.encode())
-    return ProxyStudy(table, done, [folder / name for name in texts], len(done) < count)
+    return table, done, [folder / name for name in texts]
 
 
-def allocation_suite(suite: Suite, base: Recipe, resources: Resources, count: int) -> Suite:
-    """Return ``suite`` with ``count`` methods, each of them one sampled allocation of its budget.
-
-    ``base`` is the recipe around the searcher. Raises BenchError if the suite has several models,
-    budgets or seeds: proxies are ranked on one of each.
-    """
-    for name in ("models", "budgets", "seeds"):
-        if (given := len(getattr(suite, name))) != 1:
-            raise BenchError(f"study proxies takes one of {name}, not {given}")
-    context = open_job(study_job(suite, base, resources.device), resources)
-    problem, _ = search_problem(context)
-    rng = np.random.default_rng([suite.seeds[0], count])
-    methods = []
-    for number, allocation in enumerate(sample_allocations(problem, count, rng), 1):
-        choice = PluginChoice(name="given", params={"allocation": allocation.to_json()})
-        changes = {"name": f"sample-{number:0{len(str(count))}d}", "searcher": choice}
-        methods.append(base.model_copy(update=changes).model_dump(mode="json"))
-    return suite.model_copy(update={"methods": tuple(methods)})
-
-
-def study_job(suite: Suite, recipe: Recipe, device: str) -> Job:
-    """Return the job of ``recipe`` in a suite of one model, budget and seed."""
-    budget = Budget.parse(suite.budgets[0])
-    return Job(suite.models[0], recipe, budget, suite.seeds[0], suite.protocol, device)
+def _given(base: Recipe, name: str, allocation: Allocation) -> dict[str, Any]:
+    choice = PluginChoice(name="given", params={"allocation": allocation.to_json()})
+    return base.model_copy(update={"name": name, "searcher": choice}).model_dump(mode="json")
 
 
 def proxies(registry: Registry) -> Iterator[Proxy]:

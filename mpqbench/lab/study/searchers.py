@@ -1,7 +1,7 @@
 """Searchers on equal terms, and the regret of each on a truncated problem of known optimum."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from ...core.errors import BenchError
@@ -21,15 +21,6 @@ from ..suite import plan, run_suite
 
 BLOCKS = 2  # the last ones are searched: 8 groups, and with 4 choices 65,536 allocations
 INPUTS = 32
-
-
-@dataclass(frozen=True)
-class SearcherStudy:
-    """The records of a study, rows as of ``measure_regret``, and whether something ``failed``."""
-
-    records: list[JobRecord]
-    regrets: list[dict[str, Any]]
-    failed: bool
 
 
 def open_job(job: Job, resources: Resources) -> JobContext:
@@ -55,9 +46,12 @@ def with_evaluations(suite: Suite, evaluations: float | None) -> Suite:
     return suite.model_copy(update={"methods": methods})
 
 
-def run_searchers(suite: Suite, session: Session) -> SearcherStudy:
+def run_searchers(
+    suite: Suite, session: Session
+) -> tuple[list[JobRecord], list[dict[str, Any]], bool]:
     """Run every search, its samples and its regret; what is done is not done again.
 
+    Returns the records, rows as of ``measure_regret``, and whether something failed.
     Raises BenchError for a budget around which there is no exact reference.
     """
     jobs = plan(suite, session.registry, session.device)
@@ -75,7 +69,7 @@ def run_searchers(suite: Suite, session: Session) -> SearcherStudy:
         except Exception as error:  # whatever a plugin raises must not cost the other rows
             session.reporter.say(f"{title}: {type(error).__name__}: {error}")
     failed = any(record.status == "failed" for record in records)
-    return SearcherStudy(records, regrets, failed or len(regrets) < len(searched))
+    return records, regrets, failed or len(regrets) < len(searched)
 
 
 def _regret(job: Job, session: Session, title: str) -> dict[str, Any]:
