@@ -128,8 +128,7 @@ def branches(
     from ..core.precision import Budget, Precision
     from ..core.protocol import PROTOCOLS
     from ..core.suite import Job
-    from ..lab.study.branch_errors import BranchPlan
-    from ..lab.study.branches import BRANCHES, run_branches
+    from ..lab.study.branches import BRANCHES, BranchPlan, run_branches
     from ..report.branches import write_branches
 
     session = open_study("branches", shared)

@@ -51,11 +51,10 @@ def with_methods(suite: Suite, names: Sequence[str], registry: Registry | None =
     without a ``registry`` for a name that is not in the suite.
     """
     known = suite.named
-    for name in names:
-        if name not in known and registry is None:
+    for name in (name for name in names if name not in known):
+        if registry is None:
             raise unknown(f"method of suite '{suite.name}'", name, known)
-        if name not in known and registry is not None:
-            registry.entry("method", name, beside=known)
+        registry.entry("method", name, beside=known)
     kept = tuple(known.get(name, name) for name in names) or suite.methods
     return suite.model_copy(update={"methods": kept})
 

@@ -21,7 +21,7 @@ BATCH = 50
 EXTRACTORS = {
     "fashion": "fashion_net:FashionNetwork",
     "inception-adm": "inception:InceptionNetwork",
-    "clean-fid": "clean_fid:CleanFidNetwork",
+    "clean-fid": "inception:CleanFidNetwork",
 }
 SPATIAL_CHANNELS = 7  # the ADM evaluator takes as many channels of a feature map for sFID
 

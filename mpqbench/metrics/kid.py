@@ -51,7 +51,6 @@ class KernelReference:
 
 
 def _mean_of_pairs(total: float, diagonal: float, count: int) -> float:
-    """Return the mean kernel over ordered pairs of different points."""
     if count < 2:
         raise BenchError(f"a kernel distance needs at least 2 images, not {count}")
     return (total - diagonal) / (count * (count - 1))

@@ -12,9 +12,9 @@ from torch_fidelity.metric_prc import prc_features_to_metric
 from mpqbench.core.errors import BenchError
 from mpqbench.core.jackknife import deal_groups, half_width, standard_error
 from mpqbench.metrics import kid, precision_recall
-from mpqbench.metrics.inception_score import inception_score
 from mpqbench.metrics.kid import KernelReference
 from mpqbench.metrics.precision_recall import Manifold
+from mpqbench.metrics.score import inception_score
 
 RNG = np.random.default_rng(0)
 LOGITS = RNG.normal(0, 3, (120, 10)).astype(np.float32)

@@ -20,8 +20,15 @@ from mpqbench.core.registry import discover
 from mpqbench.core.suite import Job
 from mpqbench.dit.groups import layer_groups
 from mpqbench.job.resources import Resources, Session
-from mpqbench.lab.study.branch_errors import MORE_BITS, NONE, BranchPlan, spend_on_rows
-from mpqbench.lab.study.branches import comparison_of, measure, variants
+from mpqbench.lab.study.branches import (
+    MORE_BITS,
+    NONE,
+    BranchPlan,
+    comparison_of,
+    run_branches,
+    spend_on_rows,
+    variants,
+)  # fmt: skip
 from mpqbench.quant.affine import quantize_weight
 from mpqbench.quant.group import PreparedLayer
 from mpqbench.records.store import RecordStore
@@ -51,7 +58,7 @@ def session(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def rows(tiny_folder, session):
-    return measure(plan_of(tiny_folder), session)
+    return run_branches(plan_of(tiny_folder), session)[0]
 
 
 def _inputs_of(model, path, inputs):
@@ -119,7 +126,8 @@ def test_a_layer_is_measured_once(tiny_folder, session, rows):
     assert len(paths) == 8
     before = {path: path.stat().st_mtime_ns for path in paths}
     paths[0].unlink()
-    pd.testing.assert_frame_equal(measure(plan_of(tiny_folder), session), rows, check_exact=True)
+    table, _ = run_branches(plan_of(tiny_folder), session)
+    pd.testing.assert_frame_equal(table, rows, check_exact=True)
     assert [path for path in paths if path.stat().st_mtime_ns != before[path]] == paths[:1]
 
 

@@ -9,7 +9,6 @@ import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -102,7 +101,13 @@ def contrasts(
     """
     shape, factors = tuple(map(len, levels.values())), list(levels)
     base = {at: list(levels[name]).index(bases[name]) for at, name in enumerate(factors)}
-    mean = partial(mean_at, shape)
+
+    def mean(at: Mapping[int, int]) -> np.ndarray:
+        weights = np.zeros(shape)
+        chosen = tuple(at.get(axis, slice(None)) for axis in range(len(shape)))
+        weights[chosen] = 1 / weights[chosen].size
+        return weights
+
     grand = mean({})
     singles, alone, doubles = [], [], []
     for axis, (factor, names) in enumerate(levels.items()):
@@ -125,14 +130,6 @@ def contrasts(
     if not full:
         return alone
     return [*singles, *(alone if len(shape) > 1 else []), *doubles]
-
-
-def mean_at(shape: Sequence[int], at: Mapping[int, int]) -> np.ndarray:
-    """Return the weights of the mean over all cells whose axes ``at`` have these numbers."""
-    weights = np.zeros(shape)
-    chosen = tuple(at.get(axis, slice(None)) for axis in range(len(shape)))
-    weights[chosen] = 1 / weights[chosen].size
-    return weights
 
 
 def estimate(contrast: Contrast, response: Response) -> Effect | None:

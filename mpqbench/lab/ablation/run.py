@@ -24,10 +24,8 @@ from ..suite import check_jobs, run_suite
 from ..suite import plan as plan_jobs
 from .design import FILE, Design, default_factors, factors_from
 from .effects import cell_means, effects_table
-from .plan import AblationCell, FactorialPlan, factorial, recipes_of
-from .sweep_plan import Sweep, sweep, sweep_cells
+from .plan import AblationCell, FactorialPlan, Sweep, factorial, sweep, sweep_cells
 
-Jobs = Sequence[tuple[RecordStore, list[Job]]]
 _RESULT = {*TEXTS} - {"name"}  # fields of a recipe that change no result, but for its name
 
 
@@ -111,7 +109,9 @@ def write_effects(result: AblationResult, folder: Path) -> list[Path]:
     return [path]
 
 
-def jobs_of(cells: Sequence[AblationCell], given: Mapping[str, Any], session: Session) -> Jobs:
+def jobs_of(
+    cells: Sequence[AblationCell], given: Mapping[str, Any], session: Session
+) -> list[tuple[RecordStore, list[Job]]]:
     """Return all jobs, with the store of each list of them.
 
     ``given`` has the keys of a suite but its methods, ``protocol`` with all its fields. Cells that
@@ -123,8 +123,8 @@ def jobs_of(cells: Sequence[AblationCell], given: Mapping[str, Any], session: Se
             raise BenchError(f"two cells are called '{name}': run them one by one")
     jobs = []
     for store, alike in stores_of(cells, session.store.folder):
-        methods = tuple(recipe.model_dump(mode="json") for recipe in recipes_of(alike))
-        protocol = {**given["protocol"], **alike[0].protocol}
+        recipes = {cell.recipe.name: cell.recipe.model_dump(mode="json") for cell in alike}
+        methods, protocol = tuple(recipes.values()), {**given["protocol"], **alike[0].protocol}
         suite = validate(Suite, {**given, "methods": methods, "protocol": protocol}, "ablation")
         jobs.append((store, plan_jobs(suite, session.registry, session.device)))
     return jobs

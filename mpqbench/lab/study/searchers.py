@@ -134,7 +134,6 @@ def measure_regret(job: Job, resources: Resources) -> dict[str, Any]:
 
 
 def _optimum(context: JobContext, problem: Problem) -> float:
-    """Return the least joint score, kept by the digest of all that it depends on."""
     recipe, budget = context.recipe, str(context.job.budget)
     sources = context.resources.registry.source_digest(recipe)
     inputs = context.recordings.fingerprint
