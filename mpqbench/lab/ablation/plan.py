@@ -166,7 +166,8 @@ def sweep(text: str, method: Recipe, registry: Registry, factors: Factors | None
     levels = factors[factor] if factors else {"": {}}
     first, *more = path.split("|")
     paths = [first, *(f"{first.rpartition('.')[0]}.{other}" for other in more)]
-    cells, without, refused = [], [], []
+    cells, without = [], []
+    refused: list[BenchError] = []
     for level, changes in levels.items():
         name = ".".join(filter(None, (method.name, level)))
         recipe = changed(method, name, changes)
