@@ -3,15 +3,15 @@
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
+import yaml
 
 from ..core.errors import BenchError, unknown
-from .options import plugins_option
-
-if TYPE_CHECKING:
-    from ..core.registry import PluginEntry, Registry
+from ..core.recipe import PluginChoice
+from ..core.registry import PluginEntry, Registry, discover
+from . import options
 
 
 @click.command("check")
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
               help="Parameter of the plugin; repeatable.")  # fmt: skip
 @click.option("--quick/--full", default=None,
               help="Few cases, or all.  [default: few for a slow plugin]")  # fmt: skip
-@plugins_option
+@options.plugins
 def check(
     name: str, kind: str | None, params: tuple[str, ...], quick: bool | None,
     plugins: tuple[Path, ...],
@@ -42,8 +42,6 @@ def check(
       mpqbench check mine --kind rounding --plugins mine.py
     """
     from ..conformance import checks
-    from ..core.recipe import PluginChoice
-    from ..core.registry import discover
 
     registry = discover(plugins)
     values = dict(map(_parameter, params))
@@ -67,7 +65,7 @@ def check(
         raise click.exceptions.Exit(1)
 
 
-def _entries(registry: "Registry", name: str, kind: str | None) -> "Iterable[PluginEntry]":
+def _entries(registry: Registry, name: str, kind: str | None) -> Iterable[PluginEntry]:
     from ..conformance import KINDS
 
     if kind is not None:
@@ -84,8 +82,6 @@ def _entries(registry: "Registry", name: str, kind: str | None) -> "Iterable[Plu
 
 def _parameter(text: str) -> tuple[str, Any]:
     """Split ``alpha=0.7`` into a key and a value, read as in a suite file."""
-    import yaml
-
     key, equals, value = text.partition("=")
     if not key or not equals:
         raise BenchError(f"--param '{text}' must be KEY=VALUE")

@@ -12,6 +12,7 @@ import click
 
 from ..core.errors import BenchError, unknown
 from ..core.recipe import SLOTS as KINDS
+from ..core.registry import discover
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
@@ -54,8 +55,6 @@ def new(kind: str, name: str, out: Path) -> None:
 
 def _check_name(kind: str, name: str) -> None:
     """Raise BenchError for a name that is badly formed, taken, or hides another module."""
-    from ..core.registry import discover
-
     module = name.replace("-", "_")
     reserved = keyword.iskeyword(module) or keyword.iskeyword(_class_name(name))
     if not _NAME.fullmatch(name) or len(name) > 40 or reserved:

@@ -6,22 +6,23 @@ Neither imports torch.
 import inspect
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from ..core.errors import BenchError, unknown
-from .options import plugins_option
-
-if TYPE_CHECKING:
-    from ..core.registry import PluginEntry
+from ..core.listing import read_source
+from ..core.protocol import PROTOCOLS
+from ..core.recipe import Recipe
+from ..core.registry import KINDS, PluginEntry, discover, parameters
+from ..lab.suites import built_in_suites
+from . import options
 
 EXTRA_KINDS = ("suite", "protocol", "model")
 
 
 @click.command("list")
 @click.argument("kind", required=False, metavar="[KIND]")
-@plugins_option
+@options.plugins
 def list_plugins(kind: str | None, plugins: tuple[Path, ...]) -> None:
     """List everything that can be chosen, or everything of KIND.
 
@@ -29,8 +30,6 @@ def list_plugins(kind: str | None, plugins: tuple[Path, ...]) -> None:
     method, of which plugins may add more, or suite, protocol or model. A broken third-party
     package is named with the reason, and the others are listed.
     """
-    from ..core.registry import KINDS, discover
-
     registry = discover(plugins)
     known = (*KINDS, *EXTRA_KINDS)
     for wanted in [kind] if kind else known:
@@ -46,22 +45,20 @@ def list_plugins(kind: str | None, plugins: tuple[Path, ...]) -> None:
 
 @click.command("info")
 @click.argument("name")
-@plugins_option
+@options.plugins
 def info(name: str, plugins: tuple[Path, ...]) -> None:
     """Show the plugin or method NAME: what it does, its parameters and its file.
 
     NAME may be of any kind that 'mpqbench list' shows: a transform, rounding, branch, searcher,
     objective, environment, tuner, correction or method. A name of several kinds shows all of them.
     """
-    from ..core.registry import discover
-
     for entry in discover(plugins).find(name):
         click.echo(f"{entry.kind} '{entry.name}' of {entry.origin}")
         for line in _read(entry)[1]:
             click.echo(f"  {line}")
 
 
-def _row(entry: "PluginEntry") -> tuple[str, str]:
+def _row(entry: PluginEntry) -> tuple[str, str]:
     """Return name and one line, with the origin of a plugin that is not built in."""
     origin = "" if entry.origin.startswith("package mpqbench (") else f" [{entry.origin}]"
     try:
@@ -70,12 +67,8 @@ def _row(entry: "PluginEntry") -> tuple[str, str]:
         return entry.name, f"broken: {error}"
 
 
-def _read(entry: "PluginEntry") -> tuple[str, list[str]]:
+def _read(entry: PluginEntry) -> tuple[str, list[str]]:
     """Return the docstring of a plugin, or the summary of a method, and the lines of ``info``."""
-    from ..core.listing import read_source
-    from ..core.recipe import Recipe
-    from ..core.registry import parameters
-
     source = read_source(entry.target) if isinstance(entry.target, str) else None
     if source is not None:
         doc, defaults, file = source.docstring, source.parameters, str(source.file)
@@ -92,9 +85,7 @@ def _read(entry: "PluginEntry") -> tuple[str, list[str]]:
 
 
 def _extra(kind: str) -> Iterable[tuple[str, str]]:
-    from ..core.protocol import PROTOCOLS
     from ..dit.zoo import CONFIGURATIONS, EMBEDDED, HUB_NAMES, RANDOM_PREFIX
-    from ..lab.suites import built_in_suites
 
     if kind == "suite":
         for name, path in built_in_suites().items():
