@@ -1,5 +1,6 @@
 """``mpqbench ablate``: the effect of each component of a method."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +91,6 @@ def _recipe(path: Path) -> dict[str, Any]:
 
 
 def _show(planned: Any, given: dict[str, Any], session: Any) -> None:
-    from dataclasses import replace
-
     from ..lab.ablation.run import jobs_of
 
     if planned.plan is not None:

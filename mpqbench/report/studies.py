@@ -191,7 +191,6 @@ def by_fit(part: pd.DataFrame) -> dict[Fit, pd.DataFrame]:
 
 
 def _size_rows(part: pd.DataFrame) -> str:
-    """Return a row for every branch and fit; of one number of bits and one size."""
     first, won, fits = part["branch"].iloc[0], wins(part), by_fit(part)
     means = pd.DataFrame({fit: _by_kind(rows, "ratio") for fit, rows in fits.items()}).T
     best = means.loc[won.index].min().to_dict()
@@ -215,7 +214,6 @@ def _size_rows(part: pd.DataFrame) -> str:
 
 
 def _fit_rows(compared: pd.DataFrame) -> str:
-    """Return a row for every branch with both fits, a column for every number of bits and size."""
     both = compared[compared.groupby("branch")["weighted"].transform("nunique") == 2]
     lines: dict[str, dict[str, str]] = {name: {} for name in both["branch"].unique()}
     for (bits, rank, name), rows in both.groupby(["bits", "rank", "branch"]):

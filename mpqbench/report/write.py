@@ -26,10 +26,7 @@ Named = Iterator[tuple[str, Figure]]
 
 
 def write_report(
-    run_dir: Path | str,
-    out: Path | str | None = None,
-    merges: Sequence[str] = (),
-    scans: Sequence[str] = (),
+    run_dir: Path | str, out: Path | str | None = None, **asked: Sequence[str]
 ) -> list[Path]:
     """Write all tables and figures of a run into ``out`` (default: the run's folder).
 
@@ -42,16 +39,14 @@ def write_report(
     store = RecordStore(run_dir)
     records = store.read_all()
     if not records:
-        raise BenchError(
-            f"{run_dir} has no records: give the folder of a run, the one that holds records/"
-        )
+        raise BenchError(f"{run_dir} has no records: give the folder of a run, with records/ in it")
     name = run_dir.resolve().name
     titles = {"leaderboard": f"Leaderboard of {name}", "summary": f"{name}: mean over seeds"}
     tables, figures = tables_of(records), folder / "figures"
     paths = [p for stem, t in tables.items() for p in write_table(t, folder / stem, titles[stem])]
     table = tables["leaderboard"]
     paths += save_all(run_figures(table, store), figures)
-    return paths + write_search_figures(table, store, figures / "search", merges, scans)
+    return paths + write_search_figures(table, store, figures / "search", **asked)
 
 
 def run_figures(table: Table, store: RecordStore) -> Named:

@@ -127,7 +127,6 @@ def _draw_tree(axes: Axes, nodes: pd.DataFrame, points: pd.Series) -> None:
 
 
 def _label_levels(axes: Axes, nodes: pd.DataFrame) -> None:
-    """Write the numbers of nodes and points of every level at the left margin."""
     levels = nodes.groupby("level").agg({"node": "size", "scored": "sum", "kept": "sum"})
     labels = []
     for level, count, scored, kept in levels.itertuples():
