@@ -69,11 +69,8 @@ def _count(
     from ..dit.groups import layer_groups, uniform_allocation
     from ..dit.loading import meta_transformer
 
-    fields = {
-        "granularity": options["weight_granularity"],
-        "group": options["weight_group"],
-        "symmetric": not options["asymmetric"],
-    }
+    fields = {name: options[f"weight_{name}"] for name in ("granularity", "group")}
+    fields["symmetric"] = not options["asymmetric"]
     weights = validate(WeightFormat, fields, "weight format")
     transformer = meta_transformer(model)
     groups = layer_groups(transformer)

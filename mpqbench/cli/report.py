@@ -77,9 +77,8 @@ def _show_ablation(
     # Each value of a field of the protocol has a separate folder of records.
     apart = [store.folder for store in stores if store.folder != run_dir]
     if apart and any(asked.values()):
-        raise BenchError(
-            f"--merge and --scan need one folder with records: give {apart[0]}, for example"
-        )
+        text = "--merge and --scan need one folder with records"
+        raise BenchError(f"{text}: give {apart[0]}, for example")
     folder = out or run_dir
     paths = [*write_effects(result, folder), *write_ablation(result, folder)]
     for each in apart:

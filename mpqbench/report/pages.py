@@ -108,11 +108,8 @@ def make_pages(leaderboards: Path, out: Path) -> dict[Path, str]:
     """Return every page and the index of them, by path in ``out``."""
     abouts = read_abouts(leaderboards)
     pages = {out / f"{name}.md": about.page(out) for name, about in abouts.items()}
-    rows = [
-        (name, about.header.question, _linked(about.headline, about.folder, out))
-        for name, about in abouts.items()
-    ]
-    return {**pages, out / "README.md": filled("index", rows=rows)}
+    answers = {name: _linked(about.headline, about.folder, out) for name, about in abouts.items()}
+    return {**pages, out / "README.md": filled("index", abouts=abouts, answers=answers)}
 
 
 def fill(path: Path, leaderboards: Path, pages: Path) -> str:

@@ -135,13 +135,11 @@ def _note(row: Row, reason: bool) -> str:
 def _markdown_rows(block: Block) -> str:
     rows, places = block.rows, ranked(block)
     columns = _shown(block, "brief", "full")
-    cells = {
-        column.header: [
-            f"**{text}**" if places.get((i, column.name)) == 1 else text
-            for i, text in enumerate(escaped(column.text(row)) for row in rows)
-        ]
-        for column in columns
-    }
+    cells = {c.header: [escaped(c.text(row)) for row in rows] for c in columns}
+    for (i, name), place in places.items():
+        header = block.column(name).header
+        if place == 1 and header in cells:
+            cells[header][i] = f"**{cells[header][i]}**"
     cells["note"] = [escaped(_note(row, reason=True)) for row in rows]
     texts = [column.header for column in columns if not _is_number(column)]
     return pipe_table(pd.DataFrame(cells), [*texts, "note"])
@@ -216,13 +214,11 @@ def latex_table(table: Table, caption: str, ticks: Mapping[str, str] | None = No
     legend += rf" {_DAGGER}: over budget." if is_over else ""
     frame = pd.DataFrame(lines, columns=[_head(column, ticks) for column in columns])
     sides = ["c" if c.name in ticks else "l" if c.role == "key" else "r" for c in columns]
+    caption = f"{escape(caption)}, {escape(table.blocks[0].model)}.{legend}"
     text = frame.style.hide(axis="index").to_latex(
-        hrules=True,
-        position="t",
-        position_float="centering",
-        caption=f"{escape(caption)}, {escape(table.blocks[0].model)}.{legend}",
+        hrules=True, position="t", position_float="centering", caption=caption,
         column_format="".join(sides),
-    )
+    )  # fmt: skip
     return f"% \\usepackage{{booktabs,amssymb}}\n{text}"
 
 

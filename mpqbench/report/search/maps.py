@@ -45,12 +45,8 @@ def allocation_table(allocation: Mapping[str, str]) -> pd.DataFrame:
     """
     parsed = list(map(Precision.parse, allocation.values()))
     table = pd.DataFrame({"group": list(allocation), "precision": list(map(str, parsed))})
-    return placed(table).assign(
-        weight=[precision.weight_bits for precision in parsed],
-        activation=[precision.activation_bits for precision in parsed],
-        branched=[precision.branched for precision in parsed],
-        bare=[precision.bare for precision in parsed],
-    )
+    facts = [(each.weight_bits, each.activation_bits, each.branched, each.bare) for each in parsed]
+    return placed(table).join(pd.DataFrame(facts, columns=[*SIDES, "branched", "bare"]))
 
 
 def mean_table(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
@@ -85,10 +81,8 @@ def telling_precision(table: pd.DataFrame, budget: str) -> str:
     bound = Budget.parse(budget).precision
     wanted = 0 if bound.is_full else _product(bound)
     scores = table.groupby("precision", sort=False)["score"].agg(["min", "max"])
-    nearest = sorted(
-        scores.index,
-        key=lambda text: (text != budget, abs(_product(Precision.parse(text)) - wanted)),
-    )
+    away = {text: abs(_product(Precision.parse(text)) - wanted) for text in scores.index}
+    nearest = sorted(away, key=lambda text: (text != budget, away[text]))
     apart = scores["max"] - scores["min"] > 0.01 * scores["max"].abs()
     return next((text for text in nearest if apart[text]), nearest[0])
 
