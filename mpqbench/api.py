@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from .core.memory import keep_freed_memory
-from .core.progress import Reporter, reporter
+from .core.progress import reporter
 from .core.registry import discover
 from .core.suite import Job, Suite
 from .job.resources import Resources, Session
@@ -80,8 +80,6 @@ def open_session(
     keep_freed_memory()
     store = RecordStore(out or Path("runs") / name)
     store.check_writable()
-    said: Reporter = machine.pop("reporter", None) or reporter()
-    resources = Resources(
-        discover(plugins), folder=store.folder / "cache", reporter=said, **machine
-    )
+    machine["reporter"] = machine.get("reporter") or reporter()
+    resources = Resources(discover(plugins), folder=store.folder / "cache", **machine)
     return Session(resources, store, fresh)

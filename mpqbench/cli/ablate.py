@@ -1,25 +1,15 @@
 """``mpqbench ablate``: the effect of each component of a method."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from ..core.errors import BenchError, unknown
-from .options import (
-    budgets_option,
-    dry_run_option,
-    finish,
-    open_study,
-    overrides,
-    seeds_option,
-    show_jobs,
-    study_options,
-)  # fmt: skip
-
-if TYPE_CHECKING:
-    from ..job.resources import Session
-    from ..lab.ablation.run import PlannedAblation
+from ..core.protocol import PROTOCOLS
+from ..core.settings import read_yaml
+from . import options
 
 
 @click.command("ablate")
@@ -36,12 +26,12 @@ if TYPE_CHECKING:
               help="All combinations of levels (default), or each level alone.")  # fmt: skip
 @click.option("--scale", type=click.Choice(["log", "linear"]), default="log", show_default=True,
               help="Effects as ratios or as differences.")  # fmt: skip
-@budgets_option("W4A4 and W3A3")
-@seeds_option("0")
+@options.budgets("W4A4 and W3A3")
+@options.seeds("0")
 @click.option("--protocol", "protocol_name", default="quick", show_default=True, metavar="NAME",
               help="How images are made and measured.")  # fmt: skip
-@dry_run_option
-@study_options
+@options.dry_run
+@options.of_study
 def ablate(
     method: str, factors: tuple[str, ...], file: Path | None, sweeps: tuple[str, ...], full: bool,
     scale: Any, budgets: tuple[str, ...], seeds: tuple[int, ...], protocol_name: str,
@@ -59,8 +49,6 @@ def ablate(
       mpqbench ablate gptq --sweep protocol.calibration=16,64,256
       mpqbench ablate rtn --factor "branch=monarch|sparse|none" --sweep branch.like_rank=1,2,4
     """
-    from ..core.protocol import PROTOCOLS
-    from ..core.settings import read_yaml
     from ..lab.ablation.design import Design, factors_from, merged, parse_factors
     from ..lab.ablation.run import PlannedAblation, stores_of, write_effects
     from ..report.ablation import write_ablation
@@ -73,10 +61,10 @@ def ablate(
     if protocol_name not in PROTOCOLS:
         raise unknown("protocol", protocol_name, PROTOCOLS)
     given: dict[str, Any] = {"name": "ablation", "budgets": ("W4A4", "W3A3")}
-    given |= overrides({"budgets": budgets, "seeds": seeds}, shared)
+    given |= options.overrides({"budgets": budgets, "seeds": seeds}, shared)
     given["protocol"] = PROTOCOLS[protocol_name].model_dump() | given.get("protocol", {})
     is_file = method.endswith((".yaml", ".yml"))
-    session = open_study(f"ablate-{Path(method).stem if is_file else method}", shared)
+    session = options.open_study(f"ablate-{Path(method).stem if is_file else method}", shared)
     recipe = session.registry.method(_recipe(Path(method)) if is_file else method)
     varied = parse_factors(factors, recipe)
     if file is not None:
@@ -91,21 +79,17 @@ def ablate(
     paths = [kept, *write_effects(result, folder), *write_ablation(result, folder)]
     for store, _ in stores_of(planned.cells, folder):
         paths += write_report(store.folder)
-    finish(paths, any(record.status == "failed" for record in result.records))
+    options.finish(paths, any(record.status == "failed" for record in result.records))
 
 
 def _recipe(path: Path) -> dict[str, Any]:
-    from ..core.settings import read_yaml
-
     data = read_yaml(path)
     if not isinstance(data, dict):
         raise BenchError(f"{path}: a recipe is a mapping with name, base, searcher, ...")
     return {"name": path.stem, **data}
 
 
-def _show(planned: "PlannedAblation", given: dict[str, Any], session: "Session") -> None:
-    from dataclasses import replace
-
+def _show(planned: Any, given: dict[str, Any], session: Any) -> None:
     from ..lab.ablation.run import jobs_of
 
     if planned.plan is not None:
@@ -116,4 +100,4 @@ def _show(planned: "PlannedAblation", given: dict[str, Any], session: "Session")
         if cell.name != cell.recipe.name:
             click.echo(f"{cell.name} is {cell.recipe.name}")
     for store, jobs in jobs_of(planned.cells, given, session):
-        show_jobs(jobs, replace(session, store=store))
+        options.show_jobs(jobs, replace(session, store=store))

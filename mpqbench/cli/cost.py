@@ -1,14 +1,16 @@
 """``mpqbench cost``: MACs, BitOPs and bytes of a model at a precision, without its weights."""
 
-from typing import TYPE_CHECKING, Any
+import json
+from dataclasses import replace
+from typing import Any
 
 import click
+from rich.console import Console
+from rich.table import Table
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
-    from ..core.precision import Precision
-    from ..cost.count import CostReport
+from ..core.formats import ActivationFormat, WeightFormat
+from ..core.precision import Precision
+from ..core.settings import validate
 
 
 @click.command("cost")
@@ -36,12 +38,6 @@ def cost(model: str, precision: str, adaln: str | None, as_json: bool, **options
       mpqbench cost --model dit-xl-2-256 --precision W4A4
       mpqbench cost --model fashion-dit --precision W3A6 --adaln FP --json
     """
-    import json
-
-    from rich.console import Console
-
-    from ..core.precision import Precision
-
     bits = Precision.parse(precision)
     fixed = Precision.parse(adaln or ("FP" if bits.is_full else "W8A8"))
     report, totals = _count(model, bits, fixed, options)
@@ -66,22 +62,15 @@ def cost(model: str, precision: str, adaln: str | None, as_json: bool, **options
 
 
 def _count(
-    model: str, precision: "Precision", adaln: "Precision", options: dict[str, Any]
-) -> "tuple[CostReport, dict[str, int]]":
+    model: str, precision: Precision, adaln: Precision, options: dict[str, Any]
+) -> tuple[Any, dict[str, int]]:
     """Return the report, and the BitOPs by convention."""
-    from dataclasses import replace
-
-    from ..core.formats import ActivationFormat, WeightFormat
-    from ..core.settings import validate
     from ..cost.count import CountOptions, conventions, count
     from ..dit.groups import layer_groups, uniform_allocation
     from ..dit.loading import meta_transformer
 
-    fields = {
-        "granularity": options["weight_granularity"],
-        "group": options["weight_group"],
-        "symmetric": not options["asymmetric"],
-    }
+    fields = {name: options[f"weight_{name}"] for name in ("granularity", "group")}
+    fields["symmetric"] = not options["asymmetric"]
     weights = validate(WeightFormat, fields, "weight format")
     transformer = meta_transformer(model)
     groups = layer_groups(transformer)
@@ -92,10 +81,8 @@ def _count(
     return report, conventions(transformer, precision)
 
 
-def _table(report: "CostReport", title: str) -> "Table":
+def _table(report: Any, title: str) -> Table:
     """Make one row per kind of operator, in network order, with its share of BitOPs and bytes."""
-    from rich.table import Table
-
     table = Table("kind", title=title)
     for name in ("GMACs", "bits", "GBitOPs", "share", "MB", "share"):
         table.add_column(name, justify="right")

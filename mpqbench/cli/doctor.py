@@ -11,6 +11,8 @@ from pathlib import Path
 
 import click
 
+from ..core.registry import discover
+
 OPTIONAL = ("clean-fid", "search")  # extras of mpqbench that a run may need
 INCEPTION = "weights-inception-2015-12-05-6726825d.pth"
 
@@ -89,6 +91,4 @@ def _weights() -> list[str]:
 
 
 def _plugins() -> list[str]:
-    from ..core.registry import discover
-
     return [f"{origin} is broken: {reason}" for origin, reason in discover().broken.items()]

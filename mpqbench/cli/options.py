@@ -3,29 +3,25 @@
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
 from ..core.errors import BenchError
-
-if TYPE_CHECKING:
-    from ..core.suite import Job
-    from ..job.resources import Session
+from ..core.precision import Budget
+from ..core.suite import Job
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
-plugins_option = click.option(
+plugins = click.option(
     "--plugins", multiple=True, type=click.Path(path_type=Path), metavar="PATH",
     help="Python file or folder with a PLUGINS table; repeatable.",
 )  # fmt: skip
-device_option = click.option(
+device = click.option(
     "--device", default="cpu", show_default=True, metavar="DEVICE", help="cpu, cuda, cuda:1, ..."
 )
-reference_option = click.option(
-    "--reference", metavar="REF", help="Reference statistics or images."
-)
-dry_run_option = click.option(
+reference = click.option("--reference", metavar="REF", help="Reference statistics or images.")
+dry_run = click.option(
     "-n", "--dry-run", is_flag=True, help="Print what would be run, and its jobs; run nothing."
 )
 
@@ -34,8 +30,6 @@ class _BudgetText(click.ParamType):
     name = "budget"
 
     def convert(self, value: str, param: object, ctx: object) -> str:
-        from ..core.precision import Budget
-
         try:
             Budget.parse(value)
         except BenchError as error:
@@ -46,7 +40,7 @@ class _BudgetText(click.ParamType):
 BUDGET = _BudgetText()
 
 
-def budgets_option(usual: str) -> Callable[[_Command], _Command]:
+def budgets(usual: str) -> Callable[[_Command], _Command]:
     """Return the option of the budgets, which are ``usual`` without the option."""
     text = f"Budget instead of {usual}; repeatable."
     return click.option(
@@ -54,7 +48,7 @@ def budgets_option(usual: str) -> Callable[[_Command], _Command]:
     )
 
 
-def seeds_option(usual: str) -> Callable[[_Command], _Command]:
+def seeds(usual: str) -> Callable[[_Command], _Command]:
     """Return the option of the seeds, which are ``usual`` without the option."""
     text = f"Seeds instead of {usual}, separated by commas."
     return click.option("--seeds", metavar="0,1,2", callback=_seeds, help=text)
@@ -62,35 +56,35 @@ def seeds_option(usual: str) -> Callable[[_Command], _Command]:
 
 def _seeds(ctx: object, param: object, text: str | None) -> tuple[int, ...]:
     try:
-        return tuple(int(part) for part in text.split(",")) if text is not None else ()
+        return tuple(map(int, text.split(","))) if text is not None else ()
     except ValueError:
         raise BenchError(
             f"--seeds '{text}' must be whole numbers with commas, such as 0,1,2"
         ) from None
 
 
-def out_option(name: str) -> Callable[[_Command], _Command]:
+def out(name: str) -> Callable[[_Command], _Command]:
     """Return the option of the folder of results, which is ``runs/NAME`` without the option."""
     text = f"Folder instead of runs/{name}."
     return click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help=text)
 
 
-def study_options(command: _Command) -> _Command:
+def of_study(command: _Command) -> _Command:
     """Add the options that every study has to ``command``, which gets them in ``**shared``."""
-    options = (
+    every = (
         click.option("--model", metavar="NAME", help="Model instead of the study's."),
         click.option("--images", type=click.IntRange(min=1), help="Images per job."),
         click.option("--calibration", type=click.IntRange(min=1), help="Calibration inputs."),
         click.option("--features", metavar="NAME", help="Feature network instead of the study's."),
-        reference_option, device_option, out_option("STUDY"), plugins_option,
+        reference, device, out("STUDY"), plugins,
     )  # fmt: skip
-    for option in reversed(options):
+    for option in reversed(every):
         command = option(command)
     return command
 
 
 def overrides(given: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the keys of a suite that are set in ``given`` or by ``study_options`` (``shared``)."""
+    """Return the keys of a suite that are set in ``given`` or by ``of_study`` (``shared``)."""
     names = ("images", "calibration", "features", "reference")
     protocol = {name: shared[name] for name in names if shared[name] is not None}
     models = (shared["model"],) if shared["model"] else ()
@@ -98,7 +92,7 @@ def overrides(given: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[str, 
     return {key: value for key, value in every.items() if value}
 
 
-def open_study(name: str, shared: Mapping[str, Any]) -> "Session":
+def open_study(name: str, shared: Mapping[str, Any]) -> Any:
     """Open what a study runs with. Raises BenchError for a device that this machine lacks."""
     from ..api import open_session
     from ..metrics.features import usable_device
@@ -108,7 +102,7 @@ def open_study(name: str, shared: Mapping[str, Any]) -> "Session":
     return session
 
 
-def show_jobs(jobs: "Sequence[Job]", session: "Session") -> None:
+def show_jobs(jobs: Sequence[Job], session: Any) -> None:
     """Print the folder of results and every job with its fingerprint and state."""
     from ..lab.suite import look_up
 

@@ -2,15 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from ..core.errors import BenchError
-from .options import plugins_option
-
-if TYPE_CHECKING:
-    from ..lab.ablation.design import Design
+from ..core.files import write_atomic
+from ..core.registry import discover
+from . import options
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 
@@ -31,7 +30,7 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
               type=click.Path(path_type=Path, dir_okay=False, exists=True),
               help="With --pages, also make the marked results in this Markdown file anew; "
               "repeatable.")  # fmt: skip
-@plugins_option
+@options.plugins
 def report(
     run_dir: Path, out: Path | None, pages: Path | None, filled: tuple[Path, ...],
     plugins: tuple[Path, ...], **asked: Any,
@@ -57,7 +56,6 @@ def report(
 
 
 def _write_pages(leaderboards: Path, pages: Path, filled: Sequence[Path]) -> None:
-    from ..core.files import write_atomic
     from ..report.pages import fill, make_pages
 
     texts = make_pages(leaderboards, pages)
@@ -68,10 +66,9 @@ def _write_pages(leaderboards: Path, pages: Path, filled: Sequence[Path]) -> Non
 
 
 def _show_ablation(
-    design: "Design", run_dir: Path, out: Path | None, plugins: Sequence[Path],
+    design: Any, run_dir: Path, out: Path | None, plugins: Sequence[Path],
     asked: dict[str, Any],
 ) -> None:  # fmt: skip
-    from ..core.registry import discover
     from ..lab.ablation.run import read_ablation, write_effects
     from ..report.ablation import write_ablation
     from ..report.write import write_report
@@ -80,9 +77,8 @@ def _show_ablation(
     # Each value of a field of the protocol has a separate folder of records.
     apart = [store.folder for store in stores if store.folder != run_dir]
     if apart and any(asked.values()):
-        raise BenchError(
-            f"--merge and --scan need one folder with records: give {apart[0]}, for example"
-        )
+        text = "--merge and --scan need one folder with records"
+        raise BenchError(f"{text}: give {apart[0]}, for example")
     folder = out or run_dir
     paths = [*write_effects(result, folder), *write_ablation(result, folder)]
     for each in apart:

@@ -5,16 +5,7 @@ from typing import Any
 
 import click
 
-from .options import (
-    budgets_option,
-    device_option,
-    dry_run_option,
-    out_option,
-    plugins_option,
-    reference_option,
-    seeds_option,
-    show_jobs,
-)  # fmt: skip
+from . import options
 
 
 @click.command("run")
@@ -24,8 +15,8 @@ from .options import (
 @click.option("--method", "methods", multiple=True, metavar="NAME",
               help="Only this method: one of the suite's, or any registered one; "
               "repeatable.")  # fmt: skip
-@budgets_option("the suite's")
-@seeds_option("the suite's")
+@options.budgets("the suite's")
+@options.seeds("the suite's")
 @click.option("--images", type=click.IntRange(min=1), help="Number of images.")
 @click.option("--steps", type=click.IntRange(min=1, max=1000), help="Sampling steps.")
 @click.option("--sampler", type=click.Choice(["ddim", "ddpm"]), help="Sampler.")
@@ -42,12 +33,12 @@ from .options import (
 @click.option("--batch-size", type=click.IntRange(min=1), default=500, show_default=True,
               help="Images sampled and written at a time, in whole micro-batches; changes no "
               "image.")  # fmt: skip
-@reference_option
-@device_option
-@plugins_option
-@out_option("SUITE")
+@options.reference
+@options.device
+@options.plugins
+@options.out("SUITE")
 @click.option("--fresh", is_flag=True, help="Run again what is already done.")
-@dry_run_option
+@options.dry_run
 def run(suite: str, dry_run: bool, **given: Any) -> None:
     """Run SUITE (quick, smoke, full, or a YAML file) and make its leaderboard.
 
@@ -71,7 +62,7 @@ def run(suite: str, dry_run: bool, **given: Any) -> None:
     if dry_run:
         resolved = prepared.suite.model_dump(mode="json")
         click.echo(yaml.safe_dump(resolved, sort_keys=False))
-        show_jobs(prepared.jobs, prepared.session)
+        options.show_jobs(prepared.jobs, prepared.session)
         return
     records = prepared.run()
     show(prepared.session.store.folder)

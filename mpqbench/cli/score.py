@@ -4,8 +4,10 @@ import json
 from typing import Any
 
 import click
+from rich.console import Console
+from rich.table import Table
 
-from .options import device_option
+from . import options
 
 
 @click.command()
@@ -16,7 +18,7 @@ from .options import device_option
               help="Feature network.")  # fmt: skip
 @click.option("--feature-weights", metavar="PATH",
               help="Weights of the feature network instead of the usual ones.")  # fmt: skip
-@device_option
+@options.device
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def score(images: str, reference: str, as_json: bool, **network: Any) -> None:
     """Score IMAGES against a reference: Frechet distances, IS, precision, recall, KID.
@@ -66,9 +68,6 @@ def _scored(
 
 
 def _print(result: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     reference = result["reference"]
     size = "" if reference["count"] is None else f" ({reference['count']:,} images)"
     features = f"features {result['features']['name']}"

@@ -1,25 +1,17 @@
 """``mpqbench study``: compare searchers, proxies and branches."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
+import yaml
 
 from ..core.errors import BenchError
-from .options import (
-    BUDGET,
-    budgets_option,
-    device_option,
-    finish,
-    open_study,
-    out_option,
-    overrides,
-    plugins_option,
-    seeds_option,
-    study_options,
-)  # fmt: skip
-
-if TYPE_CHECKING:
-    from ..core.recipe import PluginChoice
+from ..core.precision import Budget, Precision
+from ..core.protocol import PROTOCOLS
+from ..core.recipe import PluginChoice
+from ..core.settings import validate
+from ..core.suite import Job
+from . import options
 
 
 @click.group("study")
@@ -32,13 +24,13 @@ def study() -> None:
 
 @study.command("searchers")
 @click.argument("suite", default="searchers", metavar="[SUITE]")
-@budgets_option("the suite's")
-@seeds_option("the suite's")
+@options.budgets("the suite's")
+@options.seeds("the suite's")
 @click.option("--method", multiple=True, metavar="NAME",
               help="Only these of the suite; repeatable.")  # fmt: skip
 @click.option("--evaluations", type=click.FloatRange(min=0, min_open=True),
               help="What every search may spend, in forwards of the calibration set.")  # fmt: skip
-@study_options
+@options.of_study
 def searchers(
     suite: str, budgets: tuple[str, ...], seeds: tuple[int, ...], method: tuple[str, ...],
     evaluations: float | None, **shared: Any,
@@ -57,21 +49,21 @@ def searchers(
     from ..report.studies import write_searchers
     from ..report.write import write_report
 
-    resolved = load_suite(suite, overrides({"budgets": budgets, "seeds": seeds}, shared))
+    resolved = load_suite(suite, options.overrides({"budgets": budgets, "seeds": seeds}, shared))
     resolved = with_evaluations(with_methods(resolved, method), evaluations)
-    session = open_study(resolved.name, shared)
+    session = options.open_study(resolved.name, shared)
     records, regrets, failed = run_searchers(resolved, session)
     folder = session.store.folder
-    finish([*write_searchers(records, regrets, folder), *write_report(folder)], failed)
+    options.finish([*write_searchers(records, regrets, folder), *write_report(folder)], failed)
 
 
 @study.command("proxies")
-@click.option("--budget", type=BUDGET, metavar="W3A3", help="Instead of W3A3.")
+@click.option("--budget", type=options.BUDGET, metavar="W3A3", help="Instead of W3A3.")
 @click.option("--seed", type=int, help="Of calibration, allocations and images.  [default: 0]")
 @click.option("--allocations", type=click.IntRange(min=20), default=64, show_default=True,
               help="How many are sampled and measured.")  # fmt: skip
 @click.option("--method", metavar="NAME", help="Recipe of the allocations instead of rtn.")
-@study_options
+@options.of_study
 def proxies(
     budget: str | None, seed: int | None, allocations: int, method: str | None, **shared: Any
 ) -> None:
@@ -88,11 +80,11 @@ def proxies(
 
     single = {"budgets": budget, "seeds": seed, "methods": method}
     given = {key: (value,) for key, value in single.items() if value is not None}
-    resolved = load_suite("proxies", overrides(given, shared))
-    session = open_study(resolved.name, shared)
+    resolved = load_suite("proxies", options.overrides(given, shared))
+    session = options.open_study(resolved.name, shared)
     table, records, paths = run_proxies(resolved, session, allocations)
     paths += write_proxies(table, records, session.store.folder)
-    finish(paths, failed=len(records) < allocations)
+    options.finish(paths, failed=len(records) < allocations)
 
 
 @study.command("branches")
@@ -110,9 +102,9 @@ def proxies(
 @click.option("--seed", default=0, show_default=True, help="Of the inputs.")
 @click.option("--calibration", type=click.IntRange(min=1), default=64, show_default=True,
               help="Calibration inputs, and as many held-out ones.")  # fmt: skip
-@device_option
-@out_option("branches")
-@plugins_option
+@options.device
+@options.out("branches")
+@options.plugins
 def branches(
     bits: tuple[int, ...], rank: tuple[int, ...], branch: tuple[str, ...], method: str,
     **shared: Any,
@@ -125,29 +117,21 @@ def branches(
       mpqbench study branches --bits 3 --rank 4 --branch "{name: monarch, permutation: energy}"
       mpqbench study branches --method gptq --plugins my_branch.py --branch my-branch
     """
-    from ..core.precision import Budget, Precision
-    from ..core.protocol import PROTOCOLS
-    from ..core.suite import Job
     from ..lab.study.branches import BRANCHES, BranchPlan, run_branches
-    from ..report.branches import write_branches
+    from ..report.studies import write_branches
 
-    session = open_study("branches", shared)
+    session = options.open_study("branches", shared)
     settings = {"calibration": shared["calibration"], "features": "none"}
     protocol = PROTOCOLS["quick"].model_copy(update=settings)
     budget, recipe = Budget(Precision(min(bits), None)), session.registry.method(method)
     job = Job(shared["model"], recipe, budget, shared["seed"], protocol, shared["device"])
     sizes = (tuple(sorted(set(numbers))) for numbers in (rank, bits))
     table, path = run_branches(BranchPlan(job, (*BRANCHES, *map(_choice, branch)), *sizes), session)
-    finish([path, *write_branches(table, job, session.store.folder)], failed=False)
+    options.finish([path, *write_branches(table, job, session.store.folder)], failed=False)
 
 
-def _choice(text: str) -> "PluginChoice":
+def _choice(text: str) -> PluginChoice:
     """Read a name or YAML with a name. Raises BenchError for anything else."""
-    import yaml
-
-    from ..core.recipe import PluginChoice
-    from ..core.settings import validate
-
     try:
         data = yaml.safe_load(text)
     except yaml.YAMLError:

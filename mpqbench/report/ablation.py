@@ -14,9 +14,8 @@ from ..records.schema import JobRecord
 from ..records.statistics import FEWEST_SEEDS
 from .ablation_figures import effect_figures, sweep_figures
 from .drawing import save_all
-from .latex import latex_table
 from .notes import notes, table_notes
-from .render import bullets, escaped, pipe_table, to_csv, to_markdown, write_texts
+from .render import bullets, escaped, latex_table, pipe_table, to_csv, to_markdown, write_texts
 from .table import Block, Table, file_part, leaderboard
 
 _SECTIONS = {

@@ -57,10 +57,8 @@ def sweep_figures(result: AblationResult, block: Block) -> Named:
             swept, plain = rows[rows[value] != ""], rows[rows[value] == ""]
             swept = swept.assign(value=swept[value].astype(float))
             # What differs between the series of a scan is their label: here the name of the line.
-            series = [
-                SweepSeries(str(path), {"searcher.name": line}, part)
-                for line, part in swept.groupby("line", sort=False)
-            ]
+            groups = swept.groupby("line", sort=False)
+            series = [SweepSeries(str(path), {"searcher.name": line}, p) for line, p in groups]
             if not any(part.rows["value"].nunique() > 1 for part in series):
                 continue
             level = {str(line): part for line, part in plain.groupby("line", sort=False)}
@@ -105,10 +103,8 @@ def interaction_figure(
         if log:
             drawing.log_axis(panels[0].yaxis, float(np.nanmin(values)), float(np.nanmax(values)))
         figure.supylabel(header, fontsize=8)
-        kind, parallel = (
-            ("geometric means", "On this scale parallel") if log else ("means", "Parallel")
-        )
-        text = f"{kind} over the other factors and seeds. {parallel} lines: no interaction."
+        kind, parallel = ("geometric ", "On this scale parallel") if log else ("", "Parallel")
+        text = f"{kind}means over the other factors and seeds. {parallel} lines: no interaction."
         drawing.explain(figure, {}, f"{title}: {text}")
     return figure
 

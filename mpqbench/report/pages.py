@@ -2,12 +2,11 @@
 
 Every folder with an ``about.md`` becomes a page. The file begins with a header in YAML
 (``question`` and ``headline``); its fenced blocks ``table`` are replaced by tables
-(see ``page_tables``).
+(see ``page_data``).
 """
 
 import os
 import re
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,8 +17,7 @@ import yaml
 from ..core.errors import BenchError
 from ..core.settings import Frozen, validate
 from .notes import filled
-from .page_data import RECORDS, measured, read_records
-from .page_tables import ABOUT, Headline, PageTable
+from .page_data import ABOUT, RECORDS, Headline, PageTable, measured, read_records
 from .render import bullets
 
 BLOCK = re.compile(r"```table\n(.*?)```", re.DOTALL)
@@ -75,12 +73,8 @@ class About:
         lines: tuple[str, ...] = ()
         if any(path.is_dir() for path in self.folder.rglob(RECORDS)):
             lines = measured([record for batch in read_records(self.folder) for record in batch])
-        names = [
-            path.name
-            for pattern in ("*.yaml", "*.csv", "*.md")
-            for path in sorted(self.folder.glob(pattern))
-            if path.name != ABOUT
-        ]
+        globs = (sorted(self.folder.glob(f"*.{kind}")) for kind in ("yaml", "csv", "md"))
+        names = [path.name for paths in globs for path in paths if path.name != ABOUT]
         return bullets([*lines, f"Files: {', '.join(f'[{name}]({name})' for name in names)}."])
 
 
@@ -114,11 +108,8 @@ def make_pages(leaderboards: Path, out: Path) -> dict[Path, str]:
     """Return every page and the index of them, by path in ``out``."""
     abouts = read_abouts(leaderboards)
     pages = {out / f"{name}.md": about.page(out) for name, about in abouts.items()}
-    rows = [
-        (name, about.header.question, _linked(about.headline, about.folder, out))
-        for name, about in abouts.items()
-    ]
-    return {**pages, out / "README.md": filled("index", rows=rows)}
+    answers = {name: _linked(about.headline, about.folder, out) for name, about in abouts.items()}
+    return {**pages, out / "README.md": filled("index", abouts=abouts, answers=answers)}
 
 
 def fill(path: Path, leaderboards: Path, pages: Path) -> str:
@@ -130,20 +121,17 @@ def fill(path: Path, leaderboards: Path, pages: Path) -> str:
     """
     abouts = read_abouts(leaderboards)
 
-    def headline(about: About) -> str:
-        name = about.folder.name
+    def results(kind: str, name: str) -> str:
+        about = abouts[name]
+        if kind == "table":
+            return about.tables[0].markdown(about.folder)
         return f"- {about.headline} ([{name}]({_relative(pages / f'{name}.md', path.parent)}))"
-
-    makers: Mapping[str, Callable[[About], str]] = {
-        "table": lambda about: about.tables[0].markdown(about.folder),
-        "headlines": headline,
-    }
 
     def replace(match: re.Match[str]) -> str:
         kind, names = match[2], match[3].split()
-        if kind not in makers or not names or not abouts.keys() >= set(names):
+        if kind not in ("table", "headlines") or not names or not abouts.keys() >= set(names):
             raise BenchError(f"{path}: no results called '{match[2]} {match[3]}'")
-        lines = "\n".join(makers[kind](abouts[name]) for name in names)
+        lines = "\n".join(results(kind, name) for name in names)
         return f"{match[1]}{lines}\n{match[4]}"
 
     return MARKED.sub(replace, path.read_text())

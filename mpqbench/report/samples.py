@@ -71,9 +71,7 @@ def grid_pixels(images: Sequence[np.ndarray]) -> np.ndarray:
     """
     if len({part.shape[:3] for part in images}) != 1 or any(p.dtype != np.uint8 for p in images):
         shapes = ", ".join(f"{part.dtype} {part.shape}" for part in images)
-        raise BenchError(
-            f"rows of a grid must be uint8 (columns, h, w, 1 or 3) alike, not {shapes}"
-        )
+        raise BenchError(f"grid rows must be alike, uint8 (columns, h, w, 1 or 3), not {shapes}")
     every = np.stack([np.broadcast_to(part, (*part.shape[:3], 3)) for part in images])
     gap = gap_of(every.shape[3])
     beside = ((0, 0), (0, 0), (gap // 2, gap - gap // 2), (0, gap), (0, 0))

@@ -122,10 +122,8 @@ def _block(key: Any, frame: pd.DataFrame, name: str) -> Block:
     model, fingerprint = key
     extractors = sorted(frame.loc[frame["is_done"], "extractor"].dropna().unique())
     if len(extractors) > 1:
-        raise BenchError(
-            f"metric fingerprint {fingerprint} of model '{model}' names the extractors "
-            f"{', '.join(extractors)}: measure these jobs again"
-        )
+        names = f"metric fingerprint {fingerprint} of model '{model}' names the extractors"
+        raise BenchError(f"{names} {', '.join(extractors)}: measure these jobs again")
     extractor = extractors[0] if extractors else None
     frame = _compared(frame).assign(failed=~frame["is_done"], other=~frame["is_full"])
     frame = frame.sort_values(

@@ -1,6 +1,6 @@
 """Figure: the course of training after quantization, a panel for each budget."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from ..records.statistics import Spread, spread, spread_label
 from ..records.store import RecordStore
 from . import drawing
 from .search.runs import read_table
-from .table import Block, Table
+from .table import Block
 
 _DASHED, _DOTTED = (0, (5, 3)), (0, (1, 1.2))
 _KINDS = {"held-out, least marked": "-", "training": _DOTTED, "untuned": _DASHED}
@@ -34,16 +34,11 @@ class Course:
     training: pd.DataFrame
 
 
-def tuning_figures(table: Table, store: RecordStore) -> Iterator[tuple[str, Figure]]:
-    """Yield ``tuning-BLOCK`` with its figure. Raises BenchError if a curve cannot be read."""
-    for block in table.blocks:
-        found = courses(block, store)
-        if found:
-            yield f"tuning-{block.name}", tuning(block.model, found)
-
-
 def courses(block: Block, store: RecordStore) -> dict[str, list[Course]]:
-    """Return the courses of the jobs that left a curve, by budget in leaderboard order."""
+    """Return the courses of the jobs that left a curve, by budget in leaderboard order.
+
+    Raises BenchError if a curve cannot be read.
+    """
     found: dict[str, list[Course]] = {}
     for budget, rows in block.done.groupby("budget", sort=False):
         for method, seeds in rows.groupby("method"):
@@ -85,7 +80,11 @@ def tuning(model: str, found: Mapping[str, Sequence[Course]]) -> Figure:
         note = spread_label(course.seeds for course in every)
         if any(course.seeds > 1 for course in every):
             note += " Intervals of the held-out loss, at the steps that all seeds share."
-        drawing.explain(figure, _handles(looks), note)
+        lines = {name: look | {"linestyle": "-"} for name, look in looks.items()}
+        colour = drawing.FULL_COLOUR
+        lines |= {kind: {"color": colour, "linestyle": dashes} for kind, dashes in _KINDS.items()}
+        handles = {name: Line2D([], [], **look) for name, look in lines.items()}
+        drawing.explain(figure, handles, note)
     return figure
 
 
@@ -103,11 +102,3 @@ def _draw(axes: Axes, found: Sequence[Course], looks: Looks) -> None:
     lines = pd.concat([line for course in found for line in (course.held_out, course.training)])
     drawing.log_y(axes, lines.to_numpy(), ratio=1.0)
     axes.set_xlim(left=0)
-
-
-def _handles(looks: Looks) -> dict[str, Any]:
-    """Return legend handles of the methods, then of the kinds of lines."""
-    handles = {name: look | {"linestyle": "-"} for name, look in looks.items()}
-    for kind, dashes in _KINDS.items():
-        handles[kind] = {"color": drawing.FULL_COLOUR, "linestyle": dashes}
-    return {name: Line2D([], [], **look) for name, look in handles.items()}

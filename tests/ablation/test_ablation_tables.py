@@ -13,8 +13,7 @@ from mpqbench.lab.ablation.design import Design
 from mpqbench.lab.ablation.effects import cell_means, effects_table
 from mpqbench.lab.ablation.run import PlannedAblation
 from mpqbench.report.ablation import cell_table, effect_sections
-from mpqbench.report.latex import escape, latex_table
-from mpqbench.report.render import ranked, to_markdown
+from mpqbench.report.render import escape, latex_table, ranked, to_markdown
 
 
 def result_of(plan, records):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mpqbench.cli.new import KINDS
+from mpqbench.core.recipe import SLOTS
 
 FAULTY = '''
 """A rounding of another author that takes too many bits."""
@@ -93,7 +93,7 @@ def test_the_plugins_of_the_documentation_pass(call, tmp_path, name):
     assert code == 0, text
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SLOTS)
 def test_what_new_writes_works(call, capsys, monkeypatch, tmp_path, kind):
     name, folder = f"my-{kind}", tmp_path / "plugins"
     code, text = call("new", kind, name, "--out", folder)

@@ -7,8 +7,8 @@ from synthetic_search import add_plain, add_search, add_searches
 from mpqbench.cli.report import report
 from mpqbench.core.errors import BenchError
 from mpqbench.methods.treeq.tss import TSS
-from mpqbench.report.search.write import write_search_figures
 from mpqbench.report.table import leaderboard
+from mpqbench.report.write import write_search_figures
 
 JOB = "fashion-dit__tss__W3A3__s0__m1"
 

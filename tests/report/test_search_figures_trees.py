@@ -7,7 +7,7 @@ from synthetic_search import add_search
 
 from mpqbench.core.errors import BenchError
 from mpqbench.methods.treeq.tss import TSS
-from mpqbench.report.search.grids import (
+from mpqbench.report.search.maps import (
     mean_by_bits,
     mean_table,
     score_grid,

@@ -7,7 +7,7 @@ import pytest
 
 from mpqbench.records.store import RecordStore
 from mpqbench.report.table import leaderboard
-from mpqbench.report.tuning import course, courses, tuning, tuning_figures
+from mpqbench.report.tuning import course, courses, tuning
 from mpqbench.report.write import write_report
 from mpqbench.tuning.loop import COLUMNS, TrainingCurve
 
@@ -93,7 +93,7 @@ def test_a_perfect_student_is_drawn_too():
 def test_the_report_has_it_where_something_was_tuned(store, record, tmp_path):
     plain = RecordStore(tmp_path / "plain")
     plain.write(record("rtn", "W4A4", 9.0))
-    assert not list(tuning_figures(leaderboard(plain.read_all()), plain))
+    assert not courses(leaderboard(plain.read_all()).blocks[0], plain)
     paths = write_report(store.folder, tmp_path / "out")
     names = {path.name for path in paths if path.name.startswith("tuning")}
     assert names == {"tuning-fashion-dit.png", "tuning-fashion-dit.pdf"}

@@ -32,7 +32,7 @@ from mpqbench.lab.study.branches import (
 from mpqbench.quant.affine import quantize_weight
 from mpqbench.quant.group import PreparedLayer
 from mpqbench.records.store import RecordStore
-from mpqbench.report.branches import (
+from mpqbench.report.studies import (
     ALL,
     against,
     branch_figure,

@@ -78,22 +78,16 @@ def anytime_curve(traces: Sequence[pd.DataFrame], ends: Sequence[float]) -> pd.D
 
 def _figure(comparison: SearchComparison, objective: str, found: Sequence[Progress]) -> Figure:
     looks = {each.method: drawing.look(number) for number, each in enumerate(found)}
-    curves = {
-        each.method: each.curve
-        for each in found
-        if each.curve is not None and each.objective == objective
-    }
+    scored = [p for p in found if p.curve is not None and p.objective == objective]
+    curves = {each.method: each.curve for each in scored}
     spent = {each.method: each for each in found if each.forwards > 0}
     answers = {name: each.held_out for name, each in spent.items() if each.held_out is not None}
     places = side_by_side([spent[method].forwards for method in answers])
     begins = [float(each.curve["forwards"].iloc[0]) for each in found if each.curve is not None]
     with drawing.canvas(drawing.COLUMN, 4.6) as figure:
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[1.2, 1])
-        handles = {
-            each.method: upper.plot([], [], **looks[each.method])[0]
-            for each in found
-            if each.method in curves or each.method in answers
-        }
+        shown = {name: look for name, look in looks.items() if name in curves or name in answers}
+        handles = {name: upper.plot([], [], **look)[0] for name, look in shown.items()}
         _draw_curves(upper, curves, looks)
         upper.set(title=comparison.title, ylabel=f"best {objective} so far\n(inputs of the search)")
         plain = {name: over_seeds(own, "output_mse") for name, own in comparison.plain.items()}

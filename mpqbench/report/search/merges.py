@@ -39,14 +39,11 @@ def telling_nodes(merges: pd.DataFrame) -> list[int]:
 
     A search cut short has no root, and two leaves have no merge below it.
     """
-    points = merges.groupby("node").agg(
-        level=("level", "first"), groups=("groups", "first"), count=("score", "size")
-    )
-    covered = points["groups"].map(lambda names: len(names.split()))
-    is_root = (covered == _leaves(merges)) & (points["level"] > 0)
-    below = points[~is_root & (points["level"] > 0)].reset_index()
-    below = below.sort_values(["level", "count", "node"], ascending=[False, False, True])
-    return [*below["node"].head(1).tolist(), *points.index[is_root].tolist()]
+    nodes = tree_nodes(merges).query("level > 0")
+    is_root = nodes["groups"].map(len) == _leaves(merges)
+    order = {"level": False, "scored": False, "node": True}
+    below = nodes[~is_root].sort_values(list(order), ascending=list(order.values()))
+    return [*below["node"].head(1), *nodes.loc[is_root, "node"]]
 
 
 def _leaves(merges: pd.DataFrame) -> int:
@@ -130,7 +127,6 @@ def _draw_tree(axes: Axes, nodes: pd.DataFrame, points: pd.Series) -> None:
 
 
 def _label_levels(axes: Axes, nodes: pd.DataFrame) -> None:
-    """Write the numbers of nodes and points of every level at the left margin."""
     levels = nodes.groupby("level").agg({"node": "size", "scored": "sum", "kept": "sum"})
     labels = []
     for level, count, scored, kept in levels.itertuples():
@@ -168,8 +164,8 @@ def _draw_points(axes: Axes, points: pd.DataFrame) -> None:
     axes.axvline(1.0, color="#666666", linewidth=0.8, linestyle="--", zorder=1)
     axes.plot(edge["load"], edge["score"], drawstyle="steps-post", color=drawing.COLOURS[0],
               linewidth=0.9, label="undominated", zorder=2)  # fmt: skip
-    axes.scatter(dropped["load"], dropped["score"], s=size, color=drawing.DROPPED, linewidths=0,
-                 zorder=3, label="dropped")  # fmt: skip
-    axes.scatter(kept["load"], kept["score"], s=2 * size, color=drawing.KEPT, edgecolors="white",
-                 linewidths=0.4, zorder=4, label="kept")  # fmt: skip
+    looks = {"s": size, "color": drawing.DROPPED, "linewidths": 0, "zorder": 3}
+    axes.scatter(dropped["load"], dropped["score"], label="dropped", **looks)
+    looks = {"s": 2 * size, "color": drawing.KEPT, "edgecolors": "white", "linewidths": 0.4}
+    axes.scatter(kept["load"], kept["score"], label="kept", zorder=4, **looks)
     drawing.log_y(axes, [(value,) * 3 for value in points["score"]])

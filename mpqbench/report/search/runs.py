@@ -72,6 +72,5 @@ def read_table(store: RecordStore, job: str, table: str = "") -> pd.DataFrame | 
     try:
         return pd.read_parquet(path)
     except (ValueError, OSError) as error:
-        raise BenchError(
-            f"{path} is corrupt ({error}): delete the file and run the job again"
-        ) from None
+        text = f"{path} is corrupt ({error}): delete the file and run the job again"
+        raise BenchError(text) from None

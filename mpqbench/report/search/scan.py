@@ -55,21 +55,17 @@ def sweep_series(rows: pd.DataFrame, fewest: int = 2) -> list[SweepSeries]:
                 found.append((at, path, key_of(rest), rest, float(value)))
     names = ["at", "path", "key", "fixed", "value"]
     every = pd.DataFrame(found, columns=names).set_index("at").join(measured)
-    every = every.drop_duplicates(["path", "key", "value", "seed"])
-    return [
-        SweepSeries(str(path), own["fixed"].iloc[0], own)
-        for (path, _), own in every.groupby(["path", "key"])
-        if own["value"].nunique() >= fewest
-    ]
+    groups = every.drop_duplicates(["path", "key", "value", "seed"]).groupby(["path", "key"])
+    series = [SweepSeries(str(path), own["fixed"].iloc[0], own) for (path, _), own in groups]
+    return [each for each in series if len(each.values) >= fewest]
 
 
 def of_path(found: Sequence[SweepSeries], path: str) -> list[SweepSeries]:
     """Return the series of the setting ``path``. Raises BenchError if there is none."""
     valid = {series.path for series in found}
     if not valid:
-        raise BenchError(
-            f"nothing to scan by '{path}': no two methods of this run differ in one number alone"
-        )
+        text = "no two methods of this run differ in one number alone"
+        raise BenchError(f"nothing to scan by '{path}': {text}")
     if path not in valid:
         raise unknown("setting to scan", path, valid)
     return [series for series in found if series.path == path]
@@ -79,10 +75,8 @@ def labels_of(found: Sequence[SweepSeries]) -> list[str]:
     """Return what differs between series, such as ``tss, keep 4``; the searcher of a single one."""
     paths = dict.fromkeys(path for series in found for path in series.fixed)
     telling = [path for path in paths if len({_text(series, path) for series in found}) > 1]
-    return [
-        ", ".join(filter(None, (_text(series, path) for path in telling or ["searcher.name"])))
-        for series in found
-    ]
+    texts = [[_text(series, path) for path in telling or ["searcher.name"]] for series in found]
+    return [", ".join(filter(None, parts)) for parts in texts]
 
 
 def scan(
