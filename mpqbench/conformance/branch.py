@@ -24,7 +24,6 @@ def checks(plugin: Branch, quick: bool) -> list[Check]:
     return [
         *checks_of([*layers, *extreme], tests.size, tests.repeatable),
         *checks_of(layers, tests.output, tests.fit, tests.gradient, tests.cost),
-        *checks_of(layers[:1], tests.device),
         *checks_of([WHERE], tests.model),
     ]
 

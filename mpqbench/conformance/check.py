@@ -136,11 +136,3 @@ def _generators() -> dict[str, Any]:
         "numpy": pickle.dumps(np.random.get_state()),
         "random": random.getstate(),
     }
-
-
-def devices() -> list[torch.device]:
-    """Return the CPU, and the accelerator where there is one."""
-    found = [torch.device("cpu")]
-    if torch.accelerator.is_available():
-        found.append(torch.device(torch.accelerator.current_accelerator()))  # type: ignore[arg-type]
-    return found

@@ -19,7 +19,6 @@ def checks(plugin: Rounding, quick: bool) -> list[Check]:
         *checks_of(layers, tests.shapes, tests.bits, tests.values),
         *checks_of(few, tests.repeatable),
         *checks_of(usual, tests.error),
-        *checks_of(few[-1:], tests.device),
         *checks_of([WHERE], tests.model),
     ]
 
