@@ -59,12 +59,8 @@ def _module(name: str) -> tuple[Path, dict[str, ast.AST]]:
             names[node.name] = node
         elif isinstance(node, ast.ImportFrom):
             names |= {alias.asname or alias.name: node for alias in node.names}
-        elif isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
-            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
-            pairs = [(target, node.value)]
-            if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
-                pairs = list(zip(target.elts, node.value.elts, strict=False))
-            names |= {each.id: value for each, value in pairs if isinstance(each, ast.Name)}
+        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            names[node.targets[0].id] = node.value
     return file, names
 
 

@@ -204,15 +204,9 @@ class Budget:
 
 
 def _bitops_bound(term: str, budget: str) -> Precision:
-    if term.upper() != "FP" and not _PATTERN.fullmatch(term):
+    if not re.fullmatch(r"FP|W\d+A\d+", term, re.IGNORECASE):
         raise BenchError(
-            f"budget '{budget}': '{term}' is not a bound: write W4A4, 2.5MB, 3.5b or FP"
+            f"budget '{budget}': '{term}' is not a bound: write W4A4, 2.5MB, 3.5b or FP; "
+            "'g64' and '-' are for the precision of a group"
         )
-    precision = Precision.parse(term)
-    if precision.group is not None:
-        raise BenchError(
-            f"budget '{budget}': a group size changes bytes, not BitOPs; write W4A8+1.2MB"
-        )
-    if precision.bare:
-        raise BenchError(f"budget '{budget}': '-' is for the precision of a group; drop the '-'")
-    return precision
+    return Precision.parse(term)

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
 from importlib.resources import files
 from pathlib import Path
 from types import ModuleType
@@ -199,8 +199,9 @@ def discover(paths: Iterable[Path] = ()) -> Registry:
     must be usable: BenchError otherwise.
     """
     registry = Registry()
-    for point in sorted(entry_points(group=ENTRY_POINTS), key=_ours_first):
-        origin = f"package {point.dist.name if point.dist else '?'} ({point.value})"
+    found = [(p.dist.name if p.dist else "?", p) for p in entry_points(group=ENTRY_POINTS)]
+    for package, point in sorted(found, key=lambda x: (x[0] != "mpqbench", x[1].value, x[1].name)):
+        origin = f"package {package} ({point.value})"
         try:
             registry.add_table(getattr(point.load(), "PLUGINS", None), origin)
         except BenchError as error:
@@ -211,12 +212,6 @@ def discover(paths: Iterable[Path] = ()) -> Registry:
         for file in _plugin_files(path):
             registry.add_table(getattr(_import_file(file), "PLUGINS", None), f"file {file}")
     return registry
-
-
-def _ours_first(point: EntryPoint) -> tuple[bool, str, str]:
-    """Return the sort key of a package: ours comes first, so no other takes a built-in name."""
-    strange = point.dist is None or point.dist.name != "mpqbench"
-    return strange, point.value, point.name
 
 
 def _plugin_files(path: Path) -> list[Path]:
