@@ -52,7 +52,7 @@ def test_precisions_and_budgets_print_as_they_parse(kind, texts):
         (Precision, "W1A4", "weight bits must be"),
         (Precision, "4x4", "is not a precision"),
         (Precision, "W4A8g", "is not a precision: write W4A4, W4A8, W4A8g64"),
-        (Precision, "W4A8g0", "a group has at least 1 column, not 0"),
+        (Precision, "W4A8g0", "is not a precision"),
         (Precision, "W16A16g64", "floating point has no scales for groups of 64"),
         (Precision, "W16A8-", "have no branch to leave out: drop the '-'"),
         (Budget, "W4", "'W4' is not a bound: write W4A4, 2.5MB, 3.5b or FP"),

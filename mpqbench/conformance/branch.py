@@ -6,8 +6,8 @@ from torch import nn
 from ..contracts import Branch, BranchSize, FittedBranch
 from ..quant.branch import BITS, operand, squared_error
 from .check import Check, checks_of, expect, expect_close, expect_gradient, expect_tensor
-from .counting import information_bits, macs_per_row
-from .layer_checks import LayerChecks
+from .counting import held_tensors, information_bits, macs_per_row
+from .layer_checks import LayerChecks, Tensors
 from .layers import SampleLayer, hostile, ordinary_layers
 from .models import WHERE
 
@@ -29,9 +29,7 @@ def checks(plugin: Branch, quick: bool) -> list[Check]:
 
 
 class _BranchChecks(LayerChecks):
-    def tensors(
-        self, made: FittedBranch, weight: torch.Tensor, x: torch.Tensor
-    ) -> dict[str, torch.Tensor]:
+    def tensors(self, made: FittedBranch, weight: torch.Tensor, x: torch.Tensor) -> Tensors:
         return {"dense()": made.dense(), "the output": made(x)}
 
     def size(self, layer: SampleLayer) -> None:
@@ -84,7 +82,7 @@ class _BranchChecks(LayerChecks):
             executed <= size.macs_per_token <= 2 * executed,
             f"macs_per_token is {size.macs_per_token}, but the branch executes {executed:g} a row",
         )
-        tensors = [*fitted.parameters(), *fitted.buffers()]
+        tensors = held_tensors(fitted)
         floats = sum(held.numel() for held in tensors if held.is_floating_point())
         whole = [held for held in tensors if not held.is_floating_point()]
         indices = sum(information_bits(held[-1] if held.ndim > 1 else held) for held in whole)

@@ -13,6 +13,8 @@ from .check import expect, expect_repeatable, expect_tensor
 from .layers import SampleLayer
 from .models import FORMATS, SampleModel, random_inputs, tiny_transformer
 
+Tensors = dict[str, torch.Tensor]  # by name
+
 
 class LayerChecks:
     """The checks of a plugin that works on one layer.
@@ -27,7 +29,7 @@ class LayerChecks:
     def call(self, weight: torch.Tensor, layer: LayerData) -> Any:
         return self.plugin.fit(weight, layer)
 
-    def tensors(self, made: Any, weight: torch.Tensor, x: torch.Tensor) -> dict[str, torch.Tensor]:
+    def tensors(self, made: Any, weight: torch.Tensor, x: torch.Tensor) -> Tensors:
         raise NotImplementedError
 
     def make(self, layer: SampleLayer, seed: int = 7) -> Any:

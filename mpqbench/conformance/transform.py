@@ -4,8 +4,8 @@ import torch
 
 from ..contracts import FittedTransform, Transform
 from .check import Check, checks_of, expect, expect_close, expect_gradient, expect_tensor
-from .counting import information_bits, macs_per_row, read_tensors
-from .layer_checks import LayerChecks
+from .counting import held_tensors, information_bits, macs_per_row
+from .layer_checks import LayerChecks, Tensors
 from .layers import SampleLayer, hostile, ordinary, ordinary_layers
 from .models import WHERE
 
@@ -21,9 +21,7 @@ def checks(plugin: Transform, quick: bool) -> list[Check]:
 
 
 class _TransformChecks(LayerChecks):
-    def tensors(
-        self, made: FittedTransform, weight: torch.Tensor, x: torch.Tensor
-    ) -> dict[str, torch.Tensor]:
+    def tensors(self, made: FittedTransform, weight: torch.Tensor, x: torch.Tensor) -> Tensors:
         return {"weight(...)": made.weight(weight), "input(...)": made.input(x)}
 
     def output(self, layer: SampleLayer) -> None:
@@ -45,7 +43,7 @@ class _TransformChecks(LayerChecks):
         expect_gradient(call, layer.inputs[:64], call(torch.eye(layer.weight.shape[1])))
 
     def cost(self, layer: SampleLayer) -> None:
-        """``macs_per_token`` and ``extra_bits`` cover what ``input`` executes and reads.
+        """``macs_per_token`` and ``extra_bits`` cover what is executed and held.
 
         At most twice the executed operations may be declared. Numbers take 16 bits and signs 1;
         tensors that are equal for another weight, other inputs and another seed are constants of
@@ -57,16 +55,15 @@ class _TransformChecks(LayerChecks):
             isinstance(declared, int) and executed <= declared <= 2 * executed,
             f"macs_per_token is {declared}, but input executes {executed:g} a row",
         )
-        other = ordinary(*layer.weight.shape, seed=5)
-        constants = read_tensors(self.make(other, seed=8).input, layer.inputs)
+        constants = held_tensors(self.make(ordinary(*layer.weight.shape, seed=5), seed=8))
         bits = sum(
             information_bits(tensor)
-            for tensor in read_tensors(fitted.input, layer.inputs)
+            for tensor in held_tensors(fitted)
             if not any(torch.equal(tensor, constant) for constant in constants)
         )
         expect(
             isinstance(fitted.extra_bits, int) and fitted.extra_bits >= bits,
-            f"extra_bits is {fitted.extra_bits}, but input reads tensors that take {bits} bits",
+            f"extra_bits is {fitted.extra_bits}, but the transform holds {bits} bits",
         )
 
     def shapes(self, layer: SampleLayer) -> None:

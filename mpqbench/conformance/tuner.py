@@ -16,7 +16,15 @@ from ..tuning.checkpoint import Checkpoint
 from ..tuning.loop import TrainingCurve
 from ..tuning.student import QuantizedStudent
 from ..tuning.trajectories import Trajectories
-from .check import Check, checks_of, expect, expect_raises, expect_range, expect_repeatable
+from .check import (
+    Check,
+    checks_of,
+    expect,
+    expect_raises,
+    expect_range,
+    expect_repeatable,
+    expect_tensor,
+)
 from .models import WHERE, SampleModel, expect_no_trace, random_inputs, tiny_transformer
 
 BATCH = 8
@@ -97,11 +105,12 @@ class _TunerChecks:
         rounded = sample.student.rounded
         expect(rounded.keys() == sample.untrained.keys(), "other layers are rounded than before")
         for path, weight in rounded.items():
-            now, was = (
-                (each.bits, each.integers.shape, each.scale.shape, each.integers.dtype)
-                for each in (weight, sample.untrained[path])
+            was = sample.untrained[path]
+            expect(weight.bits == was.bits, f"layer {path} has {weight.bits} bits, not {was.bits}")
+            expect(weight.scale.shape == was.scale.shape, f"layer {path} has other scales")
+            expect_tensor(
+                f"integers of layer {path}", weight.integers, was.integers.shape, torch.int16
             )
-            expect(now == was, f"layer {path} has bits, shapes and type {now}, and had {was}")
             expect_range(f"integers of layer {path}", weight.integers, weight.bits)
             values = sample.student.layers[path].weight
             same = torch.equal(values, weight.dequantize()) and values.isfinite().all()

@@ -74,7 +74,9 @@ def _recipes(package: str, file: str) -> dict[str, Recipe]:
 
 def _recipe(data: Mapping[str, Any], base: Recipe | None, where: str) -> Recipe:
     """Return the recipe of ``data``, whose other fields are those of ``base``."""
-    inherited = {} if base is None else base.model_dump() | {"factors": base.factors}
+    inherited = (
+        {} if base is None else base.model_dump(exclude={"name"}) | {"factors": base.factors}
+    )
     return validate(Recipe, inherited | {k: v for k, v in data.items() if k != "base"}, where)
 
 
@@ -164,16 +166,10 @@ class Registry:
         """Return a recipe from a method's name, from ``{base: name, ...}`` or from its fields."""
         if isinstance(spec, str):
             recipe = self.entry("method", spec).load()
-            if not isinstance(recipe, Recipe):
-                raise BenchError(f"method '{spec}' is not a Recipe but {type(recipe).__name__}")
-            if recipe.name != spec:  # records and files are named after the recipe
-                raise BenchError(
-                    f"method '{spec}' is a Recipe named '{recipe.name}': give both the same name"
-                )
+            if not isinstance(recipe, Recipe) or recipe.name != spec:  # files are named after it
+                raise BenchError(f"method '{spec}' must be a Recipe of that name")
             return recipe
         base = self.method(str(spec["base"])) if "base" in spec else None
-        if base is not None and "name" not in spec:
-            raise BenchError(f"a method based on '{base.name}' needs a name of its own")
         return _recipe(spec, base, f"method '{spec.get('name', '?')}'")
 
     def source_digest(self, recipe: Recipe, without: tuple[str, ...] = ()) -> str:
@@ -215,9 +211,7 @@ def discover(paths: Iterable[Path] = ()) -> Registry:
 
 
 def _plugin_files(path: Path) -> list[Path]:
-    if path.is_file():
-        return [path]
-    found = sorted(path.glob("*.py")) if path.is_dir() else []
+    found = [path] if path.is_file() else sorted(path.glob("*.py"))
     if not found:
         raise BenchError(f"--plugins {path}: no such Python file, and no folder with one")
     return found

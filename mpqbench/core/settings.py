@@ -91,8 +91,7 @@ def _wanted(error: ErrorDetails) -> str:
 def _fields_at(cls: type[BaseModel], path: list[Any]) -> list[str]:
     """Return the keys of the (nested) model that ``path`` leads to."""
     for part in path:
-        field = cls.model_fields.get(part) if isinstance(part, str) else None
-        annotation = field.annotation if field else None
+        annotation = cls.model_fields[part].annotation if part in cls.model_fields else None
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             cls = annotation
     return [field.alias or name for name, field in cls.model_fields.items()]

@@ -97,7 +97,7 @@ TRANSFORMS = [
         "cost",
         "is 0, but input executes 36 a row",
     ),
-    (scales(extra_bits=lambda f: 288), "cost", "but input reads tensors that take 576 bits"),
+    (scales(extra_bits=lambda f: 288), "cost", "but the transform holds 576 bits"),
 ]
 
 
@@ -209,7 +209,7 @@ def global_noise(y, inputs, seed):
 ENVIRONMENTS = [
     (environment(lambda y, *_: y.double()), "output", "torch.float64"),
     (environment(fresh_noise), "candidates", "among 2 candidates the output of one is changed"),
-    (environment(global_noise), "repeatable", "the global generator of torch"),
+    (environment(global_noise), "repeatable", "a global generator of torch"),
 ]
 
 
