@@ -4,7 +4,7 @@ import torch
 
 from ..contracts import FittedTransform, Transform
 from .check import Check, checks_of, expect, expect_close, expect_gradient, expect_tensor
-from .counting import held_tensors, information_bits, macs_per_row
+from .counting import expect_macs, held_tensors, information_bits, macs_per_row
 from .layer_checks import LayerChecks, Tensors
 from .layers import SampleLayer, hostile, ordinary, ordinary_layers
 from .models import WHERE
@@ -50,11 +50,7 @@ class _TransformChecks(LayerChecks):
         the width and count nothing.
         """
         fitted = self.made(layer)
-        declared, executed = fitted.macs_per_token, macs_per_row(fitted.input, layer.inputs)
-        expect(
-            isinstance(declared, int) and executed <= declared <= 2 * executed,
-            f"macs_per_token is {declared}, but input executes {executed:g} a row",
-        )
+        expect_macs(fitted.macs_per_token, macs_per_row(fitted.input, layer.inputs))
         constants = held_tensors(self.make(ordinary(*layer.weight.shape, seed=5), seed=8))
         bits = sum(
             information_bits(tensor)

@@ -4,7 +4,7 @@ import functools
 import math
 from collections.abc import Iterator
 from dataclasses import fields, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -59,7 +59,7 @@ class SampleStudent(SampleModel):
         self.student = QuantizedStudent(self.quantized, self.groups)
         self.untrained = dict(self.student.rounded)
 
-    def tune(self, plugin: Tuner, data: DistillationData) -> None:
+    def tune(self, plugin: Tuner, data: DistillationData) -> Self:
         """Train, and measure the held-out error before and after."""
         held_out = HeldOut(data.held_out.inputs, data.held_out.outputs)
         with self.quantized:
@@ -68,6 +68,7 @@ class SampleStudent(SampleModel):
                 self.curve: Any = plugin.tune(self.student, data)
             self.after = float(held_out.mse(self.model, BATCH).mean())
             self.state = {name: value.clone() for name, value in self.model.state_dict().items()}
+        return self
 
 
 class _TunerChecks:
@@ -80,7 +81,7 @@ class _TunerChecks:
     @functools.cached_property
     def tuned(self) -> SampleStudent:
         """A student after the tuning."""
-        return self._tune(self.data)
+        return SampleStudent().tune(self.plugin, self.data)
 
     def images(self, _: str) -> None:
         """A tuner that asks for trajectories asks for some that are held out."""
@@ -142,7 +143,7 @@ class _TunerChecks:
         """One ``data.seed`` gives one student; the data and global generators are left alone."""
 
         def tensors(data: DistillationData) -> Iterator[Any]:
-            tuned = self._tune(data)
+            tuned = SampleStudent().tune(self.plugin, data)
             yield [row[:-1] for row in tuned.curve.rows]  # all but seconds
             yield from tuned.state.values()
 
@@ -158,11 +159,6 @@ class _TunerChecks:
                 tune = functools.partial(self.plugin.tune, sample.student, data)
                 expect_raises(Diverged, f"with infinite {part} outputs tune", tune)
             sample.full.expect_restored()
-
-    def _tune(self, data: DistillationData) -> SampleStudent:
-        sample = SampleStudent()
-        sample.tune(self.plugin, data)
-        return sample
 
 
 def rows(transformer: Any, count: int, seed: int) -> Trajectories:

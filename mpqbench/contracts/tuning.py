@@ -96,9 +96,8 @@ class Recorded(ABC):
 class DistillationData:
     """What a tuner is given beside the student.
 
-    ``held_out`` comes from other noise than ``train``. ``seed`` is the tuner's only source of
-    random numbers. A tuner must save to ``checkpoint`` (``mpqbench.tuning.checkpoint``) and resume
-    a training that is stored there.
+    ``held_out`` comes from other noise than ``train``; random numbers come from ``seed`` alone. A
+    tuner must save to ``checkpoint`` and resume a training that is stored there.
     """
 
     train: Recorded
@@ -126,7 +125,7 @@ class Tuner(Plugin, ABC):
     def tune(self, student: Student, data: DistillationData) -> Curve:
         """Train the student in place and return the course of the training.
 
-        Afterwards the student is a plain quantized model: weights are the values of
-        ``student.rounded``, and no parameter requires a gradient. Add branches and change
-        quantization parameters through ``student`` alone, so that the harness counts their cost.
+        Afterwards weights are the values of ``student.rounded``, and no parameter requires a
+        gradient. Change branches and quantization parameters through ``student`` alone, so that
+        the harness counts their cost.
         """

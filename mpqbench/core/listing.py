@@ -33,8 +33,7 @@ class PluginSource:
 def read_source(target: str) -> PluginSource | None:
     """Read the class of ``target``, a ``module:attribute`` string, from its module's source.
 
-    Returns None where only an import can tell: the attribute is no class (a recipe), its module or
-    a base class has no source, or nothing of that name is found.
+    Returns None where only an import can tell, such as for a recipe or a base without source.
     """
     module, _, attribute = target.partition(":")
     try:
