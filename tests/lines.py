@@ -1,9 +1,9 @@
 """A reporter that remembers what it is told to say."""
 
-from mpqbench.core.progress import Quiet
+from mpqbench.core.progress import Reporter
 
 
-class Lines(Quiet):
+class Lines(Reporter):
     def __init__(self):
         self.lines = []
 

@@ -5,7 +5,7 @@ import torch
 
 from mpqbench import api
 from mpqbench.contracts import LayerData
-from mpqbench.core.progress import Quiet
+from mpqbench.core.progress import Reporter
 from mpqbench.core.recipe import TEXTS
 from mpqbench.core.registry import discover
 from mpqbench.lab.ablation.design import default_factors
@@ -80,7 +80,7 @@ def test_a_mistake_in_factors_names_the_method(mpqbench, tmp_path):
 def test_both_run_within_the_budget_with_their_branch(tiny_folder, tmp_path):
     suite, out = tmp_path / "suite.yaml", tmp_path / "out"
     suite.write_text(SUITE)
-    settings = {"models": [str(tiny_folder)], "features": "none", "reporter": Quiet()}
+    settings = {"models": [str(tiny_folder)], "features": "none", "reporter": Reporter()}
     for record in api.run(str(suite), out=out, **settings)[1:]:
         assert record.status == "done", record.reason
         assert record.costs.satisfied

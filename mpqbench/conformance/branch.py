@@ -6,8 +6,8 @@ from torch import nn
 from ..contracts import Branch, BranchSize, FittedBranch
 from ..quant.branch import BITS, operand, squared_error
 from .check import Check, checks_of, expect, expect_close, expect_gradient, expect_tensor
-from .counting import information_bits, macs_per_row
-from .layer_checks import LayerChecks
+from .counting import expect_macs, held_tensors, information_bits, macs_per_row
+from .layer_checks import LayerChecks, Tensors
 from .layers import SampleLayer, hostile, ordinary_layers
 from .models import WHERE
 
@@ -24,15 +24,12 @@ def checks(plugin: Branch, quick: bool) -> list[Check]:
     return [
         *checks_of([*layers, *extreme], tests.size, tests.repeatable),
         *checks_of(layers, tests.output, tests.fit, tests.gradient, tests.cost),
-        *checks_of(layers[:1], tests.device),
         *checks_of([WHERE], tests.model),
     ]
 
 
 class _BranchChecks(LayerChecks):
-    def tensors(
-        self, made: FittedBranch, weight: torch.Tensor, x: torch.Tensor
-    ) -> dict[str, torch.Tensor]:
+    def tensors(self, made: FittedBranch, weight: torch.Tensor, x: torch.Tensor) -> Tensors:
         return {"dense()": made.dense(), "the output": made(x)}
 
     def size(self, layer: SampleLayer) -> None:
@@ -79,18 +76,10 @@ class _BranchChecks(LayerChecks):
         of sparse values may be stored as counts, so that only columns are asked for.
         """
         fitted = self.made(layer)
-        size = fitted.size
+        size, held = fitted.size, held_tensors(fitted)
         executed = macs_per_row(fitted, layer.inputs, products_only=size.bits == 8)
-        expect(
-            executed <= size.macs_per_token <= 2 * executed,
-            f"macs_per_token is {size.macs_per_token}, but the branch executes {executed:g} a row",
-        )
-        tensors = [*fitted.parameters(), *fitted.buffers()]
-        floats = sum(held.numel() for held in tensors if held.is_floating_point())
-        whole = [held for held in tensors if not held.is_floating_point()]
-        indices = sum(information_bits(held[-1] if held.ndim > 1 else held) for held in whole)
-        expect(
-            floats <= size.numbers and indices <= size.extra_bits,
-            f"the branch holds {floats} numbers and indices of {indices} bits and declares "
-            f"{size.numbers} and {size.extra_bits}",
-        )
+        expect_macs(size.macs_per_token, executed)
+        whole = [tensor for tensor in held if not tensor.is_floating_point()]
+        bits = size.bits * sum(tensor.numel() for tensor in held if tensor.is_floating_point())
+        bits += sum(information_bits(each[-1] if each.ndim > 1 else each) for each in whole)
+        expect(bits <= size.stored_bits, f"the branch holds {bits} bits, not {size.stored_bits}")

@@ -1,17 +1,19 @@
-"""Counts what a transform or a branch executes and reads, operation by operation."""
+"""Counts what a transform or a branch executes and holds."""
 
 import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
+
+from .check import expect
 
 Function = Callable[[torch.Tensor], torch.Tensor]
 
-_LEFT_OPERAND = {"mm": 0, "bmm": 0, "mv": 0, "dot": 0, "linear": 0, "addmm": 1, "baddbmm": 1,
-                 "addmv": 1}  # fmt: skip
 _SPARSE = {"_sparse_mm": 0, "_sparse_addmm": 1}
 _MOVES = {
     "_coalesced_", "_sparse_coo_tensor_with_dims_and_tensors", "_sparse_coo_tensor_unsafe",
@@ -24,47 +26,46 @@ _MOVES = {
 
 
 class Executed(TorchDispatchMode):
-    """Counts the MACs executed while inside, and collects the tensors read from outside.
+    """Counts the MACs executed while inside.
 
     A matrix product of (m, k) and (k, n) counts m k n, with a sparse matrix its stored values times
     n; ``products`` are of these alone. Other arithmetic counts each number of its largest operand
-    or result once, and moving numbers counts nothing. ``given`` is the input, which is not among
-    ``read``.
+    or result once, and moving numbers counts nothing.
     """
 
-    def __init__(self, given: torch.Tensor) -> None:
-        super().__init__()
-        self.macs = self.products = 0
-        self.read: list[torch.Tensor] = []
-        self._known = {_storage(given)}
-        self._alive: list[Any] = []  # a freed intermediate's address could come again
+    macs = products = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run one operation and count it."""
-        inputs = _tensors((args, kwargs))
-        new = {_storage(tensor): tensor.detach() for tensor in reversed(inputs)}
-        self.read += [tensor for at, tensor in new.items() if at not in self._known]
         result = func(*args, **(kwargs or {}))
         outputs = _tensors(result)
-        self._known.update(new, map(_storage, outputs))
-        self._alive.append(result)
         product = _product(func, args, outputs)
         self.products += product
-        self.macs += product or _elementwise(func, [*inputs, *outputs])
+        self.macs += product or _elementwise(func, [*_tensors((args, kwargs)), *outputs])
         return result
 
 
 def macs_per_row(function: Function, rows: torch.Tensor, *, products_only: bool = False) -> float:
     """Return the MACs of ``function`` for one more row, from half and from all of ``rows``."""
-    half = len(rows) // 2
-    runs = [_run(function, rows[:n]) for n in (half, len(rows))]
-    few, many = (run.products if products_only else run.macs for run in runs)
-    return (many - few) / (len(rows) - half)
+    half, counts = len(rows) // 2, []
+    for part in (rows[:half], rows):
+        with torch.no_grad(), Executed() as executed:
+            function(part.clone())
+        counts.append(executed.products if products_only else executed.macs)
+    return (counts[1] - counts[0]) / (len(rows) - half)
 
 
-def read_tensors(function: Function, rows: torch.Tensor) -> list[torch.Tensor]:
-    """Return the tensors that ``function`` reads beside ``rows``, wherever they are kept."""
-    return _run(function, rows).read
+def expect_macs(declared: int, executed: float) -> None:
+    """Expect at least what is executed for one row, and at most twice as much."""
+    fits = isinstance(declared, int) and executed <= declared <= 2 * executed
+    expect(fits, f"macs_per_token is {declared}, but {executed:g} are executed for a row")
+
+
+def held_tensors(fitted: Any) -> list[torch.Tensor]:
+    """Return the tensors among the attributes of an object, for a module also of its parts."""
+    objects = fitted.modules() if isinstance(fitted, nn.Module) else [fitted]
+    leaves = (leaf for each in objects for leaf in tree_leaves(vars(each)))
+    return list({id(leaf): leaf for leaf in leaves if isinstance(leaf, torch.Tensor)}.values())
 
 
 def information_bits(tensor: torch.Tensor) -> int:
@@ -82,23 +83,15 @@ def information_bits(tensor: torch.Tensor) -> int:
     return numbers * (1 if len(magnitudes.unique()) == 1 else 16)
 
 
-def _run(function: Function, rows: torch.Tensor) -> Executed:
-    given = rows.clone()
-    with torch.no_grad(), Executed(given) as executed:
-        function(given)
-    return executed
-
-
 def _product(func: Any, args: Any, outputs: list[torch.Tensor]) -> int:
     """Return the MACs of a matrix product, 0 for anything else."""
     name = func.overloadpacket.__name__
     if name in _SPARSE:
         return args[_SPARSE[name]]._nnz() * outputs[0].shape[-1]
-    if name in _LEFT_OPERAND:
-        return outputs[0].numel() * args[_LEFT_OPERAND[name]].shape[-1]
-    if name == "convolution":
-        return outputs[0].numel() * (args[1].numel() // args[1].shape[0])
-    return 0
+    if name in ("mv", "dot"):
+        return args[0].numel()
+    flops = flop_registry.get(func.overloadpacket)  # two for each MAC
+    return 0 if flops is None else flops(*args, out_val=outputs[0]) // 2
 
 
 def _elementwise(func: Any, tensors: list[torch.Tensor]) -> int:
@@ -111,7 +104,3 @@ def _tensors(tree: Any) -> list[torch.Tensor]:
     """Return the dense tensors of ``tree``; a sparse one is counted through its parts."""
     leaves = (leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor))
     return [leaf for leaf in leaves if leaf.layout == torch.strided]
-
-
-def _storage(tensor: torch.Tensor) -> int:
-    return tensor.untyped_storage().data_ptr()

@@ -9,9 +9,11 @@ import torch
 from ..contracts import LayerData
 from ..cost.count import CountOptions, count
 from ..dit.held_out import evaluate
-from .check import devices, expect, expect_repeatable, expect_tensor
+from .check import expect, expect_repeatable, expect_tensor
 from .layers import SampleLayer
 from .models import FORMATS, SampleModel, random_inputs, tiny_transformer
+
+Tensors = dict[str, torch.Tensor]  # by name
 
 
 class LayerChecks:
@@ -27,14 +29,13 @@ class LayerChecks:
     def call(self, weight: torch.Tensor, layer: LayerData) -> Any:
         return self.plugin.fit(weight, layer)
 
-    def tensors(self, made: Any, weight: torch.Tensor, x: torch.Tensor) -> dict[str, torch.Tensor]:
+    def tensors(self, made: Any, weight: torch.Tensor, x: torch.Tensor) -> Tensors:
         raise NotImplementedError
 
-    def make(self, layer: SampleLayer, device: torch.device | str = "cpu", seed: int = 7) -> Any:
-        """Return what the plugin makes of ``layer`` on ``device``."""
-        data = layer.data(self.plugin.needs_inputs, seed, device)
+    def make(self, layer: SampleLayer, seed: int = 7) -> Any:
+        """Return what the plugin makes of ``layer``."""
         with torch.no_grad():
-            return self.call(layer.weight.to(device, copy=True), data)
+            return self.call(layer.weight.clone(), layer.data(self.plugin.needs_inputs, seed))
 
     def repeatable(self, layer: SampleLayer) -> None:
         """One layer and seed give one result; arguments and global generators are left alone."""
@@ -44,16 +45,6 @@ class LayerChecks:
 
         data, x = layer.data(self.plugin.needs_inputs), layer.inputs.clone()
         expect_repeatable("layer.seed", run, weight=layer.weight.clone(), layer=data, x=x)
-
-    def device(self, layer: SampleLayer) -> None:
-        """Results are on the device of the layer."""
-        for device in devices():
-            made, weight = self.make(layer, device), layer.weight.to(device)
-            for name, found in self.tensors(made, weight, layer.inputs.to(device)).items():
-                expect(
-                    found.device.type == device.type,
-                    f"{name} is on {found.device}, what the plugin was given on {device}",
-                )
 
     def model(self, _: str) -> None:
         """A quantized model works, has the format that was asked for, and can be restored."""

@@ -36,20 +36,18 @@ class SampleLayer:
         shape = tuple(self.weight.shape)
         return f"layer '{self.name}' {shape}, {kind} {self.fmt.granularity}, {self.bits} bits"
 
-    def data(
-        self, needs_inputs: bool, seed: int = 7, device: torch.device | str = "cpu"
-    ) -> LayerData:
-        """Return what the harness would tell a plugin, in new tensors on ``device``."""
+    def data(self, needs_inputs: bool, seed: int = 7) -> LayerData:
+        """Return what the harness would tell a plugin, in new tensors."""
         out, width = self.weight.shape
         calibration: dict[str, Any] = {}
         if needs_inputs:
             x, steps = self.inputs.double(), torch.tensor(STEPS)
             calibration = {
-                "inputs": self.inputs.to(device, copy=True),
-                "times": steps.repeat_interleave(len(x) // len(steps)).to(device),
-                "moment": (x.T @ x / len(x)).float().to(device),
-                "step_maxima": self.inputs.reshape(len(steps), -1, width).abs().amax(1).to(device),
-                "steps": steps.to(device),
+                "inputs": self.inputs.clone(),
+                "times": steps.repeat_interleave(len(x) // len(steps)),
+                "moment": (x.T @ x / len(x)).float(),
+                "step_maxima": self.inputs.reshape(len(steps), -1, width).abs().amax(1),
+                "steps": steps,
             }
         precision = Precision(self.bits, self.bits)
         known = LayerData(self.name, width, out, seed=seed, precision=precision)

@@ -1,6 +1,5 @@
 """A tiny random DiT, in which plugins quantize, score and train."""
 
-import functools
 from typing import Any
 
 import torch
@@ -51,14 +50,6 @@ def random_inputs(count: int, seed: int) -> CalibrationSet:
     return CalibrationSet(latents, torch.arange(count) * (1000 // count), torch.arange(count) % 4)
 
 
-@functools.cache
-def _plain_plugins() -> dict[str, Any]:
-    """Return the plugins that leave the basis alone and round to nearest."""
-    registry = discover()
-    kinds = "transform", "rounding"
-    return {kind: registry.create(kind, getattr(FULL_PRECISION, kind)) for kind in kinds}
-
-
 def sample_quantizer(model: nn.Module, plugin: Any = None) -> GroupQuantizer:
     """Return a quantizer for ``model`` with plain plugins but for ``plugin``."""
 
@@ -66,7 +57,9 @@ def sample_quantizer(model: nn.Module, plugin: Any = None) -> GroupQuantizer:
         layer: Any = model.get_submodule(path)
         return ordinary(layer.out_features, layer.in_features).data(needs_inputs=True)
 
-    plugins = _plain_plugins() | ({} if plugin is None else {plugin.kind: plugin})
+    registry = discover()
+    plain = {k: registry.create(k, getattr(FULL_PRECISION, k)) for k in ("transform", "rounding")}
+    plugins = plain if plugin is None else plain | {plugin.kind: plugin}
     return GroupQuantizer(**plugins, **FORMATS, layer_data=layer_data, block_inputs=_block_inputs)
 
 

@@ -6,7 +6,7 @@ from ..contracts import LayerData, QuantizedWeight, Rounding
 from ..core.formats import grid_count
 from ..quant.affine import quantize_weight
 from .check import Check, checks_of, expect, expect_close, expect_range, expect_tensor
-from .layer_checks import LayerChecks
+from .layer_checks import LayerChecks, Tensors
 from .layers import SampleLayer, layers_in_formats
 from .models import WHERE
 
@@ -19,7 +19,6 @@ def checks(plugin: Rounding, quick: bool) -> list[Check]:
         *checks_of(layers, tests.shapes, tests.bits, tests.values),
         *checks_of(few, tests.repeatable),
         *checks_of(usual, tests.error),
-        *checks_of(few[-1:], tests.device),
         *checks_of([WHERE], tests.model),
     ]
 
@@ -28,9 +27,7 @@ class _RoundingChecks(LayerChecks):
     def call(self, weight: torch.Tensor, layer: LayerData) -> QuantizedWeight:
         return self.plugin.round(weight, layer, layer.weight_format, layer.precision.weight_bits)
 
-    def tensors(
-        self, made: QuantizedWeight, weight: torch.Tensor, x: torch.Tensor
-    ) -> dict[str, torch.Tensor]:
+    def tensors(self, made: QuantizedWeight, weight: torch.Tensor, x: torch.Tensor) -> Tensors:
         return {"integers": made.integers, "scale": made.scale, "zero": made.zero}
 
     def shapes(self, layer: SampleLayer) -> None:

@@ -28,13 +28,11 @@ class Prediction:
 class CorrectionStep:
     """One sampling step of some images, as the quantized model and full precision take it.
 
-    Both models began with the same noise. ``latents`` (n, c, h, w) float32 is where the corrected
-    steps before this one have led the quantized model; ``quantized`` and ``full`` are the
-    predictions of the two models there. ``path`` is where full precision has led itself, and
-    ``path_full`` its prediction there. ``wanted`` (n, c, h, w) is the noise that would take
-    ``latents`` back onto the path of full precision in this one step. ``signal``, between 0 and 1,
-    is the share of the clean image in the variance: a latent is ``sqrt(signal) image + sqrt(1 -
-    signal) noise``.
+    ``latents`` (n, c, h, w) float32 is where the corrected steps before have led the quantized
+    model, ``quantized`` and ``full`` what the two models predict there; ``path`` is where full
+    precision has led from the same noise, ``path_full`` what it predicts there. ``wanted`` (n, c,
+    h, w) is the noise that would take ``latents`` back onto that path in this one step. A latent is
+    ``sqrt(signal) image + sqrt(1 - signal) noise``.
     """
 
     position: int

@@ -20,9 +20,8 @@ if TYPE_CHECKING:
 class LayerData:
     """What a plugin may know of the linear layer it works on.
 
-    ``seed`` is for the plugin alone. ``precision`` and the two formats are what the layer is about
-    to get. All other fields are calibration data, and ``None`` where the plugin did not declare
-    ``needs_inputs = True``:
+    ``precision`` and the two formats are what the layer is about to get. Without ``needs_inputs``
+    the calibration data are ``None``:
 
     - ``inputs`` (n, in) float32: a fixed sample of rows, and ``times`` (n,) the time step of each;
     - ``moment`` (in, in) float32: the mean of ``x x^T`` over *all* calibration rows x (half of the
@@ -30,9 +29,7 @@ class LayerData:
     - ``step_maxima`` (steps, in) float32: the largest ``|x|`` of each channel at each time step,
       and ``steps`` (steps,) these time steps, the noisiest first.
 
-    A transform is given calibration data in the layer's own basis, and the stacked weights of all
-    layers that read one input. A rounding is given ``inputs``, ``times`` and ``moment`` in the
-    basis of the transform.
+    They are in the layer's own basis for a transform, in that of the transform for a rounding.
     """
 
     name: str
@@ -103,10 +100,9 @@ class BlockData:
     """A transformer block whose layers are rounded together.
 
     ``weights`` (out, in) in the basis of the transform, ``layers`` and ``bits`` are by layer path.
-    ``targets`` (n, tokens, width) float32 is the output of the full-precision block on its
-    calibration inputs. ``forward(weights, indices)`` computes its output (k, tokens, width) with
-    other weights on the inputs at ``indices`` (k,), activations quantized as they will be; the
-    output is differentiable in ``weights``.
+    ``targets`` (n, tokens, width) float32 is the full-precision block's output. ``forward(weights,
+    indices)`` computes the output (k, tokens, width) on the inputs at ``indices`` (k,), activations
+    quantized as they will be, and is differentiable in ``weights``.
     """
 
     name: str
@@ -163,11 +159,10 @@ class BranchSize:
 
 
 class FittedBranch(Protocol):
-    """A structured matrix M (out, in), applied as products that never build M.
+    """An ``nn.Module`` of a structured matrix M (out, in), applied as products that never build M.
 
-    A fitted branch is an ``nn.Module`` that owns its tensors, so that they move with the model. At
-    8 bits its numbers lie on 8-bit grids, the harness quantizes its input to 8 bits per token, and
-    intermediate results between its products have 8 bits too.
+    At 8 bits its numbers lie on 8-bit grids, the harness quantizes its input to 8 bits per token,
+    and intermediate results between its products have 8 bits too.
     """
 
     size: BranchSize
@@ -182,9 +177,8 @@ class FittedBranch(Protocol):
 class Branch(Plugin, ABC):
     """A small path beside the rounded weight: ``W x ~ Q(W - M) Q(x) + M x``.
 
-    The harness fits M and rounds ``W - M`` in turn for up to ``iterations`` rounds. It begins with
-    M fitted to the weight (``init = "weight"``) or to what rounding the weight alone lost
-    (``init = "residual"``).
+    The harness fits M and rounds ``W - M`` in turn for up to ``iterations`` rounds, beginning with
+    ``init``: "weight", or "residual" for what rounding the weight alone lost.
     """
 
     kind: ClassVar[str] = "branch"
@@ -208,9 +202,5 @@ class Branch(Plugin, ABC):
         """
 
     def refit(self, before: FittedBranch, target: torch.Tensor, layer: LayerData) -> FittedBranch:
-        """Fit again from the second round on; neither ``before`` nor ``target`` is written into.
-
-        Override where a rule of ``fit``, such as an order of channels, has to stay for the rounds
-        to converge.
-        """
+        """Fit again from the second round on; override where a decision of ``fit`` has to stay."""
         return self.fit(target, layer)

@@ -106,9 +106,8 @@ class Objective(Plugin):
 
     - ``joint_only``: scores of single groups are never added up.
     - ``whole_batches``: the score of an input depends on the other inputs of its batch.
-    - ``span``: with k above 1, calibration inputs are runs of k consecutive steps of one image,
-      batches are of whole runs, and ``distance`` is given the output channels that the sampler
-      reads.
+    - ``span``: with k above 1, batches are of whole runs of k consecutive steps of one image, and
+      ``distance`` is given the output channels that the sampler reads.
     """
 
     kind: ClassVar[str] = "objective"
@@ -132,11 +131,7 @@ class Objective(Plugin):
         return type(self).distance is not Objective.distance
 
     def table(self, network: Network) -> Mapping[str, Sequence[float]]:
-        """Return additive scores of every group, in the order of its choices.
-
-        Without a ``table`` of its own, an objective's additive scores are the joint scores of each
-        group alone.
-        """
+        """Return additive scores by group and choice; the default is joint scores of one group."""
         raise BenchError(f"objective {type(self).__name__} has no additive scores of its own")
 
     def distance(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
-from ..core.progress import Quiet, Reporter
+from ..core.progress import Reporter
 from .base import Plugin
 from .layers import QuantizedWeight
 
@@ -54,48 +54,50 @@ class Student(Protocol):
         """Freeze the model's own parameters while inside."""
 
 
-class Recorded(Protocol):
+@dataclass(frozen=True)
+class Recorded(ABC):
     """Inputs of the transformer with the outputs of full precision, row by row.
 
     latents (n, c, h, w) float32, times and classes (n,), ``images`` (n,) the number of the image of
     each row, ``signal`` (n,) float32 the share of the clean image in the variance of each latent,
-    outputs (n, channels, h, w) float32; ``inputs`` is the first three.
+    outputs (n, channels, h, w) float32 of the channels that the sampler reads: the predicted noise,
+    and the variance where it is learned and used.
     """
 
-    @property
-    def latents(self) -> torch.Tensor: ...
-    @property
-    def times(self) -> torch.Tensor: ...
-    @property
-    def classes(self) -> torch.Tensor: ...
-    @property
-    def images(self) -> torch.Tensor: ...
-    @property
-    def signal(self) -> torch.Tensor: ...
-    @property
-    def outputs(self) -> torch.Tensor: ...
-    @property
-    def inputs(self) -> Any: ...
+    latents: torch.Tensor
+    times: torch.Tensor
+    classes: torch.Tensor
+    images: torch.Tensor
+    signal: torch.Tensor
+    outputs: torch.Tensor
 
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        return len(self.latents)
 
+    @property
+    @abstractmethod
+    def inputs(self) -> Any:
+        """Latents, times and classes."""
+
+    def rows(self, at: torch.Tensor | slice) -> Self:
+        """Return the rows at indices ``at``."""
+        return type(self)(*(getattr(self, f.name)[at] for f in fields(self)))
+
+    @abstractmethod
     def spans(self, length: int) -> torch.Tensor:
         """Return indices (m, length) of all runs of consecutive steps of one image."""
 
-    def minibatch(self, step: int, size: int, seed: int, span: int = 1) -> Recorded:
+    @abstractmethod
+    def minibatch(self, step: int, size: int, seed: int, span: int = 1) -> Self:
         """Return the ``size`` rows of training step ``step``, a function of the arguments alone."""
-
-    def rows(self, at: torch.Tensor | slice) -> Recorded:
-        """Return the rows at indices ``at``."""
 
 
 @dataclass(frozen=True)
 class DistillationData:
     """What a tuner is given beside the student.
 
-    ``held_out`` comes from other noise than ``train``. ``seed`` is the tuner's only source of
-    random numbers. A tuner must save to ``checkpoint`` (``mpqbench.tuning.checkpoint``) and resume
-    a training that is stored there.
+    ``held_out`` comes from other noise than ``train``; random numbers come from ``seed`` alone. A
+    tuner must save to ``checkpoint`` and resume a training that is stored there.
     """
 
     train: Recorded
@@ -103,7 +105,7 @@ class DistillationData:
     seed: int
     device: str
     checkpoint: Any
-    reporter: Reporter = field(default_factory=Quiet)
+    reporter: Reporter = field(default_factory=Reporter)
 
 
 class Tuner(Plugin, ABC):
@@ -123,7 +125,7 @@ class Tuner(Plugin, ABC):
     def tune(self, student: Student, data: DistillationData) -> Curve:
         """Train the student in place and return the course of the training.
 
-        Afterwards the student is a plain quantized model: weights are the values of
-        ``student.rounded``, and no parameter requires a gradient. Add branches and change
-        quantization parameters through ``student`` alone, so that the harness counts their cost.
+        Afterwards weights are the values of ``student.rounded``, and no parameter requires a
+        gradient. Change branches and quantization parameters through ``student`` alone, so that
+        the harness counts their cost.
         """

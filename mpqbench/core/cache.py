@@ -11,7 +11,7 @@ from typing import Any
 
 from .errors import BenchError
 from .files import write_atomic
-from .progress import Quiet, Reporter
+from .progress import Reporter
 
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
@@ -27,7 +27,7 @@ class Cache:
     """
 
     folder: Path
-    reporter: Reporter = field(default_factory=Quiet)
+    reporter: Reporter = field(default_factory=Reporter)
 
     def at(self, *parts: str) -> Cache:
         """Return the part of the cache in a folder below."""

@@ -30,9 +30,3 @@ def unknown(what: str, name: str, valid: Iterable[str]) -> BenchError:
     hint = f"; did you mean '{near[0]}'?" if near else ""
     valid_ones = f"valid: {', '.join(names)}" if names else "there are none"
     return BenchError(f"unknown {what} '{name}'{hint} ({valid_ones})")
-
-
-def check_whole(name: str, value: object, least: int = 1) -> None:
-    """Raise BenchError unless ``value`` is a whole number of at least ``least``."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise BenchError(f"{name} must be a whole number of at least {least}, not {value!r}")

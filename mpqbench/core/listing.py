@@ -33,8 +33,7 @@ class PluginSource:
 def read_source(target: str) -> PluginSource | None:
     """Read the class of ``target``, a ``module:attribute`` string, from its module's source.
 
-    Returns None where only an import can tell: the attribute is no class (a recipe), its module or
-    a base class has no source, or nothing of that name is found.
+    Returns None where only an import can tell, such as for a recipe or a base without source.
     """
     module, _, attribute = target.partition(":")
     try:
@@ -59,12 +58,8 @@ def _module(name: str) -> tuple[Path, dict[str, ast.AST]]:
             names[node.name] = node
         elif isinstance(node, ast.ImportFrom):
             names |= {alias.asname or alias.name: node for alias in node.names}
-        elif isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
-            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
-            pairs = [(target, node.value)]
-            if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
-                pairs = list(zip(target.elts, node.value.elts, strict=False))
-            names |= {each.id: value for each, value in pairs if isinstance(each, ast.Name)}
+        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            names[node.targets[0].id] = node.value
     return file, names
 
 

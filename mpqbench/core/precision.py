@@ -16,10 +16,12 @@ if TYPE_CHECKING:
 
 FULL_BITS = 16  # what an operator in floating point counts in BitOPs and bytes
 LOWEST, HIGHEST = 2, 8
-_PATTERN = re.compile(r"W(\d+)A(\d+)(?:G(\d+))?(-)?", re.IGNORECASE)
+_PATTERN = re.compile(r"W(\d+)A(\d+)(?:G0*([1-9]\d*))?(-)?", re.IGNORECASE)
 _BOUNDED = {"precision": "BitOPs", "megabytes": "bytes", "weight_bits": "weight bits"}
-_UNITS = {"mb": "megabytes", "b": "weight_bits"}
-_BOUND = re.compile(r"(\d+(?:\.\d+)?)(MB|b)", re.IGNORECASE)
+_BOUND = re.compile(
+    r"(?P<precision>FP|W\d+A\d+)|(?P<megabytes>\d+(?:\.\d+)?)MB|(?P<weight_bits>\d+(?:\.\d+)?)b",
+    re.IGNORECASE,
+)
 
 
 @total_ordering
@@ -33,8 +35,8 @@ class Precision:
     ``W4A8-``, leaves out the recipe's branch. Precisions are ordered by bits, fewer first, then
     coarser groups first, then bare ones first.
 
-    Raises BenchError for widths other than 2 to 8, 16 and 32, for a group without columns or of
-    floating point, and for a bare precision whose weights are in floating point.
+    Raises BenchError for widths other than 2 to 8, 16 and 32, for a group of floating point, and
+    for a bare precision whose weights are in floating point.
     """
 
     weight: int | None
@@ -52,8 +54,6 @@ class Precision:
                     f"{name} bits must be {LOWEST} to {HIGHEST}, or 16 or 32 for floating point, "
                     f"not {bits}"
                 )
-        if self.group is not None and self.group < 1:
-            raise BenchError(f"a group has at least 1 column, not {self.group}")
         if self.group is not None and self.is_full:
             raise BenchError(
                 f"floating point has no scales for groups of {self.group}: drop 'g{self.group}'"
@@ -176,12 +176,18 @@ class Budget:
         bounds: dict[str, Any] = {}
         for term in text.split("+"):
             match = _BOUND.fullmatch(term.strip())
-            kind = "precision" if match is None else _UNITS[match[2].lower()]
+            if match is None:
+                raise BenchError(
+                    f"budget '{text}': '{term}' is not a bound: write W4A4, 2.5MB, 3.5b or FP; "
+                    "'g64' and '-' are for the precision of a group"
+                )
+            kind = str(match.lastgroup)
             if kind in bounds:
                 raise BenchError(
                     f"budget '{text}' bounds {_BOUNDED[kind]} twice: leave one bound out"
                 )
-            bounds[kind] = float(match[1]) if match else _bitops_bound(term.strip(), text)
+            found = match[kind]
+            bounds[kind] = Precision.parse(found) if kind == "precision" else float(found)
         if len(bounds) > 1 and bounds.get("precision") == FULL:
             raise BenchError(f"budget '{text}': FP bounds nothing; leave FP out")
         return cls(**{"precision": FULL} | bounds)
@@ -201,18 +207,3 @@ class Budget:
         terms += [] if self.megabytes is None else [f"{self.megabytes:g}MB"]
         terms += [] if self.weight_bits is None else [f"{self.weight_bits:g}b"]
         return "+".join(terms) or str(FULL)
-
-
-def _bitops_bound(term: str, budget: str) -> Precision:
-    if term.upper() != "FP" and not _PATTERN.fullmatch(term):
-        raise BenchError(
-            f"budget '{budget}': '{term}' is not a bound: write W4A4, 2.5MB, 3.5b or FP"
-        )
-    precision = Precision.parse(term)
-    if precision.group is not None:
-        raise BenchError(
-            f"budget '{budget}': a group size changes bytes, not BitOPs; write W4A8+1.2MB"
-        )
-    if precision.bare:
-        raise BenchError(f"budget '{budget}': '-' is for the precision of a group; drop the '-'")
-    return precision

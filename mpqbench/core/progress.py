@@ -1,40 +1,28 @@
 """Progress of long work: bars on a terminal, plain lines elsewhere, or nothing."""
 
-from __future__ import annotations
-
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol
+from contextlib import contextmanager
 
 Advance = Callable[[int], None]
 
 LINE_EVERY_SECONDS = 10.0
 
 
-class Reporter(Protocol):
-    """Receives the messages and the progress of a run."""
+class Reporter:
+    """Receives the messages and the progress of a run, and prints nothing."""
 
     def say(self, line: str) -> None:
         """Print one line that stays."""
 
-    def stage(self, title: str, total: int) -> AbstractContextManager[Advance]:
-        """Show a stage of ``total`` units; call the given function with the units that end."""
-
-
-class Quiet:
-    """Prints nothing."""
-
-    def say(self, line: str) -> None:
-        pass
-
     @contextmanager
     def stage(self, title: str, total: int) -> Iterator[Advance]:
+        """Show a stage of ``total`` units; call the given function with the units that end."""
         yield lambda done: None
 
 
-class PlainLines:
+class PlainLines(Reporter):
     """Prints a line per event, and one every ten seconds of a stage, as for log files."""
 
     def say(self, line: str) -> None:
@@ -56,7 +44,7 @@ class PlainLines:
         yield advance
 
 
-class Bars:
+class Bars(Reporter):
     """Draws rich's progress bars, one per stage, which vanish at the end of the stage."""
 
     def __init__(self) -> None:
@@ -78,6 +66,6 @@ class Bars:
                 self._progress.remove_task(task)
 
 
-def reporter() -> Quiet | PlainLines | Bars:
+def reporter() -> Reporter:
     """Choose bars on a terminal, plain lines otherwise."""
     return Bars() if sys.stdout.isatty() else PlainLines()

@@ -29,19 +29,15 @@ class Protocol(Frozen):
         return self.model_dump(mode="json", exclude=measuring)
 
 
+_ADM: dict[str, Any] = {"sampler": "ddpm", "micro_batch": 16, "features": "inception-adm"}
+_IMAGENET = _ADM | {"reference": "VIRTUAL_imagenet256_labeled.npz"}
 PROTOCOLS = {
     p.name: p
     for p in (
         Protocol(name="smoke", images=64, steps=4, micro_batch=32, calibration=16),
         Protocol(name="quick", images=1000, steps=20),
         Protocol(name="full", images=10_000, steps=20),
-        Protocol(
-            name="dit-10k", images=10_000, sampler="ddpm", steps=100, micro_batch=16,
-            features="inception-adm", reference="VIRTUAL_imagenet256_labeled.npz",
-        ),
-        Protocol(
-            name="dit-50k", images=50_000, sampler="ddpm", steps=250, micro_batch=16,
-            features="inception-adm", reference="VIRTUAL_imagenet256_labeled.npz",
-        ),
+        Protocol(name="dit-10k", images=10_000, steps=100, **_IMAGENET),
+        Protocol(name="dit-50k", images=50_000, steps=250, **_IMAGENET),
     )
-}  # fmt: skip
+}

@@ -52,15 +52,12 @@ SLOTS = (
 class Recipe(Frozen):
     """One plugin for each slot, with parameters, and the formats: a method is a named recipe.
 
-    ``source`` is the paper that the recipe follows; ``keeps`` and ``leaves_out`` say what the
-    recipe takes from the paper and what it omits. ``factors`` is what ``mpqbench ablate`` varies by
-    default, as ``{factor: {level: {field: value}}}``; they are inherited with ``base`` and are in
-    no record.
-    ``evaluations`` is the most that a search may spend, in forwards of the calibration set; without
-    it there is no limit. ``early_drop`` is the error level at which joint scoring drops a candidate
-    with a larger error than a cheaper one on the inputs so far (paired, see ``search.scoring``);
-    without it every candidate is scored on all inputs. Branches count against the budget unless
-    ``branch_in_budget`` is false.
+    ``source`` is the paper that the recipe follows, ``keeps`` and ``leaves_out`` what it takes from
+    the paper and omits. ``factors``, in no record, are what ``mpqbench ablate`` varies by default:
+    ``{factor: {level: {field: value}}}``. ``evaluations`` is the most that a search may spend, in
+    forwards of the calibration set, without a limit by default. ``early_drop`` is the error level
+    at which joint scoring drops a candidate (see ``search.scoring``), by default none. Branches
+    count against the budget unless ``branch_in_budget`` is false.
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9+._-]*$")

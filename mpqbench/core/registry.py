@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
 from importlib.resources import files
 from pathlib import Path
 from types import ModuleType
@@ -74,7 +74,9 @@ def _recipes(package: str, file: str) -> dict[str, Recipe]:
 
 def _recipe(data: Mapping[str, Any], base: Recipe | None, where: str) -> Recipe:
     """Return the recipe of ``data``, whose other fields are those of ``base``."""
-    inherited = {} if base is None else base.model_dump() | {"factors": base.factors}
+    inherited = (
+        {} if base is None else base.model_dump(exclude={"name"}) | {"factors": base.factors}
+    )
     return validate(Recipe, inherited | {k: v for k, v in data.items() if k != "base"}, where)
 
 
@@ -164,16 +166,10 @@ class Registry:
         """Return a recipe from a method's name, from ``{base: name, ...}`` or from its fields."""
         if isinstance(spec, str):
             recipe = self.entry("method", spec).load()
-            if not isinstance(recipe, Recipe):
-                raise BenchError(f"method '{spec}' is not a Recipe but {type(recipe).__name__}")
-            if recipe.name != spec:  # records and files are named after the recipe
-                raise BenchError(
-                    f"method '{spec}' is a Recipe named '{recipe.name}': give both the same name"
-                )
+            if not isinstance(recipe, Recipe) or recipe.name != spec:  # files are named after it
+                raise BenchError(f"method '{spec}' must be a Recipe of that name")
             return recipe
         base = self.method(str(spec["base"])) if "base" in spec else None
-        if base is not None and "name" not in spec:
-            raise BenchError(f"a method based on '{base.name}' needs a name of its own")
         return _recipe(spec, base, f"method '{spec.get('name', '?')}'")
 
     def source_digest(self, recipe: Recipe, without: tuple[str, ...] = ()) -> str:
@@ -199,8 +195,9 @@ def discover(paths: Iterable[Path] = ()) -> Registry:
     must be usable: BenchError otherwise.
     """
     registry = Registry()
-    for point in sorted(entry_points(group=ENTRY_POINTS), key=_ours_first):
-        origin = f"package {point.dist.name if point.dist else '?'} ({point.value})"
+    found = [(p.dist.name if p.dist else "?", p) for p in entry_points(group=ENTRY_POINTS)]
+    for package, point in sorted(found, key=lambda x: (x[0] != "mpqbench", x[1].value, x[1].name)):
+        origin = f"package {package} ({point.value})"
         try:
             registry.add_table(getattr(point.load(), "PLUGINS", None), origin)
         except BenchError as error:
@@ -213,16 +210,8 @@ def discover(paths: Iterable[Path] = ()) -> Registry:
     return registry
 
 
-def _ours_first(point: EntryPoint) -> tuple[bool, str, str]:
-    """Return the sort key of a package: ours comes first, so no other takes a built-in name."""
-    strange = point.dist is None or point.dist.name != "mpqbench"
-    return strange, point.value, point.name
-
-
 def _plugin_files(path: Path) -> list[Path]:
-    if path.is_file():
-        return [path]
-    found = sorted(path.glob("*.py")) if path.is_dir() else []
+    found = [path] if path.is_file() else sorted(path.glob("*.py"))
     if not found:
         raise BenchError(f"--plugins {path}: no such Python file, and no folder with one")
     return found

@@ -91,8 +91,7 @@ def _wanted(error: ErrorDetails) -> str:
 def _fields_at(cls: type[BaseModel], path: list[Any]) -> list[str]:
     """Return the keys of the (nested) model that ``path`` leads to."""
     for part in path:
-        field = cls.model_fields.get(part) if isinstance(part, str) else None
-        annotation = field.annotation if field else None
+        annotation = cls.model_fields[part].annotation if part in cls.model_fields else None
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             cls = annotation
     return [field.alias or name for name, field in cls.model_fields.items()]
@@ -107,12 +106,5 @@ def read_yaml(path: Path) -> Any:
     except FileNotFoundError:
         raise BenchError(f"{path} does not exist: give a YAML file or a built-in suite") from None
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise BenchError(f"{path} is not readable YAML: {_reason(error)}") from None
-
-
-def _reason(error: Exception) -> str:
-    """Return what a parser found, with line and column where it tells them."""
-    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
-    if mark is None or problem is None:
-        return " ".join(str(error).split())
-    return f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
+        reason = " ".join(str(error).split())  # with the line and the column
+        raise BenchError(f"{path} is not readable YAML: {reason}") from None

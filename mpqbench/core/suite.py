@@ -41,22 +41,19 @@ class Suite(Frozen):
     @property
     def named(self) -> dict[str, str | dict[str, Any]]:
         """The methods by name. Raises BenchError where a method has no name or two share one."""
-        names = [_name_of(method) for method in self.methods]
-        for name in names:
-            if names.count(name) > 1:
+        named: dict[str, str | dict[str, Any]] = {}
+        for method in self.methods:
+            name = method if isinstance(method, str) else str(method.get("name", ""))
+            if not name:
+                raise BenchError(
+                    f"suite '{self.name}': a method with fields needs a name of its own"
+                )
+            if name in named:
                 raise BenchError(
                     f"suite '{self.name}' names two methods '{name}': leave one out or rename it"
                 )
-        return dict(zip(names, self.methods, strict=True))
-
-
-def _name_of(method: str | dict[str, Any]) -> str:
-    if isinstance(method, str):
-        return method
-    if "name" not in method:
-        based = f" based on '{method['base']}'" if "base" in method else ""
-        raise BenchError(f"a method{based} needs a name of its own")
-    return str(method["name"])
+            named[name] = method
+        return named
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from ..core.cache import Cache
-from ..core.progress import Quiet, Reporter
+from ..core.progress import Reporter
 from ..core.registry import Registry
 from ..core.suite import Job
 from ..dit.recordings import Recordings
@@ -26,7 +26,7 @@ class Resources:
     device: str = "cpu"
     batch_size: int = 500
     folder: Path | None = None
-    reporter: Reporter = field(default_factory=Quiet)
+    reporter: Reporter = field(default_factory=Reporter)
     _recordings: dict[str, Recordings] = field(default_factory=dict)
 
     @cached_property

@@ -23,7 +23,8 @@ from .affine import (
 Range = tuple[torch.Tensor, torch.Tensor]  # low and high, each (out or 1, groups, 1)
 Criterion = Callable[[torch.Tensor], torch.Tensor]  # residual (rows, groups, columns) to error
 
-STEPS, SMALLEST = 100, 0.2
+STEPS = 100
+SMALLEST = 0.2
 _CHUNK_ON_CPU, _CHUNK = 2**16, 2**24  # weights at a time: on a CPU so few that they stay in cache
 
 

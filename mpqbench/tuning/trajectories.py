@@ -4,13 +4,13 @@ No data is needed but noise and classes, as for calibration; every trajectory gi
 each with the output of full precision.
 """
 
-from dataclasses import dataclass, fields
 from functools import partial
 from typing import Self
 
 import numpy as np
 import torch
 
+from ..contracts import Recorded
 from ..core.cache import Cache
 from ..core.errors import BenchError
 from ..dit.calibration import CalibrationSet
@@ -21,34 +21,13 @@ TRAIN, HELD_OUT = "tuning", "tuning-held-out"  # axes: never evaluated noise, no
 KEPT_STEPS = 25  # of one trajectory: 1 MB an image of DiT-XL/2 at 256 x 256
 
 
-@dataclass(frozen=True)
-class Trajectories:
-    """Inputs of the transformer with full precision's outputs, row by row.
-
-    latents (n, c, h, w) float32, times and classes (n,), ``images`` (n,) the number of the image of
-    each row, ``signal`` (n,) float32 the share of the clean image in the variance of each latent,
-    outputs (n, channels, h, w) float32 of the channels that the sampler reads: the predicted noise,
-    and the variance where it is learned and used.
-    """
-
-    latents: torch.Tensor
-    times: torch.Tensor
-    classes: torch.Tensor
-    images: torch.Tensor
-    signal: torch.Tensor
-    outputs: torch.Tensor
-
-    def __len__(self) -> int:
-        return len(self.latents)
+class Trajectories(Recorded):
+    """Recorded rows of sampling trajectories."""
 
     @property
     def inputs(self) -> CalibrationSet:
         """The inputs without the outputs."""
         return CalibrationSet(self.latents, self.times, self.classes)
-
-    def rows(self, at: torch.Tensor | slice) -> Self:
-        """Return the rows at indices ``at``."""
-        return type(self)(*(getattr(self, f.name)[at] for f in fields(self)))
 
     def spans(self, length: int) -> torch.Tensor:
         """Return indices (m, length) of all runs of consecutive steps of one image.

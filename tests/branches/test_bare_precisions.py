@@ -12,7 +12,7 @@ from mpqbench.baselines.roundings.gptq import GPTQ
 from mpqbench.conformance.models import tiny_transformer
 from mpqbench.core.errors import BenchError
 from mpqbench.core.precision import Budget, Precision
-from mpqbench.core.progress import Quiet
+from mpqbench.core.progress import Reporter
 from mpqbench.core.recipe import BARE_NEIGHBOURS, Recipe
 from mpqbench.core.settings import validate
 from mpqbench.cost.count import CountOptions, count
@@ -100,7 +100,7 @@ methods:
 def test_a_search_decides_which_groups_have_a_branch(tiny_folder, tmp_path):
     suite, out = tmp_path / "suite.yaml", tmp_path / "out"
     suite.write_text(SUITE)
-    own = api.run(str(suite), models=[str(tiny_folder)], out=out, reporter=Quiet())
+    own = api.run(str(suite), models=[str(tiny_folder)], out=out, reporter=Reporter())
     records = {(record.method, record.budget): record for record in own}
     assert records["free", "W2A2"].allocation.counts == {"W2A2-": 8}
     assert records["free", "W2A2"].costs.branch_bitops == 0

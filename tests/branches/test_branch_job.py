@@ -5,7 +5,7 @@ import json
 import pytest
 
 from mpqbench import api
-from mpqbench.core.progress import Quiet
+from mpqbench.core.progress import Reporter
 
 SUITE = """
 protocol: {base: smoke, images: 4, steps: 2, micro_batch: 4, calibration: 4, features: none}
@@ -28,7 +28,7 @@ def records(tiny_folder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("branch")
     (folder / "suite.yaml").write_text(SUITE)
     suite, out = str(folder / "suite.yaml"), folder / "out"
-    api.run(suite, models=[str(tiny_folder)], out=out, reporter=Quiet())
+    api.run(suite, models=[str(tiny_folder)], out=out, reporter=Reporter())
     texts = [path.read_text() for path in (out / "records").glob("*.json")]
     return {record["method"]: record for record in map(json.loads, texts)}
 

@@ -16,14 +16,13 @@ from mpqbench.baselines.roundings.nearest import Nearest
 from mpqbench.baselines.searchers.random_search import RandomSearch
 from mpqbench.baselines.transforms.smooth import Smooth
 from mpqbench.baselines.tuners.peft import PEFT
-from mpqbench.conformance import checks, layer_checks
+from mpqbench.conformance import checks
 from mpqbench.contracts import BranchSize, Correction, Objective
 from mpqbench.core.errors import Diverged, Infeasible
 from mpqbench.core.formats import WeightFormat
 from mpqbench.core.precision import Allocation
 from mpqbench.quant.affine import quantize_weight
 from mpqbench.quant.trainable import low_rank_adapter
-from mpqbench.tuning.checkpoint import Checkpoint
 from mpqbench.tuning.loop import TrainingCurve
 
 LAYER, OUT = "transformer_blocks.1.attn1.to_k", "transformer_blocks.1.ff.net.2"
@@ -90,20 +89,11 @@ def scales(**attributes):
     return changed(Smooth(), change)
 
 
-def unregistered(fitted):
-    fitted.scale = fitted._buffers.pop("scale")
-
-
 TRANSFORMS = [
     (scales(input=lambda f: lambda x: x / f.scale + 0.1), "output", "differs from x @ W.T by"),
     (scales(input=lambda f: lambda x: x.detach() / f.scale), "gradient", "has no gradient"),
-    (
-        scales(macs_per_token=lambda f: 0),
-        "cost",
-        "is 0, but input executes 36 a row",
-    ),
-    (scales(extra_bits=lambda f: 288), "cost", "but input reads tensors that take 576 bits"),
-    (changed(Smooth(), unregistered), "buffers", "no buffer of an nn.Module"),
+    (scales(macs_per_token=lambda f: 0), "cost", "is 0, but 36 are executed for a row"),
+    (scales(extra_bits=lambda f: 288), "cost", "but the transform holds 576 bits"),
 ]
 
 
@@ -127,7 +117,7 @@ BRANCHES = [
     (branch(lambda f: next(f.parameters()).data.neg_()), "fit", "the branch leaves an error of"),
     (faulty(branch(lambda f: setattr(f, "size", cheap(f.size))),
             size=lambda right, *shape: cheap(right(*shape))),
-     "cost", "macs_per_token is 1, but the branch executes"),
+     "cost", "macs_per_token is 1, but "),
 ]  # fmt: skip
 
 
@@ -215,7 +205,7 @@ def global_noise(y, inputs, seed):
 ENVIRONMENTS = [
     (environment(lambda y, *_: y.double()), "output", "torch.float64"),
     (environment(fresh_noise), "candidates", "among 2 candidates the output of one is changed"),
-    (environment(global_noise), "repeatable", "the global generator of torch"),
+    (environment(global_noise), "repeatable", "a global generator of torch"),
 ]
 
 
@@ -255,8 +245,6 @@ TUNERS = [
     (after(lambda s: s.layers[LAYER].weight.add_(1e-3)), "grids", "is off its grid"),
     (after(understates), "cost", "numbers, not"),
     (after(lambda s: s.layers[LAYER].register_forward_hook(lambda *_: None)), "model", "a hook"),
-    (tuner(lambda right, s, d: right(s, replace(d, checkpoint=Checkpoint()))), "resumes",
-     "begins anew"),
     (tuner(hides_divergence), "diverged", "must raise Diverged, not give"),
 ]  # fmt: skip
 
@@ -300,18 +288,6 @@ def test_a_planted_fault_is_caught(own, check, sentence):
         run()
     assert sentence in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-def test_a_forgotten_device_is_caught(monkeypatch):
-    monkeypatch.setattr(layer_checks, "devices", lambda: [torch.device("meta")])
-    forgets = rounds(lambda r, *_: replace(r, zero=torch.zeros(r.zero.shape)), on="")
-    wrong, right = (
-        next(check for check in checks("rounding", own) if check.name == "device")
-        for own in (forgets, Nearest())
-    )
-    right()
-    with pytest.raises(AssertionError, match="zero is on cpu, what the plugin was given on meta"):
-        wrong()
 
 
 def test_an_exception_is_a_sentence_that_names_the_case():

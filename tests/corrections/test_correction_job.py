@@ -10,7 +10,7 @@ from tiny_quantizer import quantizer
 from mpqbench import api
 from mpqbench.contracts import Prediction
 from mpqbench.core.precision import Precision
-from mpqbench.core.progress import Quiet
+from mpqbench.core.progress import Reporter
 from mpqbench.core.protocol import PROTOCOLS
 from mpqbench.dit.groups import layer_groups, uniform_allocation
 from mpqbench.dit.loading import load_model
@@ -31,7 +31,7 @@ methods:
 def run(folder, model, **settings):
     suite = folder / "corrected.yaml"
     suite.write_text(SUITE)
-    records = api.run(str(suite), models=[str(model)], out=folder, reporter=Quiet(), **settings)
+    records = api.run(str(suite), models=[str(model)], out=folder, reporter=Reporter(), **settings)
     return {record.method: record for record in records}
 
 

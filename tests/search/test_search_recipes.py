@@ -10,7 +10,7 @@ from mpqbench.baselines.objectives.fisher import Fisher
 from mpqbench.baselines.objectives.layer_mse import LayerError
 from mpqbench.core.errors import BenchError
 from mpqbench.core.precision import Allocation
-from mpqbench.core.progress import Quiet
+from mpqbench.core.progress import Reporter
 from mpqbench.job.search_stage import SearchResult
 from mpqbench.records.store import RecordStore
 from mpqbench.report.table import leaderboard
@@ -42,7 +42,7 @@ def folder(tiny_folder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("recipes")
     (folder / "suite.yaml").write_text(SUITE)
     models = [str(tiny_folder)]
-    run(str(folder / "suite.yaml"), models=models, out=folder, batch_size=8, reporter=Quiet())
+    run(str(folder / "suite.yaml"), models=models, out=folder, batch_size=8, reporter=Reporter())
     return folder
 
 

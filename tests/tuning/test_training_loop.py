@@ -11,7 +11,7 @@ from torch import nn
 from mpqbench.baselines.tuners.qat import QAT
 from mpqbench.core.cache import Cache
 from mpqbench.core.errors import Diverged
-from mpqbench.core.progress import Quiet
+from mpqbench.core.progress import Reporter
 from mpqbench.tuning.checkpoint import Checkpoint
 from mpqbench.tuning.loop import COLUMNS, Losses, train
 
@@ -37,7 +37,7 @@ class Regression:
 
     def run(self, training, checkpoint=None):
         losses = Losses(self.loss_at, self.held_out)
-        return train(training, self.trained, losses, checkpoint or Checkpoint(), Quiet())
+        return train(training, self.trained, losses, checkpoint or Checkpoint(), Reporter())
 
 
 def settings(**changes):
