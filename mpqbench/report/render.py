@@ -135,14 +135,14 @@ def _note(row: Row, reason: bool) -> str:
 def _markdown_rows(block: Block) -> str:
     rows, places = block.rows, ranked(block)
     columns = _shown(block, "brief", "full")
-    cells = {c.header: [escaped(c.text(row)) for row in rows] for c in columns}
-    for (i, name), place in places.items():
-        header = block.column(name).header
-        if place == 1 and header in cells:
-            cells[header][i] = f"**{cells[header][i]}**"
+    cells: dict[str, list[str]] = {}
+    for column in columns:
+        texts = enumerate(escaped(column.text(row)) for row in rows)
+        best = [f"**{text}**" if places.get((i, column.name)) == 1 else text for i, text in texts]
+        cells[column.header] = best
     cells["note"] = [escaped(_note(row, reason=True)) for row in rows]
-    texts = [column.header for column in columns if not _is_number(column)]
-    return pipe_table(pd.DataFrame(cells), [*texts, "note"])
+    left = [column.header for column in columns if not _is_number(column)]
+    return pipe_table(pd.DataFrame(cells), [*left, "note"])
 
 
 def _is_number(column: Column) -> bool:

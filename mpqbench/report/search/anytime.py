@@ -78,8 +78,8 @@ def anytime_curve(traces: Sequence[pd.DataFrame], ends: Sequence[float]) -> pd.D
 
 def _figure(comparison: SearchComparison, objective: str, found: Sequence[Progress]) -> Figure:
     looks = {each.method: drawing.look(number) for number, each in enumerate(found)}
-    scored = [p for p in found if p.curve is not None and p.objective == objective]
-    curves = {each.method: each.curve for each in scored}
+    alike = [each for each in found if each.objective == objective]
+    curves = {each.method: each.curve for each in alike if each.curve is not None}
     spent = {each.method: each for each in found if each.forwards > 0}
     answers = {name: each.held_out for name, each in spent.items() if each.held_out is not None}
     places = side_by_side([spent[method].forwards for method in answers])

@@ -1,6 +1,7 @@
 """Figures of a tree-structured search: the tree of its merges, and the points of a merge."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -164,7 +165,7 @@ def _draw_points(axes: Axes, points: pd.DataFrame) -> None:
     axes.axvline(1.0, color="#666666", linewidth=0.8, linestyle="--", zorder=1)
     axes.plot(edge["load"], edge["score"], drawstyle="steps-post", color=drawing.COLOURS[0],
               linewidth=0.9, label="undominated", zorder=2)  # fmt: skip
-    looks = {"s": size, "color": drawing.DROPPED, "linewidths": 0, "zorder": 3}
+    looks: dict[str, Any] = {"s": size, "color": drawing.DROPPED, "linewidths": 0, "zorder": 3}
     axes.scatter(dropped["load"], dropped["score"], label="dropped", **looks)
     looks = {"s": 2 * size, "color": drawing.KEPT, "edgecolors": "white", "linewidths": 0.4}
     axes.scatter(kept["load"], kept["score"], label="kept", zorder=4, **looks)
