@@ -21,9 +21,8 @@ from mpqbench.core.precision import Precision
 from mpqbench.core.protocol import PROTOCOLS, Protocol
 from mpqbench.core.recipe import PluginChoice
 from mpqbench.core.registry import discover
-from mpqbench.dit.calibration import CalibrationSet
+from mpqbench.dit.calibration import CalibrationSet, evaluate
 from mpqbench.dit.groups import layer_groups, uniform_allocation
-from mpqbench.dit.held_out import evaluate
 from mpqbench.dit.loading import DiTModel, load_model
 from mpqbench.dit.sampling import Sampler
 from mpqbench.quant.apply import quantize_model

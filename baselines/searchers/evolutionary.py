@@ -9,9 +9,8 @@ from mpqbench.contracts import Searcher, SearchProblem, plugin
 from mpqbench.core.errors import BenchError
 from mpqbench.core.precision import Allocation
 from mpqbench.search.arrays import Arrays
-from mpqbench.search.feasible import random_feasible, search_scored, table_scores
+from mpqbench.search.feasible import random_feasible, repaired, search_scored, table_scores
 from mpqbench.search.knapsack import optima, perturbed
-from mpqbench.search.repair import repaired
 
 Rate = Annotated[float, Field(ge=0, le=1)]
 NOISE = 0.3  # of the scores whose optima are a first generation

@@ -10,8 +10,7 @@ from mpqbench.contracts import Searcher, SearchProblem, plugin
 from mpqbench.core.errors import BenchError
 from mpqbench.core.precision import Allocation
 from mpqbench.search.arrays import Arrays
-from mpqbench.search.feasible import search_scored
-from mpqbench.search.repair import repaired
+from mpqbench.search.feasible import repaired, search_scored
 
 
 @plugin

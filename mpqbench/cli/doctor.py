@@ -23,7 +23,8 @@ def doctor() -> None:
 
     Exit code 1 where something that mpqbench needs is missing or damaged.
     """
-    problems = [*_versions(), *_devices(), *_assets(), *_weights(), *_plugins()]
+    problems = [*_versions(), *_devices(), *_assets(), *_weights()]
+    problems += [f"{origin} is broken: {reason}" for origin, reason in discover().broken.items()]
     click.echo("no problems found" if not problems else f"{len(problems)} problem(s):")
     for problem in problems:
         click.echo(f"  {problem}")
@@ -88,7 +89,3 @@ def _weights() -> list[str]:
     absent = "not here (torch-fidelity downloads the file, or give --feature-weights PATH)"
     click.echo(f"{'inception':15s} {path.name}: {'found' if path.exists() else absent}")
     return []
-
-
-def _plugins() -> list[str]:
-    return [f"{origin} is broken: {reason}" for origin, reason in discover().broken.items()]

@@ -8,7 +8,7 @@ import torch
 
 from ..contracts import LayerData
 from ..cost.count import CountOptions, count
-from ..dit.held_out import evaluate
+from ..dit.calibration import evaluate
 from .check import expect, expect_repeatable, expect_tensor
 from .layers import SampleLayer
 from .models import FORMATS, SampleModel, random_inputs, tiny_transformer

@@ -11,7 +11,7 @@ import torch
 
 from ..contracts import DistillationData, Tuner
 from ..core.errors import Diverged
-from ..dit.held_out import HeldOut, evaluate
+from ..dit.calibration import HeldOut, evaluate
 from ..tuning.checkpoint import Checkpoint
 from ..tuning.loop import TrainingCurve
 from ..tuning.student import QuantizedStudent

@@ -1,7 +1,5 @@
 """The cache: everything that is computed once and kept for later jobs."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 from collections.abc import Callable
@@ -29,7 +27,7 @@ class Cache:
     folder: Path
     reporter: Reporter = field(default_factory=Reporter)
 
-    def at(self, *parts: str) -> Cache:
+    def at(self, *parts: str) -> "Cache":
         """Return the part of the cache in a folder below."""
         return replace(self, folder=self.folder.joinpath(*parts))
 

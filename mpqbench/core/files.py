@@ -1,7 +1,5 @@
 """Files that are written in one step, and tables in them."""
 
-from __future__ import annotations
-
 import io
 import os
 import tempfile
@@ -32,7 +30,7 @@ def write_atomic(path: Path, content: bytes) -> None:
         raise
 
 
-def write_table(path: Path, table: pd.DataFrame) -> None:
+def write_table(path: Path, table: "pd.DataFrame") -> None:
     """Write a table as parquet in one step."""
     content = io.BytesIO()
     table.to_parquet(content, index=False)

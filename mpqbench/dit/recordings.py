@@ -7,8 +7,7 @@ from ..core.cache import Cache
 from ..core.protocol import Protocol
 from ..core.settings import digest_of
 from ..core.sources import harness_digest
-from .calibration import CalibrationSet, record_calibration, record_spans
-from .held_out import HeldOut, evaluate
+from .calibration import CalibrationSet, HeldOut, evaluate, record_calibration, record_spans
 from .loading import DiTModel
 from .sampling import Sampler
 from .statistics import StatisticsStore

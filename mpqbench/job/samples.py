@@ -35,7 +35,9 @@ class SampleStore:
 
         A shard has about ``batch_size`` images, in whole micro-batches but for the last shard.
         """
-        self._claim()
+        if self._owner() != self.fingerprint:  # the samples of another job
+            self.clear()
+            write_atomic(self.folder / OWNER, json.dumps(self.fingerprint).encode())
         micro = sampler.protocol.micro_batch
         start = 0
         while start < count:
@@ -81,12 +83,6 @@ class SampleStore:
     def clear(self) -> None:
         """Remove all samples."""
         shutil.rmtree(self.folder, ignore_errors=not self.folder.exists())
-
-    def _claim(self) -> None:
-        """Remove samples of another fingerprint, which are those of another job."""
-        if self._owner() != self.fingerprint:
-            self.clear()
-            write_atomic(self.folder / OWNER, json.dumps(self.fingerprint).encode())
 
     def _owner(self) -> str | None:
         """Return the fingerprint of the samples; ``None`` for a missing or damaged one."""

@@ -12,7 +12,7 @@ from ..core.precision import Allocation
 from ..core.settings import digest_of
 from ..core.sources import folder_digest
 from ..cost.count import CostReport, CountOptions, count
-from ..dit.held_out import HeldOut
+from ..dit.calibration import HeldOut
 from ..dit.loading import skeleton
 from ..metrics.fidelity import latent_mse, psnr, ssim
 from ..metrics.images import ImageSource, regroup

@@ -1,18 +1,12 @@
 """Parameters that branches have in common."""
 
-from __future__ import annotations
+from typing import Annotated, Literal
 
-from typing import TYPE_CHECKING, Annotated, Literal
-
+import torch
 from pydantic import Field, PositiveInt
 
-from ..contracts import Branch, plugin
+from ..contracts import Branch, LayerData, plugin
 from ..core.errors import BenchError
-
-if TYPE_CHECKING:
-    import torch
-
-    from ..contracts import LayerData
 
 Grid = tuple[PositiveInt, PositiveInt]  # rows and columns of blocks
 Share = Annotated[float, Field(gt=0, le=1)]

@@ -13,8 +13,7 @@ import torch
 from ..contracts import Recorded
 from ..core.cache import Cache
 from ..core.errors import BenchError
-from ..dit.calibration import CalibrationSet
-from ..dit.held_out import evaluate
+from ..dit.calibration import CalibrationSet, evaluate
 from ..dit.sampling import Sampler, image_seed
 
 TRAIN, HELD_OUT = "tuning", "tuning-held-out"  # axes: never evaluated noise, nor calibration's

@@ -15,9 +15,8 @@ from mpqbench.core.protocol import Protocol
 from mpqbench.core.recipe import PluginChoice
 from mpqbench.core.registry import discover
 from mpqbench.core.suite import Job
-from mpqbench.dit.calibration import record_spans
+from mpqbench.dit.calibration import evaluate, record_spans
 from mpqbench.dit.groups import uniform_allocation
-from mpqbench.dit.held_out import evaluate
 from mpqbench.dit.loading import load_model
 from mpqbench.dit.sampling import Sampler
 from mpqbench.job.context import JobContext

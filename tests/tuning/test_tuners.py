@@ -15,8 +15,8 @@ from mpqbench.core.formats import ActivationFormat, WeightFormat
 from mpqbench.core.precision import Precision
 from mpqbench.cost.count import CountOptions, count
 from mpqbench.cost.storage import packed_bytes
+from mpqbench.dit.calibration import evaluate
 from mpqbench.dit.groups import layer_groups, uniform_allocation
-from mpqbench.dit.held_out import evaluate
 from mpqbench.quant.activation import StepRanges
 
 SHORT = FAST | {"steps": 6, "every": 3}

@@ -38,12 +38,9 @@ from ...quant.group import PreparedGroup, PreparedLayer, RoundedLayer
 from ...records.frame import frame_csv
 
 BRANCHES = (
-    PluginChoice(name="low-rank"),
-    PluginChoice(name="monarch"),
-    PluginChoice(name="monarch", params={"permutation": "energy"}),
-    PluginChoice(name="monarch", params={"permutation": "spread"}),
-    PluginChoice(name="sparse"),
-    PluginChoice(name="h-svd"),
+    *(PluginChoice(name=name) for name in ("low-rank", "monarch")),
+    *(PluginChoice(name="monarch", params={"permutation": p}) for p in ("energy", "spread")),
+    *(PluginChoice(name=name) for name in ("sparse", "h-svd")),
 )
 _SIZES = ("like_rank", "rank")  # parameters that size a branch, the first one that it has
 _OTHER_SIZES = ("ratio", "grid", "density")  # instead of these, where `--branch` gives one
@@ -131,15 +128,9 @@ class Comparison:
             return _integers(plain(bits)[1][path])
 
         prepared, _ = plain(bits)
+        none = Variant(NONE, NO_BRANCH, 0, False)
         for path in prepared.layers:
-            yield (
-                Variant(NONE, NO_BRANCH, 0, False),
-                prepared,
-                path,
-                whole(path, bits).dequantize(),
-                0,
-                0,
-            )
+            yield none, prepared, path, whole(path, bits).dequantize(), 0, 0
         for variant, quantizer in self.variants:
             branched = quantizer.prepare(transformer, group, Precision(bits, None))
             for path, rounded in quantizer.round(branched).items():
