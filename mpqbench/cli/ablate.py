@@ -95,7 +95,7 @@ def _show(planned: Any, given: dict[str, Any], session: Any) -> None:
     if planned.plan is not None:
         for name, levels in planned.plan.levels.items():
             base = planned.plan.base[name]
-            click.echo(f"{name}: {', '.join(f'{own} *' if own == base else own for own in levels)}")
+            click.echo(f"{name}: {', '.join(level + ' *' * (level == base) for level in levels)}")
     for cell in planned.cells:
         if cell.name != cell.recipe.name:
             click.echo(f"{cell.name} is {cell.recipe.name}")

@@ -58,7 +58,7 @@ def run(suite: str, dry_run: bool, **given: Any) -> None:
     from ..api import prepare
     from .report import show
 
-    prepared = prepare(suite, **{key: own for key, own in given.items() if own not in (None, ())})
+    prepared = prepare(suite, **{k: v for k, v in given.items() if v not in (None, ())})
     if dry_run:
         resolved = prepared.suite.model_dump(mode="json")
         click.echo(yaml.safe_dump(resolved, sort_keys=False))

@@ -1,6 +1,7 @@
 """What is checked of transforms, roundings and branches alike."""
 
 import functools
+from abc import ABC, abstractmethod
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +17,7 @@ from .models import FORMATS, SampleModel, random_inputs, tiny_transformer
 Tensors = dict[str, torch.Tensor]  # by name
 
 
-class LayerChecks:
+class LayerChecks(ABC):
     """The checks of a plugin that works on one layer.
 
     ``call`` calls the plugin, and ``tensors`` gives the tensors of what the plugin made, by name.
@@ -29,8 +30,8 @@ class LayerChecks:
     def call(self, weight: torch.Tensor, layer: LayerData) -> Any:
         return self.plugin.fit(weight, layer)
 
-    def tensors(self, made: Any, weight: torch.Tensor, x: torch.Tensor) -> Tensors:
-        raise NotImplementedError
+    @abstractmethod
+    def tensors(self, made: Any, weight: torch.Tensor, x: torch.Tensor) -> Tensors: ...
 
     def make(self, layer: SampleLayer, seed: int = 7) -> Any:
         """Return what the plugin makes of ``layer``."""

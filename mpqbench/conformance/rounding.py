@@ -3,7 +3,7 @@
 import torch
 
 from ..contracts import LayerData, QuantizedWeight, Rounding
-from ..core.formats import grid_count
+from ..core.formats import scale_count
 from ..quant.affine import quantize_weight
 from .check import Check, checks_of, expect, expect_close, expect_range, expect_tensor
 from .layer_checks import LayerChecks, Tensors
@@ -40,7 +40,7 @@ class _RoundingChecks(LayerChecks):
             fits = part.ndim == 2 and part.shape[0] in (1, out) and width % part.shape[1] == 0
             expect(fits, f"{name} is {tuple(part.shape)}, not (out or 1, groups)")
             expect_tensor(name, part, part.shape)
-            count = grid_count(out, width, layer.fmt, str(layer))
+            count = scale_count(out, width, layer.fmt, str(layer))
             expect(part.numel() == count, f"{name} has {part.numel()} numbers, the format {count}")
 
     def bits(self, layer: SampleLayer) -> None:

@@ -82,7 +82,7 @@ def check_group(layer: str, width: int, group: int) -> None:
         )
 
 
-def grid_count(out_features: int, in_features: int, fmt: WeightFormat, layer: str) -> int:
+def scale_count(out_features: int, in_features: int, fmt: WeightFormat, layer: str) -> int:
     """Return the number of scales of a weight (out, in). Raises BenchError as ``check_group``."""
     if fmt.granularity == "tensor":
         return 1

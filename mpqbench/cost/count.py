@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from ..core.errors import BenchError
-from ..core.formats import ActivationFormat, WeightFormat, check_group, grid_count
+from ..core.formats import ActivationFormat, WeightFormat, check_group, scale_count
 from ..core.precision import FULL_BITS, Budget, Precision
 from ..dit.groups import Group, check_allocation, layer_groups, linear_layer, token_count
 from .storage import QParamBytes, packed_bytes, qparam_bytes
@@ -175,7 +175,7 @@ def _quantized(
         check_group(row.name, layer.in_features, activation_format.group)
     scales = 0
     if precision.weight is not None:
-        scales = grid_count(layer.out_features, layer.in_features, fmt, row.name)
+        scales = scale_count(layer.out_features, layer.in_features, fmt, row.name)
     derived = qparam_bytes(precision, activation_format, scales, 0 if fmt.symmetric else scales)
     stored = options.storage.get(row.name, derived)
     return replace(

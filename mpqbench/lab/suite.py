@@ -95,7 +95,7 @@ def check_jobs(jobs: Iterable[Job], resources: Resources) -> None:
 
 
 def _reference(job: Job, records: list[JobRecord], session: Session) -> JobRecord | None:
-    """The full-precision record that ``job`` is paired with, image by image.
+    """Return the record of full precision that ``job`` is paired with, image by image.
 
     Full precision is run again where its samples are gone, as after a folder was cleared of them.
     """

@@ -75,7 +75,7 @@ def seed_means(frame: pd.DataFrame, scores: Sequence[str], costs: Sequence[str])
     groups = frame.groupby(CONDITION, sort=False)
     order = groups.size().index
     done = frame[frame["status"] == "done"].groupby(CONDITION, sort=False)
-    first = frame.sort_values("status", key=lambda own: own != "done", kind="stable")
+    first = frame.sort_values("status", key=lambda status: status != "done", kind="stable")
     table = first.groupby(CONDITION, sort=False).head(1).set_index(CONDITION).reindex(order)
     sizes = done.size().reindex(order, fill_value=0)
     whole = done[list(scores)].count().reindex(order).eq(sizes, axis=0)

@@ -22,7 +22,7 @@ def settings_of(recipe: Mapping[str, Any]) -> dict[str, Any]:
 def without(settings: Settings, dropped: Iterable[str]) -> dict[str, Any]:
     """Return ``settings`` without the paths ``dropped`` and all paths below them."""
     prefixes = tuple(f"{path}." for path in dropped)
-    return {path: own for path, own in settings.items() if not f"{path}.".startswith(prefixes)}
+    return {path: value for path, value in settings.items() if not f"{path}.".startswith(prefixes)}
 
 
 def key_of(settings: Settings) -> str:

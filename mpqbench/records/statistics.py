@@ -58,16 +58,16 @@ def spread_label(seeds: Iterable[int]) -> str:
     )
 
 
-def paired_half_width(own: Sequence[float], other: Sequence[float]) -> float | None:
+def paired_half_width(first: Sequence[float], second: Sequence[float]) -> float | None:
     """Return the half-width of the 95 % interval of a paired difference from its replicates.
 
     Delete-group jackknife of the differences d_g, g = 1..G:
     ``1.96 sqrt((G - 1) / G sum_g (d_g - mean d)^2)`` (Efron, The Jackknife, 1982, chapter 3).
     ``None`` unless both sides have the same number, two or more, of replicates.
     """
-    if len(own) < 2 or len(own) != len(other):
+    if len(first) < 2 or len(first) != len(second):
         return None
-    return half_width([a - b for a, b in zip(own, other, strict=True)])
+    return half_width([a - b for a, b in zip(first, second, strict=True)])
 
 
 def mean_half_width(halves: Iterable[float | None]) -> float:

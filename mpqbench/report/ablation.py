@@ -31,7 +31,7 @@ def write_ablation(result: AblationResult, folder: Path) -> list[Path]:
     first, effects = table.blocks[0], result.effects
     title = f"{'Sweeps' if effects is None else 'Ablation'} of {result.method}"
     markdown = to_markdown(table, title)
-    ticks = {name: result.base[name] for name, own in result.levels.items() if len(own) == 2}
+    ticks = {name: result.base[name] for name, levels in result.levels.items() if len(levels) == 2}
     if effects is None:
         figures = sweep_figures(result, first)
     else:
@@ -72,11 +72,11 @@ def effect_sections(effects: pd.DataFrame, extractor: str | None) -> str:
 
 def effect_notes(effects: pd.DataFrame) -> tuple[str, ...]:
     """Return what a reader must know about effects, in sentences."""
-    kinds = {str(r): set(own["interval"]) - {""} for r, own in effects.groupby("response")}
+    kinds = {str(r): set(rows["interval"]) - {""} for r, rows in effects.groupby("response")}
     return notes(
         "effects",
         log=effects["scale"].iloc[0] == "log",
-        over_images=any("images" in own for own in kinds.values()),
+        over_images=any("images" in found for found in kinds.values()),
         seeds=int(effects["seeds"].max()),
         fewest=FEWEST_SEEDS,
         plain=[f"the {header}" for name, header in OUTPUT_ERRORS.items() if name in kinds],

@@ -64,7 +64,7 @@ def sweep_figures(result: AblationResult, block: Block) -> Named:
             level = {str(line): part for line, part in plain.groupby("line", sort=False)}
             protocol, *others = swept["protocol"]
             if all(other == protocol for other in others):
-                same = full[full["protocol"].map(lambda own, wanted=protocol: own == wanted)]
+                same = full[full["protocol"].map(lambda found, wanted=protocol: found == wanted)]
                 level |= {FULL_METHOD: same} if len(same) else {}
             place = f"{block.name}-{budget}"
             comparison = SearchComparison(place, block.model, budget, extractor, {}, {})
@@ -110,7 +110,7 @@ def interaction_figure(
 
 
 def _interval_note(effects: pd.DataFrame, headers: Mapping[str, str]) -> str:
-    without = [headers[str(r)] for r, own in effects.groupby("response") if own.low.isna().all()]
+    without = [headers[str(r)] for r, rows in effects.groupby("response") if rows.low.isna().all()]
     if not without:
         return "95 % intervals, which may be smaller than a marker."
     rest = "" if len(without) == effects.response.nunique() else "95 % intervals; "
@@ -121,7 +121,7 @@ def _forest(axes: Axes, effects: pd.DataFrame, changes: Sequence[str], log: bool
     axes.axvline(1 if log else 0, color=drawing.FULL_COLOUR, linewidth=0.8)
     known = effects[effects["effect"].notna()].rename(columns={"effect": "value"})
     kinds = {label: known[known["kind"] == kind] for kind, label in _KINDS.items()}
-    drawing.forest(axes, changes, {label: own.set_index("change") for label, own in kinds.items()})
+    drawing.forest(axes, changes, {name: rows.set_index("change") for name, rows in kinds.items()})
     if log:
         ends = effects[["effect", "low", "high"]].to_numpy()
         drawing.log_axis(axes.xaxis, min(1.0, np.nanmin(ends)), max(1.0, np.nanmax(ends)))

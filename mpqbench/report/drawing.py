@@ -162,7 +162,7 @@ def reference_lines(axes: Axes, values: Mapping[str, Spread | None]) -> dict[str
 def handles_of(*every: Axes) -> dict[str, Any]:
     """Return the legend handles of axes by label."""
     pairs = [zip(*axes.get_legend_handles_labels(), strict=True) for axes in every]
-    return {label: handle for own in pairs for handle, label in own}
+    return {label: handle for each in pairs for handle, label in each}
 
 
 def explain(figure: Figure, handles: Mapping[str, Any], note: str = "") -> None:

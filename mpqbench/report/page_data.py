@@ -56,7 +56,7 @@ def _job_frame(folder: Path, against: Rival) -> pd.DataFrame:
     ``fd_delta`` is the paired difference of FD to full precision, ``less`` that to the rival;
     ``*_ci`` are half-widths of 95 % intervals.
     """
-    frame = pd.concat([records_frame(own) for own in read_records(folder)], ignore_index=True)
+    frame = pd.concat([records_frame(each) for each in read_records(folder)], ignore_index=True)
     methods = frame["method"]
     rivals = methods.map(against) if isinstance(against, dict) else against
     full = frame.assign(method=FULL_METHOD, budget="FP")
@@ -74,7 +74,7 @@ def _job_frame(folder: Path, against: Rival) -> pd.DataFrame:
 
 
 def _count(counts: pd.Series, chosen: Callable[[str], bool]) -> pd.Series:
-    return counts.map(lambda own: sum(own[name] for name in own if chosen(name)), "ignore")
+    return counts.map(lambda row: sum(row[name] for name in row if chosen(name)), "ignore")
 
 
 def _training_curves(folder: Path) -> pd.DataFrame:

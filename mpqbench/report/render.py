@@ -159,7 +159,7 @@ def _rich_block(block: Block) -> RichTable:
     table.add_column("note", overflow="fold")
     for i, row in enumerate(block.rows):
         styles = ["bold" if places.get((i, column.name)) == 1 else "" for column in columns]
-        cells = [Text(column.text(row), own) for column, own in zip(columns, styles, strict=True)]
+        cells = [Text(c.text(row), style) for c, style in zip(columns, styles, strict=True)]
         table.add_row(*cells, Text(_note(row, reason=False)))
     return table
 
@@ -183,7 +183,7 @@ def escape(text: str) -> str:
     """Return ``text`` so that LaTeX prints every character as it stands."""
     digits = str.maketrans(_RAISED, "0123456789-")
     plain = text.translate(_SPECIAL)
-    return re.sub(f"[{_RAISED}]+", lambda own: f"$^{{{own[0].translate(digits)}}}$", plain)
+    return re.sub(f"[{_RAISED}]+", lambda raised: f"$^{{{raised[0].translate(digits)}}}$", plain)
 
 
 def latex_table(table: Table, caption: str, ticks: Mapping[str, str] | None = None) -> str:
@@ -200,7 +200,7 @@ def latex_table(table: Table, caption: str, ticks: Mapping[str, str] | None = No
     places = [ranked(block) for block in table.blocks]
     for block, ranks in zip(table.blocks, places, strict=True):
         for at, row in enumerate(block.rows):
-            cells = [_cell(own, row, ranks.get((at, own.name), 0), ticks) for own in columns]
+            cells = [_cell(c, row, ranks.get((at, c.name), 0), ticks) for c in columns]
             if row["status"] != "done":
                 cells[number] = rf"\emph{{{escape(str(row['status']))}}}"
             elif row.get("satisfied") is False:

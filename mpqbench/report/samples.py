@@ -28,7 +28,7 @@ def sample_rows(block: Block, kept: Callable[[str], bool]) -> list[list[Row]]:
     done = block.done
     done = done[done["job"].map(kept).astype(bool)]
     done = done[done["seed"] == done["seed"].min()]
-    full, others = (rows_of(done[done["is_full"] == own]) for own in (True, False))
+    full, others = (rows_of(done[done["is_full"] == is_full]) for is_full in (True, False))
     return [[*full, *others[i : i + _ROWS]] for i in range(0, len(others), _ROWS)]
 
 

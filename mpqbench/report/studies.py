@@ -187,7 +187,7 @@ def against(part: pd.DataFrame, other: pd.DataFrame) -> tuple[Spread, int, int]:
 def by_fit(part: pd.DataFrame) -> dict[Fit, pd.DataFrame]:
     """Return the rows of every branch and fit, in their order."""
     groups = part.groupby(FIT, sort=False)
-    return {(str(name), bool(weighted)): own for (name, weighted), own in groups}
+    return {(str(name), bool(weighted)): rows for (name, weighted), rows in groups}
 
 
 def _size_rows(part: pd.DataFrame) -> str:
@@ -242,9 +242,9 @@ def branch_figure(table: pd.DataFrame) -> Figure:
     with drawing.canvas(drawing.PAGE, 0.8 + 1.75 * len(rows)) as figure:
         count = len(kinds) * len(rows)
         panels = iter(drawing.panels(figure, count, len(kinds), sharex=True, sharey="row"))
-        for at, (bits, own) in enumerate(rows):
+        for at, (bits, part) in enumerate(rows):
             for kind, axes in zip(kinds, panels, strict=False):
-                handles |= dict(_curves(axes, own if kind == ALL else own[own["kind"] == kind]))
+                handles |= dict(_curves(axes, part if kind == ALL else part[part["kind"] == kind]))
                 axes.axhline(1, color=drawing.FULL_COLOUR, linewidth=0.6)
                 axes.set(xlabel="bytes of rank", ylabel=f"error ÷ none, {bits} bits")
                 axes.set_title("" if at else kind, loc="center")
@@ -264,7 +264,7 @@ def _curves(axes: Axes, part: pd.DataFrame) -> Iterator[tuple[str, Any]]:
     both = part.groupby("branch")["weighted"].any()
     for (name, weighted), rows in by_fit(part).items():
         ratios = rows.groupby("rank")["ratio"]
-        means = pd.DataFrame([geometric_mean(own) for _, own in ratios], index=list(ratios.groups))
+        means = pd.DataFrame([geometric_mean(r) for _, r in ratios], index=list(ratios.groups))
         looks = drawing.look(names.index(name)) | {"linestyle": "-" if weighted else "--"}
         looks |= {"color": drawing.FULL_COLOUR} if name == MORE_BITS else {}
         looks |= {} if weighted else {"markerfacecolor": "white"}

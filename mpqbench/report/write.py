@@ -159,8 +159,8 @@ def _asked_merges(
 def _asked_scans(found: Sequence[SearchComparison], asked: Sequence[str]) -> Named:
     every = [sweep_series(comparison.rows) for comparison in found]
     for path in dict.fromkeys(asked):
-        of_path([series for own in every for series in own], path)
-        for comparison, own in zip(found, every, strict=True):
-            shown = [series for series in own if series.path == path]
+        of_path([series for each in every for series in each], path)
+        for comparison, each in zip(found, every, strict=True):
+            shown = [series for series in each if series.path == path]
             if shown:
                 yield f"scan-{path}-{comparison.name}", scan(comparison, shown)

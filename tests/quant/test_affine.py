@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from mpqbench.core.errors import BenchError
-from mpqbench.core.formats import WeightFormat, grid_count
+from mpqbench.core.formats import WeightFormat, scale_count
 from mpqbench.quant.affine import (
     QParams,
     dequantize,
@@ -151,7 +151,7 @@ def test_weight_granularities_against_a_loop(granularity, group, grids, symmetri
         expected[piece] = _expected(weight.numpy()[piece], 4, symmetric)
     assert np.abs(rounded.dequantize().numpy() - expected).max() < 1e-6
     assert rounded.scale.numel() == rounded.zero.numel() == grids
-    assert grid_count(6, 12, fmt, "layer") == grids
+    assert scale_count(6, 12, fmt, "layer") == grids
     assert rounded.integers.dtype == torch.int16
     assert rounded.scale.dtype == torch.float32
 
@@ -163,7 +163,7 @@ def test_a_group_that_does_not_divide_names_layer_width_and_divisors():
     ):
         quantize_weight(torch.ones(2, 12), fmt, 4, "up")
     with pytest.raises(BenchError, match=r"layer up: group 5 .* width 12"):
-        grid_count(2, 12, fmt, "up")
+        scale_count(2, 12, fmt, "up")
 
 
 def test_bfloat16_weights_are_rounded_in_float32():

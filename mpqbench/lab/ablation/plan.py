@@ -79,9 +79,9 @@ def factorial(
     base = {name: _own_level(method, levels, registry) for name, levels in factors.items()}
     combinations = list(itertools.product(*factors.values()))
     if not full:
-        own = tuple(base.values())
+        start = tuple(base.values())
         moved = {
-            c: [axis for axis in range(len(own)) if c[axis] != own[axis]] for c in combinations
+            c: [axis for axis in range(len(start)) if c[axis] != start[axis]] for c in combinations
         }
         combinations = sorted((c for c in combinations if len(moved[c]) < 2), key=moved.__getitem__)
     cells, first = [], dict[str, Recipe]()

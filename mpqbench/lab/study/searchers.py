@@ -76,13 +76,13 @@ def _regret(job: Job, session: Session, title: str) -> dict[str, Any]:
     recipe = job.recipe.model_dump(mode="json", exclude={"summary", "source"})
     sources = session.registry.source_digest(job.recipe)
     protocol = job.protocol.model_dump(mode="json")
-    mark = digest_of([recipe, sources, job.model, protocol, str(job.budget), job.seed])
+    fingerprint = digest_of([recipe, sources, job.model, protocol, str(job.budget), job.seed])
     path = session.store.folder / "regret" / f"{job.id}.json"
     known = read_object(path) if path.is_file() else {}
-    if known.get("mark") == mark:
+    if known.get("fingerprint") == fingerprint:
         return known
     session.reporter.say(title)
-    row = {"mark": mark, **measure_regret(job, session.resources)}
+    row = {"fingerprint": fingerprint, **measure_regret(job, session.resources)}
     write_atomic(path, json.dumps(row, indent=2).encode())
     return row
 

@@ -90,7 +90,7 @@ def _figure(comparison: SearchComparison, objective: str, found: Sequence[Progre
         handles = {name: upper.plot([], [], **look)[0] for name, look in shown.items()}
         _draw_curves(upper, curves, looks)
         upper.set(title=comparison.title, ylabel=f"best {objective} so far\n(inputs of the search)")
-        plain = {name: over_seeds(own, "output_mse") for name, own in comparison.plain.items()}
+        plain = {name: over_seeds(rows, "output_mse") for name, rows in comparison.plain.items()}
         known = {f"{name} (no search)": held for name, held in plain.items() if held is not None}
         for (method, held_out), place in zip(answers.items(), places, strict=True):
             drawing.error_bar(lower, place, held_out, **looks[method])
@@ -125,7 +125,7 @@ def side_by_side(forwards: Sequence[float]) -> list[float]:
             crowds.append(value)
     groups = given.groupby(np.searchsorted(crowds, given, side="right"))
     place = groups.cumcount() - (groups.transform("size") - 1) / 2
-    centre = np.exp(groups.transform(lambda own: np.log(own).mean()))
+    centre = np.exp(groups.transform(lambda values: np.log(values).mean()))
     return given.where(groups.transform("size") == 1, centre * step**place).tolist()
 
 

@@ -19,12 +19,12 @@ _ONE = 3.4  # inches, of a figure of one node
 
 def node_points(merges: pd.DataFrame, node: int) -> pd.DataFrame:
     """Return ``load`` (cost / the node's share), ``score`` and ``kept`` of a node's points."""
-    own = merges[merges["node"] == node]
-    if own.empty:
+    points = merges[merges["node"] == node]
+    if points.empty:
         first, last = int(merges["node"].min()), int(merges["node"].max())
         raise BenchError(f"there is no node {node}: give one from {first} to {last}")
-    load, kept = own["cost"] / own["share"], own["kept"].astype(bool)
-    return own[["score"]].assign(load=load, kept=kept).reset_index(drop=True)
+    load, kept = points["cost"] / points["share"], points["kept"].astype(bool)
+    return points[["score"]].assign(load=load, kept=kept).reset_index(drop=True)
 
 
 def node_title(merges: pd.DataFrame, node: int) -> str:
@@ -73,7 +73,7 @@ def tree_nodes(merges: pd.DataFrame) -> pd.DataFrame:
     # Leaves stand in the order in which the highest nodes list them: no two edges cross.
     order = [group for root in dict.fromkeys(top.values()) for group in nodes["groups"][root]]
     place = {group: at for at, group in enumerate(order)}
-    nodes["place"] = nodes["groups"].map(lambda own: sum(place[g] for g in own) / len(own))
+    nodes["place"] = nodes["groups"].map(lambda groups: sum(place[g] for g in groups) / len(groups))
     return nodes.assign(children=pd.Series(children, nodes.index)).reset_index()
 
 
@@ -84,7 +84,7 @@ def merge_tree(merges: pd.DataFrame, title: str) -> Figure:
     """
     nodes = tree_nodes(merges)
     leaves = nodes[nodes["level"] == 0]
-    pitches = nodes.groupby("level")["place"].agg(lambda own: own.sort_values().diff().min())
+    pitches = nodes.groupby("level")["place"].agg(lambda places: places.sort_values().diff().min())
     points = 72 * (drawing.PAGE - 1.6) / len(leaves) * pitches.fillna(len(leaves))
     with drawing.canvas(drawing.PAGE, 3.9) as figure:
         axes = figure.add_subplot(title=f"{title}: points scored → kept")

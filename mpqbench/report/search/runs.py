@@ -46,22 +46,22 @@ def comparisons(table: Table) -> list[SearchComparison]:
     for block in table.blocks:
         rows = block.done
         settings = rows["recipe"].map(settings_of)
-        searcher = settings.map(lambda own: str(own.get("searcher.name", UNIFORM)))
-        quantizer = settings.map(lambda own: key_of(without(own, SEARCH)))
+        searcher = settings.map(lambda recipe: str(recipe.get("searcher.name", UNIFORM)))
+        quantizer = settings.map(lambda recipe: key_of(without(recipe, SEARCH)))
         is_search = ~rows["is_full"] & ~searcher.isin([UNIFORM, GIVEN])
-        for budget, own in rows.groupby("budget", sort=False):
-            searches = own[is_search[own.index]]
+        for budget, part in rows.groupby("budget", sort=False):
+            searches = part[is_search[part.index]]
             is_plain = searcher.eq(UNIFORM) & quantizer.isin(quantizer[searches.index])
             if len(searches):
                 names = f"{block.name}-{budget}", block.model, str(budget), block.extractor
-                plain = own[is_plain[own.index]]
+                plain = part[is_plain[part.index]]
                 found.append(SearchComparison(*names, _by_method(searches), _by_method(plain)))
     return found
 
 
 def _by_method(rows: pd.DataFrame) -> ByMethod:
     ordered = rows.sort_values(["method", "seed"])
-    return {str(method): own for method, own in ordered.groupby("method")}
+    return {str(method): part for method, part in ordered.groupby("method")}
 
 
 def read_table(store: RecordStore, job: str, table: str = "") -> pd.DataFrame | None:

@@ -36,7 +36,7 @@ class SweepSeries:
         """Return the spread over seeds of ``metric`` at every value that has one."""
         rows = self.rows
         found = {v: over_seeds(rows[rows["value"] == v], metric) for v in self.values}
-        return {value: own for value, own in found.items() if own is not None}
+        return {value: spread for value, spread in found.items() if spread is not None}
 
 
 def sweep_series(rows: pd.DataFrame, fewest: int = 2) -> list[SweepSeries]:
@@ -56,7 +56,7 @@ def sweep_series(rows: pd.DataFrame, fewest: int = 2) -> list[SweepSeries]:
     names = ["at", "path", "key", "fixed", "value"]
     every = pd.DataFrame(found, columns=names).set_index("at").join(measured)
     groups = every.drop_duplicates(["path", "key", "value", "seed"]).groupby(["path", "key"])
-    series = [SweepSeries(str(path), own["fixed"].iloc[0], own) for (path, _), own in groups]
+    series = [SweepSeries(str(path), part["fixed"].iloc[0], part) for (path, _), part in groups]
     return [each for each in series if len(each.values) >= fewest]
 
 
