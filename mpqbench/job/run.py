@@ -28,6 +28,7 @@ class PartialResult:
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     status: Status = "done"
     reason: str = ""
+    notes: list[str] = field(default_factory=list)
     allocation: AllocationSummary | None = None
     costs: Costs | None = None
     search_evals: float = 0.0
@@ -122,6 +123,7 @@ def _record(job: Job, session: Session, result: PartialResult) -> JobRecord:
         metric_fingerprint=result.ranking,
         status=result.status,
         reason=result.reason,
+        notes=tuple(dict.fromkeys(result.notes)),
         model=job.model,
         method=job.recipe.name,
         budget=str(job.budget),

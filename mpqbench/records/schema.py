@@ -110,7 +110,8 @@ class JobRecord(RecordPart):
     ``fingerprint`` identifies everything that changes the result, ``metric_fingerprint`` what the
     scores can be compared with (extractor, N, reference, protocol). ``seconds`` is wall time per
     stage, ``search_evals`` is in full forwards of the calibration set. Anything but ``done`` has a
-    ``reason``; a ``done`` job has costs and a metric fingerprint.
+    ``reason``; a ``done`` job has costs and a metric fingerprint. ``notes`` are sentences on what
+    was skipped, replaced or given up on the way to a result, such as a search that fell back.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -119,6 +120,7 @@ class JobRecord(RecordPart):
     metric_fingerprint: str | None = None
     status: Status
     reason: str = ""
+    notes: tuple[str, ...] = ()
     model: str = Field(min_length=1)
     method: str = Field(min_length=1)
     budget: BudgetText
