@@ -27,6 +27,11 @@ class Decoupled(OutputMSE):
     content: Sequence[str] = ("attn.qkv", "attn.out")
     probes: PositiveInt = 4
 
+    def table_price(self, shares: Mapping[str, float], choices: Mapping[str, int]) -> float:
+        """Return the price of both tables."""
+        parts = (Fisher(self.probes), LayerError("decibel"))
+        return sum(part.table_price(shares, choices) for part in parts)
+
     def table(self, network: Network) -> Mapping[str, Sequence[float]]:
         """Return scores of every choice of every group."""
         endings = tuple(f".{kind}" for kind in self.content)

@@ -21,6 +21,10 @@ class Fisher(Objective):
     probes: PositiveInt = 4
     seed: int = 0
 
+    def table_price(self, shares: Mapping[str, float], choices: Mapping[str, int]) -> float:
+        """Return three forwards a probe, and every layer exact and at each choice."""
+        return self.probes * (3 + sum((1 + k) * shares[name] for name, k in choices.items()))
+
     def table(self, network: Network) -> Mapping[str, Sequence[float]]:
         """Return scores of every choice of every group."""
         totals = {name: np.zeros(len(network.choices(name))) for name in network.groups}

@@ -37,6 +37,10 @@ class HessianTrace(Objective):
             for name, norms in samples.items()
         }
 
+    def table_price(self, shares: Mapping[str, float], choices: Mapping[str, int]) -> float:
+        """Return three forwards a probe: one, and a backward pass."""
+        return 3.0 * self.probes
+
     def table(self, network: Network) -> Mapping[str, Sequence[float]]:
         """Return scores of every choice of every group."""
         traces = self.traces(network)

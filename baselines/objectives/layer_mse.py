@@ -17,6 +17,12 @@ class LayerError(Objective):
 
     scale: Literal["absolute", "relative", "decibel"] = "absolute"
 
+    def table_price(self, shares: Mapping[str, float], choices: Mapping[str, int]) -> float:
+        """Return all groups before each one, and its layers exact and at each choice."""
+        order, parts = list(shares), list(shares.values())
+        before = sum(sum(parts[: order.index(name)]) for name in choices)
+        return before + sum((1 + k) * shares[name] for name, k in choices.items())
+
     def table(self, network: Network) -> Mapping[str, Sequence[float]]:
         """Return scores of every choice of every group."""
         return {name: self._scores(network, name) for name in network.groups}

@@ -7,7 +7,13 @@ from mpqbench.contracts import Searcher, SearchProblem, plugin
 from mpqbench.core.errors import Exhausted
 from mpqbench.core.precision import Allocation
 from mpqbench.search.arrays import Arrays
-from mpqbench.search.feasible import cheapest_feasible, only_allocation, random_feasible
+from mpqbench.search.feasible import (
+    cheapest_feasible,
+    joint_price,
+    only_allocation,
+    random_feasible,
+    remark_end,
+)
 from mpqbench.search.interactions import enumerated, local_search, projected, row_starts
 from mpqbench.search.knapsack import solve
 
@@ -21,8 +27,9 @@ class CLADO(Searcher):
     onto the positive semidefinite matrices. An environment's own error is added to L everywhere.
 
     Ours: ``reach`` scores only pairs at most that many groups apart (``None``: all). Other pairs
-    count as independent, and so do pairs that the allowance does not pay for; near pairs are scored
-    first. ``project`` can be turned off. Up to 200,000 allocations the program is solved by
+    count as independent, and so do pairs that the allowance does not pay for, which is remarked;
+    near pairs are scored first, and what scoring the answer and uniform precision takes is left.
+    ``project`` can be turned off. Up to 200,000 allocations the program is solved by
     enumeration; above that by steepest descent over changes of two groups, from the additive
     optimum and from ``starts`` random allocations, within ``time_limit`` seconds.
     """
@@ -31,6 +38,14 @@ class CLADO(Searcher):
     project: bool = True
     starts: NonNegativeInt = 10
     time_limit: PositiveFloat = 60.0
+
+    def needs(self, problem: SearchProblem) -> float:
+        """Return the price of every choice alone, one pair of groups, and scoring the answer."""
+        singles = [problem.price({g: problem.choices(g)[0]}) for g in problem.groups]
+        counts = [len(problem.choices(group)) for group in problem.groups]
+        alone = sum(price * count for price, count in zip(singles, counts, strict=True))
+        pair = max(price * count for price, count in zip(singles, counts, strict=True))
+        return alone + pair * max(counts) * (len(counts) > 1) + joint_price(problem, 1)
 
     def search(self, problem: SearchProblem) -> Allocation:
         """Return the optimum of the quadratic program.
@@ -48,6 +63,7 @@ class CLADO(Searcher):
         try:
             scores = problem.score_many(single)
         except Exhausted:
+            remark_end(problem, "the cheapest allocation")
             return problem.best() or cheapest
         alone = np.split(scores, row_starts(arrays)[1:])
         matrix = interaction_matrix(problem, arrays, alone, self.reach)
@@ -73,13 +89,17 @@ def interaction_matrix(
     starts, count = row_starts(arrays), len(alone)
     farthest = count - 1 if reach is None else min(reach, count - 1)
     pairs = [(i, i + apart) for apart in range(1, farthest + 1) for i in range(count - apart)]
-    for i, j in pairs:
+    end = problem.allowance - joint_price(problem, 1)
+    for number, (i, j) in enumerate(pairs):
         one, two = arrays.groups[i], arrays.groups[j]
         both = [{one: a, two: b} for a in arrays.choices[i] for b in arrays.choices[j]]
-        try:
-            together = problem.score_many(both).reshape(len(alone[i]), -1)
-        except Exhausted:
+        if problem.spent + len(both) * problem.price(both[0]) > end:
+            problem.remark(
+                f"the allowance paid for {number} of {len(pairs)} pairs of groups: the others "
+                "count as independent"
+            )
             break
+        together = problem.score_many(both).reshape(len(alone[i]), -1)
         block = (together - alone[i][:, None] - alone[j]) / 2
         rows = slice(starts[i], starts[i] + len(alone[i]))
         columns = slice(starts[j], starts[j] + len(alone[j]))

@@ -36,6 +36,10 @@ class ClosedForm(Searcher):
 
     steps: PositiveInt = 40
 
+    def needs(self, problem: SearchProblem) -> float:
+        """Return the price of the table."""
+        return problem.table_price()
+
     def search(self, problem: SearchProblem) -> Allocation:
         """Return the rounded and filled allocation. Raises as ``search_table``."""
 
@@ -46,6 +50,9 @@ class ClosedForm(Searcher):
             sensitivities = fitted(scores, bits)
             start = self._rounded(arrays, bits, sensitivities)
             if start is None:
+                problem.remark(
+                    "no level of the formula's bits fits: the cheapest is filled greedily"
+                )
                 start = arrays.indices(cheapest_feasible(problem))
             model = [4.0**-each @ s for each, s in zip(bits, sensitivities, strict=True)]
             return arrays.allocation(Walk(arrays, model).promoted(start))

@@ -19,10 +19,14 @@ class DynamicProgramming(Searcher):
     where the budget left holds at most ``resolution`` units. Otherwise costs are rounded up to a
     grid of ``resolution`` buckets: the budget is never exceeded, and less than one bucket for each
     group may stay unused, so the result is no worse than the optimum of a budget smaller by that
-    much.
+    much, and that is remarked.
     """
 
     resolution: PositiveInt = 100_000
+
+    def needs(self, problem: SearchProblem) -> float:
+        """Return the price of the table."""
+        return problem.table_price()
 
     def search(self, problem: SearchProblem) -> Allocation:
         """Return the optimum of the table, up to the grid.
@@ -56,6 +60,10 @@ class DynamicProgramming(Searcher):
         if not left:
             return [(cost > 0).astype(int) for cost in above], 0
         unit = left / self.resolution
+        arrays.remark(
+            f"costs were rounded up to {self.resolution} buckets of the budget: the sum may not be "
+            "the least"
+        )
         return [np.ceil(cost / unit).astype(int) for cost in above], self.resolution
 
 

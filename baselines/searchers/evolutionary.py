@@ -9,7 +9,13 @@ from mpqbench.contracts import Searcher, SearchProblem, plugin
 from mpqbench.core.errors import BenchError
 from mpqbench.core.precision import Allocation
 from mpqbench.search.arrays import Arrays
-from mpqbench.search.feasible import random_feasible, repaired, search_scored, table_scores
+from mpqbench.search.feasible import (
+    joint_price,
+    random_feasible,
+    repaired,
+    search_scored,
+    table_scores,
+)
 from mpqbench.search.knapsack import optima, perturbed
 
 Rate = Annotated[float, Field(ge=0, le=1)]
@@ -45,6 +51,11 @@ class Evolutionary(Searcher):
         if not self.crossovers + self.mutations:
             raise BenchError("crossovers and mutations must not both be 0")
 
+    def needs(self, problem: SearchProblem) -> float:
+        """Return the price of the first generation and one child, and of the table with "ilp"."""
+        table = problem.table_price() if self.first == "ilp" else 0.0
+        return table + joint_price(problem, self.population + (self.generations > 1))
+
     def search(self, problem: SearchProblem) -> Allocation:
         """Return the best allocation scored, or the cheapest where nothing was scored.
 
@@ -57,9 +68,13 @@ class Evolutionary(Searcher):
         from pymoo.core.evaluator import Evaluator
         from pymoo.problems.static import StaticProblem
 
-        for _ in range(self.generations):
+        for generation in range(self.generations):
             young = algorithm.ask()
-            if young is None:  # every possible child is known
+            if young is None:
+                problem.remark(
+                    f"the search ended after {generation} of {self.generations} generations: no "
+                    f"child was new in {TRIES} attempts"
+                )
                 break
             scores = problem.score_many([arrays.allocation(genes) for genes in young.get("X")])
             Evaluator().eval(StaticProblem(algorithm.problem, F=scores[:, None]), young)
@@ -69,9 +84,13 @@ class Evolutionary(Searcher):
         """Return distinct allocations that fit: (population or fewer, groups)."""
         count, rng = self.population, problem.rng
         if self.first == "ilp":
-            return np.array(optima(perturbed(table_scores(problem), count, NOISE, rng), arrays))
-        drawn = [random_feasible(problem, rng, arrays=arrays) for _ in range(count)]
-        return np.unique([arrays.indices(each) for each in drawn], axis=0)
+            found = optima(perturbed(table_scores(problem), count, NOISE, rng), arrays)
+        else:
+            drawn = [random_feasible(problem, rng, arrays=arrays) for _ in range(count)]
+            found = np.unique([arrays.indices(each) for each in drawn], axis=0)
+        if len(found) < count:
+            problem.remark(f"the first generation has {len(found)} allocations of {count}")
+        return np.asarray(found)
 
     def children(
         self, problem: SearchProblem, arrays: Arrays, genes: np.ndarray, count: int

@@ -9,7 +9,7 @@ from mpqbench.contracts import Searcher, SearchProblem, plugin
 from mpqbench.core.errors import Exhausted
 from mpqbench.core.precision import Allocation
 from mpqbench.search.arrays import Arrays
-from mpqbench.search.feasible import cheapest_feasible, search_table
+from mpqbench.search.feasible import cheapest_feasible, joint_price, search_table
 
 Joint = Callable[[Sequence[np.ndarray]], np.ndarray]  # indices (groups,) each to joint scores
 
@@ -27,11 +27,16 @@ class Greedy(Searcher):
     With ``rescore`` the table proposes one move for each group, the joint scores of these complete
     allocations decide, and the best allocation that was scored is returned (our choice: n scorings
     a step instead of one for every choice of every group). Steps that the allowance does not pay
-    for are decided by the table.
+    for are decided by the table, and that is remarked.
     """
 
     direction: Literal["promote", "demote"] = "promote"
     rescore: bool = False
+
+    def needs(self, problem: SearchProblem) -> float:
+        """Return the price of the table and, with ``rescore``, of the start and one step."""
+        joint = joint_price(problem, 1 + len(problem.groups)) if self.rescore else 0.0
+        return problem.table_price() + joint
 
     def search(self, problem: SearchProblem) -> Allocation:
         """Return an allocation from which no single promotion fits and helps.
@@ -103,6 +108,9 @@ class Walk:
             valid = (relief > 1e-15) & np.isfinite(self.scores)
             step = self._step(indices, np.where(valid, gain, -np.inf), relief, current)
             if step is None:
+                self.arrays.remark(
+                    "no single move lowers the excess: the walk began at the cheapest allocation"
+                )
                 return cheapest
             indices, current = step
         return indices
@@ -145,6 +153,10 @@ class Walk:
             return self.joint(several)
         except Exhausted:
             self.joint = None
+            self.arrays.remark(
+                "the allowance ended before the last step: the table decided the steps after that, "
+                "and the answer is the best allocation scored, if any was"
+            )
             return None
 
 

@@ -9,7 +9,7 @@ from mpqbench.contracts import Searcher, SearchProblem, plugin
 from mpqbench.core.errors import BenchError, Exhausted
 from mpqbench.core.precision import Allocation
 from mpqbench.search.arrays import Arrays
-from mpqbench.search.feasible import infeasible, search_table
+from mpqbench.search.feasible import infeasible, joint_price, remark_end, search_table
 from mpqbench.search.knapsack import TIME_LIMIT, solve
 
 
@@ -37,10 +37,16 @@ class ILP(Searcher):
         if self.split is not None and len(self.split) != 2:
             raise BenchError(f"split: there must be two parts, not {len(self.split)}")
 
+    def needs(self, problem: SearchProblem) -> float:
+        """Return the price of the table and, with ``split``, of a joint score for each ratio."""
+        joint = 0.0 if self.split is None else joint_price(problem, len(self.ratios))
+        return problem.table_price() + joint
+
     def search(self, problem: SearchProblem) -> Allocation:
         """Return the optimum of the table, or the best of the split's candidates.
 
-        Without an allowance for joint scores, the candidate nearest to an even split is returned.
+        Ratios that leave a part too little are left out, and remarked. Without an allowance for
+        joint scores, the candidate nearest to an even split is returned, which is remarked too.
         Raises as ``search_table``, and BenchError where ``split`` leaves out a group or no ratio is
         feasible.
         """
@@ -61,6 +67,10 @@ class ILP(Searcher):
     ) -> Allocation:
         ratios = sorted(self.ratios, key=lambda ratio: abs(ratio - 1))
         solved = [self._halves(arrays, scores, first, ratio) for ratio in ratios]
+        short = [r for r, indices in zip(ratios, solved, strict=True) if indices is None]
+        if short:
+            left_out = ", ".join(f"{ratio:g}" for ratio in sorted(short))
+            problem.remark(f"ratios {left_out} were left out: they leave a part too little budget")
         fitting = [indices for indices in solved if indices is not None and arrays.fits(indices)]
         candidates = list(dict.fromkeys(map(arrays.allocation, fitting)))
         if not candidates:
@@ -71,7 +81,10 @@ class ILP(Searcher):
         try:
             return candidates[int(problem.score_many(candidates).argmin())]
         except Exhausted:
-            return problem.best() or candidates[0]
+            best = problem.best()
+            kind = "the most even split" if best is None else "the best allocation scored"
+            remark_end(problem, kind)
+            return best or candidates[0]
 
     def _halves(
         self, arrays: Arrays, scores: Sequence[np.ndarray], first: np.ndarray, ratio: float

@@ -9,7 +9,7 @@ from mpqbench.contracts import Searcher, SearchProblem, plugin
 from mpqbench.core.errors import Exhausted
 from mpqbench.core.precision import Allocation
 from mpqbench.search.arrays import Arrays
-from mpqbench.search.feasible import search_table
+from mpqbench.search.feasible import joint_price, remark_end, search_table
 from mpqbench.search.knapsack import TIME_LIMIT, optima, perturbed
 
 
@@ -28,6 +28,10 @@ class ILPVerify(Searcher):
     noise: PositiveFloat = 0.3
     time_limit: PositiveFloat = TIME_LIMIT
 
+    def needs(self, problem: SearchProblem) -> float:
+        """Return the price of the table and of all proposals."""
+        return problem.table_price() + joint_price(problem, self.proposals)
+
     def search(self, problem: SearchProblem) -> Allocation:
         """Return the solution of least joint score.
 
@@ -39,9 +43,13 @@ class ILPVerify(Searcher):
             noise = self.noise if self.vary == "scores" else 0.0
             programs = perturbed(scores, self.proposals, noise, problem.rng)
             found = [arrays.allocation(each) for each in optima(programs, arrays, self.time_limit)]
+            if len(found) < self.proposals:
+                problem.remark(f"nothing but {len(found)} of {self.proposals} proposals fits")
             try:
                 return found[int(problem.score_many(found).argmin())]
             except Exhausted:
-                return problem.best() or found[0]
+                best = problem.best()
+                remark_end(problem, "the best sum" if best is None else "the best one scored")
+                return best or found[0]
 
         return search_table(problem, choose)

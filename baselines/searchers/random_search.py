@@ -1,13 +1,11 @@
 """Random allocations that fit, the best of them kept."""
 
-import numpy as np
 from pydantic import PositiveInt
 
 from mpqbench.contracts import Searcher, SearchProblem, plugin
-from mpqbench.core.errors import Exhausted
 from mpqbench.core.precision import Allocation
 from mpqbench.search.arrays import Arrays
-from mpqbench.search.feasible import only_allocation, random_feasible
+from mpqbench.search.feasible import joint_price, random_feasible, search_scored
 
 
 @plugin
@@ -21,29 +19,23 @@ class RandomSearch(Searcher):
     draws: PositiveInt = 1000
     batch: PositiveInt = 64
 
-    def search(self, problem: SearchProblem) -> Allocation:
-        """Return the best draw, or the first where the allowance pays for no score.
+    def needs(self, problem: SearchProblem) -> float:
+        """Return the price of one draw."""
+        return joint_price(problem, 1)
 
-        Raises Infeasible where nothing fits.
+    def search(self, problem: SearchProblem) -> Allocation:
+        """Return the best draw, or the cheapest allocation where none was scored.
+
+        Raises as ``search_scored``.
         """
-        only = only_allocation(problem)
-        if only is not None:
-            return only
-        arrays = Arrays.of(problem)
+        return search_scored(problem, lambda arrays: self._draw(problem, arrays))
+
+    def _draw(self, problem: SearchProblem, arrays: Arrays) -> None:
         seen: set[Allocation] = set()
-        best, lowest = None, float("inf")
         for start in range(0, self.draws, self.batch):
             number = min(self.batch, self.draws - start)
             drawn = [random_feasible(problem, arrays=arrays) for _ in range(number)]
-            best = drawn[0] if best is None else best
             new = [allocation for allocation in dict.fromkeys(drawn) if allocation not in seen]
             seen.update(new)
-            try:
-                scores = problem.score_many(new) if new else np.empty(0)
-            except Exhausted:
-                return problem.best() or best
-            for allocation, score in zip(new, scores, strict=True):
-                if score < lowest:
-                    best, lowest = allocation, float(score)
-        assert best is not None
-        return best
+            if new:
+                problem.score_many(new)

@@ -10,7 +10,7 @@ from mpqbench.contracts import Searcher, SearchProblem, plugin
 from mpqbench.core.errors import BenchError
 from mpqbench.core.precision import Allocation
 from mpqbench.search.arrays import Arrays
-from mpqbench.search.feasible import repaired, search_scored
+from mpqbench.search.feasible import joint_price, repaired, search_scored
 
 
 @plugin
@@ -27,6 +27,10 @@ class TPE(Searcher):
     trials: PositiveInt = 500
     startup: PositiveInt = 50
     batch: PositiveInt = 10
+
+    def needs(self, problem: SearchProblem) -> float:
+        """Return the price of the random trials and of one that the estimator proposes."""
+        return joint_price(problem, min(self.trials, self.startup + 1))
 
     def search(self, problem: SearchProblem) -> Allocation:
         """Return the best allocation scored, or the cheapest where nothing was scored.

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -12,10 +12,12 @@ import numpy as np
 from ..contracts import Searcher
 from ..core.errors import BenchError, Exhausted, Infeasible
 from ..core.precision import Allocation, Budget, Precision
+from ..search.answer import find_answer
 from ..search.arrays import Measure
 from ..search.budget_costs import choices_within
+from ..search.feasible import fitting_uniforms
 from ..search.problem import Problem
-from ..search.tabular import TabularScorer, tabular_problem
+from ..search.tabular import TabularScorer, additive_score, tabular_problem
 from .check import Check, checks_of, expect, expect_raises, expect_repeatable
 
 CHOICES = tuple(Precision(*bits) for bits in ((2, 3), (2, 4), (4, 3), (4, 4), (8, 8)))
@@ -55,6 +57,7 @@ def checks(plugin: Searcher, quick: bool) -> list[Check]:
     tests = _SearcherChecks(plugin)
     return [
         *checks_of(SHORT if quick else (*SHORT, *LONG), tests.budget, tests.allowance),
+        *checks_of([case for case in SHORT if case.allowance == 60], tests.needs, tests.uniform),
         *checks_of(HOPELESS, tests.infeasible),
         *checks_of([SearchCase("W4A4", 60)], tests.repeatable),
     ]
@@ -82,6 +85,32 @@ class _SearcherChecks:
         free = self.plugin.scored or spent == 0
         expect(free, f"a searcher that declares scored = False spends {spent:g} forwards")
 
+    def needs(self, case: SearchCase) -> None:
+        """With exactly the allowance that ``needs`` gives, the search ends within that."""
+        problem = sample_problem(case)
+        need = problem.allowance = float(self.plugin.needs(problem))
+        expect(0 <= need < math.inf, f"needs gives {need:g} forwards")
+        expect(problem.spent == 0, f"needs spends {problem.spent:g} forwards")
+        self._answer(problem, case)
+        expect(problem.spent <= need, f"the search spends {problem.spent:g} of {need:g} forwards")
+
+    def uniform(self, case: SearchCase) -> None:
+        """By its own scores the answer is not worse than any uniform allocation that fits."""
+        problem = sample_problem(case)
+        problem.allowance = max(case.allowance, self.plugin.needs(problem))
+        found = self._answer(problem, case)
+        spent, problem.allowance = problem.spent, math.inf
+        if found is None or not spent:
+            return
+        table, joint = problem.table(), bool(problem.trace.rows)
+        for other in fitting_uniforms(problem):
+            one, two = (
+                problem.joint_score(each) if joint else additive_score(problem, table, each)
+                for each in (found, other)
+            )
+            better = f"{next(iter(other.values()))} everywhere scores {two:.6g}"
+            expect(one <= two + 1e-12 * abs(two), f"the answer scores {one:.6g}, and {better}")
+
     def infeasible(self, case: SearchCase) -> None:
         """Where nothing fits, search raises Infeasible and spends nothing."""
         problem = sample_problem(case)
@@ -101,13 +130,21 @@ class _SearcherChecks:
     def _search(self, case: SearchCase) -> tuple[Problem, Any]:
         """Return the problem after a search, and the answer; ``None`` for a refusal."""
         problem = sample_problem(case)
+        return problem, self._refused(case, lambda: self.plugin.search(problem))
+
+    def _answer(self, problem: Problem, case: SearchCase) -> Any:
+        """Return the answer that a job would take; ``None`` for a refusal."""
+        return self._refused(case, lambda: find_answer(self.plugin, problem, "checked"))
+
+    def _refused(self, case: SearchCase, call: Callable[[], Any]) -> Any:
+        """Return what ``call`` gives; ``None`` for a refusal that is allowed."""
         try:
-            return problem, self.plugin.search(problem)
+            return call()
         except BenchError as error:
             ended = isinstance(error, (Infeasible, Exhausted))
             apart = case.choices == APART and not isinstance(error, Exhausted)
             if apart or (not ended and "+" in case.budget):
-                return problem, None
+                return None
             raise
 
 

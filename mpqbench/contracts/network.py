@@ -130,6 +130,14 @@ class Objective(Plugin):
         """Whether the objective has joint scores."""
         return type(self).distance is not Objective.distance
 
+    def table_price(self, shares: Mapping[str, float], choices: Mapping[str, int]) -> float:
+        """Return the most forwards that ``table`` takes; 0 where that is not known in advance.
+
+        ``shares`` are the parts of one forward of all groups, in network order, and ``choices`` the
+        numbers of precisions of the groups that are scored.
+        """
+        return 0.0
+
     def table(self, network: Network) -> Mapping[str, Sequence[float]]:
         """Return additive scores by group and choice; the default is joint scores of one group."""
         raise BenchError(f"objective {type(self).__name__} has no additive scores of its own")

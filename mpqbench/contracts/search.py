@@ -19,7 +19,8 @@ class SearchProblem(Protocol):
     Costs add up over groups, in one or several measures, BitOPs first; ``units`` says what each
     measure counts ("BitOPs", "bytes", "weight bits"). Lower scores are better. ``spent`` and
     ``allowance`` are in full forwards of the calibration set: ``table``, ``score`` and
-    ``score_many`` raise Exhausted instead of spending more than the allowance.
+    ``score_many`` raise Exhausted instead of spending more than the allowance. Of complete
+    allocations the uniform ones that fit are scored first, unasked: ``best`` is never worse.
     """
 
     groups: Sequence[str]
@@ -56,11 +57,20 @@ class SearchProblem(Protocol):
     def score_many(self, allocations: Sequence[Mapping[str, Precision]]) -> np.ndarray:
         """Return joint scores (n,) float64, often much faster than one by one."""
 
+    def price(self, allocation: Mapping[str, Precision]) -> float:
+        """Return the most forwards that scoring ``allocation`` can take."""
+
+    def table_price(self) -> float:
+        """Return the most forwards that ``table`` can take, 0 where that is not declared."""
+
     def best(self) -> Allocation | None:
         """Return the best complete allocation within the bounds that was scored jointly so far."""
 
     def note(self, table: str, columns: Mapping[str, Sequence[Any]]) -> None:
         """Add rows to a table that is kept beside the trace, for figures."""
+
+    def remark(self, sentence: str) -> None:
+        """Add to the notes of the record what the search gave up or replaced."""
 
 
 class Searcher(Plugin, ABC):
@@ -72,6 +82,13 @@ class Searcher(Plugin, ABC):
 
     kind: ClassVar[str] = "searcher"
     scored: bool = True
+
+    def needs(self, problem: SearchProblem) -> float:
+        """Return the least allowance, in forwards, with which the search is what its name says.
+
+        ``problem`` has prices and no scores. A plan whose allowance is smaller is refused.
+        """
+        return 0.0
 
     @abstractmethod
     def search(self, problem: SearchProblem) -> Allocation:

@@ -1,13 +1,15 @@
 """Recipes: one plugin for each slot, with parameters. A method is a named recipe."""
 
+from collections.abc import Iterable, Mapping
+from textwrap import shorten
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from .errors import BenchError
 from .formats import ActivationFormat, WeightFormat
 from .precision import HIGHEST, LOWEST, Precision
-from .settings import Frozen
+from .settings import Frozen, validate
 
 NEIGHBOURS = "neighbours"  # among choices: what lies next to the budget's precision
 BARE_NEIGHBOURS = f"{NEIGHBOURS}-"  # the same without the recipe's branch
@@ -42,6 +44,7 @@ class PluginChoice(Frozen):
 
 
 TEXTS = ("name", "summary", "source", "keeps", "leaves_out")  # fields that change no result
+_SAME = (*TEXTS, "factors", "evaluations", "early_drop")  # the texts of a base hold with others
 # The fields that are plugins.
 SLOTS = (
     "transform", "rounding", "branch", "searcher", "objective", "environment", "tuner",
@@ -82,6 +85,38 @@ class Recipe(Frozen):
     attention_bits: int | None = Field(default=None, ge=LOWEST, le=HIGHEST)
     choices: tuple[ChoiceText, ...] = ()
     adaln: PrecisionText = "W8A8"
+
+
+def derived(base: Recipe, fields: Mapping[str, Any], where: str) -> Recipe:
+    """Return ``base`` with other ``fields``, without texts that may no longer be true.
+
+    Where the method is another one, the summary says what differs, and the other texts are empty,
+    unless ``fields`` give them. Raises BenchError that begins with ``where``.
+    """
+    inherited = base.model_dump(exclude={"name"}) | {"factors": base.factors}
+    recipe = validate(Recipe, inherited | dict(fields), where)
+    changes = [
+        f"{name} {_plain(getattr(recipe, name))}"
+        for name in Recipe.model_fields
+        if name not in _SAME and getattr(recipe, name) != getattr(base, name)
+    ]
+    if not changes:
+        return recipe
+    texts = {"source": "", "keeps": "", "leaves_out": "", "summary": ""}
+    texts["summary"] = f"{base.name} with {', '.join(changes)}"
+    return recipe.model_copy(update={k: v for k, v in texts.items() if k not in fields})
+
+
+def _plain(value: Any) -> str:
+    """Return the value of a field as a summary shows it, shortened."""
+    if isinstance(value, PluginChoice):
+        inside = ", ".join(f"{key}: {each}" for key, each in value.params.items())
+        value = f"{value.name} ({inside})" if inside else value.name
+    elif isinstance(value, BaseModel):
+        value = value.model_dump(exclude_defaults=True).values()
+    parts = value if isinstance(value, Iterable) and not isinstance(value, str) else [value]
+    text = " ".join(map(str, parts))
+    return shorten(text, 60, placeholder=" ...") or "default"
 
 
 FULL_PRECISION = Recipe(

@@ -23,7 +23,7 @@ from typing import Any
 from pydantic.dataclasses import is_pydantic_dataclass
 
 from .errors import BenchError, unknown
-from .recipe import SLOTS, PluginChoice, Recipe
+from .recipe import SLOTS, PluginChoice, Recipe, derived
 from .settings import digest_of, read_yaml, validate
 from .sources import harness_digest, plugin_digest
 
@@ -74,10 +74,10 @@ def _recipes(package: str, file: str) -> dict[str, Recipe]:
 
 def _recipe(data: Mapping[str, Any], base: Recipe | None, where: str) -> Recipe:
     """Return the recipe of ``data``, whose other fields are those of ``base``."""
-    inherited = (
-        {} if base is None else base.model_dump(exclude={"name"}) | {"factors": base.factors}
-    )
-    return validate(Recipe, inherited | {k: v for k, v in data.items() if k != "base"}, where)
+    fields = {k: v for k, v in data.items() if k != "base"}
+    if base is None:
+        return validate(Recipe, fields, where)
+    return derived(base, fields, where)
 
 
 class Registry:

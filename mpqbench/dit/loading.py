@@ -88,7 +88,10 @@ def load_model(name: str) -> DiTModel:
 
 def meta_transformer(name: str) -> DiTTransformer2DModel:
     """Return the transformer of ``name`` on the meta device, without weights, to count cost."""
-    known = CONFIGURATIONS.get(name.removeprefix(RANDOM_PREFIX))
+    known = None
+    if not Path(name).is_dir():  # published configurations need no download
+        of_hub = {hub_id: short for short, hub_id in HUB_NAMES.items()}
+        known = CONFIGURATIONS.get(of_hub.get(name, name).removeprefix(RANDOM_PREFIX))
     return skeleton(known or _read_json(pipeline_folder(name) / "transformer" / "config.json"))
 
 

@@ -84,6 +84,7 @@ def _run(job: Job, session: Session, result: PartialResult) -> None:
         search.write(session.store, job.id)
     meter.add("search", search.cached_seconds)
     result.search_evals = search.spent
+    result.notes += search.notes
     with meter.stage("quantize"):
         quantized = stages.quantize(context, search.allocation)
     with quantized:

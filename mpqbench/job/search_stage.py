@@ -1,11 +1,11 @@
 """The search stage: a recipe becomes a problem with scores, and the searcher solves it."""
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ..core.errors import BenchError, Infeasible
@@ -17,7 +17,8 @@ from ..dit.loading import skeleton
 from ..dit.sampling import image_seed
 from ..quant.branch import branch_operators, share_of
 from ..records.store import RecordStore
-from ..search.budget_costs import choices_by_group, choices_within, measures, parse_choices
+from ..search.answer import find_answer
+from ..search.budget_costs import choices_within, parse_choices
 from ..search.engine import Engine
 from ..search.groups import SearchableGroup
 from ..search.lazy import LazyScorer
@@ -27,21 +28,24 @@ from ..search.scoring import BATCH, JointScorer
 from ..search.setup import EngineSettings
 from .context import JobContext
 from .fingerprints import search_fingerprint, table_fingerprint
+from .search_problem import bounded_branches, priced_problem
 
 
 @dataclass(frozen=True)
 class SearchResult:
     """An allocation of all groups, the forwards that the search spent, and its tables.
 
-    ``tables`` are the trace, under an empty name, and the notes of the searcher. ``cached_seconds``
-    are those that a table of scores or a whole search took to compute before it was read from the
-    cache: a search costs the same whether or not the cache has its scores.
+    ``tables`` are the trace, under an empty name, and the notes of the searcher; ``notes`` are
+    sentences on what the search gave up or replaced. ``cached_seconds`` are those that a table of
+    scores or a whole search took to compute before it was read from the cache: a search costs the
+    same whether or not the cache has its scores.
     """
 
     allocation: Allocation
     spent: float
     tables: Mapping[str, pd.DataFrame]
     cached_seconds: float = 0.0
+    notes: tuple[str, ...] = ()
 
     def write(self, store: RecordStore, job: str) -> None:
         """Write the allocation of ``job`` and all tables that have rows."""
@@ -55,14 +59,16 @@ class SearchResult:
         """Return the content of an entry of the cache, for a search that took ``seconds``."""
         tables = {name: table.to_dict("list") for name, table in self.tables.items()}
         content = {"allocation": dict(self.allocation.to_json()), "tables": tables}
-        return content | {"spent": float(self.spent), "cached_seconds": float(seconds)}
+        content |= {"spent": float(self.spent), "cached_seconds": float(seconds)}
+        return content | {"notes": list(self.notes)}
 
     @classmethod
     def from_cache(cls, content: Mapping[str, Any]) -> "SearchResult":
         """Return the result whose ``to_cache`` is ``content``."""
         allocation = Allocation.from_json(content["allocation"])
         tables = {name: pd.DataFrame(table) for name, table in content["tables"].items()}
-        return cls(allocation, content["spent"], tables, content["cached_seconds"])
+        spent, seconds = content["spent"], content["cached_seconds"]
+        return cls(allocation, spent, tables, seconds, tuple(content["notes"]))
 
 
 def find_allocation(context: JobContext, *, fresh: bool = False) -> SearchResult:
@@ -87,15 +93,23 @@ def find_allocation(context: JobContext, *, fresh: bool = False) -> SearchResult
 def _search(context: JobContext) -> SearchResult:
     problem, scorer = search_problem(context)
     try:
-        chosen = problem.checked(context.plugins.searcher.search(problem))
+        chosen = find_answer(context.plugins.searcher, problem, context.recipe.searcher.name)
     except Infeasible as error:
-        raise Infeasible(f"{error}{share_of(_branches(context, bounded=True))}") from error
+        raise Infeasible(f"{error}{share_of(_bounded(context))}") from error
     tables = {name: notes_table(parts) for name, parts in problem.notes.items()}
     tables[""] = problem.trace.table()
     tables[""]["seconds"] += scorer.cached_seconds
     adaln = Precision.parse(context.recipe.adaln)
     whole = Allocation({g.name: chosen.get(g.name, adaln) for g in context.groups})
-    return SearchResult(whole, problem.spent, tables, scorer.cached_seconds)
+    name = context.recipe.searcher.name
+    notes = tuple(f"searcher '{name}': {remark}" for remark in problem.remarks)
+    return SearchResult(whole, problem.spent, tables, scorer.cached_seconds, notes)
+
+
+def _bounded(context: JobContext) -> Mapping[str, Sequence[Operator]]:
+    transformer = skeleton(context.model.transformer.config)
+    branches = branch_operators(context.plugins.branch, transformer, context.groups)
+    return bounded_branches(context.recipe, branches)
 
 
 def search_problem(context: JobContext, part: Sequence[str] = ()) -> tuple[Problem, LazyScorer]:
@@ -104,47 +118,20 @@ def search_problem(context: JobContext, part: Sequence[str] = ()) -> tuple[Probl
     ``part`` names the groups to search where not all are, in network order; the others stay at the
     budget's precision, and their cost is subtracted from the limit.
     """
-    recipe, budget, groups = context.recipe, context.job.budget, context.groups
-    precisions = choices_within(budget, parse_choices(recipe.choices, budget))
-    names = part or [group.name for group in groups if group.searchable]
-    costs = measures(
-        skeleton(context.model.transformer.config),
-        groups,
-        budget,
-        precisions,
-        adaln=Precision.parse(recipe.adaln),
-        weight_format=recipe.weight_format,
-        activation_format=recipe.activation_format,
-        branches=_branches(context, bounded=True),
-    )
-    branched = {group for group, operators in _branches(context).items() if operators}
-    choices = choices_by_group(precisions, costs[0], branched, names)
-    if part:
-        costs = [measure.without(part, budget.precision) for measure in costs]
+    recipe, config = context.recipe, context.model.transformer.config
+    problem = priced_problem(recipe, context.plugins, context.job.budget, skeleton(config), part)
+    choices = {group: problem.choices(group) for group in problem.groups}
+    precisions = choices_within(problem.budget, parse_choices(recipe.choices, problem.budget))
+    cost = problem.measures[0].table
     scorer = LazyScorer(
-        lambda: _scorer(context, choices, costs[0].table, part),
+        lambda: _scorer(context, choices, cost, part),
         context.resources.cache.at("tables"),
         table_fingerprint(context, precisions, part),
         f"searching {context.title}",
     )
-    problem = Problem(
-        names,
-        choices,
-        costs,
-        budget,
-        scorer=scorer,
-        allowance=math.inf if recipe.evaluations is None else recipe.evaluations,
-        seed=image_seed(context.job.seed, "search", 0),
-    )
+    problem.scorer = scorer
+    problem.rng = np.random.default_rng(image_seed(context.job.seed, "search", 0))
     return problem, scorer
-
-
-def _branches(context: JobContext, *, bounded: bool = False) -> Mapping[str, Sequence[Operator]]:
-    """Return the operators of the branches by group; ``bounded``, those within the budget."""
-    if bounded and not context.recipe.branch_in_budget:
-        return {}
-    transformer = skeleton(context.model.transformer.config)
-    return branch_operators(context.plugins.branch, transformer, context.groups)
 
 
 def _scorer(

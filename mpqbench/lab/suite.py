@@ -12,6 +12,7 @@ from ..job.context import check_recipe
 from ..job.fingerprints import fingerprint
 from ..job.resources import Resources, Session
 from ..job.run import has_samples, run_job, skip_job
+from ..job.search_problem import check_searches
 from ..metrics.features import usable_device
 from ..records.schema import JobRecord
 
@@ -19,7 +20,8 @@ from ..records.schema import JobRecord
 def plan(suite: Suite, registry: Registry, device: str) -> list[Job]:
     """Return all jobs in order: per model and seed first full precision, then methods x budgets.
 
-    Raises BenchError for a mistake in a recipe, before anything is run.
+    Raises BenchError for a mistake in a recipe and for evaluations that are too few for its search,
+    before anything is run.
     """
     recipes = [registry.method(spec) for spec in suite.named.values()]
     for recipe in recipes:
@@ -36,12 +38,14 @@ def plan(suite: Suite, registry: Registry, device: str) -> list[Job]:
         if recipe.name != FULL_PRECISION.name
         for text in suite.budgets
     ]
-    return [
+    jobs = [
         Job(model, recipe, budget, seed, suite.protocol, device)
         for model in suite.models
         for seed in suite.seeds
         for recipe, budget in conditions
     ]
+    check_searches(jobs, registry)
+    return jobs
 
 
 def with_methods(suite: Suite, names: Sequence[str], registry: Registry | None = None) -> Suite:

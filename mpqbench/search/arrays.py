@@ -1,7 +1,7 @@
 """Measures of cost, which add up over groups, and a search problem as arrays of costs."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,31 +40,39 @@ def summed(rows: Iterable[np.ndarray]) -> np.ndarray:
     return np.array([math.fsum(column) for column in zip(*lists, strict=True)])
 
 
+def _unheard(sentence: str) -> None:
+    """Drop a remark: these arrays are of no problem."""
+
+
 @dataclass(frozen=True, eq=False)
 class Arrays:
     """Groups, choices, costs and limits of a problem.
 
     ``costs`` holds (choices, measures) float64 for each group; ``limits`` is (measures,), with
     infinity for no bound. ``indices`` (groups,) always give the number of the choice of each group.
+    ``remark`` is the problem's: whoever solves these says there what was given up.
     """
 
     groups: tuple[str, ...]
     choices: tuple[tuple[Precision, ...], ...]
     costs: tuple[np.ndarray, ...]
     limits: np.ndarray
+    remark: Callable[[str], None] = _unheard
 
     @classmethod
     def of(cls, problem: SearchProblem) -> "Arrays":
         """Return the arrays of ``problem``."""
         groups = tuple(problem.groups)
         choices = tuple(tuple(problem.choices(group)) for group in groups)
-        return cls(groups, choices, tuple(map(problem.costs, groups)), problem.limits())
+        costs = tuple(map(problem.costs, groups))
+        return cls(groups, choices, costs, problem.limits(), problem.remark)
 
     def part(self, numbers: Sequence[int], limits: np.ndarray) -> "Arrays":
         """Return the problem of some groups alone, with limits (measures,) of its own."""
         groups = tuple(self.groups[n] for n in numbers)
         choices = tuple(self.choices[n] for n in numbers)
-        return Arrays(groups, choices, tuple(self.costs[n] for n in numbers), limits)
+        costs = tuple(self.costs[n] for n in numbers)
+        return Arrays(groups, choices, costs, limits, self.remark)
 
     def allocation(self, indices: Sequence[int] | np.ndarray) -> Allocation:
         """Return the allocation of ``indices``, in network order."""

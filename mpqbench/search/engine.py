@@ -96,6 +96,7 @@ class Engine:
         self.batches = self._batches(calibration, settings)
         self._inputs = sum(map(len, self.batches))
         self.errors([{}])  # the environment comes first: it may measure itself on what it sees
+        self._prices = self._prices_by_stage()
 
     def _batches(self, calibration: CalibrationSet, settings: EngineSettings) -> list[Batch]:
         transformer, device = self.chain.transformer, settings.device
@@ -118,10 +119,22 @@ class Engine:
                 found.append(Batch(*part, conditions, target, outside))
         return found
 
+    def _prices_by_stage(self) -> np.ndarray:
+        """Return the forwards from the nearest kept prefix before a stage on: (stages + 1,)."""
+        prices = np.zeros(len(self.groups) + 1)
+        for batch in self.batches:
+            for first in range(len(prices)):
+                known = max(at for at in batch.prefixes if at <= first)
+                prices[first] += self._share[known:].sum() * len(batch) / self._inputs
+        return prices
+
     def price(self, partial: Partial) -> float:
-        """Return the most forwards that an allocation takes: all from its first group on."""
+        """Return the most forwards that an allocation takes: all from its first group on.
+
+        Where the state before that group is not kept, from the nearest one kept.
+        """
         first = min((self._index[group] for group in partial), default=len(self.groups))
-        return float(self._share[first:].sum())
+        return float(self._prices[first])
 
     def count(self, stage: int, inputs: int) -> None:
         """Spend what ``stage`` takes on so many inputs."""
@@ -130,7 +143,7 @@ class Engine:
     def spend(self, forwards: float) -> None:
         """Add to ``forwards``. Raises Exhausted where that is more than ``within`` allows."""
         self.forwards += forwards
-        if self.forwards > self._limit:
+        if self.forwards > self._limit * (1 + 1e-9):  # sums are rounded
             raise Exhausted(f"there is no allowance for more than {self._limit:.4g} forwards")
 
     @contextmanager
@@ -241,13 +254,14 @@ class Engine:
         if start not in batch.prefixes:
             known = max((at for at in batch.prefixes if at < start), default=None)
             state = self.chain.start(batch.latents) if known is None else batch.prefixes[known]
-            for at in range(known or 0, start):
-                state = self._through(batch, at, state, batch.environment[at])
-            size = state.bytes
-            if start % len(STAGES) and self._kept + size > PREFIX_BYTES:
-                return state  # a few stages behind the start of the block, which is kept
-            self._kept += size
-            batch.prefixes[start] = state
+            for at in range(known or 0, start + 1):
+                # What is not kept lies a few stages behind the start of its block, which is.
+                if at % len(STAGES) == 0 or self._kept + state.bytes <= PREFIX_BYTES:
+                    self._kept += 0 if at in batch.prefixes else state.bytes
+                    batch.prefixes[at] = state
+                if at < start:
+                    state = self._through(batch, at, state, batch.environment[at])
+            return state
         return batch.prefixes[start]
 
 

@@ -5,7 +5,6 @@ where the allowance ends too early.
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 
 import numpy as np
 
@@ -29,15 +28,27 @@ def search_scored(
     """Return what ``explore`` finds, or else the best allocation that was scored jointly.
 
     Where every group has one choice, that is the answer, and nothing is scored. Where the allowance
-    ended before an allocation was scored, the cheapest is. Raises Infeasible where nothing fits,
-    before anything is paid for.
+    ended before an allocation was scored, the cheapest is. The problem is told where the allowance
+    ended the search. Raises Infeasible where nothing fits, before anything is paid for.
     """
     if (only := only_allocation(problem)) is not None:
         return only
     cheapest, found = cheapest_feasible(problem), None
-    with suppress(Exhausted):
+    try:
         found = explore(Arrays.of(problem))
+    except Exhausted:
+        best = problem.best()
+        remark_end(problem, "the cheapest allocation" if best is None else "the best one scored")
+        return best or cheapest
     return found or problem.best() or cheapest
+
+
+def remark_end(problem: SearchProblem, answer: str) -> None:
+    """Remark that the allowance ended the search, and what the answer is instead."""
+    problem.remark(
+        f"the allowance of {problem.allowance:g} forwards ended the search early: the answer is "
+        f"{answer}"
+    )
 
 
 def only_allocation(problem: SearchProblem) -> Allocation | None:
@@ -48,6 +59,20 @@ def only_allocation(problem: SearchProblem) -> Allocation | None:
     if not problem.fits(only):
         raise infeasible(problem)
     return only
+
+
+def fitting_uniforms(problem: SearchProblem) -> list[Allocation]:
+    """Return every allocation of one precision that all groups offer and that fits."""
+    first, *others = (problem.choices(group) for group in problem.groups)
+    common = [p for p in first if all(p in choices for choices in others)]
+    every = [Allocation(dict.fromkeys(problem.groups, precision)) for precision in common]
+    return [allocation for allocation in every if problem.fits(allocation)]
+
+
+def joint_price(problem: SearchProblem, count: int) -> float:
+    """Return the most forwards that ``count`` complete allocations take, and the uniform ones."""
+    whole = {group: problem.choices(group)[0] for group in problem.groups}
+    return (len(fitting_uniforms(problem)) + count) * problem.price(whole)
 
 
 def table_scores(problem: SearchProblem) -> list[np.ndarray]:
@@ -103,8 +128,8 @@ def random_feasible(
     Distribution (our choice): every group draws a choice uniformly. While a limit is exceeded,
     groups in random order draw again, uniformly among their choices that lower the excess. A tight
     budget therefore gives allocations just within it. With measures that pull apart this may end
-    above a limit: an integer program on uniform random scores then decides. ``arrays`` saves
-    building the arrays again. Raises Infeasible where nothing fits.
+    above a limit: an integer program on uniform random scores then decides, which is remarked.
+    ``arrays`` saves building the arrays again. Raises Infeasible where nothing fits.
     """
     rng = problem.rng if rng is None else rng
     arrays = Arrays.of(problem) if arrays is None else arrays
@@ -114,6 +139,9 @@ def random_feasible(
     found = arrays.allocation(_redrawn(arrays, indices, rng))
     if problem.fits(found):
         return found
+    problem.remark(
+        "some random allocations are optima of random scores, as redrawing kept no limit"
+    )
     return _exact(problem, arrays, [rng.random(len(choices)) for choices in arrays.choices])
 
 
@@ -148,7 +176,7 @@ def repaired(
 
     A step takes one group to its costliest choice that lowers the excess (our choice: it keeps the
     result close to the proposal). Where no group can lower the excess any more, a random allocation
-    that fits is returned. Raises Infeasible where there is none.
+    that fits is returned, which is remarked. Raises Infeasible where there is none.
     """
     indices = indices.copy()
     sums = [costs.sum(axis=1) for costs in arrays.relative()]
@@ -162,5 +190,6 @@ def repaired(
                 indices[group] = lower[sums[group][lower].argmax()]
                 break
         else:
+            problem.remark("some proposals above a limit were replaced by random ones that fit")
             return arrays.indices(random_feasible(problem, rng, arrays=arrays))
     return indices

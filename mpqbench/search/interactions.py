@@ -55,7 +55,7 @@ def local_search(
     """The best local optimum reached from ``starts``, choices (groups,) each that fit.
 
     Every step is the best change of at most two groups that keeps every limit. Stops after
-    ``time_limit`` seconds with the best so far, but not before the first step.
+    ``time_limit`` seconds with the best so far, but not before the first step, and remarks that.
     """
     deadline = time.perf_counter() + time_limit
     first_row = row_starts(arrays)
@@ -70,6 +70,7 @@ def local_search(
         if reached < least:
             best, least = indices, reached
         if time.perf_counter() >= deadline:
+            arrays.remark(f"the local search stopped after {time_limit:g} s with the best so far")
             break
     return best
 

@@ -27,12 +27,13 @@ def solve(
     solutions with the least sum one version of HiGHS always returns the same.
 
     Each run of HiGHS stops after ``time_limit`` seconds with the best solution it has, which may
-    then not be the optimum. Two of its tolerances are made up for. It stops within 1e-10 of the
-    largest score: where the largest score is far above the sum found, choices that alone exceed the
-    sum are dropped, and the rest is solved again in finer units. It keeps constraints to 1e-6:
-    costs that are multiples of a common divisor are counted in units of it, which is exact. Other
-    solutions above a limit are excluded and the program is solved again, ten times at most, and
-    then with limits lowered by 1e-6, which may miss an optimum that close to them.
+    then not be the optimum: ``arrays.remark`` is told. Two of its tolerances are made up for. It
+    stops within 1e-10 of the largest score: where the largest score is far above the sum found,
+    choices that alone exceed the sum are dropped, and the rest is solved again in finer units. It
+    keeps constraints to 1e-6: costs that are multiples of a common divisor are counted in units of
+    it, which is exact. Other solutions above a limit are excluded and the program is solved again,
+    ten times at most, and then with limits lowered by 1e-6, which may miss an optimum that close to
+    them and is remarked too.
     Raises BenchError where the time ends without a solution.
     """
     excluded = [np.asarray(each, dtype=int) for each in exclude]
@@ -109,6 +110,8 @@ def _solve_within(
     excluded = list(excluded)
     costs, left = _rows(arrays)
     for attempt in range(_TRIES + 2):
+        if attempt == _TRIES:
+            arrays.remark("the integer program was solved with limits lowered by 1e-6")
         limits = left - 1e-6 * max(0, attempt - _TRIES + 1) * np.abs(left)
         kept = [undominated(g, c, len(excluded)) for g, c in zip(gains, costs, strict=True)]
         kept = [at[g[at] <= most * (1 + 1e-9)] for g, at in zip(gains, kept, strict=True)]
@@ -116,9 +119,14 @@ def _solve_within(
         objective *= _RANGE / (objective.max() or 1.0)
         above = np.concatenate([c[at] for c, at in zip(costs, kept, strict=True)])
         rows, bounds = _constraints(kept, above, limits, excluded)
-        solution = _highs(objective, rows, bounds, len(kept), time_limit)
+        solution, optimal = _highs(objective, rows, bounds, len(kept), time_limit)
         if solution is None:
             return None
+        if not optimal:
+            arrays.remark(
+                f"the solver of the integer program stopped after {time_limit:g} s, and its "
+                "solution is the best found by then"
+            )
         parts = np.split(solution, np.cumsum([len(at) for at in kept])[:-1])
         found = np.array([at[part.argmax()] for at, part in zip(kept, parts, strict=True)])
         if arrays.fits(found):
@@ -162,10 +170,11 @@ def _constraints(
 
 def _highs(
     objective: np.ndarray, rows: np.ndarray, bounds: np.ndarray, equal: int, time_limit: float
-) -> np.ndarray | None:
-    """Return x (columns,) in {0, 1} of the least ``objective``; ``None`` if there is none.
+) -> tuple[np.ndarray | None, bool]:
+    """Return x (columns,) in {0, 1} of the least ``objective``, and whether that is certain.
 
-    Of ``rows`` times x the first ``equal`` equal their ``bounds``, the others are at most that.
+    x is ``None`` if there is none. Of ``rows`` times x the first ``equal`` equal their ``bounds``,
+    the others are at most that.
     """
     import highspy
     from scipy.sparse import csc_array
@@ -188,9 +197,11 @@ def _highs(
     solver.setOptionValue("time_limit", float(time_limit))
     solver.passModel(program)
     solver.run()
-    if solver.getModelStatus() == highspy.HighsModelStatus.kInfeasible:
-        return None
+    status = solver.getModelStatus()
+    if status == highspy.HighsModelStatus.kInfeasible:
+        return None, True
     if not np.isfinite(solver.getInfo().objective_function_value):
         message = f"the integer program found nothing within {time_limit:g} s: raise time_limit"
         raise BenchError(message)
-    return np.array(solver.getSolution().col_value)
+    solution = np.array(solver.getSolution().col_value)
+    return solution, status == highspy.HighsModelStatus.kOptimal

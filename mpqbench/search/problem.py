@@ -13,11 +13,13 @@ from ..core.errors import BenchError, Exhausted, unknown
 from ..core.precision import Allocation, Budget, Precision
 from ..dit.groups import check_allocation
 from .arrays import Measure
+from .feasible import fitting_uniforms
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Partial = Mapping[str, Precision]
+ROUNDING = 1e-9  # of an allowance or a price: sums of forwards are rounded
 COLUMNS = ("evaluation", "forwards", "seconds", "groups", "cost", "fits", "score", "best")
 
 
@@ -98,7 +100,9 @@ class Problem:
     """A search problem over ``groups``: implements ``contracts.SearchProblem``, where more is said.
 
     ``precisions`` are the choices of each group, cheapest first in the first of ``measures``.
-    Without a ``scorer`` there are costs but no scores. ``rng`` is seeded by ``seed`` alone.
+    Without a ``scorer`` there are costs but no scores. ``rng`` is seeded by ``seed`` alone. With
+    ``uniform_first``, which every job's search has, the first complete allocations that are scored
+    are the uniform ones that fit.
     """
 
     groups: Sequence[str]
@@ -109,6 +113,7 @@ class Problem:
     scorer: Scorer | None = None
     allowance: float = math.inf
     seed: InitVar[int] = 0
+    uniform_first: bool = False
 
     def __post_init__(self, seed: int) -> None:
         self.groups, self.measures = tuple(self.groups), tuple(self.measures)
@@ -116,6 +121,7 @@ class Problem:
         self.spent, self.rng = 0.0, np.random.default_rng(seed)
         self.trace = Trace(len(self.groups))
         self.notes: dict[str, list[Mapping[str, Sequence[Any]]]] = {}
+        self.remarks: list[str] = []
         self._choices = {group: tuple(self.precisions[group]) for group in self.groups}
         self._costs = {
             group: np.array([[m.table[group][p] for m in self.measures] for p in ps], dtype=float)
@@ -123,6 +129,7 @@ class Problem:
         }
         self._table: Mapping[str, np.ndarray] | None = None
         self._best: Allocation | None = None
+        self._joint: dict[Allocation, float] = {}  # scores of complete allocations
 
     def choices(self, group: str) -> Sequence[Precision]:
         """Raises BenchError for an unknown group, as all methods do."""
@@ -152,13 +159,14 @@ class Problem:
         """Return additive scores by group, paid for once."""
         if self._table is None:
             scorer = self._needed()
-            self._afford(scorer.table_price())
+            price = scorer.table_price()
+            self._afford(price)
             try:
                 self._table, forwards = scorer.table(self.allowance - self.spent)
             except Exhausted:
                 self.spent = self.allowance  # the table was not finished
                 raise
-            self.spent += forwards
+            self._spend(forwards, price or math.inf)
             for group, choices in self._choices.items():
                 columns: dict[str, Any] = {
                     "group": [group] * len(choices),
@@ -178,9 +186,15 @@ class Problem:
         Raises Exhausted where the allowance does not pay for all, after as many as possible were
         scored and kept in ``trace`` and ``best``.
         """
-        scorer = self._needed()
         for allocation in allocations:
             self._check_choices(allocation)
+        given = [each for each in allocations if len(each) == len(self.groups)]
+        if self.uniform_first and given and not self._joint:
+            self._score_all([each for each in fitting_uniforms(self) if each not in given])
+        return self._score_all(allocations)
+
+    def _score_all(self, allocations: Sequence[Partial]) -> np.ndarray:
+        scorer = self._needed()
         found: list[np.ndarray] = [np.empty(0)]
         rest = list(allocations)
         while rest:
@@ -190,7 +204,7 @@ class Problem:
                 self._afford(scorer.price(rest[0]))
             before = self.spent
             scores, forwards = scorer.scores(rest[:count])
-            self.spent += forwards
+            self._spend(forwards, sum(map(scorer.price, rest[:count])))
             self._note(rest[:count], scores, before)
             found, rest = [*found, scores], rest[count:]
         return np.concatenate(found)
@@ -198,6 +212,19 @@ class Problem:
     def price(self, allocation: Partial) -> float:
         """Return the most forwards that scoring ``allocation`` can take."""
         return self._needed().price(allocation)
+
+    def table_price(self) -> float:
+        """Return the most forwards that ``table`` can take, 0 where that is not declared."""
+        return self._needed().table_price()
+
+    def joint_score(self, allocation: Allocation) -> float:
+        """Return the joint score of a complete allocation, which is free if it was scored."""
+        return self._joint[allocation] if allocation in self._joint else self.score(allocation)
+
+    @property
+    def has_table(self) -> bool:
+        """Whether the additive scores are known, and free."""
+        return self._table is not None
 
     def best(self) -> Allocation | None:
         return self._best
@@ -207,6 +234,11 @@ class Problem:
         if len({len(column) for column in columns.values()}) != 1:
             raise BenchError(f"the columns of note '{table}' differ in length")
         self.notes.setdefault(table, []).append(columns)
+
+    def remark(self, sentence: str) -> None:
+        """Add to ``remarks``, once."""
+        if sentence not in self.remarks:
+            self.remarks.append(sentence)
 
     def checked(self, allocation: Partial) -> Allocation:
         """Return ``allocation`` in network order. Raises BenchError for other groups or choices."""
@@ -225,8 +257,14 @@ class Problem:
             raise BenchError("this problem has costs and no scores: give the recipe an objective")
         return self.scorer
 
+    def _spend(self, forwards: float, price: float) -> None:
+        """Add to what is spent, which never exceeds the allowance."""
+        if forwards > price * (1 + ROUNDING):
+            raise BenchError(f"scores took {forwards:.6g} forwards, above their price {price:.6g}")
+        self.spent = min(self.spent + forwards, self.allowance)
+
     def _afford(self, price: float) -> None:
-        if self.spent + price > self.allowance:
+        if self.spent + price > self.allowance * (1 + ROUNDING):
             raise Exhausted(
                 f"the search has spent {self.spent:.4g} of {self.allowance:.4g} forwards"
             )
@@ -236,12 +274,15 @@ class Problem:
         if math.isinf(self.allowance):
             return len(allocations)
         total = self.spent + np.cumsum([scorer.price(allocation) for allocation in allocations])
-        return int((total <= self.allowance).sum())
+        return int((total <= self.allowance * (1 + ROUNDING)).sum())
 
     def _note(self, allocations: Sequence[Partial], scores: np.ndarray, before: float) -> None:
         """Add rows to the trace; the forwards of a batch are spread evenly over its rows."""
         each = (self.spent - before) / len(allocations)
         for number, (allocation, score) in enumerate(zip(allocations, scores, strict=True), 1):
             cost, fits = self.cost(allocation), self.fits(allocation)
+            if len(allocation) == len(self.groups):
+                whole = Allocation({group: allocation[group] for group in self.groups})
+                self._joint.setdefault(whole, float(score))
             if self.trace.add(before + number * each, len(allocation), cost, fits, float(score)):
-                self._best = Allocation({group: allocation[group] for group in self.groups})
+                self._best = whole

@@ -76,6 +76,24 @@ class Space:
             np.full(len(a), np.nan),
         )
 
+    def with_points(self, node: Node, whole: np.ndarray) -> Node:
+        """Return complete ``node`` with the allocations ``whole`` (n, groups) it lacks.
+
+        ``whole`` are choices in network order.
+        """
+        known = {tuple(picks) for picks in node.picks.tolist()}
+        rows = dict.fromkeys(tuple(row) for row in whole[:, node.groups].tolist())
+        new = np.array([row for row in rows if row not in known], dtype=int)
+        if not len(new):
+            return node
+        costs = [self.arrays.costs[g][new[:, at]] for at, g in enumerate(node.groups)]
+        return Node(
+            node.groups,
+            np.vstack((node.picks, new)),
+            np.vstack((node.costs, np.sum(costs, axis=0))),
+            np.append(node.scores, np.full(len(new), np.nan)),
+        )
+
     def relative(self, node: Node) -> np.ndarray:
         """Return the relative cost of each point: (points,), above zero."""
         return np.maximum((node.costs / self._units).max(axis=1), np.finfo(float).tiny)
@@ -126,14 +144,18 @@ class Space:
         names = tuple(str(number) for number in range(len(nodes)))
         choices: Any = tuple(tuple(range(len(node))) for node in nodes)
         costs = tuple(node.costs for node in nodes)
-        one_each = Arrays(names, choices, costs, self.arrays.limits)
+        one_each = Arrays(names, choices, costs, self.arrays.limits, self.arrays.remark)
         found = solve([node.scores for node in nodes], one_each)
-        if found is None:
-            return instead
-        picks = np.empty_like(instead)
-        for node, at in zip(nodes, found, strict=True):
-            picks[node.groups] = node.picks[at]
-        return picks if self.arrays.fits(picks) else instead  # costs were summed in another order
+        if found is not None:
+            picks = np.empty_like(instead)
+            for node, at in zip(nodes, found, strict=True):
+                picks[node.groups] = node.picks[at]
+            if self.arrays.fits(picks):  # costs were summed in another order
+                return picks
+        self.arrays.remark(
+            "no sum of scores of the nodes fits: the allocation kept for that is taken"
+        )
+        return instead
 
     def _ordered(self, node: Node, at: int) -> np.ndarray:
         picks = np.empty(len(node.groups), dtype=int)

@@ -47,7 +47,8 @@ def test_by_default_every_slot_that_is_filled_is_on_and_off(registry):
     assert plan.cells[-1].recipe.name == "mine.off.off.eng"
     first, last = plan.cells[0].recipe, plan.cells[-1].recipe
     assert first.model_copy(update={"name": "mine"}) == METHOD
-    rest = {"name": "rtn", "environment": PluginChoice(name="clean")}
+    assert last.summary.startswith("mine with transform none, searcher uniform")
+    rest = {"name": "rtn", "summary": "", "environment": PluginChoice(name="clean")}
     assert last.model_copy(update=rest) == Recipe(name="rtn", choices=METHOD.choices)
 
 

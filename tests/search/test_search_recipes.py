@@ -32,7 +32,8 @@ methods:
      objective: {name: trajectory-mse, steps: 2}}
   - &drawn {base: rtn, name: drawn, searcher: {name: random, draws: 9}, choices: [W2A3, W4A4]}
   - {<<: *drawn, name: few, evaluations: 3}
-  - {base: q-dit-search, name: q-dit-search, choices: [W4A4g16, W4A4g8, W4A4g4], evaluations: 12}
+  - {base: q-dit-search, name: q-dit-search, choices: [W4A4g16, W4A4g8, W4A4g4], evaluations: 12,
+     searcher: {name: evolutionary, population: 6}}
 """
 
 
@@ -72,7 +73,8 @@ def test_a_record_of_group_sizes_names_them(folder):
 
 
 def test_steps_are_paid_for(folder):
-    assert 4 < _record(folder, "steps").search_evals <= 8  # four candidates, two steps each
+    # Four draws and three uniform allocations, two steps each.
+    assert 7 < _record(folder, "steps").search_evals <= 14
 
 
 class _Network:

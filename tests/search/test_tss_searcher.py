@@ -3,11 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
-from small_problems import chain, of_scores, table_score
+from small_problems import chain, of_scores
 
 from mpqbench.core.precision import Budget, Precision
 from mpqbench.methods.treeq.tss import TSS
-from mpqbench.search.feasible import cheapest_feasible
+from mpqbench.search.feasible import cheapest_feasible, fitting_uniforms
 from mpqbench.search.pareto import RULES
 from mpqbench.search.tabular import enumerate_best
 
@@ -40,7 +40,8 @@ def test_scorings_are_at_most_keep_squared_a_merge(groups, keep):
     problem = chain(groups, choices=MORE, seed=3)
     found, steps = _steps(problem, TSS(keep=keep))
     leaves, merges = steps[:groups], steps[groups:]
-    assert problem.spent <= groups * len(MORE) + (groups - 1) * keep**2
+    compared = len(fitting_uniforms(problem)) + 1  # and the additive optimum
+    assert problem.spent <= groups * len(MORE) + (groups - 1) * keep**2 + compared
     assert problem.spent == groups * len(MORE) + sum(len(step.score) for step in merges)
     assert len(merges) == groups - 1
     assert all((step.level == 0).all() and len(_groups(problem, step)) == 1 for step in leaves)
@@ -58,13 +59,15 @@ def test_nodes_are_neighbours_and_merge_level_by_level():
     assert [step.node.iloc[0] for step in steps] == list(range(11))
 
 
-def test_keep_one_is_the_anchor():
+def test_keep_one_compares_the_anchor_with_uniform_precision_and_the_additive_optimum():
     for seed in range(5):
         problem = chain(seed=seed)
-        _, best = enumerate_best(problem)
-        found = TSS(keep=1).search(problem)
-        assert table_score(problem, found) == pytest.approx(best)
-        assert TSS(keep=1, anchor="cheapest").search(problem) == cheapest_feasible(problem)
+        optimum, _ = enumerate_best(problem)
+        others = [optimum, *fitting_uniforms(problem)]
+        least = problem.score_many(others).min()
+        assert problem.score(TSS(keep=1).search(problem)) == pytest.approx(least)
+        least = min(least, problem.score(cheapest_feasible(problem)))
+        assert problem.score(TSS(keep=1, anchor="cheapest").search(problem)) == pytest.approx(least)
 
 
 def test_it_is_never_worse_than_the_integer_program_and_often_better():
@@ -78,7 +81,7 @@ def test_it_is_never_worse_than_the_integer_program_and_often_better():
     assert better >= 5
 
 
-def test_bits_move_between_distant_blocks_unless_a_window_forbids_it():
+def test_bits_move_between_distant_blocks():
     own = sorted(MORE, key=lambda p: (p.weight_bits * p.activation_bits, p.weight_bits))
     errors = np.array([4.0**-p.weight_bits for p in own])
     needs = [1e4] * 4 + [1.0] * 4  # the first half needs far more than its share
@@ -90,7 +93,6 @@ def test_bits_move_between_distant_blocks_unless_a_window_forbids_it():
 
     best = score(keep=1)
     assert score(keep=8, anchor="cheapest") == pytest.approx(best)
-    assert score(keep=8, anchor="cheapest", window=(0.9, 1.1)) > 2 * best
 
 
 @pytest.mark.parametrize("drop", sorted(set(RULES) - {"pareto"}))

@@ -11,9 +11,8 @@ from typing import Any
 
 from ...core.errors import BenchError, unknown
 from ...core.protocol import Protocol
-from ...core.recipe import SLOTS, TEXTS, Recipe
+from ...core.recipe import SLOTS, TEXTS, Recipe, derived
 from ...core.registry import Registry, parameters
-from ...core.settings import validate
 from ...records.ablation import SWEEP_COLUMNS
 from ...records.columns import ABLATION
 from .design import FIELDS, Factors, Levels, fields_of
@@ -113,8 +112,7 @@ def content_of(recipe: Recipe, registry: Registry) -> str:
 
 def changed(method: Recipe, name: str, changes: Mapping[str, Any]) -> Recipe:
     """Return ``method`` under another name, with other fields. Raises BenchError."""
-    data = method.model_dump() | dict(changes) | {"name": name}
-    return validate(Recipe, data, f"cell '{name}'")
+    return derived(method, {**changes, "name": name}, f"cell '{name}'")
 
 
 def _own_level(method: Recipe, levels: Levels, registry: Registry) -> str:

@@ -15,6 +15,7 @@ from ...job.resources import Resources, Session
 from ...job.search_stage import search_problem
 from ...records.schema import JobRecord
 from ...records.store import read_object
+from ...search.answer import find_answer
 from ...search.problem import Problem
 from ...search.tabular import enumerate_best
 from ..suite import plan, run_suite
@@ -127,10 +128,11 @@ def measure_regret(job: Job, resources: Resources) -> dict[str, Any]:
     whole = problem.price({group: problem.choices(group)[0] for group in part})
     if job.recipe.evaluations is not None:
         problem.allowance = job.recipe.evaluations * (len(part) / len(names)) * whole
-    score = exact.score(problem.checked(context.plugins.searcher.search(problem)))
+    found = find_answer(context.plugins.searcher, problem, job.recipe.searcher.name)
+    score = exact.score(found)
     row = {"budget": str(job.budget), "seed": job.seed, "method": job.recipe.name, "score": score}
     row |= {"optimum": optimum, "regret": (score - optimum) / optimum}
-    return row | {"forwards": problem.spent / whole}
+    return row | {"forwards": problem.spent / whole, "notes": problem.remarks}
 
 
 def _optimum(context: JobContext, problem: Problem) -> float:

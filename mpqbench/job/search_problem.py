@@ -1,0 +1,86 @@
+"""The problem of a recipe and a budget: groups, choices, costs and prices, without a model."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..core.errors import BenchError
+from ..core.precision import Budget, Precision
+from ..core.recipe import Recipe
+from ..core.registry import Registry
+from ..core.suite import Job
+from ..cost.count import Operator
+from ..dit.groups import layer_groups
+from ..dit.loading import meta_transformer
+from ..quant.branch import branch_operators
+from ..search.budget_costs import choices_by_group, choices_within, measures, parse_choices
+from ..search.prices import Prices, check_allowance
+from ..search.problem import Problem
+from ..search.setup import stage_work
+from .context import Plugins
+
+
+def priced_problem(
+    recipe: Recipe, plugins: Plugins, budget: Budget, transformer: Any, part: Sequence[str] = ()
+) -> Problem:
+    """Return the problem of a recipe and a budget, with prices and no scores.
+
+    ``transformer`` needs no weights. ``part`` names the groups to search where not all are, in
+    network order; the others stay at the budget's precision, and their cost is subtracted from the
+    limit.
+    """
+    groups = layer_groups(transformer)
+    precisions = choices_within(budget, parse_choices(recipe.choices, budget))
+    searchable = [group.name for group in groups if group.searchable]
+    branches = branch_operators(plugins.branch, transformer, groups)
+    costs = measures(
+        transformer,
+        groups,
+        budget,
+        precisions,
+        adaln=Precision.parse(recipe.adaln),
+        weight_format=recipe.weight_format,
+        activation_format=recipe.activation_format,
+        branches=bounded_branches(recipe, branches),
+    )
+    branched = {group for group, operators in branches.items() if operators}
+    choices = choices_by_group(precisions, costs[0], branched, part or searchable)
+    if part:
+        costs = [measure.without(part, budget.precision) for measure in costs]
+    work = stage_work(transformer, groups)
+    shares = dict(zip(searchable, (work / work.sum()).tolist(), strict=True))
+    allowance = math.inf if recipe.evaluations is None else recipe.evaluations
+    scorer = Prices(choices, shares, plugins.objective)
+    names = part or searchable
+    return Problem(names, choices, costs, budget, scorer=scorer, allowance=allowance)
+
+
+def bounded_branches(
+    recipe: Recipe, branches: Mapping[str, Sequence[Operator]]
+) -> Mapping[str, Sequence[Operator]]:
+    """Return the operators of branches that the budget bounds, by group."""
+    return branches if recipe.branch_in_budget else {}
+
+
+def check_searches(jobs: Sequence[Job], registry: Registry) -> None:
+    """Raise BenchError where a recipe's evaluations are less than its searcher needs.
+
+    Of a model the configuration alone is read, once, and only where evaluations are limited.
+    """
+    models: dict[str, Any] = {}
+    searches = {
+        (job.model, job.recipe.name, str(job.budget)): job
+        for job in jobs
+        if job.recipe.evaluations is not None and not job.budget.is_unbounded
+    }
+    for job in searches.values():
+        plugins = Plugins.of(job.recipe, registry)
+        if not plugins.searcher.scored:
+            continue
+        if job.model not in models:
+            models[job.model] = meta_transformer(job.model)
+        try:
+            problem = priced_problem(job.recipe, plugins, job.budget, models[job.model])
+            check_allowance(plugins.searcher, problem, job.recipe.searcher.name)
+        except BenchError as error:
+            raise BenchError(f"method '{job.recipe.name}' on {job.model}: {error}") from error
