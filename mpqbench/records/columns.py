@@ -56,8 +56,15 @@ def _half_width(half: float, shown: str, form: str) -> str:
 
 
 def frechet_names(extractor: str | None) -> tuple[str, str]:
-    """Return the headers of the two Fréchet columns: only the Inception network gives an *FID*."""
-    return FRECHET_NAMES.get(extractor or "", ("FD", "sFD"))
+    """Return the headers of the two Fréchet columns: only the published Inception gives an *FID*.
+
+    An extractor with other weights has their digest behind its name, and its columns have both.
+    """
+    fd, sfd = FRECHET_NAMES.get(extractor or "", ("FD", "sFD"))
+    if " " not in (extractor or ""):
+        return fd, sfd
+    weights = str(extractor).replace("inception-adm", "inception")
+    return f"{fd} ({weights})", f"{sfd} ({weights})"
 
 
 def unit_of(values: Iterable[float]) -> tuple[float, str]:
