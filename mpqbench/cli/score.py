@@ -102,4 +102,5 @@ def _print(result: dict[str, Any]) -> None:
     heading = f"N = {result['count']:,}, reference {reference['name']}{size}, {features}"
     console.print(heading, soft_wrap=True)
     console.print(table)
-    console.print("±: half the 95% interval (delete-group jackknife)", soft_wrap=True)
+    if any(metric["ci"] is not None for metric in result["metrics"].values()):
+        console.print("±: half the 95% interval (delete-group jackknife)", soft_wrap=True)

@@ -84,6 +84,12 @@ class FeatureNetwork(ABC):
     def prepare(self, images: np.ndarray) -> torch.Tensor:
         """Convert uint8 images (B, H, W, C) to the network's input."""
 
+    def _prepared(self, source: ImageSource, images: np.ndarray) -> torch.Tensor:
+        try:
+            return self.prepare(images).to(self.device)
+        except BenchError as error:
+            raise BenchError(f"{source.name}: {error}") from None
+
     @abstractmethod
     def forward(self, inputs: torch.Tensor) -> Outputs:
         """Return the features of one batch, on the network's device."""
@@ -112,7 +118,7 @@ class FeatureNetwork(ABC):
             filled = np.zeros((batch_size, *images.shape[1:]), dtype=np.uint8)
             filled[: len(images)] = images
             with torch.inference_mode(), _exact_float32():
-                outputs = self.forward(self.prepare(filled).to(self.device))
+                outputs = self.forward(self._prepared(source, filled))
             for name, output in outputs._asdict().items():
                 if output is not None:
                     rows = output.float().cpu().numpy()[: len(images)]

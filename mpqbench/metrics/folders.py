@@ -26,7 +26,7 @@ SUFFIXES = {
 }
 MAX_PIXELS = 1 << 24  # of one image: 4096 x 4096
 _FORMAT_OF = {suffix: name for name, suffixes in SUFFIXES.items() for suffix in suffixes}
-_HIDDEN, _SYSTEM = "hidden", "of the operating system"  # kinds that are never a mistake
+_HIDDEN, _SYSTEM = "hidden files", "files of the operating system"  # kinds that are never a mistake
 _SYSTEM_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx"}
 _BELOW = "images in subfolders"
 # Modes that are read, and what is said of those that are converted; the first letter is L for grey.
@@ -66,7 +66,7 @@ class Listing:
         if self.files and self.of_concern <= len(self.files):
             return
         found = f"{len(self.files)} of {len(self.files) + self.of_concern}" if self.files else "no"
-        reasons = f"; skipped: {skipped_text(self.skipped)}" if self.skipped else ""
+        reasons = f"; skipped {skipped_text(self.skipped)}" if self.skipped else ""
         hint = ""
         if any(each.kind == _BELOW for each in self.skipped):
             hint = " (--recursive of mpqbench score reads subfolders)"
@@ -78,7 +78,7 @@ class Listing:
 
 def skipped_text(skipped: tuple[Skipped, ...]) -> str:
     """Return kinds, counts and first names in words."""
-    return ", ".join(f"{each.count} {each.kind} (first: {each.first})" for each in skipped)
+    return "; ".join(f"{each.kind}: {each.count} (first: {each.first})" for each in skipped)
 
 
 def list_images(folder: Path, recursive: bool = False, apart: Collection[Path] = ()) -> Listing:
@@ -129,7 +129,7 @@ def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[tuple[Path, str]
         elif entry.is_symlink():
             raise BenchError(f"{path} is a link to a file that does not exist")
         else:
-            yield path, "that are no regular files"
+            yield path, "no regular files"
 
 
 class Facts(NamedTuple):
@@ -180,6 +180,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
                 yield image
     except BenchError:
         raise
+    except Image.DecompressionBombError:
+        raise BenchError(f"{path} is too large: at most {MAX_PIXELS} pixels are read") from None
     except Exception as error:  # Pillow raises almost everything for crafted files
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise BenchError(f"{path} is not a readable image, perhaps truncated: {reason}") from None

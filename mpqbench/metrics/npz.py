@@ -74,9 +74,11 @@ def header(path: Path, key: str) -> Header:
 def _member(archive: zipfile.ZipFile, key: str) -> IO[bytes]:
     member = archive.getinfo(f"{key}.npy")
     if member.flag_bits & _ENCRYPTED:
-        raise ValueError(f"'{key}' is encrypted")
+        raise BenchError(f"{archive.filename}: '{key}' is encrypted")
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise ValueError(f"'{key}' is compressed in a way that np.savez does not write")
+        raise BenchError(
+            f"{archive.filename}: '{key}' is compressed in a way that np.savez does not write"
+        )
     return archive.open(member)
 
 
@@ -86,7 +88,9 @@ def _read_header(archive: zipfile.ZipFile, key: str, file: IO[bytes]) -> Header:
         raise ValueError(f"'{key}' has a header of version {version}")
     shape, is_fortran, dtype = _HEADERS[version](file)
     if dtype.hasobject:
-        raise ValueError(f"'{key}' has dtype object: Python objects are not read")
+        raise BenchError(
+            f"{archive.filename}: '{key}' has dtype object: Python objects are not read"
+        )
     size, stored = math.prod(shape) * dtype.itemsize, archive.getinfo(f"{key}.npy").file_size
     if min(shape, default=0) < 0 or file.tell() + size != stored:
         raise ValueError(f"'{key}' declares {size} bytes for shape {shape}, the archive {stored}")
