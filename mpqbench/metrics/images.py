@@ -144,7 +144,7 @@ def _checked(where: str, shape: tuple[int, ...], dtype: np.dtype) -> tuple[int, 
 def _open_npz(path: Path) -> ImageSource:
     count, shape = _images_in(path)
     others = [key for key in npz.keys(path) if key != "arr_0"]
-    notes = (f"arrays of {path.name} that are not read: {', '.join(others)}",) if others else ()
+    notes = (f"arrays that are not read: {', '.join(others)}",) if others else ()
     chunks = partial(npz.rows, path, "arr_0", _CHUNK)
     return ImageSource(str(path), count, shape, chunks, notes=notes)
 

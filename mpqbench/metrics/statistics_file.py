@@ -102,6 +102,6 @@ class StatisticsFile:
             shape = f"has shape {header.shape}, not {wanted} as the network gives"
             raise BenchError(f"{self.where}: '{key}' {shape}: use a reference made with it")
         array = npz.load(self.path, key)
-        if not (np.abs(array) < _LARGEST).all():
+        if not (np.abs(array) < np.float64(_LARGEST)).all():
             raise BenchError(f"{self.where}: '{key}' is not an array of finite floats below 1e30")
         return array

@@ -105,6 +105,7 @@ LEADERBOARD = (
     *_data("text", "status", "reason"),
     *_interval(Column("fd", "FD", "score", "lower", ".2f", view="brief")),
     *_interval(Column("fd_delta", "ΔFD", "score", "lower", ".2f", view="brief")),
+    *_interval(Column("fd_infinity", "FD-infinity", "score", "lower", ".2f", view="full")),
     *_interval(Column("sfd", "sFD", "score", "lower", ".2f", view="brief")),
     *_interval(Column("is", "IS", "score", "higher", ".2f", view="full")),
     Column("precision", "precision", "score", "higher", ".3f", view="full"),
@@ -188,6 +189,7 @@ def adapt(
     several = "seed" in rows and rows["seed"].nunique() > 1
     changes: dict[str, dict[str, Any]] = {
         "fd": {"header": fd},
+        "fd_infinity": {"header": "-infinity ".join(fd.partition(" ")[::2]).rstrip()},
         "fd_delta": {"header": f"Δ{fd}"},
         "sfd": {"header": sfd},
         "bitops": {"header": f"{prefix}BitOPs", "scale": scale},

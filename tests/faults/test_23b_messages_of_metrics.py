@@ -58,4 +58,4 @@ def test_what_is_left_out_of_three_images_is_said(score):
 def test_arrays_beside_the_images_are_named(score):
     code, _, errors = score("labels.npz", "ok.npz")
     assert code == 0
-    assert "arrays of labels.npz that are not read: arr_1" in errors
+    assert "labels.npz: arrays that are not read: arr_1" in errors
