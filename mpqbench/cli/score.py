@@ -1,7 +1,7 @@
 """``mpqbench score``: compute the metrics of images on disk."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import click
@@ -71,7 +71,7 @@ def _scored(
         "images": images,
         "count": source.count,
         "formats": source.formats,
-        "skipped": [each._asdict() for each in source.skipped],
+        "skipped": [asdict(each) for each in source.skipped],
         "notes": notes,
         "features": {
             "name": extractor.name,

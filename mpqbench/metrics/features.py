@@ -34,11 +34,6 @@ class FeatureSet(NamedTuple, Generic[_Array]):
     spatial: _Array | None = None
     logits: _Array | None = None
 
-    @property
-    def dimension(self) -> int:
-        """d, the number of pooled features of an image."""
-        return self.pooled.shape[1]
-
     def not_finite(self) -> str | None:
         """Return a sentence on the first image with a feature that is not finite, if any has."""
         for key, values in self._asdict().items():

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
 from ..core.errors import BenchError
 
@@ -41,7 +41,8 @@ _MODES = {
 _ORIENTATION = 0x112
 
 
-class Skipped(NamedTuple):
+@dataclass(frozen=True)
+class Skipped:
     """Files of one kind that are not read: how many, and the first of them."""
 
     kind: str
@@ -76,6 +77,11 @@ class Listing:
         )
 
 
+def _shown(name: str) -> str:
+    """Return a name with what cannot be printed, such as control characters, as escapes."""
+    return name if name.isprintable() else ascii(name)
+
+
 def skipped_text(skipped: tuple[Skipped, ...]) -> str:
     """Return kinds, counts and first names in words."""
     return "; ".join(f"{each.kind}: {each.count} (first: {each.first})" for each in skipped)
@@ -98,7 +104,7 @@ def list_images(folder: Path, recursive: bool = False, apart: Collection[Path] =
             if kind == "image" and not below:
                 files.append(path)
             elif below or recursive or path.parent == folder:
-                name = path.relative_to(folder).as_posix()
+                name = _shown(path.relative_to(folder).as_posix())
                 skipped.setdefault(_BELOW if below else kind, []).append(name)
     except OSError as error:
         raise BenchError(f"{folder} cannot be read: {error.strerror or error}") from None
@@ -187,7 +193,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         raise BenchError(f"{path} is not a readable image, perhaps truncated: {reason}") from None
 
 
-def _check_header(path: Path, image: Image.Image) -> None:
+def _check_header(path: Path, image: ImageFile.ImageFile) -> None:
     if image.width * image.height > MAX_PIXELS:
         size = f"{image.width}x{image.height}"
         raise BenchError(f"{path} is {size}: at most {MAX_PIXELS} pixels are read")
@@ -211,7 +217,7 @@ def remarks_of(facts: list[Facts], files: tuple[Path, ...]) -> tuple[str, ...]:
     for fact, file in zip(facts, files, strict=True):
         for remark in fact.remarks:
             counts[remark] += 1
-            first.setdefault(remark, file.name)
+            first.setdefault(remark, _shown(file.name))
     return tuple(
         f"{count} of {len(files)} files {remark} (first: {first[remark]})"
         for remark, count in counts.items()

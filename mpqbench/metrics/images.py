@@ -161,16 +161,17 @@ def _open_shards(name: Path, files: list[Path], listing: Listing) -> ImageSource
         classes.append(_classes_in(file, size))
         count += size
     _check_complete(files, starts)
-    beside = Skipped("images beside the shards", len(listing.files), "")
+    skipped = listing.skipped
     if listing.files:
-        beside = beside._replace(first=listing.files[0].name)
+        beside = Skipped("images beside the shards", len(listing.files), listing.files[0].name)
+        skipped = (*skipped, beside)
     return ImageSource(
         str(name),
         count,
         shape,
         lambda: (rows for file in files for rows in npz.rows(file, "arr_0", _CHUNK)),
         np.concatenate(classes),
-        skipped=(*listing.skipped, beside) if listing.files else listing.skipped,
+        skipped=skipped,
     )
 
 

@@ -33,7 +33,7 @@ def score(
         raise Diverged(problem)
     groups = deal_groups(len(features.pooled), classes)
     scores = {"fd": reference.pooled.leave_groups_out(features.pooled, groups)}
-    if groups is not None and len(features.pooled) >= FEWEST_OF_INFINITY * features.dimension:
+    if groups is not None and len(features.pooled) >= FEWEST_OF_INFINITY * features.pooled.shape[1]:
         scores["fd_infinity"] = at_infinity(scores["fd"], groups)
     if features.spatial is not None and reference.spatial is not None:
         scores["sfd"] = reference.spatial.leave_groups_out(features.spatial, groups)
