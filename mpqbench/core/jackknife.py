@@ -13,6 +13,7 @@ from .errors import BenchError
 
 GROUPS = 20
 _FEWEST_GROUPS = 10  # below, 1.96 standard errors of so few replicates are far from 95%
+FEWEST_IMAGES = 2 * _FEWEST_GROUPS  # for an interval
 NORMAL_95 = 1.96
 
 

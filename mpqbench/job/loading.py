@@ -50,6 +50,11 @@ class Loader:
             self._evaluators[key] = Evaluator(network, reference)
         return self._evaluators[key]
 
+    def extractor(self, protocol: Protocol) -> str:
+        """Return what a record calls the feature network, other weights by their digest."""
+        evaluator = self.evaluator(protocol)
+        return NO_FEATURES if evaluator is None else evaluator.network.title
+
     def check_images(self, name: str, protocol: Protocol) -> None:
         """Raise BenchError where the feature network cannot take images of the model's shape."""
         evaluator, model = self.evaluator(protocol), self.model(name, protocol)

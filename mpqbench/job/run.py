@@ -72,6 +72,7 @@ def _run(job: Job, session: Session, result: PartialResult) -> None:
     meter = result.meter
     with meter.stage("load"):
         context = JobContext.open(job, session.resources)
+        result.notes += stages.scoring_notes(context)
         samples = _samples(job, session)
         if session.fresh:
             samples.clear()
@@ -132,7 +133,7 @@ def _record(job: Job, session: Session, result: PartialResult) -> JobRecord:
         recipe=job.recipe.model_dump(mode="json"),
         protocol=job.protocol.model_dump(mode="json"),
         allocation=result.allocation,
-        extractor=job.protocol.features,
+        extractor=session.resources.loader.extractor(job.protocol),
         n_images=job.protocol.images if result.status == "done" else 0,
         scores=result.scores,
         costs=result.costs,

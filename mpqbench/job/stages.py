@@ -14,9 +14,9 @@ from ..core.sources import folder_digest
 from ..cost.count import CostReport, CountOptions, count
 from ..dit.calibration import HeldOut
 from ..dit.loading import skeleton
-from ..metrics.fidelity import latent_mse, psnr, ssim
+from ..metrics.fidelity import latent_mse, psnr, ssim, ssim_missing
 from ..metrics.images import ImageSource, regroup
-from ..metrics.score import score
+from ..metrics.score import missing, score
 from ..quant.apply import QuantizedModel, quantize_model
 from ..records.schema import AllocationSummary, Costs, Metric, Score
 from ..tuning.checkpoint import Checkpoint
@@ -115,17 +115,33 @@ def sample(
 
 
 def fidelity(samples: SampleStore, reference: SampleStore, images: int) -> dict[Metric, Score]:
-    """Return paired fidelity to the full-precision samples of the same noise and class."""
+    """Return paired fidelity to the full-precision samples of the same noise and class.
+
+    SSIM is absent where ``ssim_missing`` says that the images are too small.
+    """
     sides = (
         regroup(((shard.images, shard.latents) for shard in store.shards(images)), PAIRS)
         for store in (samples, reference)
     )
     values: dict[Metric, list[np.ndarray]] = {"psnr": [], "ssim": [], "latent_mse": []}
+    if ssim_missing(next(reference.shards(1)).images.shape[1:]) is not None:
+        del values["ssim"]
     for (pictures, latents), (full_pictures, full_latents) in zip(*sides, strict=True):
         values["psnr"].append(psnr(pictures, full_pictures))
-        values["ssim"].append(ssim(pictures, full_pictures))
+        if "ssim" in values:
+            values["ssim"].append(ssim(pictures, full_pictures))
         values["latent_mse"].append(latent_mse(latents, full_latents))
     return {name: Score(value=float(np.concatenate(v).mean())) for name, v in values.items()}
+
+
+def scoring_notes(context: JobContext) -> list[str]:
+    """Return what will be left out of the scores, and what of the reference is not as it is."""
+    evaluator = context.resources.loader.evaluator(context.job.protocol)
+    ssim_note = None if context.job.is_reference else ssim_missing(context.model.image_shape)
+    notes = [] if ssim_note is None else [ssim_note]
+    if evaluator is None:
+        return notes
+    return [*notes, *evaluator.reference.notes, *missing(context.job.protocol.images)]
 
 
 def distribution(context: JobContext, samples: SampleStore) -> dict[Metric, Score]:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
 from ..core.errors import BenchError
+from ..core.sources import read_digest
 from .features import SPATIAL_CHANNELS, FeatureNetwork, Outputs
 
 
@@ -63,7 +63,7 @@ class FashionNetwork(FeatureNetwork):
     def __init__(self, weights: Path | None = None, device: str = "cpu") -> None:
         network = load_fashion_net(weights)
         self.dimension = 4 * network.width
-        super().__init__(network, device)
+        super().__init__(network, weights or _packaged(), read_digest(_packaged()), device)
 
     def prepare(self, images: np.ndarray) -> torch.Tensor:
         grey = images[..., :1]
@@ -80,12 +80,18 @@ def load_fashion_net(weights: Path | None = None) -> FashionNet:
 
     Raises BenchError where the file is missing or holds something else.
     """
-    path = weights or Path(str(files("mpqbench.assets"))) / "features" / "fashion-net.safetensors"
+    path = weights or _packaged()
     try:
         state = load_file(path)
-        network = FashionNet(len(state["scale1.0.weight"]), len(state["head.weight"]))
-        network.load_state_dict(state)
-    except (SafetensorError, OSError, KeyError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
+        with torch.device("meta"):  # allocates nothing: a small file may claim a large network
+            network = FashionNet(len(state["scale1.0.weight"]), len(state["head.weight"]))
+        single = {key: v.float() if v.is_floating_point() else v for key, v in state.items()}
+        network.load_state_dict(single, assign=True)
+    except Exception as error:  # safetensors, mmap and torch have no error in common
+        reason = " ".join(str(error).split())[:200]
         raise BenchError(f"{path} does not hold FashionNet weights: {reason}") from None
     return network
+
+
+def _packaged() -> Path:
+    return Path(str(files("mpqbench.assets"))) / "features" / "fashion-net.safetensors"

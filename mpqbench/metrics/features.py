@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from ..core.errors import BenchError, unknown
+from ..core.sources import read_digest
 from .images import ImageSource, size_text
 
 _Array = TypeVar("_Array")
@@ -33,6 +34,14 @@ class FeatureSet(NamedTuple, Generic[_Array]):
     spatial: _Array | None = None
     logits: _Array | None = None
 
+    def not_finite(self) -> str | None:
+        """Return a sentence on the first image with a feature that is not finite, if any has."""
+        for key, values in self._asdict().items():
+            if values is not None and not np.isfinite(values).all():
+                first = int(np.flatnonzero(~np.isfinite(values).all(axis=1))[0])
+                return f"the {key} features of image {first} are not finite"
+        return None
+
 
 Outputs = FeatureSet[torch.Tensor]  # of one batch
 Features = FeatureSet[np.ndarray]  # of all images
@@ -44,7 +53,8 @@ class FeatureNetwork(ABC):
     name: the name that ``load_extractor`` takes. digest: of the weights. dimension: of the pooled
     features. spatial_dimension: of the spatial features, None where there are none. image_shape:
     the only (H, W, C) that the network takes, None for any. stamped_only: whether a reference must
-    say which network made it.
+    say which network made it. is_published: whether the weights are those of the file that the name
+    stands for.
     """
 
     name: str
@@ -53,14 +63,27 @@ class FeatureNetwork(ABC):
     image_shape: tuple[int, int, int] | None = None
     stamped_only: bool = False
 
-    def __init__(self, module: nn.Module, device: str = "cpu") -> None:
+    def __init__(self, module: nn.Module, weights: Path, published: str, device: str) -> None:
+        """Use ``module``, of the file ``weights``; ``published`` is the known file's SHA-256."""
         self.digest = weights_digest(module)
+        self.is_published = read_digest(weights) == published
         self.device = usable_device(device)
         self.module = module.eval().to(self.device)
+
+    @property
+    def title(self) -> str:
+        """The name, with the digest of weights that are not the published ones."""
+        return self.name if self.is_published else f"{self.name} {self.digest[:8]}"
 
     @abstractmethod
     def prepare(self, images: np.ndarray) -> torch.Tensor:
         """Convert uint8 images (B, H, W, C) to the network's input."""
+
+    def _prepared(self, source: ImageSource, images: np.ndarray) -> torch.Tensor:
+        try:
+            return self.prepare(images).to(self.device)
+        except BenchError as error:
+            raise BenchError(f"{source.name}: {error}") from None
 
     @abstractmethod
     def forward(self, inputs: torch.Tensor) -> Outputs:
@@ -90,7 +113,7 @@ class FeatureNetwork(ABC):
             filled = np.zeros((batch_size, *images.shape[1:]), dtype=np.uint8)
             filled[: len(images)] = images
             with torch.inference_mode(), _exact_float32():
-                outputs = self.forward(self.prepare(filled).to(self.device))
+                outputs = self.forward(self._prepared(source, filled))
             for name, output in outputs._asdict().items():
                 if output is not None:
                     rows = output.float().cpu().numpy()[: len(images)]
@@ -130,9 +153,9 @@ def usable_device(name: str) -> torch.device:
     """Return the device called ``name``. Raises BenchError where this machine lacks the device."""
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
+        torch.ones(1, device=device).item()  # "meta" holds no values
+    except Exception as error:  # each backend that is absent raises another
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise BenchError(f"device '{name}' cannot be used here: {reason}") from None
     return device
 

@@ -35,6 +35,14 @@ def psnr(images: np.ndarray, reference: np.ndarray) -> np.ndarray:
     return 10.0 * np.log10(_RANGE**2 / np.maximum(errors, smallest))
 
 
+def ssim_missing(shape: tuple[int, ...]) -> str | None:
+    """Return a sentence where images of ``shape`` (H, W, C) are too small for SSIM's window."""
+    if min(shape[:2]) >= _WINDOW:
+        return None
+    size, window = size_text(shape[:2]), size_text((_WINDOW, _WINDOW))
+    return f"SSIM is left out: it needs images of at least {window} pixels, not {size}"
+
+
 def ssim(images: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """Return the structural similarity of each pair, float64 (N,) (Wang et al. 2004, eq. 13).
 
@@ -42,9 +50,8 @@ def ssim(images: np.ndarray, reference: np.ndarray) -> np.ndarray:
     range 255. Values are averaged over positions and, our choice, over the channels of RGB.
     Raises BenchError for images smaller than the window.
     """
-    if min(images.shape[1:3]) < _WINDOW:
-        size = size_text(images.shape[1:3])
-        raise BenchError(f"SSIM needs images of at least {_WINDOW}x{_WINDOW} pixels, not {size}")
+    if (problem := ssim_missing(images.shape[1:])) is not None:
+        raise BenchError(problem)
     x, y = _planes(images), _planes(reference)
     mean_x, mean_y = _blur(x), _blur(y)
     var_x = _blur(x * x) - mean_x**2

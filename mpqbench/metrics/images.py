@@ -1,14 +1,26 @@
 """Images to be scored, from memory or disk, in one order and one layout: uint8 NHWC."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from ..core.errors import BenchError
 from . import npz
+from .folders import (
+    MAX_PIXELS,
+    Listing,
+    Skipped,
+    inspect,
+    list_images,
+    read,
+    remarks_of,
+    skipped_text,
+)
 
 _CHUNK = 64  # rows read at once: 12 MB of 256x256 RGB
 SHARDS = "shard-*.npz"
@@ -20,7 +32,8 @@ class ImageSource:
     """``count`` uint8 images of one ``shape`` (H, W, C), C 1 or 3, in a fixed order.
 
     ``chunks`` gives an iterator over arrays of images. ``classes`` is int64 (N,) where the source
-    knows the classes (sample shards), else None.
+    knows the classes (sample shards), else None. ``formats`` counts the files of a folder;
+    ``skipped`` is what of it is not read, ``notes`` are sentences on what was converted.
     """
 
     name: str
@@ -28,6 +41,21 @@ class ImageSource:
     shape: tuple[int, int, int]
     chunks: Callable[[], Iterable[np.ndarray]]
     classes: np.ndarray | None = None
+    formats: dict[str, int] = field(default_factory=dict)
+    skipped: tuple[Skipped, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def summary(self) -> str:
+        """One line on how many images are read, of which formats."""
+        formats = ", ".join(f"{count} {name}" for name, count in self.formats.items())
+        return f"{self.name}: {self.count} images" + (f" ({formats})" if formats else "")
+
+    @property
+    def report(self) -> tuple[str, ...]:
+        """Sentences on what of the source is not read, or not as it is."""
+        skipped = (f"skipped {skipped_text(self.skipped)}",) if self.skipped else ()
+        return tuple(f"{self.name}: {each}" for each in (*skipped, *self.notes))
 
     def batches(self, size: int) -> Iterator[np.ndarray]:
         """Yield (size, H, W, C) in order, the last shorter. Raises BenchError for damage."""
@@ -56,27 +84,30 @@ def regroup(parts: Iterable[Rows], size: int) -> Iterator[Rows]:
         yield tuple(map(np.concatenate, zip(*held, strict=True)))
 
 
-def open_images(source: np.ndarray | str | Path) -> ImageSource:
+def open_images(source: np.ndarray | str | Path, recursive: bool = False) -> ImageSource:
     """Open images from an array, a folder or a file.
 
     ``source`` is a uint8 array (N, H, W, C), an ADM-style ``.npz`` with the key ``arr_0``, a folder
-    of sample shards ``shard-*.npz``, each with ``arr_0`` and ``classes``, or a folder of PNG files,
-    grey or RGB, in the order of their names. Raises BenchError for anything else and for damaged
-    files; defects that only the pixels show are raised by ``batches``.
+    of sample shards ``shard-START.npz``, each with ``arr_0`` and ``classes``, or a folder of image
+    files in the order of their paths (see ``list_images``). Raises BenchError for anything else and
+    for damaged files; defects that only the pixels show are raised by ``batches``.
     """
     if isinstance(source, np.ndarray):
         shape = _checked("the image array", source.shape, source.dtype)
         return ImageSource("array", len(source), shape, lambda: [source])
     path = Path(source)
-    if not path.exists():
-        raise BenchError(f"{path} does not exist: give a folder of PNG files or an .npz file")
-    if path.is_file():
-        return _open_files(path, [path], ["arr_0"])
-    if shards := sorted(path.glob(SHARDS)):
-        return _open_files(path, shards, ["arr_0", "classes"])
-    if files := sorted(p for p in path.iterdir() if p.suffix.lower() == ".png"):
-        return _open_pngs(path, files)
-    raise BenchError(f"{path} holds neither PNG files nor sample shards ({SHARDS})")
+    try:
+        is_file, is_folder, exists = path.is_file(), path.is_dir(), path.exists()
+    except OSError as error:
+        raise BenchError(f"{path} cannot be read: {error.strerror}") from None
+    if is_file:
+        return _open_npz(path)
+    if is_folder:
+        if shards := sorted(path.glob(SHARDS), key=_number):
+            return _open_shards(path, shards, list_images(path, apart=set(shards)))
+        return _open_folder(path, list_images(path, recursive))
+    problem = "is neither a file nor a folder" if exists else "does not exist"
+    raise BenchError(f"{path} {problem}: give a folder of images or an .npz file")
 
 
 def first_images(folder: Path, count: int) -> np.ndarray:
@@ -105,66 +136,105 @@ def _checked(where: str, shape: tuple[int, ...], dtype: np.dtype) -> tuple[int, 
         raise BenchError(f"{where} has dtype {dtype}: images are uint8 from 0 to 255")
     if len(shape) != 4 or shape[3] not in (1, 3) or 0 in shape:
         raise BenchError(f"{where} has shape {shape}: images are (N, H, W, C), C 1 or 3, N above 0")
+    if shape[1] * shape[2] > MAX_PIXELS:
+        raise BenchError(f"{where} has shape {shape}: images have at most {MAX_PIXELS} pixels")
     return (shape[1], shape[2], shape[3])
 
 
-def _open_files(name: Path, files: list[Path], wanted: list[str]) -> ImageSource:
-    count, shapes = 0, []
+def _open_npz(path: Path) -> ImageSource:
+    count, shape = _images_in(path)
+    others = [key for key in npz.keys(path) if key != "arr_0"]
+    notes = (f"arrays that are not read: {', '.join(others)}",) if others else ()
+    chunks = partial(npz.rows, path, "arr_0", _CHUNK)
+    return ImageSource(str(path), count, shape, chunks, notes=notes)
+
+
+def _open_shards(name: Path, files: list[Path], listing: Listing) -> ImageSource:
+    count, classes, starts = 0, [], []
+    _, shape = _images_in(files[0])
     for file in files:
-        found = npz.keys(file)
-        for key in set(wanted).difference(found):
-            raise BenchError(f"{file} has no array '{key}' (it has {', '.join(found)})")
-        shape, is_fortran, dtype = npz.header(file, "arr_0")
-        shapes.append(_checked(str(file), shape, dtype))
-        if is_fortran:
-            raise BenchError(f"{file} is in Fortran order: save np.ascontiguousarray of it")
-        if shapes[-1] != shapes[0]:
-            sizes = f"{size_text(shapes[-1])}, those before {size_text(shapes[0])}"
+        starts.append(count)
+        size, found = _images_in(file)
+        if found != shape:
+            sizes = f"{size_text(found)}, those before {size_text(shape)}"
             raise BenchError(f"{file} has images of {sizes}")
-        count += shape[0]
-    classes = None
-    if "classes" in wanted:
-        parts = [npz.load(file, ["classes"])["classes"] for file in files]
-        classes = np.concatenate(parts).astype(np.int64)
-        if classes.shape != (count,):
-            raise BenchError(f"{name} has {count} images but classes of shape {classes.shape}")
+        classes.append(_classes_in(file, size))
+        count += size
+    _check_complete(files, starts)
+    skipped = listing.skipped
+    if listing.files:
+        beside = Skipped("images beside the shards", len(listing.files), listing.files[0].name)
+        skipped = (*skipped, beside)
     return ImageSource(
         str(name),
         count,
-        shapes[0],
+        shape,
         lambda: (rows for file in files for rows in npz.rows(file, "arr_0", _CHUNK)),
-        classes,
+        np.concatenate(classes),
+        skipped=skipped,
     )
 
 
-def _open_pngs(name: Path, files: list[Path]) -> ImageSource:
-    first = _read_png(files[0])
+def _check_complete(files: list[Path], starts: list[int]) -> None:
+    """Raise BenchError where shards are numbered neither by their first image nor one by one."""
+    numbers = [_number(file) for file in files]
+    if numbers != starts and numbers != list(range(len(files))):
+        pairs = zip(files, numbers, starts, strict=True)
+        file, start = next((file, start) for file, number, start in pairs if number != start)
+        raise BenchError(f"{file} should be the shard of image {start}: a shard is missing")
 
-    def chunks() -> Iterator[np.ndarray]:
-        for file in files:
-            image = _read_png(file)
-            if image.shape != first.shape:
-                sizes = f"{size_text(image.shape)}, but {files[0].name} is {size_text(first.shape)}"
-                raise BenchError(f"{file} is {sizes}: all images need one size")
-            yield image[None]
 
+def _number(file: Path) -> int:
+    """Return START of ``shard-START.npz``."""
+    digits = file.stem.partition("-")[2]
+    if not (digits.isascii() and digits.isdecimal()):
+        raise BenchError(f"{file} is not named after the number of its first image ({SHARDS})")
+    return int(digits)
+
+
+def _images_in(file: Path) -> tuple[int, tuple[int, int, int]]:
+    """Return the number and the shape of the images in an ``.npz`` file, by its header."""
+    found = npz.keys(file)
+    if "arr_0" not in found:
+        raise BenchError(f"{file} has no array 'arr_0' (it has {', '.join(found) or 'none'})")
+    header = npz.header(file, "arr_0")
+    shape = _checked(str(file), header.shape, header.dtype)
+    if header.is_fortran:
+        raise BenchError(f"{file} is in Fortran order: save np.ascontiguousarray of it")
+    return header.shape[0], shape
+
+
+def _classes_in(file: Path, count: int) -> np.ndarray:
+    """Return the classes of the ``count`` images of a shard, int64."""
+    if "classes" not in npz.keys(file):
+        raise BenchError(f"{file} has no array 'classes'")
+    header = npz.header(file, "classes")
+    if header.shape != (count,) or not np.issubdtype(header.dtype, np.integer):
+        raise BenchError(
+            f"{file} has {count} images but classes of shape {header.shape}, dtype {header.dtype}"
+        )
+    return npz.load(file, "classes").astype(np.int64)
+
+
+def _open_folder(name: Path, listing: Listing) -> ImageSource:
+    listing.check(name)
+    facts = [inspect(file) for file in listing.files]
+    for fact, file in zip(facts, listing.files, strict=True):
+        if fact.shape != facts[0].shape:
+            sizes = f"{size_text(fact.shape)}, but {listing.files[0].name} is"
+            raise BenchError(
+                f"{file} is {sizes} {size_text(facts[0].shape)}: all images need one size, and one "
+                "number of channels"
+            )
     return ImageSource(
-        str(name), len(files), _checked(str(name), (1, *first.shape), first.dtype), chunks
+        str(name),
+        len(facts),
+        _checked(str(name), (1, *facts[0].shape), np.dtype(np.uint8)),
+        lambda: (read(file)[None] for file in listing.files),
+        formats=dict(Counter(fact.format for fact in facts)),
+        skipped=listing.skipped,
+        notes=remarks_of(facts, listing.files),
     )
-
-
-def _read_png(path: Path) -> np.ndarray:
-    """Read one PNG as uint8 (H, W, C); refuse palettes, transparency and 16 bits."""
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            mode, pixels = image.mode, np.asarray(image)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise BenchError(f"{path} is not a readable PNG file, perhaps truncated: {error}") from None
-    if mode not in ("L", "RGB"):
-        raise BenchError(f"{path} has mode {mode}: only 8-bit grey (L) and RGB are read")
-    return pixels[:, :, None] if mode == "L" else pixels
 
 
 def size_text(shape: tuple[int, ...]) -> str:

@@ -3,15 +3,22 @@
 The first is torch-fidelity's port of the network; clean-fid is an optional extra.
 """
 
-import pickle
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch_fidelity import FeatureExtractorInceptionV3
+from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
 
 from ..core.errors import BenchError
 from .features import SPATIAL_CHANNELS, FeatureNetwork, Outputs
+
+# SHA-256 of the files whose features give an FID: the Inception of 2015-12-05 as torch-fidelity and
+# pytorch-fid publish it (6726825d is in the file's name), and as NVIDIA does for clean-fid.
+PUBLISHED = {
+    "inception-adm": "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
+    "clean-fid": "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4",
+}
 
 
 class InceptionNetwork(FeatureNetwork):
@@ -28,11 +35,12 @@ class InceptionNetwork(FeatureNetwork):
     _branch: torch.Tensor
 
     def __init__(self, weights: Path | None = None, device: str = "cpu") -> None:
-        module = load_inception(weights)
+        path = weights or _downloaded(URL_INCEPTION_V3, PUBLISHED[self.name])
+        module = load_inception(path)
         module.Mixed_6d.branch1x1.register_forward_hook(
             lambda _module, _inputs, output: setattr(self, "_branch", output)
         )
-        super().__init__(module, device)
+        super().__init__(module, path, PUBLISHED[self.name], device)
 
     def prepare(self, images: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(images).permute(0, 3, 1, 2).expand(-1, 3, -1, -1)
@@ -44,24 +52,14 @@ class InceptionNetwork(FeatureNetwork):
         return Outputs(pooled, spatial, logits)
 
 
-def load_inception(weights: Path | None = None) -> FeatureExtractorInceptionV3:
-    """Load torch-fidelity's Inception, without ``weights`` by download. Raises BenchError."""
-    path = None if weights is None else str(weights)
+def load_inception(path: Path) -> FeatureExtractorInceptionV3:
+    """Load torch-fidelity's Inception from a file. Raises BenchError for another content."""
     try:
-        if path is not None:
-            torch.load(path, weights_only=True, map_location="cpu")  # refuses pickled code
-        return FeatureExtractorInceptionV3("inception", ["2048", "logits_unbiased"], path)
-    except (
-        OSError, EOFError, RuntimeError, AttributeError, TypeError, ValueError,
-        pickle.UnpicklingError,
-    ) as error:  # fmt: skip
-        reason = " ".join(str(error).split())[:200]
-        if weights is not None:
-            raise BenchError(f"{weights} does not hold Inception weights: {reason}") from None
-        raise BenchError(
-            f"the Inception weights could not be downloaded ({reason}): "
-            "download them elsewhere and give the file with --feature-weights PATH"
-        ) from None
+        torch.load(path, weights_only=True, map_location="cpu")  # refuses pickled code
+        return FeatureExtractorInceptionV3("inception", ["2048", "logits_unbiased"], str(path))
+    except Exception as error:  # pickle, zipfile and torch have no error in common
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise BenchError(f"{path} does not hold Inception weights: {reason}") from None
 
 
 class CleanFidNetwork(FeatureNetwork):
@@ -77,13 +75,15 @@ class CleanFidNetwork(FeatureNetwork):
 
     def __init__(self, weights: Path | None = None, device: str = "cpu") -> None:
         try:
+            from cleanfid.downloads_helper import inception_url
             from cleanfid.resize import build_resizer
         except ImportError:
             raise BenchError(
                 "the feature network clean-fid needs a package: pip install 'mpqbench[clean-fid]'"
             ) from None
         self._resize = build_resizer("clean")
-        super().__init__(_load_clean(weights or _download_clean()), device)
+        path = weights or _downloaded(inception_url, PUBLISHED[self.name])
+        super().__init__(_load_clean(path), path, PUBLISHED[self.name], device)
 
     def prepare(self, images: np.ndarray) -> torch.Tensor:
         colour = np.broadcast_to(images, (*images.shape[:3], 3))
@@ -100,25 +100,23 @@ def _load_clean(path: Path) -> torch.nn.Module:
         module = torch.jit.load(str(path), map_location="cpu")
         if "layers" not in dict(module.named_children()):
             raise ValueError("it has no 'layers'")
-    except (RuntimeError, ValueError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except Exception as error:  # for a file of another kind, as in ``load_inception``
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise BenchError(f"{path} is not clean-fid's TorchScript Inception: {reason}") from None
     return module
 
 
-def _download_clean() -> Path:
-    """Return clean-fid's weights in PyTorch's cache, downloaded on first use in one step."""
-    from cleanfid.downloads_helper import inception_url
-
-    path = Path(torch.hub.get_dir()) / "checkpoints" / Path(inception_url).name
+def _downloaded(url: str, digest: str) -> Path:
+    """Return the file of weights in PyTorch's cache, downloaded on first use and then checked."""
+    path = Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name
     if path.is_file():
         return path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(inception_url, str(path), progress=False)
-    except OSError as error:
+        torch.hub.download_url_to_file(url, str(path), hash_prefix=digest, progress=False)
+    except (OSError, RuntimeError) as error:  # RuntimeError: the download has another digest
         raise BenchError(
-            f"clean-fid's Inception could not be downloaded ({error}): "
-            "download it elsewhere and give the file with --feature-weights PATH"
+            f"the Inception weights {url} could not be downloaded ({error}): download them "
+            "elsewhere and give the file with --feature-weights PATH"
         ) from None
     return path

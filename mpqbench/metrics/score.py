@@ -4,13 +4,14 @@ import numpy as np
 from scipy.special import entr, log_softmax
 
 from ..core.errors import BenchError, Diverged
-from ..core.jackknife import Estimate, deal_groups
+from ..core.jackknife import FEWEST_IMAGES, Estimate, deal_groups
 from ..core.settings import digest_of
 from .features import FeatureNetwork, Features
 from .precision_recall import NEIGHBOURS, Manifold
 from .reference import Reference
 
 SPLIT = 5000
+FEWEST_OF_INFINITY = 4  # images per feature, below which the bias of an FD is not yet c / N
 
 
 def score(
@@ -18,32 +19,61 @@ def score(
 ) -> dict[str, Estimate]:
     """Compute the metrics that ``features`` and ``reference`` allow, by key.
 
-    ``fd`` and ``sfd`` (Frechet distances of pooled and spatial features), ``is`` (inception score),
-    ``precision``, ``recall``, ``kid``. Absent are those whose input the network or the reference
-    lacks, and ``precision`` and ``recall`` for 3 images or fewer. Replicates, which precision and
-    recall do not have, leave out one of the groups of ``deal_groups`` from ``classes`` (N,).
+    ``fd`` and ``sfd`` (Frechet distances of pooled and spatial features), ``fd_infinity``, ``is``
+    (inception score), ``precision``, ``recall``, ``kid``. Absent are those whose input the network
+    or the reference lacks, those that ``missing`` names, and ``fd_infinity`` of fewer than four
+    images for each pooled feature. Replicates, which precision and recall do not have, leave out
+    one of the groups of ``deal_groups`` from ``classes`` (N,).
 
     Raises Diverged where a feature is not finite, BenchError for fewer than two images.
     """
     if len(features.pooled) < 2:
         raise BenchError(f"metrics need at least 2 images, not {len(features.pooled)}")
-    for key, values in features._asdict().items():
-        if values is not None and not np.isfinite(values).all():
-            first = int(np.flatnonzero(~np.isfinite(values).all(axis=1))[0])
-            raise Diverged(f"the {key} features of image {first} are not finite")
+    if (problem := features.not_finite()) is not None:
+        raise Diverged(problem)
     groups = deal_groups(len(features.pooled), classes)
     scores = {"fd": reference.pooled.leave_groups_out(features.pooled, groups)}
+    if groups is not None and len(features.pooled) >= FEWEST_OF_INFINITY * features.pooled.shape[1]:
+        scores["fd_infinity"] = at_infinity(scores["fd"], groups)
     if features.spatial is not None and reference.spatial is not None:
         scores["sfd"] = reference.spatial.leave_groups_out(features.spatial, groups)
     if features.logits is not None:
         scores["is"] = inception_score(features.logits, groups)
     if reference.manifold is not None and len(features.pooled) > NEIGHBOURS:
-        samples = Manifold(features.pooled)
+        samples = Manifold(features.pooled, arithmetic=reference.arithmetic)
         scores["precision"] = Estimate(reference.manifold.share_inside(samples.points))
         scores["recall"] = Estimate(samples.share_inside(reference.manifold.points))
     if reference.kernel is not None:
         scores["kid"] = reference.kernel.distance(features.pooled, groups)
+    for key, found in scores.items():
+        if not np.isfinite([found.value, *found.replicates]).all():
+            raise Diverged(f"{key} is not finite: features are too large for it")
     return scores
+
+
+def missing(count: int) -> tuple[str, ...]:
+    """Return a sentence on each thing that ``count`` images are too few for."""
+    fewest = {"precision and recall": NEIGHBOURS + 1, "intervals": FEWEST_IMAGES}
+    return tuple(
+        f"{what} are left out: they need {needed} images, not {count}"
+        for what, needed in fewest.items()
+        if count < needed
+    )
+
+
+def at_infinity(distance: Estimate, groups: np.ndarray) -> Estimate:
+    """Extrapolate a Frechet distance of N images to infinitely many, linearly in 1/N.
+
+    FD_N is about FD_inf + c / N (Chong and Forsyth 2020). The line goes through FD_N and the mean
+    of the values without one of ``groups`` (N,): the bias-corrected jackknife, in which each image
+    is left out once and nothing is drawn. Replicates are those of ``distance``, shifted: the means
+    of pseudo-values have the interval of the jackknife (Tukey 1958).
+    """
+    count, sizes = len(groups), np.bincount(groups)
+    mean = float(np.mean(distance.replicates))
+    slope = (mean - distance.value) / (float(np.mean(1.0 / (count - sizes))) - 1.0 / count)
+    value = distance.value - slope / count
+    return Estimate(value, tuple(value + (each - mean) for each in distance.replicates))
 
 
 def inception_score(
@@ -86,12 +116,22 @@ def _exponential(size: int, sums: np.ndarray, entropy: float) -> float:
 
 def metric_fingerprint(extractor: FeatureNetwork, count: int, reference: Reference) -> str:
     """Return the digest of all that metrics depend on: only rows with equal ones are ranked."""
-    network = {"extractor": extractor.name, "weights": extractor.digest}
-    return digest_of(network | {"count": count, "reference": reference.digest})
+    facts = {"extractor": extractor.name, "weights": extractor.digest, "count": count}
+    if reference.arithmetic != "float64":
+        facts["precision_recall"] = reference.arithmetic
+    return digest_of(facts | {"reference": reference.digest})
 
 
-def labels(extractor: str) -> dict[str, str]:
-    """Return the printed name of each metric; only Inception's Frechet distance is called FID."""
-    frechet = {"inception-adm": "FID", "clean-fid": "FID-clean"}.get(extractor, "FD")
-    others = {"is": "IS", "precision": "Precision", "recall": "Recall", "kid": "KID"}
-    return {"fd": frechet, "sfd": f"s{frechet}", **others}
+def labels(network: str) -> dict[str, str]:
+    """Return the printed name of each metric of the features of a network, by its ``title``.
+
+    Only the published Inception's Frechet distance is called FID; the names of metrics from other
+    weights have their digest behind them, as in ``FD (inception 1a2b3c4d)``.
+    """
+    frechet = {"inception-adm": "FID", "clean-fid": "FID-clean"}.get(network, "FD")
+    names = {"fd": frechet, "fd_infinity": f"{frechet}-infinity", "sfd": f"s{frechet}"}
+    names |= {"is": "IS", "precision": "Precision", "recall": "Recall", "kid": "KID"}
+    if " " not in network:
+        return names
+    weights = network.replace("inception-adm", "inception")
+    return {key: f"{name} ({weights})" for key, name in names.items()}

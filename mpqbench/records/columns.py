@@ -56,8 +56,15 @@ def _half_width(half: float, shown: str, form: str) -> str:
 
 
 def frechet_names(extractor: str | None) -> tuple[str, str]:
-    """Return the headers of the two Fréchet columns: only the Inception network gives an *FID*."""
-    return FRECHET_NAMES.get(extractor or "", ("FD", "sFD"))
+    """Return the headers of the two Fréchet columns: only the published Inception gives an *FID*.
+
+    An extractor with other weights has their digest behind its name, and its columns have both.
+    """
+    fd, sfd = FRECHET_NAMES.get(extractor or "", ("FD", "sFD"))
+    if " " not in (extractor or ""):
+        return fd, sfd
+    weights = str(extractor).replace("inception-adm", "inception")
+    return f"{fd} ({weights})", f"{sfd} ({weights})"
 
 
 def unit_of(values: Iterable[float]) -> tuple[float, str]:
@@ -98,6 +105,7 @@ LEADERBOARD = (
     *_data("text", "status", "reason"),
     *_interval(Column("fd", "FD", "score", "lower", ".2f", view="brief")),
     *_interval(Column("fd_delta", "ΔFD", "score", "lower", ".2f", view="brief")),
+    *_interval(Column("fd_infinity", "FD-infinity", "score", "lower", ".2f", view="full")),
     *_interval(Column("sfd", "sFD", "score", "lower", ".2f", view="brief")),
     *_interval(Column("is", "IS", "score", "higher", ".2f", view="full")),
     Column("precision", "precision", "score", "higher", ".3f", view="full"),
@@ -181,6 +189,7 @@ def adapt(
     several = "seed" in rows and rows["seed"].nunique() > 1
     changes: dict[str, dict[str, Any]] = {
         "fd": {"header": fd},
+        "fd_infinity": {"header": "-infinity ".join(fd.partition(" ")[::2]).rstrip()},
         "fd_delta": {"header": f"Δ{fd}"},
         "sfd": {"header": sfd},
         "bitops": {"header": f"{prefix}BitOPs", "scale": scale},

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ class FashionExtractor(FeatureExtractorBase):
 
     def __init__(self, name, features_list, feature_extractor_weights_path=None, **_options):
         super().__init__(name, features_list)
-        self.network = FashionNetwork(feature_extractor_weights_path)
+        self.network = FashionNetwork(Path(feature_extractor_weights_path))
 
     def forward(self, images):
         prepared = self.network.prepare(images.permute(0, 2, 3, 1).numpy())
@@ -172,16 +173,18 @@ def run(tmp_path, make_images, fashion_weights):
 def test_the_table_and_the_json_hold_count_reference_and_metrics(run):
     done = run()
     assert done.exit_code == 0, done.output
+    weights = json.loads(run("--json").stdout)["features"]["weights"]
     assert "N = 40, reference reference.npz (50 images)" in done.output
     rows = [line.split("│")[1].strip() for line in done.output.splitlines() if "│" in line]
-    assert rows == ["FD", "sFD", "IS", "Precision", "Recall", "KID"]
+    names = ("FD", "sFD", "IS", "Precision", "Recall", "KID")
+    assert rows == [f"{name} (fashion {weights[:8]})" for name in names]
     assert "FID" not in done.output
-    result = json.loads(run("--json").output)
+    result = json.loads(run("--json").stdout)
     assert (result["count"], result["reference"]["count"]) == (40, 50)
     assert result["features"]["name"] == "fashion"
     assert len(result["fingerprint"]) == 16
     distance = result["metrics"]["fd"]
-    assert distance["label"] == "FD"
+    assert distance["label"] == f"FD (fashion {weights[:8]})"
     assert distance["ci"] > 0
     assert result["metrics"]["precision"]["ci"] is None
     assert f"{distance['value']:.5g}" in done.output

@@ -86,7 +86,9 @@ def test_arrays_that_are_no_images(tmp_path, array, sentence):
 def test_missing_and_empty(tmp_path):
     with pytest.raises(BenchError, match="nowhere does not exist"):
         open_images(tmp_path / "nowhere")
-    with pytest.raises(BenchError, match="neither PNG files nor sample shards"):
+    with pytest.raises(
+        BenchError, match="no files are images to read"
+    ):
         open_images(tmp_path)
 
 
@@ -123,23 +125,29 @@ def test_mixed_sizes(tmp_path, pixels):
     with pytest.raises(BenchError, match=r"00003\.png is 4x5x3, but 00000\.png is 6x5x3"):
         list(open_images(folder).batches(2))
     shards = write_shards(tmp_path / "shards", pixels)
-    np.savez(shards / "shard-99999.npz", arr_0=pixels[:2, :4], classes=np.zeros(2))
+    np.savez(shards / "shard-00150.npz", arr_0=pixels[:2, :4], classes=np.zeros(2))
     with pytest.raises(BenchError, match="images of 4x5x3, those before 6x5x3"):
         open_images(shards)
-    np.savez(shards / "shard-99999.npz", arr_0=pixels[:2], classes=np.zeros(3))
-    with pytest.raises(BenchError, match=r"152 images but classes of shape \(153,\)"):
+    np.savez(shards / "shard-00150.npz", arr_0=pixels[:2], classes=np.zeros(3, int))
+    with pytest.raises(BenchError, match=r"2 images but classes of shape \(3,\)"):
         open_images(shards)
 
 
-@pytest.mark.parametrize("mode", ["RGBA", "P", "I;16", "cut short"])
-def test_png_files_that_are_refused(tmp_path, mode):
+@pytest.mark.parametrize(
+    ("mode", "sentence"),
+    [
+        ("RGBA", "has transparent pixels"),
+        ("I;16", "over 8 bits per channel"),
+        ("cut short", "not a readable image"),
+    ],
+)
+def test_png_files_that_are_refused(tmp_path, mode, sentence):
     path = tmp_path / "x.png"
     Image.new("RGB" if " " in mode else mode, (40, 40)).save(path)
     if mode == "cut short":
         path.write_bytes(path.read_bytes()[:60])
-    expected = "not a readable PNG" if " " in mode else f"mode {mode}: only 8-bit grey"
-    with pytest.raises(BenchError, match=expected):
-        open_images(tmp_path)
+    with pytest.raises(BenchError, match=sentence):
+        list(open_images(tmp_path).batches(1))
 
 
 def put_shard(folder, start, images):

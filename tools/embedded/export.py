@@ -66,7 +66,6 @@ def save_reference(reference: Reference, path: Path, extractor: FeatureNetwork) 
         "sigma": pooled.covariance,
         "extractor": extractor.name,
         "weights": extractor.digest,
-        "digest": reference.digest,
         "count": pooled.count,
         "mu_s": spatial and spatial.mean,
         "sigma_s": spatial and spatial.covariance,
