@@ -10,7 +10,9 @@ from ..core.errors import BenchError
 from ..core.settings import first_mistake
 
 _Class = TypeVar("_Class", bound=type)
-_STRICT = pydantic.ConfigDict(strict=True, extra="forbid", arbitrary_types_allowed=True)
+_STRICT = pydantic.ConfigDict(
+    strict=True, extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False
+)
 
 
 class Plugin:

@@ -1,7 +1,9 @@
 """Suites: plan their jobs, run what is not done, collect the records."""
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from ..core.errors import BenchError, unknown
 from ..core.precision import FULL, Budget
@@ -24,7 +26,12 @@ def plan(suite: Suite, registry: Registry, device: str) -> list[Job]:
     recipes = [registry.method(spec) for spec in suite.named.values()]
     for recipe in recipes:
         check_recipe(recipe, suite.protocol, registry)
-    axes = {"model": suite.models, "seed": suite.seeds, "budget": suite.budgets}
+        if recipe.name == FULL_PRECISION.name and recipe != FULL_PRECISION:
+            raise BenchError(
+                f"'{recipe.name}' is the model as it is: give this method another name"
+            )
+    places = [os.path.realpath(model) if Path(model).exists() else model for model in suite.models]
+    axes = {"model": places, "seed": suite.seeds, "budget": suite.budgets}
     for axis, values in axes.items():
         for value in values:
             if values.count(value) > 1:
