@@ -72,7 +72,7 @@ def first_mistake(error: ValidationError) -> str:
     if first["type"] == "missing":
         return f"{place} is missing"
     if first["type"] == "invalid_key":
-        return f"key {place} must be a text: write it with quotes"
+        return f"key {shown(first['loc'][0])} must be a text: write it with quotes"
     if first["type"] == "string_pattern_mismatch":
         return (
             f"{place} {shown(first['input'])} is not a safe name: use letters, digits and + . _ - "
