@@ -16,10 +16,15 @@ _STRICT = pydantic.ConfigDict(
 
 
 class Plugin:
-    """Base of every kind. A plugin with ``slow`` has its conformance checked on few cases."""
+    """Base of every kind.
+
+    A plugin with ``slow`` has its conformance checked on few cases. ``packages`` are modules that
+    the plugin imports and that mpqbench does not require: a run without them is not begun.
+    """
 
     kind: ClassVar[str]
     slow: bool = False
+    packages: ClassVar[tuple[str, ...]] = ()
 
 
 @dataclass_transform(frozen_default=True)

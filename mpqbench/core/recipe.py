@@ -20,6 +20,13 @@ def _canonical_choice(text: str) -> str:
         raise BenchError(f"{error}; or write {NEIGHBOURS} or {BARE_NEIGHBOURS}") from None
 
 
+def _each_once(texts: tuple[str, ...]) -> tuple[str, ...]:
+    twice = next((text for text in texts if texts.count(text) > 1), None)
+    if twice is not None:
+        raise BenchError(f"{twice} is there twice: leave one out")
+    return texts
+
+
 PrecisionText = Annotated[str, AfterValidator(lambda text: str(Precision.parse(text)))]
 ChoiceText = Annotated[str, AfterValidator(_canonical_choice)]
 
@@ -80,7 +87,7 @@ class Recipe(Frozen):
     weight_format: WeightFormat = WeightFormat()
     activation_format: ActivationFormat = ActivationFormat()
     attention_bits: Whole | None = Field(default=None, ge=LOWEST, le=HIGHEST)
-    choices: tuple[ChoiceText, ...] = ()
+    choices: Annotated[tuple[ChoiceText, ...], AfterValidator(_each_once)] = ()
     adaln: PrecisionText = "W8A8"
 
 

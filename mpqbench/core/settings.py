@@ -35,6 +35,11 @@ _WANTED = {
     "none": "null",
     "PluginChoice": "a name or {name: ..., parameter: ...}",
 }
+_LENGTHS = {  # pydantic's name of the mistake, and what is right
+    "too_short": ("at least {} member", "min_length"),
+    "string_too_short": ("at least {} character", "min_length"),
+    "string_too_long": ("at most {} characters", "max_length"),
+}
 _BOUNDS = {"greater": "at least", "less": "at most"}
 # What pydantic adds to the place of a mistake: the member of a union, the name of a validator.
 _NO_KEY = re.compile(r"(constrained-)?(int|float|str|bool|none)|.*\[.*")
@@ -74,18 +79,20 @@ def first_mistake(error: ValidationError) -> str:
     if first["type"] == "invalid_key":
         return f"key {shown(first['loc'][0])} must be a text: write it with quotes"
     if first["type"] == "string_pattern_mismatch":
+        letters = "letters" if "A-Z" in first["ctx"]["pattern"] else "lower-case letters"
         return (
-            f"{place} {shown(first['input'])} is not a safe name: use letters, digits and + . _ - "
-            f"as in the pattern {first['ctx']['pattern']}"
+            f"{place} {shown(first['input'])} is no safe file name: use {letters}, digits and . _ "
+            "- with a letter or a digit first"
         )
+    if first["type"] in _LENGTHS:
+        bound, number = _LENGTHS[first["type"]]
+        return f"{place} must have {bound.format(first['ctx'][number])}"
     if not first["msg"].startswith("Input should be "):
         message = first["msg"].removeprefix("Value error, ")
         return f"{place}: {message}" if place else message
     wanted = dict.fromkeys(_wanted(each) for each in error.errors() if _place(each) == place)
-    hint = _hint(first)
-    return (
-        f"{place or 'the value'} must be {' or '.join(wanted)}, not {shown(first['input'])}{hint}"
-    )
+    found = "null" if first["input"] is None else shown(first["input"])
+    return f"{place or 'the value'} must be {' or '.join(wanted)}, not {found}{_hint(first)}"
 
 
 def _hint(error: ErrorDetails) -> str:

@@ -130,9 +130,11 @@ def usable_device(name: str) -> torch.device:
     """Return the device called ``name``. Raises BenchError where this machine lacks the device."""
     try:
         device = torch.device(name)
+        if device.type == "meta":
+            raise RuntimeError("it holds no numbers")
         torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # a device of another kind may lack a package
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise BenchError(f"device '{name}' cannot be used here: {reason}") from None
     return device
 
