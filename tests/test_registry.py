@@ -71,7 +71,7 @@ def test_unknown_names_and_parameters_come_with_the_nearest(plugin_file):
     [
         ("rounding", "gptq", "{block: 1.5}", "'gptq': block must be a whole number, not 1.5"),
         ("rounding", "gptq", "{act_order: 'no'}", "act_order must be true or false, not 'no'"),
-        ("tuner", "peft", "{rate: 1e-3}", "'1e-3' (in YAML a number such as this needs a point"),
+        ("tuner", "peft", "{rate: '1e-3'}", "must be a number, not '1e-3': write 0.001"),
     ],
 )
 def test_a_parameter_of_another_type_is_refused(kind, name, value, sentence):

@@ -1,6 +1,6 @@
 """Evolutionary search on joint scores."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, NonNegativeInt, PositiveInt
@@ -38,6 +38,7 @@ class Evolutionary(Searcher):
     by ``ilp+verify`` (our choice).
     """
 
+    packages: ClassVar[tuple[str, ...]] = ("pymoo",)
     population: PositiveInt = 50
     generations: PositiveInt = 10
     parents: PositiveInt = 10
@@ -59,7 +60,7 @@ class Evolutionary(Searcher):
     def search(self, problem: SearchProblem) -> Allocation:
         """Return the best allocation scored, or the cheapest where nothing was scored.
 
-        Raises as ``search_scored``, and BenchError without pymoo.
+        Raises as ``search_scored``.
         """
         return search_scored(problem, lambda arrays: self._evolve(problem, arrays))
 
@@ -111,16 +112,12 @@ def _algorithm(
     settings: Evolutionary, problem: SearchProblem, arrays: Arrays, first: np.ndarray
 ) -> Any:
     """Return pymoo's genetic algorithm with these settings; ``ask`` gives the next generation."""
-    try:
-        from pymoo.algorithms.soo.nonconvex.ga import GA
-        from pymoo.core.duplicate import DefaultDuplicateElimination
-        from pymoo.core.infill import InfillCriterion
-        from pymoo.core.population import Population
-        from pymoo.core.problem import Problem
-        from pymoo.core.termination import NoTermination
-    except ImportError as error:
-        reason = "'evolutionary' needs pymoo: install it with pip install 'mpqbench[search]'"
-        raise BenchError(reason) from error
+    from pymoo.algorithms.soo.nonconvex.ga import GA
+    from pymoo.core.duplicate import DefaultDuplicateElimination
+    from pymoo.core.infill import InfillCriterion
+    from pymoo.core.population import Population
+    from pymoo.core.problem import Problem
+    from pymoo.core.termination import NoTermination
 
     class Children(InfillCriterion):
         def _do(self, _: Any, pop: Any, n_offsprings: int, **__: Any) -> Any:

@@ -1,13 +1,12 @@
 """Bayesian search on joint scores, with a tree-structured Parzen estimator."""
 
 import warnings
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import PositiveInt
 
 from mpqbench.contracts import Searcher, SearchProblem, plugin
-from mpqbench.core.errors import BenchError
 from mpqbench.core.precision import Allocation
 from mpqbench.search.arrays import Arrays
 from mpqbench.search.feasible import joint_price, repaired, search_scored
@@ -24,6 +23,7 @@ class TPE(Searcher):
     and its score (our choice). ``batch`` proposals are made before they are scored together.
     """
 
+    packages: ClassVar[tuple[str, ...]] = ("optuna",)
     trials: PositiveInt = 500
     startup: PositiveInt = 50
     batch: PositiveInt = 10
@@ -35,16 +35,13 @@ class TPE(Searcher):
     def search(self, problem: SearchProblem) -> Allocation:
         """Return the best allocation scored, or the cheapest where nothing was scored.
 
-        Raises as ``search_scored``, and BenchError without optuna.
+        Raises as ``search_scored``.
         """
         return search_scored(problem, lambda arrays: self._explore(problem, arrays))
 
     def _explore(self, problem: SearchProblem, arrays: Arrays) -> None:
-        try:
-            import optuna
-        except ImportError as error:
-            reason = "'tpe' needs optuna: install it with pip install 'mpqbench[search]'"
-            raise BenchError(reason) from error
+        import optuna
+
         seed, verbosity = int(problem.rng.integers(2**31)), optuna.logging.get_verbosity()
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         try:

@@ -8,7 +8,7 @@ import click
 
 from ..core.errors import BenchError, unknown
 from ..core.protocol import PROTOCOLS
-from ..core.settings import read_yaml
+from ..core.yaml_text import read_yaml
 from . import options
 
 

@@ -3,17 +3,18 @@
 import hashlib
 import json
 import platform
-import re
 import sys
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from pathlib import Path
 
 import click
 
+from ..core.packages import advice, requirements
 from ..core.registry import discover
 
-OPTIONAL = ("clean-fid", "search")  # extras of mpqbench that a run may need
+# Extras of mpqbench that a run may need, and what for.
+OPTIONAL = {"clean-fid": "features clean-fid", "search": "searchers evolutionary and tpe"}
 INCEPTION = "weights-inception-2015-12-05-6726825d.pth"
 
 
@@ -36,17 +37,16 @@ def _versions() -> list[str]:
     """Print the version of every package that mpqbench declares, and return those missing."""
     problems = []
     click.echo(f"{'python':15s} {platform.python_version()}")
-    for requirement in ("mpqbench", *(requires("mpqbench") or ())):
-        name = re.match(r"[\w.-]+", requirement)
-        extra = re.search(r"extra == ['\"]([\w-]+)['\"]", requirement)
-        if name is None or (extra and extra[1] not in OPTIONAL):
+    for name, extra in (("mpqbench", ""), *requirements()):
+        if extra not in ("", *OPTIONAL):
             continue
+        use = f" (optional, for {OPTIONAL[extra]})" if extra else ""
         try:
-            click.echo(f"{name[0]:15s} {version(name[0])}")
+            click.echo(f"{name:15s} {version(name)}{use}")
         except PackageNotFoundError:
-            hint = f"pip install '{f'mpqbench[{extra[1]}]' if extra else name[0]}'"
-            click.echo(f"{name[0]:15s} missing{f' (optional: {hint})' if extra else ''}")
-            problems += [] if extra else [f"{name[0]} is missing: {hint}"]
+            hint = advice(name, extra)
+            click.echo(f"{name:15s} missing{use}{f': {hint}' if extra else ''}")
+            problems += [] if extra else [f"{name} is missing: {hint}"]
     return problems
 
 

@@ -1,5 +1,6 @@
 """Options that several subcommands share, and functions that begin and end their work."""
 
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -7,8 +8,9 @@ from typing import Any, TypeVar
 
 import click
 
-from ..core.errors import BenchError
+from ..core.errors import BenchError, shown
 from ..core.precision import Budget
+from ..core.settings import SEEDS
 from ..core.suite import Job
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -55,12 +57,14 @@ def seeds(usual: str) -> Callable[[_Command], _Command]:
 
 
 def _seeds(ctx: object, param: object, text: str | None) -> tuple[int, ...]:
-    try:
-        return tuple(map(int, text.split(","))) if text is not None else ()
-    except ValueError:
-        raise BenchError(
-            f"--seeds '{text}' must be whole numbers with commas, such as 0,1,2"
-        ) from None
+    if text is None:
+        return ()
+    parts = text.split(",")
+    if all(re.fullmatch(r" *[0-9]{1,19} *", part) and int(part) < SEEDS for part in parts):
+        return tuple(map(int, parts))
+    raise BenchError(
+        f"--seeds {shown(text)} must be whole numbers with commas, such as 0,1,2, below 2^63"
+    )
 
 
 def out(name: str) -> Callable[[_Command], _Command]:
@@ -104,8 +108,9 @@ def open_study(name: str, shared: Mapping[str, Any]) -> Any:
 
 def show_jobs(jobs: Sequence[Job], session: Any) -> None:
     """Print the folder of results and every job with its fingerprint and state."""
-    from ..lab.suite import look_up
+    from ..lab.suite import check_jobs, look_up
 
+    check_jobs(jobs, session.resources)
     click.echo(f"{len(jobs)} jobs into {session.store.folder}:")
     for job in jobs:
         fingerprint, done = look_up(job, session)

@@ -16,13 +16,13 @@ from string import Template
 from typing import Any
 
 import click
-import yaml
 
 from ..core.errors import BenchError, unknown
 from ..core.listing import read_source
 from ..core.protocol import PROTOCOLS
 from ..core.recipe import SLOTS, PluginChoice, Recipe
 from ..core.registry import KINDS, PluginEntry, Registry, discover, parameters
+from ..core.yaml_text import parse_yaml
 from ..dit.zoo import CONFIGURATIONS, EMBEDDED, HUB_NAMES, RANDOM_PREFIX
 from ..lab.suites import built_in_suites
 from . import options
@@ -181,10 +181,7 @@ def _parameter(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not key or not equals:
         raise BenchError(f"--param '{text}' must be KEY=VALUE")
-    try:
-        return key.strip(), yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise BenchError(f"--param {key}: '{value}' is not a YAML value") from error
+    return key.strip(), parse_yaml(value, f"--param {key}")
 
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")

@@ -53,15 +53,14 @@ def run(suite: str, dry_run: bool, **given: Any) -> None:
       mpqbench run my-suite.yaml --seeds 0,1,2 --device cuda
       mpqbench run treeq --method groups-peft --budget W3A3
     """
-    import yaml
-
     from ..api import prepare
+    from ..core.yaml_text import dump_yaml
     from .report import show
 
     prepared = prepare(suite, **{k: v for k, v in given.items() if v not in (None, ())})
     if dry_run:
         resolved = prepared.suite.model_dump(mode="json")
-        click.echo(yaml.safe_dump(resolved, sort_keys=False))
+        click.echo(dump_yaml(resolved))
         options.show_jobs(prepared.jobs, prepared.session)
         return
     records = prepared.run()

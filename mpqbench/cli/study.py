@@ -3,7 +3,6 @@
 from typing import Any
 
 import click
-import yaml
 
 from ..core.errors import BenchError
 from ..core.precision import Budget, Precision
@@ -11,6 +10,7 @@ from ..core.protocol import PROTOCOLS
 from ..core.recipe import PluginChoice
 from ..core.settings import validate
 from ..core.suite import Job
+from ..core.yaml_text import parse_yaml
 from . import options
 
 
@@ -132,10 +132,7 @@ def branches(
 
 def _choice(text: str) -> PluginChoice:
     """Read a name or YAML with a name. Raises BenchError for anything else."""
-    try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError:
-        data = None
+    data = parse_yaml(text, "--branch")
     if not isinstance(data, str | dict):
         raise BenchError(
             f"--branch '{text}' is not a branch: write a name or '{{name: monarch, block_rank: 2}}'"

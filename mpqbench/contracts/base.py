@@ -10,14 +10,21 @@ from ..core.errors import BenchError
 from ..core.settings import first_mistake
 
 _Class = TypeVar("_Class", bound=type)
-_STRICT = pydantic.ConfigDict(strict=True, extra="forbid", arbitrary_types_allowed=True)
+_STRICT = pydantic.ConfigDict(
+    strict=True, extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False
+)
 
 
 class Plugin:
-    """Base of every kind. A plugin with ``slow`` has its conformance checked on few cases."""
+    """Base of every kind.
+
+    A plugin with ``slow`` has its conformance checked on few cases. ``packages`` are modules that
+    the plugin imports and that mpqbench does not require: a run without them is not begun.
+    """
 
     kind: ClassVar[str]
     slow: bool = False
+    packages: ClassVar[tuple[str, ...]] = ()
 
 
 @dataclass_transform(frozen_default=True)

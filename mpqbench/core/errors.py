@@ -1,6 +1,7 @@
 """Errors, each with a message of one sentence for the user."""
 
 import difflib
+import reprlib
 from collections.abc import Iterable
 
 
@@ -23,10 +24,21 @@ class Exhausted(BenchError):
     """A search has used up its evaluations; the problem keeps what was scored before."""
 
 
-def unknown(what: str, name: str, valid: Iterable[str]) -> BenchError:
+def shown(value: object, most: int = 80) -> str:
+    """Return ``value`` as a message shows it: quoted, on one line, and cut to ``most`` characters.
+
+    Large lists and mappings are cut before they are turned into text.
+    """
+    short = reprlib.Repr()
+    short.maxlevel, short.maxstring, short.maxother, short.maxlong = 3, most, most, most
+    text = short.repr(value)
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def unknown(what: str, name: object, valid: Iterable[str]) -> BenchError:
     """Make the error for an unknown name, with the nearest valid name and all of them."""
     names = sorted(valid)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(str(name)[:100], names, n=1, cutoff=0.5)
     hint = f"; did you mean '{near[0]}'?" if near else ""
     valid_ones = f"valid: {', '.join(names)}" if names else "there are none"
-    return BenchError(f"unknown {what} '{name}'{hint} ({valid_ones})")
+    return BenchError(f"unknown {what} {shown(name)}{hint} ({valid_ones})")

@@ -2,17 +2,18 @@
 
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from .errors import BenchError
+from .settings import Flag, Frozen, Whole
+
+MOST_GROUP = 2**20  # wider than any layer
 
 
-class _Format(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class _Format(Frozen):
     granularity: str
-    group: int | None = Field(default=None, gt=0)
-    symmetric: bool = True
+    group: Whole | None = Field(default=None, gt=0, le=MOST_GROUP)
+    symmetric: Flag = True
 
     @model_validator(mode="after")
     def _group_belongs_to_groups(self) -> Self:
@@ -46,8 +47,8 @@ class ActivationFormat(_Format):
     """
 
     granularity: Literal["tensor", "token", "token-group"] = "token"
-    symmetric: bool = False
-    time_groups: int = Field(default=1, gt=0)
+    symmetric: Flag = False
+    time_groups: Whole = Field(default=1, gt=0, le=1000)
 
     @model_validator(mode="after")
     def _time_belongs_to_static(self) -> Self:

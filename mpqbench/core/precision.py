@@ -9,18 +9,19 @@ from dataclasses import dataclass
 from functools import total_ordering
 from typing import TYPE_CHECKING, Any
 
-from .errors import BenchError
+from .errors import BenchError, shown
 
 if TYPE_CHECKING:
     from .formats import ActivationFormat, WeightFormat
 
 FULL_BITS = 16  # what an operator in floating point counts in BitOPs and bytes
 LOWEST, HIGHEST = 2, 8
-_PATTERN = re.compile(r"W(\d+)A(\d+)(?:G0*([1-9]\d*))?(-)?", re.IGNORECASE)
+_PATTERN = re.compile(r"W(\d+)A(\d+)(?:G0*([1-9]\d*))?(-)?", re.IGNORECASE | re.ASCII)
 _BOUNDED = {"precision": "BitOPs", "megabytes": "bytes", "weight_bits": "weight bits"}
 _BOUND = re.compile(
-    r"(?P<precision>FP|W\d+A\d+)|(?P<megabytes>\d+(?:\.\d+)?)MB|(?P<weight_bits>\d+(?:\.\d+)?)b",
-    re.IGNORECASE,
+    r"(?P<precision>FP|W\d+A\d+)|"
+    r"(?P<megabytes>\d{1,9}(?:\.\d{1,6})?)MB|(?P<weight_bits>\d{1,3}(?:\.\d{1,6})?)b",
+    re.IGNORECASE | re.ASCII,
 )
 
 
@@ -72,7 +73,8 @@ class Precision:
         match = _PATTERN.fullmatch(str(text).strip())  # YAML may have made a number of it
         if match is None:
             raise BenchError(
-                f"'{text}' is not a precision: write W4A4, W4A8, W4A8g64, W4A8-, W16A8 or FP"
+                f"{shown(str(text))} is not a precision: write W4A4, W4A8, W4A8g64, W4A8-, W16A8 "
+                "or FP"
             )
         group = None if match[3] is None else int(match[3])
         return cls(int(match[1]), int(match[2]), group, match[4] is not None)
@@ -178,8 +180,8 @@ class Budget:
             match = _BOUND.fullmatch(term.strip())
             if match is None:
                 raise BenchError(
-                    f"budget '{text}': '{term}' is not a bound: write W4A4, 2.5MB, 3.5b or FP; "
-                    "'g64' and '-' are for the precision of a group"
+                    f"budget {shown(text)}: {shown(term)} is not a bound: write W4A4, 2.5MB, 3.5b "
+                    "or FP; 'g64' and '-' are for the precision of a group"
                 )
             kind = str(match.lastgroup)
             if kind in bounds:
@@ -188,6 +190,8 @@ class Budget:
                 )
             found = match[kind]
             bounds[kind] = Precision.parse(found) if kind == "precision" else float(found)
+            if bounds[kind] == 0:
+                raise BenchError(f"budget {shown(text)}: a bound must be greater than 0")
         if len(bounds) > 1 and bounds.get("precision") == FULL:
             raise BenchError(f"budget '{text}': FP bounds nothing; leave FP out")
         return cls(**{"precision": FULL} | bounds)
@@ -204,6 +208,11 @@ class Budget:
 
     def __str__(self) -> str:
         terms = [] if self.precision.is_full else [str(self.precision)]
-        terms += [] if self.megabytes is None else [f"{self.megabytes:g}MB"]
-        terms += [] if self.weight_bits is None else [f"{self.weight_bits:g}b"]
+        terms += [] if self.megabytes is None else [f"{_decimal(self.megabytes)}MB"]
+        terms += [] if self.weight_bits is None else [f"{_decimal(self.weight_bits)}b"]
         return "+".join(terms) or str(FULL)
+
+
+def _decimal(number: float) -> str:
+    """Return a number without an exponent, as ``Budget.parse`` takes it."""
+    return f"{number:.6f}".rstrip("0").rstrip(".")

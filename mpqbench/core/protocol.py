@@ -4,24 +4,24 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from .settings import Frozen
+from .settings import MOST_NAME, SAFE_NAME, Frozen, Number, Whole
 
 
 class Protocol(Frozen):
     """How images are made and measured. Rows of different protocols are never ranked together."""
 
-    name: str
-    images: int = Field(gt=0)
+    name: str = Field(pattern=SAFE_NAME, max_length=MOST_NAME)
+    images: Whole = Field(gt=0, le=10_000_000)
     sampler: Literal["ddim", "ddpm"] = "ddim"
-    steps: int = Field(gt=0, le=1000)
-    guidance: float = Field(default=1.5, ge=1.0)
+    steps: Whole = Field(gt=0, le=1000)
+    guidance: Number = Field(default=1.5, ge=1.0, le=1000)
     convention: Literal["original", "diffusers"] = "original"
-    micro_batch: int = Field(default=50, gt=0)
+    micro_batch: Whole = Field(default=50, gt=0, le=100_000)
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     features: str = "fashion"
     feature_weights: str | None = None
     reference: str = "embedded"
-    calibration: int = Field(default=64, gt=0)
+    calibration: Whole = Field(default=64, gt=0, le=1_000_000)
 
     def sampling(self) -> dict[str, Any]:
         """Return the fields that decide the pixels of an image, as JSON."""

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, Field, model_validator
 from .errors import BenchError
 from .formats import ActivationFormat, WeightFormat
 from .precision import HIGHEST, LOWEST, Precision
-from .settings import Frozen, validate
+from .settings import MOST_NAME, Flag, Frozen, Number, Whole, plain_data, validate
 
 NEIGHBOURS = "neighbours"  # among choices: what lies next to the budget's precision
 BARE_NEIGHBOURS = f"{NEIGHBOURS}-"  # the same without the recipe's branch
@@ -22,6 +22,13 @@ def _canonical_choice(text: str) -> str:
         raise BenchError(f"{error}; or write {NEIGHBOURS} or {BARE_NEIGHBOURS}") from None
 
 
+def _each_once(texts: tuple[str, ...]) -> tuple[str, ...]:
+    twice = next((text for text in texts if texts.count(text) > 1), None)
+    if twice is not None:
+        raise BenchError(f"{twice} is there twice: leave one out")
+    return texts
+
+
 PrecisionText = Annotated[str, AfterValidator(lambda text: str(Precision.parse(text)))]
 ChoiceText = Annotated[str, AfterValidator(_canonical_choice)]
 
@@ -30,7 +37,7 @@ class PluginChoice(Frozen):
     """A plugin by name with parameters; in YAML ``nearest`` or ``{name: nearest, ...}``."""
 
     name: str
-    params: dict[str, Any] = Field(default_factory=dict)
+    params: Annotated[dict[str, Any], AfterValidator(plain_data)] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
@@ -39,7 +46,7 @@ class PluginChoice(Frozen):
             return {"name": value}
         if isinstance(value, dict) and "params" not in value:
             params = {key: item for key, item in value.items() if key != "name"}
-            return {"name": value.get("name"), "params": params}
+            return {key: value[key] for key in ("name",) if key in value} | {"params": params}
         return value
 
 
@@ -63,7 +70,7 @@ class Recipe(Frozen):
     count against the budget unless ``branch_in_budget`` is false.
     """
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9+._-]*$")
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9+._-]*$", max_length=MOST_NAME)
     summary: str = ""
     source: str = ""
     keeps: str = ""
@@ -72,18 +79,18 @@ class Recipe(Frozen):
     transform: PluginChoice = PluginChoice(name="none")
     rounding: PluginChoice = PluginChoice(name="nearest")
     branch: PluginChoice = PluginChoice(name="none")
-    branch_in_budget: bool = True
+    branch_in_budget: Flag = True
     searcher: PluginChoice = PluginChoice(name="uniform")
     objective: PluginChoice = PluginChoice(name="output-mse")
     environment: PluginChoice = PluginChoice(name="clean")
     tuner: PluginChoice = PluginChoice(name="none")
     correction: PluginChoice = PluginChoice(name="none")
-    evaluations: float | None = Field(default=None, gt=0)
-    early_drop: float | None = Field(default=None, gt=0, lt=1)
+    evaluations: Number | None = Field(default=None, gt=0)
+    early_drop: Number | None = Field(default=None, gt=0, lt=1)
     weight_format: WeightFormat = WeightFormat()
     activation_format: ActivationFormat = ActivationFormat()
-    attention_bits: int | None = Field(default=None, ge=LOWEST, le=HIGHEST)
-    choices: tuple[ChoiceText, ...] = ()
+    attention_bits: Whole | None = Field(default=None, ge=LOWEST, le=HIGHEST)
+    choices: Annotated[tuple[ChoiceText, ...], AfterValidator(_each_once)] = ()
     adaln: PrecisionText = "W8A8"
 
 

@@ -22,10 +22,11 @@ from typing import Any
 
 from pydantic.dataclasses import is_pydantic_dataclass
 
-from .errors import BenchError, unknown
+from .errors import BenchError, shown, unknown
 from .recipe import SLOTS, PluginChoice, Recipe, derived
-from .settings import digest_of, read_yaml, validate
+from .settings import digest_of, validate
 from .sources import harness_digest, plugin_digest
+from .yaml_text import read_yaml
 
 ENTRY_POINTS = "mpqbench.plugins"
 KINDS = (*SLOTS, "method")
@@ -66,9 +67,19 @@ def parameters(cls: Any) -> dict[str, Any]:
 def _recipes(package: str, file: str) -> dict[str, Recipe]:
     """Return the recipes of a YAML file inside a package; a ``base`` stands before in the file."""
     path, recipes = Path(str(files(package))) / file, dict[str, Recipe]()
-    for name, fields in read_yaml(path).items():
-        base = recipes[fields["base"]] if "base" in fields else None
-        recipes[name] = _recipe({"name": name, **fields}, base, f"{path}: method '{name}'")
+    data = read_yaml(path)
+    if not isinstance(data, Mapping):
+        raise BenchError(f"{path}: a file of recipes is a mapping {{name: {{slot: choice}}}}")
+    for name, fields in data.items():
+        where = f"{path}: method {shown(name)}"
+        if not isinstance(fields, Mapping):
+            raise BenchError(f"{where} is no mapping {{slot: choice, ...}}")
+        base = None
+        if "base" in fields:
+            if fields["base"] not in list(recipes):
+                raise BenchError(f"{where}: {unknown('base before it', fields['base'], recipes)}")
+            base = recipes[fields["base"]]
+        recipes[name] = _recipe({"name": name, **fields}, base, where)
     return recipes
 
 
@@ -78,6 +89,23 @@ def _recipe(data: Mapping[str, Any], base: Recipe | None, where: str) -> Recipe:
     if base is None:
         return validate(Recipe, fields, where)
     return derived(base, fields, where)
+
+
+def _target(kind: str, name: str, target: Any, origin: str) -> Any:
+    """Return the target of an entry, a recipe in place of its fields. Raises BenchError."""
+    if kind == "method" and isinstance(target, Mapping):
+        where = f"method '{name}' of {origin}"
+        if "base" in target:
+            raise BenchError(f"{where}: a mapping has no 'base': write all fields, or a YAML file")
+        return _recipe({"name": name, **target}, None, where)
+    wanted = (str, Recipe) if kind == "method" else (str, type)
+    if not isinstance(target, wanted):
+        what = "a Recipe or its fields" if kind == "method" else "a class"
+        raise BenchError(
+            f"PLUGINS['{kind}']['{name}'] of {origin} must be {what}, or a text module:attribute, "
+            f"not {shown(target)}"
+        )
+    return target
 
 
 class Registry:
@@ -105,7 +133,9 @@ class Registry:
                     f"two plugins are called {kind} '{name}', one of {known[name].origin} and one "
                     f"of {origin}: rename one or leave one out"
                 )
-            added += [PluginEntry(kind, name, target, origin) for name, target in names.items()]
+            for name, target in names.items():
+                target = _target(kind, name, target, origin)
+                added.append(PluginEntry(kind, name, target, origin))
         for entry in added:
             self._entries[entry.kind][entry.name] = entry
 
@@ -133,9 +163,9 @@ class Registry:
         return found
 
     def _missing(self, error: BenchError) -> BenchError:
-        """Add the packages that could not be loaded to ``error``."""
+        """Add to ``error`` how plugins from files are given, and packages that are broken."""
         if not self.broken:
-            return error
+            return BenchError(f"{error}; a plugin in a file of your own needs --plugins FILE")
         broken = "; ".join(f"{origin}: {reason}" for origin, reason in self.broken.items())
         return BenchError(f"{error}; plugins of broken packages are missing: {broken}")
 
@@ -169,8 +199,11 @@ class Registry:
             if not isinstance(recipe, Recipe) or recipe.name != spec:  # files are named after it
                 raise BenchError(f"method '{spec}' must be a Recipe of that name")
             return recipe
-        base = self.method(str(spec["base"])) if "base" in spec else None
-        return _recipe(spec, base, f"method '{spec.get('name', '?')}'")
+        where = f"method {shown(spec.get('name', '?'))}"
+        if not isinstance(spec.get("base", ""), str):
+            raise BenchError(f"{where}: base must be a method's name, not {shown(spec['base'])}")
+        base = self.method(spec["base"]) if "base" in spec else None
+        return _recipe(spec, base, where)
 
     def source_digest(self, recipe: Recipe, without: tuple[str, ...] = ()) -> str:
         """Return the digest of all code that a result of ``recipe`` depends on.

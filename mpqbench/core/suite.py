@@ -7,11 +7,11 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from .errors import BenchError, unknown
+from .errors import BenchError, shown, unknown
 from .precision import FULL, Budget
 from .protocol import PROTOCOLS, Protocol
 from .recipe import FULL_PRECISION, Recipe
-from .settings import Frozen, digest_of
+from .settings import MOST_NAME, SAFE_NAME, Frozen, Seed, digest_of
 
 BudgetText = Annotated[str, AfterValidator(lambda text: str(Budget.parse(text)))]
 
@@ -22,8 +22,8 @@ def _protocol_from_short_form(value: Any) -> Any:
         value = {"base": value}
     if isinstance(value, dict) and "base" in value:
         base = value["base"]
-        if base not in PROTOCOLS:
-            raise unknown("protocol", str(base), PROTOCOLS)
+        if not isinstance(base, str) or base not in PROTOCOLS:
+            raise unknown("protocol", base, PROTOCOLS)
         return PROTOCOLS[base].model_dump() | {k: v for k, v in value.items() if k != "base"}
     return value
 
@@ -31,11 +31,11 @@ def _protocol_from_short_form(value: Any) -> Any:
 class Suite(Frozen):
     """Models x methods x budgets x seeds under one protocol. Methods are names or recipes."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    models: tuple[str, ...] = ("fashion-dit",)
+    name: str = Field(pattern=SAFE_NAME, max_length=MOST_NAME)
+    models: tuple[Annotated[str, Field(min_length=1)], ...] = Field(("fashion-dit",), min_length=1)
     methods: tuple[str | dict[str, Any], ...] = Field(min_length=1)
     budgets: tuple[BudgetText, ...] = Field(min_length=1)
-    seeds: tuple[int, ...] = (0,)
+    seeds: tuple[Seed, ...] = Field((0,), min_length=1)
     protocol: Annotated[Protocol, BeforeValidator(_protocol_from_short_form)] = PROTOCOLS["quick"]
 
     @property
@@ -43,10 +43,11 @@ class Suite(Frozen):
         """The methods by name. Raises BenchError where a method has no name or two share one."""
         named: dict[str, str | dict[str, Any]] = {}
         for method in self.methods:
-            name = method if isinstance(method, str) else str(method.get("name", ""))
-            if not name:
+            name = method if isinstance(method, str) else method.get("name")
+            if not isinstance(name, str) or not name:
                 raise BenchError(
-                    f"suite '{self.name}': a method with fields needs a name of its own"
+                    f"suite '{self.name}': a method with fields needs a name of its own, a text: "
+                    f"{shown(method)}"
                 )
             if name in named:
                 raise BenchError(

@@ -4,15 +4,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from torch import nn
+
 from .. import contracts
 from ..contracts import LayerData
 from ..core.errors import BenchError
+from ..core.formats import check_group
+from ..core.packages import check_package
+from ..core.precision import Precision
 from ..core.progress import Reporter
 from ..core.protocol import Protocol
 from ..core.recipe import FULL_PRECISION, SLOTS, Recipe
 from ..core.registry import Registry
 from ..core.suite import Job
-from ..dit.groups import Group, layer_groups
+from ..dit.groups import Group, layer_groups, linear_layer
 from ..dit.loading import DiTModel
 from ..dit.recordings import Recordings
 from ..dit.sampling import image_seed
@@ -20,6 +25,7 @@ from ..dit.statistics import StatisticsStore
 from ..quant.activation import Clock, StepRanges
 from ..quant.block import BlockInputs
 from ..quant.build import GroupQuantizer
+from ..search.budget_costs import parse_choices
 from ..tuning.trajectories import KEPT_STEPS
 from .resources import Resources
 
@@ -46,11 +52,15 @@ class Plugins:
 
 
 def check_recipe(recipe: Recipe, protocol: Protocol, registry: Registry) -> None:
-    """Raise BenchError as ``Plugins.of``, and for a span longer than the protocol has."""
+    """Raise BenchError as ``Plugins.of``, for a missing package and for a span that is too long."""
     try:
         plugins = Plugins.of(recipe, registry)
     except BenchError as error:
         raise BenchError(f"method '{recipe.name}': {error}") from error
+    for slot in SLOTS:
+        for package in getattr(plugins, slot).packages:
+            name = getattr(recipe, slot).name
+            check_package(package, f"method '{recipe.name}': {slot} '{name}'")
     for slot, span, most, what in (
         ("objective", plugins.objective.span, protocol.steps, "sampling steps"),
         ("objective", plugins.objective.span, protocol.calibration, "calibration inputs"),
@@ -62,6 +72,25 @@ def check_recipe(recipe: Recipe, protocol: Protocol, registry: Registry) -> None
                 f"method '{recipe.name}': its {slot} has span {span}, and protocol "
                 f"'{protocol.name}' has no more than {most} {what}"
             )
+
+
+def check_groups(job: Job, transformer: nn.Module) -> None:
+    """Raise BenchError where a scale group of the job's recipe does not divide a layer's width."""
+    recipe, fixed = job.recipe, [Precision.parse(job.recipe.adaln)]
+    choices = parse_choices(recipe.choices, job.budget) or [job.budget.precision]
+    for group in layer_groups(transformer):
+        for precision in choices if group.searchable else fixed:
+            weight, activation = precision.formats(recipe.weight_format, recipe.activation_format)
+            pairs = (weight.group, precision.weight), (activation.group, precision.activation)
+            for size in {size for size, bits in pairs if bits is not None and size is not None}:
+                path = group.layers[0]
+                width = linear_layer(transformer, path).in_features
+                try:
+                    check_group(path, width, size)
+                except BenchError as error:
+                    raise BenchError(
+                        f"model '{job.model}', method '{recipe.name}': {error}"
+                    ) from None
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,17 @@
 """Suites: plan their jobs, run what is not done, collect the records."""
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from ..core.errors import BenchError, unknown
 from ..core.precision import FULL, Budget
+from ..core.protocol import Protocol
 from ..core.recipe import FULL_PRECISION
 from ..core.registry import Registry
 from ..core.suite import Job, Suite
-from ..job.context import check_recipe
+from ..job.context import check_groups, check_recipe
 from ..job.fingerprints import fingerprint
 from ..job.resources import Resources, Session
 from ..job.run import has_samples, run_job, skip_job
@@ -26,7 +29,12 @@ def plan(suite: Suite, registry: Registry, device: str) -> list[Job]:
     recipes = [registry.method(spec) for spec in suite.named.values()]
     for recipe in recipes:
         check_recipe(recipe, suite.protocol, registry)
-    axes = {"model": suite.models, "seed": suite.seeds, "budget": suite.budgets}
+        if recipe.name == FULL_PRECISION.name and recipe != FULL_PRECISION:
+            raise BenchError(
+                f"'{recipe.name}' is the model as it is: give this method another name"
+            )
+    places = [os.path.realpath(model) if Path(model).exists() else model for model in suite.models]
+    axes = {"model": places, "seed": suite.seeds, "budget": suite.budgets}
     for axis, values in axes.items():
         for value in values:
             if values.count(value) > 1:
@@ -92,10 +100,16 @@ def run_suite(jobs: Sequence[Job], session: Session) -> list[JobRecord]:
 
 
 def check_jobs(jobs: Iterable[Job], resources: Resources) -> None:
-    """Raise BenchError where a job could not be judged: for a device, features or a reference."""
+    """Raise BenchError for what would end a job: a device, features, a reference, scale groups."""
     usable_device(resources.device)
-    for model, protocol in dict.fromkeys((job.model, job.protocol) for job in jobs):
-        resources.loader.check_images(model, protocol)
+    by_model: dict[tuple[str, Protocol], list[Job]] = {}
+    for job in jobs:
+        by_model.setdefault((job.model, job.protocol), []).append(job)
+    for (name, protocol), alike in by_model.items():
+        resources.loader.check_images(name, protocol)
+        transformer = resources.loader.model(name, protocol).transformer
+        for job in alike:
+            check_groups(job, transformer)
 
 
 def _reference(job: Job, records: list[JobRecord], session: Session) -> JobRecord | None:

@@ -79,7 +79,8 @@ class CleanFidNetwork(FeatureNetwork):
             from cleanfid.resize import build_resizer
         except ImportError:
             raise BenchError(
-                "the feature network clean-fid needs a package: pip install 'mpqbench[clean-fid]'"
+                "the feature network clean-fid needs a package: in a clone of mpqbench, "
+                "pip install '.[clean-fid]'"
             ) from None
         self._resize = build_resizer("clean")
         path = weights or _downloaded(inception_url, PUBLISHED[self.name])

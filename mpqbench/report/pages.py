@@ -12,10 +12,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
-import yaml
-
 from ..core.errors import BenchError
 from ..core.settings import Frozen, validate
+from ..core.yaml_text import parse_yaml
 from .notes import filled
 from .page_data import ABOUT, RECORDS, Headline, PageTable, measured, read_records
 from .render import bullets
@@ -49,10 +48,8 @@ class About:
         match = re.match(r"---\n(.*?)^---\n+# (.*?)\n(.*)", path.read_text(), re.S | re.M)
         if match is None:
             raise BenchError(f"{path} does not begin with a header between two --- and a # title")
-        try:
-            header, *blocks = map(yaml.safe_load, (match[1], *BLOCK.findall(match[3])))
-        except yaml.YAMLError as error:
-            raise BenchError(f"{path}: {error}") from None
+        texts = (match[1], *BLOCK.findall(match[3]))
+        header, *blocks = (parse_yaml(text, str(path)) for text in texts)
         tables = [validate(PageTable, block, str(path)) for block in blocks]
         checked = validate(PageHeader, header, str(path))
         return cls(folder, match[2], checked, match[3].strip(), tables)

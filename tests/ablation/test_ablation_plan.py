@@ -132,7 +132,7 @@ def test_a_sweep_has_a_line_for_every_level_of_a_factor(registry):
         (["searcher=tss"], "has one level"),
         (["searcher=tss|ilb"], "did you mean 'ilp'"),
         (["searcher=tss|{name: ilp, kep: 3}"], "unknown parameter of searcher 'ilp' 'kep'"),
-        (["searcher=tss|{name: ilp"], "is no YAML"),
+        (["searcher=tss|{name: ilp"], "is not readable YAML"),
         (["searcher=tss|a b: ilp"], "is no safe file name"),
         (["searcher=x: tss|x: ilp"], "2 levels called 'x'"),
         (["searcher=tss|ilp", "searcher=tss|dp"], "two factors are called 'searcher'"),

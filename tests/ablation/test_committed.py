@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mpqbench.core.registry import discover
-from mpqbench.core.settings import read_yaml
+from mpqbench.core.yaml_text import read_yaml
 from mpqbench.lab.ablation.design import load
 from mpqbench.lab.ablation.run import PlannedAblation, read_ablation, write_effects
 from mpqbench.records.schema import FULL_METHOD

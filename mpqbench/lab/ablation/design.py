@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import Field
 
-from ...core.errors import BenchError, unknown
+from ...core.errors import BenchError, shown, unknown
 from ...core.files import write_atomic
 from ...core.recipe import SLOTS, TEXTS, PluginChoice, Recipe
-from ...core.settings import Frozen, read_yaml, validate
+from ...core.settings import Flag, Frozen, validate
+from ...core.yaml_text import dump_yaml, parse_yaml, read_yaml
 
 # A level is a named state of a factor: recipe fields over the method's own, as plain data.
 Levels = dict[str, dict[str, Any]]
@@ -42,7 +42,7 @@ class Design(Frozen):
     method: Recipe
     factors: Factors = Field(default_factory=dict)
     sweeps: tuple[str, ...] = ()
-    full: bool = True
+    full: Flag = True
     scale: Scale = "log"
 
     def save(self, folder: Path) -> Path:
@@ -51,7 +51,7 @@ class Design(Frozen):
         if not (self.factors or self.sweeps):
             data["factors"] = default_factors(self.method)
         path = folder / FILE
-        text = yaml.safe_dump(data, sort_keys=False, width=100, allow_unicode=True)
+        text = dump_yaml(data, width=100)
         write_atomic(path, text.encode())
         return path
 
@@ -160,11 +160,7 @@ def _checked(factor: str, levels: Sequence[tuple[str, dict[str, Any]]]) -> Level
 
 
 def _named_choice(text: str, slot: str, method: Recipe) -> tuple[str | None, PluginChoice]:
-    try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())
-        raise BenchError(f"--factor {slot}: '{text}' is no YAML: {reason}") from None
+    data = parse_yaml(text, f"--factor {slot}: {shown(text)}")
     name = None
     if isinstance(data, dict) and "name" not in data and len(data) == 1:
         ((key, data),) = data.items()

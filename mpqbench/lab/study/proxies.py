@@ -7,7 +7,6 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
-import yaml
 from scipy.stats import kendalltau
 
 from ...core.errors import BenchError
@@ -17,6 +16,7 @@ from ...core.precision import Allocation, Budget
 from ...core.recipe import PluginChoice, Recipe
 from ...core.registry import Registry
 from ...core.suite import Job, Suite
+from ...core.yaml_text import dump_yaml
 from ...job.resources import Resources, Session
 from ...job.search_stage import search_problem
 from ...records.frame import frame_csv
@@ -86,7 +86,7 @@ def run_proxies(
     sampled = {f"sample-{number:0{digits}d}": allocation for number, allocation in every}
     methods = tuple(_given(base, *each) for each in sampled.items())
     suite = suite.model_copy(update={"methods": methods})
-    text = yaml.safe_dump(suite.model_dump(mode="json"), sort_keys=False, width=1000)
+    text = dump_yaml(suite.model_dump(mode="json"), width=1000)
     text = f"# The sampled allocations of a study of proxies.\n{text}"
     write_atomic(folder / "suite.yaml", text.encode())
     records = run_suite(plan(suite, registry, session.device), session)

@@ -5,8 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import BenchError, unknown
-from ...core.settings import read_yaml, validate
+from ...core.protocol import PROTOCOLS, Protocol
+from ...core.settings import validate
 from ...core.suite import Suite
+from ...core.yaml_text import read_yaml
+
+GIVEN = "settings of this run"  # those that options and arguments give, not the file
+_EXAMPLE = {"name": "example", "methods": ["rtn"], "budgets": ["W4A4"]}
 
 
 def built_in_suites() -> dict[str, Path]:
@@ -33,6 +38,8 @@ def load_suite(name: str, overrides: dict[str, Any] | None = None) -> Suite:
         raise BenchError(f"{path}: a suite is a mapping with name, methods, budgets, ...")
     changes = dict(overrides or {})
     protocol = changes.pop("protocol", {})
+    validate(Suite, _EXAMPLE | changes, GIVEN)
+    validate(Protocol, PROTOCOLS["quick"].model_dump() | protocol, GIVEN)
     data = {"name": path.stem, **data} | changes
     suite = validate(Suite, data, str(path))
     merged = suite.protocol.model_dump() | protocol
