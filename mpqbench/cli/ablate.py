@@ -9,6 +9,7 @@ import click
 from ..core.errors import BenchError, unknown
 from ..core.protocol import PROTOCOLS
 from ..core.settings import read_yaml
+from ..core.terminal import echo
 from . import options
 
 
@@ -95,9 +96,9 @@ def _show(planned: Any, given: dict[str, Any], session: Any) -> None:
     if planned.plan is not None:
         for name, levels in planned.plan.levels.items():
             base = planned.plan.base[name]
-            click.echo(f"{name}: {', '.join(level + ' *' * (level == base) for level in levels)}")
+            echo(f"{name}: {', '.join(level + ' *' * (level == base) for level in levels)}")
     for cell in planned.cells:
         if cell.name != cell.recipe.name:
-            click.echo(f"{cell.name} is {cell.recipe.name}")
+            echo(f"{cell.name} is {cell.recipe.name}")
     for store, jobs in jobs_of(planned.cells, given, session):
         options.show_jobs(jobs, replace(session, store=store))

@@ -10,6 +10,7 @@ import click
 from ..core.errors import BenchError
 from ..core.precision import Budget
 from ..core.suite import Job
+from ..core.terminal import echo
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -106,15 +107,15 @@ def show_jobs(jobs: Sequence[Job], session: Any) -> None:
     """Print the folder of results and every job with its fingerprint and state."""
     from ..lab.suite import look_up
 
-    click.echo(f"{len(jobs)} jobs into {session.store.folder}:")
+    echo(f"{len(jobs)} jobs into {session.store.folder}:")
     for job in jobs:
         fingerprint, done = look_up(job, session)
-        click.echo(f"  {job.id:60s} {fingerprint}  {'done before' if done else 'to run'}")
+        echo(f"  {job.id:60s} {fingerprint}  {'done before' if done else 'to run'}")
 
 
 def finish(paths: Iterable[Path], failed: bool) -> None:
     """Print the files that were written; exit with code 1 where a job failed, as its row says."""
     for path in paths:
-        click.echo(path)
+        echo(path)
     if failed:
         sys.exit(1)

@@ -23,6 +23,7 @@ from ..core.listing import read_source
 from ..core.protocol import PROTOCOLS
 from ..core.recipe import SLOTS, PluginChoice, Recipe
 from ..core.registry import KINDS, PluginEntry, Registry, discover, parameters
+from ..core.terminal import echo
 from ..dit.zoo import CONFIGURATIONS, EMBEDDED, HUB_NAMES, RANDOM_PREFIX
 from ..lab.suites import built_in_suites
 from . import options
@@ -45,12 +46,12 @@ def list_plugins(kind: str | None, plugins: tuple[Path, ...]) -> None:
     for wanted in [kind] if kind else known:
         if wanted not in known:
             raise unknown("plugin kind", wanted, known)
-        click.echo(f"{wanted}:")
+        echo(f"{wanted}:")
         rows = _extra(wanted) if wanted in EXTRA_KINDS else map(_row, registry.entries(wanted))
         for name, line in rows:
-            click.echo(f"  {name:18s} {line}")
+            echo(f"  {name:18s} {line}")
     for origin, reason in registry.broken.items():
-        click.echo(f"broken: {origin}: {reason}", err=True)
+        echo(f"broken: {origin}: {reason}", err=True)
 
 
 @click.command("info")
@@ -63,9 +64,9 @@ def info(name: str, plugins: tuple[Path, ...]) -> None:
     objective, environment, tuner, correction or method. A name of several kinds shows all of them.
     """
     for entry in discover(plugins).find(name):
-        click.echo(f"{entry.kind} '{entry.name}' of {entry.origin}")
+        echo(f"{entry.kind} '{entry.name}' of {entry.origin}")
         for line in _read(entry)[1]:
-            click.echo(f"  {line}")
+            echo(f"  {line}")
 
 
 def _row(entry: PluginEntry) -> tuple[str, str]:
@@ -97,7 +98,7 @@ def _read(entry: PluginEntry) -> tuple[str, list[str]]:
 def _extra(kind: str) -> Iterable[tuple[str, str]]:
     if kind == "suite":
         for name, path in built_in_suites().items():
-            line = path.read_text().partition("\n")[0]
+            line = path.read_text(encoding="utf-8").partition("\n")[0]
             yield name, line.removeprefix("# ") if line.startswith("#") else ""
     elif kind == "protocol":
         for p in PROTOCOLS.values():
@@ -144,7 +145,7 @@ def check(
     total, failures = 0, []
     for entry in _entries(registry, name, kind):
         plugin = registry.create(entry.kind, PluginChoice(name=name, params=values))
-        click.echo(f"{entry.kind} '{name}' of {entry.origin}")
+        echo(f"{entry.kind} '{name}' of {entry.origin}")
         for one in checks(entry.kind, plugin, quick=quick):
             total += 1
             start, text, verdict = time.perf_counter(), one.promise, "ok"
@@ -155,8 +156,8 @@ def check(
                 failures.append(str(error))
                 verdict = "FAILED"
             seconds = time.perf_counter() - start
-            click.echo(f"  {verdict:7s} {one.name:12s} {seconds:6.1f} s  {text}")
-    click.echo(f"{total - len(failures)} of {total} checks passed")
+            echo(f"  {verdict:7s} {one.name:12s} {seconds:6.1f} s  {text}")
+    echo(f"{total - len(failures)} of {total} checks passed")
     if failures:
         raise click.exceptions.Exit(1)
 
@@ -217,13 +218,13 @@ def new(kind: str, name: str, out: Path) -> None:
             raise BenchError(f"{path} exists already: choose another name or --out")
     out.mkdir(parents=True, exist_ok=True)
     for path, source in ((plugin, f"{kind}.py.template"), (test, "test.py.template")):
-        template = (files("mpqbench.cli") / "templates" / source).read_text()
-        path.write_text(Template(template).substitute(words))
-    click.echo(f"wrote {plugin} and {test}; the plugin works already. Next:")
-    click.echo(f"  edit   {plugin}")
-    click.echo(f"  check  mpqbench check {name} --plugins {plugin}")
-    click.echo(f"  test   pytest {test}")
-    click.echo(f"  use    {kind}: {name} in a method of a suite, run with --plugins {plugin}")
+        template = (files("mpqbench.cli") / "templates" / source).read_text(encoding="utf-8")
+        path.write_text(Template(template).substitute(words), encoding="utf-8")
+    echo(f"wrote {plugin} and {test}; the plugin works already. Next:")
+    echo(f"  edit   {plugin}")
+    echo(f"  check  mpqbench check {name} --plugins {plugin}")
+    echo(f"  test   pytest {test}")
+    echo(f"  use    {kind}: {name} in a method of a suite, run with --plugins {plugin}")
 
 
 def _check_name(kind: str, name: str) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from ..core.terminal import echo
 from . import options
 
 
@@ -61,7 +62,7 @@ def run(suite: str, dry_run: bool, **given: Any) -> None:
     prepared = prepare(suite, **{k: v for k, v in given.items() if v not in (None, ())})
     if dry_run:
         resolved = prepared.suite.model_dump(mode="json")
-        click.echo(yaml.safe_dump(resolved, sort_keys=False))
+        echo(yaml.safe_dump(resolved, sort_keys=False))
         options.show_jobs(prepared.jobs, prepared.session)
         return
     records = prepared.run()

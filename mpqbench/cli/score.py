@@ -4,9 +4,9 @@ import json
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 
+from ..core.terminal import console
 from . import options
 
 
@@ -77,8 +77,8 @@ def _print(result: dict[str, Any]) -> None:
     for metric in result["metrics"].values():
         interval = "" if metric["ci"] is None else f"{metric['ci']:.2g}"
         table.add_row(metric["label"], f"{metric['value']:.5g}", interval)
-    console = Console(highlight=False, markup=False)
+    screen = console()
     heading = f"N = {result['count']:,}, reference {reference['name']}{size}, {features}"
-    console.print(heading, soft_wrap=True)
-    console.print(table)
-    console.print("±: half the 95% interval (delete-group jackknife)", soft_wrap=True)
+    screen.print(heading, soft_wrap=True)
+    screen.print(table)
+    screen.print("±: half the 95% interval (delete-group jackknife)", soft_wrap=True)

@@ -53,7 +53,7 @@ def _module(name: str) -> tuple[Path, dict[str, ast.AST]]:
     if file is None:
         raise Unreadable(name)
     names: dict[str, ast.AST] = {}
-    for node in ast.parse(file.read_text()).body:
+    for node in ast.parse(file.read_bytes()).body:
         if isinstance(node, ast.ClassDef):
             names[node.name] = node
         elif isinstance(node, ast.ImportFrom):

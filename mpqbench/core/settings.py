@@ -102,7 +102,7 @@ def read_yaml(path: Path) -> Any:
     import yaml
 
     try:
-        return yaml.safe_load(path.read_text())
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise BenchError(f"{path} does not exist: give a YAML file or a built-in suite") from None
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
