@@ -86,8 +86,7 @@ def _show_ablation(
         paths += write_report(each, None if out is None else out / each.name)
     if len(apart) < len(stores):
         show(run_dir, out, **asked)
-    for path in paths:
-        echo(path)
+    options.show_tables(paths)
 
 
 def show(run_dir: Path, out: Path | None = None, **asked: Any) -> None:

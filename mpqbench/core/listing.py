@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import inspect
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -44,6 +45,13 @@ def read_source(target: str) -> PluginSource | None:
         return PluginSource(doc, _parameters(home, node), _module(home)[0])
     except Unreadable:
         return None
+
+
+def first_sentence(doc: str) -> str:
+    """Return the first sentence of a docstring in one line, without its marks of code."""
+    paragraph = re.sub(r"``(\w+)``", r"'\1'", " ".join(doc.partition("\n\n")[0].split()))
+    paragraph = paragraph.replace("``", "")
+    return re.split(r"(?<=\.) (?=[A-Z])", paragraph, maxsplit=1)[0]
 
 
 @cache
