@@ -8,15 +8,18 @@ import click
 
 from ..core.errors import BenchError, unknown
 from ..core.protocol import PROTOCOLS
+from ..core.terminal import echo
 from ..core.yaml_text import read_yaml
-from . import options
+from ..dit.zoo import check_name
+from . import completion, options
 
 
 @click.command("ablate")
-@click.argument("method", metavar="METHOD")
-@click.option("--factor", "factors", multiple=True, metavar="SLOT=A|B|...",
-              help="Levels of a slot: names, '{name: eng, noise: 0.5}' or 'half: {...}'; "
-              "repeatable.  [default: every slot the method fills, on and off]")  # fmt: skip
+@click.argument("method", metavar="METHOD", shell_complete=completion.methods)
+@click.option("--factor", "factors", multiple=True, metavar="SLOT[.PARAM]=A|B|...",
+              help="Levels of a slot: names, '{name: eng, noise: 0.5}' or 'half: {...}'; or of a "
+              "parameter: values; repeatable.  [default: every slot the method fills, on and "
+              "off]")  # fmt: skip
 @click.option("--factors", "file", type=click.Path(path_type=Path), metavar="FILE.yaml",
               help="{factor: {level: {slot: choice, ...}}}")  # fmt: skip
 @click.option("--sweep", "sweeps", multiple=True, metavar="SLOT.PARAM=1,2,...",
@@ -29,8 +32,8 @@ from . import options
 @options.budgets("W4A4 and W3A3")
 @options.seeds("0")
 @click.option("--protocol", "protocol_name", default="quick", show_default=True, metavar="NAME",
+              shell_complete=completion.protocols,
               help="How images are made and measured.")  # fmt: skip
-@options.dry_run
 @options.of_study
 def ablate(
     method: str, factors: tuple[str, ...], file: Path | None, sweeps: tuple[str, ...], full: bool,
@@ -46,9 +49,12 @@ def ablate(
       mpqbench ablate treeq-search --budget W3A3 --seeds 0,1,2
       mpqbench ablate treeq-search --factor "searcher=tss|ilp|uniform" --one-at-a-time
       mpqbench ablate treeq-search --sweep environment.noise=0,0.25,0.5,1
+      mpqbench ablate gptq --factor "rounding.act_order=true|false"
       mpqbench ablate gptq --sweep protocol.calibration=16,64,256
       mpqbench ablate rtn --factor "branch=monarch|sparse|none" --sweep branch.like_rank=1,2,4
     """
+    given = _given(budgets, seeds, protocol_name, shared)
+
     from ..lab.ablation.design import Design, factors_from, merged, parse_factors
     from ..lab.ablation.run import PlannedAblation, stores_of, write_effects
     from ..report.ablation import write_ablation
@@ -58,11 +64,6 @@ def ablate(
         raise BenchError("--sweep varies one number: leave out --one-at-a-time")
     if sweeps and scale != "log":
         raise BenchError("--sweep estimates no effects: leave out --scale")
-    if protocol_name not in PROTOCOLS:
-        raise unknown("protocol", protocol_name, PROTOCOLS)
-    given: dict[str, Any] = {"name": "ablation", "budgets": ("W4A4", "W3A3")}
-    given |= options.overrides({"budgets": budgets, "seeds": seeds}, shared)
-    given["protocol"] = PROTOCOLS[protocol_name].model_dump() | given.get("protocol", {})
     is_file = method.endswith((".yaml", ".yml"))
     session = options.open_study(f"ablate-{Path(method).stem if is_file else method}", shared)
     recipe = session.registry.method(_recipe(Path(method)) if is_file else method)
@@ -82,6 +83,19 @@ def ablate(
     options.finish(paths, any(record.status == "failed" for record in result.records))
 
 
+def _given(
+    budgets: tuple[str, ...], seeds: tuple[int, ...], protocol: str, shared: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the keys of a suite but its methods. Raises BenchError for a wrong name."""
+    if protocol not in PROTOCOLS:
+        raise unknown("protocol", protocol, PROTOCOLS)
+    given: dict[str, Any] = {"name": "ablation", "budgets": ("W4A4", "W3A3")}
+    given |= options.overrides({"budgets": budgets, "seeds": seeds}, shared)
+    for model in given.get("models", ()):
+        check_name(model)
+    return given | {"protocol": PROTOCOLS[protocol].model_dump() | given.get("protocol", {})}
+
+
 def _recipe(path: Path) -> dict[str, Any]:
     data = read_yaml(path)
     if not isinstance(data, dict):
@@ -95,9 +109,9 @@ def _show(planned: Any, given: dict[str, Any], session: Any) -> None:
     if planned.plan is not None:
         for name, levels in planned.plan.levels.items():
             base = planned.plan.base[name]
-            click.echo(f"{name}: {', '.join(level + ' *' * (level == base) for level in levels)}")
+            echo(f"{name}: {', '.join(level + ' *' * (level == base) for level in levels)}")
     for cell in planned.cells:
         if cell.name != cell.recipe.name:
-            click.echo(f"{cell.name} is {cell.recipe.name}")
+            echo(f"{cell.name} is {cell.recipe.name}")
     for store, jobs in jobs_of(planned.cells, given, session):
         options.show_jobs(jobs, replace(session, store=store))

@@ -5,12 +5,12 @@ from dataclasses import replace
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from ..core.formats import ActivationFormat, WeightFormat
 from ..core.precision import Precision
 from ..core.settings import validate
+from ..core.terminal import console
 
 
 @click.command("cost")
@@ -47,8 +47,8 @@ def cost(model: str, precision: str, adaln: str | None, as_json: bool, **options
         policy |= {"weight_symmetric": not options["asymmetric"], "conventions": totals}
         click.echo(json.dumps(policy | report.to_json(), indent=1))
         return
-    console = Console()
-    console.print(_table(report, title=f"{model} at {bits}, adaLN {fixed}"))
+    screen = console()
+    screen.print(_table(report, title=f"{model} at {bits}, adaLN {fixed}"))
     tera = "  ".join(f"{name} {value / 1e12:.3f}" for name, value in totals.items())
     passes = f"{report.guidance_passes} passes x {report.steps} steps"
     for line in (
@@ -58,7 +58,7 @@ def cost(model: str, precision: str, adaln: str | None, as_json: bool, **options
         f"bytes {report.bytes:,}  effective bits {report.effective_bits:.3f}",
         f"TBitOPs by convention: {tera}",
     ):
-        console.print(line, highlight=False)
+        screen.print(line)
 
 
 def _count(

@@ -70,7 +70,7 @@ def _assets() -> list[str]:
     if not manifest.exists():
         return [f"{manifest} is missing: install mpqbench again, or run tools/train_embedded.py"]
     problems = []
-    for name, digest in json.loads(manifest.read_text())["sha256"].items():
+    for name, digest in json.loads(manifest.read_text(encoding="utf-8"))["sha256"].items():
         path = folder / name
         found = hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else "missing"
         click.echo(f"{'asset':15s} {name} {found[:16]}")

@@ -1,12 +1,14 @@
 """The command ``mpqbench``: a subcommand is imported only when it is called."""
 
 import importlib
+import os
 import sys
 
 import click
 
 from .. import __version__
 from ..core.errors import BenchError, unknown
+from ..core.terminal import echo, one_line, safe_streams
 
 # subcommand -> (module:function, one line for --help)
 VERBS = {
@@ -14,9 +16,9 @@ VERBS = {
     "study": ("study:study", "Compare searchers, proxies and branches on equal terms."),
     "ablate": ("ablate:ablate", "Measure what each component of a method contributes."),
     "list": ("plugins:list_plugins", "List plugins, suites, protocols and models."),
-    "info": ("plugins:info", "Show one plugin: parameters, source, origin."),
-    "check": ("plugins:check", "Check that a plugin fulfils the contract of its kind."),
-    "new": ("plugins:new", "Write a template of a plugin, with its test."),
+    "info": ("plugins:info", "Explain a plugin, method, suite, protocol or model."),
+    "check": ("check:check", "Check that a plugin fulfils the contract of its kind."),
+    "new": ("new:new", "Write a plugin, a method or a package to start from."),
     "cost": ("cost:cost", "Count MACs, BitOPs and bytes of a model."),
     "score": ("score:score", "Compute the metrics of a folder or .npz of images."),
     "report": ("report:report", "Render tables and figures from a run."),
@@ -56,14 +58,30 @@ def group() -> None:
 
 def main() -> None:
     """Run the command line; a mistake in the input is one sentence and exit code 2."""
+    os.environ["MPLBACKEND"] = "agg"  # figures are files; matplotlib refuses an unknown backend
+    with safe_streams() as output:
+        code = _exit_code()
+        output.flush()
+        if output.failure:
+            echo(f"error: the output cannot be written: {output.failure}", err=True)
+            code = code or 1
+    sys.exit(code)
+
+
+def _exit_code() -> int:
     try:
-        sys.exit(group.main(standalone_mode=False) or 0)
+        return group.main(prog_name="mpqbench", standalone_mode=False) or 0
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
     except BenchError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(2)
+        echo(f"error: {one_line(error)}", err=True)
+        return 2
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()  # the help itself
+        return error.exit_code
     except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
+        echo(f"error: {one_line(error.format_message())}", err=True)
+        return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("stopped; the same command resumes here", err=True)
-        sys.exit(130)
+        echo("stopped; the same command resumes here", err=True)
+        return 130

@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,8 +10,15 @@ import click
 
 from ..core.errors import BenchError, shown
 from ..core.precision import Budget
+from ..core.protocol import Protocol
 from ..core.settings import SEEDS
-from ..core.suite import Job
+from ..core.suite import Job, Suite
+from ..core.terminal import console, echo
+from ..core.yaml_text import dump_yaml
+from . import completion
+
+# Files of a study or an ablation that hold its table.
+_TABLES = ("ablation.md", "searchers.md", "proxies.md", "branches.md")
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -22,10 +29,37 @@ plugins = click.option(
 device = click.option(
     "--device", default="cpu", show_default=True, metavar="DEVICE", help="cpu, cuda, cuda:1, ..."
 )
-reference = click.option("--reference", metavar="REF", help="Reference statistics or images.")
 dry_run = click.option(
     "-n", "--dry-run", is_flag=True, help="Print what would be run, and its jobs; run nothing."
 )
+
+
+# Fields of the protocol, which every command that runs jobs can replace.
+_PROTOCOL = (
+    click.option("--images", type=click.IntRange(min=1), metavar="N", help="Images per job."),
+    click.option("--steps", type=click.IntRange(1, 1000), metavar="N",
+                 help="Sampling steps, 1 to 1000."),
+    click.option("--sampler", type=click.Choice(["ddim", "ddpm"]), help="Sampler."),
+    click.option("--convention", type=click.Choice(["original", "diffusers"]),
+                 help="Arithmetic of the sampler as in this code base."),
+    click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]),
+                 help="Of the transformer."),
+    click.option("--micro-batch", type=click.IntRange(min=1), metavar="N",
+                 help="Images per forward; may change last bits."),
+    click.option("--calibration", type=click.IntRange(min=1), metavar="N",
+                 help="Calibration inputs."),
+    click.option("--features", metavar="NAME",
+                 help="Feature network; 'none' for fidelity and cost alone."),
+    click.option("--feature-weights", metavar="PATH", help="Weights of the feature network."),
+    click.option("--reference", metavar="REF", help="Reference statistics or images."),
+)  # fmt: skip
+
+
+def protocol(command: _Command) -> _Command:
+    """Add an option for each field of the protocol to ``command``; without it a field stays."""
+    for option in reversed(_PROTOCOL):
+        command = option(command)
+    return command
 
 
 class _BudgetText(click.ParamType):
@@ -46,14 +80,15 @@ def budgets(usual: str) -> Callable[[_Command], _Command]:
     """Return the option of the budgets, which are ``usual`` without the option."""
     text = f"Budget instead of {usual}; repeatable."
     return click.option(
-        "--budget", "budgets", multiple=True, type=BUDGET, metavar="W4A4", help=text
-    )
+        "--budget", "budgets", multiple=True, type=BUDGET, metavar="W4A4", help=text,
+        shell_complete=completion.budgets,
+    )  # fmt: skip
 
 
 def seeds(usual: str) -> Callable[[_Command], _Command]:
     """Return the option of the seeds, which are ``usual`` without the option."""
-    text = f"Seeds instead of {usual}, separated by commas."
-    return click.option("--seeds", metavar="0,1,2", callback=_seeds, help=text)
+    text = f"Seeds of calibration, search and images instead of {usual}, separated by commas."
+    return click.option("--seeds", "--seed", metavar="0,1,2", callback=_seeds, help=text)
 
 
 def _seeds(ctx: object, param: object, text: str | None) -> tuple[int, ...]:
@@ -76,11 +111,9 @@ def out(name: str) -> Callable[[_Command], _Command]:
 def of_study(command: _Command) -> _Command:
     """Add the options that every study has to ``command``, which gets them in ``**shared``."""
     every = (
-        click.option("--model", metavar="NAME", help="Model instead of the study's."),
-        click.option("--images", type=click.IntRange(min=1), help="Images per job."),
-        click.option("--calibration", type=click.IntRange(min=1), help="Calibration inputs."),
-        click.option("--features", metavar="NAME", help="Feature network instead of the study's."),
-        reference, device, out("STUDY"), plugins,
+        click.option("--model", metavar="NAME", shell_complete=completion.models,
+                     help="Model instead of the study's."),
+        protocol, device, out("STUDY"), plugins, dry_run,
     )  # fmt: skip
     for option in reversed(every):
         command = option(command)
@@ -89,11 +122,25 @@ def of_study(command: _Command) -> _Command:
 
 def overrides(given: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[str, Any]:
     """Return the keys of a suite that are set in ``given`` or by ``of_study`` (``shared``)."""
-    names = ("images", "calibration", "features", "reference")
-    protocol = {name: shared[name] for name in names if shared[name] is not None}
-    models = (shared["model"],) if shared["model"] else ()
-    every = {**given, "models": models, "protocol": protocol}
+    names = [option for option in shared if option in Protocol.model_fields]
+    changed = {name: shared[name] for name in names if shared[name] is not None}
+    models = {"models": (shared["model"],)} if shared.get("model") else {}
+    every = {**given, **models, "protocol": changed}
     return {key: value for key, value in every.items() if value}
+
+
+def load(suite: str, given: Mapping[str, Any], shared: Mapping[str, Any]) -> Suite:
+    """Return a suite with ``overrides``. Raises BenchError, as for a model that cannot exist.
+
+    Nothing heavy is imported before the options are known to be right.
+    """
+    from ..dit.zoo import check_name
+    from ..lab.suites import load_suite
+
+    resolved = load_suite(suite, overrides(given, shared))
+    for model in resolved.models:
+        check_name(model)
+    return resolved
 
 
 def open_study(name: str, shared: Mapping[str, Any]) -> Any:
@@ -111,15 +158,31 @@ def show_jobs(jobs: Sequence[Job], session: Any) -> None:
     from ..lab.suite import check_jobs, look_up
 
     check_jobs(jobs, session.resources)
-    click.echo(f"{len(jobs)} jobs into {session.store.folder}:")
+    echo(f"{len(jobs)} jobs into {session.store.folder}:")
     for job in jobs:
         fingerprint, done = look_up(job, session)
-        click.echo(f"  {job.id:60s} {fingerprint}  {'done before' if done else 'to run'}")
+        echo(f"  {job.id:60s} {fingerprint}  {'done before' if done else 'to run'}")
 
 
-def finish(paths: Iterable[Path], failed: bool) -> None:
-    """Print the files that were written; exit with code 1 where a job failed, as its row says."""
+def show_suite(suite: Suite, jobs: Sequence[Job], session: Any) -> None:
+    """Print a suite with all its settings, and its jobs as ``show_jobs``."""
+    echo(dump_yaml(suite.model_dump(mode="json")))
+    show_jobs(jobs, session)
+
+
+def show_tables(paths: Sequence[Path]) -> None:
+    """Print the tables of a study or an ablation, which are among the files it wrote, then all."""
+    from rich.markdown import Markdown
+
     for path in paths:
-        click.echo(path)
+        if path.name in _TABLES:
+            console(width=120).print(Markdown(path.read_text(encoding="utf-8"), hyperlinks=False))
+    for path in paths:
+        echo(path)
+
+
+def finish(paths: Sequence[Path], failed: bool) -> None:
+    """Print as ``show_tables``; exit with code 1 where a job failed, as its row says."""
+    show_tables(paths)
     if failed:
         sys.exit(1)

@@ -9,6 +9,7 @@ import click
 from ..core.errors import BenchError
 from ..core.files import write_atomic
 from ..core.registry import discover
+from ..core.terminal import console, echo
 from . import options
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -62,7 +63,7 @@ def _write_pages(leaderboards: Path, pages: Path, filled: Sequence[Path]) -> Non
     texts |= {path: fill(path, leaderboards, pages) for path in filled}
     for path, text in texts.items():
         write_atomic(path, text.encode())
-        click.echo(path)
+        echo(path)
 
 
 def _show_ablation(
@@ -85,8 +86,7 @@ def _show_ablation(
         paths += write_report(each, None if out is None else out / each.name)
     if len(apart) < len(stores):
         show(run_dir, out, **asked)
-    for path in paths:
-        click.echo(path)
+    options.show_tables(paths)
 
 
 def show(run_dir: Path, out: Path | None = None, **asked: Any) -> None:
@@ -94,8 +94,6 @@ def show(run_dir: Path, out: Path | None = None, **asked: Any) -> None:
 
     ``asked`` (``merges`` and ``scans``) and errors are those of ``write_report``.
     """
-    from rich.console import Console
-
     from ..records.store import RecordStore
     from ..report.render import print_table
     from ..report.table import tables_of
@@ -104,9 +102,8 @@ def show(run_dir: Path, out: Path | None = None, **asked: Any) -> None:
     paths = write_report(run_dir, out, **asked)
     records = RecordStore(run_dir).read_all()
     # The tables need about 110 columns; a log file or a pipe has no width.
-    console = Console()
-    console.width = max(console.width, 120)
+    screen = console(width=120)
     for table in tables_of(records).values():
-        print_table(table, console)
+        print_table(table, screen)
     for path in paths:
-        click.echo(path)
+        echo(path)

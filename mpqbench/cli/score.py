@@ -5,10 +5,10 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from ..core.errors import BenchError
+from ..core.terminal import console, echo
 from . import options
 
 
@@ -40,7 +40,7 @@ def score(images: str, reference: str, as_json: bool, **settings: Any) -> None:
     """
     result = _scored(images, reference, **settings)
     if as_json:
-        click.echo(json.dumps(result, indent=2, allow_nan=False))
+        echo(json.dumps(result, indent=2, allow_nan=False))
     else:
         _print(result)
 
@@ -64,7 +64,7 @@ def _scored(
     against = replace(against, arithmetic=precision_recall)
     notes = (*source.report, *against.notes, *missing(source.count))
     for line in (source.summary, *notes):
-        click.echo(line, err=True)
+        echo(line, err=True)
     scores = score_features(extractor.extract(source), against, source.classes)
     names = labels(extractor.title)
     return {
@@ -98,9 +98,9 @@ def _print(result: dict[str, Any]) -> None:
     for metric in result["metrics"].values():
         interval = "" if metric["ci"] is None else f"{metric['ci']:.2g}"
         table.add_row(metric["label"], f"{metric['value']:.5g}", interval)
-    console = Console(highlight=False, markup=False)
+    screen = console()
     heading = f"N = {result['count']:,}, reference {reference['name']}{size}, {features}"
-    console.print(heading, soft_wrap=True)
-    console.print(table)
+    screen.print(heading, soft_wrap=True)
+    screen.print(table)
     if any(metric["ci"] is not None for metric in result["metrics"].values()):
-        console.print("±: half the 95% interval (delete-group jackknife)", soft_wrap=True)
+        screen.print("±: half the 95% interval (delete-group jackknife)", soft_wrap=True)

@@ -10,8 +10,10 @@ from ..core.protocol import PROTOCOLS
 from ..core.recipe import PluginChoice
 from ..core.settings import validate
 from ..core.suite import Job
+from ..core.terminal import echo
 from ..core.yaml_text import parse_yaml
-from . import options
+from ..dit.zoo import check_name
+from . import completion, options
 
 
 @click.group("study")
@@ -23,17 +25,17 @@ def study() -> None:
 
 
 @study.command("searchers")
-@click.argument("suite", default="searchers", metavar="[SUITE]")
+@click.argument("suite", default="searchers", metavar="[SUITE]", shell_complete=completion.suites)
 @options.budgets("the suite's")
 @options.seeds("the suite's")
-@click.option("--method", multiple=True, metavar="NAME",
+@click.option("--method", multiple=True, metavar="NAME", shell_complete=completion.methods,
               help="Only these of the suite; repeatable.")  # fmt: skip
 @click.option("--evaluations", type=click.FloatRange(min=0, min_open=True),
               help="What every search may spend, in forwards of the calibration set.")  # fmt: skip
 @options.of_study
 def searchers(
     suite: str, budgets: tuple[str, ...], seeds: tuple[int, ...], method: tuple[str, ...],
-    evaluations: float | None, **shared: Any,
+    evaluations: float | None, dry_run: bool, **shared: Any,
 ) -> None:  # fmt: skip
     """Give every searcher of SUITE the same evaluations; report score, FD, regret and seconds.
 
@@ -43,30 +45,36 @@ def searchers(
       mpqbench study searchers --budget W3A3 --seeds 0 --evaluations 500
       mpqbench study searchers mine.yaml --plugins my_searcher.py
     """
+    resolved = options.load(suite, {"budgets": budgets, "seeds": seeds}, shared)
+
     from ..lab.study.searchers import run_searchers, with_evaluations
-    from ..lab.suite import with_methods
-    from ..lab.suites import load_suite
+    from ..lab.suite import plan, with_methods
     from ..report.studies import write_searchers
     from ..report.write import write_report
 
-    resolved = load_suite(suite, options.overrides({"budgets": budgets, "seeds": seeds}, shared))
     resolved = with_evaluations(with_methods(resolved, method), evaluations)
     session = options.open_study(resolved.name, shared)
+    if dry_run:
+        jobs = plan(resolved, session.registry, session.device)
+        options.show_suite(resolved, jobs, session)
+        return
     records, regrets, failed = run_searchers(resolved, session)
     folder = session.store.folder
     options.finish([*write_searchers(records, regrets, folder), *write_report(folder)], failed)
 
 
 @study.command("proxies")
-@click.option("--budget", type=options.BUDGET, metavar="W3A3", help="Instead of W3A3.")
-@click.option("--seed", type=int, help="Of calibration, allocations and images.  [default: 0]")
+@options.budgets("W3A3; one only")
+@options.seeds("0; one only")
 @click.option("--allocations", type=click.IntRange(min=20), default=64, show_default=True,
               help="How many are sampled and measured.")  # fmt: skip
-@click.option("--method", metavar="NAME", help="Recipe of the allocations instead of rtn.")
+@click.option("--method", metavar="NAME", shell_complete=completion.methods,
+              help="Recipe of the allocations instead of rtn.")  # fmt: skip
 @options.of_study
 def proxies(
-    budget: str | None, seed: int | None, allocations: int, method: str | None, **shared: Any
-) -> None:
+    budgets: tuple[str, ...], seeds: tuple[int, ...], allocations: int, method: str | None,
+    dry_run: bool, **shared: Any,
+) -> None:  # fmt: skip
     """Sample allocations, measure FD of each, and rank every objective x environment by its tau.
 
     \b
@@ -74,21 +82,29 @@ def proxies(
       mpqbench study proxies
       mpqbench study proxies --budget W4A4 --allocations 100 --method gptq
     """
-    from ..lab.study.proxies import run_proxies
-    from ..lab.suites import load_suite
+    methods = () if method is None else (method,)
+    given = {"budgets": budgets, "seeds": seeds, "methods": methods}
+    resolved = options.load("proxies", given, shared)
+
+    from ..lab.study.proxies import proxies as proxies_of
+    from ..lab.study.proxies import run_proxies, single_job
     from ..report.studies import write_proxies
 
-    single = {"budgets": budget, "seeds": seed, "methods": method}
-    given = {key: (value,) for key, value in single.items() if value is not None}
-    resolved = load_suite("proxies", options.overrides(given, shared))
     session = options.open_study(resolved.name, shared)
+    job = single_job(resolved, session)
+    if dry_run:
+        names = "\n".join(f"  {proxy.name}" for proxy in proxies_of(session.registry))
+        echo(f"{allocations} allocations of '{job.recipe.name}' to sample, ranked by\n{names}")
+        options.show_suite(resolved, [job.reference], session)
+        return
     table, records, paths = run_proxies(resolved, session, allocations)
     paths += write_proxies(table, records, session.store.folder)
     options.finish(paths, failed=len(records) < allocations)
 
 
 @study.command("branches")
-@click.option("--model", default="fashion-dit", show_default=True, metavar="NAME")
+@click.option("--model", default="fashion-dit", show_default=True, metavar="NAME",
+              shell_complete=completion.models, help="Model.")  # fmt: skip
 @click.option("--bits", type=click.IntRange(2, 7), multiple=True, default=(3, 4),
               show_default=True, help="Of the rounded weights; repeatable.")  # fmt: skip
 @click.option("--rank", type=click.IntRange(min=1), multiple=True, default=(2, 4, 8),
@@ -98,16 +114,18 @@ def proxies(
               help="One more branch: a name, or '{name: monarch, permutation: energy}'; "
               "repeatable.")  # fmt: skip
 @click.option("--method", default="rtn", show_default=True, metavar="NAME",
+              shell_complete=completion.methods,
               help="Recipe of the layers that get the branch.")  # fmt: skip
-@click.option("--seed", default=0, show_default=True, help="Of the inputs.")
+@options.seeds("0; one only")
 @click.option("--calibration", type=click.IntRange(min=1), default=64, show_default=True,
               help="Calibration inputs, and as many held-out ones.")  # fmt: skip
 @options.device
 @options.out("branches")
 @options.plugins
+@options.dry_run
 def branches(
     bits: tuple[int, ...], rank: tuple[int, ...], branch: tuple[str, ...], method: str,
-    **shared: Any,
+    dry_run: bool, **shared: Any,
 ) -> None:  # fmt: skip
     """Give every branch the same bytes beside every layer; report what is left of its error.
 
@@ -117,16 +135,28 @@ def branches(
       mpqbench study branches --bits 3 --rank 4 --branch "{name: monarch, permutation: energy}"
       mpqbench study branches --method gptq --plugins my_branch.py --branch my-branch
     """
-    from ..lab.study.branches import BRANCHES, BranchPlan, run_branches
+    check_name(shared["model"])
+    seed, *more = shared["seeds"] or (0,)
+    if more:
+        raise BenchError(f"study branches takes one of seeds, not {len(more) + 1}")
+
+    from ..lab.study.branches import BRANCHES, BranchPlan, run_branches, variants
     from ..report.studies import write_branches
 
     session = options.open_study("branches", shared)
     settings = {"calibration": shared["calibration"], "features": "none"}
     protocol = PROTOCOLS["quick"].model_copy(update=settings)
     budget, recipe = Budget(Precision(min(bits), None)), session.registry.method(method)
-    job = Job(shared["model"], recipe, budget, shared["seed"], protocol, shared["device"])
+    job = Job(shared["model"], recipe, budget, seed, protocol, shared["device"])
     sizes = (tuple(sorted(set(numbers))) for numbers in (rank, bits))
-    table, path = run_branches(BranchPlan(job, (*BRANCHES, *map(_choice, branch)), *sizes), session)
+    plan = BranchPlan(job, (*BRANCHES, *map(_choice, branch)), *sizes)
+    if dry_run:
+        for variant in variants(plan, session.registry):
+            fit = "output" if variant.weighted else "weight"
+            echo(f"{variant.name} in the bytes of rank {variant.rank}, fitted to the {fit}")
+        echo(f"beside weights of {plan.bits} bits, into {session.store.folder}")
+        return
+    table, path = run_branches(plan, session)
     options.finish([path, *write_branches(table, job, session.store.folder)], failed=False)
 
 

@@ -1,7 +1,9 @@
 """The check itself, and what the checks of all kinds share."""
 
+import inspect
 import pickle
 import random
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -32,6 +34,21 @@ class Check:
 
     def __str__(self) -> str:
         return self.name
+
+
+def fault(error: AssertionError, plugin: Any) -> tuple[str, str]:
+    """Return what a check found wrong: a key, equal for checks that fail alike, and a sentence.
+
+    The sentence begins with the line of the plugin's file that raised the error; where the plugin
+    raised none, with that of its class.
+    """
+    cls, cause = type(plugin), error.__cause__ or error
+    file = inspect.getsourcefile(cls) or "?"
+    raised = [f for f in traceback.extract_tb(cause.__traceback__) if f.filename == file]
+    if raised:
+        place = f"{file} line {raised[-1].lineno}"
+        return f"{place}: {type(cause).__name__}", f"{place}: {error}"
+    return str(cause), f"{file} line {inspect.getsourcelines(cls)[1]}, {cls.__name__}: {error}"
 
 
 def checks_of(cases: Sequence[Any], *methods: Callable[[Any], None]) -> list[Check]:

@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import inspect
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -46,6 +47,13 @@ def read_source(target: str) -> PluginSource | None:
         return None
 
 
+def first_sentence(doc: str) -> str:
+    """Return the first sentence of a docstring in one line, without its marks of code."""
+    paragraph = re.sub(r"``(\w+)``", r"'\1'", " ".join(doc.partition("\n\n")[0].split()))
+    paragraph = paragraph.replace("``", "")
+    return re.split(r"(?<=\.) (?=[A-Z])", paragraph, maxsplit=1)[0]
+
+
 @cache
 def _module(name: str) -> tuple[Path, dict[str, ast.AST]]:
     """Return the file of a module, and the classes, imports and values of its top-level names."""
@@ -53,7 +61,7 @@ def _module(name: str) -> tuple[Path, dict[str, ast.AST]]:
     if file is None:
         raise Unreadable(name)
     names: dict[str, ast.AST] = {}
-    for node in ast.parse(file.read_text()).body:
+    for node in ast.parse(file.read_bytes()).body:
         if isinstance(node, ast.ClassDef):
             names[node.name] = node
         elif isinstance(node, ast.ImportFrom):

@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from .terminal import console, echo, one_line
+
 Advance = Callable[[int], None]
 
 LINE_EVERY_SECONDS = 10.0
@@ -26,7 +28,7 @@ class PlainLines(Reporter):
     """Prints a line per event, and one every ten seconds of a stage, as for log files."""
 
     def say(self, line: str) -> None:
-        print(line, flush=True)
+        echo(one_line(line))
 
     @contextmanager
     def stage(self, title: str, total: int) -> Iterator[Advance]:
@@ -39,7 +41,7 @@ class PlainLines(Reporter):
             now = time.monotonic()
             if now - printed >= LINE_EVERY_SECONDS:
                 printed = now
-                print(f"  {title}: {done}/{total} after {now - began:.0f} s", flush=True)
+                echo(f"  {one_line(title)}: {done}/{total} after {now - began:.0f} s")
 
         yield advance
 
@@ -48,13 +50,16 @@ class Bars(Reporter):
     """Draws rich's progress bars, one per stage, which vanish at the end of the stage."""
 
     def __init__(self) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+        from rich import progress
 
-        columns = BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-        self._progress = Progress("{task.description}", *columns, transient=True)
+        columns = (
+            progress.TextColumn("{task.description}", markup=False), progress.BarColumn(),
+            progress.MofNCompleteColumn(), progress.TimeRemainingColumn(),
+        )  # fmt: skip
+        self._progress = progress.Progress(*columns, console=console(), transient=True)
 
     def say(self, line: str) -> None:
-        self._progress.console.print(line, highlight=False)
+        self._progress.console.print(one_line(line))
 
     @contextmanager
     def stage(self, title: str, total: int) -> Iterator[Advance]:
@@ -68,4 +73,5 @@ class Bars(Reporter):
 
 def reporter() -> Reporter:
     """Choose bars on a terminal, plain lines otherwise."""
-    return Bars() if sys.stdout.isatty() else PlainLines()
+    is_terminal = sys.stdout is not None and sys.stdout.isatty()
+    return Bars() if is_terminal else PlainLines()

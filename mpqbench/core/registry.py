@@ -154,11 +154,14 @@ class Registry:
             raise self._missing(unknown(kind, name, {*self._entries[kind], *beside}))
         return self._entries[kind][name]
 
-    def find(self, name: str) -> list[PluginEntry]:
-        """Return the entries of that name of all kinds. Raises BenchError where there is none."""
+    def find(self, name: str, beside: Iterable[str] = ()) -> list[PluginEntry]:
+        """Return the entries of that name of all kinds.
+
+        Raises BenchError where there is none, with the nearest name here and in ``beside``.
+        """
         found = [names[name] for names in self._entries.values() if name in names]
         if not found:
-            known = {n for names in self._entries.values() for n in names}
+            known = {n for names in (*self._entries.values(), beside) for n in names}
             raise self._missing(unknown("plugin", name, known))
         return found
 

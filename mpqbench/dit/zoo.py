@@ -1,6 +1,9 @@
 """Names of models: the embedded one, and configurations whose cost needs no weights."""
 
+from pathlib import Path
 from typing import Any
+
+from ..core.errors import unknown
 
 EMBEDDED = "fashion-dit"
 RANDOM_PREFIX = "random:"  # a configuration with seeded random weights, for speed and memory
@@ -23,3 +26,16 @@ SD_VAE: dict[str, Any] = {
     "down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4,
     "block_out_channels": (128, 256, 512, 512), "layers_per_block": 2,
 }  # fmt: skip  # the autoencoder sd-vae-ft-ema that DiT-XL/2 decodes with
+
+MODELS = (EMBEDDED, *HUB_NAMES, *(RANDOM_PREFIX + name for name in CONFIGURATIONS))
+
+
+def check_name(name: str) -> None:
+    """Raise BenchError for a name that is no known model and cannot be a folder or a hub id.
+
+    Nothing is read or imported: a wrong name is told at once.
+    """
+    path = Path(name)
+    is_place = "/" in name or path.suffix or path.is_dir()
+    if name not in MODELS and (name.startswith(RANDOM_PREFIX) or not is_place):
+        raise unknown("model", name, MODELS)

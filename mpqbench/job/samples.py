@@ -87,7 +87,7 @@ class SampleStore:
     def _owner(self) -> str | None:
         """Return the fingerprint of the samples; ``None`` for a missing or damaged one."""
         try:
-            return json.loads((self.folder / OWNER).read_text())
+            return json.loads((self.folder / OWNER).read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):
             return None
 

@@ -55,7 +55,7 @@ def _git(folder: Path, *arguments: str) -> str | None:
     try:
         run = subprocess.run(
             ["git", "-C", str(folder), *arguments],
-            capture_output=True, text=True, timeout=10, check=True,
+            capture_output=True, encoding="utf-8", errors="replace", timeout=10, check=True,
             env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},  # reading must not touch the index
         )  # fmt: skip
     except (OSError, subprocess.SubprocessError):
@@ -65,7 +65,11 @@ def _git(folder: Path, *arguments: str) -> str | None:
 
 def _cpu() -> str | None:
     try:
-        found = re.search(r"^model name\s*:\s*(.*)$", Path("/proc/cpuinfo").read_text(), re.M)
+        found = re.search(
+            r"^model name\s*:\s*(.*)$",
+            Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace"),
+            re.M,
+        )
     except OSError:
         found = None
     return found[1] if found else platform.processor() or None

@@ -45,7 +45,7 @@ class About:
     def read(cls, folder: Path) -> Self:
         """Read the file in ``folder``. Raises BenchError where it is not as it should be."""
         path = folder / ABOUT
-        match = re.match(r"---\n(.*?)^---\n+# (.*?)\n(.*)", path.read_text(), re.S | re.M)
+        match = re.match(r"---\n(.*?)^---\n+# (.*?)\n(.*)", path.read_text("utf-8"), re.S | re.M)
         if match is None:
             raise BenchError(f"{path} does not begin with a header between two --- and a # title")
         texts = (match[1], *BLOCK.findall(match[3]))
@@ -131,4 +131,4 @@ def fill(path: Path, leaderboards: Path, pages: Path) -> str:
         lines = "\n".join(results(kind, name) for name in names)
         return f"{match[1]}{lines}\n{match[4]}"
 
-    return MARKED.sub(replace, path.read_text())
+    return MARKED.sub(replace, path.read_text(encoding="utf-8"))

@@ -29,7 +29,7 @@ def write_texts(stem: Path, texts: Mapping[str, str]) -> list[Path]:
     """Write every text into ``stem.KIND``; return the paths."""
     paths = [stem.parent / f"{stem.name}.{kind}" for kind in texts]
     for path, text in zip(paths, texts.values(), strict=True):
-        write_atomic(path, text.encode())
+        write_atomic(path, text.encode(errors="backslashreplace"))  # of names in no encoding
     return paths
 
 

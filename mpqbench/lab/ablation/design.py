@@ -17,7 +17,8 @@ from ...core.recipe import SLOTS, TEXTS, PluginChoice, Recipe
 from ...core.settings import Flag, Frozen, validate
 from ...core.yaml_text import dump_yaml, parse_yaml, read_yaml
 
-# A level is a named state of a factor: recipe fields over the method's own, as plain data.
+# A level is a named state of a factor: recipe fields, or parameters such as ``rounding.damp``, over
+# the method's own, as plain data.
 Levels = dict[str, dict[str, Any]]
 Factors = dict[str, Levels]
 Scale = Literal["log", "linear"]
@@ -85,7 +86,7 @@ def default_factors(method: Recipe) -> Factors:
 
 
 def parse_factors(texts: Sequence[str], method: Recipe) -> Factors:
-    """Parse texts ``SLOT=level|level|...``.
+    """Parse texts ``SLOT=level|level|...`` or ``SLOT.PARAMETER=value|value|...``.
 
     A level is a plugin's name, ``{name: eng, noise: 0.5}`` or, with a name of its own,
     ``half: {name: eng, noise: 0.5}``. The bare name of the method's own plugin is the method's own
@@ -97,8 +98,13 @@ def parse_factors(texts: Sequence[str], method: Recipe) -> Factors:
         slot, equals, rest = text.partition("=")
         if not equals:
             raise BenchError(f"--factor '{text}' is not SLOT=LEVEL|LEVEL|...")
-        if slot not in SLOTS:
-            raise unknown("slot", slot, SLOTS)
+        head, dot, _ = slot.partition(".")
+        if head not in (FIELDS if dot else SLOTS):
+            raise unknown("slot", head, SLOTS)
+        if dot:
+            values = [(_safe(part.strip()), {slot: _value(part, slot)}) for part in rest.split("|")]
+            factors = merged(factors, {slot: _checked(slot, values)})
+            continue
         given = [_named_choice(part, slot, method) for part in rest.split("|")]
         plugins = Counter(choice.name for name, choice in given if name is None)
         levels = []
@@ -124,7 +130,7 @@ def factors_from(data: Any, where: str) -> Factors:
             if not isinstance(changes, Mapping | None):
                 raise BenchError(f"{where}: level '{_word(level)}' is no mapping of recipe fields")
             for field in changes or {}:
-                if field not in FIELDS:
+                if str(field).partition(".")[0] not in FIELDS:
                     raise unknown("recipe field", str(field), FIELDS)
         named = [(_word(level), dict(changes or {})) for level, changes in levels.items()]
         factors[_word(name)] = _checked(_word(name), named)
@@ -139,7 +145,7 @@ def merged(first: Factors, second: Factors) -> Factors:
 
 
 def fields_of(levels: Levels) -> set[str]:
-    """Return the recipe fields that some level sets."""
+    """Return the recipe fields, and parameters such as ``rounding.damp``, that some level sets."""
     return {field for changes in levels.values() for field in changes}
 
 
@@ -160,8 +166,7 @@ def _checked(factor: str, levels: Sequence[tuple[str, dict[str, Any]]]) -> Level
 
 
 def _named_choice(text: str, slot: str, method: Recipe) -> tuple[str | None, PluginChoice]:
-    data = parse_yaml(text, f"--factor {slot}: {shown(text)}")
-    name = None
+    data, name = _value(text, slot), None
     if isinstance(data, dict) and "name" not in data and len(data) == 1:
         ((key, data),) = data.items()
         name = _word(key)
@@ -171,6 +176,10 @@ def _named_choice(text: str, slot: str, method: Recipe) -> tuple[str | None, Plu
         if data == choice.name:
             return name, choice
     return name, validate(PluginChoice, data, f"--factor {slot}")
+
+
+def _value(text: str, factor: str) -> Any:
+    return parse_yaml(text, f"--factor {factor}: {shown(text)}")
 
 
 def _plain(slot: str, choice: PluginChoice) -> dict[str, Any]:

@@ -11,8 +11,9 @@ from typing import Any
 
 from ...core.errors import BenchError, unknown
 from ...core.protocol import Protocol
-from ...core.recipe import SLOTS, TEXTS, Recipe, derived
+from ...core.recipe import SLOTS, TEXTS, PluginChoice, Recipe, derived
 from ...core.registry import Registry, parameters
+from ...core.settings import validate
 from ...records.ablation import SWEEP_COLUMNS
 from ...records.columns import ABLATION
 from .design import FIELDS, Factors, Levels, fields_of
@@ -111,8 +112,18 @@ def content_of(recipe: Recipe, registry: Registry) -> str:
 
 
 def changed(method: Recipe, name: str, changes: Mapping[str, Any]) -> Recipe:
-    """Return ``method`` under another name, with other fields. Raises BenchError."""
-    return derived(method, {**changes, "name": name}, f"cell '{name}'")
+    """Return ``method`` under another name, with other fields and parameters. Raises BenchError."""
+    where = f"cell '{name}'"
+    whole = {key: value for key, value in changes.items() if "." not in key}
+    data = whole | {"name": name}
+    for path in changes.keys() - whole.keys():
+        head, *tail = path.split(".")
+        data.setdefault(head, method.model_dump()[head])
+        if head in SLOTS:
+            data[head] = validate(PluginChoice, data[head], f"{where}: {head}").model_dump()
+            tail = ["params", *tail]
+        data[head] = _with(data[head], tail, changes[path])
+    return derived(method, data, where)
 
 
 def _own_level(method: Recipe, levels: Levels, registry: Registry) -> str:
@@ -194,9 +205,7 @@ def _cell(path: str, value: float, base: Recipe, level: str, registry: Registry)
     name, levels = f"{base.name}.{(tail or [head])[-1]}-{value}", (level, str(value))
     if head == "protocol":
         return AblationCell(name, levels, changed(base, name, {}), {tail[0]: value})
-    inside = ["params", *tail] if head in SLOTS else tail
-    change = {head: _with(base.model_dump()[head], inside, value)}
-    cell = AblationCell(name, levels, changed(base, name, change))
+    cell = AblationCell(name, levels, changed(base, name, {path: value}))
     content_of(cell.recipe, registry)  # raises for a value that its plugin refuses
     return cell
 
@@ -206,7 +215,7 @@ def _number(text: str, path: str) -> int | float:
         value = float(text)
         return int(value) if value == int(value) else value  # 1e3 is a whole number
     except (ValueError, OverflowError):
-        reason = f"--sweep {path}: '{text}' is no number; for names use --factor"
+        reason = f"--sweep {path}: '{text}' is no number; for others use --factor {path}=A|B"
         raise BenchError(reason) from None
 
 

@@ -25,7 +25,7 @@ from ...search.arrays import Arrays
 from ...search.problem import Problem
 from ...search.tabular import additive_score
 from ..suite import plan, run_suite
-from .searchers import open_job
+from .searchers import check_base, open_job
 
 # Beside every registered objective and environment with its defaults.
 MORE_OBJECTIVES = (
@@ -70,16 +70,12 @@ def run_proxies(
 
     Returns the table of ``agreements``, the records it ranks by, and the files written:
     ``proxies.csv`` (rank correlations) and ``scores.csv`` (what every proxy and measurement
-    says of every allocation). What is done is not done again. Raises BenchError if the suite has
-    several models, budgets or seeds, and if fewer than ``FEWEST`` allocations were measured.
+    says of every allocation). What is done is not done again. Raises BenchError as ``single_job``,
+    and if fewer than ``FEWEST`` allocations were measured.
     """
     registry, folder = session.registry, session.store.folder
-    for name in ("models", "budgets", "seeds"):
-        if (given := len(getattr(suite, name))) != 1:
-            raise BenchError(f"study proxies takes one of {name}, not {given}")
-    (method,), (model,), (seed,) = suite.methods, suite.models, suite.seeds
-    base, budget = registry.method(method), Budget.parse(suite.budgets[0])
-    job = Job(model, base, budget, seed, suite.protocol, session.device)
+    job = single_job(suite, session)
+    base, seed = job.recipe, job.seed
     problem, _ = search_problem(open_job(job, session.resources))
     rng, digits = np.random.default_rng([seed, count]), len(str(count))
     every = enumerate(sample_allocations(problem, count, rng), 1)
@@ -104,6 +100,22 @@ def run_proxies(
     for name, text in texts.items():
         write_atomic(folder / name, text.encode())
     return table, done, [folder / name for name in texts]
+
+
+def single_job(suite: Suite, session: Session) -> Job:
+    """Return the one job of a suite, around which allocations are sampled.
+
+    Raises BenchError if the suite has several models, budgets or seeds, or a budget that names no
+    precision.
+    """
+    for name in ("models", "budgets", "seeds"):
+        if (given := len(getattr(suite, name))) != 1:
+            raise BenchError(f"study proxies takes one of {name}, not {given}")
+    (method,), (model,), (seed,) = suite.methods, suite.models, suite.seeds
+    budget = Budget.parse(suite.budgets[0])
+    check_base(budget.precision)
+    recipe = session.registry.method(method)
+    return Job(model, recipe, budget, seed, suite.protocol, session.device)
 
 
 def _given(base: Recipe, name: str, allocation: Allocation) -> dict[str, Any]:
