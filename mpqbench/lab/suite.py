@@ -91,7 +91,7 @@ def check_jobs(jobs: Iterable[Job], resources: Resources) -> None:
     """Raise BenchError where a job could not be judged: for a device, features or a reference."""
     usable_device(resources.device)
     for model, protocol in dict.fromkeys((job.model, job.protocol) for job in jobs):
-        resources.loader.check_images(model, protocol)
+        resources.loader.check(model, protocol)
 
 
 def _reference(job: Job, records: list[JobRecord], session: Session) -> JobRecord | None:

@@ -12,6 +12,7 @@ from mpqbench.core.precision import FULL, Precision
 from mpqbench.dit.calibration import CalibrationSet
 from mpqbench.dit.groups import layer_groups
 from mpqbench.dit.sampling import image_seed
+from mpqbench.dit.configs import SchedulerConfig
 from mpqbench.dit.schedule import build_schedule
 from mpqbench.methods.treeq.eng import EnvironmentalNoise
 from mpqbench.quant.activation import StepRanges
@@ -29,7 +30,7 @@ def model():
 
 
 def _schedule(sampler="ddim"):
-    return build_schedule({}, sampler, LAST, "original", True)
+    return build_schedule(SchedulerConfig(clip_sample=False), sampler, LAST, "original", True)
 
 
 def _inputs(positions):
