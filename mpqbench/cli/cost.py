@@ -11,10 +11,11 @@ from rich.table import Table
 from ..core.formats import ActivationFormat, WeightFormat
 from ..core.precision import Precision
 from ..core.settings import validate
+from . import options as shared
 
 
 @click.command("cost")
-@click.option("--model", required=True, metavar="NAME",
+@click.option("--model", required=True, type=shared.MODEL, metavar="NAME",
               help="Known configuration, embedded model or local DiTPipeline folder.")  # fmt: skip
 @click.option("--precision", required=True, metavar="WxAy", help="Of the searchable layers.")
 @click.option("--adaln", metavar="WxAy",

@@ -1,6 +1,7 @@
 """Suites, and the jobs that they consist of."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -13,6 +14,7 @@ from .protocol import PROTOCOLS, Protocol
 from .recipe import FULL_PRECISION, Recipe
 from .settings import Frozen, digest_of
 
+_LONGEST_ID = 200  # a file name has 255 bytes, some of them for kinds of files and copies
 BudgetText = Annotated[str, AfterValidator(lambda text: str(Budget.parse(text)))]
 
 
@@ -69,11 +71,15 @@ class Job:
 
     @property
     def id(self) -> str:
-        """A name that is safe for files and unique within a suite."""
-        name = re.sub(r"[^A-Za-z0-9._-]+", "-", self.model).strip("-.")
-        if name != self.model:
-            name = f"{Path(self.model).name[:40]}-{digest_of(self.model)[:6]}"
-            name = re.sub(r"[^A-Za-z0-9._-]+", "-", name)
+        """A name that is safe for files; ``check_names`` sees that it is unique within a suite.
+
+        A model whose name is no safe file name of 60 characters at most goes by its last safe
+        part and a digest.
+        """
+        name = self.model
+        if not re.fullmatch(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,58}[A-Za-z0-9])?", name):
+            part = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(name).name[:40]).strip("-._")
+            name = f"{part or 'model'}-{digest_of(name)[:6]}"
         return f"{name}__{self.recipe.name}__{self.budget}__s{self.seed}"
 
     @property
@@ -85,3 +91,20 @@ class Job:
     def reference(self) -> Self:
         """The full-precision job of the same model, seed and protocol."""
         return replace(self, recipe=FULL_PRECISION, budget=Budget(FULL))
+
+
+def check_names(jobs: Sequence[Job]) -> None:
+    """Raise BenchError where two jobs would share their files, or where a name is too long."""
+    models: dict[str, Job] = {}
+    for job in jobs:
+        if len(job.id) > _LONGEST_ID:
+            raise BenchError(
+                f"job '{job.id}' has a name of {len(job.id)} characters, and files need one of at "
+                f"most {_LONGEST_ID}: shorten the name of the method"
+            )
+        other = models.setdefault(job.id, job)
+        if other is not job:
+            raise BenchError(
+                f"'{other.model}' with method '{other.recipe.name}' and '{job.model}' with "
+                f"'{job.recipe.name}' both make the job '{job.id}': rename one of them"
+            )

@@ -84,7 +84,9 @@ def load_model(name: str) -> DiTModel:
         return _random_model(name)
     read_pipeline(pipeline_folder(name))  # before weights are fetched
     config = read_pipeline(pipeline_folder(name, (*CONFIG_FILES, *WEIGHT_FILES)))
-    transformer = load_part(config.folder / "transformer", DiTTransformer2DModel, config.transformer)
+    transformer = load_part(
+        config.folder / "transformer", DiTTransformer2DModel, config.transformer
+    )
     vae = load_part(config.folder / "vae", AutoencoderKL, config.vae)
     return DiTModel(name, transformer, vae, config.scheduler, _digest(config.folder))
 

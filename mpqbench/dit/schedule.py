@@ -130,7 +130,7 @@ def _check_settings(
         value = getattr(config, key)
         if _OF_ONE_SAMPLER.get(key, sampler) == sampler and value not in values:
             known = " or ".join(json.dumps(each) for each in values if each is not None)
-            helps = is_original and key != "variance_type" or value == "learned_range"
+            helps = (is_original and key != "variance_type") or value == "learned_range"
             hint = f" (--convention {other} follows the file)" if helps else ""
             raise BenchError(
                 f"scheduler_config.json: {key} is {json.dumps(value)}, and the {convention} "
@@ -156,9 +156,9 @@ def _as_configured(config: SchedulerConfig, sampler: str, steps: int) -> Schedul
     times = scheduler.timesteps.tolist()
     if len(times) != steps or max(times) >= config.num_train_timesteps:
         raise BenchError(
-            f"scheduler_config.json: timestep_spacing '{config.timestep_spacing}' with steps_offset "
-            f"{config.steps_offset} gives no {steps} steps of {config.num_train_timesteps} levels: "
-            "choose other --steps"
+            f"scheduler_config.json: timestep_spacing '{config.timestep_spacing}' with "
+            f"steps_offset {config.steps_offset} gives no {steps} steps within the "
+            f"{config.num_train_timesteps} noise levels: choose other --steps"
         )
     return Schedule(scheduler, times, times, learned_variance=False)
 

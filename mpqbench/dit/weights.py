@@ -118,6 +118,4 @@ def _check(where: str, part: Any, shape: tuple[int, ...] | None) -> None:
         raise BenchError(f"{where} is of type {part.get_dtype()}: weights must be of {kinds}")
     found = tuple(part.get_shape())
     if shape is not None and found != shape:
-        raise BenchError(
-            f"{where} has shape {list(found)}, the configuration needs {list(shape)}"
-        )
+        raise BenchError(f"{where} has shape {list(found)}, the configuration needs {list(shape)}")

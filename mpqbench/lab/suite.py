@@ -7,7 +7,7 @@ from ..core.errors import BenchError, unknown
 from ..core.precision import FULL, Budget
 from ..core.recipe import FULL_PRECISION
 from ..core.registry import Registry
-from ..core.suite import Job, Suite
+from ..core.suite import Job, Suite, check_names
 from ..job.context import check_recipe
 from ..job.fingerprints import fingerprint
 from ..job.resources import Resources, Session
@@ -36,12 +36,14 @@ def plan(suite: Suite, registry: Registry, device: str) -> list[Job]:
         if recipe.name != FULL_PRECISION.name
         for text in suite.budgets
     ]
-    return [
+    jobs = [
         Job(model, recipe, budget, seed, suite.protocol, device)
         for model in suite.models
         for seed in suite.seeds
         for recipe, budget in conditions
     ]
+    check_names(jobs)
+    return jobs
 
 
 def with_methods(suite: Suite, names: Sequence[str], registry: Registry | None = None) -> Suite:

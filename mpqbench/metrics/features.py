@@ -127,13 +127,17 @@ def weights_digest(module: nn.Module) -> str:
 
 
 def usable_device(name: str) -> torch.device:
-    """Return the device called ``name``. Raises BenchError where this machine lacks the device."""
+    """Return the device called ``name``. Raises BenchError where the device cannot compute here.
+
+    Statistics need float64, which not every kind of device has.
+    """
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise BenchError(f"device '{name}' cannot be used here: {reason}") from None
+        square = torch.ones(2, 2, device=device, dtype=torch.float64)
+        float((square @ square).sum())
+    except Exception as error:  # each kind of device raises types of its own
+        reason = (str(error) or type(error).__name__).splitlines()[0].partition(". ")[0]
+        raise BenchError(f"device '{name}' cannot be used here: {reason[:160]}") from None
     return device
 
 
