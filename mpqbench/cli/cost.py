@@ -11,11 +11,10 @@ from rich.table import Table
 from ..core.formats import ActivationFormat, WeightFormat
 from ..core.precision import Precision
 from ..core.settings import validate
-from . import options as shared
 
 
 @click.command("cost")
-@click.option("--model", required=True, type=shared.MODEL, metavar="NAME",
+@click.option("--model", required=True, metavar="NAME",
               help="Known configuration, embedded model or local DiTPipeline folder.")  # fmt: skip
 @click.option("--precision", required=True, metavar="WxAy", help="Of the searchable layers.")
 @click.option("--adaln", metavar="WxAy",
@@ -66,6 +65,9 @@ def _count(
     model: str, precision: Precision, adaln: Precision, options: dict[str, Any]
 ) -> tuple[Any, dict[str, int]]:
     """Return the report, and the BitOPs by convention."""
+    from ..dit.configs import check_model
+
+    check_model(model)  # before anything heavy is imported
     from ..cost.count import CountOptions, conventions, count
     from ..dit.groups import layer_groups, uniform_allocation
     from ..dit.loading import meta_transformer

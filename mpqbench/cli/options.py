@@ -37,18 +37,7 @@ class _BudgetText(click.ParamType):
         return value
 
 
-class _ModelName(click.ParamType):
-    name = "model"
-
-    def convert(self, value: str, param: object, ctx: object) -> str:
-        from ..dit.configs import check_model
-
-        check_model(value)
-        return value
-
-
 BUDGET = _BudgetText()
-MODEL = _ModelName()  # refused at once, before PyTorch is imported
 
 
 def budgets(usual: str) -> Callable[[_Command], _Command]:
@@ -83,9 +72,7 @@ def out(name: str) -> Callable[[_Command], _Command]:
 def of_study(command: _Command) -> _Command:
     """Add the options that every study has to ``command``, which gets them in ``**shared``."""
     every = (
-        click.option(
-            "--model", type=MODEL, metavar="NAME", help="Model instead of the study's."
-        ),
+        click.option("--model", metavar="NAME", help="Model instead of the study's."),
         click.option("--images", type=click.IntRange(min=1), help="Images per job."),
         click.option("--calibration", type=click.IntRange(min=1), help="Calibration inputs."),
         click.option("--features", metavar="NAME", help="Feature network instead of the study's."),

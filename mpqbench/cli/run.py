@@ -10,7 +10,7 @@ from . import options
 
 @click.command("run")
 @click.argument("suite", default="quick", metavar="[SUITE]")
-@click.option("--model", "models", multiple=True, type=options.MODEL, metavar="NAME",
+@click.option("--model", "models", multiple=True, metavar="NAME",
               help="Model instead of the suite's; repeatable.")  # fmt: skip
 @click.option("--method", "methods", multiple=True, metavar="NAME",
               help="Only this method: one of the suite's, or any registered one; "

@@ -88,9 +88,7 @@ def proxies(
 
 
 @study.command("branches")
-@click.option(
-    "--model", type=options.MODEL, default="fashion-dit", show_default=True, metavar="NAME"
-)
+@click.option("--model", default="fashion-dit", show_default=True, metavar="NAME")
 @click.option("--bits", type=click.IntRange(2, 7), multiple=True, default=(3, 4),
               show_default=True, help="Of the rounded weights; repeatable.")  # fmt: skip
 @click.option("--rank", type=click.IntRange(min=1), multiple=True, default=(2, 4, 8),

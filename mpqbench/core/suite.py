@@ -14,7 +14,6 @@ from .protocol import PROTOCOLS, Protocol
 from .recipe import FULL_PRECISION, Recipe
 from .settings import Frozen, digest_of
 
-_LONGEST_ID = 200  # a file name has 255 bytes, some of them for kinds of files and copies
 BudgetText = Annotated[str, AfterValidator(lambda text: str(Budget.parse(text)))]
 
 
@@ -94,15 +93,10 @@ class Job:
 
 
 def check_names(jobs: Sequence[Job]) -> None:
-    """Raise BenchError where two jobs would share their files, or where a name is too long."""
-    models: dict[str, Job] = {}
+    """Raise BenchError where two jobs would share their files."""
+    found: dict[str, Job] = {}
     for job in jobs:
-        if len(job.id) > _LONGEST_ID:
-            raise BenchError(
-                f"job '{job.id}' has a name of {len(job.id)} characters, and files need one of at "
-                f"most {_LONGEST_ID}: shorten the name of the method"
-            )
-        other = models.setdefault(job.id, job)
+        other = found.setdefault(job.id, job)
         if other is not job:
             raise BenchError(
                 f"'{other.model}' with method '{other.recipe.name}' and '{job.model}' with "
