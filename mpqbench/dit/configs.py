@@ -47,7 +47,7 @@ class TransformerConfig(_Config):
     upcast_attention: Literal[False] = False
     norm_type: Literal["ada_norm_zero"] = "ada_norm_zero"
     norm_elementwise_affine: bool = False
-    norm_eps: Literal[1e-5, 1e-6] = 1e-5
+    norm_eps: float = 1e-5
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -55,6 +55,8 @@ class TransformerConfig(_Config):
             raise ValueError(
                 f"patch_size {self.patch_size} does not divide sample_size {self.sample_size}"
             )
+        if self.norm_eps not in (1e-5, 1e-6):  # diffusers' and the original's
+            raise ValueError(f"norm_eps must be 1e-05 or 1e-06, not {self.norm_eps}")
         width = self.num_attention_heads * self.attention_head_dim
         if width % 4:
             raise ValueError(

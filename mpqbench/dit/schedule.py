@@ -116,6 +116,9 @@ def build_schedule(
         if sampler == "ddim"
         else DDPMScheduler(**chain, variance_type=variance)
     )
+    if not np.allclose(scheduler.alphas_cumprod, signal, rtol=1e-3, atol=0):
+        # In float32 a beta near 1 leaves no signal, as of a cosine in few steps.
+        scheduler.alphas_cumprod = torch.tensor(signal, dtype=torch.float32)
     scheduler.set_timesteps(steps)
     return Schedule(scheduler, kept[::-1].tolist(), list(range(steps))[::-1], learned)
 

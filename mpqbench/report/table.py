@@ -81,11 +81,12 @@ def leaderboard(records: Iterable[JobRecord]) -> Table:
     frame = records_frame(records)
     frame = frame.assign(home=_homes(frame))
     parts = _file_parts(frame["model"].unique())
-    homes = frame.groupby("model")["home"].nunique()
+    homes = frame.groupby("model")["home"].nunique().to_dict()
     blocks = []
     for key, rows in frame.groupby(["model", "home"]):
-        suffix = f"-{key[1] or 'not-measured'}" if homes[key[0]] > 1 else ""
-        blocks.append(_block(key, rows, parts[key[0]] + suffix))
+        model = str(key[0])
+        suffix = f"-{key[1] or 'not-measured'}" if homes[model] > 1 else ""
+        blocks.append(_block(key, rows, parts[model] + suffix))
     return Table(tuple(blocks), LEADERBOARD)
 
 

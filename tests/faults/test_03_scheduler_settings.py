@@ -76,6 +76,23 @@ def test_noise_levels_of_the_model_are_those_of_its_formula():
     np.testing.assert_allclose(found, wanted, rtol=1e-4)
 
 
+@pytest.mark.parametrize("sampler", ["ddim", "ddpm"])
+def test_two_steps_of_levels_with_almost_no_signal_are_exact(sampler):
+    """The short chain has a beta of 1 - 1e-11, which is 1 in float32."""
+    betas = np.linspace(1e-3, 5e-2, 1000)
+    own = {"num_train_timesteps": 1000, "trained_betas": betas.tolist()}
+    made = schedule(sampler, steps=2, doubled=False, **own)
+    bars = np.cumprod(1 - betas)
+    assert made.signal(0) == pytest.approx(bars[-1], rel=1e-6)
+    of_clean = -np.sqrt((1 - bars[-1]) / bars[-1])
+    beta = 1 - bars[-1] / bars[0]
+    wanted = {
+        "ddim": np.sqrt(bars[0]) * of_clean + np.sqrt(1 - bars[0]),
+        "ddpm": np.sqrt(bars[0]) * beta / (1 - bars[-1]) * of_clean,
+    }
+    assert made.slope(0, 4) == pytest.approx(wanted[sampler], rel=1e-4)
+
+
 def test_without_learned_variance_ddpm_has_the_upper_bound_as_the_code_of_dit():
     """Noise of variance beta (Ho et al., arXiv 2006.11239, section 3.2), but none at the end."""
     betas = np.linspace(1e-4, 2e-2, LEVELS)
