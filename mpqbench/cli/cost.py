@@ -65,6 +65,9 @@ def _count(
     model: str, precision: Precision, adaln: Precision, options: dict[str, Any]
 ) -> tuple[Any, dict[str, int]]:
     """Return the report, and the BitOPs by convention."""
+    from ..dit.configs import check_model
+
+    check_model(model)  # before anything heavy is imported
     from ..cost.count import CountOptions, conventions, count
     from ..dit.groups import layer_groups, uniform_allocation
     from ..dit.loading import meta_transformer

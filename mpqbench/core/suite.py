@@ -1,6 +1,7 @@
 """Suites, and the jobs that they consist of."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -70,11 +71,15 @@ class Job:
 
     @property
     def id(self) -> str:
-        """A name that is safe for files and unique within a suite."""
-        name = re.sub(r"[^A-Za-z0-9._-]+", "-", self.model).strip("-.")
-        if name != self.model:
-            name = f"{Path(self.model).name[:40]}-{digest_of(self.model)[:6]}"
-            name = re.sub(r"[^A-Za-z0-9._-]+", "-", name)
+        """A name that is safe for files; ``check_names`` sees that it is unique within a suite.
+
+        A model whose name is no safe file name of 60 characters at most goes by its last safe
+        part and a digest.
+        """
+        name = self.model
+        if not re.fullmatch(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,58}[A-Za-z0-9])?", name):
+            part = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(name).name[:40]).strip("-._")
+            name = f"{part or 'model'}-{digest_of(name)[:6]}"
         return f"{name}__{self.recipe.name}__{self.budget}__s{self.seed}"
 
     @property
@@ -86,3 +91,15 @@ class Job:
     def reference(self) -> Self:
         """The full-precision job of the same model, seed and protocol."""
         return replace(self, recipe=FULL_PRECISION, budget=Budget(FULL))
+
+
+def check_names(jobs: Sequence[Job]) -> None:
+    """Raise BenchError where two jobs would share their files."""
+    found: dict[str, Job] = {}
+    for job in jobs:
+        other = found.setdefault(job.id, job)
+        if other is not job:
+            raise BenchError(
+                f"'{other.model}' with method '{other.recipe.name}' and '{job.model}' with "
+                f"'{job.recipe.name}' both make the job '{job.id}': rename one of them"
+            )

@@ -45,8 +45,7 @@ class Sampler:
     """Sample from a model under a protocol; the transformer may be quantized in between.
 
     Images of different ``axis`` have different noise. ``corrections``, one for every step, change
-    the prediction; by default there are none. Raises BenchError for a model whose numbers of input
-    and output channels do not fit.
+    the prediction; by default there are none. Raises BenchError as ``build_schedule``.
     """
 
     corrections: Sequence[FittedCorrection] = ()
@@ -59,11 +58,6 @@ class Sampler:
         config = model.transformer.config
         self.channels = int(config.in_channels)
         outputs = int(config.out_channels or config.in_channels)
-        if outputs not in (self.channels, 2 * self.channels):
-            raise BenchError(
-                f"model '{model.name}' gives {outputs} channels for {self.channels}: it must give "
-                "as many, or twice as many with learned variance"
-            )
         sampler, steps, convention = protocol.sampler, protocol.steps, protocol.convention
         learned = outputs > self.channels
         self.schedule = build_schedule(model.scheduler, sampler, steps, convention, learned)

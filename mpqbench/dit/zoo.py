@@ -1,5 +1,6 @@
-"""Names of models: the embedded one, and configurations whose cost needs no weights."""
+"""Names of models, configurations whose cost needs no weights, and the supported classes."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,17 @@ from ..core.errors import unknown
 EMBEDDED = "fashion-dit"
 RANDOM_PREFIX = "random:"  # a configuration with seeded random weights, for speed and memory
 
+# Supported pipelines, and the supported classes of each part as diffusers names them.
+# DiT was published as the class Transformer2DModel, with norm_type "ada_norm_zero".
+PIPELINES: dict[str, dict[str, tuple[str, ...]]] = {
+    "DiTPipeline": {
+        "transformer": ("DiTTransformer2DModel", "Transformer2DModel"),
+        "vae": ("AutoencoderKL",),
+        "scheduler": ("DDIMScheduler", "DDPMScheduler"),
+    },
+}
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 HUB_NAMES = {f"dit-xl-2-{side}": f"facebook/DiT-XL-2-{side}" for side in (256, 512)}
 
 _DIT = {

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from ..core.errors import BenchError
 from ..core.protocol import Protocol
 from ..dit.loading import DiTModel, apply_convention, load_model
-from ..dit.sampling import DTYPES
+from ..dit.sampling import DTYPES, Sampler
 from ..metrics.features import FeatureNetwork, load_extractor
 from ..metrics.images import size_text
 from ..metrics.reference import Reference, load_reference
@@ -55,9 +55,14 @@ class Loader:
         evaluator = self.evaluator(protocol)
         return NO_FEATURES if evaluator is None else evaluator.network.title
 
-    def check_images(self, name: str, protocol: Protocol) -> None:
-        """Raise BenchError where the feature network cannot take images of the model's shape."""
-        evaluator, model = self.evaluator(protocol), self.model(name, protocol)
+    def check(self, name: str, protocol: Protocol) -> None:
+        """Raise BenchError where the protocol cannot sample from the model or judge its images."""
+        model = self.model(name, protocol)
+        try:
+            Sampler(model, protocol, seed=0, device=self.device)
+        except BenchError as error:
+            raise BenchError(f"model '{name}': {error}") from None
+        evaluator = self.evaluator(protocol)
         wanted = None if evaluator is None else evaluator.network.image_shape
         if wanted is not None and wanted != model.image_shape:
             raise BenchError(

@@ -10,7 +10,7 @@ from ..core.precision import FULL, Budget
 from ..core.protocol import Protocol
 from ..core.recipe import FULL_PRECISION
 from ..core.registry import Registry
-from ..core.suite import Job, Suite
+from ..core.suite import Job, Suite, check_names
 from ..job.context import check_groups, check_recipe
 from ..job.fingerprints import fingerprint
 from ..job.resources import Resources, Session
@@ -53,6 +53,7 @@ def plan(suite: Suite, registry: Registry, device: str) -> list[Job]:
         for recipe, budget in conditions
     ]
     check_searches(jobs, registry)
+    check_names(jobs)
     return jobs
 
 
@@ -106,7 +107,7 @@ def check_jobs(jobs: Iterable[Job], resources: Resources) -> None:
     for job in jobs:
         by_model.setdefault((job.model, job.protocol), []).append(job)
     for (name, protocol), alike in by_model.items():
-        resources.loader.check_images(name, protocol)
+        resources.loader.check(name, protocol)
         transformer = resources.loader.model(name, protocol).transformer
         for job in alike:
             check_groups(job, transformer)

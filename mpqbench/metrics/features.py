@@ -150,13 +150,17 @@ def weights_digest(module: nn.Module) -> str:
 
 
 def usable_device(name: str) -> torch.device:
-    """Return the device called ``name``. Raises BenchError where this machine lacks the device."""
+    """Return the device called ``name``. Raises BenchError where the device cannot compute here.
+
+    Statistics need float64, which not every kind of device has.
+    """
     try:
         device = torch.device(name)
-        torch.ones(1, device=device).item()  # "meta" holds no values
-    except Exception as error:  # each backend that is absent raises another
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise BenchError(f"device '{name}' cannot be used here: {reason}") from None
+        square = torch.ones(2, 2, device=device, dtype=torch.float64)
+        float((square @ square).sum())
+    except Exception as error:  # each kind of device raises types of its own
+        reason = (str(error) or type(error).__name__).splitlines()[0].partition(". ")[0]
+        raise BenchError(f"device '{name}' cannot be used here: {reason[:160]}") from None
     return device
 
 

@@ -1,6 +1,7 @@
 """The leaderboard and its summary over seeds: rows, their order, pairs, ranks and ties."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -9,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from ..core.errors import BenchError
+from ..core.settings import digest_of
 from ..records.columns import LEADERBOARD, SUMMARY, Column, adapt
 from ..records.frame import CONDITION, paired, records_frame, rows_of, seed_means
 from ..records.schema import JobRecord
@@ -78,11 +80,13 @@ def leaderboard(records: Iterable[JobRecord]) -> Table:
     """
     frame = records_frame(records)
     frame = frame.assign(home=_homes(frame))
-    models = [file_part(str(key[0])) for key, _ in frame.groupby(["model", "home"])]
+    parts = _file_parts(frame["model"].unique())
+    homes = frame.groupby("model")["home"].nunique().to_dict()
     blocks = []
-    for name, (key, rows) in zip(models, frame.groupby(["model", "home"]), strict=True):
-        suffix = f"-{key[1] or 'not-measured'}" if models.count(name) > 1 else ""
-        blocks.append(_block(key, rows, name + suffix))
+    for key, rows in frame.groupby(["model", "home"]):
+        model = str(key[0])
+        suffix = f"-{key[1] or 'not-measured'}" if homes[model] > 1 else ""
+        blocks.append(_block(key, rows, parts[model] + suffix))
     return Table(tuple(blocks), LEADERBOARD)
 
 
@@ -104,7 +108,20 @@ def tables_of(records: Sequence[JobRecord]) -> dict[str, Table]:
 
 def file_part(model: str) -> str:
     """Return the name of a model as a part of file names."""
-    return re.sub(r"[^A-Za-z0-9._]+", "-", model).strip("-.") or "model"
+    return re.sub(r"[^A-Za-z0-9._]+", "-", model)[-100:].strip("-.") or "model"
+
+
+def _file_parts(models: Iterable[str]) -> dict[str, str]:
+    """Return the ``file_part`` of every model, with a digest where two models share one.
+
+    Names are compared without case, as some file systems do.
+    """
+    parts = {model: file_part(model) for model in sorted(models)}
+    shared = Counter(part.lower() for part in parts.values())
+    return {
+        model: f"{part}-{digest_of(model)[:6]}" if shared[part.lower()] > 1 else part
+        for model, part in parts.items()
+    }
 
 
 def _homes(frame: pd.DataFrame) -> pd.Series:

@@ -10,6 +10,7 @@ from mpqbench.conformance.models import tiny_transformer
 from mpqbench.core.formats import ActivationFormat
 from mpqbench.core.precision import FULL, Precision
 from mpqbench.dit.calibration import CalibrationSet
+from mpqbench.dit.configs import SchedulerConfig
 from mpqbench.dit.groups import layer_groups
 from mpqbench.dit.sampling import image_seed
 from mpqbench.dit.schedule import build_schedule
@@ -29,7 +30,7 @@ def model():
 
 
 def _schedule(sampler="ddim"):
-    return build_schedule({}, sampler, LAST, "original", True)
+    return build_schedule(SchedulerConfig(clip_sample=False), sampler, LAST, "original", True)
 
 
 def _inputs(positions):
