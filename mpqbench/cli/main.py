@@ -2,11 +2,13 @@
 
 import importlib
 import sys
+import warnings
+from typing import Any
 
 import click
 
 from .. import __version__
-from ..core.errors import BenchError, unknown
+from ..core.errors import BenchError, BenchWarning, unknown
 
 # subcommand -> (module:function, one line for --help)
 VERBS = {
@@ -20,6 +22,7 @@ VERBS = {
     "cost": ("cost:cost", "Count MACs, BitOPs and bytes of a model."),
     "score": ("score:score", "Compute the metrics of a folder or .npz of images."),
     "report": ("report:report", "Render tables and figures from a run."),
+    "verify": ("verify:verify", "Recompute what can be recomputed of the records of runs."),
     "doctor": ("doctor:doctor", "Show versions, devices and what is missing."),
 }
 
@@ -54,8 +57,17 @@ def group() -> None:
     """The benchmark of mixed-precision quantization for Diffusion Transformers."""
 
 
+def _show_warning(message: Warning | str, category: type[Warning], *place: Any) -> None:
+    """Print our warnings as one sentence, and others as Python does."""
+    if issubclass(category, BenchWarning):
+        click.echo(f"warning: {message}", err=True)
+    else:
+        click.echo(warnings.formatwarning(message, category, *place[:2]), err=True, nl=False)
+
+
 def main() -> None:
     """Run the command line; a mistake in the input is one sentence and exit code 2."""
+    warnings.showwarning = _show_warning
     try:
         sys.exit(group.main(standalone_mode=False) or 0)
     except BenchError as error:

@@ -69,12 +69,15 @@ class Job:
 
     @property
     def id(self) -> str:
-        """A name that is safe for files and unique within a suite."""
+        """A name that is safe for files. Jobs of two protocols have two names, by its last part."""
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", self.model).strip("-.")
         if name != self.model:
             name = f"{Path(self.model).name[:40]}-{digest_of(self.model)[:6]}"
             name = re.sub(r"[^A-Za-z0-9._-]+", "-", name)
-        return f"{name}__{self.recipe.name}__{self.budget}__s{self.seed}"
+        # A field that a protocol leaves at its default may be younger than records on disk.
+        settings = self.protocol.model_dump(mode="json", exclude={"name"}, exclude_defaults=True)
+        condition = f"{self.recipe.name}__{self.budget}__s{self.seed}"
+        return f"{name}__{condition}__p{digest_of(settings)[:6]}"
 
     @property
     def is_reference(self) -> bool:
