@@ -105,11 +105,13 @@ class SampleStore:
             done += len(images)
 
     def clear(self) -> None:
-        """Remove the shards that a store wrote, and no other file."""
+        """Remove the shards that ``fingerprint.json`` says a store wrote, and no other file."""
         if not self.folder.is_dir():
             return
         try:
             written = {self._path(start).name for start in _read_owner(self.folder)[1]}
+        except FileNotFoundError:
+            written = set()
         except DAMAGED_OWNER:  # known by their names alone
             written = {p.name for p in self.folder.iterdir() if _SHARD.fullmatch(p.name)}
         for path in list(self.folder.iterdir()):

@@ -84,28 +84,27 @@ def first_images(folder: Path, count: int) -> np.ndarray:
 
     Raises as ``first_shards``.
     """
-    parts = [part for path in first_shards(folder, count) for part in open_images(path).chunks()]
+    shards = list(first_shards(folder, count))
+    parts = [part for path in shards for part in open_images(path).chunks()]
     return np.concatenate(parts)[:count]
 
 
-def first_shards(folder: Path, count: int) -> list[Path]:
-    """Return the shards ``shard-START.npz`` of the first ``count`` images of a folder, in order.
+def first_shards(folder: Path, count: int) -> Iterator[Path]:
+    """Yield the shards ``shard-START.npz`` of the first ``count`` images of a folder, in order.
 
-    START is the number of the first image. Raises BenchError if images are missing or a shard is
-    damaged.
+    START is the number of the first image. A shard is opened after it was yielded; raises
+    BenchError if it is missing or damaged.
     """
-    paths: list[Path] = []
     have = 0
     while have < max(count, 1):
         path = folder / f"shard-{have:08d}.npz"
+        yield path
         if not path.is_file():
             raise BenchError(
                 f"{folder} has images 0 to {have} of {count}, and no {path.name}: run its suite "
                 "again, or ask for fewer"
             )
-        paths.append(path)
         have += open_images(path).count
-    return paths
 
 
 def _checked(where: str, shape: tuple[int, ...], dtype: np.dtype) -> tuple[int, int, int]:
