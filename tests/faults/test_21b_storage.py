@@ -75,7 +75,7 @@ def test_a_full_disk_ends_the_run_and_fails_no_job(kept, monkeypatch, word):
 
 @pytest.mark.parametrize("at", [60, 0.5, -40])
 def test_one_flipped_bit_in_a_trace_is_told_and_mended(kept, at):
-    path = kept.only("traces/*searched*s0__p??????.parquet")
+    path = kept.only("traces/*searched*.parquet")
     whole = bytearray(path.read_bytes())
     whole[int(at * len(whole)) if 0 < abs(at) < 1 else at] ^= 4
     path.write_bytes(whole)
@@ -86,9 +86,9 @@ def test_one_flipped_bit_in_a_trace_is_told_and_mended(kept, at):
     assert kept.mpqbench("report", kept.folder)[2] == ""
 
 
-@pytest.mark.parametrize("at", [0, 700, -300, -20])
+@pytest.mark.parametrize("at", [0, -300, -20])
 def test_a_damaged_trace_without_a_known_digest_ends_no_report(kept, at):
-    path = kept.only("traces/*searched*s0__p??????.parquet")
+    path = kept.only("traces/*searched*.parquet")
     kept.edit(seal=True, files={})
     whole = bytearray(path.read_bytes())
     whole[at % len(whole)] ^= 16
