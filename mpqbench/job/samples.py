@@ -115,8 +115,9 @@ class SampleStore:
         except DAMAGED_OWNER:  # known by their names alone
             written = {p.name for p in self.folder.iterdir() if _SHARD.fullmatch(p.name)}
         for path in list(self.folder.iterdir()):
-            if path.name in {OWNER, *written} or _UNFINISHED.fullmatch(path.name):
+            if path.name in written or _UNFINISHED.fullmatch(path.name):
                 path.unlink()
+        (self.folder / OWNER).unlink(missing_ok=True)  # last, as it names the others
         if not any(self.folder.iterdir()):
             self.folder.rmdir()
 

@@ -14,7 +14,7 @@ from ..job.resources import Resources, Session
 from ..job.run import has_samples, run_job, skip_job
 from ..metrics.features import usable_device
 from ..records.schema import JobRecord
-from .kept import check_kept, is_whole, set_aside_other_recipe
+from .kept import check_folder, is_whole, set_aside_other_recipe
 
 
 def plan(suite: Suite, registry: Registry, device: str) -> list[Job]:
@@ -69,7 +69,7 @@ def look_up(job: Job, session: Session) -> tuple[str, bool]:
 def run_suite(jobs: Sequence[Job], session: Session) -> list[JobRecord]:
     """Run the jobs that are not done yet; a job that fails does not stop the others."""
     check_jobs(jobs, session.resources)
-    check_kept(jobs, session)
+    check_folder(jobs, session)
     records: list[JobRecord] = []
     for number, job in enumerate(jobs, 1):
         title = f"[{number}/{len(jobs)}] {job.model} {job.recipe.name} {job.budget} seed {job.seed}"

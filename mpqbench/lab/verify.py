@@ -16,7 +16,7 @@ from ..job.loading import Loader
 from ..job.samples import SampleStore
 from ..job.stages import distribution_of, fidelity, summary_of
 from ..records.schema import Costs, JobRecord, Metric, Score
-from ..records.store import RecordStore, read_object
+from ..records.store import RecordStore, read_object, read_record
 
 SAME = 1e-3  # relative: other processors change the last digits of features, edits more than that
 
@@ -53,16 +53,16 @@ def verify_run(
     Recomputed are the checksum of the record, the digests of the files beside it, its costs from
     the allocation, whether the budget is kept, and, with ``scores``, the scores from kept samples.
     """
-    records = {}
-    for job in store.jobs():
-        try:
-            records[job] = store.read(job)
-        except BenchError as error:
-            yield Verification(job, (str(error),))
-    if not store.jobs():
+    paths, records = store.paths(), {}
+    if not paths:
         raise BenchError(
             f"{store.folder} has no records: give the folder of a run, with records/ in it"
         )
+    for path in paths:
+        try:
+            records[path.stem] = read_record(path)
+        except BenchError as error:
+            yield Verification(path.stem, (str(error),))
     for job, record in records.items():
         found = _Findings(store.damage(record), [])
         if "checksum" not in read_object(store.record_path(job)):

@@ -96,15 +96,16 @@ class RecordStore:
 
         Raises BenchError if it is missing, corrupt, foreign, or another than was written.
         """
-        return _read_record(self.record_path(job))
+        return read_record(self.record_path(job))
 
     def read_all(self) -> list[JobRecord]:
         """Return all records by job. Raises BenchError at the first that ``read`` refuses."""
-        return [self.read(job) for job in self.jobs()]
+        return [read_record(path) for path in self.paths()]
 
-    def jobs(self) -> list[str]:
-        """Return the ids of the jobs that have a record, in order."""
-        return sorted(path.stem for path in (self.folder / "records").glob("*.json"))
+    def paths(self) -> list[Path]:
+        """Return the files of all records by job; hidden files are none, as editors leave them."""
+        paths = (self.folder / "records").glob("*.json")
+        return sorted((p for p in paths if not p.name.startswith(".")), key=lambda path: path.stem)
 
     def done(self, job: str, fingerprint: str) -> bool:
         """Return whether ``job`` is done under this fingerprint, so that it need not run again.
@@ -194,7 +195,8 @@ def _safe(job: str) -> str:
     return job
 
 
-def _read_record(path: Path) -> JobRecord:
+def read_record(path: Path) -> JobRecord:
+    """Return a record from its file. Raises BenchError as ``RecordStore.read``."""
     data = read_object(path)
     version = data.get("schema_version")
     if version != SCHEMA_VERSION:

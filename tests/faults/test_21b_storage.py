@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 
 import pytest
 
@@ -95,3 +96,13 @@ def test_a_damaged_trace_without_a_known_digest_ends_no_report(kept, at):
     path.write_bytes(whole)
     code, _, err = kept.mpqbench("report", kept.folder)
     assert (code, "Traceback" in err) == (0, False)
+
+
+def test_a_disk_without_room_for_the_samples_is_known_before_any_job(kept, monkeypatch):
+    usage = shutil.disk_usage(kept.folder)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
+    code, out, err = kept.run()
+    assert (code, out.count("done before"), err) == (0, 2, "")
+    code, out, err = kept.run("--steps", 3)
+    assert (code, out.count("seed 0"), err.count("\n")) == (2, 0, 1)
+    assert "make room" in err
