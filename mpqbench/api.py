@@ -41,7 +41,7 @@ def verify_records(
     With ``scores`` those of kept samples are recomputed too, on ``device``. Raises BenchError for a
     folder without records.
     """
-    return verify_run(RecordStore(folder), Loader(usable_device(device)), scores=scores)
+    return verify_run(RecordStore(folder), Loader(str(usable_device(device))), scores=scores)
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ def _show_warning(message: Warning | str, category: type[Warning], *place: Any) 
 
 def main() -> None:
     """Run the command line; a mistake in the input is one sentence and exit code 2."""
-    warnings.showwarning = _show_warning
+    warnings.showwarning = _show_warning  # type: ignore[assignment]
     try:
         sys.exit(group.main(standalone_mode=False) or 0)
     except BenchError as error:
