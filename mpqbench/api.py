@@ -1,6 +1,6 @@
 """The Python calls behind the command line."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,9 +9,12 @@ from .core.memory import keep_freed_memory
 from .core.progress import reporter
 from .core.registry import discover
 from .core.suite import Job, Suite
+from .job.loading import Loader
 from .job.resources import Resources, Session
 from .lab.suite import plan, run_suite, with_methods
 from .lab.suites import load_suite
+from .lab.verify import Verification, verify_run
+from .metrics.features import usable_device
 from .records.schema import JobRecord
 from .records.store import RecordStore
 
@@ -28,6 +31,17 @@ def run(suite: str = "quick", **settings: Any) -> list[JobRecord]:
 def load_records(folder: Path | str) -> list[JobRecord]:
     """Return all records of a run. Raises BenchError at the first one that cannot be read."""
     return RecordStore(folder).read_all()
+
+
+def verify_records(
+    folder: Path | str, *, scores: bool = True, device: str = "cpu"
+) -> Iterator[Verification]:
+    """Yield what recomputing finds out about each record of a run; see ``lab.verify``.
+
+    With ``scores`` those of kept samples are recomputed too, on ``device``. Raises BenchError for a
+    folder without records.
+    """
+    return verify_run(RecordStore(folder), Loader(str(usable_device(device))), scores=scores)
 
 
 @dataclass(frozen=True)

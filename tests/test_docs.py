@@ -143,12 +143,18 @@ def test_committed_leaderboards_are_what_their_records_say(folder):
     markdown = to_markdown(table, f"Leaderboard of {folder.name}")
     assert (folder / "leaderboard.md").read_text() == markdown
     jobs = plan(load_suite(str(folder / "suite.yaml")), discover(), "cpu")
-    assert {job.id for job in jobs} == {row["job"] for row in table.rows}
-    recipes = {job.id: job.recipe for job in jobs}
+    recipes = {_without_protocol(job.id): job.recipe for job in jobs}
+    assert recipes.keys() == {_without_protocol(row["job"]) for row in table.rows}
     words = {"exclude": {*TEXTS} - {"name"}}
     for record in records:  # what a recipe had no word for when it was measured is at its default
         measured = Recipe.model_validate(record.recipe)
-        assert measured.model_dump(**words) == recipes[record.job].model_dump(**words)
+        planned = recipes[_without_protocol(record.job)]
+        assert measured.model_dump(**words) == planned.model_dump(**words)
+
+
+def _without_protocol(job):
+    """The id of a job without its last part, which records of older versions lack."""
+    return re.sub(r"__p[0-9a-f]{6}$", "", job)
 
 
 @pytest.mark.parametrize(

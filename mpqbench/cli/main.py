@@ -3,11 +3,13 @@
 import importlib
 import os
 import sys
+import warnings
+from typing import Any
 
 import click
 
 from .. import __version__
-from ..core.errors import BenchError, unknown
+from ..core.errors import BenchError, BenchWarning, unknown
 from ..core.terminal import echo, one_line, safe_streams
 
 # subcommand -> (module:function, one line for --help)
@@ -22,6 +24,7 @@ VERBS = {
     "cost": ("cost:cost", "Count MACs, BitOPs and bytes of a model."),
     "score": ("score:score", "Compute the metrics of a folder or .npz of images."),
     "report": ("report:report", "Render tables and figures from a run."),
+    "verify": ("verify:verify", "Recompute what can be recomputed of the records of runs."),
     "doctor": ("doctor:doctor", "Show versions, devices and what is missing."),
 }
 
@@ -56,8 +59,17 @@ def group() -> None:
     """The benchmark of mixed-precision quantization for Diffusion Transformers."""
 
 
+def _show_warning(message: Warning | str, category: type[Warning], *place: Any) -> None:
+    """Print our warnings as one sentence, and others as Python does."""
+    if issubclass(category, BenchWarning):
+        echo(f"warning: {one_line(message)}", err=True)
+    else:
+        echo(warnings.formatwarning(message, category, *place[:2]).rstrip(), err=True)
+
+
 def main() -> None:
     """Run the command line; a mistake in the input is one sentence and exit code 2."""
+    warnings.showwarning = _show_warning  # type: ignore[assignment]
     os.environ["MPLBACKEND"] = "agg"  # figures are files; matplotlib refuses an unknown backend
     with safe_streams() as output:
         code = _exit_code()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import BenchError
-from .files import write_atomic
+from .files import reason_of, write_atomic
 from .progress import Reporter
 
 _DIGEST_BYTES = hashlib.sha256().digest_size
@@ -78,8 +78,11 @@ class Cache:
         path = self._path(name)
         if not path.is_file():
             return None
-        with path.open("rb") as file:
-            expected, stored = file.read(_DIGEST_BYTES), file.read()
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise BenchError(f"{path} cannot be read: {reason_of(error)}") from None
+        expected, stored = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
         if hashlib.sha256(stored).digest() == expected:
             return stored
         self.reporter.say(f"  {path} is damaged: its content is computed again")

@@ -12,6 +12,14 @@ class BenchError(ValueError):
     """
 
 
+class NotWritable(BenchError):
+    """A file cannot be written. Ends a run, since no other job could keep its results either."""
+
+
+class BenchWarning(UserWarning):
+    """Something that was left out of a result; the message names the file and the remedy."""
+
+
 class Infeasible(BenchError):
     """No allocation meets the budget; the message names the cheapest achievable cost."""
 

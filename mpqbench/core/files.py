@@ -1,37 +1,94 @@
-"""Files that are written in one step, and tables in them."""
+"""Files that are written in one step, tables in them, and digests of them."""
 
+import hashlib
 import io
 import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .errors import NotWritable
+
 if TYPE_CHECKING:
     import pandas as pd
+
+_KEPT_NAME = 40  # characters of a name in that of its temporary file, which may not be too long
 
 
 def write_atomic(path: Path, content: bytes) -> None:
     """Write ``content`` to ``path`` in one step: a reader sees the old file or the new one.
 
     The temporary file lies in the same folder, because a rename is atomic only within one file
-    system, and it is flushed to the disk before the rename. Creates the folder.
+    system, and it is flushed to the disk before the rename. Creates the folder. Raises NotWritable.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=".tmp")
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)  # mkstemp makes it private to the user; results are for sharing
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+        path.parent.mkdir(parents=True, exist_ok=True)
+        prefix = f".{path.name[:_KEPT_NAME]}-"
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=".tmp")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(name, 0o644)  # mkstemp makes it private to the user; results are for sharing
+            os.replace(name, path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise NotWritable(f"{path} cannot be written: {reason_of(error)}") from None
 
 
 def write_table(path: Path, table: "pd.DataFrame") -> None:
-    """Write a table as parquet in one step."""
+    """Write a table as parquet in one step. Raises NotWritable."""
     content = io.BytesIO()
     table.to_parquet(content, index=False)
     write_atomic(path, content.getvalue())
+
+
+def check_writable(folder: Path) -> None:
+    """Raise NotWritable if ``folder`` cannot be made or takes no file; leave nothing behind."""
+    try:
+        existing = next(p for p in (folder, *folder.absolute().parents) if os.path.lexists(p))
+        reason = _obstacle(folder, existing)
+        if not reason:
+            with tempfile.TemporaryFile(dir=existing) as file:
+                file.write(b"0" * 4096)
+    except OSError as error:
+        reason = f"{existing}: {reason_of(error)}"
+    if reason:
+        raise NotWritable(f"results cannot go into {folder}: {reason}")
+
+
+def _obstacle(folder: Path, existing: Path) -> str:
+    """Return what keeps ``folder`` from being made below ``existing``; empty if nothing does."""
+    if not existing.exists():
+        return f"{existing} is a link to nothing"
+    if not existing.is_dir():
+        return f"{existing} is a file"
+    if not os.access(existing, os.W_OK | os.X_OK):
+        return f"{existing} is not writable"
+    longest = os.pathconf(existing, "PC_NAME_MAX")
+    parts = folder.absolute().relative_to(existing.absolute()).parts
+    if any(len(os.fsencode(part)) > longest for part in parts):
+        return f"a name in it has over {longest} bytes"
+    return ""
+
+
+def reason_of(error: OSError) -> str:
+    """Return why a file cannot be used, without its name."""
+    return (error.strerror or str(error)).lower()
+
+
+def digest_of_bytes(content: bytes) -> str:
+    """Return the first 16 hex digits of the SHA-256 of ``content``."""
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def digest_of_file(path: Path) -> str | None:
+    """Return ``digest_of_bytes`` of a file; ``None`` where it is missing or cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    except OSError:
+        return None

@@ -73,6 +73,7 @@ class Job:
     def id(self) -> str:
         """A name that is safe for files; ``check_names`` sees that it is unique within a suite.
 
+        Jobs of two protocols have two names, by the last part, which is a digest of the protocol.
         A model whose name is no safe file name of 60 characters at most goes by its last safe
         part and a digest.
         """
@@ -80,7 +81,10 @@ class Job:
         if not re.fullmatch(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,58}[A-Za-z0-9])?", name):
             part = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(name).name[:40]).strip("-._")
             name = f"{part or 'model'}-{digest_of(name)[:6]}"
-        return f"{name}__{self.recipe.name}__{self.budget}__s{self.seed}"
+        # A field that a protocol leaves at its default may be younger than records on disk.
+        settings = self.protocol.model_dump(mode="json", exclude={"name"}, exclude_defaults=True)
+        condition = f"{self.recipe.name}__{self.budget}__s{self.seed}"
+        return f"{name}__{condition}__p{digest_of(settings)[:6]}"
 
     @property
     def is_reference(self) -> bool:

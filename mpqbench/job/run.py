@@ -4,11 +4,12 @@ import traceback
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from ..core.errors import BenchError, Diverged, Infeasible
-from ..core.files import write_atomic
+from ..core.errors import BenchError, Diverged, Infeasible, NotWritable
+from ..core.files import digest_of_file, write_atomic
 from ..core.suite import Job
 from ..records.provenance import collect
 from ..records.schema import AllocationSummary, Costs, JobRecord, Metric, Score, Status
+from ..records.store import file_text
 from ..tuning.student import QuantizedStudent
 from . import stages
 from .context import JobContext, calibrate
@@ -40,11 +41,14 @@ def run_job(job: Job, session: Session) -> JobRecord:
     """Run ``job`` and write its record, however the job ends.
 
     A plugin may raise anything; the job is then ``failed`` and its traceback is in ``logs/``.
+    Raises NotWritable where the disk takes no more files.
     """
     result = PartialResult(Meter(job.device), ranking=ranking_fingerprint(job, session.resources))
     try:
         with result.meter.watch():
             _run(job, session, result)
+    except NotWritable:
+        raise
     except Infeasible as error:
         result.status, result.reason = "infeasible", str(error)
     except Diverged as error:
@@ -114,7 +118,17 @@ def _samples(job: Job, session: Session) -> SampleStore:
     """Return the samples of ``job``, which depend neither on their number nor on the metrics."""
     resources = session.resources
     name = samples_fingerprint(job, resources)
-    return SampleStore(session.store.samples_path(job.id), name, resources.batch_size)
+    folder, others = session.store.samples_path(job.id), session.store.other_samples(job.id)
+    return SampleStore(folder, name, resources.batch_size, others, session.reporter)
+
+
+def _files(job: Job, session: Session) -> dict[str, str]:
+    """Return the digests of the allocation, the traces and the samples of a job that is done."""
+    store, samples = session.store, _samples(job, session)
+    paths = [store.allocation_path(job.id), *store.traces(job.id)]
+    found = {path: digest_of_file(path) for path in paths}
+    found |= {samples.folder / name: d for name, d in samples.digests(job.protocol.images).items()}
+    return {path.relative_to(store.folder).as_posix(): str(d) for path, d in found.items()}
 
 
 def _record(job: Job, session: Session, result: PartialResult) -> JobRecord:
@@ -140,7 +154,15 @@ def _record(job: Job, session: Session, result: PartialResult) -> JobRecord:
         search_evals=result.search_evals,
         seconds=result.meter.seconds,
         peak_mb=result.meter.peak_mb,
+        files=_files(job, session) if result.status == "done" else {},
         provenance=collect(result.started),
     )
-    session.store.write(record)
+    try:
+        session.store.write(record)
+    except NotWritable as error:
+        session.reporter.say(file_text(record))
+        raise NotWritable(
+            f"{error}: the record of job '{job.id}' is printed above; make room, save the record "
+            "under that name, or run the same command again"
+        ) from None
     return record

@@ -6,64 +6,88 @@ whole shard, and a run with more images adds shards.
 
 import io
 import json
+import os
+import re
 import shutil
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from ..core.errors import BenchError
-from ..core.files import write_atomic
-from ..core.progress import Advance
+from ..core.files import digest_of_bytes, digest_of_file, write_atomic
+from ..core.progress import Advance, Reporter
 from ..dit.sampling import SampleBatch, Sampler
 from ..metrics.npz import DAMAGE
 
 OWNER = "fingerprint.json"
+_SHARD, _UNFINISHED = re.compile(r"shard-\d{8}\.npz"), re.compile(r"\.shard-\d{8}\.npz-.*\.tmp")
+DAMAGED_OWNER = (OSError, ValueError, TypeError, LookupError, AttributeError)
+_Shards = dict[int, tuple[int, str]]  # number of images and digest, by the number of the first
 
 
+@dataclass
 class SampleStore:
     """The samples of one job: files ``shard-START.npz``, valid under one fingerprint.
 
     Each has ``arr_0`` (n, H, W, C) uint8, ``latents`` (n, c, h, w) float32 and ``classes`` (n,).
+    Their lengths and digests are in ``fingerprint.json``, before they are written. ``others`` are
+    folders that may have samples of the same fingerprint, for another number of images.
     """
 
-    def __init__(self, folder: Path, fingerprint: str, batch_size: int) -> None:
-        self.folder, self.fingerprint, self.batch_size = folder, fingerprint, batch_size
+    folder: Path
+    fingerprint: str
+    batch_size: int
+    others: Sequence[Path] = ()
+    reporter: Reporter = field(default_factory=Reporter)
 
     def fill(self, sampler: Sampler, count: int, advance: Advance) -> None:
         """Sample until images 0 to ``count`` are there. Raises Diverged from the sampler.
 
-        A shard has about ``batch_size`` images, in whole micro-batches but for the last shard.
+        A shard has about ``batch_size`` images, in whole micro-batches but for the last shard. One
+        that is missing or damaged is sampled again; where that gives other images than before, as
+        on another processor, so are all.
         """
-        if self._owner() != self.fingerprint:  # the samples of another job
+        known = self._known(self.folder)
+        if known is None:  # the samples of another job, or none
             self.clear()
-            write_atomic(self.folder / OWNER, json.dumps(self.fingerprint).encode())
+            known = self._adopted()
         micro = sampler.protocol.micro_batch
-        start = 0
+        size, start = micro * max(1, self.batch_size // micro), 0
         while start < count:
-            have = self._length(start)
-            if have % micro and start + have < count:
-                have = 0  # the shard ends within a micro-batch and cannot be continued
-            if have:
-                advance(min(have, count - start))
+            length, digest = known.get(start, (0, ""))
+            if length % micro and start + length < count:
+                length = 0  # the shard ends within a micro-batch and cannot be continued
+            if length and self._is_whole(start, digest):
+                advance(min(length, count - start))
             else:
-                stop = min(start + micro * max(1, self.batch_size // micro), count)
-                batches = []
-                for batch in sampler.batches(start, stop):
-                    batches.append(batch)
-                    advance(len(batch.images))
-                self._write(start, batches)
-                have = stop - start
-            start += have
+                following = min((s for s in known if s > start), default=start + size)
+                stop = min(start + (length or size), following, count)
+                content = self._sampled(sampler, start, stop, advance)
+                made = (stop - start, digest_of_bytes(content))
+                if length == made[0] and digest != made[1]:
+                    self.reporter.say(
+                        f"  {self._path(start)} sampled again differs from what it was, as on "
+                        "another processor or with other threads: sampling all images again"
+                    )
+                    advance(-stop)
+                    self.clear()
+                    return self.fill(sampler, count, advance)
+                known[start], length = made, made[0]
+                self._note(known)
+                write_atomic(self._path(start), content)
+            start += length
 
     def holds(self, count: int) -> bool:
         """Return whether images 0 to ``count`` are there, whole and of this fingerprint."""
-        if self._owner() != self.fingerprint:
-            return False
-        have = 0
-        while have < count and (length := self._length(have)):
-            have += length
-        return have >= count
+        return self._chain(count) is not None
+
+    def digests(self, count: int) -> dict[str, str]:
+        """Return the digests of the files of images 0 to ``count`` by name."""
+        known = self._known(self.folder) or {}
+        return {self._path(start).name: known[start][1] for start in self._chain(count) or ()}
 
     def shards(self, count: int) -> Iterator[SampleBatch]:
         """Yield images 0 to ``count``, shard by shard. Raises BenchError where some are missing."""
@@ -74,37 +98,98 @@ class SampleStore:
                     images, latents, classes = (shard[k] for k in ("arr_0", "latents", "classes"))
             except DAMAGE as error:
                 raise BenchError(
-                    f"samples {self._path(done)} cannot be read ({error}): run again with --fresh"
+                    f"samples {self._path(done)} cannot be read ({error}): run again"
                 ) from None
             keep = min(len(images), count - done)
             yield SampleBatch(done, images[:keep], latents[:keep], classes[:keep])
             done += len(images)
 
     def clear(self) -> None:
-        """Remove all samples."""
-        shutil.rmtree(self.folder, ignore_errors=not self.folder.exists())
-
-    def _owner(self) -> str | None:
-        """Return the fingerprint of the samples; ``None`` for a missing or damaged one."""
+        """Remove the shards that ``fingerprint.json`` says a store wrote, and no other file."""
+        if not self.folder.is_dir():
+            return
         try:
-            return json.loads((self.folder / OWNER).read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):
+            written = {self._path(start).name for start in _read_owner(self.folder)[1]}
+        except FileNotFoundError:
+            written = set()
+        except DAMAGED_OWNER:  # known by their names alone
+            written = {p.name for p in self.folder.iterdir() if _SHARD.fullmatch(p.name)}
+        for path in list(self.folder.iterdir()):
+            if path.name in written or _UNFINISHED.fullmatch(path.name):
+                path.unlink()
+        (self.folder / OWNER).unlink(missing_ok=True)  # last, as it names the others
+        if not any(self.folder.iterdir()):
+            self.folder.rmdir()
+
+    def _known(self, folder: Path) -> _Shards | None:
+        """Return the shards that were written into ``folder``; ``None`` for another fingerprint."""
+        try:
+            fingerprint, shards = _read_owner(folder)
+        except DAMAGED_OWNER:
             return None
+        return shards if fingerprint == self.fingerprint else None
+
+    def _note(self, known: _Shards) -> None:
+        owner = {"fingerprint": self.fingerprint, "shards": known}
+        write_atomic(self.folder / OWNER, json.dumps(owner).encode())
+
+    def _adopted(self) -> _Shards:
+        """Link the shards of the first other folder of this fingerprint into this one."""
+        for other in self.others:
+            known = self._known(other)
+            if known is None:
+                continue
+            self._note(known)
+            for start in known:
+                own, path = self._path(start), other / self._path(start).name
+                try:
+                    os.link(path, own)
+                except OSError:  # another file system, or one without links
+                    if path.is_file():
+                        shutil.copyfile(path, own)
+            return known
+        return {}
+
+    def _chain(self, count: int) -> list[int] | None:
+        """Return where the shards of images 0 to ``count`` begin; ``None`` if one is not whole."""
+        known, start, chain = self._known(self.folder) or {}, 0, []
+        while start < count:
+            length, digest = known.get(start, (0, ""))
+            if not length or not self._is_whole(start, digest):
+                return None
+            chain.append(start)
+            start += length
+        return chain
+
+    def _is_whole(self, start: int, digest: str) -> bool:
+        return digest_of_file(self._path(start)) == digest
 
     def _path(self, start: int) -> Path:
         return self.folder / f"shard-{start:08d}.npz"
 
-    def _length(self, start: int) -> int:
-        """Return the number of images in a shard; 0 for a missing or damaged one."""
-        try:
-            with np.load(self._path(start)) as shard:
-                return len(shard["classes"])
-        except DAMAGE:
-            return 0
-
-    def _write(self, start: int, batches: list[SampleBatch]) -> None:
+    def _sampled(self, sampler: Sampler, start: int, stop: int, advance: Advance) -> bytes:
+        """Return the file of images ``start`` to ``stop``."""
+        batches = []
+        for batch in sampler.batches(start, stop):
+            batches.append(batch)
+            advance(len(batch.images))
         columns = zip(*((b.images, b.latents, b.classes) for b in batches), strict=True)
         images, latents, classes = map(np.concatenate, columns)
-        content = io.BytesIO()
-        np.savez(content, arr_0=images, latents=latents, classes=classes)
-        write_atomic(self._path(start), content.getvalue())
+        return _npz({"arr_0": images, "latents": latents, "classes": classes})
+
+
+def _read_owner(folder: Path) -> tuple[str, _Shards]:
+    """Return the fingerprint and the shards of a folder. Raises one of DAMAGED_OWNER."""
+    owner = json.loads((folder / OWNER).read_text(encoding="utf-8"))
+    shards = {int(s): (int(n), str(digest)) for s, (n, digest) in owner["shards"].items()}
+    return owner["fingerprint"], shards
+
+
+def _npz(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """Return an ``.npz`` file; equal arrays give equal bytes, as there is no time in it."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, array, allow_pickle=False)
+    return content.getvalue()

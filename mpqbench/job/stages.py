@@ -9,6 +9,7 @@ import numpy as np
 
 from ..contracts import DistillationData, FittedCorrection
 from ..core.precision import Allocation
+from ..core.progress import Advance
 from ..core.settings import digest_of
 from ..core.sources import folder_digest
 from ..cost.count import CostReport, CountOptions, count
@@ -23,6 +24,7 @@ from ..tuning.checkpoint import Checkpoint
 from ..tuning.student import distillation_data
 from .context import JobContext
 from .fingerprints import samples_fingerprint
+from .loading import Evaluator
 from .samples import SampleStore
 
 PAIRS = 250  # images compared at a time
@@ -150,14 +152,21 @@ def distribution(context: JobContext, samples: SampleStore) -> dict[Metric, Scor
     evaluator, images = context.resources.loader.evaluator(protocol), protocol.images
     if evaluator is None:
         return {}
+    with context.reporter.stage(f"scoring {context.title}", images) as advance:
+        return distribution_of(samples, evaluator, images, advance)
+
+
+def distribution_of(
+    samples: SampleStore, evaluator: Evaluator, images: int, advance: Advance
+) -> dict[Metric, Score]:
+    """Return the scores of the first ``images`` samples against a reference."""
     shape = next(samples.shards(1)).images.shape[1:]
     source = ImageSource(
         str(samples.folder), images, shape, lambda: (b.images for b in samples.shards(images))
     )
-    with context.reporter.stage(f"scoring {context.title}", images) as advance:
-        features = evaluator.network.extract(source, advance=advance)
-        classes = np.concatenate([batch.classes for batch in samples.shards(images)])
-        scores = score(features, evaluator.reference, classes)
+    features = evaluator.network.extract(source, advance=advance)
+    classes = np.concatenate([batch.classes for batch in samples.shards(images)])
+    scores = score(features, evaluator.reference, classes)
     return {
         cast(Metric, name): Score(value=found.value, ci=found.ci, replicates=found.replicates)
         for name, found in scores.items()

@@ -18,6 +18,7 @@ from ..job.run import has_samples, run_job, skip_job
 from ..job.search_problem import check_searches
 from ..metrics.features import usable_device
 from ..records.schema import JobRecord
+from .kept import check_folder, is_whole, set_aside_other_recipe
 
 
 def plan(suite: Suite, registry: Registry, device: str) -> list[Job]:
@@ -81,14 +82,17 @@ def look_up(job: Job, session: Session) -> tuple[str, bool]:
 def run_suite(jobs: Sequence[Job], session: Session) -> list[JobRecord]:
     """Run the jobs that are not done yet; a job that fails does not stop the others."""
     check_jobs(jobs, session.resources)
+    check_folder(jobs, session)
     records: list[JobRecord] = []
     for number, job in enumerate(jobs, 1):
         title = f"[{number}/{len(jobs)}] {job.model} {job.recipe.name} {job.budget} seed {job.seed}"
-        if not session.fresh and look_up(job, session)[1]:
+        done = not session.fresh and look_up(job, session)[1]
+        if done and is_whole(job, session):
             session.reporter.say(f"{title}: done before")
             records.append(session.store.read(job.id))
             continue
         session.reporter.say(title)
+        set_aside_other_recipe(job, session)
         reference = _reference(job, records, session)
         if reference is None or reference.status == "done":
             record = run_job(job, session)

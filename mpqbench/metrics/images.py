@@ -113,22 +113,29 @@ def open_images(source: np.ndarray | str | Path, recursive: bool = False) -> Ima
 def first_images(folder: Path, count: int) -> np.ndarray:
     """Return the first ``count`` images of a folder of sample shards, (count, H, W, C).
 
-    Shards are ``shard-START.npz``, START being the number of the first image. Raises BenchError if
-    images are missing or a shard is damaged.
+    Raises as ``first_shards``.
     """
-    parts: list[np.ndarray] = []
-    have = 0
-    for path in sorted(folder.glob(SHARDS)):
-        if have >= count:
-            break
-        if path.stem != f"shard-{have:08d}":
-            raise BenchError(f"{path} does not follow the shard before it: sample again")
-        source = open_images(path)
-        parts += source.chunks()
-        have += source.count
-    if have < max(count, 1):
-        raise BenchError(f"{folder} has {have} images, not {count}: sample more, or ask for fewer")
+    shards = list(first_shards(folder, count))
+    parts = [part for path in shards for part in open_images(path).chunks()]
     return np.concatenate(parts)[:count]
+
+
+def first_shards(folder: Path, count: int) -> Iterator[Path]:
+    """Yield the shards ``shard-START.npz`` of the first ``count`` images of a folder, in order.
+
+    START is the number of the first image. A shard is opened after it was yielded; raises
+    BenchError if it is missing or damaged.
+    """
+    have = 0
+    while have < max(count, 1):
+        path = folder / f"shard-{have:08d}.npz"
+        yield path
+        if not path.is_file():
+            raise BenchError(
+                f"{folder} has images 0 to {have} of {count}, and no {path.name}: run its suite "
+                "again, or ask for fewer"
+            )
+        have += open_images(path).count
 
 
 def _checked(where: str, shape: tuple[int, ...], dtype: np.dtype) -> tuple[int, int, int]:

@@ -11,7 +11,7 @@ from ..core.precision import Budget
 from .schema import METRICS, AllocationSummary, Costs, JobRecord
 from .statistics import mean_half_width, paired_half_width
 
-_NESTED = ("schema_version", "allocation", "scores", "costs", "seconds", "provenance")
+_NESTED = ("schema_version", "allocation", "scores", "costs", "seconds", "files", "provenance")
 _OWN = tuple(name for name in JobRecord.model_fields if name not in _NESTED)
 _COSTS, _ALLOCATION = tuple(Costs.model_fields), tuple(AllocationSummary.model_fields)
 _FLOATS = (

@@ -1,6 +1,5 @@
 """One typed, flat result row per job: what is kept, and what is refused."""
 
-import json
 from datetime import datetime
 from typing import Annotated, Literal, Self, get_args
 
@@ -112,6 +111,8 @@ class JobRecord(RecordPart):
     stage, ``search_evals`` is in full forwards of the calibration set. Anything but ``done`` has a
     ``reason``; a ``done`` job has costs and a metric fingerprint. ``notes`` are sentences on what
     was skipped, replaced or given up on the way to a result, such as a search that fell back.
+    ``files`` are the digests of the files that a job that is done left beside its record, by their
+    paths in the folder of the run.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -135,6 +136,7 @@ class JobRecord(RecordPart):
     search_evals: float = Field(default=0.0, ge=0)
     seconds: dict[str, float] = Field(default_factory=dict)
     peak_mb: float = Field(default=0.0, ge=0)
+    files: dict[str, str] = Field(default_factory=dict)
     provenance: Provenance
 
     @property
@@ -153,8 +155,3 @@ class JobRecord(RecordPart):
         if missing:
             raise ValueError(f"status 'done' needs {', '.join(missing)}")
         return self
-
-    def to_json(self) -> str:
-        """Return indented JSON in field order; the same record gives the same bytes."""
-        content = self.model_dump(mode="json")
-        return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

@@ -1,18 +1,20 @@
 """The folder of one run: ``records/``, ``allocations/`` and ``samples/``, written atomically."""
 
 import json
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ..core.errors import BenchError
-from ..core.files import write_atomic
-from ..core.settings import validate
+from ..core.errors import BenchError, NotWritable
+from ..core.files import check_writable, digest_of_file, reason_of, write_atomic
+from ..core.precision import Allocation
+from ..core.settings import digest_of, validate
 from .schema import JOB_PATTERN, SCHEMA_VERSION, JobRecord
 
-_REMEDY = "delete the file and run the job again"
+_REMEDY = "run its suite again, or delete the file"
+_PARTS = ("records", "allocations", "traces", "samples", "logs", "cache")
+_PROTOCOL = re.compile(r"__p[0-9a-f]{6}$")  # the last part of a job's id
 
 
 class RecordStore:
@@ -26,12 +28,10 @@ class RecordStore:
         self.folder = Path(folder)
 
     def check_writable(self) -> None:
-        """Raise BenchError if ``folder`` cannot be made or written to."""
-        existing = next(p for p in (self.folder, *self.folder.absolute().parents) if p.exists())
-        if not existing.is_dir():
-            raise BenchError(f"results cannot go into {self.folder}: {existing} is a file")
-        if not os.access(existing, os.W_OK | os.X_OK):
-            raise BenchError(f"results cannot go into {self.folder}: {existing} is not writable")
+        """Raise NotWritable if ``folder`` or a folder in it cannot be made or written to."""
+        check_writable(self.folder)
+        for part in _PARTS:
+            check_writable(self.folder / part)
 
     def record_path(self, job: str) -> Path:
         """Return ``records/JOB.json``."""
@@ -46,35 +46,101 @@ class RecordStore:
         part = f".{_safe(table)}" if table else ""
         return self.folder / "traces" / f"{_safe(job)}{part}.parquet"
 
+    def traces(self, job: str) -> list[Path]:
+        """Return the trace and all tables of a search of ``job`` that are there."""
+        first = self.trace_path(job)
+        return [p for p in [first, *sorted(first.parent.glob(f"{job}.*.parquet"))] if p.is_file()]
+
     def clear_traces(self, job: str) -> None:
         """Remove the trace and tables of an earlier search of ``job``."""
-        first = self.trace_path(job)
-        for path in [first, *first.parent.glob(f"{job}.*.parquet")]:
+        for path in self.traces(job):
             path.unlink(missing_ok=True)
 
     def samples_path(self, job: str) -> Path:
         """Return the folder ``samples/JOB``."""
         return self.folder / "samples" / _safe(job)
 
+    def other_samples(self, job: str) -> list[Path]:
+        """Return the folders of samples of the same job under other protocols."""
+        own, stem = self.samples_path(job), _PROTOCOL.sub("", job)
+        folders = sorted(own.parent.glob(f"{stem}*"))
+        return [f for f in folders if f != own and _PROTOCOL.sub("", f.name) == stem]
+
     def write(self, record: JobRecord) -> Path:
-        """Write the record over an older one of the same job; return its path."""
+        """Write the record over an older one of the same job; return its path.
+
+        A record of the same protocol by a name without it, as older versions gave, is set aside.
+        """
         path = self.record_path(record.job)
-        write_atomic(path, record.to_json().encode())
+        write_atomic(path, file_text(record).encode())
+        old = self.record_path(_PROTOCOL.sub("", record.job))
+        if old != path and old.is_file():
+            known = dict(read_object(old).get("protocol", {}))
+            if known | {"name": ""} == dict(record.protocol) | {"name": ""}:
+                self.set_aside(old.stem)
         return path
 
+    def set_aside(self, job: str) -> Path:
+        """Move the record of ``job`` to ``replaced/JOB.DIGEST.json``; return that path."""
+        path = self.record_path(job)
+        aside = self.folder / "replaced" / f"{job}.{digest_of_file(path)}.json"
+        try:
+            aside.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(aside)
+        except OSError as error:
+            raise NotWritable(f"{path} cannot be moved to {aside}: {reason_of(error)}") from None
+        return aside
+
     def read(self, job: str) -> JobRecord:
-        """Return the record of ``job``. Raises BenchError if it is missing, corrupt or foreign."""
-        return _read_record(self.record_path(job))
+        """Return the record of ``job``.
+
+        Raises BenchError if it is missing, corrupt, foreign, or another than was written.
+        """
+        return read_record(self.record_path(job))
 
     def read_all(self) -> list[JobRecord]:
-        """Return all records by job. Raises BenchError at the first corrupt or foreign file."""
-        paths = sorted((self.folder / "records").glob("*.json"), key=lambda path: path.stem)
-        return [_read_record(path) for path in paths]
+        """Return all records by job. Raises BenchError at the first that ``read`` refuses."""
+        return [read_record(path) for path in self.paths()]
+
+    def paths(self) -> list[Path]:
+        """Return the files of all records by job; hidden files are none, as editors leave them."""
+        paths = (self.folder / "records").glob("*.json")
+        return sorted((p for p in paths if not p.name.startswith(".")), key=lambda path: path.stem)
 
     def done(self, job: str, fingerprint: str) -> bool:
-        """Return whether ``job`` is done under this fingerprint, so that it need not run again."""
-        record = self.read(job) if self.record_path(job).is_file() else None
-        return record is not None and (record.status, record.fingerprint) == ("done", fingerprint)
+        """Return whether ``job`` is done under this fingerprint, so that it need not run again.
+
+        A record that cannot be read is not done, nor is one without a checksum, which may be
+        another than was written.
+        """
+        try:
+            record, content = self.read(job), read_object(self.record_path(job))
+        except BenchError:
+            return False
+        state = record.status, record.fingerprint
+        return "checksum" in content and state == ("done", fingerprint)
+
+    def damage(self, record: JobRecord) -> list[str]:
+        """Return the files beside ``record`` that are not what its job left, as sentences.
+
+        What is gone as a whole, such as all of its samples, was removed on purpose.
+        """
+        found, sampled = [], self.has_samples(record.job)
+        for name, digest in record.files.items():
+            path = self.folder / name
+            if path.exists():
+                found += [] if digest_of_file(path) == digest else [f"{path} is damaged"]
+            elif path.parent == self.samples_path(record.job) and sampled:
+                found.append(f"{path} is missing")
+        return found
+
+    def check_file(self, job: str, path: Path) -> None:
+        """Raise BenchError if the record of ``job`` has another digest of the file ``path``."""
+        record = self.record_path(job)
+        known = read_object(record).get("files", {}) if record.is_file() else {}
+        digest = known.get(path.relative_to(self.folder).as_posix())
+        if digest is not None and digest != digest_of_file(path):
+            raise BenchError(f"{path} is damaged or missing: run its suite again")
 
     def write_allocation(self, job: str, allocation: Mapping[str, Any]) -> Path:
         """Write ``{group: "W4A4"}`` in network order; return its path."""
@@ -84,12 +150,26 @@ class RecordStore:
         return path
 
     def read_allocation(self, job: str) -> dict[str, str]:
-        """Return what ``write_allocation`` wrote. Raises BenchError if it is missing or corrupt."""
-        return read_object(self.allocation_path(job))
+        """Return what ``write_allocation`` wrote. Raises BenchError if it is missing or damaged."""
+        path = self.allocation_path(job)
+        self.check_file(job, path)
+        content = read_object(path)
+        try:
+            Allocation.from_json(content)
+        except BenchError as error:
+            raise BenchError(f"{path} is no allocation: {error}; {_REMEDY}") from None
+        return content
 
     def has_samples(self, job: str) -> bool:
         """Return whether any image of ``job`` was kept."""
         return any(self.samples_path(job).glob("shard-*.npz"))
+
+
+def file_text(record: JobRecord) -> str:
+    """Return the text of the file of a record: its JSON with a ``checksum`` of all else in it."""
+    content = record.model_dump(mode="json")
+    content["checksum"] = digest_of(content)
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -102,7 +182,7 @@ def read_object(path: Path) -> dict[str, Any]:
         data = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
     except FileNotFoundError:
         raise BenchError(f"{path} does not exist: run the job first") from None
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise BenchError(f"{path} is corrupt ({error}): {_REMEDY}") from None
     if not isinstance(data, dict):
         raise BenchError(f"{path} is corrupt (no JSON object): {_REMEDY}")
@@ -115,13 +195,19 @@ def _safe(job: str) -> str:
     return job
 
 
-def _read_record(path: Path) -> JobRecord:
+def read_record(path: Path) -> JobRecord:
+    """Return a record from its file. Raises BenchError as ``RecordStore.read``."""
     data = read_object(path)
     version = data.get("schema_version")
     if version != SCHEMA_VERSION:
         raise BenchError(
             f"{path} has schema version {version}, this mpqbench reads {SCHEMA_VERSION}: "
             "read it with the mpqbench that wrote it, or " + _REMEDY
+        )
+    checksum = data.pop("checksum", None)
+    if checksum is not None and checksum != digest_of(data):
+        raise BenchError(
+            f"{path} was changed after it was written, as its checksum shows: {_REMEDY}"
         )
     try:
         record = validate(JobRecord, data, str(path))

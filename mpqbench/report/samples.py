@@ -15,25 +15,26 @@ from .table import Block
 
 LoadSamples = Callable[[str, int], np.ndarray]
 
+IMAGES = 10  # of every job
 _LABEL = 1.5  # inches: the room for row labels
 _GAP = 0.06  # space between images, in image sides
 _ROWS = 12  # quantized rows that fit on a page
 
 
-def sample_rows(block: Block, kept: Callable[[str], bool]) -> list[list[Row]]:
+def sample_rows(block: Block, kept: Callable[[Row], bool]) -> list[list[Row]]:
     """Return the rows of each page: full precision, then at most 12 others of the first seed.
 
     Only jobs that are done and whose images were ``kept``.
     """
-    done = block.done
-    done = done[done["job"].map(kept).astype(bool)]
-    done = done[done["seed"] == done["seed"].min()]
-    full, others = (rows_of(done[done["is_full"] == is_full]) for is_full in (True, False))
+    rows = [row for row in rows_of(block.done) if kept(row)]
+    first = min((row["seed"] for row in rows), default=0)
+    rows = [row for row in rows if row["seed"] == first]
+    full, others = ([row for row in rows if row["is_full"] == wanted] for wanted in (True, False))
     return [[*full, *others[i : i + _ROWS]] for i in range(0, len(others), _ROWS)]
 
 
 def sample_grid(
-    block: Block, rows: Sequence[Row], load_samples: LoadSamples, columns: int = 10
+    block: Block, rows: Sequence[Row], load_samples: LoadSamples, columns: int = IMAGES
 ) -> Figure:
     """Draw the first ``columns`` images of every row's job, labelled method, budget and FD.
 

@@ -7,18 +7,18 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..core.errors import BenchError, unknown
-from ..metrics.images import first_images
+from ..metrics.images import first_images, first_shards
 from ..records.columns import Row
 from ..records.frame import rows_of
 from ..records.settings import key_of, objective_of, settings_of, without
 from ..records.store import RecordStore
 from .drawing import save_all
 from .render import write_table
-from .samples import sample_grid, sample_rows
+from .samples import IMAGES, sample_grid, sample_rows
 from .search.anytime import anytime
 from .search.maps import allocation_maps, mean_table, sensitivity_map, telling_precision
 from .search.merges import merge_tree, pareto_drop, telling_nodes
-from .search.runs import SearchComparison, comparisons, read_table
+from .search.runs import SearchComparison, comparisons, left_out, read_table
 from .search.scan import FEWEST, of_path, scan, sweep_series
 from .table import Table, tables_of
 from .tradeoff import tradeoff
@@ -57,10 +57,22 @@ def run_figures(table: Table, store: RecordStore) -> Named:
     def read(job: str, count: int) -> np.ndarray:
         return first_images(store.samples_path(job), count)
 
+    def kept(row: Row) -> bool:
+        """Return whether the images to be shown are there and whole; warn where they are not."""
+        if not store.has_samples(job := str(row["job"])):
+            return False
+        try:
+            for path in first_shards(store.samples_path(job), min(IMAGES, int(row["n_images"]))):
+                store.check_file(job, path)
+        except BenchError as error:
+            left_out(str(error))
+            return False
+        return True
+
     for block in table.blocks:
         if (figure := tradeoff(block)) is not None:
             yield f"fd-bitops-{block.name}", figure
-        pages = sample_rows(block, store.has_samples)
+        pages = sample_rows(block, kept)
         grids = [sample_grid(block, rows, read) for rows in pages]
         yield from _paged(f"samples-{block.name}", grids)
     for block in table.blocks:
@@ -148,7 +160,8 @@ def _asked_merges(
         if job not in valid:
             raise unknown("job with merges", job, valid)
         row, merges = searches[job], read_table(store, job, "merges")
-        assert merges is not None  # its file is there
+        if merges is None:  # damaged, which has been told
+            continue
         try:
             figure = pareto_drop(merges, [int(node)], _title(row), objective_of(row["recipe"]))
         except BenchError as error:

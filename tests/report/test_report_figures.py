@@ -108,7 +108,7 @@ def test_grid_rows_are_full_precision_then_the_leaderboard(records):
 def test_grid_pages_repeat_full_precision(record):
     rows = [record("full-precision", "FP", 5.0)]
     rows += [record(f"m{i:02d}", "W4A4", 6.0 + i) for i in range(14)]
-    pages = sample_rows(leaderboard(rows).blocks[0], lambda job: "m03" not in job)
+    pages = sample_rows(leaderboard(rows).blocks[0], lambda row: "m03" not in row["job"])
     assert [len(page) for page in pages] == [13, 2]
     assert all(page[0]["method"] == "full-precision" for page in pages)
     assert "m03" not in {row["method"] for page in pages for row in page}

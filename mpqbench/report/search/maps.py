@@ -17,7 +17,7 @@ from ...records.columns import Row
 from ...records.frame import rows_of
 from ...records.store import RecordStore
 from .. import drawing
-from .runs import SearchComparison
+from .runs import SearchComparison, read_allocation
 
 SIDES = ("weight", "activation")
 ADALN = "adaln"  # the kind of the groups that produce the conditioning
@@ -98,8 +98,7 @@ _NUMBERED = 16  # blocks up to which a cell has room for its score
 def allocation_maps(comparison: SearchComparison, store: RecordStore) -> list[Figure]:
     """Draw pages of at most 6 methods: the first seed of every search that kept its allocation."""
     first = [rows_of(rows)[0] for rows in comparison.searches.values()]
-    kept = [row for row in first if store.allocation_path(row["job"]).is_file()]
-    shown = [(row, store.read_allocation(row["job"])) for row in kept]
+    shown = [(row, a) for row in first if (a := read_allocation(store, row["job"])) is not None]
     pages = [shown[i : i + ROWS] for i in range(0, len(shown), ROWS)]
     titles = [f"{comparison.title}, seed {page[0][0]['seed']}" for page in pages]
     return list(map(allocation_map, titles, pages))

@@ -1,11 +1,12 @@
 """The searches of a run: which may be compared, and the tables they left on disk."""
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pandas as pd
 
-from ...core.errors import BenchError
+from ...core.errors import BenchError, BenchWarning
 from ...records.settings import SEARCH, key_of, settings_of, without
 from ...records.store import RecordStore
 from ..table import Table
@@ -65,12 +66,32 @@ def _by_method(rows: pd.DataFrame) -> ByMethod:
 
 
 def read_table(store: RecordStore, job: str, table: str = "") -> pd.DataFrame | None:
-    """Return a trace or a table of a search, ``None`` without one. Raises BenchError if corrupt."""
+    """Return a trace or a table of a search, ``None`` without one; warn of one that is damaged."""
     path = store.trace_path(job, table)
     if not path.is_file():
         return None
     try:
+        store.check_file(job, path)
         return pd.read_parquet(path)
-    except (ValueError, OSError) as error:
-        text = f"{path} is corrupt ({error}): delete the file and run the job again"
-        raise BenchError(text) from None
+    except BenchError as error:
+        left_out(str(error))
+    except Exception as error:  # the readers of parquet raise anything for a damaged file
+        reason = " ".join(str(error).split())
+        left_out(f"{path} is damaged ({reason}): delete the file, or run its suite with --fresh")
+    return None
+
+
+def read_allocation(store: RecordStore, job: str) -> dict[str, str] | None:
+    """Return the allocation of a job, ``None`` without one; warn of one that is damaged."""
+    if not store.allocation_path(job).is_file():
+        return None
+    try:
+        return store.read_allocation(job)
+    except BenchError as error:
+        left_out(str(error))
+        return None
+
+
+def left_out(reason: str) -> None:
+    """Warn that a figure is drawn without a file, or not at all."""
+    warnings.warn(f"left out of the figures: {reason}", BenchWarning, stacklevel=2)

@@ -1,0 +1,38 @@
+"""``mpqbench verify``: recompute what can be recomputed of the records of runs."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from . import options
+
+
+@click.command()
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True,
+                type=click.Path(path_type=Path))  # fmt: skip
+@click.option("--no-scores", is_flag=True,
+              help="Do not compute scores from the samples, which takes longest.")  # fmt: skip
+@options.device
+def verify(runs: tuple[Path, ...], no_scores: bool, device: str) -> None:
+    """Recompute checksums, digests of files, costs, budgets and scores of the records in RUN.
+
+    Scores are recomputed where samples were kept, costs where the allocation was. Nothing is
+    changed; the exit code is 1 if a record is not what it says.
+
+    \b
+    Examples:
+      mpqbench verify runs/quick
+      mpqbench verify leaderboards/* --no-scores
+    """
+    from ..api import verify_records
+
+    count = faults = 0
+    for run in runs:
+        for found in verify_records(run, scores=not no_scores, device=device):
+            count, faults = count + 1, faults + bool(found.faults)
+            click.echo(f"{run} {found.job}: {'; '.join(found.faults) or 'ok'}")
+            if found.unknown:
+                click.echo(f"  not recomputed: {'; '.join(found.unknown)}")
+    click.echo(f"{count} records, {faults} of them with faults")
+    sys.exit(1 if faults else 0)

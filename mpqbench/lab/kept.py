@@ -1,0 +1,74 @@
+"""What a folder of results holds, and has room for, before jobs write into it."""
+
+import math
+import shutil
+from collections.abc import Sequence
+
+from ..core.errors import BenchError, NotWritable
+from ..core.recipe import TEXTS
+from ..core.suite import Job
+from ..job.fingerprints import fingerprint
+from ..job.resources import Session
+from ..records.store import read_record
+
+_VALUE_BYTES = 4  # of a latent, and of the class of an image
+
+
+def check_folder(jobs: Sequence[Job], session: Session) -> None:
+    """Set aside records of ``jobs`` that cannot be read.
+
+    A record cannot be read if it is damaged, was edited, or belongs to another job. Raises
+    BenchError for such a record of other jobs, NotWritable where the samples have no room.
+    """
+    store, own = session.store, {job.id for job in jobs}
+    for path in store.paths():
+        try:
+            read_record(path)
+        except BenchError as error:
+            if path.stem not in own:
+                raise
+            aside = store.set_aside(path.stem)
+            session.reporter.say(f"{error}: moved to {aside}, the job is run again")
+    _check_room(jobs, session)
+
+
+def _check_room(jobs: Sequence[Job], session: Session) -> None:
+    store, needed = session.store, 0
+    for job in jobs:
+        if not session.fresh and store.done(job.id, fingerprint(job, session.resources)):
+            continue
+        model = session.resources.loader.model(job.model, job.protocol)
+        values = math.prod(model.latent_shape) + 1
+        size = job.protocol.images * (math.prod(model.image_shape) + _VALUE_BYTES * values)
+        there = sum(path.stat().st_size for path in store.samples_path(job.id).glob("shard-*.npz"))
+        needed += max(0, size - there)
+    folder = next(p for p in (store.folder, *store.folder.absolute().parents) if p.is_dir())
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise NotWritable(
+            f"the samples take {needed / 1e9:.2f} GB and {folder} has {free / 1e9:.2f} GB left: "
+            "make room, give another --out, or ask for fewer --images"
+        )
+
+
+def is_whole(job: Job, session: Session) -> bool:
+    """Return whether the files of a job that is done are as it left them; say what is not."""
+    damage = session.store.damage(session.store.read(job.id))
+    for sentence in damage:
+        session.reporter.say(f"  {sentence}: made again")
+    return not damage
+
+
+def set_aside_other_recipe(job: Job, session: Session) -> None:
+    """Keep the record of another recipe of this name, which is about to be replaced, and say so."""
+    store = session.store
+    if not store.record_path(job.id).is_file():
+        return
+    recipe, old = job.recipe.model_dump(mode="json"), store.read(job.id).recipe
+    changed = [k for k in recipe if k not in TEXTS and k in old and old[k] != recipe[k]]
+    if changed:
+        what = ", ".join(changed)
+        session.reporter.say(
+            f"  the record of another recipe of this name ({what}) is moved to "
+            f"{store.set_aside(job.id)}, its samples are replaced"
+        )
