@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -65,11 +65,14 @@ class SearchResult:
         return cls(allocation, content["spent"], tables, content["cached_seconds"])
 
 
-def find_allocation(context: JobContext, *, fresh: bool = False) -> SearchResult:
+def find_allocation(
+    context: JobContext, *, fresh: bool = False, check: Callable[[], None] = lambda: None
+) -> SearchResult:
     """Return the searcher's allocation of the searchable groups, the recipe's ``adaln`` elsewhere.
 
     Scores come from the calibration inputs; quality is measured on other inputs. A search that took
-    scores is kept in the cache, and read from there unless ``fresh``. Raises Infeasible, and
+    scores is kept in the cache, once ``check`` raises nothing, and read from there unless
+    ``fresh``. Raises Infeasible, and
     BenchError where the searcher breaks its contract.
     """
     cache, name = context.resources.cache.at("searches"), search_fingerprint(context)
@@ -79,6 +82,7 @@ def find_allocation(context: JobContext, *, fresh: bool = False) -> SearchResult
         return SearchResult.from_cache(content)
     began = time.monotonic()
     result = _search(context)
+    check()
     if result.spent > 0:
         cache.write(name, result.to_cache(time.monotonic() - began + result.cached_seconds))
     return result
