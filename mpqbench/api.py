@@ -83,7 +83,8 @@ def open_session(
     store = RecordStore(out or Path("runs") / name)
     store.check_writable()
     machine["reporter"] = machine.get("reporter") or reporter()
-    with Guard(Patches(), imports=True):  # a file may change the process when it is imported
+    plugins = tuple(plugins)
+    with Guard(Patches(), " ".join(("--plugins", *map(str, plugins)))):
         registry = discover(plugins)
     resources = Resources(registry, folder=store.folder / "cache", **machine)
     return Session(resources, store, fresh)

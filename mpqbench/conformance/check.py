@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..core.errors import BenchError
+from ..core.errors import ANY_ERROR, BenchError
 from ..quant.verify import expect, relative_distance
 
 
@@ -28,7 +28,7 @@ class Check:
         for case in self.cases:
             try:
                 self.run(case)
-            except (Exception, SystemExit) as error:
+            except ANY_ERROR as error:
                 kind = (
                     ""
                     if isinstance(error, AssertionError | BenchError)

@@ -22,7 +22,7 @@ from typing import Any
 
 from pydantic.dataclasses import is_pydantic_dataclass
 
-from .errors import BenchError, unknown
+from .errors import ANY_ERROR, BenchError, reason_of, unknown
 from .recipe import SLOTS, PluginChoice, Recipe
 from .settings import digest_of, read_yaml, validate
 from .sources import harness_digest, plugin_digest
@@ -49,10 +49,9 @@ class PluginEntry:
             if attribute.endswith(".yaml"):
                 return _recipes(module, attribute)[self.name]
             return getattr(importlib.import_module(module), attribute)
-        except Exception as error:  # whatever a third party's module raises
+        except ANY_ERROR as error:
             raise BenchError(
-                f"{self.kind} '{self.name}' of {self.origin} cannot be imported: "
-                f"{type(error).__name__}: {error}"
+                f"{self.kind} '{self.name}' of {self.origin} cannot be imported: {reason_of(error)}"
             ) from error
 
 
@@ -155,8 +154,10 @@ class Registry:
                 raise unknown(f"parameter of {kind} '{choice.name}'", key, valid)
         try:
             return cls(**choice.params)
-        except (TypeError, ValueError) as error:
-            raise BenchError(f"{kind} '{choice.name}': {error}") from error
+        except ANY_ERROR as error:
+            plain = isinstance(error, TypeError | ValueError)
+            reason = str(error) if plain else reason_of(error)
+            raise BenchError(f"{kind} '{choice.name}': {reason}") from error
 
     def parameters(self, kind: str, choice: PluginChoice) -> dict[str, Any]:
         """Return all parameters of ``choice``, with defaults where it gives none."""
@@ -200,10 +201,8 @@ def discover(paths: Iterable[Path] = ()) -> Registry:
         origin = f"package {package} ({point.value})"
         try:
             registry.add_table(getattr(point.load(), "PLUGINS", None), origin)
-        except BenchError as error:
-            registry.broken[origin] = str(error)
-        except Exception as error:  # whatever a third party's module raises
-            registry.broken[origin] = f"{type(error).__name__}: {error}"
+        except ANY_ERROR as error:
+            registry.broken[origin] = reason_of(error)
     for path in paths:
         for file in _plugin_files(path):
             registry.add_table(getattr(_import_file(file), "PLUGINS", None), f"file {file}")
@@ -226,7 +225,7 @@ def _import_file(path: Path) -> ModuleType:
     sys.modules[name] = module  # dataclasses look their module up there
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # whatever the user's file raises
+    except ANY_ERROR as error:
         del sys.modules[name]
-        raise BenchError(f"plugin file {path}: {type(error).__name__}: {error}") from error
+        raise BenchError(f"plugin file {path}: {reason_of(error)}") from error
     return module

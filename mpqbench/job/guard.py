@@ -140,12 +140,12 @@ class Guard:
 
     ``changed`` names what was changed although that decides numbers, ``notes`` are sentences on
     what does not, and ``lost`` names what could not be undone. A block that ends without an error
-    although something was changed raises BenchError. With ``imports``, for a block that imports
-    plugins, what decides no number stays: a plugin may need the path that it adds.
+    although something was changed raises BenchError. ``imports`` names the plugin files that a
+    block imports: what decides no number then stays, as a plugin may need the path that it adds.
     """
 
-    def __init__(self, patches: Patches, *, imports: bool = False) -> None:
-        self.patches = patches
+    def __init__(self, patches: Patches, imports: str = "") -> None:
+        self.patches, self._who = patches, imports or "a plugin"
         self._harmless = () if imports else _HARMLESS
         self.changed: list[str] = []
         self.notes: list[str] = []
@@ -161,7 +161,7 @@ class Guard:
         found = [part.name for part in _DECISIVE if self._differs(part)]
         found += [name for name, *_ in self.patches.changed()]
         if found:
-            raise BenchError(_sentence(found))
+            raise BenchError(self._sentence(found))
 
     @contextmanager
     def one_thread(self) -> Iterator[None]:
@@ -185,7 +185,11 @@ class Guard:
         self.lost = [part.name for part in _DECISIVE if self._differs(part)]
         self.lost += [name for name, *_ in self.patches.changed()]
         if self.changed and error is None:
-            raise BenchError(_sentence(self.changed))
+            raise BenchError(self._sentence(self.changed))
+
+    def _sentence(self, names: list[str]) -> str:
+        listed = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if names[3:] else "")
+        return f"{self._who} changed {listed}: a plugin must leave the process as it finds it"
 
     def _differs(self, part: _Part) -> bool:
         try:
@@ -219,8 +223,3 @@ def changed_model(changes: list[str]) -> str:
     """Say what a plugin has done to the model in full precision."""
     listed = ", ".join(changes[:3]) + (f" and {len(changes) - 3} more" if changes[3:] else "")
     return f"a plugin changed the model in full precision: {listed}; plugins must work on copies"
-
-
-def _sentence(names: list[str]) -> str:
-    listed = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if names[3:] else "")
-    return f"a plugin changed {listed}: a plugin must leave the process as it finds it"

@@ -4,7 +4,7 @@ import traceback
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from ..core.errors import BenchError, Diverged, Infeasible
+from ..core.errors import ANY_ERROR, BenchError, Diverged, Infeasible, reason_of
 from ..core.files import write_atomic
 from ..core.suite import Job
 from ..records.provenance import collect
@@ -59,8 +59,8 @@ def run_job(job: Job, session: Session) -> JobRecord:
         result.status, result.reason = "infeasible", str(error)
     except Diverged as error:
         result.status, result.reason = "diverged", str(error)
-    except (Exception, SystemExit) as error:
-        result.status, result.reason = "failed", _reason(error)
+    except ANY_ERROR as error:
+        result.status, result.reason = "failed", reason_of(error)
         log = session.store.folder / "logs" / f"{job.id}.log"
         write_atomic(log, traceback.format_exc().encode())
     result.notes += guard.notes
@@ -74,15 +74,6 @@ def run_job(job: Job, session: Session) -> JobRecord:
             "further job is run, since its result would depend on that"
         )
     return record
-
-
-def _reason(error: BaseException) -> str:
-    """Say in one sentence what a job failed with."""
-    if isinstance(error, BenchError):
-        return str(error)
-    if isinstance(error, SystemExit):
-        return f"a plugin called sys.exit({'' if error.code is None else repr(error.code)})"
-    return f"{type(error).__name__}: {error}"
 
 
 def skip_job(job: Job, session: Session, reason: str) -> JobRecord:
