@@ -28,7 +28,7 @@ ANY_ERROR = (Exception, SystemExit)
 
 
 def reason_of(error: BaseException) -> str:
-    """Return what a third party's code raised, in one line; a BenchError is a sentence by itself."""
+    """Return what a third party's code raised, in words; a BenchError is a sentence by itself."""
     if isinstance(error, BenchError):
         return str(error)
     if isinstance(error, SystemExit):

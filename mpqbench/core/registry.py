@@ -39,6 +39,7 @@ class PluginEntry:
     name: str
     target: Any
     origin: str
+    module: str = ""  # that has the table
 
     def load(self) -> Any:
         """Return the target. Raises BenchError with the plugin's name where its import fails."""
@@ -87,7 +88,7 @@ class Registry:
         self._plugin_digest = cache(self._digest)
         self.broken: dict[str, str] = {}  # origin -> why nothing of it could be registered
 
-    def add_table(self, table: Any, origin: str) -> None:
+    def add_table(self, table: Any, origin: str, module: str = "") -> None:
         """Register a whole ``PLUGINS`` table, or nothing of it where one entry is wrong.
 
         Raises BenchError for another shape, an unknown kind and a taken name.
@@ -104,7 +105,8 @@ class Registry:
                     f"two plugins are called {kind} '{name}', one of {known[name].origin} and one "
                     f"of {origin}: rename one or leave one out"
                 )
-            added += [PluginEntry(kind, name, target, origin) for name, target in names.items()]
+            for name, target in names.items():
+                added.append(PluginEntry(kind, name, target, origin, module))
         for entry in added:
             self._entries[entry.kind][entry.name] = entry
 
@@ -182,10 +184,13 @@ class Registry:
         return digest_of([harness_digest(without), *plugins])
 
     def _digest(self, kind: str, name: str) -> str:
-        module = sys.modules.get(self.entry(kind, name).load().__module__)
+        entry = self.entry(kind, name)
+        module = sys.modules.get(entry.load().__module__)
         if module is None or module.__file__ is None:
             raise BenchError(f"{kind} '{name}' has no source file")
-        return plugin_digest(module)
+        # A class that a helper makes belongs to the file with its table as well.
+        table = None if isinstance(entry.target, str) else sys.modules.get(entry.module)
+        return plugin_digest({module} if table is None else {module, table})
 
 
 def discover(paths: Iterable[Path] = ()) -> Registry:
@@ -200,12 +205,13 @@ def discover(paths: Iterable[Path] = ()) -> Registry:
     for package, point in sorted(found, key=lambda x: (x[0] != "mpqbench", x[1].value, x[1].name)):
         origin = f"package {package} ({point.value})"
         try:
-            registry.add_table(getattr(point.load(), "PLUGINS", None), origin)
+            registry.add_table(getattr(point.load(), "PLUGINS", None), origin, point.module)
         except ANY_ERROR as error:
             registry.broken[origin] = reason_of(error)
     for path in paths:
         for file in _plugin_files(path):
-            registry.add_table(getattr(_import_file(file), "PLUGINS", None), f"file {file}")
+            module = _import_file(file)
+            registry.add_table(getattr(module, "PLUGINS", None), f"file {file}", module.__name__)
     return registry
 
 

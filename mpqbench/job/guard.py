@@ -161,7 +161,7 @@ class Guard:
         found = [part.name for part in _DECISIVE if self._differs(part)]
         found += [name for name, *_ in self.patches.changed()]
         if found:
-            raise BenchError(self._sentence(found))
+            raise BenchError(self.sentence(found))
 
     @contextmanager
     def one_thread(self) -> Iterator[None]:
@@ -185,9 +185,9 @@ class Guard:
         self.lost = [part.name for part in _DECISIVE if self._differs(part)]
         self.lost += [name for name, *_ in self.patches.changed()]
         if self.changed and error is None:
-            raise BenchError(self._sentence(self.changed))
+            raise BenchError(self.sentence(self.changed))
 
-    def _sentence(self, names: list[str]) -> str:
+    def sentence(self, names: list[str]) -> str:
         listed = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if names[3:] else "")
         return f"{self._who} changed {listed}: a plugin must leave the process as it finds it"
 

@@ -64,6 +64,8 @@ def run_job(job: Job, session: Session) -> JobRecord:
         log = session.store.folder / "logs" / f"{job.id}.log"
         write_atomic(log, traceback.format_exc().encode())
     result.notes += guard.notes
+    if guard.changed and guard.changed[0] not in result.reason:
+        result.fail(guard.sentence(guard.changed))
     changed = resources.loader.changes()
     if changed:
         result.fail(changed_model(changed))

@@ -12,7 +12,7 @@ from ..cost.count import Operator
 from ..cost.storage import packed_bytes
 from ..dit.groups import Group, linear_layer
 from .affine import fake_quantize_dynamic, straight_through
-from .verify import BITS, expect_branch, expect_tensor, of_layer, probe
+from .verify import BITS, expect_branch_size, of_layer
 
 
 def round_beside(
@@ -149,7 +149,5 @@ def _checked(
     fitted: FittedBranch, branch: Branch, target: torch.Tensor, data: LayerData
 ) -> FittedBranch:
     with of_layer(data.name):
-        rows = probe(data.in_features, target)
-        expect_branch(fitted, branch.size(*target.shape), rows)
-        expect_tensor("the matrix of its branch", fitted.dense(), target.shape)
+        expect_branch_size(fitted, branch.size(*target.shape))
     return fitted

@@ -27,8 +27,10 @@ from .branch import branch_of_rest, branch_size, lent, round_beside
 from .group import PreparedGroup, PreparedLayer, QuantizedGroup, RoundedLayer, float_copy
 from .verify import (
     expect_bits,
+    expect_branch,
     expect_integers,
     expect_scales,
+    expect_tensor,
     expect_transform,
     expect_values,
     expect_zeros,
@@ -211,6 +213,9 @@ def _checked(
             expect_integers(weight, layer.weight.shape)
             expect_bits(weight, data.precision.weight_bits)
             values = weight.dequantize()
+        if branch is not None:
+            expect_branch(branch, branch.size, probe(data.in_features, values))
+            expect_tensor("the matrix of its branch", branch.dense(), values.shape)
         if not torch.isfinite(values).all():
             raise Diverged(f"its weight at {data.precision} is not finite")
         if weight is not None:

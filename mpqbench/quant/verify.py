@@ -94,6 +94,8 @@ def expect_zeros(made: QuantizedWeight, fmt: WeightFormat) -> None:
 def expect_values(made: QuantizedWeight, given: torch.Tensor, most: float = 1e-6) -> None:
     """Expect ``given`` (out, in) to be ``scale * (integers - zero)``, but for last bits."""
     stored = QuantizedWeight.dequantize(made)
+    if torch.equal(given, stored):
+        return
     expect_tensor("dequantize()", given, stored.shape)
     far = relative_distance(given, stored)
     expect(
