@@ -115,10 +115,14 @@ def _named_files(file: Path, tree: ast.AST) -> Iterator[Path]:
 
 
 def _values(name: str) -> Iterator[str]:
-    """Yield the modules among the values of module ``name``, and those where values come from."""
+    """Yield the modules among the values of module ``name``, and those where values come from.
+
+    A module below a package is a value of the package as soon as anyone imports that module: such
+    values do not count.
+    """
     module = sys.modules.get(name)
     for value in () if module is None else list(vars(module).values()):
-        if isinstance(value, ModuleType):
+        if isinstance(value, ModuleType) and not value.__name__.startswith(f"{name}."):
             yield value.__name__
         elif isinstance(value, type | FunctionType):
             yield value.__module__

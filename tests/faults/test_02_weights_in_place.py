@@ -31,19 +31,18 @@ class Same:
     def input(self, x):
         return x
 
-def layer_of_the_model(name):
+def layers_of_models():
     import gc
-    models = (o for o in gc.get_objects() if type(o).__name__ == "DiTTransformer2DModel")
-    for found in models:
-        if not found.pos_embed.proj.weight.is_meta:
-            return found.transformer_blocks[0].attn1.to_q
+    models = [o for o in gc.get_objects() if type(o).__name__ == "DiTTransformer2DModel"]
+    return [m.transformer_blocks[0].attn1.to_q for m in models if m.device.type != "meta"]
 
 @plugin
 class Reaches(Rounding):
     \"\"\"Finds the model's own weight and changes that.\"\"\"
     def round(self, weight, layer, fmt, bits):
         if layer.name == "transformer_blocks.0.attn1.to_q":
-            layer_of_the_model(layer.name).weight.data.mul_(0.5)
+            for found in layers_of_models():
+                found.weight.data.mul_(0.5)
         return Nearest().round(weight, layer, fmt, bits)
 
 @plugin
@@ -59,7 +58,8 @@ class InPlace(Same):
 class Hooks(Rounding):
     def round(self, weight, layer, fmt, bits):
         if layer.name == "transformer_blocks.0.attn1.to_q":
-            layer_of_the_model(layer.name).register_forward_hook(lambda m, x, y: 2 * y)
+            for found in layers_of_models():
+                found.register_forward_hook(lambda m, x, y: 2 * y)
         return Nearest().round(weight, layer, fmt, bits)
 
 PLUGINS = {
