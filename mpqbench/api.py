@@ -9,7 +9,9 @@ from .core.memory import keep_freed_memory
 from .core.progress import reporter
 from .core.registry import discover
 from .core.suite import Job, Suite
+from .job.guard import Guard
 from .job.loading import Loader
+from .job.patches import Patches
 from .job.resources import Resources, Session
 from .lab.suite import plan, run_suite, with_methods
 from .lab.suites import load_suite
@@ -95,5 +97,8 @@ def open_session(
     store = RecordStore(out or Path("runs") / name)
     store.check_writable()
     machine["reporter"] = machine.get("reporter") or reporter()
-    resources = Resources(discover(plugins), folder=store.folder / "cache", **machine)
+    plugins = tuple(plugins)
+    with Guard(Patches(), " ".join(("--plugins", *map(str, plugins)))):
+        registry = discover(plugins)
+    resources = Resources(registry, folder=store.folder / "cache", **machine)
     return Session(resources, store, fresh)

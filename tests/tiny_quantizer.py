@@ -20,9 +20,10 @@ FORMATS = {"weight_format": WeightFormat(), "activation_format": ActivationForma
 class Scaled(Transform):
     """Weight times four and input divided by four, exactly."""
 
-    macs_per_token, extra_bits = 16, 20
+    extra_bits = 20
 
     def fit(self, weight, layer):
+        self.macs_per_token = layer.in_features
         return self
 
     def weight(self, weight):

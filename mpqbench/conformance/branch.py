@@ -1,12 +1,11 @@
 """Checks of branches."""
 
 import torch
-from torch import nn
 
-from ..contracts import Branch, BranchSize, FittedBranch
-from ..quant.branch import BITS, operand, squared_error
-from .check import Check, checks_of, expect, expect_close, expect_gradient, expect_tensor
-from .counting import expect_macs, held_tensors, information_bits, macs_per_row
+from ..contracts import Branch, FittedBranch
+from ..quant.branch import operand, squared_error
+from ..quant.verify import expect, expect_branch, expect_branch_size, expect_tensor
+from .check import Check, checks_of, expect_close, expect_gradient
 from .layer_checks import LayerChecks, Tensors
 from .layers import SampleLayer, hostile, ordinary_layers
 from .models import WHERE
@@ -35,10 +34,7 @@ class _BranchChecks(LayerChecks):
     def size(self, layer: SampleLayer) -> None:
         """A fitted module has the declared size; ``dense()`` is finite on every layer."""
         size, fitted = self.plugin.size(*layer.weight.shape), self.made(layer)
-        fits = isinstance(size, BranchSize) and size.bits in BITS
-        expect(fits, f"size gave {size}, not a BranchSize of 8 or 16 bits")
-        expect(isinstance(fitted, nn.Module), "the branch is no nn.Module")
-        expect(fitted.size == size, f"the branch has {fitted.size}, where size gave {size}")
+        expect_branch_size(fitted, size)
         expect_tensor("dense()", fitted.dense(), layer.weight.shape)
 
     def output(self, layer: SampleLayer) -> None:
@@ -70,16 +66,6 @@ class _BranchChecks(LayerChecks):
         expect_gradient(fitted, layer.inputs[:8], fitted.dense().T)
 
     def cost(self, layer: SampleLayer) -> None:
-        """The size covers what the branch executes and holds.
-
-        At most twice the executed operations may be declared. Indices count bit by bit; row indices
-        of sparse values may be stored as counts, so that only columns are asked for.
-        """
-        fitted = self.made(layer)
-        size, held = fitted.size, held_tensors(fitted)
-        executed = macs_per_row(fitted, layer.inputs, products_only=size.bits == 8)
-        expect_macs(size.macs_per_token, executed)
-        whole = [tensor for tensor in held if not tensor.is_floating_point()]
-        bits = size.bits * sum(tensor.numel() for tensor in held if tensor.is_floating_point())
-        bits += sum(information_bits(each[-1] if each.ndim > 1 else each) for each in whole)
-        expect(bits <= size.stored_bits, f"the branch holds {bits} bits, not {size.stored_bits}")
+        """The size covers what the branch executes and holds."""
+        size = self.plugin.size(*layer.weight.shape)
+        expect_branch(self.made(layer), size, layer.inputs)

@@ -12,6 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..core.errors import ANY_ERROR, BenchError
+from ..quant.verify import expect, relative_distance
+
 
 @dataclass(frozen=True)
 class Check:
@@ -27,8 +30,12 @@ class Check:
         for case in self.cases:
             try:
                 self.run(case)
-            except Exception as error:
-                kind = "" if isinstance(error, AssertionError) else f"{type(error).__name__}: "
+            except ANY_ERROR as error:
+                kind = (
+                    ""
+                    if isinstance(error, AssertionError | BenchError)
+                    else f"{type(error).__name__}: "
+                )
                 sentence = f"{case}: {kind}{error}"
                 raise AssertionError(" ".join(sentence.split())) from error
 
@@ -57,12 +64,6 @@ def checks_of(cases: Sequence[Any], *methods: Callable[[Any], None]) -> list[Che
     return [Check(m.__name__, p, m, cases) for m, p in zip(methods, promises, strict=True)]
 
 
-def expect(condition: Any, sentence: str) -> None:
-    """Raise AssertionError with ``sentence`` unless ``condition`` holds, even in ``python -O``."""
-    if not condition:
-        raise AssertionError(sentence)
-
-
 def expect_raises(kind: type[Exception], given: str, call: Callable[[], Any]) -> None:
     """Expect ``call`` to raise ``kind``, for the reason ``given``."""
     try:
@@ -72,34 +73,9 @@ def expect_raises(kind: type[Exception], given: str, call: Callable[[], Any]) ->
     raise AssertionError(f"{given} must raise {kind.__name__}, not give {found}")
 
 
-def expect_tensor(
-    what: str, found: Any, shape: Iterable[int], dtype: torch.dtype = torch.float32
-) -> None:
-    """Expect a finite tensor of ``shape`` and ``dtype``."""
-    expect(isinstance(found, torch.Tensor), f"{what} is a {type(found).__name__}, not a tensor")
-    expect(
-        found.shape == tuple(shape) and found.dtype == dtype,
-        f"{what} is {found.dtype} {tuple(found.shape)}, not {dtype} {tuple(shape)}",
-    )
-    bad = int((~found.isfinite()).sum())
-    expect(bad == 0, f"{what} has {bad} numbers that are not finite")
-
-
-def expect_range(what: str, numbers: torch.Tensor, bits: int) -> None:
-    """Expect ``numbers`` to fit in ``bits`` bits, with a sign or without."""
-    lowest, highest = (int(end) for end in numbers.aminmax())
-    half = 2 ** (bits - 1)
-    expect(
-        (lowest >= 0 and highest < 2 * half) or (lowest >= -half and highest < half),
-        f"{what} run from {lowest} to {highest}; {bits} bits hold {-half} to {half - 1} "
-        f"or 0 to {2 * half - 1}",
-    )
-
-
 def expect_close(what: str, ours: torch.Tensor, theirs: torch.Tensor, most: float = 1e-5) -> None:
     """Expect the norm of the difference to be at most ``most`` times the norm of ``theirs``."""
-    size = theirs.double().norm().clamp(min=1e-300)
-    far = float((ours.double() - theirs.double()).norm() / size)
+    far = relative_distance(ours, theirs)
     expect(far <= most, f"{what} by {far:.2g} of its size, more than {most:g}")
 
 

@@ -5,7 +5,8 @@ from dataclasses import replace
 import torch
 
 from ..contracts import Correction, CorrectionStep, Prediction
-from .check import Check, checks_of, expect, expect_repeatable, expect_tensor
+from ..quant.verify import expect, expect_tensor
+from .check import Check, checks_of, expect_repeatable
 
 IMAGES, SHAPE = 24, (4, 6, 6)
 SIGNALS = {0: 2e-5, 9: 0.4, 19: 0.999}  # of the first, a middle and the last of twenty steps

@@ -7,7 +7,8 @@ import torch
 
 from ..contracts import Environment
 from ..core.precision import Precision
-from .check import Check, checks_of, expect_close, expect_repeatable, expect_tensor
+from ..quant.verify import expect_tensor
+from .check import Check, checks_of, expect_close, expect_repeatable
 from .models import BASE, BATCH, SampleNetwork
 
 BASES = (BASE, Precision(8, 8), Precision(2, 4))

@@ -10,9 +10,10 @@ import torch
 from ..contracts import LayerData
 from ..cost.count import CountOptions, count
 from ..dit.calibration import evaluate
-from .check import expect, expect_repeatable, expect_tensor
+from ..quant.verify import expect, expect_tensor
+from .check import expect_repeatable
 from .layers import SampleLayer
-from .models import FORMATS, SampleModel, random_inputs, tiny_transformer
+from .models import FORMATS, SampleModel, expect_restored, random_inputs, tiny_transformer
 
 Tensors = dict[str, torch.Tensor]  # by name
 
@@ -53,7 +54,7 @@ class LayerChecks(ABC):
         with sample.quantized:
             output = evaluate(sample.model, random_inputs(2, 1), 2)
         expect_tensor("the output of the model", output, (2, 8, 8, 8))
-        sample.full.expect_restored()
+        expect_restored(sample.full)
         counted = sample.model, sample.groups, sample.allocation
         parts = CountOptions(**FORMATS)
         known = count(*counted, parts).bytes

@@ -6,20 +6,22 @@ import torch
 from torch import nn
 
 from ..contracts import LayerData
+from ..core.errors import BenchError
 from ..core.formats import PER_TOKEN, WeightFormat
 from ..core.precision import Precision
 from ..core.recipe import FULL_PRECISION
 from ..core.registry import discover
 from ..dit.calibration import CalibrationSet
 from ..dit.groups import layer_groups, uniform_allocation
+from ..dit.state import ModelState
 from ..dit.zoo import CONFIGURATIONS
 from ..quant.apply import quantize_model
 from ..quant.block import BlockInputs
 from ..quant.build import GroupQuantizer
+from ..quant.verify import expect
 from ..search.engine import Engine
 from ..search.network import FullPrecision
 from ..search.setup import EngineSettings
-from .check import expect
 from .layers import STEPS, ordinary
 
 WHERE = "a tiny DiT at W3A3"
@@ -68,30 +70,18 @@ class SampleModel:
 
     def __init__(self, model: Any, plugin: Any = None) -> None:
         self.model = model
-        self.full = ModelState(model)
+        self.full = ModelState(model, "network")
         self.groups = layer_groups(model)
         self.allocation = uniform_allocation(self.groups, Precision(3, 3), Precision(8, 8))
         quantizer = sample_quantizer(model, plugin)
         self.quantized = quantize_model(model, self.groups, self.allocation, quantizer)
 
 
-class ModelState:
-    """The modules and tensors of a full-precision model, to be compared after quantization."""
-
-    def __init__(self, model: nn.Module) -> None:
-        self.model = model
-        self.modules = dict(model.named_modules())
-        self.tensors = {name: value.clone() for name, value in model.state_dict().items()}
-
-    def expect_restored(self) -> None:
-        """Expect the same modules and tensors, and no trace of training."""
-        same = dict(self.model.named_modules()) == self.modules
-        expect(same, "after removal the model has other modules than before")
-        for name, value in self.model.state_dict().items():
-            same = torch.equal(value, self.tensors[name])
-            expect(same, f"after removal {name} of the full-precision model is changed")
-        expect(not self.model.training, "the network is left in training mode")
-        expect_no_trace(self.model, "the network")
+def expect_restored(state: ModelState) -> None:
+    """Expect the same modules and tensors, and no trace of training."""
+    for change in state.changes():
+        raise BenchError(f"after removal {change} is changed")
+    expect_no_trace(state.network, "the network")
 
 
 def expect_no_trace(root: nn.Module, name: str) -> None:
@@ -111,7 +101,7 @@ class SampleNetwork:
     def __init__(self, span: int = 1) -> None:
         count, batch = (INPUTS, BATCH) if span == 1 else (2 * span, span)
         model, inputs = tiny_transformer(), random_inputs(count, 2)
-        self._model, settings = ModelState(model), EngineSettings(batch=batch)
+        self._model, settings = ModelState(model, "network"), EngineSettings(batch=batch)
         quantizer = sample_quantizer(model)
         self.engine = Engine(model, layer_groups(model), quantizer, inputs, settings)
         self.network: Any = FullPrecision(self.engine, dict.fromkeys(self.engine.groups, CHOICES))
@@ -122,7 +112,7 @@ class SampleNetwork:
         for name, weight in self._all_weights().items():
             same = torch.equal(weight, self._weights[name])
             expect(same, f"the weight of {name} is changed")
-        self._model.expect_restored()
+        expect_restored(self._model)
 
     def _all_weights(self) -> dict[str, torch.Tensor]:
         found = {}

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 
 from ..contracts import Objective
-from .check import Check, checks_of, expect, expect_close, expect_repeatable, expect_tensor
+from ..quant.verify import expect, expect_tensor
+from .check import Check, checks_of, expect_close, expect_repeatable
 from .models import CHOICES, SampleNetwork
 
 WHERE = "a tiny DiT"

@@ -3,9 +3,16 @@
 import torch
 
 from ..contracts import LayerData, QuantizedWeight, Rounding
-from ..core.formats import scale_count
 from ..quant.affine import quantize_weight
-from .check import Check, checks_of, expect, expect_close, expect_range, expect_tensor
+from ..quant.verify import (
+    expect,
+    expect_bits,
+    expect_integers,
+    expect_scales,
+    expect_values,
+    expect_zeros,
+)
+from .check import Check, checks_of
 from .layer_checks import LayerChecks, Tensors
 from .layers import SampleLayer, layers_in_formats
 from .models import WHERE
@@ -32,33 +39,20 @@ class _RoundingChecks(LayerChecks):
 
     def shapes(self, layer: SampleLayer) -> None:
         """Integers, scales and zero points have the types and shapes of the format, and no more."""
-        result, (out, width) = self.made(layer), layer.weight.shape
-        kind = type(result).__name__
-        expect(isinstance(result, QuantizedWeight), f"round gave a {kind}, not a QuantizedWeight")
-        expect_tensor("integers", result.integers, (out, width), torch.int16)
-        for name, part in (("scale", result.scale), ("zero", result.zero)):
-            fits = part.ndim == 2 and part.shape[0] in (1, out) and width % part.shape[1] == 0
-            expect(fits, f"{name} is {tuple(part.shape)}, not (out or 1, groups)")
-            expect_tensor(name, part, part.shape)
-            count = scale_count(out, width, layer.fmt, str(layer))
-            expect(part.numel() == count, f"{name} has {part.numel()} numbers, the format {count}")
+        made = self.made(layer)
+        expect_integers(made, layer.weight.shape)
+        expect_scales(made, layer.fmt)
 
     def bits(self, layer: SampleLayer) -> None:
         """Integers and whole zero points fit in the bits that were asked for."""
-        result, zero = self.made(layer), self.made(layer).zero
-        expect(result.bits == layer.bits, f"the result has {result.bits} bits, not {layer.bits}")
-        expect_range("integers", result.integers, layer.bits)
-        expect(torch.equal(zero, zero.round()), "zero points must be whole numbers")
-        expect_range("zero points", zero, layer.bits)
-        allowed = not layer.fmt.symmetric or not zero.any()
-        expect(allowed, "a symmetric format has zero points of 0 alone")
+        made = self.made(layer)
+        expect_bits(made, layer.bits)
+        expect_zeros(made, layer.fmt)
 
     def values(self, layer: SampleLayer) -> None:
         """``dequantize()`` is finite and gives ``scale * (integers - zero)``."""
-        result = self.made(layer)
-        given, stored = result.dequantize(), QuantizedWeight.dequantize(result)
-        expect_tensor("dequantize()", given, stored.shape)
-        expect_close("dequantize() differs from scale * (integers - zero)", given, stored, 1e-6)
+        made = self.made(layer)
+        expect_values(made, made.dequantize())
 
     def error(self, layer: SampleLayer) -> None:
         """On ordinary layers the error is at most ``error_bound`` times nearest rounding's.

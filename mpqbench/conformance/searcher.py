@@ -12,13 +12,14 @@ import numpy as np
 from ..contracts import Searcher
 from ..core.errors import BenchError, Exhausted, Infeasible
 from ..core.precision import Allocation, Budget, Precision
+from ..quant.verify import expect
 from ..search.answer import find_answer
 from ..search.arrays import Measure
 from ..search.budget_costs import choices_within
 from ..search.feasible import fitting_uniforms
 from ..search.problem import Problem
 from ..search.tabular import TabularScorer, additive_score, tabular_problem
-from .check import Check, checks_of, expect, expect_raises, expect_repeatable
+from .check import Check, checks_of, expect_raises, expect_repeatable
 
 CHOICES = tuple(Precision(*bits) for bits in ((2, 3), (2, 4), (4, 3), (4, 4), (8, 8)))
 APART = tuple(Precision(*bits) for bits in ((4, 2), (2, 6), (4, 4), (8, 4)))

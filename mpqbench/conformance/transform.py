@@ -3,8 +3,9 @@
 import torch
 
 from ..contracts import FittedTransform, Transform
-from .check import Check, checks_of, expect, expect_close, expect_gradient, expect_tensor
-from .counting import expect_macs, held_tensors, information_bits, macs_per_row
+from ..quant.counting import held_tensors, information_bits
+from ..quant.verify import expect, expect_tensor, expect_transform
+from .check import Check, checks_of, expect_close, expect_gradient
 from .layer_checks import LayerChecks, Tensors
 from .layers import SampleLayer, hostile, ordinary, ordinary_layers
 from .models import WHERE
@@ -50,7 +51,7 @@ class _TransformChecks(LayerChecks):
         the width and count nothing.
         """
         fitted = self.made(layer)
-        expect_macs(fitted.macs_per_token, macs_per_row(fitted.input, layer.inputs))
+        expect_transform(fitted, layer.inputs)
         constants = held_tensors(self.make(ordinary(*layer.weight.shape, seed=5), seed=8))
         bits = sum(
             information_bits(tensor)

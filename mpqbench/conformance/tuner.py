@@ -12,20 +12,21 @@ import torch
 from ..contracts import DistillationData, Tuner
 from ..core.errors import Diverged
 from ..dit.calibration import HeldOut, evaluate
+from ..dit.state import tensor_digest
+from ..quant.verify import expect, expect_counted, expect_tuned
 from ..tuning.checkpoint import Checkpoint
 from ..tuning.loop import TrainingCurve
 from ..tuning.student import QuantizedStudent
 from ..tuning.trajectories import Trajectories
-from .check import (
-    Check,
-    checks_of,
-    expect,
-    expect_raises,
-    expect_range,
-    expect_repeatable,
-    expect_tensor,
+from .check import Check, checks_of, expect_raises, expect_repeatable
+from .models import (
+    WHERE,
+    SampleModel,
+    expect_no_trace,
+    expect_restored,
+    random_inputs,
+    tiny_transformer,
 )
-from .models import WHERE, SampleModel, expect_no_trace, random_inputs, tiny_transformer
 
 BATCH = 8
 STEPS = 4  # rows that count as of one image
@@ -102,40 +103,21 @@ class _TunerChecks:
 
     def grids(self, _: str) -> None:
         """Weights end on their grids: integers that fit, and ``weight`` is their value."""
-        sample = self.tuned
-        rounded = sample.student.rounded
-        expect(rounded.keys() == sample.untrained.keys(), "other layers are rounded than before")
-        for path, weight in rounded.items():
-            was = sample.untrained[path]
-            expect(weight.bits == was.bits, f"layer {path} has {weight.bits} bits, not {was.bits}")
-            expect(weight.scale.shape == was.scale.shape, f"layer {path} has other scales")
-            expect_tensor(
-                f"integers of layer {path}", weight.integers, was.integers.shape, torch.int16
-            )
-            expect_range(f"integers of layer {path}", weight.integers, weight.bits)
-            values = sample.student.layers[path].weight
-            same = torch.equal(values, weight.dequantize()) and values.isfinite().all()
-            expect(same, f"the weight of layer {path} is off its grid")
+        student = self.tuned.student
+        expect_tuned(student.layers, student.rounded, self.tuned.untrained)
 
     def cost(self, _: str) -> None:
         """Branches that are added are counted, with all their numbers."""
-        counted = {operator.name for operator in self.tuned.quantized.operators}
-        for path, layer in self.tuned.student.layers.items():
-            branch: Any = layer.branch
-            if branch is not None:
-                added = f"{path}.branch" in counted
-                expect(added, f"the branch of {path} is not counted: call student.add_branch")
-                held, told = sum(p.numel() for p in branch.parameters()), branch.size.numbers
-                expect(held <= told, f"the branch of {path} holds {held} numbers, not {told}")
+        expect_counted(self.tuned.student.layers, self.tuned.quantized.operators)
 
     def model(self, _: str) -> None:
         """The full-precision model stays as it was: no hook, no gradient, evaluation mode."""
         sample = self.tuned
         tensors, quantized = sample.full.tensors, tuple(sample.student.layers)
         for name, value in sample.state.items():
-            same = name in tensors and torch.equal(value, tensors[name])
+            same = tensors.get(name) == tensor_digest(value)
             expect(same or name.startswith(quantized), f"{name} of the model is changed")
-        sample.full.expect_restored()
+        expect_restored(sample.full)
         for path, layer in sample.student.layers.items():
             expect_no_trace(layer, path)
 
@@ -158,7 +140,7 @@ class _TunerChecks:
             with sample.quantized:
                 tune = functools.partial(self.plugin.tune, sample.student, data)
                 expect_raises(Diverged, f"with infinite {part} outputs tune", tune)
-            sample.full.expect_restored()
+            expect_restored(sample.full)
 
 
 def rows(transformer: Any, count: int, seed: int) -> Trajectories:

@@ -32,6 +32,19 @@ class Exhausted(BenchError):
     """A search has used up its evaluations; the problem keeps what was scored before."""
 
 
+# Whatever the code of a third party may raise: sys.exit too, but not an interrupt by the user.
+ANY_ERROR = (Exception, SystemExit)
+
+
+def reason_of(error: BaseException) -> str:
+    """Return what a third party's code raised, in words; a BenchError is a sentence by itself."""
+    if isinstance(error, BenchError):
+        return str(error)
+    if isinstance(error, SystemExit):
+        return f"a plugin called sys.exit({'' if error.code is None else repr(error.code)})"
+    return f"{type(error).__name__}: {error}"
+
+
 def shown(value: object, most: int = 80) -> str:
     """Return ``value`` as a message shows it: quoted, on one line, and cut to ``most`` characters.
 

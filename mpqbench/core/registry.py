@@ -22,7 +22,7 @@ from typing import Any
 
 from pydantic.dataclasses import is_pydantic_dataclass
 
-from .errors import BenchError, shown, unknown
+from .errors import ANY_ERROR, BenchError, reason_of, shown, unknown
 from .recipe import SLOTS, PluginChoice, Recipe, derived
 from .settings import digest_of, validate
 from .sources import harness_digest, plugin_digest
@@ -40,6 +40,7 @@ class PluginEntry:
     name: str
     target: Any
     origin: str
+    module: str = ""  # that has the table
 
     def load(self) -> Any:
         """Return the target. Raises BenchError with the plugin's name where its import fails."""
@@ -50,10 +51,9 @@ class PluginEntry:
             if attribute.endswith(".yaml"):
                 return _recipes(module, attribute)[self.name]
             return getattr(importlib.import_module(module), attribute)
-        except Exception as error:  # whatever a third party's module raises
+        except ANY_ERROR as error:
             raise BenchError(
-                f"{self.kind} '{self.name}' of {self.origin} cannot be imported: "
-                f"{type(error).__name__}: {error}"
+                f"{self.kind} '{self.name}' of {self.origin} cannot be imported: {reason_of(error)}"
             ) from error
 
 
@@ -116,7 +116,7 @@ class Registry:
         self._plugin_digest = cache(self._digest)
         self.broken: dict[str, str] = {}  # origin -> why nothing of it could be registered
 
-    def add_table(self, table: Any, origin: str) -> None:
+    def add_table(self, table: Any, origin: str, module: str = "") -> None:
         """Register a whole ``PLUGINS`` table, or nothing of it where one entry is wrong.
 
         Raises BenchError for another shape, an unknown kind and a taken name.
@@ -135,7 +135,7 @@ class Registry:
                 )
             for name, target in names.items():
                 target = _target(kind, name, target, origin)
-                added.append(PluginEntry(kind, name, target, origin))
+                added.append(PluginEntry(kind, name, target, origin, module))
         for entry in added:
             self._entries[entry.kind][entry.name] = entry
 
@@ -188,8 +188,10 @@ class Registry:
                 raise unknown(f"parameter of {kind} '{choice.name}'", key, valid)
         try:
             return cls(**choice.params)
-        except (TypeError, ValueError) as error:
-            raise BenchError(f"{kind} '{choice.name}': {error}") from error
+        except ANY_ERROR as error:
+            plain = isinstance(error, TypeError | ValueError)
+            reason = str(error) if plain else reason_of(error)
+            raise BenchError(f"{kind} '{choice.name}': {reason}") from error
 
     def parameters(self, kind: str, choice: PluginChoice) -> dict[str, Any]:
         """Return all parameters of ``choice``, with defaults where it gives none."""
@@ -217,10 +219,13 @@ class Registry:
         return digest_of([harness_digest(without), *plugins])
 
     def _digest(self, kind: str, name: str) -> str:
-        module = sys.modules.get(self.entry(kind, name).load().__module__)
+        entry = self.entry(kind, name)
+        module = sys.modules.get(entry.load().__module__)
         if module is None or module.__file__ is None:
             raise BenchError(f"{kind} '{name}' has no source file")
-        return plugin_digest(module)
+        # A class that a helper makes belongs to the file with its table as well.
+        table = None if isinstance(entry.target, str) else sys.modules.get(entry.module)
+        return plugin_digest({module} if table is None else {module, table})
 
 
 def discover(paths: Iterable[Path] = ()) -> Registry:
@@ -235,14 +240,13 @@ def discover(paths: Iterable[Path] = ()) -> Registry:
     for package, point in sorted(found, key=lambda x: (x[0] != "mpqbench", x[1].value, x[1].name)):
         origin = f"package {package} ({point.value})"
         try:
-            registry.add_table(getattr(point.load(), "PLUGINS", None), origin)
-        except BenchError as error:
-            registry.broken[origin] = str(error)
-        except Exception as error:  # whatever a third party's module raises
-            registry.broken[origin] = f"{type(error).__name__}: {error}"
+            registry.add_table(getattr(point.load(), "PLUGINS", None), origin, point.module)
+        except ANY_ERROR as error:
+            registry.broken[origin] = reason_of(error)
     for path in paths:
         for file in _plugin_files(path):
-            registry.add_table(getattr(_import_file(file), "PLUGINS", None), f"file {file}")
+            module = _import_file(file)
+            registry.add_table(getattr(module, "PLUGINS", None), f"file {file}", module.__name__)
     return registry
 
 
@@ -262,7 +266,7 @@ def _import_file(path: Path) -> ModuleType:
     sys.modules[name] = module  # dataclasses look their module up there
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # whatever the user's file raises
+    except ANY_ERROR as error:
         del sys.modules[name]
-        raise BenchError(f"plugin file {path}: {type(error).__name__}: {error}") from error
+        raise BenchError(f"plugin file {path}: {reason_of(error)}") from error
     return module

@@ -64,7 +64,8 @@ class Recordings:
             return self.statistics.calibration()
         if span not in self._spans:
             self._spans[span] = record_spans(self.sampler_of("calibration-spans"), span)
-        return self._spans[span]
+        kept = vars(self._spans[span])
+        return CalibrationSet(**{name: part.clone() for name, part in kept.items()})
 
     def _gathered(self, axis: str, record: Callable[[], CalibrationSet]) -> StatisticsStore:
         store, transformer = StatisticsStore(self.cache.at(axis)), self.model.transformer

@@ -111,7 +111,7 @@ class CalibrationData:
         if self.statistics is None:
             return data
         seen, device = self.statistics.group(self.group_of[path]), layer.weight.device
-        return replace(data, **{name: getattr(seen, name).to(device) for name in _KNOWN})
+        return replace(data, **{name: getattr(seen, name).to(device, copy=True) for name in _KNOWN})
 
     def block_inputs(self, block: int) -> BlockInputs:
         """Return the calibration inputs of a block. Raises BenchError without statistics."""
@@ -119,7 +119,7 @@ class CalibrationData:
             raise BenchError(f"block {block}: a rounding of whole blocks needs calibration inputs")
         inputs, device = self.statistics.calibration(), self.model.transformer.device
         parts = (self.statistics.block_inputs(block), inputs.times, inputs.classes)
-        return BlockInputs(*(part.to(device) for part in parts))
+        return BlockInputs(*(part.to(device, copy=True) for part in parts))
 
 
 @dataclass(frozen=True)

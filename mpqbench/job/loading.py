@@ -6,6 +6,7 @@ from ..core.errors import BenchError
 from ..core.protocol import Protocol
 from ..dit.loading import DiTModel, apply_convention, load_model
 from ..dit.sampling import DTYPES, Sampler
+from ..dit.state import ModelState
 from ..metrics.features import FeatureNetwork, load_extractor
 from ..metrics.images import size_text
 from ..metrics.reference import Reference, load_reference
@@ -28,16 +29,36 @@ class Loader:
     device: str
     _model: DiTModel | None = None
     _of: tuple[str, str] | None = None
+    _states: tuple[ModelState, ...] = ()
     _evaluators: dict[tuple[str | None, ...], Evaluator] = field(default_factory=dict)
 
     def model(self, name: str, protocol: Protocol) -> DiTModel:
         """Return the model in the type and convention of the protocol."""
         if self._model is None or self._of != (name, protocol.dtype):
-            self._model = None  # free one model before the next one is read
+            self._model, self._states = None, ()  # free one model before the next one is read
             self._model = load_model(name).to(self.device, DTYPES[protocol.dtype])
             self._of = (name, protocol.dtype)
         apply_convention(self._model.transformer, protocol.convention)
         return self._model
+
+    def watch(self, name: str, protocol: Protocol) -> None:
+        """Note the state of the model, which the job that begins must leave as it is."""
+        model = self.model(name, protocol)
+        for state in self._states:
+            state.accept_settings()
+        if not self._states:
+            parts = {"transformer": model.transformer, "autoencoder": model.vae}
+            self._states = tuple(ModelState(part, name) for name, part in parts.items())
+
+    def changes(self) -> list[str]:
+        """Name what is not as ``watch`` found it; the model is then loaded anew for the next job.
+
+        Without a change nothing is loaded.
+        """
+        found = [change for state in self._states for change in state.changes()]
+        if found:
+            self._model, self._states = None, ()
+        return found
 
     def evaluator(self, protocol: Protocol) -> Evaluator | None:
         """Return network and reference, ``None`` where the protocol asks for no features."""

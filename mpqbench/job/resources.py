@@ -12,6 +12,7 @@ from ..core.suite import Job
 from ..dit.recordings import Recordings
 from ..records.store import RecordStore
 from .loading import Loader
+from .patches import Patches
 
 
 @dataclass
@@ -32,6 +33,10 @@ class Resources:
     @cached_property
     def loader(self) -> Loader:
         return Loader(self.device)
+
+    @cached_property
+    def patches(self) -> Patches:
+        return Patches()
 
     @cached_property
     def cache(self) -> Cache:

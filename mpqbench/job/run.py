@@ -4,17 +4,17 @@ import traceback
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from ..core.errors import BenchError, Diverged, Infeasible, NotWritable
+from ..core.errors import ANY_ERROR, BenchError, Diverged, Infeasible, NotWritable, reason_of
 from ..core.files import digest_of_file, write_atomic
 from ..core.suite import Job
 from ..records.provenance import collect
 from ..records.schema import AllocationSummary, Costs, JobRecord, Metric, Score, Status
 from ..records.store import file_text
-from ..tuning.student import QuantizedStudent
 from . import stages
 from .context import JobContext, calibrate
 from .correct import correct
 from .fingerprints import fingerprint, ranking_fingerprint, samples_fingerprint
+from .guard import Guard, Stages, changed_model
 from .meter import Meter
 from .resources import Session
 from .samples import SampleStore
@@ -36,29 +36,50 @@ class PartialResult:
     scores: dict[Metric, Score] = field(default_factory=dict)
     ranking: str | None = None
 
+    def fail(self, reason: str) -> None:
+        """Fail, also beside another reason."""
+        before = "" if self.status == "done" else f"{self.reason}; "
+        self.status, self.reason = "failed", f"{before}{reason}"
+
 
 def run_job(job: Job, session: Session) -> JobRecord:
     """Run ``job`` and write its record, however the job ends.
 
     A plugin may raise anything; the job is then ``failed`` and its traceback is in ``logs/``.
-    Raises NotWritable where the disk takes no more files.
+    So is a job whose plugin changed the process or the model, both of which are restored. Raises
+    BenchError where something could not be restored: no job may run after that. Raises NotWritable
+    where the disk takes no more files.
     """
-    result = PartialResult(Meter(job.device), ranking=ranking_fingerprint(job, session.resources))
+    resources = session.resources
+    result = PartialResult(Meter(job.device), ranking=ranking_fingerprint(job, resources))
+    resources.loader.watch(job.model, job.protocol)
+    guard = Guard(resources.patches)
     try:
-        with result.meter.watch():
-            _run(job, session, result)
+        with result.meter.watch(), guard:
+            _run(job, session, result, guard)
     except NotWritable:
         raise
     except Infeasible as error:
         result.status, result.reason = "infeasible", str(error)
     except Diverged as error:
         result.status, result.reason = "diverged", str(error)
-    except Exception as error:
-        kind = "" if isinstance(error, BenchError) else f"{type(error).__name__}: "
-        result.status, result.reason = "failed", f"{kind}{error}"
+    except ANY_ERROR as error:
+        result.status, result.reason = "failed", reason_of(error)
         log = session.store.folder / "logs" / f"{job.id}.log"
         write_atomic(log, traceback.format_exc().encode())
-    return _record(job, session, result)
+    result.notes += guard.notes
+    if guard.changed and guard.changed[0] not in result.reason:
+        result.fail(guard.sentence(guard.changed))
+    changed = resources.loader.changes()
+    if changed:
+        result.fail(changed_model(changed))
+    record = _record(job, session, result)
+    if guard.lost:
+        raise BenchError(
+            f"a plugin of {job.recipe.name} changed {guard.lost[0]}, which cannot be undone: no "
+            "further job is run, since its result would depend on that"
+        )
+    return record
 
 
 def skip_job(job: Job, session: Session, reason: str) -> JobRecord:
@@ -71,43 +92,42 @@ def has_samples(job: Job, session: Session) -> bool:
     return _samples(job, session).holds(job.protocol.images)
 
 
-def _run(job: Job, session: Session, result: PartialResult) -> None:
+def _run(job: Job, session: Session, result: PartialResult, guard: Guard) -> None:
     """Run the stages of a job in order and put their results into ``result``."""
-    meter = result.meter
-    with meter.stage("load"):
+    meter, stage = result.meter, Stages(result.meter, guard)
+    with stage.named("load"):
         context = JobContext.open(job, session.resources)
         result.notes += stages.scoring_notes(context)
         samples = _samples(job, session)
         if session.fresh:
             samples.clear()
-    with meter.stage("calibrate"):  # everything that needs the model in full precision
+    with stage.fitted("calibrate"):  # everything that needs the model in full precision
         context = calibrate(context)
         held_out = None if job.is_reference else context.recordings.held_out
+    with stage.named("calibrate"):
         data = stages.record_data(context, fresh=session.fresh)
-    with meter.stage("search"):
-        search = find_allocation(context, fresh=session.fresh)
+    with stage.fitted("search"):
+        search = find_allocation(context, fresh=session.fresh, check=guard.check)
         search.write(session.store, job.id)
     meter.add("search", search.cached_seconds)
     result.search_evals = search.spent
     result.notes += search.notes
-    with meter.stage("quantize"):
+    with stage.fitted("quantize"):
         quantized = stages.quantize(context, search.allocation)
     with quantized:
         if data is not None:
-            with meter.stage("tune"):
-                student = QuantizedStudent(quantized, context.groups)
-                curve = context.plugins.tuner.tune(student, data)
-                curve.write(session.store.trace_path(job.id, "tuning"))
+            with stage.named("tune"):
+                stages.tune(context, quantized, data, session.store.trace_path(job.id, "tuning"))
         if held_out is not None:
             result.scores |= stages.held_out_error(context, held_out)
-        with meter.stage("correct"):
+        with stage.fitted("correct"):
             corrections = correct(context, quantized)
         report = stages.count_cost(context, search.allocation, quantized)
         result.costs = stages.costs_of(context, report)
         result.allocation = stages.summary_of(search.allocation, report)
-        with meter.stage("sample"):
+        with stage.named("sample"):
             stages.sample(context, samples, corrections)
-    with meter.stage("score"):
+    with stage.named("score"):
         if held_out is not None:
             reference = _samples(job.reference, session)
             result.scores |= stages.fidelity(samples, reference, job.protocol.images)

@@ -1,7 +1,7 @@
 """The search stage: a recipe becomes a problem with scores, and the searcher solves it."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -71,11 +71,14 @@ class SearchResult:
         return cls(allocation, spent, tables, seconds, tuple(content["notes"]))
 
 
-def find_allocation(context: JobContext, *, fresh: bool = False) -> SearchResult:
+def find_allocation(
+    context: JobContext, *, fresh: bool = False, check: Callable[[], None] = lambda: None
+) -> SearchResult:
     """Return the searcher's allocation of the searchable groups, the recipe's ``adaln`` elsewhere.
 
     Scores come from the calibration inputs; quality is measured on other inputs. A search that took
-    scores is kept in the cache, and read from there unless ``fresh``. Raises Infeasible, and
+    scores is kept in the cache, once ``check`` raises nothing, and read from there unless
+    ``fresh``. Raises Infeasible, and
     BenchError where the searcher breaks its contract.
     """
     cache, name = context.resources.cache.at("searches"), search_fingerprint(context)
@@ -85,6 +88,7 @@ def find_allocation(context: JobContext, *, fresh: bool = False) -> SearchResult
         return SearchResult.from_cache(content)
     began = time.monotonic()
     result = _search(context)
+    check()
     if result.spent > 0:
         cache.write(name, result.to_cache(time.monotonic() - began + result.cached_seconds))
     return result

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -19,9 +20,15 @@ from ..metrics.fidelity import latent_mse, psnr, ssim, ssim_missing
 from ..metrics.images import ImageSource, regroup
 from ..metrics.score import missing, score
 from ..quant.apply import QuantizedModel, quantize_model
+from ..quant.verify import (
+    expect_counted,
+    expect_same_inputs,
+    expect_tuned,
+    input_quantizers,
+)
 from ..records.schema import AllocationSummary, Costs, Metric, Score
 from ..tuning.checkpoint import Checkpoint
-from ..tuning.student import distillation_data
+from ..tuning.student import QuantizedStudent, distillation_data
 from .context import JobContext
 from .fingerprints import samples_fingerprint
 from .loading import Evaluator
@@ -57,6 +64,22 @@ def quantize(context: JobContext, allocation: Allocation) -> QuantizedModel:
             context.quantizer(),
             advance,
         )
+
+
+def tune(
+    context: JobContext, quantized: QuantizedModel, data: DistillationData, curve: Path
+) -> None:
+    """Train the quantized model in place and write the course of the training to ``curve``.
+
+    Raises BenchError with the layer's name where the tuner left its weight off its grid, a branch
+    out of the count or another input quantizer.
+    """
+    student = QuantizedStudent(quantized, context.groups)
+    inputs = input_quantizers(student.layers)
+    context.plugins.tuner.tune(student, data).write(curve)
+    expect_tuned(student.layers, student.rounded, quantized.rounded)
+    expect_same_inputs(student.layers, inputs)
+    expect_counted(student.layers, quantized.operators)
 
 
 def count_cost(

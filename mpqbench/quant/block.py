@@ -15,6 +15,7 @@ from ..cost.storage import QParamBytes
 from ..dit.groups import linear_layer
 from .activation import Clock
 from .attention import QuantizedAttention
+from .branch import lent
 from .group import PreparedGroup, PreparedLayer, QuantizedGroup, RoundedLayer
 
 
@@ -54,8 +55,8 @@ class BlockRun:
             )
         data = BlockData(
             name=self.prefix,
-            weights={path: layer.weight for path, layer in layers.items()},
-            layers={path: layer.data for path, layer in layers.items()},
+            weights={path: layer.weight.clone() for path, layer in layers.items()},
+            layers={path: lent(layer.data) for path, layer in layers.items()},
             bits={path: layer.data.precision.weight_bits for path, layer in layers.items()},
             targets=self._targets(),
             forward=self._forward(clock),

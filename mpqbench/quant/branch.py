@@ -1,6 +1,7 @@
 """The branch of a layer: where there is one, how it is fitted, what it costs."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -11,8 +12,7 @@ from ..cost.count import Operator
 from ..cost.storage import packed_bytes
 from ..dit.groups import Group, linear_layer
 from .affine import fake_quantize_dynamic, straight_through
-
-BITS = (8, 16)
+from .verify import BITS, expect_branch_size, of_layer
 
 
 def round_beside(
@@ -30,16 +30,17 @@ def round_beside(
     assert bits is not None
     if branch.iterations < 1:
         raise BenchError(f"a branch is fitted in at least 1 iteration, not {branch.iterations}")
-    alone = rounding.round(weight, data, data.weight_format, bits)
+    alone = rounding.round(weight.clone(), lent(data), data.weight_format, bits)
     values = alone.dequantize()
     if torch.equal(values, weight) or not torch.isfinite(values).all():
         return alone, None  # the caller reports what is not finite
     best: tuple[QuantizedWeight, FittedBranch] | None = None
     least, target = float("inf"), weight - values if branch.init == "residual" else weight
     for _ in range(branch.iterations):
-        fitted = branch.refit(best[1], target, data) if best else branch.fit(target, data)
+        given = target.clone(), lent(data)
+        fitted = branch.refit(best[1], *given) if best else branch.fit(*given)
         dense = _checked(fitted, branch, target, data).dense()
-        rounded = rounding.round(weight - dense, data, data.weight_format, bits)
+        rounded = rounding.round(weight - dense, lent(data), data.weight_format, bits)
         values = rounded.dequantize()
         error = squared_error(dense + values - weight, data.moment)
         if best is not None and not error < least:
@@ -60,7 +61,13 @@ def branch_of_rest(
     rest = weight - rounded.dequantize()
     if not rest.any() or not rest.isfinite().all():
         return None
-    return _checked(branch.fit(rest, data), branch, rest, data)
+    return _checked(branch.fit(rest, lent(data)), branch, rest, data)
+
+
+def lent(data: LayerData) -> LayerData:
+    """Return ``data`` with copies of its tensors, which a plugin may write into."""
+    values = {name: value for name, value in vars(data).items() if isinstance(value, torch.Tensor)}
+    return replace(data, **{name: value.clone() for name, value in values.items()})
 
 
 def squared_error(difference: torch.Tensor, moment: torch.Tensor | None) -> float:
@@ -141,7 +148,6 @@ def operand(x: torch.Tensor, bits: int) -> torch.Tensor:
 def _checked(
     fitted: FittedBranch, branch: Branch, target: torch.Tensor, data: LayerData
 ) -> FittedBranch:
-    planned = branch.size(*target.shape)
-    if fitted.size != planned:
-        raise BenchError(f"layer {data.name}: its branch takes {fitted.size}, planned {planned}")
+    with of_layer(data.name):
+        expect_branch_size(fitted, branch.size(*target.shape))
     return fitted

@@ -23,8 +23,20 @@ from ..dit.groups import Group, linear_layer
 from .activation import ActivationQuantizer, Clock, StepRanges
 from .attention import QuantizedAttention
 from .block import BlockInputs, BlockRun
-from .branch import branch_of_rest, branch_size, round_beside
-from .group import PreparedGroup, PreparedLayer, QuantizedGroup, RoundedLayer
+from .branch import branch_of_rest, branch_size, lent, round_beside
+from .group import PreparedGroup, PreparedLayer, QuantizedGroup, RoundedLayer, float_copy
+from .verify import (
+    expect_bits,
+    expect_branch,
+    expect_integers,
+    expect_scales,
+    expect_tensor,
+    expect_transform,
+    expect_values,
+    expect_zeros,
+    of_layer,
+    probe,
+)
 
 
 @dataclass(frozen=True)
@@ -103,13 +115,16 @@ class GroupQuantizer:
             if layer.weight.is_meta:
                 raise BenchError(f"layer {path} is on the meta device: it has no weights")
         known = {path: self._data(path, layer, precision) for path, layer in layers.items()}
-        stacked = torch.cat([layer.weight.float() for layer in layers.values()])
-        whole = replace(known[group.layers[0]], name=group.name, out_features=len(stacked))
+        stacked = torch.cat([float_copy(layer.weight) for layer in layers.values()])
+        whole = lent(known[group.layers[0]])
+        whole = replace(whole, name=group.name, out_features=len(stacked))
         fitted = self.transform.fit(stacked, whole)
+        with of_layer(group.name):
+            expect_transform(fitted, probe(whole.in_features, stacked))
         moved = _moved(known[group.layers[0]], fitted)
         prepared = {}
         for path, layer in layers.items():
-            weight, branch = fitted.weight(layer.weight.float()), None
+            weight, branch = fitted.weight(float_copy(layer.weight)), None
             if precision.branched:
                 branch = branch_size(self.branch, group, *layer.weight.shape)
             data = replace(known[path], inputs=moved.inputs, moment=moved.moment)
@@ -133,7 +148,8 @@ class GroupQuantizer:
                 pair = round_beside(layer.weight, data, self.rounding, branch)
                 found[path] = _checked(layer, *pair)
             else:
-                alone = self.rounding.round(layer.weight, data, data.weight_format, bits)
+                given = layer.weight.clone(), lent(data)
+                alone = self.rounding.round(*given, data.weight_format, bits)
                 found[path] = self._finished(layer, alone)
         return found
 
@@ -192,30 +208,22 @@ def _checked(
 ) -> RoundedLayer:
     """Check what a rounding gave, and measure its quantization parameters."""
     data, values, scales, zeros = layer.data, layer.weight, 0, 0
-    if weight is not None:
-        _check_integers(layer, weight)
-        scales, zeros = weight.scale.numel(), weight.zero.numel()
-        if data.weight_format.symmetric and not weight.zero.any():
-            zeros = 0
-        values = weight.dequantize()
-    values = layer.owned(values)
-    if not torch.isfinite(values).all():
-        raise Diverged(f"layer {data.name}: its weight at {data.precision} is not finite")
+    with of_layer(data.name):
+        if weight is not None:
+            expect_integers(weight, layer.weight.shape)
+            expect_bits(weight, data.precision.weight_bits)
+            values = weight.dequantize()
+        if branch is not None:
+            expect_branch(branch, branch.size, probe(data.in_features, values))
+            expect_tensor("the matrix of its branch", branch.dense(), values.shape)
+        if not torch.isfinite(values).all():
+            raise Diverged(f"its weight at {data.precision} is not finite")
+        if weight is not None:
+            expect_scales(weight, data.weight_format)
+            expect_zeros(weight, data.weight_format)
+            expect_values(weight, values)
+            scales, zeros = weight.scale.numel(), weight.zero.numel()
+            if data.weight_format.symmetric:
+                zeros = 0
     storage = qparam_bytes(data.precision, data.activation_format, scales, zeros)
-    return RoundedLayer(values, storage, weight, branch)
-
-
-def _check_integers(layer: PreparedLayer, rounded: QuantizedWeight) -> None:
-    """Raise BenchError where a rounding has another shape or more bits than it was given."""
-    path, bits = layer.data.name, layer.data.precision.weight_bits
-    given, wanted = tuple(rounded.integers.shape), tuple(layer.weight.shape)
-    if given != wanted:
-        raise BenchError(f"layer {path}: the rounding gave shape {given} for a weight of {wanted}")
-    lowest, highest = (int(end) for end in rounded.integers.aminmax())
-    half = 2 ** (bits - 1)
-    fits = (lowest >= 0 and highest < 2 * half) or (lowest >= -half and highest < half)
-    if rounded.bits != bits or not fits:
-        raise BenchError(
-            f"layer {path}: the rounding was asked for {bits} bits and gave {rounded.bits}-bit "
-            f"integers from {lowest} to {highest}"
-        )
+    return RoundedLayer(layer.owned(values), storage, weight, branch)

@@ -25,6 +25,11 @@ from .branch import applied, branch_operator
 Pair = tuple[torch.Tensor, torch.Tensor]
 
 
+def float_copy(weight: torch.Tensor) -> torch.Tensor:
+    """Return a float32 copy: a plugin that writes into its argument must not reach the model."""
+    return weight.detach().to(torch.float32, copy=True)
+
+
 @dataclass(frozen=True)
 class PreparedLayer:
     """A layer before rounding.
@@ -215,7 +220,7 @@ class QuantizedGroup(nn.Module):
         with torch.no_grad():
             parts = []
             for original, layer in zip(self._originals, self.layers.values(), strict=True):
-                weight = self.transform.weight(original.weight.detach().float())
+                weight = self.transform.weight(float_copy(original.weight))
                 parts.append(weight if layer.branch is None else weight - layer.branch.dense())
             return torch.cat(parts)
 

@@ -205,7 +205,7 @@ def test_a_branch_that_is_not_what_it_said_is_refused(model, known):
         def size(self, out_features, in_features):
             return BranchSize(1, 1, bits=4)
 
-    with pytest.raises(BenchError, match=r"to_q: its branch takes BranchSize.*planned BranchSize"):
+    with pytest.raises(BenchError, match=r"to_q: the branch has Branch.*where size gave Branch"):
         _quantized(model, known, Larger())
     with pytest.raises(BenchError, match="a branch has 8 or 16 bits, not 4"):
         _quantized(model, known, Odd())

@@ -5,7 +5,7 @@ import types
 import pytest
 import torch
 
-from mpqbench.conformance.counting import held_tensors, information_bits, macs_per_row
+from mpqbench.quant.counting import held_tensors, information_bits, macs_per_row
 
 
 @pytest.mark.parametrize(

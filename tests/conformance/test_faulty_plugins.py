@@ -75,7 +75,7 @@ ROUNDINGS = [
     (rounds(lambda r, *_: replace(r, scale=r.scale * np.nan), "constant"), "values", "not finite"),
     (rounds(lambda r, weight, *_: [r, weight.zero_()][0]), "repeatable", "weight is written into"),
     (rounds(lambda r, *_: replace(r, integers=r.integers // 2)), "error", "times nearest"),
-    (rounds(finer, on="transformer_blocks"), "model", "bytes; the format takes"),
+    (rounds(finer, on="transformer_blocks"), "model", "numbers, the format"),
 ]
 
 

@@ -173,7 +173,7 @@ def test_measured_grids_are_those_that_follow_from_the_formats(transformer, gran
             BenchError,
             "layer transformer_blocks.0.norm1.linear: group 5 .* width 16",
         ),
-        ({"adaln": FULL, "rounding": Odd()}, BenchError, "asked for 4 bits"),
+        ({"adaln": FULL, "rounding": Odd()}, BenchError, "4 bits hold -8 to 7"),
         ({"broken": np.inf}, Diverged, r"transformer_blocks.1.attn1.to_v"),
     ],
 )

@@ -10,8 +10,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from .check import expect
-
 Function = Callable[[torch.Tensor], torch.Tensor]
 
 _SPARSE = {"_sparse_mm": 0, "_sparse_addmm": 1}
@@ -53,12 +51,6 @@ def macs_per_row(function: Function, rows: torch.Tensor, *, products_only: bool 
             function(part.clone())
         counts.append(executed.products if products_only else executed.macs)
     return (counts[1] - counts[0]) / (len(rows) - half)
-
-
-def expect_macs(declared: int, executed: float) -> None:
-    """Expect at least what is executed for one row, and at most twice as much."""
-    fits = isinstance(declared, int) and executed <= declared <= 2 * executed
-    expect(fits, f"macs_per_token is {declared}, but {executed:g} are executed for a row")
 
 
 def held_tensors(fitted: Any) -> list[torch.Tensor]:
