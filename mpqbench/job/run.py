@@ -13,7 +13,12 @@ from ..tuning.student import QuantizedStudent
 from . import stages
 from .context import JobContext, calibrate
 from .correct import correct
-from .fingerprints import fingerprint, ranking_fingerprint, samples_fingerprint
+from .fingerprints import (
+    fingerprint,
+    ranking_fingerprint,
+    recipe_digest,
+    samples_fingerprint,
+)
 from .meter import Meter
 from .resources import Session
 from .samples import SampleStore
@@ -129,6 +134,8 @@ def _record(job: Job, session: Session, result: PartialResult) -> JobRecord:
         budget=str(job.budget),
         seed=job.seed,
         recipe=job.recipe.model_dump(mode="json"),
+        recipe_digest=recipe_digest(job.recipe, session.registry),
+        model_digest=session.resources.loader.model(job.model, job.protocol).digest,
         protocol=job.protocol.model_dump(mode="json"),
         allocation=result.allocation,
         extractor=job.protocol.features,
@@ -138,7 +145,7 @@ def _record(job: Job, session: Session, result: PartialResult) -> JobRecord:
         search_evals=result.search_evals,
         seconds=result.meter.seconds,
         peak_mb=result.meter.peak_mb,
-        provenance=collect(result.started),
+        provenance=collect(result.started, session.device),
     )
     session.store.write(record)
     return record
