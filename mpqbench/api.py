@@ -13,10 +13,12 @@ from .job.guard import Guard
 from .job.loading import Loader
 from .job.patches import Patches
 from .job.resources import Resources, Session
+from .lab.outdated import Methods, find_outdated
 from .lab.suite import plan, run_suite, with_methods
 from .lab.suites import load_suite
 from .lab.verify import Verification, verify_run
 from .metrics.features import usable_device
+from .records.left_out import write_left_out
 from .records.schema import JobRecord
 from .records.store import RecordStore
 
@@ -48,15 +50,28 @@ def verify_records(
 
 @dataclass(frozen=True)
 class SuiteRun:
-    """A suite with its settings, its jobs in order, and what they run with."""
+    """A suite with its settings, its jobs in order, and what they run with.
+
+    ``methods`` are all of the suite, also those that are not run this time.
+    """
 
     suite: Suite
     jobs: list[Job]
     session: Session
+    methods: Methods
 
     def run(self) -> list[JobRecord]:
-        """Run the jobs that are not done yet; return the records of all of them."""
-        return run_suite(self.jobs, self.session)
+        """Run the jobs that are not done yet; return the records of all of them.
+
+        Other records of the folder that are no longer the suite's are told, and left out of the
+        tables of ``report``.
+        """
+        records = run_suite(self.jobs, self.session)
+        outdated = find_outdated(self.jobs, self.methods, self.session)
+        write_left_out(self.session.store, outdated)
+        for job, why in outdated.items():
+            self.session.reporter.say(f"{job} is left out of the tables: {why.reason}")
+        return records
 
 
 def prepare(
@@ -76,7 +91,8 @@ def prepare(
     loaded = load_suite(suite, changes | {"protocol": settings})
     session = open_session(loaded.name, fresh, **machine)
     resolved = with_methods(loaded, tuple(methods), session.registry)
-    return SuiteRun(resolved, plan(resolved, session.registry, session.device), session)
+    jobs = plan(resolved, session.registry, session.device)
+    return SuiteRun(resolved, jobs, session, loaded.named | resolved.named)
 
 
 def open_session(

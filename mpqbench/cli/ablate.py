@@ -57,6 +57,7 @@ def ablate(
 
     from ..lab.ablation.design import Design, factors_from, merged, parse_factors
     from ..lab.ablation.run import PlannedAblation, stores_of, write_effects
+    from ..lab.suite import has_failed
     from ..report.ablation import write_ablation
     from ..report.write import write_report
 
@@ -80,7 +81,7 @@ def ablate(
     paths = [kept, *write_effects(result, folder), *write_ablation(result, folder)]
     for store, _ in stores_of(planned.cells, folder):
         paths += write_report(store.folder)
-    options.finish(paths, any(record.status == "failed" for record in result.records))
+    options.finish(paths, has_failed(result.records))
 
 
 def _given(

@@ -44,6 +44,7 @@ def run(suite: str, dry_run: bool, **given: Any) -> None:
     options.load(suite, {k: given[k] for k in ("models", "budgets", "seeds")}, given)
 
     from ..api import prepare
+    from ..lab.suite import has_failed
     from .report import show
 
     prepared = prepare(suite, **{k: v for k, v in given.items() if v not in (None, ())})
@@ -52,5 +53,5 @@ def run(suite: str, dry_run: bool, **given: Any) -> None:
         return
     records = prepared.run()
     show(prepared.session.store.folder)
-    if any(record.status == "failed" for record in records):
-        sys.exit(1)  # a diverged or infeasible row is a result, a failed one is not
+    if has_failed(records):
+        sys.exit(1)

@@ -215,8 +215,11 @@ class Registry:
 
         That is the harness, but for its folders ``without``, and the sources of the plugins.
         """
-        plugins = [self._plugin_digest(kind, getattr(recipe, kind).name) for kind in SLOTS]
-        return digest_of([harness_digest(without), *plugins])
+        return digest_of([harness_digest(without), *self.plugin_digests(recipe)])
+
+    def plugin_digests(self, recipe: Recipe) -> list[str]:
+        """Return the digests of the sources of a recipe's plugins, by slot."""
+        return [self._plugin_digest(kind, getattr(recipe, kind).name) for kind in SLOTS]
 
     def _digest(self, kind: str, name: str) -> str:
         entry = self.entry(kind, name)

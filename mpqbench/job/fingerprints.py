@@ -5,6 +5,7 @@ from typing import Any
 
 from ..core.precision import Precision
 from ..core.recipe import TEXTS, Recipe
+from ..core.registry import Registry
 from ..core.settings import digest_of
 from ..core.suite import Job
 from ..metrics.score import metric_fingerprint
@@ -25,6 +26,12 @@ def fingerprint(job: Job, resources: Resources) -> str:
     sources = resources.registry.source_digest(job.recipe, ())
     scores = ranking_fingerprint(job, resources)
     return digest_of([samples_fingerprint(job, resources), scores, sources])
+
+
+def recipe_digest(recipe: Recipe, registry: Registry) -> str:
+    """Return the digest of a recipe and of the code of its plugins: rows of two are not alike."""
+    settings = recipe.model_dump(mode="json", exclude=set(TEXTS))
+    return digest_of([settings, registry.plugin_digests(recipe)])
 
 
 def samples_fingerprint(job: Job, resources: Resources) -> str:

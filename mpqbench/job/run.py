@@ -13,7 +13,7 @@ from ..records.store import file_text
 from . import stages
 from .context import JobContext, calibrate
 from .correct import correct
-from .fingerprints import fingerprint, ranking_fingerprint, samples_fingerprint
+from .fingerprints import fingerprint, ranking_fingerprint, recipe_digest, samples_fingerprint
 from .guard import Guard, Stages, changed_model
 from .meter import Meter
 from .resources import Session
@@ -165,6 +165,8 @@ def _record(job: Job, session: Session, result: PartialResult) -> JobRecord:
         budget=str(job.budget),
         seed=job.seed,
         recipe=job.recipe.model_dump(mode="json"),
+        recipe_digest=recipe_digest(job.recipe, session.registry),
+        model_digest=session.resources.loader.model(job.model, job.protocol).digest,
         protocol=job.protocol.model_dump(mode="json"),
         allocation=result.allocation,
         extractor=session.resources.loader.extractor(job.protocol),
@@ -175,7 +177,7 @@ def _record(job: Job, session: Session, result: PartialResult) -> JobRecord:
         seconds=result.meter.seconds,
         peak_mb=result.meter.peak_mb,
         files=_files(job, session) if result.status == "done" else {},
-        provenance=collect(result.started),
+        provenance=collect(result.started, session.device),
     )
     try:
         session.store.write(record)

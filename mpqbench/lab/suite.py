@@ -40,6 +40,12 @@ def plan(suite: Suite, registry: Registry, device: str) -> list[Job]:
         for value in values:
             if values.count(value) > 1:
                 raise BenchError(f"suite '{suite.name}' names {axis} {value} twice")
+    for recipe in recipes:
+        if recipe.name == FULL_PRECISION.name and recipe != FULL_PRECISION:
+            raise BenchError(
+                f"suite '{suite.name}': '{recipe.name}' is the model as it is, the reference of "
+                "every pair: give this recipe another name"
+            )
     conditions = [(FULL_PRECISION, Budget(FULL))]
     conditions += [
         (recipe, Budget.parse(text))
@@ -102,6 +108,17 @@ def run_suite(jobs: Sequence[Job], session: Session) -> list[JobRecord]:
             session.reporter.say(f"{title}: {record.status}: {record.reason}")
         records.append(record)
     return records
+
+
+def has_failed(records: Iterable[JobRecord]) -> bool:
+    """Return whether a job failed, or full precision, without which nothing can be compared.
+
+    Another job that diverged or found no allocation is a result.
+    """
+    return any(
+        record.status == "failed" or (record.is_full_precision and record.status != "done")
+        for record in records
+    )
 
 
 def check_jobs(jobs: Iterable[Job], resources: Resources) -> None:

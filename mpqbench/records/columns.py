@@ -11,6 +11,7 @@ Row = Mapping[str, Any]
 Role = Literal["key", "rank", "score", "interval", "cost", "text"]
 
 FRECHET_NAMES = {"inception-adm": ("FID", "sFID"), "clean-fid": ("FID-clean", "sFID-clean")}
+_WIDE = 1e9  # from here on a number with its places is wider than a column
 SCALES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -38,12 +39,13 @@ class Column:
         if value is None:
             return ""
         if isinstance(value, str | bool):
-            return " ".join(str(value).split())
+            return printable(str(value))
+        form = self.form if not self.form or abs(value / self.scale) < _WIDE else ".3g"
         sign = "+" if self.name.endswith("_delta") else ""
-        shown = format(value / self.scale, sign + self.form) if self.form else str(value)
+        shown = format(value / self.scale, sign + form) if form else str(value)
         half = row.get(self.interval) if self.interval else None
         if isinstance(half, int | float):
-            shown += f" ±{_half_width(half / self.scale, shown, self.form)}"
+            shown += f" ±{_half_width(half / self.scale, shown, form)}"
         return shown
 
 
@@ -53,6 +55,11 @@ def _half_width(half: float, shown: str, form: str) -> str:
         return format(half, form)
     places = len(shown.partition(".")[2])
     return f"{half:.{max(places, -math.floor(math.log10(half)))}f}"
+
+
+def printable(text: str) -> str:
+    """Return ``text`` on one line, with its control sequences written out."""
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in " ".join(text.split()))
 
 
 def frechet_names(extractor: str | None) -> tuple[str, str]:
@@ -126,9 +133,10 @@ LEADERBOARD = (
     *_data("text", "extractor", "n_images", "fingerprint", "metric_fingerprint"),
     Column("noise_mse", "noise MSE", "score", "lower", ".3g", view="full"),
     Column("rank", "rank", "rank", "lower", ".0f", view="full"),
-    *_data("text", "ties"),
+    Column("mark", "env", "text", view="brief"),
+    *_data("text", "ties", "remark", "notes"),
     *_data("cost", "mean_weight_bits", "mean_activation_bits"),
-    *_data("text", "job"),
+    *_data("text", "environment", "commit", "recipe_digest", "model_digest", "job"),
 )
 SUMMARY = _over_seeds(LEADERBOARD)
 BY_NAME = {column.name: column for column in LEADERBOARD}

@@ -1,13 +1,19 @@
 """All records of a run as one tidy DataFrame, a row for each; tables and figures select from it."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import pandas as pd
+from pydantic import ValidationError
 
 from ..core.errors import BenchError
 from ..core.precision import Budget
+from ..core.recipe import TEXTS, Recipe
+from ..core.settings import digest_of
+from .columns import printable
+from .environment import differences, environment_of
 from .schema import METRICS, AllocationSummary, Costs, JobRecord
 from .statistics import mean_half_width, paired_half_width
 
@@ -22,6 +28,8 @@ _FLOATS = (
 _TYPES = dict.fromkeys(("seed", "n_images", *_COSTS), "Int64") | dict.fromkeys(_FLOATS, "float64")
 _TYPES |= {"satisfied": "boolean", "is_full": "bool", "is_done": "bool", "bits": "int64"}
 CONDITION = ["method", "budget"]  # what rows of different seeds are a repetition of
+ALIKE = [*CONDITION, "recipe_digest"]
+NO_PARTNER = "none of this seed"
 
 
 def records_frame(records: Iterable[JobRecord]) -> pd.DataFrame:
@@ -29,12 +37,13 @@ def records_frame(records: Iterable[JobRecord]) -> pd.DataFrame:
 
     Columns: the record's own fields; a value, ``_ci`` and ``_replicates`` (a tuple) of metrics;
     costs; mean bits and ``counts`` of precisions; ``seconds`` of all stages, ``search_seconds``;
-    ``is_full``, ``is_done``, and ``bits`` of the budget (weight times activation). What a record
-    lacks is missing. Raises BenchError for two records of one job.
+    ``is_full``, ``is_done``, and ``bits`` of the budget (weight times activation); ``measured_on``
+    (see ``environment_of``) and the ``commit``. What a record lacks is missing. Raises BenchError
+    for two records of one job.
     """
     rows = sorted((_row(record) for record in records), key=lambda row: row["job"])
     names = [*_OWN, *_COSTS, *_FLOATS, *(f"{name}_replicates" for name in METRICS), *_ALLOCATION]
-    columns = list(dict.fromkeys([*names, "is_full", "is_done", "bits"]))
+    columns = list(dict.fromkeys([*names, "is_full", "is_done", "bits", "measured_on", "commit"]))
     frame = pd.DataFrame(rows, columns=columns).astype(_TYPES)
     twice = frame[frame["job"].duplicated()]
     if len(twice):
@@ -52,31 +61,52 @@ def paired(frame: pd.DataFrame, others: pd.DataFrame, metric: str = "fd") -> pd.
     """Return ``delta`` and the half-width ``ci`` of the paired differences of ``metric``.
 
     A row of ``frame`` is compared with that in ``others`` whose index has the values of its columns
-    of these names; missing without a partner.
+    of these names, and whose environment, model and number of images are its own. Without such a
+    partner both are missing, and ``unpaired`` says why.
     """
     keys = list(others.index.names)
-    wanted = pd.MultiIndex.from_frame(frame[keys]) if len(keys) > 1 else frame[keys[0]]
-    partners = others[[metric, f"{metric}_replicates"]].reindex(wanted)
-    sides = zip(frame[f"{metric}_replicates"], partners[f"{metric}_replicates"], strict=True)
-    halves = [paired_half_width(a, b) if isinstance(b, tuple) else None for a, b in sides]
-    delta = frame[metric].to_numpy() - partners[metric].to_numpy()
-    return pd.DataFrame({"delta": delta, "ci": pd.Series(halves, frame.index, "float64")})
+    groups = {
+        key if isinstance(key, tuple) else (key,): rows_of(rows)
+        for key, rows in others.groupby(keys, sort=False)
+    }
+    found = []
+    for row in rows_of(frame):
+        rivals = groups.get(tuple(row[key] for key in keys), [])
+        reasons = [unlike(row, rival) for rival in rivals]
+        alike = [rival for rival, why in zip(rivals, reasons, strict=True) if not why]
+        theirs, ours = (alike[-1] if alike else {}), row[f"{metric}_replicates"]
+        values = row[metric], theirs.get(metric)
+        delta = None if None in values else values[0] - values[1]
+        half = None if delta is None else paired_half_width(ours, theirs[f"{metric}_replicates"])
+        found.append((delta, half, "" if alike else (reasons or [NO_PARTNER])[-1]))
+    columns = ["delta", "ci", "unpaired"]
+    types = {"delta": "float64", "ci": "float64"}
+    return pd.DataFrame(found, frame.index, columns).astype(types)
+
+
+def unlike(row: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """Return what forbids pairing two rows of a records frame; nothing where they may be paired."""
+    names = differences(row["measured_on"], other["measured_on"])
+    reasons = [f"another environment ({', '.join(names)})"] if names else []
+    for column, what in (("model_digest", "model"), ("n_images", "number of images")):
+        reasons += [f"another {what}"] if row[column] != other[column] else []
+    return " and ".join(reasons)
 
 
 def seed_means(frame: pd.DataFrame, scores: Sequence[str], costs: Sequence[str]) -> pd.DataFrame:
     """Return one row for each method and budget of ``frame``: means over the seeds that are done.
 
-    Columns: ``scores`` with their standard deviation ``_std`` (ddof = 1) and the half-width
-    ``_ci`` of the mean if ``frame`` has one; ``costs``; ``seeds`` and ``seeds_done``;
-    ``satisfied`` (by all seeds); the ``status`` and ``reason`` of the first seed that is not done;
-    every other column as in the first row that is done. A score that a seed lacks has no mean.
-    Rows are in the order in which their groups appear.
+    Recipes of one name have a row each. Columns: ``scores`` with their standard deviation ``_std``
+    (ddof = 1) and the half-width ``_ci`` of the mean if ``frame`` has one; ``costs``; ``seeds``
+    and ``seeds_done``; ``satisfied`` (by all seeds); the ``status`` and ``reason`` of the first
+    seed that is not done; every other column as in the first row that is done. A score that a
+    seed lacks has no mean. Rows are in the order in which their groups appear.
     """
-    groups = frame.groupby(CONDITION, sort=False)
+    groups = frame.groupby(ALIKE, sort=False)
     order = groups.size().index
-    done = frame[frame["status"] == "done"].groupby(CONDITION, sort=False)
+    done = frame[frame["status"] == "done"].groupby(ALIKE, sort=False)
     first = frame.sort_values("status", key=lambda status: status != "done", kind="stable")
-    table = first.groupby(CONDITION, sort=False).head(1).set_index(CONDITION).reindex(order)
+    table = first.groupby(ALIKE, sort=False).head(1).set_index(ALIKE).reindex(order)
     sizes = done.size().reindex(order, fill_value=0)
     whole = done[list(scores)].count().reindex(order).eq(sizes, axis=0)
     table[list(scores)] = done[list(scores)].mean().reindex(order).where(whole)
@@ -87,8 +117,8 @@ def seed_means(frame: pd.DataFrame, scores: Sequence[str], costs: Sequence[str])
     table = table.drop(columns=intervals).join(spreads.add_suffix("_std")).join(halves)
     table["seeds"], table["seeds_done"] = groups.size(), sizes
     table["satisfied"] = done["satisfied"].all().reindex(order).astype("boolean")
-    lost = frame[frame["status"] != "done"].groupby(CONDITION, sort=False).head(1)
-    lost = lost.set_index(CONDITION)
+    lost = frame[frame["status"] != "done"].groupby(ALIKE, sort=False).head(1)
+    lost = lost.set_index(ALIKE)
     table["status"] = lost["status"].reindex(order).fillna("done")
     reasons = "seed " + lost["seed"].astype(str) + ": " + lost["reason"].astype(str)
     table["reason"] = reasons.reindex(order).fillna("")
@@ -96,8 +126,33 @@ def seed_means(frame: pd.DataFrame, scores: Sequence[str], costs: Sequence[str])
 
 
 def frame_csv(frame: pd.DataFrame, form: str = "%.10g") -> str:
-    """Return ``frame`` as CSV without its index, floating-point numbers in ``form``."""
-    return frame.to_csv(index=False, float_format=form, lineterminator="\n")
+    """Return ``frame`` as CSV without its index, floating-point numbers in ``form``.
+
+    A text that a spreadsheet would take for a formula has an apostrophe before it.
+    """
+    return frame.map(_no_formula).to_csv(index=False, float_format=form, lineterminator="\n")
+
+
+def _no_formula(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+
+
+def _digest_of_recipe(record: JobRecord) -> str:
+    """Return the digest of a recipe: of an older record, without the code of its plugins.
+
+    What a recipe had no word for when it was measured is at its default.
+    """
+    if record.recipe_digest is not None:
+        return record.recipe_digest
+    fields = {name: record.recipe[name] for name in Recipe.model_fields if name in record.recipe}
+    rest = {name: record.recipe[name] for name in record.recipe if name not in fields}
+    with suppress(ValidationError):  # a recipe of a version that had other values
+        recipe = Recipe.model_validate(fields)
+        fields = recipe.model_dump(mode="json", exclude=set(TEXTS), exclude_defaults=True)
+    return digest_of([fields, rest])
 
 
 def _row(record: JobRecord) -> dict[str, Any]:
@@ -113,4 +168,7 @@ def _row(record: JobRecord) -> dict[str, Any]:
         "is_full": record.is_full_precision,
         "is_done": record.status == "done",
         "bits": bound.weight_bits * bound.activation_bits,
+        "measured_on": environment_of(record),
+        "commit": record.provenance.git,
+        "recipe_digest": _digest_of_recipe(record),
     }

@@ -8,22 +8,27 @@ import sys
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from .. import __version__
+from ..core.sources import harness_digest
+from .environment import processor_name
 from .schema import Provenance
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
-def collect(started: datetime) -> Provenance:
-    """Return the provenance of a job that began at ``started`` (with a time zone) and ends now.
+def collect(started: datetime, device: str = "cpu") -> Provenance:
+    """Return the provenance of a job on ``device`` from ``started`` (with a time zone) until now.
 
-    ``gpu`` and ``threads`` are those of torch and known only if the job has imported torch.
+    ``gpu``, ``threads`` and the vector instructions are those of torch and known only if the job
+    has imported torch.
     """
     torch = sys.modules.get("torch")
     has_gpu = torch is not None and torch.cuda.is_available()
+    is_gpu = has_gpu and device.startswith("cuda")
     return Provenance(
         mpqbench=__version__,
         python=platform.python_version(),
@@ -34,6 +39,9 @@ def collect(started: datetime) -> Provenance:
         ram_gb=round(psutil.virtual_memory().total / 1e9, 1),
         gpu=str(torch.cuda.get_device_name()) if torch and has_gpu else None,
         threads=int(torch.get_num_threads()) if torch else None,
+        processor=_processor(torch),
+        device=str(torch.cuda.get_device_name(device)) if torch and is_gpu else device,
+        harness=harness_digest(),
         started=started.astimezone(UTC).isoformat(timespec="seconds"),
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
         **{name: version(name) for name in ("torch", "diffusers", "numpy", "torch_fidelity")},
@@ -63,13 +71,23 @@ def _git(folder: Path, *arguments: str) -> str | None:
     return run.stdout.strip()
 
 
+def _processor(torch: Any) -> str | None:
+    """Return name, family and model of the processor, and the vector instructions torch uses."""
+    numbers = [number for key in ("cpu family", "model") if (number := _cpuinfo(key))]
+    vectors = torch.backends.cpu.get_cpu_capability() if torch else None
+    parts = (processor_name(_cpu()), "/".join(numbers), vectors)
+    return " ".join(part for part in parts if part) or None
+
+
 def _cpu() -> str | None:
+    return _cpuinfo("model name") or platform.processor() or None
+
+
+def _cpuinfo(key: str) -> str | None:
+    """Return a value of Linux' list of processors."""
     try:
-        found = re.search(
-            r"^model name\s*:\s*(.*)$",
-            Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace"),
-            re.M,
-        )
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        found = None
-    return found[1] if found else platform.processor() or None
+        return None
+    found = re.search(rf"^{key}\s*:\s*(.*)$", text, re.M)
+    return found[1] if found else None

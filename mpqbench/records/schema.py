@@ -1,9 +1,17 @@
 """One typed, flat result row per job: what is kept, and what is refused."""
 
 from datetime import datetime
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    model_validator,
+)
 
 from ..core.recipe import FULL_PRECISION
 from ..core.suite import BudgetText
@@ -27,7 +35,31 @@ def _zoned(text: str) -> str:
 
 
 Time = Annotated[str, AfterValidator(_zoned)]
-Count = Annotated[int, Field(ge=0)]
+# Larger numbers are no results, and their squares or their integers do not fit a table.
+LARGEST, MOST = 1e100, 2**63 - 1
+Number = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
+Amount = Annotated[float, Field(ge=0, le=LARGEST)]
+Count = Annotated[int, Field(ge=0, le=MOST)]
+
+
+def _bounded(value: JsonValue) -> JsonValue:
+    """Return ``value``. Raises ValueError for a number in it that is too large."""
+    for part in value if isinstance(value, list) else ():
+        _bounded(part)
+    for part in value.values() if isinstance(value, dict) else ():
+        _bounded(part)
+    if isinstance(value, int | float) and abs(value) > LARGEST:
+        raise ValueError(f"numbers beyond {LARGEST:g} are no settings")
+    return value
+
+
+def _encodable(value: Any) -> Any:
+    """Write what UTF-8 has no code for, as in the names of damaged files, with a backslash."""
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+
+
+Text = Annotated[str, BeforeValidator(_encodable)]
+JsonSettings = Annotated[dict[str, JsonValue], AfterValidator(_bounded)]
 
 
 class RecordPart(BaseModel):
@@ -44,17 +76,17 @@ class Score(RecordPart):
     the same images can be compared pairwise. Both are absent where they were not computed.
     """
 
-    value: float
-    ci: float | None = Field(default=None, ge=0)
-    replicates: tuple[float, ...] = ()
+    value: Number
+    ci: Amount | None = None
+    replicates: tuple[Number, ...] = ()
 
 
 class AllocationSummary(RecordPart):
     """An allocation in short: MAC-weighted mean bits, and how many groups have each precision."""
 
-    mean_weight_bits: float = Field(gt=0)
-    mean_activation_bits: float = Field(gt=0)
-    counts: dict[str, int]
+    mean_weight_bits: float = Field(gt=0, le=LARGEST)
+    mean_activation_bits: float = Field(gt=0, le=LARGEST)
+    counts: dict[str, Count]
 
 
 class Costs(RecordPart):
@@ -73,7 +105,7 @@ class Costs(RecordPart):
     bitops_linear: Count
     bitops_per_image: Count
     bytes: Count
-    effective_bits: float = Field(ge=0)
+    effective_bits: Amount
     satisfied: bool
     branch_bitops: Count = 0
     branch_bytes: Count = 0
@@ -84,6 +116,9 @@ class Provenance(RecordPart):
 
     ``git`` is a commit, with ``-dirty`` behind it where tracked files had changes; ``cores`` are
     those the process may use; ``ram_gb`` is 10^9 bytes; times are ISO 8601 with their zone.
+    ``processor`` is its family with the vector instructions that torch uses, ``device`` is ``cpu``
+    or the name of the GPU of the job, ``harness`` the digest of the sources that can change a
+    record. See ``environment`` for what they decide.
     """
 
     mpqbench: str
@@ -95,10 +130,13 @@ class Provenance(RecordPart):
     git: str | None = None
     platform: str
     cpu: str | None = None
-    cores: int | None = None
-    ram_gb: float | None = None
+    cores: Count | None = None
+    ram_gb: Amount | None = None
     gpu: str | None = None
     threads: int | None = None
+    processor: str | None = None
+    device: str | None = None
+    harness: str | None = None
     started: Time
     finished: Time
 
@@ -113,6 +151,8 @@ class JobRecord(RecordPart):
     was skipped, replaced or given up on the way to a result, such as a search that fell back.
     ``files`` are the digests of the files that a job that is done left beside its record, by their
     paths in the folder of the run.
+    ``recipe_digest`` identifies the recipe and the code of its plugins, ``model_digest`` the
+    weights and configuration of the model; older records lack both.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -120,22 +160,24 @@ class JobRecord(RecordPart):
     fingerprint: str = Field(min_length=1)
     metric_fingerprint: str | None = None
     status: Status
-    reason: str = ""
-    notes: tuple[str, ...] = ()
+    reason: Text = ""
+    notes: tuple[Text, ...] = ()
     model: str = Field(min_length=1)
     method: str = Field(min_length=1)
     budget: BudgetText
-    seed: int
-    recipe: dict[str, JsonValue]
-    protocol: dict[str, JsonValue]
+    seed: int = Field(ge=-MOST, le=MOST)
+    recipe: JsonSettings
+    recipe_digest: str | None = None
+    model_digest: str | None = None
+    protocol: JsonSettings
     allocation: AllocationSummary | None = None
     extractor: str | None = None
     n_images: Count = 0
     scores: dict[Metric, Score] = Field(default_factory=dict)
     costs: Costs | None = None
-    search_evals: float = Field(default=0.0, ge=0)
-    seconds: dict[str, float] = Field(default_factory=dict)
-    peak_mb: float = Field(default=0.0, ge=0)
+    search_evals: Amount = 0.0
+    seconds: dict[str, Number] = Field(default_factory=dict)
+    peak_mb: Amount = 0.0
     files: dict[str, str] = Field(default_factory=dict)
     provenance: Provenance
 

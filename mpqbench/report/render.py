@@ -17,7 +17,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from ..core.files import write_atomic
-from ..records.columns import Column, Row
+from ..records.columns import Column, Row, printable
 from ..records.frame import frame_csv
 from ..records.schema import FULL_METHOD
 from .table import Block, Table
@@ -48,16 +48,17 @@ def to_csv(table: Table) -> str:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return " ".join(value.split()) if isinstance(value, str) else value
+    return str(value).lower() if isinstance(value, bool) else value
 
 
 def to_markdown(table: Table, title: str) -> str:
     """Return one section per block: the columns that have values, then the notes."""
     parts = [f"# {title}"]
     for block in table.blocks:
-        parts += [f"## {_heading(block)}", _markdown_rows(block), bullets(block.notes)]
+        notes = [escaped(note) for note in block.notes]
+        parts += [f"## {escaped(_heading(block))}", _markdown_rows(block), bullets(notes)]
+    if table.notes:
+        parts += ["## Left out", bullets([escaped(note) for note in table.notes])]
     return "\n\n".join(parts) + "\n"
 
 
@@ -74,8 +75,8 @@ def pipe_table(frame: pd.DataFrame, texts: Sequence[str] = ()) -> str:
 
 
 def escaped(text: str) -> str:
-    """Return ``text`` as a cell of a Markdown table."""
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+    """Return ``text`` on one line of Markdown, in which no character of it is markup."""
+    return re.sub(r"([\\|`*\[])", r"\\\1", printable(text)).replace("<", "&lt;")
 
 
 def print_table(table: Table, console: Console) -> None:
@@ -83,25 +84,30 @@ def print_table(table: Table, console: Console) -> None:
     for block in table.blocks:
         console.print(_rich_block(block))
         for row in block.rows:
-            if row["status"] != "done":
+            if row["status"] != "done" or row.get("remark") or row.get("notes"):
                 seed = "" if row.get("seed") is None else f" seed {row['seed']}"
                 name = f"{row['method']} {row['budget']}{seed}"
-                console.print(Text(f"{name}: {_note(row, reason=True)}"))
+                console.print(Text(printable(f"{name}: {_note(row, whole=True)}")))
         for note in block.notes:
-            console.print(Text(note, style="dim"))
+            console.print(Text(printable(note), style="dim"))
         console.print()
+    for note in table.notes:
+        console.print(Text(f"Left out: {printable(note)}"))
 
 
 def ranked(block: Block) -> dict[Cell, int]:
     """Return the places, 1 and 2, of the scores by (row number, column).
 
-    Scores compete within a budget and a seed. Full precision and rows over their budget do not;
-    equal values share a place, and where all are equal none has one.
+    Scores compete within a budget and a seed. Full precision, rows over their budget and rows that
+    are not paired with full precision do not; equal values share a place, and where all are equal
+    none has one.
     """
     frame = block.frame.reset_index(drop=True)
-    satisfied = frame["satisfied"].fillna(False).astype(bool)
-    rivals = frame[(frame["status"] == "done") & satisfied & (frame["method"] != FULL_METHOD)]
-    keys = [rivals["budget"], rivals["seed"] if "seed" in frame else rivals["budget"]]
+    able = frame["satisfied"].fillna(False).astype(bool) & (frame["status"] == "done")
+    if "unpaired" in frame:
+        able &= frame["unpaired"].eq("")
+    rivals = frame[able & (frame["method"] != FULL_METHOD)]
+    keys = [rivals[name] for name in ("budget", "seed", "terms") if name in frame]
     places: dict[Cell, int] = {}
     for column in block.columns:
         if column.role == "score":
@@ -123,13 +129,21 @@ def _heading(block: Block) -> str:
     return f"{block.model} ({f'metric {fingerprint}' if fingerprint else 'not measured'})"
 
 
-def _note(row: Row, reason: bool) -> str:
-    """Return why a row has no scores, or which scores its own are tied with."""
+def _note(row: Row, whole: bool) -> str:
+    """Return why a row has no scores, or which scores its own are tied with; then its remarks.
+
+    These are in short for a column of the terminal, or ``whole``.
+    """
+    remark, notes = (str(row.get(name) or "") for name in ("remark", "notes"))
     if row["status"] != "done":
-        text = f"{row['status']}: {row['reason']}" if reason else str(row["status"])
-        return " ".join(text.split())
-    words = [] if row["satisfied"] in (True, None) else ["over budget"]
-    return ", ".join([*words, *str(row.get("ties") or "").split()])
+        words = [f"{row['status']}: {row['reason']}" if whole else str(row["status"])]
+    else:
+        words = [] if row["satisfied"] in (True, None) else ["over budget"]
+        words += str(row.get("ties") or "").split()
+    if not whole:
+        words += ["not paired"] if row.get("unpaired") else []
+        return ", ".join([*words, "see below"] if notes else words)
+    return "; ".join(text for text in (", ".join(words), remark, notes) if text)
 
 
 def _markdown_rows(block: Block) -> str:
@@ -140,7 +154,7 @@ def _markdown_rows(block: Block) -> str:
         texts = enumerate(escaped(column.text(row)) for row in rows)
         best = [f"**{text}**" if places.get((i, column.name)) == 1 else text for i, text in texts]
         cells[column.header] = best
-    cells["note"] = [escaped(_note(row, reason=True)) for row in rows]
+    cells["note"] = [escaped(_note(row, whole=True)) for row in rows]
     left = [column.header for column in columns if not _is_number(column)]
     return pipe_table(pd.DataFrame(cells), [*left, "note"])
 
@@ -151,7 +165,7 @@ def _is_number(column: Column) -> bool:
 
 def _rich_block(block: Block) -> RichTable:
     places, columns = ranked(block), _shown(block, "brief")
-    table = RichTable(title=Text(_heading(block)), box=SIMPLE_HEAD, pad_edge=False)
+    table = RichTable(title=Text(printable(_heading(block))), box=SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         is_number = _is_number(column)
         side: Any = "right" if is_number else "left"
@@ -160,7 +174,7 @@ def _rich_block(block: Block) -> RichTable:
     for i, row in enumerate(block.rows):
         styles = ["bold" if places.get((i, column.name)) == 1 else "" for column in columns]
         cells = [Text(c.text(row), style) for c, style in zip(columns, styles, strict=True)]
-        table.add_row(*cells, Text(_note(row, reason=False)))
+        table.add_row(*cells, Text(printable(_note(row, whole=False))))
     return table
 
 

@@ -12,12 +12,15 @@ import pandas as pd
 from ..core.errors import BenchError
 from ..core.settings import digest_of
 from ..records.columns import LEADERBOARD, SUMMARY, Column, adapt
-from ..records.frame import CONDITION, paired, records_frame, rows_of, seed_means
+from ..records.environment import COMMITTED
+from ..records.frame import ALIKE, NO_PARTNER, paired, records_frame, rows_of, seed_means
 from ..records.schema import JobRecord
+from .notes import notes as sentences
 from .notes import table_notes
 
 NEAR_FULL, NEAR_BEST = "≈FP", "≈best"
 RIVALS = ["budget", "seed"]  # rows of a block that are ranked against each other share these
+_ENVIRONMENTS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +28,8 @@ class Block:
     """Rows that may be compared: one model under one metric fingerprint.
 
     ``frame`` has the table's columns and others; ``columns`` have the headers and units for these
-    rows; ``notes`` are sentences that a reader must know; ``name`` is a part of file names.
+    rows; ``notes`` are sentences that a reader must know, ``told`` those of them that are not in
+    every table; ``name`` is a part of file names.
     """
 
     model: str
@@ -35,6 +39,7 @@ class Block:
     frame: pd.DataFrame
     notes: tuple[str, ...] = ()
     name: str = ""
+    told: tuple[str, ...] = ()
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
@@ -53,10 +58,11 @@ class Block:
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Blocks in order; ``columns`` are those of the CSV file."""
+    """Blocks in order; ``columns`` are those of the CSV file, ``notes`` are of no single block."""
 
     blocks: tuple[Block, ...]
     columns: tuple[Column, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -80,14 +86,9 @@ def leaderboard(records: Iterable[JobRecord]) -> Table:
     """
     frame = records_frame(records)
     frame = frame.assign(home=_homes(frame))
-    parts = _file_parts(frame["model"].unique())
-    homes = frame.groupby("model")["home"].nunique().to_dict()
-    blocks = []
-    for key, rows in frame.groupby(["model", "home"]):
-        model = str(key[0])
-        suffix = f"-{key[1] or 'not-measured'}" if homes[model] > 1 else ""
-        blocks.append(_block(key, rows, parts[model] + suffix))
-    return Table(tuple(blocks), LEADERBOARD)
+    groups = list(frame.groupby(["model", "home"]))
+    blocks = zip(_block_names([key for key, _ in groups]), groups, strict=True)
+    return Table(tuple(_block(key, rows, name) for name, (key, rows) in blocks), LEADERBOARD)
 
 
 def summary(records: Iterable[JobRecord]) -> Table:
@@ -98,12 +99,15 @@ def summary(records: Iterable[JobRecord]) -> Table:
     return Table(tuple(_summary(block) for block in leaderboard(records).blocks), SUMMARY)
 
 
-def tables_of(records: Sequence[JobRecord]) -> dict[str, Table]:
-    """Return the ``leaderboard`` and, if the records have several seeds, the ``summary``."""
+def tables_of(records: Sequence[JobRecord], left_out: Sequence[str] = ()) -> dict[str, Table]:
+    """Return the ``leaderboard`` and, if the records have several seeds, the ``summary``.
+
+    ``left_out`` are sentences on records of the folder that are not in the tables.
+    """
     tables = {"leaderboard": leaderboard(records)}
     if len({record.seed for record in records}) > 1:
         tables["summary"] = summary(records)
-    return tables
+    return {name: replace(table, notes=tuple(left_out)) for name, table in tables.items()}
 
 
 def file_part(model: str) -> str:
@@ -111,17 +115,14 @@ def file_part(model: str) -> str:
     return re.sub(r"[^A-Za-z0-9._]+", "-", model)[-100:].strip("-.") or "model"
 
 
-def _file_parts(models: Iterable[str]) -> dict[str, str]:
-    """Return the ``file_part`` of every model, with a digest where two models share one.
-
-    Names are compared without case, as some file systems do.
-    """
-    parts = {model: file_part(model) for model in sorted(models)}
-    shared = Counter(part.lower() for part in parts.values())
-    return {
-        model: f"{part}-{digest_of(model)[:6]}" if shared[part.lower()] > 1 else part
-        for model, part in parts.items()
-    }
+def _block_names(keys: Sequence[tuple[Any, ...]]) -> list[str]:
+    """Return a name for every (model, metric fingerprint), unlike even where case is ignored."""
+    short = [file_part(str(model)) for model, _ in keys]
+    for make in (lambda key: str(key[1] or "not-measured"), lambda key: digest_of(list(key))[:6]):
+        counts = Counter(name.lower() for name in short)
+        pairs = zip(short, keys, strict=True)
+        short = [f"{n}-{make(key)}" if counts[n.lower()] > 1 else n for n, key in pairs]
+    return short
 
 
 def _homes(frame: pd.DataFrame) -> pd.Series:
@@ -143,24 +144,33 @@ def _block(key: Any, frame: pd.DataFrame, name: str) -> Block:
         raise BenchError(f"{names} {', '.join(extractors)}: measure these jobs again")
     extractor = extractors[0] if extractors else None
     frame = _compared(frame).assign(failed=~frame["is_done"], other=~frame["is_full"])
+    frame["notes"] = frame["notes"].map("; ".join)
     frame = frame.sort_values(
         ["failed", "other", "bits", "budget", "seed", "rank", "method", "job"],
         ascending=[True, True, False, True, True, True, True, True],
     ).reset_index(drop=True)
+    frame["environment"] = [where.text() for where in frame["measured_on"]]
+    frame["mark"], mixed = _marks(frame)
     notes = table_notes("leaderboard", frame[frame["is_done"]], extractor, over_seeds=False)
+    lost = rows_of(frame[frame["is_full"] & frame["failed"]])
+    told = sentences("told", lost=lost, environments=mixed)
     columns = adapt(LEADERBOARD, frame, extractor)
-    return Block(model, fingerprint, extractor, columns, frame, notes, name)
+    return Block(model, fingerprint, extractor, columns, frame, notes + told, name, told)
 
 
 def _compared(frame: pd.DataFrame) -> pd.DataFrame:
-    """Add ``rank``, ``fd_delta`` with its interval, and ``ties``: intervals that contain 0."""
+    """Add ``rank``, ``fd_delta`` with its interval, and ``ties``: intervals that contain 0.
+
+    Only rows that are paired with full precision are ranked; ``remark`` says why others are not.
+    """
+    frame = frame.assign(terms=[str(where[:4]) for where in frame["measured_on"]])
     done = frame[frame["is_done"] & frame["fd"].notna()]
-    rivals = done[~done["is_full"] & done["satisfied"].fillna(False).astype(bool)]
-    ranks = rivals.groupby(RIVALS)["fd"].rank(method="min").astype("Int64")
-    best = rivals.sort_values(["fd", "method", "job"]).groupby(RIVALS).head(1)
     measured = done[~done["is_full"]]
-    full = done[done["is_full"]].drop_duplicates("seed", keep="last").set_index("seed")
-    to_full = paired(measured, full)
+    to_full = paired(measured, done[done["is_full"]].set_index("seed"))
+    is_rival = measured["satisfied"].fillna(False).astype(bool) & to_full["unpaired"].eq("")
+    rivals, together = measured[is_rival], [*RIVALS, "terms"]
+    ranks = rivals.groupby(together)["fd"].rank(method="min").astype("Int64")
+    best = rivals.sort_values(["fd", "method", "job"]).groupby(together).head(1)
     others = measured[measured.index.isin(ranks.index) & ~measured.index.isin(best.index)]
     to_best = paired(others, best.set_index(RIVALS))
     marks = pd.DataFrame({NEAR_FULL: _is_tie(to_full), NEAR_BEST: _is_tie(to_best)})
@@ -170,7 +180,47 @@ def _compared(frame: pd.DataFrame) -> pd.DataFrame:
         fd_delta=to_full["delta"],
         fd_delta_ci=to_full["ci"],
         ties=pd.Series(ties, marks.index, "object").reindex(frame.index).fillna(""),
+        unpaired=to_full["unpaired"].reindex(frame.index).fillna(""),
+        remark=_remarks(frame, to_full["unpaired"].reindex(frame.index).fillna("")),
     )
+
+
+def _remarks(frame: pd.DataFrame, unpaired: pd.Series) -> list[str]:
+    """Return for each row why it is not paired, and whether another recipe has its name."""
+    recipes = frame[~frame["is_full"]].groupby("method")["recipe_digest"].nunique()
+    remarks = []
+    for method, why in zip(frame["method"], unpaired, strict=True):
+        told = []
+        if why:
+            reason = "this seed has none" if why == NO_PARTNER else f"that has {why}"
+            told.append(f"not paired with full precision and not ranked: {reason}")
+        if (count := int(recipes.get(method, 1))) > 1:
+            told.append(f"one of {count} recipes of this name")
+        remarks.append("; ".join(told))
+    return remarks
+
+
+def _marks(frame: pd.DataFrame) -> tuple[list[str], dict[str, str]]:
+    """Return a letter for each row where they come from several environments, and what it means."""
+    where = frame["measured_on"]
+    threads = {row.threads for row, done in zip(where, frame["is_done"], strict=True) if done}
+    texts = [row.text(with_threads=len(threads - {None}) > 1) for row in where]
+    commits = [
+        f" as {commit}" if row.sources == COMMITTED else ""
+        for row, commit in zip(where, frame["commit"], strict=True)
+    ]
+    texts = [text + commit for text, commit in zip(texts, commits, strict=True)]
+    every = list(dict.fromkeys(t for t, done in zip(texts, frame["is_done"], strict=True) if done))
+    if len(every) < 2:
+        return [""] * len(frame), {}
+    letters = {text: letter_of(at) for at, text in enumerate(every)}
+    return [letters.get(text, "") for text in texts], {v: k for k, v in letters.items()}
+
+
+def letter_of(at: int) -> str:
+    """Return the mark of an environment: A to Z, then A2."""
+    rounds, letter = divmod(at, len(_ENVIRONMENTS))
+    return _ENVIRONMENTS[letter] + (str(rounds + 1) if rounds else "")
 
 
 def _is_tie(differences: pd.DataFrame) -> pd.Series:
@@ -179,8 +229,12 @@ def _is_tie(differences: pd.DataFrame) -> pd.Series:
 
 def _summary(block: Block) -> Block:
     scores, costs = ([c.name for c in SUMMARY if c.role == role] for role in ("score", "cost"))
-    ranks = block.frame.groupby(CONDITION, sort=False)["rank"]
+    groups = block.frame.groupby(ALIKE, sort=False)
+    ranks = groups["rank"]
     means = seed_means(block.frame, scores, costs)
+    for name, separator in (("mark", ""), ("remark", "; "), ("notes", "; "), ("environment", "; ")):
+        texts = groups[name].agg(lambda part: [text for text in dict.fromkeys(part) if text])
+        means[name] = texts.map(separator.join).to_numpy()
     whole = means[(ranks.count() == ranks.size()).to_numpy()]
     places = whole.groupby("budget")["fd"].rank(method="min")
     means["rank"] = places.reindex(means.index).astype("Int64")
@@ -189,4 +243,5 @@ def _summary(block: Block) -> Block:
     means = means.sort_values(["failed", "place", "rank"], kind="stable", ignore_index=True)
     columns = adapt(SUMMARY, means, block.extractor)
     notes = table_notes("leaderboard", block.done, block.extractor, over_seeds=True)
+    notes += block.told
     return replace(block, columns=columns, frame=means, notes=notes)

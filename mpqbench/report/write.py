@@ -10,6 +10,7 @@ from ..core.errors import BenchError, unknown
 from ..metrics.images import first_images, first_shards
 from ..records.columns import Row
 from ..records.frame import rows_of
+from ..records.left_out import current
 from ..records.settings import key_of, objective_of, settings_of, without
 from ..records.store import RecordStore
 from .drawing import save_all
@@ -39,12 +40,12 @@ def write_report(
     run_dir = Path(run_dir)
     folder = run_dir if out is None else Path(out)
     store = RecordStore(run_dir)
-    records = store.read_all()
+    records, left_out = current(store)
     if not records:
         raise BenchError(f"{run_dir} has no records: give the folder of a run, with records/ in it")
     name = run_dir.resolve().name
     titles = {"leaderboard": f"Leaderboard of {name}", "summary": f"{name}: mean over seeds"}
-    tables, figures = tables_of(records), folder / "figures"
+    tables, figures = tables_of(records, left_out), folder / "figures"
     paths = [p for stem, t in tables.items() for p in write_table(t, folder / stem, titles[stem])]
     table = tables["leaderboard"]
     paths += save_all(run_figures(table, store), figures)

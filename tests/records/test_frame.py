@@ -34,7 +34,8 @@ def test_pairs_share_their_seed_and_means_their_method():
     found = paired(own, full)
     assert found.delta.tolist()[:2] == [2.0, 3.0]
     assert found.ci[0] == pytest.approx(1.96 * np.sqrt(0.5 * np.sum(noise**2)))
-    assert found.loc[2].isna().all()
+    assert found.loc[2, ["delta", "ci"]].isna().all()
+    assert found.unpaired.tolist() == ["", "", "none of this seed"]
     (row,) = rows_of(seed_means(own, ["fd"], ["bytes"]))
     assert (row["fd"], row["seeds"], row["seeds_done"], row["status"]) == (4.0, 3, 3, "done")
     assert (row["fd_std"], row["fd_ci"]) == pytest.approx((1.0, 0.3 / np.sqrt(3)))

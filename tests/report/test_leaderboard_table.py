@@ -70,6 +70,9 @@ def test_ranks_stay_inside_a_metric_fingerprint_a_model_a_budget_and_a_seed(reco
             record("easy", "W8A8", 4.0),
             record("greedy", "W4A4", 5.0, satisfied=False),
             record("full-precision", "FP", 1.5),
+            record("full-precision", "FP", 1.5, metric="m2"),
+            record("full-precision", "FP", 1.5, model="other-dit"),
+            record("full-precision", "FP", 1.5, seed=1),
         ]
     )
     ranks = {row["method"]: row["rank"] for row in table.rows}

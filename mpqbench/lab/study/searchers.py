@@ -18,7 +18,7 @@ from ...records.store import read_object
 from ...search.answer import find_answer
 from ...search.problem import Problem
 from ...search.tabular import enumerate_best
-from ..suite import plan, run_suite
+from ..suite import has_failed, plan, run_suite
 
 BLOCKS = 2  # the last ones are searched: 8 groups, and with 4 choices 65,536 allocations
 INPUTS = 32
@@ -69,7 +69,7 @@ def run_searchers(
             regrets.append(_regret(job, session, title))
         except Exception as error:  # whatever a plugin raises must not cost the other rows
             session.reporter.say(f"{title}: {type(error).__name__}: {error}")
-    failed = any(record.status == "failed" for record in records)
+    failed = has_failed(records)
     return records, regrets, failed or len(regrets) < len(searched)
 
 
