@@ -155,7 +155,7 @@ def usable_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.ones(1, device=device).item()  # "meta" holds no values
     except Exception as error:  # each backend that is absent raises another
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = (str(error).splitlines() or [type(error).__name__])[0].partition(". ")[0]
         raise BenchError(f"device '{name}' cannot be used here: {reason}") from None
     return device
 
