@@ -86,9 +86,7 @@ def test_arrays_that_are_no_images(tmp_path, array, sentence):
 def test_missing_and_empty(tmp_path):
     with pytest.raises(BenchError, match="nowhere does not exist"):
         open_images(tmp_path / "nowhere")
-    with pytest.raises(
-        BenchError, match="no files are images to read"
-    ):
+    with pytest.raises(BenchError, match="no files are images to read"):
         open_images(tmp_path)
 
 
