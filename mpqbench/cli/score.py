@@ -62,7 +62,7 @@ def _scored(
     extractor.check(source)  # before a reference may take minutes
     against = load_reference(reference, extractor, recursive)
     against = replace(against, arithmetic=precision_recall)
-    notes = (*source.report, *against.notes, *missing(source.count))
+    notes = (*source.report, *against.notes, *missing(source.count, extractor.dimension))
     for line in (source.summary, *notes):
         echo(line, err=True)
     scores = score_features(extractor.extract(source), against, source.classes)

@@ -51,9 +51,14 @@ def score(
     return scores
 
 
-def missing(count: int) -> tuple[str, ...]:
-    """Return a sentence on each thing that ``count`` images are too few for."""
+def missing(count: int, dimension: int = 0) -> tuple[str, ...]:
+    """Return a sentence on each thing that ``count`` images are too few for.
+
+    That includes the extrapolation for features of a ``dimension``.
+    """
     fewest = {"precision and recall": NEIGHBOURS + 1, "intervals": FEWEST_IMAGES}
+    if dimension:
+        fewest["values at infinitely many images"] = FEWEST_OF_INFINITY * dimension
     return tuple(
         f"{what} are left out: they need {needed} images, not {count}"
         for what, needed in fewest.items()

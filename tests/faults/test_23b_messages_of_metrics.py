@@ -52,6 +52,7 @@ def test_what_is_left_out_of_three_images_is_said(score):
     assert code == 0
     assert "precision and recall are left out: they need 4 images, not 3" in errors
     assert "intervals are left out: they need 20 images, not 3" in errors
+    assert "values at infinitely many images are left out: they need 512 images" in errors
     assert "Precision" not in printed
 
 
