@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .core.files import expanded
 from .core.memory import keep_freed_memory
 from .core.progress import reporter
 from .core.registry import discover
@@ -110,7 +111,7 @@ def open_session(
     plugin file that cannot be used and a folder that cannot be written to.
     """
     keep_freed_memory()
-    store = RecordStore(out or Path("runs") / name)
+    store = RecordStore(expanded(out or Path("runs") / name))
     store.check_writable()
     machine["reporter"] = machine.get("reporter") or reporter()
     plugins = tuple(plugins)

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import NotWritable
+from .errors import BenchError, NotWritable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,6 +73,14 @@ def _obstacle(folder: Path, existing: Path) -> str:
     if any(len(os.fsencode(part)) > longest for part in parts):
         return f"a name in it has over {longest} bytes"
     return ""
+
+
+def expanded(path: Path | str) -> Path:
+    """Return ``path`` with the home folder for ``~``. Raises BenchError for an unknown user."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise BenchError(f"{path}: there is no user of that name; write the folder out") from None
 
 
 def reason_of(error: OSError) -> str:

@@ -46,7 +46,7 @@ def _check_room(jobs: Sequence[Job], session: Session) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise NotWritable(
-            f"the samples take {needed / 1e9:.2f} GB and {folder} has {free / 1e9:.2f} GB left: "
+            f"the samples take {needed / 1e6:,.1f} MB and {folder} has {free / 1e6:,.1f} MB left: "
             "make room, give another --out, or ask for fewer --images"
         )
 

@@ -47,5 +47,5 @@ def test_an_older_name_of_the_same_job_gives_way(kept):
     path.unlink()
     store.write(record.model_copy(update={"job": plain, "fingerprint": "older"}))
     assert kept.run()[0] == 0
-    assert [job for job in store.jobs() if "searched" in job] == [record.job]
+    assert [p.stem for p in store.paths() if "searched" in p.stem] == [record.job]
     assert len(list((kept.folder / "replaced").iterdir())) == 1

@@ -38,7 +38,8 @@ def test_a_damaged_shard_is_left_out_by_report_and_sampled_again(kept, damage, m
     code, out, _ = kept.mpqbench("verify", kept.folder)
     assert (code, f": {path} is" in out, "1 of them with faults" in out) == (1, True, True)
     code, out, _ = kept.run()
-    assert (code, out.count("made again"), out.count("done before")) == (0, 1, 2)
+    assert (code, out.count("made again")) == (0, 1)
+    assert "seed 0: done before" in out  # the other job
     assert path.read_bytes() == whole
     assert other.stat().st_mtime_ns == stamp  # only what was missing is sampled
     assert kept.mpqbench("report", kept.folder)[1:] == kept.mpqbench("report", kept.folder)[1:]

@@ -106,3 +106,11 @@ def test_a_disk_without_room_for_the_samples_is_known_before_any_job(kept, monke
     code, out, err = kept.run("--steps", 3)
     assert (code, out.count("seed 0"), err.count("\n")) == (2, 0, 1)
     assert "make room" in err
+
+
+def test_the_home_folder_of_an_unknown_user_is_named(mpqbench, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, text, err = mpqbench("run", "smoke", "-n", "--out", "~nosuchuser/run")
+    assert (code, text, err.count("\n")) == (2, "", 1)
+    assert "~nosuchuser/run: there is no user of that name" in err
+    assert not list(tmp_path.iterdir())
