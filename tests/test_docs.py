@@ -94,7 +94,7 @@ def test_the_suite_of_the_readme_is_planned(tmp_path):
     (text,) = blocks("README.md", "yaml")
     path.write_text(text)
     jobs = plan(load_suite(str(path)), discover(), "cuda")
-    assert [job.recipe.name for job in jobs] == ["full-precision", "rtn", "gptq", "treeq"]
+    assert [job.recipe.name for job in jobs] == ["full-precision", "rtn", "gptq", "treeq-2000"]
 
 
 def test_the_page_on_methods_says_what_the_recipes_say():

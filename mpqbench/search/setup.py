@@ -59,7 +59,9 @@ def piece_rows(transformer: Any, device: str) -> int:
 
 def stage_work(transformer: Any, groups: Sequence[Group]) -> np.ndarray:
     """Return the MACs of every stage, attention products with q, k and v: (stages,)."""
-    macs = list(group_macs(skeleton(transformer.config), groups).values())
+    on_meta = transformer.device.type == "meta"
+    bare = transformer if on_meta else skeleton(transformer.config)
+    macs = list(group_macs(bare, groups).values())
     tokens = token_count(transformer)
     width = transformer.transformer_blocks[0].attn1.to_out[0].in_features
     work = np.array(macs, dtype=float)
