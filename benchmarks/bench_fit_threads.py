@@ -1,8 +1,8 @@
 """Seconds of the stages that fit, with one torch thread and with more, and whether results agree.
 
 Run ``python benchmarks/bench_fit_threads.py [METHOD ...]``. Each method runs on the smoke protocol
-in a process of its own for each number of threads. Fits run on one thread whatever it is; with
-``--fit-threads`` they run on as many as the process has, as a comparison of what that costs.
+in a process of its own for each number of threads. Fits run on one thread whatever the number is;
+with ``--fit-threads`` they run on all threads of the process, to show what one thread costs.
 """
 
 import argparse

@@ -54,7 +54,7 @@ _SAID = {
 def tensor_digest(tensor: torch.Tensor) -> str:
     """Return the digest of type, shape, need for a gradient and bytes of a tensor."""
     flat = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-    digest = hashlib.sha256(flat.numpy())
+    digest = hashlib.sha256(flat.numpy().data)
     traces = tensor.requires_grad, tensor.grad is not None
     digest.update(repr((tensor.dtype, tuple(tensor.shape), traces)).encode())
     return digest.hexdigest()

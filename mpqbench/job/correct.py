@@ -12,6 +12,7 @@ from ..cost.count import Operator
 from ..dit.sampling import Sampler
 from ..dit.schedule import Schedule
 from ..quant.apply import QuantizedModel
+from ..quant.verify import expect_correction
 from .context import JobContext
 
 AXIS = "correction"  # of the noise: neither that of evaluated images nor of calibration
@@ -88,6 +89,8 @@ def fit_steps(
             _noise_towards(_latents(full), schedule, position, corrected, given),
         )
         correction = plugin.fit(step)
+        if position == 0:
+            expect_correction(correction, _joined(given), _latents(corrected))
         for batch, (prediction, rest) in zip(corrected, given, strict=True):
             noise, latents = correction(prediction, batch.latents), batch.latents
             if noise.shape != latents.shape or noise.dtype != latents.dtype:

@@ -8,11 +8,18 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..contracts import BranchSize, FittedBranch, FittedTransform, QuantizedWeight
+from ..contracts import (
+    BranchSize,
+    FittedBranch,
+    FittedCorrection,
+    FittedTransform,
+    Prediction,
+    QuantizedWeight,
+)
 from ..core.errors import BenchError
 from ..core.formats import WeightFormat, scale_count
 from ..cost.count import Operator
-from .counting import held_tensors, information_bits, macs_per_row
+from .counting import Executed, held_tensors, information_bits, macs_per_row
 
 BITS = (8, 16)  # of a branch
 ROWS = 4  # of the input on which operations are counted
@@ -152,6 +159,24 @@ def expect_branch(fitted: FittedBranch, size: Any, rows: torch.Tensor) -> None:
     bits = size.bits * sum(tensor.numel() for tensor in held if tensor.is_floating_point())
     bits += sum(information_bits(each[-1] if each.ndim > 1 else each) for each in whole)
     expect(bits <= size.stored_bits, f"the branch holds {bits} bits, not {size.stored_bits}")
+
+
+def expect_correction(
+    fitted: FittedCorrection, prediction: Prediction, latents: torch.Tensor
+) -> None:
+    """Expect at least the operations that are executed, and arguments that are left alone."""
+    parts = prediction.noise, prediction.contrast, latents
+    given = [part.clone() for part in parts]
+    with Executed() as executed:
+        fitted(Prediction(*given[:2]), given[2])
+    same = all(torch.equal(part, own) for part, own in zip(parts, given, strict=True))
+    expect(same, "a correction writes into its arguments: give a new tensor")
+    most = fitted.macs_per_value * latents.numel()
+    expect(
+        executed.macs <= most,
+        f"a correction executes {executed.macs} operations on {latents.numel()} numbers, and its "
+        f"macs_per_value {fitted.macs_per_value} allows {most}",
+    )
 
 
 def expect_tuned(

@@ -134,7 +134,7 @@ class Watcher:
 
 
 class Adder:
-    numbers, macs_per_value = 1, 0
+    numbers, macs_per_value = 1, 1
 
     def __call__(self, prediction, latents):
         return prediction.noise + 0.01
