@@ -10,7 +10,7 @@ from ..core.errors import BenchError, unknown
 from ..core.protocol import PROTOCOLS
 from ..core.terminal import echo
 from ..core.yaml_text import read_yaml
-from ..dit.zoo import check_name
+from ..dit.configs import check_model
 from . import completion, options
 
 
@@ -93,7 +93,7 @@ def _given(
     given: dict[str, Any] = {"name": "ablation", "budgets": ("W4A4", "W3A3")}
     given |= options.overrides({"budgets": budgets, "seeds": seeds}, shared)
     for model in given.get("models", ()):
-        check_name(model)
+        check_model(model)
     return given | {"protocol": PROTOCOLS[protocol].model_dump() | given.get("protocol", {})}
 
 

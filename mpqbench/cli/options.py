@@ -134,12 +134,12 @@ def load(suite: str, given: Mapping[str, Any], shared: Mapping[str, Any]) -> Sui
 
     Nothing heavy is imported before the options are known to be right.
     """
-    from ..dit.zoo import check_name
+    from ..dit.configs import check_model
     from ..lab.suites import load_suite
 
     resolved = load_suite(suite, overrides(given, shared))
     for model in resolved.models:
-        check_name(model)
+        check_model(model)
     return resolved
 
 

@@ -12,7 +12,7 @@ from ..core.settings import validate
 from ..core.suite import Job
 from ..core.terminal import echo
 from ..core.yaml_text import parse_yaml
-from ..dit.zoo import check_name
+from ..dit.configs import check_model
 from . import completion, options
 
 
@@ -135,7 +135,7 @@ def branches(
       mpqbench study branches --bits 3 --rank 4 --branch "{name: monarch, permutation: energy}"
       mpqbench study branches --method gptq --plugins my_branch.py --branch my-branch
     """
-    check_name(shared["model"])
+    check_model(shared["model"])
     seed, *more = shared["seeds"] or (0,)
     if more:
         raise BenchError(f"study branches takes one of seeds, not {len(more) + 1}")

@@ -1,10 +1,7 @@
 """Names of models, configurations whose cost needs no weights, and the supported classes."""
 
 import re
-from pathlib import Path
 from typing import Any
-
-from ..core.errors import unknown
 
 EMBEDDED = "fashion-dit"
 RANDOM_PREFIX = "random:"  # a configuration with seeded random weights, for speed and memory
@@ -40,14 +37,3 @@ SD_VAE: dict[str, Any] = {
 }  # fmt: skip  # the autoencoder sd-vae-ft-ema that DiT-XL/2 decodes with
 
 MODELS = (EMBEDDED, *HUB_NAMES, *(RANDOM_PREFIX + name for name in CONFIGURATIONS))
-
-
-def check_name(name: str) -> None:
-    """Raise BenchError for a name that is no known model and cannot be a folder or a hub id.
-
-    Nothing is read or imported: a wrong name is told at once.
-    """
-    path = Path(name)
-    is_place = "/" in name or path.suffix or path.is_dir()
-    if name not in MODELS and (name.startswith(RANDOM_PREFIX) or not is_place):
-        raise unknown("model", name, MODELS)
