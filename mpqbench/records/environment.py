@@ -29,7 +29,7 @@ class MeasuringEnvironment(NamedTuple):
         """Return the environment in words."""
         parts = [self.processor, f"PyTorch {self.torch}", self.device, f"sources {self.sources}"]
         if with_threads and self.threads is not None:
-            parts.append(f"{self.threads} threads")
+            parts.append(f"{self.threads} thread{'s' if self.threads > 1 else ''}")
         return ", ".join(parts)
 
 

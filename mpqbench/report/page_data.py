@@ -23,6 +23,7 @@ from pydantic import Field
 
 from ..core.errors import BenchError
 from ..core.settings import Frozen
+from ..records.environment import by_environment, not_citable
 from ..records.frame import paired, records_frame
 from ..records.schema import FULL_METHOD, JobRecord
 from ..records.statistics import mean_half_width
@@ -60,7 +61,7 @@ def _job_frame(folder: Path, against: Rival) -> pd.DataFrame:
     methods = frame["method"]
     rivals = methods.map(against) if isinstance(against, dict) else against
     full = frame.assign(method=FULL_METHOD, budget="FP")
-    indexed = frame.drop_duplicates(_CELL, keep="last").set_index(_CELL)
+    indexed = frame.set_index(_CELL)
     for name, wanted in (("fd_delta", full), ("less", frame.assign(method=rivals))):
         found = paired(wanted, indexed).where(wanted["method"] != methods)
         frame[name], frame[f"{name}_ci"] = found["delta"], found["ci"]
@@ -117,8 +118,19 @@ def measured(records: Sequence[JobRecord]) -> tuple[str, ...]:
         "measured", records=records, done=done, protocol=done[0].protocol, formats=formats,
         images=[f"{count:,}" for count in sorted({record.n_images for record in done})],
         seeds=sorted({record.seed for record in done}),
-        torch=sorted({record.provenance.torch for record in done if record.provenance.torch}),
+        places=_places(records), reasons=not_citable(records),
     )  # fmt: skip
+
+
+def _places(records: Sequence[JobRecord]) -> dict[tuple[str, str], str]:
+    """Return the rows of every environment and commit in words."""
+    found = by_environment(records)
+    every = {key: ", ".join(map(_row_name, rows)) for key, rows in found.items()}
+    return every if len(every) > 1 else dict.fromkeys(every, "all rows")
+
+
+def _row_name(record: JobRecord) -> str:
+    return f"{record.method} {record.budget} seed {record.seed}"
 
 
 def _formats(recipe: Mapping[str, Any]) -> str:
@@ -129,6 +141,7 @@ def _formats(recipe: Mapping[str, Any]) -> str:
 
 
 ABOUT = "about.md"
+NOT_COMPARED = "(not compared: rows of two environments)"
 Row = dict[Any, Any]
 
 
@@ -204,7 +217,7 @@ class Headline(Frozen):
             frame = value.frame(folder)
             if len(frame) != 1:
                 raise BenchError(f"{folder / ABOUT}: '{name}' is of {len(frame)} rows instead of 1")
-            found[name] = _cell(value.cell, frame.to_dict("records")[0])
+            found[name] = _cell(value.cell, frame.to_dict("records")[0]) or NOT_COMPARED
         return self.text.format(**found)
 
 

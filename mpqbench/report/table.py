@@ -20,6 +20,7 @@ from .notes import table_notes
 
 NEAR_FULL, NEAR_BEST = "≈FP", "≈best"
 RIVALS = ["budget", "seed"]  # rows of a block that are ranked against each other share these
+_LONGEST = 80  # letters of a model in names of files
 _ENVIRONMENTS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -111,8 +112,9 @@ def tables_of(records: Sequence[JobRecord], left_out: Sequence[str] = ()) -> dic
 
 
 def file_part(model: str) -> str:
-    """Return the name of a model as a part of file names."""
-    return re.sub(r"[^A-Za-z0-9._]+", "-", model)[-100:].strip("-.") or "model"
+    """Return the name of a model as a part of file names; a long one ends in its digest."""
+    name = re.sub(r"[^A-Za-z0-9._]+", "-", model).strip("-.") or "model"
+    return name if len(name) <= _LONGEST else f"{name[:_LONGEST]}-{digest_of(model)[:6]}"
 
 
 def _block_names(keys: Sequence[tuple[Any, ...]]) -> list[str]:
