@@ -98,7 +98,8 @@ def first_mistake(error: ValidationError) -> str:
 def _hint(error: ErrorDetails) -> str:
     """Return what is likely meant, for mistakes that come from how YAML reads a word."""
     value = error["input"]
-    if error["type"] == "tuple_type" and isinstance(value, str | int):
+    is_word = isinstance(value, str | int) and not isinstance(value, bool)
+    if error["type"] == "tuple_type" and is_word and re.fullmatch(r"[\w.+,-]{1,40}", str(value)):
         return f": write [{value}]"
     if error["type"] == "string_type" and isinstance(value, bool):
         return " (YAML reads yes, no, on and off as true and false: write the text with quotes)"

@@ -44,7 +44,8 @@ def read_yaml(path: Path) -> Any:
 def parse_yaml(content: str | bytes, where: str) -> Any:
     """Return the plain data of YAML: mappings, lists, texts, numbers, truth values and null.
 
-    Numbers are those of YAML 1.2, so that ``1e-3`` is a number, and ``010`` and dates are texts.
+    Numbers are those of YAML 1.2, so that ``1e-3`` is a number, and ``010`` and dates are texts. A
+    key that is a number stays the text that it is written as.
     Raises BenchError, with the line and the column, for what is malformed, for a key that is there
     twice, for other tags, for an alias inside its own anchor, and for data too deep or too large.
     """
@@ -84,15 +85,15 @@ def _decoded(content: bytes, where: str) -> str:
         ) from None
 
 
-def _refusal(node: Node | yaml.Event, problem: str) -> yaml.MarkedYAMLError:
+def _refusal(node: Any, problem: str) -> yaml.MarkedYAMLError:
     return yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
 
 
 class _Loader(yaml.SafeLoader):
     """PyYAML's loader with numbers of YAML 1.2, unique keys, and bounds on depth and size."""
 
-    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
-    yaml_constructors: ClassVar[dict[str, Any]] = {}
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012
+    yaml_constructors: ClassVar[dict[str | None, Any]] = {}
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -126,6 +127,8 @@ class _Loader(yaml.SafeLoader):
         for key, _ in node.value:
             if not isinstance(key, ScalarNode):
                 raise _refusal(key, "a key is a list or a mapping: write a text")
+            if key.tag in (f"{_PREFIX}int", f"{_PREFIX}float"):
+                key.tag = f"{_PREFIX}str"  # such as the level 1e-3 of a factor
             merge = key.tag == f"{_PREFIX}merge"
             name = "<<" if merge else self.construct_object(key)
             line = key.start_mark.line + 1

@@ -77,6 +77,8 @@ def check_recipe(recipe: Recipe, protocol: Protocol, registry: Registry) -> None
 def check_groups(job: Job, transformer: nn.Module) -> None:
     """Raise BenchError where a scale group of the job's recipe does not divide a layer's width."""
     recipe, fixed = job.recipe, [Precision.parse(job.recipe.adaln)]
+    if job.budget.is_unbounded:  # full precision, whatever the recipe
+        return
     choices = parse_choices(recipe.choices, job.budget) or [job.budget.precision]
     for group in layer_groups(transformer):
         for precision in choices if group.searchable else fixed:

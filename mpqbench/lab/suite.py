@@ -4,11 +4,12 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ..core.errors import BenchError, unknown
 from ..core.precision import FULL, Budget
 from ..core.protocol import Protocol
-from ..core.recipe import FULL_PRECISION
+from ..core.recipe import FULL_PRECISION, Recipe
 from ..core.registry import Registry
 from ..core.suite import Job, Suite, check_names
 from ..job.context import check_groups, check_recipe
@@ -27,13 +28,12 @@ def plan(suite: Suite, registry: Registry, device: str) -> list[Job]:
     Raises BenchError for a mistake in a recipe and for evaluations that are too few for its search,
     before anything is run.
     """
-    recipes = [registry.method(spec) for spec in suite.named.values()]
-    for recipe in recipes:
-        check_recipe(recipe, suite.protocol, registry)
-        if recipe.name == FULL_PRECISION.name and recipe != FULL_PRECISION:
-            raise BenchError(
-                f"'{recipe.name}' is the model as it is: give this method another name"
-            )
+    try:
+        recipes = [_checked_recipe(spec, suite, registry) for spec in suite.named.values()]
+    except BenchError as error:
+        if str(error).startswith(where := f"suite '{suite.name}'"):
+            raise
+        raise BenchError(f"{where}: {error}") from None
     places = [os.path.realpath(model) if Path(model).exists() else model for model in suite.models]
     axes = {"model": places, "seed": suite.seeds, "budget": suite.budgets}
     for axis, values in axes.items():
@@ -62,6 +62,14 @@ def plan(suite: Suite, registry: Registry, device: str) -> list[Job]:
     check_searches(jobs, registry)
     check_names(jobs)
     return jobs
+
+
+def _checked_recipe(spec: Any, suite: Suite, registry: Registry) -> Recipe:
+    recipe = registry.method(spec)
+    check_recipe(recipe, suite.protocol, registry)
+    if recipe.name == FULL_PRECISION.name and recipe != FULL_PRECISION:
+        raise BenchError(f"'{recipe.name}' is the model as it is: give this method another name")
+    return recipe
 
 
 def with_methods(suite: Suite, names: Sequence[str], registry: Registry | None = None) -> Suite:

@@ -59,6 +59,7 @@ def test_malformed(text, sentence):
 
 
 def test_words_are_what_they_say():
+    assert parse_yaml("{1e-3: 1, 0x1: 2, true: 3}", "f") == {"1e-3": 1, "0x1": 2, True: 3}
     text = "[2001-99-99, 2001-01-01, 0b_, 010, 12:30, 1e-3, .5, 0x10, 1_000, yes, ~, 'ä']"
     data = ["2001-99-99", "2001-01-01", "0b_", "010", "12:30", 1e-3, 0.5, 16, 1000, True, None, "ä"]
     assert parse_yaml(text, "f") == data
@@ -79,7 +80,7 @@ def test_words_are_what_they_say():
         ("models: [null]", r"models\[0\] must be a text"),
         ("models: ['']", r"models\[0\]"),
         ("models: []", "models"),
-        ("1: 2", "key 1 must be a text"),
+        ("1: 2", "unknown key '1'"),
         ('"a b\\nc": 2', "unknown key"),
         ("budgets: [4]", r"budgets\[0\] must be a text"),
     ],
