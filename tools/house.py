@@ -32,6 +32,7 @@ LAYERS = (
     ("lab", "report"),
     ("api",),
     ("cli",),
+    ("__main__",),
 )
 # Reports are made from records, whatever made these.
 ONLY = {"report": {"core", "records", "metrics"}}

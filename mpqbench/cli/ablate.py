@@ -8,7 +8,6 @@ import click
 
 from ..core.errors import BenchError, unknown
 from ..core.protocol import PROTOCOLS
-from ..core.terminal import echo
 from ..core.yaml_text import read_yaml
 from ..dit.configs import check_model
 from . import completion, options
@@ -107,12 +106,14 @@ def _recipe(path: Path) -> dict[str, Any]:
 def _show(planned: Any, given: dict[str, Any], session: Any) -> None:
     from ..lab.ablation.run import jobs_of
 
+    heading = []
     if planned.plan is not None:
         for name, levels in planned.plan.levels.items():
             base = planned.plan.base[name]
-            echo(f"{name}: {', '.join(level + ' *' * (level == base) for level in levels)}")
-    for cell in planned.cells:
-        if cell.name != cell.recipe.name:
-            echo(f"{cell.name} is {cell.recipe.name}")
+            shown = ", ".join(level + " *" * (level == base) for level in levels)
+            heading.append(f"{name}: {shown}\n")
+    alike = (cell for cell in planned.cells if cell.name != cell.recipe.name)
+    heading += [f"{cell.name} is {cell.recipe.name}\n" for cell in alike]
     for store, jobs in jobs_of(planned.cells, given, session):
-        options.show_jobs(jobs, replace(session, store=store))
+        options.show_jobs(jobs, replace(session, store=store), "".join(heading))
+        heading = []

@@ -153,21 +153,23 @@ def open_study(name: str, shared: Mapping[str, Any]) -> Any:
     return session
 
 
-def show_jobs(jobs: Sequence[Job], session: Any) -> None:
-    """Print the folder of results and every job with its fingerprint and state."""
+def show_jobs(jobs: Sequence[Job], session: Any, heading: str = "") -> None:
+    """Print ``heading``, the folder of results and every job with its fingerprint and state.
+
+    Raises BenchError where a job could not be run or judged, before anything is printed.
+    """
     from ..lab.suite import check_jobs, look_up
 
     check_jobs(jobs, session.resources)
-    echo(f"{len(jobs)} jobs into {session.store.folder}:")
-    for job in jobs:
-        fingerprint, done = look_up(job, session)
+    states = [look_up(job, session) for job in jobs]
+    echo(f"{heading}{len(jobs)} jobs into {session.store.folder}:")
+    for job, (fingerprint, done) in zip(jobs, states, strict=True):
         echo(f"  {job.id:60s} {fingerprint}  {'done before' if done else 'to run'}")
 
 
 def show_suite(suite: Suite, jobs: Sequence[Job], session: Any) -> None:
     """Print a suite with all its settings, and its jobs as ``show_jobs``."""
-    echo(dump_yaml(suite.model_dump(mode="json")))
-    show_jobs(jobs, session)
+    show_jobs(jobs, session, heading=f"{dump_yaml(suite.model_dump(mode='json'))}\n")
 
 
 def show_tables(paths: Sequence[Path]) -> None:

@@ -75,7 +75,7 @@ def info(name: str, plugins: tuple[Path, ...]) -> None:
     NAME may be of any kind that 'mpqbench list' shows; a name of several kinds shows all of them.
     """
     registry = discover(plugins)
-    own = {"suite": built_in_suites(), "protocol": PROTOCOLS, "model": MODELS}
+    own = {"suite": [*built_in_suites()], "protocol": [*PROTOCOLS], "model": [*MODELS]}
     kinds = [kind for kind, names in own.items() if name in names]
     entries = [e for kind in KINDS for e in registry.entries(kind) if e.name == name]
     if not entries and not kinds:

@@ -94,8 +94,8 @@ def proxies(
     job = single_job(resolved, session)
     if dry_run:
         names = "\n".join(f"  {proxy.name}" for proxy in proxies_of(session.registry))
-        echo(f"{allocations} allocations of '{job.recipe.name}' to sample, ranked by\n{names}")
         options.show_suite(resolved, [job.reference], session)
+        echo(f"{allocations} allocations of '{job.recipe.name}' to sample, ranked by\n{names}")
         return
     table, records, paths = run_proxies(resolved, session, allocations)
     paths += write_proxies(table, records, session.store.folder)

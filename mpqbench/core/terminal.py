@@ -95,7 +95,7 @@ def safe_streams() -> Iterator[Output]:
     """Let standard output and error be ``Output``; provide standard output."""
     before = sys.stdout, sys.stderr
     stdout, stderr = map(Output, before)
-    sys.stdout, sys.stderr = stdout, stderr  # type: ignore[assignment]
+    sys.stdout, sys.stderr = stdout, stderr
     try:
         yield stdout
     finally:

@@ -51,7 +51,7 @@ def test_a_faulty_plugin_is_named_with_its_fault(call, tmp_path):
     code, text = call(*words)
     assert code == 1
     lines = [line.split() for line in text.splitlines() if "FAILED" in line]
-    assert [line[1] for line in lines] == ["bits", "model"]
+    assert [line[1] for line in lines] == ["bits:", "model:"]
     assert " bits hold -2 to 1 or 0 to 3" in text or " bits hold -4 to 3 or 0 to 7" in text
     assert text.splitlines()[-1].endswith("checks passed")
     code, text = call(*words, "--param", "extra=0", "--quick")
@@ -68,7 +68,7 @@ def test_a_faulty_plugin_is_named_with_its_fault(call, tmp_path):
         (["check", "nearst"], "unknown plugin 'nearst'; did you mean 'nearest'?"),
         (["check", "rtn"], "method 'rtn' is a recipe"),
         (["check", "nearest", "--param", "alpha"], "--param 'alpha' must be KEY=VALUE"),
-        (["new", "roundin", "mine"], "unknown kind of plugin to write 'roundin'; did you mean"),
+        (["new", "roundin", "mine"], "unknown kind to write 'roundin'; did you mean"),
         (["new", "searcher", "tss"], "searcher 'tss' is taken by package mpqbench"),
         (["check", "given"], "searcher 'given'"),
         (["new", "rounding", "my_own"], "'my_own' is not a name: use up to 40 lower-case"),

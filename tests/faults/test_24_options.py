@@ -103,6 +103,7 @@ def test_a_new_method_and_a_new_package_work(mpqbench, tmp_path, monkeypatch):
     code, out, _ = mpqbench("new", "package", "my-pack")
     assert (code, "pip install -e my-pack" in out) == (0, True)
     for folder, test in ((".", "test_my_method.py"), ("my-pack", "tests/test_plugins.py")):
+        files = ["my_method.py", test] if folder == "." else ["."]
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--collect-only"]
         done = subprocess.run(
             [*command, test], cwd=tmp_path / folder, capture_output=True, encoding="utf-8",
@@ -110,7 +111,7 @@ def test_a_new_method_and_a_new_package_work(mpqbench, tmp_path, monkeypatch):
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
         rules = ["--isolated", "--line-length", "100", "--select", "E,F,I,B,UP,SIM,PT,N,A"]
-        ruff = [sys.executable, "-m", "ruff", "check", *rules, "."]
+        ruff = [sys.executable, "-m", "ruff", "check", *rules, *files]
         assert subprocess.run(ruff, cwd=tmp_path / folder, capture_output=True).returncode == 0
     code, _, err = mpqbench("new", "package", "my-pack")
     assert (code, "exists already" in err) == (2, True)
