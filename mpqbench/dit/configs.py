@@ -211,7 +211,8 @@ def pipeline_folder(name: str, patterns: tuple[str, ...] = CONFIG_FILES) -> Path
         return Path(str(files("mpqbench.assets"))) / EMBEDDED
     hub_id = HUB_NAMES.get(name, name)
     try:
-        path = Path(hub_id).expanduser()
+        path = Path(hub_id)
+        path = path if path.exists() else path.expanduser()
         is_folder, exists = path.is_dir(), path.exists()
     except (OSError, RuntimeError, ValueError) as error:
         raise BenchError(f"model folder '{name}' cannot be read: {error}") from None

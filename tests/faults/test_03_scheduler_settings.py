@@ -10,7 +10,7 @@ import torch
 from mpqbench.core.errors import BenchError
 from mpqbench.core.protocol import Protocol
 from mpqbench.dit.configs import SchedulerConfig
-from mpqbench.dit.loading import load_model
+from mpqbench.dit.loading import apply_convention, load_model
 from mpqbench.dit.sampling import Sampler, image_seed
 from mpqbench.dit.schedule import build_schedule
 
@@ -156,6 +156,18 @@ def test_v_prediction_changes_images_under_the_convention_that_honours_it(tiny_f
         epsilon = np.sqrt(bars[level]) * v + np.sqrt(1 - bars[level]) * x
         x = np.sqrt(bars[before]) * clean + np.sqrt(1 - bars[before]) * epsilon
     np.testing.assert_allclose(latents, x.numpy(), rtol=1e-3, atol=1e-3)
+
+
+def test_the_epsilon_of_the_file_is_that_of_the_diffusers_convention(tiny_folder, tmp_path):
+    folder = shutil.copytree(tiny_folder, tmp_path / "epsilon")
+    path = folder / "transformer" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"norm_eps": 1e-6}))
+    for where, wanted in ((folder, 1e-6), (tiny_folder, 1e-5)):
+        transformer = load_model(str(where)).transformer
+        apply_convention(transformer, "diffusers")
+        assert transformer.transformer_blocks[0].norm3.eps == wanted
+        apply_convention(transformer, "original")
+        assert transformer.transformer_blocks[0].norm3.eps == 1e-6
 
 
 def test_a_run_is_refused_before_any_job(tiny_folder, tmp_path, mpqbench):

@@ -1,14 +1,19 @@
 """A model that cannot be used is refused before a job, with the file, key or tensor at fault."""
 
 import json
+import random
 import shutil
+from contextlib import suppress
 
 import pytest
 import torch
+from diffusers import AutoencoderKL
 from safetensors.torch import load_file, save_file
 
 from mpqbench.core.errors import BenchError
+from mpqbench.dit.configs import read_pipeline
 from mpqbench.dit.loading import load_model
+from mpqbench.dit.weights import load_part
 
 STEM = "diffusion_pytorch_model"
 WEIGHT = "transformer_blocks.0.ff.net.0.proj.weight"
@@ -139,8 +144,6 @@ def test_shards_are_read_and_a_missing_one_is_named(folder, state):
 def test_attention_of_old_autoencoders_is_read_under_its_name_of_today(folder):
     """facebook/DiT-XL-2-256 was saved when diffusers named the parts query, key and value."""
     change(folder, "vae", mid_block_add_attention=True)
-    from diffusers import AutoencoderKL
-
     config = json.loads((folder / "vae" / "config.json").read_text())
     wanted = AutoencoderKL.from_config(config).state_dict()
     today = ("to_q", "to_k", "to_v", "to_out.0")
@@ -161,3 +164,18 @@ def test_truncated_weights_are_refused(folder, size):
     path = folder / "vae" / f"{STEM}.safetensors"
     path.write_bytes(path.read_bytes()[:size])
     refused(folder, "is truncated or damaged .*: fetch it again")
+
+
+@pytest.mark.parametrize("count", [60, pytest.param(500, marks=pytest.mark.slow)])
+def test_mutated_headers_of_weights_load_or_are_refused(folder, count):
+    rng, path = random.Random(0), folder / "vae" / f"{STEM}.safetensors"
+    original = path.read_bytes()
+    length = int.from_bytes(original[:8], "little")
+    config = read_pipeline(folder).vae
+    for _ in range(count):
+        changed = bytearray(original)
+        for _ in range(rng.randint(1, 3)):
+            changed[rng.randrange(8 + length)] = rng.randrange(256)
+        path.write_bytes(changed)
+        with suppress(BenchError):
+            load_part(folder / "vae", AutoencoderKL, config)

@@ -1,5 +1,6 @@
 """A model that does not exist is refused at once: before PyTorch is imported."""
 
+import shutil
 import subprocess
 import sys
 
@@ -47,3 +48,9 @@ def test_what_is_no_model_is_refused_in_one_sentence(name, sentence):
 @pytest.mark.parametrize("name", ["fashion-dit", "random:dit-xl-2-256", "dit-xl-2-512"])
 def test_known_models_are_models(name):
     check_model(name)
+
+
+def test_a_folder_that_begins_with_a_tilde_is_a_folder(tiny_folder, tmp_path, monkeypatch):
+    shutil.copytree(tiny_folder, tmp_path / "~dit")
+    monkeypatch.chdir(tmp_path)
+    check_model("~dit")
