@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -66,8 +67,10 @@ def branch_of_rest(
 
 def lent(data: LayerData) -> LayerData:
     """Return ``data`` with copies of its tensors, which a plugin may write into."""
-    values = {name: value for name, value in vars(data).items() if isinstance(value, torch.Tensor)}
-    return replace(data, **{name: value.clone() for name, value in values.items()})
+    copies: dict[str, Any] = {
+        name: value.clone() for name, value in vars(data).items() if isinstance(value, torch.Tensor)
+    }
+    return replace(data, **copies)
 
 
 def squared_error(difference: torch.Tensor, moment: torch.Tensor | None) -> float:
