@@ -71,7 +71,7 @@ def paired(frame: pd.DataFrame, others: pd.DataFrame, metric: str = "fd") -> pd.
     }
     found = []
     for row in rows_of(frame):
-        rivals = groups.get(tuple(row[key] for key in keys), [])
+        rivals = groups.get(tuple(row[str(key)] for key in keys), [])
         reasons = [unlike(row, rival) for rival in rivals]
         alike = [rival for rival, why in zip(rivals, reasons, strict=True) if not why]
         theirs, ours = (alike[-1] if alike else {}), row[f"{metric}_replicates"]
