@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import total_ordering
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ _PATTERN = re.compile(r"W(\d+)A(\d+)(?:G0*([1-9]\d*))?(-)?", re.IGNORECASE | re.
 _BOUNDED = {"precision": "BitOPs", "megabytes": "bytes", "weight_bits": "weight bits"}
 _BOUND = re.compile(
     r"(?P<precision>FP|W\d+A\d+)|"
-    r"(?P<megabytes>\d{1,9}(?:\.\d{1,6})?)MB|(?P<weight_bits>\d{1,3}(?:\.\d{1,6})?)b",
+    r"(?P<megabytes>\d{1,9}(?:\.\d{1,20})?)MB|(?P<weight_bits>\d{1,3}(?:\.\d{1,20})?)b",
     re.IGNORECASE | re.ASCII,
 )
 
@@ -214,5 +215,6 @@ class Budget:
 
 
 def _decimal(number: float) -> str:
-    """Return a number without an exponent, as ``Budget.parse`` takes it."""
-    return f"{number:.6f}".rstrip("0").rstrip(".")
+    """Return all digits of a number without an exponent, as ``Budget.parse`` takes them."""
+    text = f"{Decimal(str(number)):f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
