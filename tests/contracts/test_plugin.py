@@ -68,14 +68,14 @@ def test_parameters_can_be_replaced_and_are_checked_again():
         *((Hadamard, {"block": block}, "block must be a whole number") for block in (True, 2.0)),
         *((Smooth, {"alpha": a}, "alpha must be at") for a in (-0.1, 1.1)),
         (Smooth, {"alpha": "seek"}, "alpha must be a number or 'search', not 'seek'"),
-        (Smooth, {"alpha": None}, "alpha must be a number or 'search', not None"),
+        (Smooth, {"alpha": None}, "alpha must be a number or 'search', not null"),
         (StaticDynamic, {"alpha": "search"}, "alpha must be a number, not 'search'"),
         (StaticDynamic, {"noisiest": 0}, "noisiest must be greater than 0, not 0"),
         (StaticDynamic, {"block": 6}, NO_HADAMARD),
         (QAT, {"trajectories": 1e3}, "trajectories must be a whole number, not 1000.0"),
         (QAT, {"seconds": 0.0}, "seconds must be greater than 0, not 0.0"),
-        (QAT, {"scale_rate": math.nan}, "scale_rate must be greater than 0, not nan"),
-        (QAT, {"rate": "3e-4"}, "rate must be a number, not '3e-4' (in YAML a number such as this"),
+        (QAT, {"scale_rate": math.nan}, "scale_rate must be a finite number, not nan"),
+        (QAT, {"rate": "3e-4"}, "rate must be a number, not '3e-4': write 0.0003"),
         (QAT, {"warmup": -1}, "warmup must be at least 0, not -1"),
         (QAT, {"ema": 1.0}, "ema must be less than 1, not 1.0"),
         (QAT, {"schedule": "cosin"}, "schedule must be 'cosine' or 'constant', not 'cosin'"),
@@ -105,7 +105,6 @@ def test_a_bad_parameter_is_one_sentence(cls, bad, message):
         dataclasses.dataclass(frozen=True)(type("Standard", (Nearest,), {})),
         plugin(type("NoBase", (), {})),
         NoTransform,
-        3,
     ],
 )
 def test_what_is_no_rounding_is_refused_in_one_sentence(target):
@@ -114,6 +113,11 @@ def test_what_is_no_rounding_is_refused_in_one_sentence(target):
     expected = "rounding 'mine' of file mine.py: .* decorator @plugin and the base class Rounding"
     with pytest.raises(BenchError, match=expected):
         registry.create("rounding", PluginChoice(name="mine"))
+
+
+def test_what_is_no_class_is_refused_when_its_table_is_read():
+    with pytest.raises(BenchError, match=r"PLUGINS\['rounding'\]\['mine'\] of file mine.py must be"):
+        discover().add_table({"rounding": {"mine": 3}}, "file mine.py")
 
 
 def test_a_plugin_file_of_another_author_is_created_with_its_parameters(tmp_path):
