@@ -58,7 +58,7 @@ def test_each_ends_within_its_budget(folder, method):
     assert record.status == "done", record.reason
     assert record.costs.satisfied
     assert record.scores["output_mse"].value > 0
-    scored = list((folder / "traces").glob(f"*__{method}__*s0.parquet"))
+    scored = list((folder / "traces").glob(f"*__{method}__*__s0__p??????.parquet"))
     assert len(scored) == (0 if method in ADDITIVE else 1)
 
 
@@ -104,7 +104,7 @@ def test_mistakes_in_the_parts():
 
 
 def _trace(folder, method):
-    (path,) = (folder / "traces").glob(f"*__{method}__*s0.parquet")
+    (path,) = (folder / "traces").glob(f"*__{method}__*__s0__p??????.parquet")
     return pd.read_parquet(path)
 
 
