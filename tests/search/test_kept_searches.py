@@ -20,7 +20,7 @@ methods:
 
 def _traces(out, method):
     return {
-        path.name.partition(f"__{method}__")[2]: pd.read_parquet(path)
+        path.name.partition(".")[2]: pd.read_parquet(path)
         for path in (out / "traces").glob(f"*__{method}__*.parquet")
     }
 
@@ -43,7 +43,7 @@ def test_jobs_that_search_alike_share_a_search(tiny_folder, tmp_path):
     assert second.search_evals == first.search_evals
     assert second.allocation == first.allocation
     mine, theirs = _traces(out, "second"), _traces(out, "first")
-    assert mine.keys() == theirs.keys() == {"W4A4__s0.parquet", "W4A4__s0.merges.parquet"}
+    assert mine.keys() == theirs.keys() == {"parquet", "merges.parquet"}
     for name, table in mine.items():
         pd.testing.assert_frame_equal(table, theirs[name])
 
