@@ -89,9 +89,16 @@ def _write_hooks(values: list[dict[Any, Any]]) -> None:
         table.update(before)
 
 
-def _modes() -> tuple[int, ...]:
-    counts = torch._C._len_torch_function_stack(), torch._C._len_torch_dispatch_stack()
-    return *counts, torch.is_inference_mode_enabled()
+def _modes() -> tuple[int, int]:
+    return torch._C._len_torch_function_stack(), torch._C._len_torch_dispatch_stack()
+
+
+_ENTERED: list[torch.inference_mode] = []  # kept, since a mode ends where its object is deleted
+
+
+def _write_inference(value: bool) -> None:
+    _ENTERED.append(torch.inference_mode(value))
+    _ENTERED[-1].__enter__()
 
 
 _THREADS = "the number of torch threads"
@@ -99,6 +106,8 @@ _THREADS = "the number of torch threads"
 _DECISIVE = (
     _Part("the default dtype of torch", torch.get_default_dtype, torch.set_default_dtype),
     _Part(_THREADS, torch.get_num_threads, torch.set_num_threads),
+    # Before the gradient mode, which the inference mode sets.
+    _Part("torch's inference mode", torch.is_inference_mode_enabled, _write_inference),
     _Part("torch's gradient mode", torch.is_grad_enabled, torch.set_grad_enabled),
     _Part(
         "torch's deterministic algorithms",

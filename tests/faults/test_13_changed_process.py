@@ -53,6 +53,18 @@ def test_a_change_is_undone_and_named(change):
         pass  # everything is as it was
 
 
+def test_an_inference_mode_that_stays_is_undone(mpqbench, tmp_path, tiny_folder):
+    change = "global mode; mode = torch.inference_mode(); mode.__enter__()"
+    body = ROUNDING.format(change=change)
+    _, _, records = run_methods(mpqbench, tmp_path, tiny_folder, BOTH, body)
+    assert (torch.is_inference_mode_enabled(), torch.is_grad_enabled()) == (False, True)
+    assert "torch's inference mode" in records["changes"]["reason"]
+    assert records["after"]["status"] == "done"
+    weight = torch.ones(2, requires_grad=True)
+    weight.sum().backward()
+    assert torch.equal(weight.grad, torch.ones(2))
+
+
 def _names():
     import numpy as np
 
@@ -89,11 +101,11 @@ def test_a_harmless_change_is_a_note(mpqbench, tmp_path, tiny_folder):
 
 
 def test_what_cannot_be_undone_ends_the_run(mpqbench, tmp_path, tiny_folder):
-    change = "global mode; mode = torch.inference_mode(); mode.__enter__()"
+    change = "torch.device('cpu').__enter__()"
     code, text, records = run_methods(
         mpqbench, tmp_path, tiny_folder, BOTH, ROUNDING.format(change=change)
     )
-    torch.inference_mode(False).__enter__()
+    torch.device("cpu").__exit__(None, None, None)
     assert code == 2
     assert "a mode of torch that is still active, which cannot be undone" in text
     assert records["changes"]["status"] == "failed"
