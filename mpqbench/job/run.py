@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from ..core.errors import ANY_ERROR, BenchError, Diverged, Infeasible, NotWritable, reason_of
 from ..core.files import digest_of_file, write_atomic
 from ..core.suite import Job
+from ..core.terminal import echo
 from ..records.provenance import collect
 from ..records.schema import AllocationSummary, Costs, JobRecord, Metric, Score, Status
 from ..records.store import file_text
@@ -182,7 +183,7 @@ def _record(job: Job, session: Session, result: PartialResult) -> JobRecord:
     try:
         session.store.write(record)
     except NotWritable as error:
-        session.reporter.say(file_text(record))
+        echo(file_text(record).rstrip())
         raise NotWritable(
             f"{error}: the record of job '{job.id}' is printed above; make room, save the record "
             "under that name, or run the same command again"

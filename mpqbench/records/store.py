@@ -166,10 +166,13 @@ class RecordStore:
 
 
 def file_text(record: JobRecord) -> str:
-    """Return the text of the file of a record: its JSON with a ``checksum`` of all else in it."""
+    """Return the text of the file of a record: its JSON with a ``checksum`` of all else in it.
+
+    The text is ASCII, so that the text can be copied from any terminal.
+    """
     content = record.model_dump(mode="json")
     content["checksum"] = digest_of(content)
-    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 
 def read_object(path: Path) -> dict[str, Any]:
