@@ -196,7 +196,7 @@ _PLACES = {1: r"\textbf", 2: r"\underline"}
 def escape(text: str) -> str:
     """Return ``text`` so that LaTeX prints every character as it stands."""
     digits = str.maketrans(_RAISED, "0123456789-")
-    plain = text.translate(_SPECIAL)
+    plain = printable(text).translate(_SPECIAL)
     return re.sub(f"[{_RAISED}]+", lambda raised: f"$^{{{raised[0].translate(digits)}}}$", plain)
 
 
