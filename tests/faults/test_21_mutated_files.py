@@ -49,8 +49,8 @@ class Sixteen(FeatureNetwork):
 
     name, dimension = "sixteen", 16
 
-    def __init__(self) -> None:
-        super().__init__(nn.Linear(1, 16))
+    def __init__(self, weights: Path) -> None:
+        super().__init__(nn.Linear(1, 16), weights, "", "cpu")
 
     def prepare(self, images):
         raise NotImplementedError
@@ -133,7 +133,7 @@ def cases(tmp_path_factory, tiny_folder) -> dict[str, tuple[Path, Callable[[], o
     store = RecordStore(base / "run")
     record = store.write(record_of("rtn", "W4A4", 3.0))
     store.write(record_of("full-precision", "FP", 2.0))
-    registry, network = discover(), Sixteen()
+    registry, network = discover(), Sixteen(base / "r.npz")
 
     def images(path: Path) -> Callable[[], object]:
         return lambda: list(open_images(path).batches(8))
