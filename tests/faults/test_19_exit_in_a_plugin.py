@@ -46,7 +46,7 @@ def test_an_exit_in_a_constructor_is_one_sentence(mpqbench, tmp_path, tiny_folde
     assert "rounding 'early': a plugin called sys.exit(3)" in text
 
 
-@pytest.mark.parametrize("verb", [["run", "smoke"], ["list", "roundings"]], ids=["run", "list"])
+@pytest.mark.parametrize("verb", [["run", "smoke"], ["list", "rounding"]], ids=["run", "list"])
 def test_a_file_that_exits_is_one_sentence(mpqbench, tmp_path, verb):
     path = write_plugins(tmp_path / "exits.py", "sys.exit(0)")
     code, out, err = mpqbench(*verb, "--plugins", path)

@@ -50,7 +50,7 @@ def refused(folder, sentence):
         ("transformer", "norm_eps", 1e-3, "norm_eps must be"),
         ("transformer", "new_option", True, "unknown key 'new_option'"),
         ("vae", "latent_channels", 3, "latent_channels is 3, and the transformer .* 4 channels"),
-        ("vae", "scaling_factor", None, "scaling_factor must be a number, not None"),
+        ("vae", "scaling_factor", None, "scaling_factor must be a number, not null"),
         ("vae", "scaling_factor", 0, "scaling_factor must be greater than 0"),
         ("vae", "shift_factor", 0.5, "shift_factor must be null"),
         ("vae", "block_out_channels", [4], "down_block_types has 2 entries, block_out_channels 1"),

@@ -77,7 +77,7 @@ def test_parameters_of_one_slot_combine():
         (["rounding.act_order=true|maybe"], "act_order must be true or false, not 'maybe'"),
         (["rounding.act_order=true"], "has one level"),
         (["roundin.act_order=true|false"], "did you mean 'rounding'"),
-        (["rounding.act_order=[|false"], "is no YAML"),
+        (["rounding.act_order=[|false"], "is not readable YAML"),
         (["rounding.act_order=true|false", "rounding.act_order=1|2"], "two factors are called"),
         (["rounding=gptq|nearest", "rounding.act_order=true|false"], "rounding 'nearest'"),
     ],

@@ -115,7 +115,7 @@ def test_a_failed_download_says_what_to_do(monkeypatch, tmp_path, name):
 
 def test_an_absent_package_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "cleanfid.resize", None)
-    with pytest.raises(BenchError, match=r"pip install 'mpqbench\[clean-fid\]'"):
+    with pytest.raises(BenchError, match=r"pip install '\.\[clean-fid\]'"):
         load_extractor("clean-fid")
 
 
