@@ -28,11 +28,15 @@ def install(tmp_path, monkeypatch):
 
     def write(name, source):
         module = "aaa_" + name.replace("-", "_")
-        (tmp_path / f"{module}.py").write_text(source)
+        (tmp_path / f"{module}.py").write_text(source, encoding="utf-8")
         info = tmp_path / f"{module}-1.0.dist-info"
         info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: aaa-{name}\nVersion: 1.0\n")
-        (info / "entry_points.txt").write_text(f"[mpqbench.plugins]\nx = {module}\n")
+        (info / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: aaa-{name}\nVersion: 1.0\n", encoding="utf-8"
+        )
+        (info / "entry_points.txt").write_text(
+            f"[mpqbench.plugins]\nx = {module}\n", encoding="utf-8"
+        )
         return module
 
     yield write

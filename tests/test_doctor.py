@@ -48,7 +48,9 @@ def test_a_missing_package_is_a_problem_unless_it_is_optional(mpqbench, lacking)
 
 @pytest.mark.parametrize("content", [b"damaged", None])
 def test_a_changed_asset_is_a_problem(mpqbench, lacking, tmp_path, content):
-    (tmp_path / "manifest.json").write_text(json.dumps({"sha256": {"net.safetensors": "0" * 64}}))
+    (tmp_path / "manifest.json").write_text(
+        json.dumps({"sha256": {"net.safetensors": "0" * 64}}), encoding="utf-8"
+    )
     if content is not None:
         (tmp_path / "net.safetensors").write_bytes(content)
     lacking(files=tmp_path)

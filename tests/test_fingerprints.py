@@ -134,16 +134,16 @@ def test_a_strangers_plugin_depends_on_every_file_of_its_project(tmp_path, monke
         package / "unused.py": "at = 1\n",
     }
     for path, text in files.items():
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
     recipe = Recipe(name="low", searcher="lowest")
     before = discover([plugin]).source_digest(recipe)
     assert discover([plugin]).source_digest(recipe) == before
     for path, text in files.items():
-        path.write_text(text + "# edited\n")
+        path.write_text(text + "# edited\n", encoding="utf-8")
         unchanged = discover([plugin]).source_digest(recipe) == before
         assert unchanged == (path.name == "unused.py")
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
 
 
 def test_a_setting_that_is_none_is_one_sentence(settings):

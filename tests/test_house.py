@@ -43,7 +43,7 @@ def test_the_graph_sees_imports_inside_functions():
         for name, path in FILES.items()
         if any(
             isinstance(node, ast.ImportFrom) and node.col_offset > 0 and node.level
-            for node in ast.walk(ast.parse(path.read_text()))
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         )
     ]
     assert inside

@@ -63,7 +63,7 @@ class C:
 
 def test_what_the_source_cannot_tell_is_left_to_an_import(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
-    (tmp_path / "strange_plugins.py").write_text(STRANGE)
+    (tmp_path / "strange_plugins.py").write_text(STRANGE, encoding="utf-8")
     for name in ("A", "B", "Nothing"):
         assert read_source(f"strange_plugins:{name}") is None
     assert read_source("strange_plugins:C").parameters == {"size": "3", "name": None}

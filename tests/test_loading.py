@@ -48,7 +48,10 @@ def _without_a_weight(folder):
 
 def _with_one_more_block(folder):
     path = folder / "transformer" / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"num_layers": 3}))
+    path.write_text(
+        json.dumps(json.loads(path.read_text(encoding="utf-8")) | {"num_layers": 3}),
+        encoding="utf-8",
+    )
 
 
 @pytest.mark.parametrize(
@@ -62,7 +65,9 @@ def _with_one_more_block(folder):
         (_with_one_more_block, "lacks"),
         (lambda folder: shutil.rmtree(folder / "vae"), "not a DiTPipeline folder: vae is missing"),
         (
-            lambda folder: (folder / "scheduler" / "scheduler_config.json").write_text("{"),
+            lambda folder: (folder / "scheduler" / "scheduler_config.json").write_text(
+                "{", encoding="utf-8"
+            ),
             "scheduler_config.json is not valid JSON",
         ),
     ],

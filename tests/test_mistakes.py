@@ -54,12 +54,12 @@ def test_mistakes_are_one_sentence_and_exit_code_2(
 
 @pytest.mark.parametrize("command", [["run", "smoke"], ["ablate", "gptq"], ["study", "branches"]])
 def test_results_cannot_go_into_a_file(mpqbench, tmp_path, command):
-    (tmp_path / "taken").write_text("mine")
+    (tmp_path / "taken").write_text("mine", encoding="utf-8")
     for out in (tmp_path / "taken", tmp_path / "taken" / "runs"):
         code, _, err = mpqbench(*command, "--out", out)
         assert code == 2
         assert err == f"error: results cannot go into {out}: {tmp_path / 'taken'} is a file\n"
-    assert (tmp_path / "taken").read_text() == "mine"
+    assert (tmp_path / "taken").read_text(encoding="utf-8") == "mine"
 
 
 def test_features_of_other_images_are_refused_before_sampling(mpqbench, tiny_folder, tmp_path):

@@ -7,7 +7,9 @@ ROOT = Path(__file__).parents[1]
 
 
 def test_every_package_is_installed():
-    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"][
+        "setuptools"
+    ]
     found = {
         ".".join((name, *init.parent.relative_to(ROOT / folder).parts))
         for name, folder in settings["package-dir"].items()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def listed(root):
@@ -44,7 +44,7 @@ def test_ci_runs_the_two_commands_of_the_readme():
 def test_ci_refuses_other_commands(tmp_path, old, new):
     assert old in README
     shutil.copytree(ROOT / ".ci", tmp_path / ".ci")
-    (tmp_path / "README.md").write_text(README.replace(old, new, 1))
+    (tmp_path / "README.md").write_text(README.replace(old, new, 1), encoding="utf-8")
     done = listed(tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("README.md must have exactly two console lines")

@@ -21,7 +21,7 @@ budgets: [w4a4]
 def write(tmp_path):
     def write(text):
         path = tmp_path / "mine.yaml"
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
         return str(path)
 
     return write

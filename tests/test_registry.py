@@ -32,7 +32,7 @@ PLUGINS = {"searcher": {"lowest": Lowest}}
 @pytest.fixture
 def plugin_file(tmp_path):
     path = tmp_path / "stranger.py"
-    path.write_text(PLUGIN_FILE)
+    path.write_text(PLUGIN_FILE, encoding="utf-8")
     return path
 
 
@@ -81,10 +81,10 @@ def test_a_parameter_of_another_type_is_refused(kind, name, value, sentence):
 
 def test_a_named_file_must_work(tmp_path):
     broken = tmp_path / "broken.py"
-    broken.write_text("import nothing_like_this\n")
+    broken.write_text("import nothing_like_this\n", encoding="utf-8")
     with pytest.raises(BenchError, match=r"broken.py: ModuleNotFoundError: No module named"):
         discover([broken])
-    broken.write_text("x = 1\n")
+    broken.write_text("x = 1\n", encoding="utf-8")
     with pytest.raises(BenchError, match="has no table PLUGINS"):
         discover([broken])
     with pytest.raises(BenchError, match="no such Python file"):

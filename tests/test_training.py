@@ -130,6 +130,6 @@ def test_the_whole_way_from_idx_files_to_assets(data, tmp_path, monkeypatch):
     network = load_extractor("fashion", str(assets / "features" / "fashion-net.safetensors"))
     reference = load_reference(assets / "features" / "reference.npz", network)
     assert (reference.count, len(reference.features)) == (80, 50)
-    manifest = json.loads((assets / "manifest.json").read_text())
+    manifest = json.loads((assets / "manifest.json").read_text(encoding="utf-8"))
     assert "fashion-dit/model_index.json" in manifest["sha256"]
     assert manifest["training"]["curves"] == {}  # two steps are never logged

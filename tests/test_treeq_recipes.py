@@ -70,7 +70,7 @@ def test_factors_are_inherited_and_written_nowhere(registry):
 
 def test_a_mistake_in_factors_names_the_method(mpqbench, tmp_path):
     path = tmp_path / "mine.yaml"
-    path.write_text("base: treeq\nfactors: {a: {x: {sercher: ilp}, y: {}}}\n")
+    path.write_text("base: treeq\nfactors: {a: {x: {sercher: ilp}, y: {}}}\n", encoding="utf-8")
     code, _, err = mpqbench("ablate", path, "-n", "--out", tmp_path / "out")
     assert code == 2
     assert "sercher" in err
@@ -79,7 +79,7 @@ def test_a_mistake_in_factors_names_the_method(mpqbench, tmp_path):
 
 def test_both_run_within_the_budget_with_their_branch(tiny_folder, tmp_path):
     suite, out = tmp_path / "suite.yaml", tmp_path / "out"
-    suite.write_text(SUITE)
+    suite.write_text(SUITE, encoding="utf-8")
     settings = {"models": [str(tiny_folder)], "features": "none", "reporter": Reporter()}
     for record in api.run(str(suite), out=out, **settings)[1:]:
         assert record.status == "done", record.reason

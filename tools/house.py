@@ -148,7 +148,9 @@ def main() -> None:
     for name, path in files.items():
         lines[folder_of(name)] += len(path.read_text(encoding="utf-8").splitlines())
     print(*(f"{count:6d} {folder}" for folder, count in sorted(lines.items())), sep="\n")
-    tests = sum(len(p.read_text().splitlines()) for p in (ROOT / "tests").rglob("*.py"))
+    tests = sum(
+        len(p.read_text(encoding="utf-8").splitlines()) for p in (ROOT / "tests").rglob("*.py")
+    )
     print(f"{sum(lines.values()):6d} lines of product, {tests} of tests")
     folders = folder_graph(graph)
     print(f"{len(folders)} folders, {sum(map(len, folders.values()))} arrows between them")

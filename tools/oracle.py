@@ -37,7 +37,7 @@ PARTS = ("smoke", "large", "searchers", "costs")
 KEPT = ("status", "reason", "scores", "costs", "allocation", "search_evals", "n_images")
 SAMPLES = ("arr_0", "latents", "classes")
 
-SETTINGS = yaml.safe_load((ROOT / "tools" / "oracle.yaml").read_text())
+SETTINGS = yaml.safe_load((ROOT / "tools" / "oracle.yaml").read_text(encoding="utf-8"))
 GIVEN = {
     f"blocks.{block}.{kind}": "W2A3" if block % 2 else "W3A3"
     for block in range(12)
@@ -95,7 +95,9 @@ def run_part(part: str, folder: Path, methods: list[str]) -> dict[str, Any]:
     for name, content in suites_of(part).items():
         path = folder / "suites" / f"{name}.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(yaml.safe_dump({"name": name, **content}, sort_keys=False))
+        path.write_text(
+            yaml.safe_dump({"name": name, **content}, sort_keys=False), encoding="utf-8"
+        )
         out = folder / "runs" / name
         chosen = [word for method in methods for word in ("--method", method)]
         command = [COMMAND, "run", str(path), "--out", str(out), *chosen]
@@ -109,11 +111,11 @@ def run_part(part: str, folder: Path, methods: list[str]) -> dict[str, Any]:
 
 def job_digest(run: Path, path: Path) -> dict[str, Any]:
     """All results of one job: record, allocation, tables of the search and of tuning, samples."""
-    record, job = json.loads(path.read_text()), path.stem
+    record, job = json.loads(path.read_text(encoding="utf-8")), path.stem
     digest = {name: record[name] for name in KEPT}
     allocation = run / "allocations" / f"{job}.json"
     if allocation.exists():
-        digest["groups"] = json.loads(allocation.read_text())
+        digest["groups"] = json.loads(allocation.read_text(encoding="utf-8"))
     traces = sorted((run / "traces").glob(f"{job}.*parquet"))
     digest["traces"] = {trace.name.removeprefix(f"{job}."): _table(trace) for trace in traces}
     shards = sorted((run / "samples" / job).glob("shard-*.npz"))
@@ -142,9 +144,9 @@ def recorded_costs() -> dict[str, Any]:
     boards = ROOT / "leaderboards"
     paths = sorted(boards.glob("**/records/*.json"))
     for path in paths:
-        record = json.loads(path.read_text())
+        record = json.loads(path.read_text(encoding="utf-8"))
         saved = path.parents[1] / "allocations" / path.name
-        groups = json.loads(saved.read_text()) if saved.exists() else None
+        groups = json.loads(saved.read_text(encoding="utf-8")) if saved.exists() else None
         if record["costs"] and (groups or len(record["allocation"]["counts"]) == 1):
             digest = {"committed": record["costs"], "recomputed": count_costs(record, groups)}
             digests[str(path.relative_to(boards))] = digest | {"files": 1 + saved.exists()}
@@ -197,16 +199,22 @@ def record(folder: Path, parts: list[str], methods: list[str]) -> None:
         digests = recorded_costs() if part == "costs" else run_part(part, folder, methods)
         text = json.dumps(digests, sort_keys=True, indent=0)
         (folder / "parts").mkdir(parents=True, exist_ok=True)
-        (folder / "parts" / f"{part}.json").write_text(text)
+        (folder / "parts" / f"{part}.json").write_text(text, encoding="utf-8")
         print(f"{part}: {len(digests)} results in {time.monotonic() - began:.0f} s", flush=True)
     saved = [(part, folder / "parts" / f"{part}.json") for part in PARTS]
-    known = {part: json.loads(path.read_text()) for part, path in saved if path.exists()}
-    (folder / "oracle.json").write_text(json.dumps(known, sort_keys=True, indent=0))
+    known = {
+        part: json.loads(path.read_text(encoding="utf-8")) for part, path in saved if path.exists()
+    }
+    (folder / "oracle.json").write_text(
+        json.dumps(known, sort_keys=True, indent=0), encoding="utf-8"
+    )
 
 
 def compare(one: Path, other: Path, common: bool) -> int:
     """Print every difference, a list with several ones in one line; return 1 if there is any."""
-    first, second = (_results(json.loads((f / "oracle.json").read_text())) for f in (one, other))
+    first, second = (
+        _results(json.loads((f / "oracle.json").read_text(encoding="utf-8"))) for f in (one, other)
+    )
     names = sorted(first.keys() & second.keys() if common else first.keys() | second.keys())
     numbers = files = different = 0
     for name in names:

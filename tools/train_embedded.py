@@ -59,7 +59,7 @@ def main(data: Path, work: Path, assets: Path, stages: tuple[str, ...], **option
         network = train_classifier(run("classifier", 2e-3), images, labels, width=FEATURES_WIDTH)
         test_accuracy = accuracy(network, *load_split(data, "t10k"))
         click.echo(f"classifier: test accuracy {test_accuracy:.4f}")
-        (work / "accuracy.json").write_text(json.dumps(test_accuracy))
+        (work / "accuracy.json").write_text(json.dumps(test_accuracy), encoding="utf-8")
     if "critic" in stages:
         train_classifier(run("critic", 2e-3, seed + 1), images, labels, width=CRITIC_WIDTH)
     if "autoencoder" in stages:
@@ -69,7 +69,7 @@ def main(data: Path, work: Path, assets: Path, stages: tuple[str, ...], **option
         vae = _load(build_autoencoder(), work / "autoencoder.pt")
         means, deviations = encode_all(vae, images)
         scaling = _scaling(means, deviations)
-        (work / "scaling.json").write_text(json.dumps(scaling))
+        (work / "scaling.json").write_text(json.dumps(scaling), encoding="utf-8")
         latents = Latents(means, deviations, labels, scaling)
         rate = options["transformer_rate"]
         train_transformer(run("transformer", rate), latents, options["compiled"])
@@ -84,10 +84,12 @@ def main(data: Path, work: Path, assets: Path, stages: tuple[str, ...], **option
 def _export(work: Path, assets: Path) -> None:
     vae = _load(build_autoencoder(), work / "autoencoder.pt")
     transformer = _load(Denoiser(build_transformer()), work / "transformer.pt").untie()
-    scaling = json.loads((work / "scaling.json").read_text())
+    scaling = json.loads((work / "scaling.json").read_text(encoding="utf-8"))
     export.save_pipeline(transformer, vae, scaling, assets / "fashion-dit")
     facts = {"curves": _curves(work), "scaling_factor": scaling}
-    facts["classifier_test_accuracy"] = json.loads((work / "accuracy.json").read_text())
+    facts["classifier_test_accuracy"] = json.loads(
+        (work / "accuracy.json").read_text(encoding="utf-8")
+    )
     export.save_manifest(assets, facts)
     total = sum(path.stat().st_size for path in assets.rglob("*") if path.is_file())
     click.echo(f"assets: {total / 1e6:.1f} MB in {assets}")

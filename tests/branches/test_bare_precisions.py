@@ -99,7 +99,7 @@ methods:
 
 def test_a_search_decides_which_groups_have_a_branch(tiny_folder, tmp_path):
     suite, out = tmp_path / "suite.yaml", tmp_path / "out"
-    suite.write_text(SUITE)
+    suite.write_text(SUITE, encoding="utf-8")
     own = api.run(str(suite), models=[str(tiny_folder)], out=out, reporter=Reporter())
     records = {(record.method, record.budget): record for record in own}
     assert records["free", "W2A2"].allocation.counts == {"W2A2-": 8}

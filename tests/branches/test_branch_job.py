@@ -26,10 +26,10 @@ methods:
 def records(tiny_folder, tmp_path_factory):
     """Records by method."""
     folder = tmp_path_factory.mktemp("branch")
-    (folder / "suite.yaml").write_text(SUITE)
+    (folder / "suite.yaml").write_text(SUITE, encoding="utf-8")
     suite, out = str(folder / "suite.yaml"), folder / "out"
     api.run(suite, models=[str(tiny_folder)], out=out, reporter=Reporter())
-    texts = [path.read_text() for path in (out / "records").glob("*.json")]
+    texts = [path.read_text(encoding="utf-8") for path in (out / "records").glob("*.json")]
     return {record["method"]: record for record in map(json.loads, texts)}
 
 

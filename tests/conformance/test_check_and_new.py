@@ -46,7 +46,7 @@ def call(mpqbench):
 
 def test_a_faulty_plugin_is_named_with_its_fault(call, tmp_path):
     path = tmp_path / "faulty.py"
-    path.write_text(FAULTY)
+    path.write_text(FAULTY, encoding="utf-8")
     words = ("check", "faulty", "--kind", "rounding", "--plugins", path)
     code, text = call(*words)
     assert code == 1
@@ -86,9 +86,11 @@ def test_bad_input_is_one_sentence(call, monkeypatch, tmp_path, words, sentence)
 
 @pytest.mark.parametrize("name", ["cheapest", "biases"])
 def test_the_plugins_of_the_documentation_pass(call, tmp_path, name):
-    page = (Path(__file__).parents[2] / "docs" / "plugins.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "plugins.md").read_text(encoding="utf-8")
     path = tmp_path / f"{name}.py"
-    path.write_text(page.partition(f"```python\n# {name}.py\n")[2].partition("```")[0])
+    path.write_text(
+        page.partition(f"```python\n# {name}.py\n")[2].partition("```")[0], encoding="utf-8"
+    )
     code, text = call("check", name, "--quick", "--plugins", path)
     assert code == 0, text
 
@@ -108,11 +110,11 @@ def test_what_new_writes_works(call, capsys, monkeypatch, tmp_path, kind):
 
     code, text = call("check", name, "--quick", "--plugins", path)
     assert code == 0, text
-    before = path.read_text()
+    before = path.read_text(encoding="utf-8")
     code, text = call("new", kind, name, "--out", folder)
     assert code == 2
     assert f"my_{kind}.py exists already" in text
-    assert path.read_text() == before
+    assert path.read_text(encoding="utf-8") == before
 
     monkeypatch.syspath_prepend(str(folder))
     inner = ["-q", "-p", "no:cacheprovider", "--rootdir", str(folder), str(test)]

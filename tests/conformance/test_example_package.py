@@ -37,7 +37,7 @@ def python(tmp_path_factory):
     # addsitedir also follows the .pth files there, such as that of an editable install.
     ours = [sysconfig.get_path("purelib"), *site.getsitepackages()]
     lines = [f"import site; site.addsitedir({path!r})" for path in dict.fromkeys(ours)]
-    (Path(purelib) / "zz_outer.pth").write_text("\n".join(lines) + "\n")
+    (Path(purelib) / "zz_outer.pth").write_text("\n".join(lines) + "\n", encoding="utf-8")
     source = shutil.copytree(EXAMPLE, folder / "source")  # building writes beside the sources
     offline = ["--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check"]
     run(sys.executable, "-m", "pip", "--python", python, "install", "-q", *offline, source)

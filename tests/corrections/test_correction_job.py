@@ -30,7 +30,7 @@ methods:
 
 def run(folder, model, **settings):
     suite = folder / "corrected.yaml"
-    suite.write_text(SUITE)
+    suite.write_text(SUITE, encoding="utf-8")
     records = api.run(str(suite), models=[str(model)], out=folder, reporter=Reporter(), **settings)
     return {record.method: record for record in records}
 

@@ -37,16 +37,16 @@ class Kept:
     def edit(self, seal=False, **changes):
         """Edit the record of the searched method, with ``seal`` its checksum as well."""
         path = self.only("records/*searched*")
-        content = json.loads(path.read_text()) | changes
+        content = json.loads(path.read_text(encoding="utf-8")) | changes
         if seal:
             del content["checksum"]
             content["checksum"] = digest_of(content)
-        path.write_text(json.dumps(content))
+        path.write_text(json.dumps(content), encoding="utf-8")
         return path
 
     @property
     def content(self):
-        return json.loads(self.only("records/*searched*").read_text())
+        return json.loads(self.only("records/*searched*").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="session")
@@ -54,7 +54,7 @@ def made_run(tiny_folder, tmp_path_factory):
     from mpqbench.api import run
 
     folder = tmp_path_factory.mktemp("kept")
-    (folder / "kept.yaml").write_text(METHOD)
+    (folder / "kept.yaml").write_text(METHOD, encoding="utf-8")
     records = run(
         str(folder / "kept.yaml"), models=[str(tiny_folder)], out=folder / "run", **OPTIONS
     )

@@ -178,7 +178,7 @@ def test_a_plan_that_cannot_give_what_a_searcher_needs_is_refused(
     searcher, tiny_folder, tmp_path, mpqbench
 ):
     path = tmp_path / "suite.yaml"
-    path.write_text(SUITE.format(searcher=searcher, given=20))
+    path.write_text(SUITE.format(searcher=searcher, given=20), encoding="utf-8")
     code, _, error = mpqbench("run", path, "--model", tiny_folder, "-n", "--out", tmp_path / "out")
     assert code == 2
     assert "method 'mine'" in error
@@ -189,7 +189,7 @@ def test_a_plan_that_cannot_give_what_a_searcher_needs_is_refused(
 
 def test_a_record_says_what_its_search_gave_up(tiny_folder, tmp_path):
     path = tmp_path / "suite.yaml"
-    path.write_text(SUITE.format(searcher="tss", given=75))
+    path.write_text(SUITE.format(searcher="tss", given=75), encoding="utf-8")
     for _ in range(2):  # the second search is read from the cache
         _, record = api.run(str(path), models=[str(tiny_folder)], out=tmp_path / "out")
         assert record.status == "done"

@@ -140,7 +140,12 @@ def test_steps_beyond_the_noise_levels_are_refused(convention):
 def test_v_prediction_changes_images_under_the_convention_that_honours_it(tiny_folder, tmp_path):
     folder = shutil.copytree(tiny_folder, tmp_path / "v")
     path = folder / "scheduler" / "scheduler_config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"prediction_type": "v_prediction"}))
+    path.write_text(
+        json.dumps(
+            json.loads(path.read_text(encoding="utf-8")) | {"prediction_type": "v_prediction"}
+        ),
+        encoding="utf-8",
+    )
     fields = {"name": "t", "images": 2, "steps": 2, "micro_batch": 2, "guidance": 1.0}
     protocol = Protocol(**fields, convention="diffusers")
     model = load_model(str(folder))
@@ -161,7 +166,10 @@ def test_v_prediction_changes_images_under_the_convention_that_honours_it(tiny_f
 def test_the_epsilon_of_the_file_is_that_of_the_diffusers_convention(tiny_folder, tmp_path):
     folder = shutil.copytree(tiny_folder, tmp_path / "epsilon")
     path = folder / "transformer" / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"norm_eps": 1e-6}))
+    path.write_text(
+        json.dumps(json.loads(path.read_text(encoding="utf-8")) | {"norm_eps": 1e-6}),
+        encoding="utf-8",
+    )
     for where, wanted in ((folder, 1e-6), (tiny_folder, 1e-5)):
         transformer = load_model(str(where)).transformer
         apply_convention(transformer, "diffusers")
@@ -173,7 +181,12 @@ def test_the_epsilon_of_the_file_is_that_of_the_diffusers_convention(tiny_folder
 def test_a_run_is_refused_before_any_job(tiny_folder, tmp_path, mpqbench):
     folder = shutil.copytree(tiny_folder, tmp_path / "v")
     path = folder / "scheduler" / "scheduler_config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"prediction_type": "v_prediction"}))
+    path.write_text(
+        json.dumps(
+            json.loads(path.read_text(encoding="utf-8")) | {"prediction_type": "v_prediction"}
+        ),
+        encoding="utf-8",
+    )
     options = ("--features", "none", "--method", "rtn", "--out", tmp_path / "out")
     code, _, error = mpqbench("run", "smoke", "--model", folder, *options)
     assert code == 2

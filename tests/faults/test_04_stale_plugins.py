@@ -89,10 +89,10 @@ def test_an_edit_of_a_file_that_a_plugin_reads_makes_it_stale(tmp_path, case):
     before = digest(path)
     assert digest(path) == before
     for name, changes in ((edited, True), ("unused.py", False)):
-        text = (tmp_path / name).read_text()
-        (tmp_path / name).write_text(text + " \n")
+        text = (tmp_path / name).read_text(encoding="utf-8")
+        (tmp_path / name).write_text(text + " \n", encoding="utf-8")
         assert (digest(path) != before) == changes
-        (tmp_path / name).write_text(text)
+        (tmp_path / name).write_text(text, encoding="utf-8")
 
 
 def test_a_class_that_a_helper_makes_belongs_to_the_file_of_its_table(tmp_path):
@@ -100,9 +100,14 @@ def test_a_class_that_a_helper_makes_belongs_to_the_file_of_its_table(tmp_path):
     write(tmp_path, {"helper_a.py": helper})
     path = tmp_path / "plugin_file.py"
     table = "from helper_a import Own\nLEVEL = 1\nPLUGINS = {'rounding': {'own': Own}}\n"
-    path.write_text("import sys\nsys.path.insert(0, str(__file__).rpartition('/')[0])\n" + table)
+    path.write_text(
+        "import sys\nsys.path.insert(0, str(__file__).rpartition('/')[0])\n" + table,
+        encoding="utf-8",
+    )
     before = digest(path)
-    path.write_text(path.read_text().replace("LEVEL = 1", "LEVEL = 2"))
+    path.write_text(
+        path.read_text(encoding="utf-8").replace("LEVEL = 1", "LEVEL = 2"), encoding="utf-8"
+    )
     assert digest(path) != before
 
 
@@ -113,7 +118,7 @@ def test_a_package_counts_with_all_its_files(tmp_path, monkeypatch, name):
     write(tmp_path / "own_package", files)
     monkeypatch.syspath_prepend(str(tmp_path))
     path = tmp_path / "table.py"
-    path.write_text("PLUGINS = {'rounding': {'own': 'own_package.own:Own'}}\n")
+    path.write_text("PLUGINS = {'rounding': {'own': 'own_package.own:Own'}}\n", encoding="utf-8")
     before = digest(path)
-    (tmp_path / "own_package" / name).write_text("# other\n")
+    (tmp_path / "own_package" / name).write_text("# other\n", encoding="utf-8")
     assert digest(path) != before

@@ -36,9 +36,9 @@ def test_a_key_over_a_merged_one_is_no_duplicate():
 
 def test_suites_factors_and_recipes(mpqbench, tmp_path: Path):
     suite, factors, recipe = (tmp_path / f"{name}.yaml" for name in ("suite", "factors", "recipe"))
-    suite.write_text(SUITE + "methods: [gptq]\n")
-    factors.write_text("branch:\n  a: {branch: none}\n  a: {branch: sparse}\n")
-    recipe.write_text("base: rtn\nadaln: FP\nadaln: W4A4\n")
+    suite.write_text(SUITE + "methods: [gptq]\n", encoding="utf-8")
+    factors.write_text("branch:\n  a: {branch: none}\n  a: {branch: sparse}\n", encoding="utf-8")
+    recipe.write_text("base: rtn\nadaln: FP\nadaln: W4A4\n", encoding="utf-8")
     out = ("--out", tmp_path / "out")
     for arguments in (
         ("run", suite, "-n", *out),
@@ -53,6 +53,8 @@ def test_suites_factors_and_recipes(mpqbench, tmp_path: Path):
 
 
 def test_the_header_of_a_page(tmp_path: Path):
-    (tmp_path / "about.md").write_text("---\nquestion: a\nquestion: b\n---\n# Title\nText\n")
+    (tmp_path / "about.md").write_text(
+        "---\nquestion: a\nquestion: b\n---\n# Title\nText\n", encoding="utf-8"
+    )
     with pytest.raises(BenchError, match="key 'question' is there already in line 1"):
         About.read(tmp_path)

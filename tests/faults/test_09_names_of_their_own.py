@@ -12,7 +12,8 @@ from mpqbench.report.table import leaderboard
 def test_a_recipe_called_full_precision_is_refused(mpqbench, tmp_path, tiny_folder, fields):
     suite = tmp_path / "mine.yaml"
     suite.write_text(
-        f"protocol: smoke\nbudgets: [W4A4]\nmethods: [{{name: full-precision, {fields}}}]\n"
+        f"protocol: smoke\nbudgets: [W4A4]\nmethods: [{{name: full-precision, {fields}}}]\n",
+        encoding="utf-8",
     )
     options = ["--model", tiny_folder, "--features", "none", "--out", tmp_path / "out"]
     code, _, err = mpqbench("run", suite, *options)

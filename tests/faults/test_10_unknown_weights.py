@@ -108,12 +108,15 @@ def test_a_record_has_the_digest_of_other_weights(mpqbench, other, tmp_path):
     suite.write_text(
         "name: other\nmodels: [fashion-dit]\nmethods: [rtn]\nbudgets: [W8A8]\n"
         f"protocol: {{base: smoke, images: 4, steps: 1, calibration: 4, feature_weights: {other}, "
-        f"reference: {tmp_path / 'images.npz'}}}\n"
+        f"reference: {tmp_path / 'images.npz'}}}\n",
+        encoding="utf-8",
     )
     np.savez(tmp_path / "images.npz", np.zeros((4, 32, 32, 1), np.uint8))
     code, _, errors = mpqbench("run", suite, "--out", tmp_path / "out")
     assert code == 0, errors
-    records = [json.loads(p.read_text()) for p in (tmp_path / "out/records").glob("*.json")]
+    records = [
+        json.loads(p.read_text(encoding="utf-8")) for p in (tmp_path / "out/records").glob("*.json")
+    ]
     digest = load_extractor("fashion", other).digest[:8]
     assert {record["extractor"] for record in records} == {f"fashion {digest}"}
     notes = [note for record in records for note in record["notes"]]

@@ -16,7 +16,7 @@ from mpqbench.report.page_data import measured, read_records
 ROOT = Path(__file__).parents[2]
 LEADERBOARDS = ROOT / "leaderboards"
 FOLDERS = sorted(folder for folder in LEADERBOARDS.iterdir() if any(folder.rglob("records/*.json")))
-MIXED = yaml.safe_load((LEADERBOARDS / "mixed.yaml").read_text())
+MIXED = yaml.safe_load((LEADERBOARDS / "mixed.yaml").read_text(encoding="utf-8"))
 CLEAN = {"cpu": "AMD EPYC", "torch": "2.15.0", "harness": "h1", "git": "0" * 40, "threads": 1}
 
 

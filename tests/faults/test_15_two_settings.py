@@ -30,7 +30,9 @@ def test_more_images_begin_with_the_samples_that_are_there(kept):
 def test_a_recipe_changed_under_its_name_is_told_and_the_old_record_kept(kept, tmp_path):
     old = kept.only("records/*searched*").read_bytes()
     suite = tmp_path / "changed.yaml"
-    suite.write_text(kept.command[1].read_text().replace("greedy", "ilp"))
+    suite.write_text(
+        kept.command[1].read_text(encoding="utf-8").replace("greedy", "ilp"), encoding="utf-8"
+    )
     kept.command[1] = suite
     code, out, _ = kept.run()
     assert (code, out.count("another recipe of this name (searcher)")) == (0, 1)

@@ -20,7 +20,7 @@ methods:
 @pytest.fixture
 def folder(tmp_path, tiny_folder):
     """A suite with its own copy of the tiny model."""
-    (tmp_path / "mine.yaml").write_text(SUITE)
+    (tmp_path / "mine.yaml").write_text(SUITE, encoding="utf-8")
     shutil.copytree(tiny_folder, tmp_path / "model")
     return tmp_path
 
@@ -32,8 +32,8 @@ def run(mpqbench, folder):
     def call(*arguments, changes=(), verb="run"):
         path = folder / "mine.yaml"
         for old, new in changes:
-            assert old in path.read_text()
-            path.write_text(path.read_text().replace(old, new))
+            assert old in path.read_text(encoding="utf-8")
+            path.write_text(path.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
         if verb == "report":
             return mpqbench("report", folder / "out")
         fixed = ["--model", folder / "model", "--out", folder / "out"]
@@ -60,13 +60,13 @@ def test_a_changed_recipe_keeps_its_old_rows_out(run, folder):
     assert "the recipe of 'own', or its code, has changed since" in " ".join(out.split())
     assert rows(folder) == EVERY - {"own W8A8"}
     assert list((folder / "out/records").glob("*own__W8A8*"))  # the file stays
-    markdown = (folder / "out/leaderboard.md").read_text()
+    markdown = (folder / "out/leaderboard.md").read_text(encoding="utf-8")
     assert "has changed since" in markdown
     assert run(verb="report")[0] == 0
     assert rows(folder) == EVERY - {"own W8A8"}
     assert run()[0] == 0  # measured again: nothing is left out
     assert rows(folder) == EVERY
-    assert "Left out" not in (folder / "out/leaderboard.md").read_text()
+    assert "Left out" not in (folder / "out/leaderboard.md").read_text(encoding="utf-8")
 
 
 def test_a_method_that_the_suite_dropped_is_left_out_and_one_not_run_is_kept(run, folder):

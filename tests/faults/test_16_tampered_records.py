@@ -61,7 +61,7 @@ def test_an_edited_allocation_is_found_left_out_and_made_again(kept):
     path = kept.only("allocations/*searched*")
     before = path.read_bytes()
     groups = json.loads(before)
-    path.write_text(json.dumps(dict.fromkeys(groups, "W8A8")))
+    path.write_text(json.dumps(dict.fromkeys(groups, "W8A8")), encoding="utf-8")
     code, out, _ = kept.mpqbench("verify", kept.folder)
     assert (code, out.count(f"{path} is damaged")) == (1, 1)
     code, _, err = kept.mpqbench("report", kept.folder)
@@ -85,7 +85,7 @@ def test_a_record_without_a_checksum_is_shown_but_not_done_before(kept):
     path = kept.only("records/*searched*")
     content = kept.content
     del content["checksum"]
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(content), encoding="utf-8")
     assert kept.mpqbench("report", kept.folder)[0] == 0
     assert "has no checksum" in kept.mpqbench("verify", kept.folder)[1]
     assert kept.run()[1].count("done before") == 2  # full precision, and the search of the other

@@ -50,7 +50,7 @@ def test_a_damaged_shard_is_left_out_by_report_and_sampled_again(kept, damage, m
 def test_a_damaged_list_of_shards_costs_samples_but_no_result(kept, text):
     owner = kept.only("samples/*searched*/fingerprint.json")
     before = {p.name: p.read_bytes() for p in owner.parent.iterdir()}
-    owner.write_text(text)
+    owner.write_text(text, encoding="utf-8")
     assert kept.run()[0] == 0  # the shards are those of the record
     assert kept.run("--fresh")[0] == 0
     assert {p.name: p.read_bytes() for p in owner.parent.iterdir()} == before
@@ -58,9 +58,9 @@ def test_a_damaged_list_of_shards_costs_samples_but_no_result(kept, text):
 
 def test_samples_that_come_out_otherwise_are_all_sampled_again(kept):
     folder = kept.only("samples/*searched*")
-    owner = json.loads((folder / "fingerprint.json").read_text())
+    owner = json.loads((folder / "fingerprint.json").read_text(encoding="utf-8"))
     owner["shards"]["0"][1] = "of another processor"
-    (folder / "fingerprint.json").write_text(json.dumps(owner))
+    (folder / "fingerprint.json").write_text(json.dumps(owner), encoding="utf-8")
     (folder / "shard-00000000.npz").unlink()
     code, out, _ = kept.run()
     assert (code, out.count("sampling all images again")) == (0, 1)
@@ -71,6 +71,6 @@ def test_no_other_file_is_ever_removed(kept):
     folder = kept.only("samples/*searched*")
     names = ("notes.txt", "shard-00000002.npz", "grid.png")
     for name in names:
-        (folder / name).write_text("mine")
+        (folder / name).write_text("mine", encoding="utf-8")
     assert kept.run("--fresh")[0] == 0
-    assert [(folder / name).read_text() for name in names] == ["mine"] * 3
+    assert [(folder / name).read_text(encoding="utf-8") for name in names] == ["mine"] * 3

@@ -16,7 +16,7 @@ HUGE = "1" + "0" * 30
 def load(tmp_path):
     def load(text):
         path = tmp_path / "suite.yaml"
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
         return load_suite(str(path))
 
     return load

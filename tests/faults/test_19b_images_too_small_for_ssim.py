@@ -15,7 +15,9 @@ def test_psnr_is_kept_and_a_note_says_that_ssim_is_left_out(mpqbench, tmp_path):
         "--method", "rtn", "--budget", "W8A8", "--out", tmp_path / "out",
     )  # fmt: skip
     assert code == 0, errors
-    records = [json.loads(p.read_text()) for p in (tmp_path / "out/records").glob("*.json")]
+    records = [
+        json.loads(p.read_text(encoding="utf-8")) for p in (tmp_path / "out/records").glob("*.json")
+    ]
     quantized = [record for record in records if record["method"] == "rtn"]
     assert quantized
     for record in quantized:

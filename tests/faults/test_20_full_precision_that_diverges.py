@@ -31,7 +31,7 @@ def test_a_run_without_full_precision_fails_and_says_why(mpqbench, broken_folder
     text = " ".join(out.split())
     assert "Full precision of seed 0 is diverged (" in text
     assert "its other jobs have nothing to be compared with" in text
-    markdown = (tmp_path / "out/leaderboard.md").read_text()
+    markdown = (tmp_path / "out/leaderboard.md").read_text(encoding="utf-8")
     assert "Full precision of seed 0 is diverged" in markdown
 
 

@@ -129,7 +129,7 @@ def cases(tmp_path_factory, tiny_folder) -> dict[str, tuple[Path, Callable[[], o
     (base / "i.npz").write_bytes(_npz(arr_0=rng.integers(0, 255, (8, 8, 8, 1), dtype=np.uint8)))
     gaussian = {"mu": np.zeros(16), "sigma": np.eye(16), "features": rng.normal(size=(20, 16))}
     (base / "r.npz").write_bytes(_npz(**gaussian, count=np.array(20)))
-    (base / "s.yaml").write_text(SUITE)
+    (base / "s.yaml").write_text(SUITE, encoding="utf-8")
     store = RecordStore(base / "run")
     record = store.write(record_of("rtn", "W4A4", 3.0))
     store.write(record_of("full-precision", "FP", 2.0))

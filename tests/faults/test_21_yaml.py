@@ -88,7 +88,7 @@ def test_words_are_what_they_say():
 def test_a_suite_of_another_shape(tmp_path, lines, sentence):
     path = tmp_path / "suite.yaml"
     kept = [x for x in SUITE.splitlines() if not lines.startswith(x.partition(":")[0])]
-    path.write_text("\n".join([*kept, lines]))
+    path.write_text("\n".join([*kept, lines]), encoding="utf-8")
     with pytest.raises(BenchError, match=rf"suite\.yaml: .*{sentence}|{sentence}") as error:
         load_suite(str(path))
     assert "\n" not in str(error.value)
@@ -97,7 +97,7 @@ def test_a_suite_of_another_shape(tmp_path, lines, sentence):
 @pytest.mark.parametrize("text", ["", "# nothing\n", "- a", "hello", "~"])
 def test_no_suite_at_all(tmp_path, text):
     path = tmp_path / "suite.yaml"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     with pytest.raises(BenchError, match="a suite is a mapping"):
         load_suite(str(path))
 

@@ -62,10 +62,10 @@ def refusal(read, folder):
 @pytest.mark.parametrize("file", FILES)
 def test_every_key_with_every_odd_value_is_right_or_one_sentence(folder, file, never_asks_the_hub):
     path = folder / file
-    content = json.loads(path.read_text())
+    content = json.loads(path.read_text(encoding="utf-8"))
     for key in [key for key in content if key != "_diffusers_version"]:
         for value in ODD:
-            path.write_text(json.dumps(content | {key: value}))
+            path.write_text(json.dumps(content | {key: value}), encoding="utf-8")
             said = refusal(check_model, folder)
             if said:
                 assert said.startswith(str(folder))
@@ -79,9 +79,9 @@ def test_every_key_with_every_odd_value_is_right_or_one_sentence(folder, file, n
     [(FILES[0], "transformer"), (FILES[1], "num_layers"), (FILES[2], "block_out_channels")],
 )
 def test_a_key_that_decides_the_count_may_not_be_missing(folder, file, key):
-    content = json.loads((folder / file).read_text())
+    content = json.loads((folder / file).read_text(encoding="utf-8"))
     del content[key]
-    (folder / file).write_text(json.dumps(content))
+    (folder / file).write_text(json.dumps(content), encoding="utf-8")
     assert f"{file}: {key}" in refusal(check_model, folder)
 
 
@@ -110,21 +110,26 @@ def test_what_is_no_text_is_refused(folder):
 def test_mutated_configurations_count_or_are_refused(folder, count, never_asks_the_hub):
     rng = random.Random(0)
     path = folder / "transformer" / "config.json"
-    original = path.read_text()
+    original = path.read_text(encoding="utf-8")
     content = json.loads(original)
     for _ in range(count):
         if rng.random() < 0.5:
             changed = content | {rng.choice(list(content)): rng.choice(ODD) for _ in range(2)}
-            path.write_text(json.dumps(changed))
+            path.write_text(json.dumps(changed), encoding="utf-8")
         else:
             at = rng.randrange(len(original))
-            path.write_text(original[:at] + chr(rng.randrange(1, 256)) + original[at + 1 :])
+            path.write_text(
+                original[:at] + chr(rng.randrange(1, 256)) + original[at + 1 :], encoding="utf-8"
+            )
         assert "\n" not in refusal(meta_transformer, folder)
 
 
 def test_a_size_of_two_numbers_is_refused_by_cost(folder, mpqbench):
     path = folder / "transformer" / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"sample_size": [16, 16]}))
+    path.write_text(
+        json.dumps(json.loads(path.read_text(encoding="utf-8")) | {"sample_size": [16, 16]}),
+        encoding="utf-8",
+    )
     code, _, error = mpqbench("cost", "--model", folder, "--precision", "W4A4")
     assert code == 2
     assert error == f"error: {path}: sample_size must be a whole number, not [16, 16]\n"

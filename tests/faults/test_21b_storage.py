@@ -13,7 +13,7 @@ from mpqbench.core import files
 @pytest.mark.parametrize("kind", ["dangling", "proc", "long", "file", "deep"])
 def test_a_folder_that_cannot_be_written_is_known_before_any_job(mpqbench, tmp_path, kind):
     (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     out = {
         "proc": "/proc/results",
         "long": tmp_path / ("x" * 256),
@@ -27,7 +27,7 @@ def test_a_folder_that_cannot_be_written_is_known_before_any_job(mpqbench, tmp_p
 
 @pytest.mark.parametrize("part", ["records", "samples", "cache"])
 def test_a_part_of_the_folder_that_is_no_folder_is_known_before_any_job(mpqbench, tmp_path, part):
-    (tmp_path / part).write_text("")
+    (tmp_path / part).write_text("", encoding="utf-8")
     code, text, err = mpqbench("run", "smoke", "--out", tmp_path)
     assert (code, text) == (2, "")
     assert f"{tmp_path / part} is a file" in err
@@ -55,7 +55,7 @@ def test_a_record_that_cannot_be_written_is_printed(kept, monkeypatch):
     assert f"{path} cannot be written: no space left on device" in err
     printed = json.loads(out[out.index("{\n") :])
     assert printed["scores"] == before["scores"]
-    path.write_text(json.dumps(printed))  # as the message says
+    path.write_text(json.dumps(printed), encoding="utf-8")  # as the message says
     monkeypatch.undo()
     assert kept.run()[1].count("done before") == 2
 
@@ -67,7 +67,11 @@ def test_a_full_disk_ends_the_run_and_fails_no_job(kept, monkeypatch, word):
     code, _, err = kept.run("--fresh", "--steps", 3)
     assert (code, err.count("\n")) == (2, 1)
     assert "no space left on device" in err
-    failed = [p for p in (kept.folder / "records").iterdir() if '"failed"' in p.read_text()]
+    failed = [
+        p
+        for p in (kept.folder / "records").iterdir()
+        if '"failed"' in p.read_text(encoding="utf-8")
+    ]
     assert not failed
     monkeypatch.undo()
     assert kept.run("--steps", 3)[0] == 0

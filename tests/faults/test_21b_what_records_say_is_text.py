@@ -70,14 +70,14 @@ def test_figures_are_drawn_whatever_a_model_or_a_reason_is_called(mpqbench, tmp_
 def test_numbers_too_large_are_refused_in_one_sentence(mpqbench, tmp_path, path, value):
     store = RecordStore(tmp_path)
     file = store.write(record_of("rtn", "W4A4", 9.0, job="b"))
-    data = json.loads(file.read_text())
+    data = json.loads(file.read_text(encoding="utf-8"))
     data.pop("checksum", None)
     *way, last = path
     part = data
     for key in way:
         part = part[key]
     part[last] = value
-    file.write_text(json.dumps(data))
+    file.write_text(json.dumps(data), encoding="utf-8")
     code, _, err = mpqbench("report", tmp_path)
     assert code == 2
     assert str(file) in err
@@ -89,7 +89,9 @@ def test_the_largest_numbers_that_are_allowed_are_shown(mpqbench, tmp_path, undr
     store.write(record_of("full-precision", "FP", -1e100, job="a"))
     store.write(record_of("rtn", "W4A4", 1e100, job="b"))
     assert mpqbench("report", tmp_path)[0] == 0
-    assert max(map(len, (tmp_path / "leaderboard.md").read_text().splitlines())) < 500
+    assert (
+        max(map(len, (tmp_path / "leaderboard.md").read_text(encoding="utf-8").splitlines())) < 500
+    )
 
 
 def test_a_reason_that_is_no_unicode_is_kept_with_backslashes():

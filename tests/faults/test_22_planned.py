@@ -15,7 +15,7 @@ def refused(request, mpqbench, tiny_folder, tmp_path, monkeypatch):
 
     def run(methods="[rtn]", budget="W4A4", arguments=()):
         path = tmp_path / "suite.yaml"
-        path.write_text(f"methods: {methods}\nbudgets: [{budget}]\n{SMOKE}")
+        path.write_text(f"methods: {methods}\nbudgets: [{budget}]\n{SMOKE}", encoding="utf-8")
         given = ("--model", tiny_folder, "--out", tmp_path / "out", *arguments)
         code, _, err = mpqbench("run", path, *given, *request.param)
         assert (code, err.count("\n")) == (2, 1), err

@@ -12,7 +12,7 @@ def said(mpqbench, tmp_path, monkeypatch):
     def say(*arguments, **keys):
         lines = {**SUITE, **keys}
         text = "".join(f"{key}: {value}\n" for key, value in lines.items() if value is not None)
-        (tmp_path / "mine.yaml").write_text(text)
+        (tmp_path / "mine.yaml").write_text(text, encoding="utf-8")
         code, _, err = mpqbench("run", "mine.yaml", "-n", *arguments)
         assert (code, err.count("\n")) == (2, 1), err
         return err.removeprefix("error: ").rstrip()

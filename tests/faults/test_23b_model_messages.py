@@ -31,7 +31,9 @@ def state(folder):
 
 def change(folder, part, **changes):
     path = folder / part / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    path.write_text(
+        json.dumps(json.loads(path.read_text(encoding="utf-8")) | changes), encoding="utf-8"
+    )
 
 
 def refused(folder, sentence):
@@ -97,7 +99,9 @@ def test_missing_unknown_misshapen_and_integer_weights_are_named(folder, state):
 
 def test_a_pointer_in_place_of_weights_names_its_remedy(folder):
     path = folder / "transformer" / f"{STEM}.safetensors"
-    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    path.write_text(
+        "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", encoding="utf-8"
+    )
     refused(folder, f"{path} is a pointer of Git LFS.*git lfs pull")
 
 
@@ -125,7 +129,7 @@ def shard(folder, state):
         save_file({name: state[name] for name in names if placed[name] == file}, part / file)
     (part / f"{STEM}.safetensors").unlink()
     index = part / f"{STEM}.safetensors.index.json"
-    index.write_text(json.dumps({"metadata": {}, "weight_map": placed}))
+    index.write_text(json.dumps({"metadata": {}, "weight_map": placed}), encoding="utf-8")
     return index, [part / file for file in files]
 
 
@@ -135,16 +139,18 @@ def test_shards_are_read_and_a_missing_one_is_named(folder, state):
     assert all(torch.equal(found[name], tensor) for name, tensor in state.items())
     second.unlink()
     refused(folder, f"{second} is missing, and {index.name} names the file")
-    index.write_text(json.dumps({"weight_map": {"a": "../../elsewhere.safetensors"}}))
+    index.write_text(
+        json.dumps({"weight_map": {"a": "../../elsewhere.safetensors"}}), encoding="utf-8"
+    )
     refused(folder, "is missing")
-    index.write_text(json.dumps({"weight_map": [1]}))
+    index.write_text(json.dumps({"weight_map": [1]}), encoding="utf-8")
     refused(folder, f"{index}: weight_map must give the file")
 
 
 def test_attention_of_old_autoencoders_is_read_under_its_name_of_today(folder):
     """facebook/DiT-XL-2-256 was saved when diffusers named the parts query, key and value."""
     change(folder, "vae", mid_block_add_attention=True)
-    config = json.loads((folder / "vae" / "config.json").read_text())
+    config = json.loads((folder / "vae" / "config.json").read_text(encoding="utf-8"))
     wanted = AutoencoderKL.from_config(config).state_dict()
     today = ("to_q", "to_k", "to_v", "to_out.0")
     old = dict(zip(today, ("query", "key", "value", "proj_attn"), strict=True))

@@ -127,7 +127,7 @@ class Payload:
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol", "ignore:.torch.load. received a zip")
 @pytest.mark.parametrize("name", ["inception-adm", "clean-fid"])
 def test_files_of_other_content_are_refused_and_no_code_in_them_runs(tmp_path, capsys, name):
-    (tmp_path / "text").write_text("no weights")
+    (tmp_path / "text").write_text("no weights", encoding="utf-8")
     (tmp_path / "pickle").write_bytes(pickle.dumps(Payload()))
     torch.save({"a": torch.zeros(2)}, tmp_path / "other")
     torch.save([1, 2], tmp_path / "list")

@@ -20,7 +20,7 @@ def package(tmp_path):
     """A tracked package in a git work tree of its own."""
     folder = tmp_path / "tree" / "package"
     folder.mkdir(parents=True)
-    (folder / "__init__.py").write_text("x = 1\n")
+    (folder / "__init__.py").write_text("x = 1\n", encoding="utf-8")
     _git(folder.parent, "init", "-q")
     _git(folder.parent, "add", "-A")
     _git(folder.parent, "commit", "-q", "-m", "first")
@@ -31,21 +31,21 @@ def test_commit_of_a_tracked_package_and_its_changes(package):
     commit = provenance.git_commit(package)
     assert commit is not None
     assert len(commit) == 40
-    (package / "__init__.py").write_text("x = 2\n")
+    (package / "__init__.py").write_text("x = 2\n", encoding="utf-8")
     assert provenance.git_commit(package) == f"{commit}-dirty"
 
 
 def test_no_commit_for_a_package_that_a_work_tree_merely_surrounds(package):
     installed = package.parent / "venv" / "installed"
     installed.mkdir(parents=True)
-    (installed / "__init__.py").write_text("")
+    (installed / "__init__.py").write_text("", encoding="utf-8")
     assert provenance.git_commit(installed) is None
 
 
 def test_no_commit_outside_a_work_tree_or_without_git(tmp_path, package, monkeypatch):
     alone = tmp_path / "alone"
     alone.mkdir()
-    (alone / "__init__.py").write_text("")
+    (alone / "__init__.py").write_text("", encoding="utf-8")
     assert provenance.git_commit(alone) is None
     monkeypatch.setenv("PATH", "")
     assert provenance.git_commit(package) is None

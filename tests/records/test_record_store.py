@@ -76,7 +76,7 @@ def test_a_corrupt_or_foreign_file_is_named_with_its_remedy(tmp_path, text, word
     store = RecordStore(tmp_path)
     store.write(make("a"))
     path = store.record_path("bad")
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     with pytest.raises(BenchError, match=word) as caught:
         store.read_all()
     assert str(path) in str(caught.value)
@@ -86,9 +86,9 @@ def test_a_corrupt_or_foreign_file_is_named_with_its_remedy(tmp_path, text, word
 def test_an_unknown_key_in_a_file_is_named(tmp_path):
     store = RecordStore(tmp_path)
     path = store.write(make("a"))
-    content = json.loads(path.read_text()) | {"sead": 1}
+    content = json.loads(path.read_text(encoding="utf-8")) | {"sead": 1}
     del content["checksum"]
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(BenchError, match="unknown key 'sead'; did you mean 'seed'"):
         store.read("a")
 

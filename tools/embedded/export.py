@@ -86,4 +86,4 @@ def save_manifest(folder: Path, facts: dict) -> None:
         if path.suffix in (".json", ".npz", ".safetensors") and path.name != "manifest.json"
     }
     text = json.dumps({"training": facts, "sha256": digests}, indent=2, sort_keys=True)
-    (folder / "manifest.json").write_text(text + "\n")
+    (folder / "manifest.json").write_text(text + "\n", encoding="utf-8")
