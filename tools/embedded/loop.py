@@ -126,7 +126,7 @@ class Stage:
     def _log(self, path: Path, step: int, seconds: float, losses: dict[str, torch.Tensor]) -> None:
         values = {name: round(float(value.detach()), 5) for name, value in losses.items()}
         fresh = not path.exists()
-        with path.open("a", newline="") as stream:
+        with path.open("a", encoding="utf-8", newline="") as stream:
             writer = csv.writer(stream)
             if fresh:
                 writer.writerow(["step", "seconds", *values])
