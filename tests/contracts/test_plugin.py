@@ -116,7 +116,7 @@ def test_what_is_no_rounding_is_refused_in_one_sentence(target):
 
 
 def test_what_is_no_class_is_refused_when_its_table_is_read():
-    with pytest.raises(BenchError, match=r"PLUGINS\['rounding'\]\['mine'\] of file mine.py must be"):
+    with pytest.raises(BenchError, match=r"\['rounding'\]\['mine'\] of file mine.py must be"):
         discover().add_table({"rounding": {"mine": 3}}, "file mine.py")
 
 
