@@ -1,7 +1,5 @@
 """What every searcher keeps to: budget, allowance, determinism, optima of small problems."""
 
-import sys
-
 import numpy as np
 import pytest
 from small_problems import (
@@ -170,15 +168,6 @@ def test_a_score_that_is_not_finite_is_named(name):
     problem.scorer.additive[problem.groups[1]][2] = np.nan
     with pytest.raises(BenchError, match=r"table of group blocks\.0\.attn\.out has a score"):
         EVERY[name].search(problem)
-
-
-@pytest.mark.parametrize(
-    ("name", "module"), [("evolutionary", "pymoo.algorithms.soo.nonconvex.ga"), ("tpe", "optuna")]
-)
-def test_a_missing_package_is_named(name, module, monkeypatch):
-    monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(BenchError, match=r"pip install 'mpqbench\[search\]'"):
-        EVERY[name].search(chain())
 
 
 @pytest.mark.parametrize(
