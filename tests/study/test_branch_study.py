@@ -239,7 +239,7 @@ def test_the_command_writes_tables_and_a_figure(mpqbench, tmp_path, monkeypatch)
     ("arguments", "sentence"),
     [
         (["--branch", "monarsh"], "did you mean 'monarch'"),
-        (["--branch", "{name: ["], "--branch '{name: [' is not a branch"),
+        (["--branch", "{name: ["], "--branch is not readable YAML: line 1"),
         (["--branch", "{permutation: energy}"], "--branch: name"),
         (["--branch", "low-rank"], "branch 'low-rank' is compared with itself"),
         (["--branch", "{name: low-rank, bits: 16}"], "more than the"),
