@@ -1,6 +1,7 @@
 """All records of a run as one tidy DataFrame, a row for each; tables and figures select from it."""
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -27,6 +28,7 @@ _FLOATS = (
 )
 _TYPES = dict.fromkeys(("seed", "n_images", *_COSTS), "Int64") | dict.fromkeys(_FLOATS, "float64")
 _TYPES |= {"satisfied": "boolean", "is_full": "bool", "is_done": "bool", "bits": "int64"}
+_CONDITIONS = ["measured_on", "model_digest", "n_images"]  # alike in rows that may be paired
 CONDITION = ["method", "budget"]  # what rows of different seeds are a repetition of
 ALIKE = [*CONDITION, "recipe_digest"]
 NO_PARTNER = "none of this seed"
@@ -64,14 +66,14 @@ def paired(frame: pd.DataFrame, others: pd.DataFrame, metric: str = "fd") -> pd.
     of these names, and whose environment, model and number of images are its own. Without such a
     partner both are missing, and ``unpaired`` says why.
     """
-    keys = list(others.index.names)
-    groups = {
-        key if isinstance(key, tuple) else (key,): rows_of(rows)
-        for key, rows in others.groupby(keys, sort=False)
-    }
+    keys = list(map(str, others.index.names))
+    names = [metric, f"{metric}_replicates", *_CONDITIONS]
+    groups = defaultdict(list)
+    for rival in rows_of(others[names].reset_index()):
+        groups[tuple(rival[key] for key in keys)].append(rival)
     found = []
-    for row in rows_of(frame):
-        rivals = groups.get(tuple(row[str(key)] for key in keys), [])
+    for row in rows_of(frame[list(dict.fromkeys([*keys, *names]))]):
+        rivals = groups[tuple(row[key] for key in keys)]
         reasons = [unlike(row, rival) for rival in rivals]
         alike = [rival for rival, why in zip(rivals, reasons, strict=True) if not why]
         theirs, ours = (alike[-1] if alike else {}), row[f"{metric}_replicates"]
