@@ -45,7 +45,8 @@ def install(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_package_is_listed_and_nothing_else_suffers(name, install, mpqbench):
+def test_a_broken_package_is_listed_and_nothing_else_suffers(name, install, mpqbench, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")  # a line for each plugin
     ours = {entry.name for entry in discover().entries("rounding")}
     source, reason = BROKEN[name]
     install(name, source)
