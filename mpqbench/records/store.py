@@ -182,7 +182,10 @@ def read_object(path: Path) -> dict[str, Any]:
         raise ValueError(f"{constant} is not a number of JSON")
 
     try:
-        data = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
+        text = path.read_text(encoding="utf-8")
+        data = json.loads(text, parse_constant=refuse)
+        if "\\u" in text:
+            json.dumps(data, ensure_ascii=False).encode()  # no half of a pair, as in "\\ud800"
     except FileNotFoundError:
         raise BenchError(f"{path} does not exist: run the job first") from None
     except (ValueError, OSError, RecursionError) as error:

@@ -94,6 +94,16 @@ def test_the_largest_numbers_that_are_allowed_are_shown(mpqbench, tmp_path, undr
     )
 
 
+def test_a_text_that_is_no_unicode_is_refused(mpqbench, tmp_path):
+    file = RecordStore(tmp_path).write(record_of("rtn", "W4A4", 9.0, job="b"))
+    data = json.loads(file.read_text(encoding="utf-8")) | {"model_digest": "\ud800"}
+    del data["checksum"]
+    file.write_text(json.dumps(data), encoding="utf-8")
+    code, _, err = mpqbench("report", tmp_path)
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"{file} is corrupt" in err
+
+
 def test_a_reason_that_is_no_unicode_is_kept_with_backslashes():
     record = record_of("rtn", status="failed", reason="no file a\udcff")
     assert record.reason == "no file a\\udcff"
