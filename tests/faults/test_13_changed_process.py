@@ -73,7 +73,13 @@ def _names():
     return {"np": np, "Nearest": Nearest, "made": None}
 
 
-@pytest.mark.parametrize("change", list(CHANGES)[:2] + list(CHANGES)[4:5])
+@pytest.mark.parametrize(
+    "change",
+    [
+        next(iter(CHANGES)),
+        *(pytest.param(list(CHANGES)[n], marks=pytest.mark.slow) for n in (1, 4)),
+    ],
+)
 def test_the_job_fails_and_the_next_one_is_right(mpqbench, tmp_path, tiny_folder, change):
     body = ROUNDING.format(change=change)
     _, _, records = run_methods(mpqbench, tmp_path, tiny_folder, BOTH, body)

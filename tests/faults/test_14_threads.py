@@ -29,7 +29,8 @@ print(json.dumps([digest.hexdigest()] + [record.status for record in records]))
 """
 
 
-@pytest.mark.parametrize("method", ["gptq", pytest.param("quarot", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["gptq", "quarot"])
 def test_one_and_two_threads_give_the_same_integers(tmp_path, method):
     found = []
     for threads in (1, 2):

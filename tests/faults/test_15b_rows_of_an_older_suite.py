@@ -69,6 +69,7 @@ def test_a_changed_recipe_keeps_its_old_rows_out(run, folder):
     assert "Left out" not in (folder / "out/leaderboard.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_method_that_the_suite_dropped_is_left_out_and_one_not_run_is_kept(run, folder):
     run()
     run("--method", "own")
@@ -78,6 +79,7 @@ def test_a_method_that_the_suite_dropped_is_left_out_and_one_not_run_is_kept(run
     assert rows(folder) == EVERY - {"rtn W8A8", "rtn W4A4"}
 
 
+@pytest.mark.slow
 def test_rows_of_another_protocol_are_left_out(run, folder):
     run("--method", "own", "--images", 48)
     _, out, _ = run("--method", "rtn", "--budget", "W4A4")

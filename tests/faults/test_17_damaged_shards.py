@@ -23,8 +23,9 @@ def delete(path):
     path.unlink()
 
 
-DAMAGES = [(cut, "searched"), (flip, "full-precision"), (swap, "searched")]
-DAMAGES += [(delete, "searched"), (delete, "full-precision")]
+DAMAGES = [(flip, "full-precision"), (delete, "searched")]
+MORE = [(cut, "searched"), (swap, "searched"), (delete, "full-precision")]
+DAMAGES += [pytest.param(*each, marks=pytest.mark.slow) for each in MORE]
 
 
 @pytest.mark.parametrize(("damage", "method"), DAMAGES)
@@ -46,7 +47,7 @@ def test_a_damaged_shard_is_left_out_by_report_and_sampled_again(kept, damage, m
     assert kept.mpqbench("verify", kept.folder)[0] == 0
 
 
-@pytest.mark.parametrize("text", ["{", '"0123"', '{"fingerprint": 1, "shards": {"0": 2}}'])
+@pytest.mark.parametrize("text", ["{", '{"fingerprint": 1, "shards": {"0": 2}}'])
 def test_a_damaged_list_of_shards_costs_samples_but_no_result(kept, text):
     owner = kept.only("samples/*searched*/fingerprint.json")
     before = {p.name: p.read_bytes() for p in owner.parent.iterdir()}

@@ -60,7 +60,7 @@ def test_a_record_that_cannot_be_written_is_printed(kept, monkeypatch):
     assert kept.run()[1].count("done before") == 2
 
 
-@pytest.mark.parametrize("word", ["shard-", "allocations"])
+@pytest.mark.parametrize("word", ["shard-", pytest.param("allocations", marks=pytest.mark.slow)])
 def test_a_full_disk_ends_the_run_and_fails_no_job(kept, monkeypatch, word):
     full_disk(monkeypatch, word)
     before = sorted((kept.folder / "records").iterdir())
@@ -78,7 +78,7 @@ def test_a_full_disk_ends_the_run_and_fails_no_job(kept, monkeypatch, word):
     assert before == [p for p in sorted((kept.folder / "records").iterdir()) if p in before]
 
 
-@pytest.mark.parametrize("at", [60, 0.5, -40])
+@pytest.mark.parametrize("at", [60, *(pytest.param(n, marks=pytest.mark.slow) for n in (0.5, -40))])
 def test_one_flipped_bit_in_a_trace_is_told_and_mended(kept, at):
     path = kept.only("traces/*searched*.parquet")
     whole = bytearray(path.read_bytes())

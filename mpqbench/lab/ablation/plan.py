@@ -115,7 +115,7 @@ def changed(method: Recipe, name: str, changes: Mapping[str, Any]) -> Recipe:
     """Return ``method`` under another name, with other fields and parameters. Raises BenchError."""
     where = f"cell '{name}'"
     whole = {key: value for key, value in changes.items() if "." not in key}
-    data = whole | {"name": name}
+    data = whole | {"name": name, "factors": {}}
     for path in changes.keys() - whole.keys():
         head, *tail = path.split(".")
         data.setdefault(head, method.model_dump()[head])
