@@ -59,16 +59,23 @@ def is_whole(job: Job, session: Session) -> bool:
     return not damage
 
 
-def set_aside_other_recipe(job: Job, session: Session) -> None:
-    """Keep the record of another recipe of this name, which is about to be replaced, and say so."""
+def set_aside_other(job: Job, session: Session) -> None:
+    """Keep the record of another recipe or model of this name before ``job`` replaces the record.
+
+    What has changed is said.
+    """
     store = session.store
     if not store.record_path(job.id).is_file():
         return
-    recipe, old = job.recipe.model_dump(mode="json"), store.read(job.id).recipe
+    record, recipe = store.read(job.id), job.recipe.model_dump(mode="json")
+    old = record.recipe
     changed = [k for k in recipe if k not in TEXTS and k in old and old[k] != recipe[k]]
-    if changed:
-        what = ", ".join(changed)
+    others = [f"recipe of this name ({', '.join(changed)})"] if changed else []
+    model = session.resources.loader.model(job.model, job.protocol)
+    if record.model_digest not in (None, model.digest):
+        others.append("model of this name")
+    if others:
         session.reporter.say(
-            f"  the record of another recipe of this name ({what}) is moved to "
+            f"  the record of another {' and '.join(others)} is moved to "
             f"{store.set_aside(job.id)}, its samples are replaced"
         )

@@ -19,7 +19,7 @@ from ..job.run import has_samples, run_job, skip_job
 from ..job.search_problem import check_searches
 from ..metrics.features import usable_device
 from ..records.schema import JobRecord
-from .kept import check_folder, is_whole, set_aside_other_recipe
+from .kept import check_folder, is_whole, set_aside_other
 
 
 def plan(suite: Suite, registry: Registry, device: str) -> list[Job]:
@@ -106,7 +106,7 @@ def run_suite(jobs: Sequence[Job], session: Session) -> list[JobRecord]:
             records.append(session.store.read(job.id))
             continue
         session.reporter.say(title)
-        set_aside_other_recipe(job, session)
+        set_aside_other(job, session)
         reference = _reference(job, records, session)
         if reference is None or reference.status == "done":
             record = run_job(job, session)

@@ -29,8 +29,8 @@ class Block:
     """Rows that may be compared: one model under one metric fingerprint.
 
     ``frame`` has the table's columns and others; ``columns`` have the headers and units for these
-    rows; ``notes`` are sentences that a reader must know, ``told`` those of them that are not in
-    every table; ``name`` is a part of file names.
+    rows; ``notes`` are sentences that a reader must know, ``unpaired`` those of them on rows that
+    have no pair; ``name`` is a part of file names.
     """
 
     model: str
@@ -40,7 +40,7 @@ class Block:
     frame: pd.DataFrame
     notes: tuple[str, ...] = ()
     name: str = ""
-    told: tuple[str, ...] = ()
+    unpaired: tuple[str, ...] = ()
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
@@ -155,9 +155,9 @@ def _block(key: Any, frame: pd.DataFrame, name: str) -> Block:
     frame["mark"], mixed = _marks(frame)
     notes = table_notes("leaderboard", frame[frame["is_done"]], extractor, over_seeds=False)
     lost = rows_of(frame[frame["is_full"] & frame["failed"]])
-    told = sentences("told", lost=lost, environments=mixed)
+    unpaired = sentences("unpaired", lost=lost, environments=mixed)
     columns = adapt(LEADERBOARD, frame, extractor)
-    return Block(model, fingerprint, extractor, columns, frame, notes + told, name, told)
+    return Block(model, fingerprint, extractor, columns, frame, notes + unpaired, name, unpaired)
 
 
 def _compared(frame: pd.DataFrame) -> pd.DataFrame:
@@ -192,13 +192,13 @@ def _remarks(frame: pd.DataFrame, unpaired: pd.Series) -> list[str]:
     recipes = frame[~frame["is_full"]].groupby("method")["recipe_digest"].nunique()
     remarks = []
     for method, why in zip(frame["method"], unpaired, strict=True):
-        told = []
+        reasons = []
         if why:
             reason = "this seed has none" if why == NO_PARTNER else f"that has {why}"
-            told.append(f"not paired with full precision and not ranked: {reason}")
+            reasons.append(f"not paired with full precision and not ranked: {reason}")
         if (count := int(recipes.get(method, 1))) > 1:
-            told.append(f"one of {count} recipes of this name")
-        remarks.append("; ".join(told))
+            reasons.append(f"one of {count} recipes of this name")
+        remarks.append("; ".join(reasons))
     return remarks
 
 
@@ -245,5 +245,5 @@ def _summary(block: Block) -> Block:
     means = means.sort_values(["failed", "place", "rank"], kind="stable", ignore_index=True)
     columns = adapt(SUMMARY, means, block.extractor)
     notes = table_notes("leaderboard", block.done, block.extractor, over_seeds=True)
-    notes += block.told
+    notes += block.unpaired
     return replace(block, columns=columns, frame=means, notes=notes)

@@ -96,4 +96,6 @@ def test_rows_of_a_model_that_changed_in_place_are_left_out(run, folder):
     save_file(weights, path, metadata={"format": "pt"})
     _, out, _ = run("--method", "own")
     assert "has changed since" in out
+    assert "record of another model of this name is moved to" in " ".join(out.split())
+    assert list(folder.rglob("replaced/**/*full-precision*"))
     assert rows(folder) == EVERY - {"rtn W8A8", "rtn W4A4"}
