@@ -15,6 +15,7 @@ from .job.loading import Loader
 from .job.patches import Patches
 from .job.resources import Resources, Session
 from .lab.outdated import Methods, find_outdated
+from .lab.recount import Recount, recount_run
 from .lab.suite import plan, run_suite, with_methods
 from .lab.suites import load_suite
 from .lab.verify import Verification, verify_run
@@ -46,7 +47,13 @@ def verify_records(
     With ``scores`` those of kept samples are recomputed too, on ``device``. Raises BenchError for a
     folder without records.
     """
-    return verify_run(RecordStore(folder), Loader(str(usable_device(device))), scores=scores)
+    loader = Loader(str(usable_device(device)))
+    return verify_run(RecordStore(folder), loader, discover(()), scores=scores)
+
+
+def recount_records(folder: Path | str, *, plugins: Iterable[Path] = ()) -> Iterator[Recount]:
+    """Count the costs of all records of a run again; see ``lab.recount``."""
+    return recount_run(RecordStore(folder), Loader("cpu"), discover(tuple(plugins)))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import torch
 
 from mpqbench.baselines.roundings.nearest import Nearest
 from mpqbench.baselines.transforms.none import NoTransform
-from mpqbench.contracts import LayerData, Transform
+from mpqbench.contracts import LayerData, Operations, Transform, TransformSize
 from mpqbench.core.formats import ActivationFormat, WeightFormat
 from mpqbench.core.precision import Precision
 from mpqbench.dit.calibration import CalibrationSet
@@ -20,10 +20,10 @@ FORMATS = {"weight_format": WeightFormat(), "activation_format": ActivationForma
 class Scaled(Transform):
     """Weight times four and input divided by four, exactly."""
 
-    extra_bits = 20
+    def size(self, name, in_features):
+        return TransformSize(smoothing=Operations(in_features), extra_bits=20)
 
     def fit(self, weight, layer):
-        self.macs_per_token = layer.in_features
         return self
 
     def weight(self, weight):

@@ -61,7 +61,8 @@ class MixedSVD(BranchSettings):
         numbers = sum(size.numbers for size in sizes)
         sums = out_features if len(sizes) > 1 else 0  # both outputs are added up
         extra = sum(size.extra_bits for size in sizes)
-        return BranchSize(numbers, numbers + sums, self.bits, extra)
+        between = sum(size.between for size in sizes)
+        return BranchSize(numbers, numbers, self.bits, extra, sums, between)
 
     def fit(self, target: torch.Tensor, layer: LayerData) -> Sum | BlockFactors:
         """Both parts, each fitted to what the other leaves of target (out, in)."""

@@ -6,7 +6,15 @@ from typing import Annotated, NamedTuple
 import torch
 from pydantic import Field, PositiveInt
 
-from mpqbench.contracts import Correction, CorrectionStep, FittedCorrection, Prediction, plugin
+from mpqbench.contracts import (
+    Correction,
+    CorrectionSize,
+    CorrectionStep,
+    FittedCorrection,
+    Operations,
+    Prediction,
+    plugin,
+)
 from mpqbench.core.errors import Diverged
 
 MOST_DOUBT = 0.1  # the largest standard error of a factor that is used
@@ -44,6 +52,13 @@ class Unbiased(Correction):
     images: PositiveInt = 100
     bands: PositiveInt = 5
     horizon: Annotated[float, Field(ge=0, le=1)] = 0.05
+
+    def size(self, shape: tuple[int, int, int]) -> CorrectionSize:
+        """Return the cost of four cosine transforms, three factors and sums for each number."""
+        channels, height, width = shape
+        values, bands = channels * height * width, min(self.bands, height + width - 1)
+        operations = Operations(values * (4 * (height + width) + 3), 3 * values)
+        return CorrectionSize(3 * channels * bands + values, operations)
 
     def fit(self, step: CorrectionStep) -> FittedCorrection:
         """Fit the correction of a step. Raises Diverged where the error is not finite."""
@@ -169,9 +184,6 @@ class Linear:
 
     def __init__(self, waves: DCTBands, factors: torch.Tensor, offset: torch.Tensor) -> None:
         self._waves, self._factors, self._offset = waves, factors, offset
-        channels, height, width = offset.shape
-        self.numbers = 3 * channels * len(waves.bands) + offset.numel()
-        self.macs_per_value = 4 * (height + width) + 3  # three transforms, and one back
 
     def __call__(self, prediction: Prediction, latents: torch.Tensor) -> torch.Tensor:
         """Return the corrected noise (n, c, h, w)."""

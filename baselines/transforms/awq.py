@@ -3,15 +3,15 @@
 import torch
 from pydantic import PositiveInt
 
-from mpqbench.contracts import LayerData, Transform, plugin
+from mpqbench.contracts import LayerData, plugin
 from mpqbench.core.errors import BenchError
 from mpqbench.quant.layer_error import OutputError
 
-from .scaling import Scaling, safe
+from .scaling import Scaling, ScalingTransform, safe
 
 
 @plugin
-class AWQ(Transform):
+class AWQ(ScalingTransform):
     """``s = mean|X_j|^a`` divided by ``sqrt(max s * min s)`` (arXiv 2306.00978, section 3.2).
 
     ``a`` is that of 0, 1/grid, ..., 1 with the least output error of the layer with rounded weight

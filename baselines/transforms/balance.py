@@ -4,14 +4,14 @@ import numpy as np
 import torch
 from scipy.stats import rankdata
 
-from mpqbench.contracts import LayerData, Transform, plugin
+from mpqbench.contracts import LayerData, TransformSize, plugin
 
 from .none import Identity
-from .scaling import Scaling, step_maxima
+from .scaling import Scaling, ScalingTransform, step_maxima
 
 
 @plugin
-class Balance(Transform):
+class Balance(ScalingTransform):
     """``B = sqrt(sX / sW)``, ``X / B`` and ``W * B`` (arXiv 2405.16005, sections 4.1 and 4.2).
 
     The salience of a weight column is ``sW_j = max_i|W_ij|``; that of an input channel the mean of
@@ -26,14 +26,21 @@ class Balance(Transform):
     skip: tuple[str, ...] = ("mlp.down", "adaln")
     needs_inputs = True
 
+    def size(self, name: str, in_features: int) -> TransformSize:
+        """Return the size of a scaling, nothing for a kind of group that is skipped."""
+        return TransformSize() if self._skips(name) else super().size(name, in_features)
+
     def fit(self, weight: torch.Tensor, layer: LayerData) -> Scaling | Identity:
         """Fit scales to weight (out, in). Raises BenchError where calibration is missing."""
-        if any(f".{layer.name}".endswith(f".{kind}") for kind in self.skip):
+        if self._skips(layer.name):
             return Identity()
         of_steps, of_weight = step_maxima(layer), weight.abs().amax(0)
         rho = rank_correlation(of_steps.cpu().numpy(), of_weight.cpu().numpy())
         shares = torch.softmax(-torch.from_numpy(rho), 0).to(of_steps)
         return Scaling(((shares @ of_steps) / of_weight).sqrt())
+
+    def _skips(self, name: str) -> bool:
+        return any(f".{name}".endswith(f".{kind}") for kind in self.skip)
 
 
 def rank_correlation(rows: np.ndarray, column: np.ndarray) -> np.ndarray:

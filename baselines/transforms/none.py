@@ -11,9 +11,6 @@ from mpqbench.contracts import LayerData, Transform, plugin
 class Identity:
     """The model's own basis."""
 
-    macs_per_token: int = 0
-    extra_bits: int = 0
-
     def weight(self, weight: torch.Tensor) -> torch.Tensor:
         """Return weight (out, in) unchanged."""
         return weight

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from mpqbench.contracts import LayerData
+from mpqbench.contracts import LayerData, Operations, Transform, TransformSize
 from mpqbench.core.errors import BenchError
 
 # 1e30 < 2^100 and float32 ends at 2^128: numbers up to 1e30 stay finite on either side.
@@ -14,8 +14,8 @@ SMALLEST = 1 / LARGEST
 class Scaling(nn.Module):
     """``x / s`` and ``W * s`` with s (in,) positive, made ``safe`` first.
 
-    The division is counted as done online in every forward, one operation per channel, also where
-    a deployment could fold it into the layer before; s is stored in 16 bits a channel.
+    The division is counted as done online in every forward, one multiplication per channel, also
+    where a deployment could fold it into the layer before; s is stored in 16 bits a channel.
     """
 
     scale: torch.Tensor
@@ -23,8 +23,6 @@ class Scaling(nn.Module):
     def __init__(self, scale: torch.Tensor) -> None:
         super().__init__()
         self.register_buffer("scale", safe(scale.detach().float()))
-        self.macs_per_token = scale.numel()
-        self.extra_bits = 16 * scale.numel()
 
     def weight(self, weight: torch.Tensor) -> torch.Tensor:
         """Return weight (out, in) with its columns multiplied by s."""
@@ -33,6 +31,15 @@ class Scaling(nn.Module):
     def input(self, x: torch.Tensor) -> torch.Tensor:
         """Return input (..., in) with its channels divided by s."""
         return x / self.scale
+
+
+class ScalingTransform(Transform):
+    """A transform that gives every input channel one scale."""
+
+    def size(self, name: str, in_features: int) -> TransformSize:
+        """Return one multiplication and 16 bits for each channel."""
+        smoothing = Operations(multiplications=in_features)
+        return TransformSize(smoothing=smoothing, extra_bits=16 * in_features)
 
 
 def safe(scale: torch.Tensor) -> torch.Tensor:

@@ -5,16 +5,16 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field, PositiveInt
 
-from mpqbench.contracts import LayerData, Transform, plugin
+from mpqbench.contracts import LayerData, plugin
 from mpqbench.quant.layer_error import OutputError
 
-from .scaling import Scaling, step_maxima
+from .scaling import Scaling, ScalingTransform, step_maxima
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
 @plugin
-class Smooth(Transform):
+class Smooth(ScalingTransform):
     """``s_j = max|X_j|^alpha / max_i|W_ij|^(1 - alpha)`` (arXiv 2211.10438, equation 4).
 
     The maxima of the inputs are exact over all calibration rows. ``alpha="search"`` takes, for each

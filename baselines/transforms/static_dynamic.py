@@ -4,12 +4,12 @@ import torch
 from pydantic import PositiveInt
 from torch import nn
 
-from mpqbench.contracts import LayerData, Transform, plugin
+from mpqbench.contracts import LayerData, Transform, TransformSize, plugin
 from mpqbench.core.errors import BenchError
 
 from .hadamard import Hadamard, Rotation
 from .scaling import Scaling, step_maxima
-from .smooth import Share, smoothing
+from .smooth import Share, Smooth, smoothing
 
 
 @plugin
@@ -29,6 +29,13 @@ class StaticDynamic(Transform):
     def __post_init__(self) -> None:
         Hadamard(self.block)
 
+    def size(self, name: str, in_features: int) -> TransformSize:
+        """Return both sizes. Raises BenchError where ``block`` does not divide the width."""
+        scaling, rotation = Smooth().size(name, in_features), Hadamard(self.block)
+        turned = rotation.size(name, in_features)
+        bits = scaling.extra_bits + turned.extra_bits
+        return TransformSize(turned.rotation, scaling.smoothing, bits)
+
     def fit(self, weight: torch.Tensor, layer: LayerData) -> "ScaledRotation":
         """Fit scales and rotation to weight (out, in).
 
@@ -44,13 +51,11 @@ class StaticDynamic(Transform):
 
 
 class ScaledRotation(nn.Module):
-    """A scaling, then a rotation; costs and stored bits add up."""
+    """A scaling, then a rotation."""
 
     def __init__(self, scaling: Scaling, rotation: Rotation) -> None:
         super().__init__()
         self.scaling, self.rotation = scaling, rotation
-        self.macs_per_token = scaling.macs_per_token + rotation.macs_per_token
-        self.extra_bits = scaling.extra_bits + rotation.extra_bits
 
     def weight(self, weight: torch.Tensor) -> torch.Tensor:
         """Return weight (out, in), scaled and rotated."""

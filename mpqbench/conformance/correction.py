@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 
 from ..contracts import Correction, CorrectionStep, Prediction
-from ..quant.verify import expect, expect_tensor
+from ..quant.verify import expect, expect_correction, expect_tensor
 from .check import Check, checks_of, expect_repeatable
 
 IMAGES, SHAPE = 24, (4, 6, 6)
@@ -57,11 +57,11 @@ class _CorrectionChecks:
         expect(far <= SAME, f"image 3 by itself differs by {far:.3g}")
 
     def cost(self, name: str) -> None:
-        """``numbers`` and ``macs_per_value`` are whole numbers."""
-        fitted = self.plugin.fit(self.steps[name])
-        told = fitted.numbers, fitted.macs_per_value
-        whole = all(type(number) is int and number >= 0 for number in told)
-        expect(whole, f"numbers and macs_per_value are {told[0]} and {told[1]}")
+        """The size covers what is executed and held."""
+        step = self.steps[name]
+        fitted, size = self.plugin.fit(step), self.plugin.size(SHAPE)
+        expect_correction(fitted, size, step.quantized, step.latents)
+        expect(type(size.numbers) is int and size.numbers >= 0, f"numbers is {size.numbers!r}")
 
     def repeatable(self, name: str) -> None:
         """One step gives one correction; arguments and global generators are left alone."""

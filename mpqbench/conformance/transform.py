@@ -44,14 +44,15 @@ class _TransformChecks(LayerChecks):
         expect_gradient(call, layer.inputs[:64], call(torch.eye(layer.weight.shape[1])))
 
     def cost(self, layer: SampleLayer) -> None:
-        """``macs_per_token`` and ``extra_bits`` cover what is executed and held.
+        """The size covers what is executed and held.
 
         At most twice the executed operations may be declared. Numbers take 16 bits and signs 1;
         tensors that are equal for another weight, other inputs and another seed are constants of
         the width and count nothing.
         """
-        fitted = self.made(layer)
-        expect_transform(fitted, layer.inputs)
+        fitted, width = self.made(layer), layer.weight.shape[1]
+        size = self.plugin.size(layer.data(False).name, width)
+        expect_transform(fitted, size, layer.inputs)
         constants = held_tensors(self.make(ordinary(*layer.weight.shape, seed=5), seed=8))
         bits = sum(
             information_bits(tensor)
@@ -59,8 +60,8 @@ class _TransformChecks(LayerChecks):
             if not any(torch.equal(tensor, constant) for constant in constants)
         )
         expect(
-            isinstance(fitted.extra_bits, int) and fitted.extra_bits >= bits,
-            f"extra_bits is {fitted.extra_bits}, but the transform holds {bits} bits",
+            isinstance(size.extra_bits, int) and size.extra_bits >= bits,
+            f"extra_bits is {size.extra_bits}, but the transform holds {bits} bits",
         )
 
     def shapes(self, layer: SampleLayer) -> None:

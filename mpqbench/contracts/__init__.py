@@ -6,7 +6,13 @@ with a default. A module registers it in a table ``PLUGINS`` (``mpqbench.core.re
 """
 
 from .base import plugin
-from .corrections import Correction, CorrectionStep, FittedCorrection, Prediction
+from .corrections import (
+    Correction,
+    CorrectionSize,
+    CorrectionStep,
+    FittedCorrection,
+    Prediction,
+)
 from .layers import (
     BlockData,
     Branch,
@@ -14,9 +20,11 @@ from .layers import (
     FittedBranch,
     FittedTransform,
     LayerData,
+    Operations,
     QuantizedWeight,
     Rounding,
     Transform,
+    TransformSize,
 )
 from .network import (
     Environment,
@@ -30,9 +38,9 @@ from .search import Searcher, SearchProblem
 from .tuning import Curve, DistillationData, Recorded, Student, Tuner
 
 __all__ = [
-    "BlockData", "Branch", "BranchSize", "Correction", "CorrectionStep", "Curve",
-    "DistillationData", "Environment", "FittedBranch", "FittedCorrection", "FittedTransform",
-    "GroupAtPrecision", "LayerData", "Network", "Objective", "Prediction", "QuantizableGroup",
-    "QuantizedWeight", "Recorded", "Rounding", "SearchProblem", "Searcher", "Sensitivity",
-    "Student", "Transform", "Tuner", "plugin",
+    "BlockData", "Branch", "BranchSize", "Correction", "CorrectionSize", "CorrectionStep",
+    "Curve", "DistillationData", "Environment", "FittedBranch", "FittedCorrection",
+    "FittedTransform", "GroupAtPrecision", "LayerData", "Network", "Objective", "Operations",
+    "Prediction", "QuantizableGroup", "QuantizedWeight", "Recorded", "Rounding", "SearchProblem",
+    "Searcher", "Sensitivity", "Student", "Transform", "TransformSize", "Tuner", "plugin",
 ]  # fmt: skip

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from .base import Plugin
+from .layers import NO_OPERATIONS, Operations
 
 if TYPE_CHECKING:
     import torch
@@ -46,15 +47,19 @@ class CorrectionStep:
     wanted: torch.Tensor
 
 
-class FittedCorrection(Protocol):
-    """The correction of one sampling step.
+@dataclass(frozen=True)
+class CorrectionSize:
+    """What the correction of one sampling step stores, and executes for one image.
 
-    ``numbers`` are the stored values, 16 bits each; ``macs_per_value`` the multiplications for one
-    number of a latent.
+    ``numbers`` are the stored values, 16 bits each.
     """
 
-    numbers: int
-    macs_per_value: int
+    numbers: int = 0
+    operations: Operations = NO_OPERATIONS
+
+
+class FittedCorrection(Protocol):
+    """The correction of one sampling step."""
 
     def __call__(self, prediction: Prediction, latents: torch.Tensor) -> torch.Tensor:
         """Return the corrected noise (n, c, h, w) float32 for latents (n, c, h, w) float32."""
@@ -70,6 +75,10 @@ class Correction(Plugin, ABC):
 
     kind: ClassVar[str] = "correction"
     images: int = 0
+
+    def size(self, shape: tuple[int, int, int]) -> CorrectionSize:
+        """Return what a step costs for latents of ``shape`` (c, h, w); nothing by default."""
+        return CorrectionSize()
 
     @abstractmethod
     def fit(self, step: CorrectionStep) -> FittedCorrection:

@@ -46,15 +46,42 @@ class LayerData:
     activation_format: ActivationFormat = PER_TOKEN
 
 
-class FittedTransform(Protocol):
-    """A linear change of basis that leaves ``input(x) @ weight(W).T`` equal to ``x @ W.T``.
+@dataclass(frozen=True)
+class Operations:
+    """Arithmetic that inference executes: what a plugin reports, and the harness prices.
 
-    ``macs_per_token`` counts the multiplications (or additions, where there are only additions)
-    that ``input`` does for one row; ``extra_bits`` counts what the transform stores.
+    ``multiplications``, each with or without an addition behind it, and ``additions`` alone
+    (subtractions and comparisons too), all of numbers of ``bits``. Moving numbers and changing
+    their signs counts nothing.
     """
 
-    macs_per_token: int
-    extra_bits: int
+    multiplications: int = 0
+    additions: int = 0
+    bits: int = 16
+
+    @property
+    def bitops(self) -> int:
+        """The price in BitOPs: ``bits`` squared for a multiplication, ``bits`` for an addition."""
+        return (self.multiplications * self.bits + self.additions) * self.bits
+
+
+NO_OPERATIONS = Operations()
+
+
+@dataclass(frozen=True)
+class TransformSize:
+    """What a transform executes for one row of the input, and stores, known before it is fitted.
+
+    ``extra_bits`` is everything that is stored.
+    """
+
+    rotation: Operations = NO_OPERATIONS
+    smoothing: Operations = NO_OPERATIONS
+    extra_bits: int = 0
+
+
+class FittedTransform(Protocol):
+    """A linear change of basis that leaves ``input(x) @ weight(W).T`` equal to ``x @ W.T``."""
 
     def weight(self, weight: torch.Tensor) -> torch.Tensor:
         """Move a weight (out, in) into the new basis; done once."""
@@ -68,6 +95,13 @@ class Transform(Plugin, ABC):
 
     kind: ClassVar[str] = "transform"
     needs_inputs: bool = False
+
+    def size(self, name: str, in_features: int) -> TransformSize:
+        """Return what a transform of a group's input costs; nothing by default.
+
+        ``name`` is that of the group, like ``blocks.3.mlp.down``.
+        """
+        return TransformSize()
 
     @abstractmethod
     def fit(self, weight: torch.Tensor, layer: LayerData) -> FittedTransform:
@@ -142,15 +176,23 @@ class Rounding(Plugin, ABC):
 class BranchSize:
     """The size of a branch, known from the shape of its layer before anything is fitted.
 
-    ``numbers`` are the stored values, at ``bits`` (8 or 16) each; ``macs_per_token`` the
-    multiplications for one row, both operands at ``bits``; ``extra_bits`` everything else that is
-    stored: scales (16 bits each), indices, permutations.
+    ``numbers`` are the stored values, at ``bits`` (8 or 16) each; ``multiplications`` those of one
+    row, both operands at ``bits``, and ``additions`` those alone; ``between`` the numbers of one
+    row that pass from one product to the next; ``extra_bits`` everything else that is stored:
+    scales (16 bits each), indices, permutations.
     """
 
     numbers: int
-    macs_per_token: int
+    multiplications: int
     bits: int = 16
     extra_bits: int = 0
+    additions: int = 0
+    between: int = 0
+
+    @property
+    def operations(self) -> Operations:
+        """What one row executes, without the quantization of its numbers."""
+        return Operations(self.multiplications, self.additions, self.bits)
 
     @property
     def stored_bits(self) -> int:

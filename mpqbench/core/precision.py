@@ -20,7 +20,7 @@ LOWEST, HIGHEST = 2, 8
 _PATTERN = re.compile(r"W(\d+)A(\d+)(?:G0*([1-9]\d*))?(-)?", re.IGNORECASE | re.ASCII)
 _BOUNDED = {"precision": "BitOPs", "megabytes": "bytes", "weight_bits": "weight bits"}
 _BOUND = re.compile(
-    r"(?P<precision>FP|W\d+A\d+)|"
+    r"(?P<precision>FP|W\d+A\d+)(?P<total>:total)?|"
     r"(?P<megabytes>\d{1,9}(?:\.\d{1,20})?)MB|(?P<weight_bits>\d{1,3}(?:\.\d{1,20})?)b",
     re.IGNORECASE | re.ASCII,
 )
@@ -163,7 +163,9 @@ class Allocation(Mapping[str, Precision]):
 class Budget:
     """One or several upper bounds on cost, all of which must hold.
 
-    ``W4A4``: no more BitOPs than uniform W4A4 over the searchable groups. ``2.5MB``: no more than
+    ``W4A4``: no more BitOPs than uniform W4A4 over the searchable groups, as papers count them.
+    ``W4A4:total``: no more BitOPs in total, overhead included, than uniform W4A4 of the plain
+    recipe (see ``cost.count.budget_limit``). ``2.5MB``: no more than
     2.5 x 10^6 bytes for the whole stored model. ``3.5b``: no more than 3.5 bits per weight of the
     searchable groups on average. ``W4A4+2.5MB`` bounds both; ``FP`` bounds nothing. The harness,
     never the plugin, computes the cost that is compared with the budget.
@@ -172,6 +174,7 @@ class Budget:
     precision: Precision
     megabytes: float | None = None
     weight_bits: float | None = None
+    total: bool = False
 
     @classmethod
     def parse(cls, text: str) -> Budget:
@@ -181,19 +184,21 @@ class Budget:
             match = _BOUND.fullmatch(term.strip())
             if match is None:
                 raise BenchError(
-                    f"budget {shown(text)}: {shown(term)} is not a bound: write W4A4, 2.5MB, 3.5b "
-                    "or FP; 'g64' and '-' are for the precision of a group"
+                    f"budget {shown(text)}: {shown(term)} is not a bound: write W4A4, "
+                    "W4A4:total, 2.5MB, 3.5b or FP; 'g64' and '-' are for the precision of a group"
                 )
-            kind = str(match.lastgroup)
+            kind = next(name for name in _BOUNDED if match[name] is not None)
             if kind in bounds:
                 raise BenchError(
                     f"budget '{text}' bounds {_BOUNDED[kind]} twice: leave one bound out"
                 )
             found = match[kind]
             bounds[kind] = Precision.parse(found) if kind == "precision" else float(found)
+            if match["total"]:
+                bounds["total"] = True
             if bounds[kind] == 0:
                 raise BenchError(f"budget {shown(text)}: a bound must be greater than 0")
-        if len(bounds) > 1 and bounds.get("precision") == FULL:
+        if len(bounds) > 1 and bounds.get("precision") == FULL:  # with a total, too
             raise BenchError(f"budget '{text}': FP bounds nothing; leave FP out")
         return cls(**{"precision": FULL} | bounds)
 
@@ -208,7 +213,8 @@ class Budget:
         return self.precision.is_full and self.megabytes is None and self.weight_bits is None
 
     def __str__(self) -> str:
-        terms = [] if self.precision.is_full else [str(self.precision)]
+        total = ":total" if self.total else ""
+        terms = [] if self.precision.is_full else [f"{self.precision}{total}"]
         terms += [] if self.megabytes is None else [f"{_decimal(self.megabytes)}MB"]
         terms += [] if self.weight_bits is None else [f"{_decimal(self.weight_bits)}b"]
         return "+".join(terms) or str(FULL)

@@ -83,7 +83,7 @@ class Job:
             name = f"{part or 'model'}-{digest_of(name)[:6]}"
         # A field that a protocol leaves at its default may be younger than records on disk.
         settings = self.protocol.model_dump(mode="json", exclude={"name"}, exclude_defaults=True)
-        condition = f"{self.recipe.name}__{self.budget}__s{self.seed}"
+        condition = f"{self.recipe.name}__{str(self.budget).replace(':', '-')}__s{self.seed}"
         return f"{name}__{condition}__p{digest_of(settings)[:6]}"
 
     @property

@@ -1,7 +1,8 @@
 """BitOPs, bytes and effective bits: the one place that counts, in exact integers.
 
 An operator costs ``MACs x weight bits x activation bits`` in one forward of one image (no factor
-2, no guidance, no autoencoder; arXiv 2011.10680). What is in floating point counts 16 bits.
+2, no guidance, no autoencoder; arXiv 2011.10680). What is in floating point counts 16 bits. The
+online overhead of quantization is priced by ``cost.overhead``, and derived in docs/cost.md.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,15 +12,31 @@ from typing import Any
 from torch import nn
 
 from ..core.errors import BenchError
-from ..core.formats import ActivationFormat, WeightFormat, check_group, scale_count
+from ..core.formats import (
+    PER_CHANNEL,
+    PER_TOKEN,
+    ActivationFormat,
+    WeightFormat,
+    check_group,
+    scale_count,
+)
 from ..core.precision import FULL_BITS, Budget, Precision
-from ..dit.groups import Group, check_allocation, layer_groups, linear_layer, token_count
+from ..dit.groups import (
+    Group,
+    check_allocation,
+    layer_groups,
+    linear_layer,
+    token_count,
+    uniform_allocation,
+)
+from .overhead import COST_RULE, SOURCES, ProductFormat, of_attention, of_group
 from .storage import QParamBytes, packed_bytes, qparam_bytes
 
 SOFTMAX_BITS = 8  # of the attention weights, in the convention that quantizes them apart
 
-_TOTALS = ("macs", "parameters", "bitops", "bitops_linear", "bitops_per_image",
-           "guidance_passes", "steps", "bytes", "effective_bits")  # fmt: skip
+_TOTALS = ("macs", "parameters", "bitops", "bitops_linear", "bitops_per_image", "overhead",
+           "cost_rule", "guidance_passes", "steps", "bytes", "effective_bits")  # fmt: skip
+_PLAIN_ADALN = Precision(8, 8)  # of the plain recipe, against which a total is bounded
 _EMBEDDER = "transformer_blocks.0.norm1.emb"
 _FIXED_KINDS = {
     "pos_embed.proj": "embed.patch",
@@ -39,7 +56,7 @@ class Operator:
 
     ``macs`` of one forward of one image; ``weights`` and ``biases`` are numbers of values, biases
     in floating point. An attention product has its two operands at ``weight_bits`` and
-    ``activation_bits``.
+    ``activation_bits``. ``online`` are the BitOPs of operations that are no MACs.
     """
 
     name: str
@@ -53,9 +70,15 @@ class Operator:
     zero_bytes: int = 0
     group: str | None = None
     searchable: bool = False
+    online: int = 0
 
     @property
     def bitops(self) -> int:
+        """BitOPs of the MACs, and what is ``online``."""
+        return self.mac_bitops + self.online
+
+    @property
+    def mac_bitops(self) -> int:
         """MACs x weight bits x activation bits."""
         return self.macs * self.weight_bits * self.activation_bits
 
@@ -71,24 +94,25 @@ class CostReport:
     """The count of one model, in one forward of one image.
 
     ``macs``, ``bitops`` (each operator at its own bits) and ``bytes`` are of all operators, with
-    duplicates stored once; ``branch_bitops`` and ``branch_bytes`` are the part of branches.
-    ``bitops_linear`` and ``weight_bits`` (a mean over weights) are of the ``searchable`` linear
-    layers, without their branches. ``effective_bits`` are 8 x bytes / ``parameters``, which are the
-    model's own. ``bitops_per_image`` is ``bitops`` x guidance passes x steps.
+    duplicates stored once. ``overhead`` are the BitOPs of each of ``overhead.SOURCES``, all part of
+    ``bitops``; ``branch_bitops`` are the products of branches alone, which a budget bounds, and
+    ``branch_bytes`` what branches store. ``bitops_linear`` and ``weight_bits`` (a mean over
+    weights) are of the ``searchable`` linear layers, without their branches. ``effective_bits`` are
+    8 x bytes / ``parameters``, which are the model's own. ``bitops_per_image`` is ``bitops`` x
+    guidance passes x steps.
     """
 
     operators: tuple[Operator, ...]
     parameters: int
     guidance_passes: int = 1
     steps: int = 1
+    cost_rule: str = COST_RULE
 
     def _total(self, what: str, kind: str | None = None) -> int:
         return sum(getattr(op, what) for op in self.operators if kind in (None, op.kind))
 
     macs = property(lambda self: self._total("macs"))
-    bitops = property(lambda self: self._total("bitops"))
     bytes = property(lambda self: self._total("bytes"))
-    branch_bitops = property(lambda self: self._total("bitops", "branch"))
     branch_bytes = property(lambda self: self._total("bytes", "branch"))
     effective_bits = property(lambda self: 8 * self.bytes / self.parameters)
 
@@ -97,17 +121,41 @@ class CostReport:
     bitops_per_image = property(lambda self: self.bitops * self.guidance_passes * self.steps)
 
     @property
+    def bitops(self) -> int:
+        """BitOPs of everything, under the rule ``papers`` of the searchable layers alone."""
+        return self.bitops_linear if self.cost_rule == "papers" else self._total("bitops")
+
+    @property
+    def branch_bitops(self) -> int:
+        """BitOPs of the products of branches."""
+        return self._total("mac_bitops", "branch")
+
+    @property
+    def overhead(self) -> dict[str, int]:
+        """BitOPs by source, of ``SOURCES``."""
+        if self.cost_rule == "papers":
+            return dict.fromkeys(SOURCES, 0)
+        return {source: self._total("bitops", source) for source in SOURCES}
+
+    @property
     def weight_bits(self) -> float:
         bits = sum(op.weights * op.weight_bits for op in self.searchable)
         return bits / sum(op.weights for op in self.searchable)
 
-    def satisfied(self, budget: Budget, branch_in_budget: bool = True) -> bool:
-        """Return whether every bound of ``budget`` holds, with what branches take or without."""
-        bitops, size = self.bitops_linear + self.branch_bitops, self.bytes
-        if not branch_in_budget:
-            bitops, size = self.bitops_linear, size - self.branch_bytes
-        limit = budget_limit(sum(op.macs for op in self.searchable), budget)
-        within = (limit is None or bitops <= limit) and size <= budget.bytes
+    def bounded_bitops(self, budget: Budget, branch_in_budget: bool = True) -> int:
+        """Return the BitOPs that ``budget`` bounds, with what branches take or without."""
+        if budget.total:
+            return self.bitops - (0 if branch_in_budget else self.overhead["branch"])
+        return self.bitops_linear + (self.branch_bitops if branch_in_budget else 0)
+
+    def satisfied(self, budget: Budget, limit: int | None, branch_in_budget: bool = True) -> bool:
+        """Return whether every bound of ``budget`` holds, with what branches take or without.
+
+        ``limit`` is what ``budget_limit`` gives.
+        """
+        size = self.bytes - (0 if branch_in_budget else self.branch_bytes)
+        within = limit is None or self.bounded_bitops(budget, branch_in_budget) <= limit
+        within = within and size <= budget.bytes
         return within and (budget.weight_bits is None or self.weight_bits <= budget.weight_bits)
 
     def to_json(self) -> dict[str, Any]:
@@ -122,7 +170,8 @@ class CountOptions:
 
     ``attention_bits`` holds for both operands of QK^T and AV, ``None`` for 16. ``storage`` has
     measured bytes of quantization parameters by layer, which replace those that follow from the
-    formats. ``extra`` operators (branches, transforms) count at their own bits.
+    formats. ``extra`` operators (branches, transforms) count at their own bits. ``rule`` is one of
+    ``overhead.RULES``.
     """
 
     weight_format: WeightFormat
@@ -130,6 +179,7 @@ class CountOptions:
     attention_bits: int | None = None
     storage: Mapping[str, QParamBytes] = field(default_factory=dict)
     extra: Sequence[Operator] = ()
+    rule: str = COST_RULE
 
 
 def count(
@@ -140,21 +190,47 @@ def count(
 ) -> CostReport:
     """Count ``transformer`` (its original layers; the meta device is enough) under ``allocation``.
 
-    ``allocation`` covers all ``groups``; a precision with a group size has formats of its own: more
-    scales, the same BitOPs. Raises BenchError for an allocation that does not fit the groups, a
-    group size that does not divide a width, and a layer the count does not know.
+    ``allocation`` covers all ``groups``; a precision with a group size has formats of its own.
+    Raises BenchError for an allocation that does not fit the groups, a group size that does not
+    divide a width or the other group size, and a layer the count does not know.
     """
     check_allocation([group.name for group in groups], allocation)
-    rows = [
-        _quantized(row, transformer, allocation, options) for row in _skeleton(transformer, groups)
-    ]
+    rows = [_quantized(r, transformer, allocation, options) for r in _skeleton(transformer, groups)]
     for op in options.extra:
         if op.searchable:
             raise BenchError(f"extra operator {op.name} cannot be searchable: it is no layer")
     for name in options.storage.keys() - {row.name for row in rows if row.group is not None}:
         raise BenchError(f"stored bytes are given for {name}, which is in no group")
     parameters = sum(row.weights + row.biases for row in rows)
-    return CostReport((*rows, *options.extra), parameters)
+    rows += _overhead(transformer, groups, allocation, options)
+    return CostReport((*rows, *options.extra), parameters, cost_rule=options.rule)
+
+
+def _overhead(
+    transformer: Any,
+    groups: Sequence[Group],
+    allocation: Mapping[str, Precision],
+    options: CountOptions,
+) -> Iterator[Operator]:
+    """Yield what the products of groups and of quantized attention execute beside their MACs."""
+    for group in groups:
+        precision, products = allocation[group.name], {}
+        if precision.is_full:
+            continue
+        formats = precision.formats(options.weight_format, options.activation_format)
+        for path in group.layers:
+            layer = linear_layer(transformer, path)
+            product = ProductFormat(path, layer.in_features, precision, *formats)
+            products[path] = (layer.out_features, product)
+        for source, online in of_group(products, group.tokens, options.rule):
+            yield Operator(f"{group.name}.{source}", source, 0, group=group.name, online=online)
+    if options.attention_bits is None:
+        return
+    for index, block in enumerate(transformer.transformer_blocks):
+        attention = block.attn1
+        sizes = attention.heads, token_count(transformer), attention.to_q.out_features
+        for source, online in of_attention(*sizes, options.attention_bits):
+            yield Operator(f"transformer_blocks.{index}.attn.{source}", source, 0, online=online)
 
 
 def _quantized(
@@ -225,11 +301,19 @@ def group_macs(transformer: nn.Module, groups: Sequence[Group]) -> dict[str, int
     return macs
 
 
-def budget_limit(macs: int, budget: Budget) -> int | None:
-    """Return the BitOPs of ``macs`` at the budget's precision; ``None`` for floating point."""
+def budget_limit(transformer: nn.Module, groups: Sequence[Group], budget: Budget) -> int | None:
+    """Return the most BitOPs that ``budget`` allows; ``None`` where it bounds none.
+
+    A total is bounded by that of the plain recipe at uniform precision: rounding to nearest,
+    symmetric weights per channel, inputs per token, adaLN at W8A8.
+    """
     if budget.precision.is_full:
         return None
-    return macs * budget.precision.weight_bits * budget.precision.activation_bits
+    if not budget.total:
+        bits = budget.precision.weight_bits * budget.precision.activation_bits
+        return sum(group_macs(transformer, groups).values()) * bits
+    plain = uniform_allocation(groups, budget.precision, _PLAIN_ADALN)
+    return count(transformer, groups, plain, CountOptions(PER_CHANNEL, PER_TOKEN)).bitops
 
 
 def _skeleton(transformer: Any, groups: Sequence[Group]) -> Iterator[Operator]:

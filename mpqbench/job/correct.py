@@ -1,6 +1,5 @@
 """The correction stage: a correction for every sampling step, fitted one after another."""
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -8,10 +7,10 @@ import torch
 
 from ..contracts import Correction, CorrectionStep, FittedCorrection, Prediction
 from ..core.errors import BenchError
-from ..cost.count import Operator
 from ..dit.sampling import Sampler
 from ..dit.schedule import Schedule
 from ..quant.apply import QuantizedModel
+from ..quant.planned import correction_operator
 from ..quant.verify import expect_correction
 from .context import JobContext
 
@@ -51,10 +50,9 @@ def correct(context: JobContext, quantized: QuantizedModel) -> Sequence[FittedCo
         for correction in fit_steps(plugin, sampler, quantized):
             fitted.append(correction)
             advance(1)
-    # In floating point; one of the corrections runs in a forward.
-    macs = max(each.macs_per_value for each in fitted) * math.prod(context.model.latent_shape)
-    numbers = sum(each.numbers for each in fitted)
-    quantized.operators += (Operator("correction", "correction", macs, weights=numbers),)
+    operator = correction_operator(plugin, context.model.latent_shape, steps)
+    assert operator is not None  # of a plugin that asks for images
+    quantized.operators += (operator,)
     return fitted
 
 
@@ -90,7 +88,8 @@ def fit_steps(
         )
         correction = plugin.fit(step)
         if position == 0:
-            expect_correction(correction, _joined(given), _latents(corrected))
+            size, latents = plugin.size(sampler.model.latent_shape), _latents(corrected)
+            expect_correction(correction, size, _joined(given), latents)
         for batch, (prediction, rest) in zip(corrected, given, strict=True):
             noise, latents = correction(prediction, batch.latents), batch.latents
             if noise.shape != latents.shape or noise.dtype != latents.dtype:

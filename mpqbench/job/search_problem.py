@@ -12,7 +12,7 @@ from ..core.suite import Job
 from ..cost.count import Operator
 from ..dit.groups import layer_groups
 from ..dit.loading import meta_transformer
-from ..quant.branch import branch_operators
+from ..quant.planned import PlannedOperators, correction_operator
 from ..search.budget_costs import choices_by_group, choices_within, measures, parse_choices
 from ..search.prices import Prices, check_allowance
 from ..search.problem import Problem
@@ -32,7 +32,8 @@ def priced_problem(
     groups = layer_groups(transformer)
     precisions = choices_within(budget, parse_choices(recipe.choices, budget))
     searchable = [group.name for group in groups if group.searchable]
-    branches = branch_operators(plugins.branch, transformer, groups)
+    planned = PlannedOperators.of(plugins.transform, plugins.branch, transformer, groups)
+    branches = planned.branches
     costs = measures(
         transformer,
         groups,
@@ -41,7 +42,10 @@ def priced_problem(
         adaln=Precision.parse(recipe.adaln),
         weight_format=recipe.weight_format,
         activation_format=recipe.activation_format,
+        attention_bits=recipe.attention_bits,
         branches=bounded_branches(recipe, branches),
+        transforms=planned.transforms,
+        others=planned_correction(plugins, transformer),
     )
     branched = {group for group, operators in branches.items() if operators}
     choices = choices_by_group(precisions, costs[0], branched, part or searchable)
@@ -53,6 +57,14 @@ def priced_problem(
     scorer = Prices(choices, shares, plugins.objective)
     names = part or searchable
     return Problem(names, choices, costs, budget, scorer=scorer, allowance=allowance)
+
+
+def planned_correction(plugins: Plugins, transformer: Any, steps: int = 1) -> list[Operator]:
+    """Return the correction of a sampler of ``steps`` as the count takes it, if there is one."""
+    config = transformer.config
+    shape = (config.in_channels, config.sample_size, config.sample_size)
+    operator = correction_operator(plugins.correction, shape, steps)
+    return [] if operator is None else [operator]
 
 
 def bounded_branches(

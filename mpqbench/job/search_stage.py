@@ -15,7 +15,7 @@ from ..cost.count import Operator
 from ..dit.chain import Layer
 from ..dit.loading import skeleton
 from ..dit.sampling import image_seed
-from ..quant.branch import branch_operators, share_of
+from ..quant.planned import branch_operators, share_of
 from ..records.store import RecordStore
 from ..search.answer import find_answer
 from ..search.budget_costs import choices_within, parse_choices

@@ -13,7 +13,7 @@ from ..core.precision import Allocation
 from ..core.progress import Advance
 from ..core.settings import digest_of
 from ..core.sources import folder_digest
-from ..cost.count import CostReport, CountOptions, count
+from ..cost.count import CostReport, CountOptions, budget_limit, count
 from ..dit.calibration import HeldOut
 from ..dit.loading import skeleton
 from ..metrics.fidelity import latent_mse, psnr, ssim, ssim_missing
@@ -102,9 +102,17 @@ def count_cost(
 
 def costs_of(context: JobContext, report: CostReport) -> Costs:
     """Return the totals of a report as a record keeps them."""
-    totals = {name: getattr(report, name) for name in Costs.model_fields if name != "satisfied"}
-    satisfied = report.satisfied(context.job.budget, context.recipe.branch_in_budget)
-    return Costs(**totals, satisfied=satisfied)
+    transformer = skeleton(context.model.transformer.config)
+    limit = budget_limit(transformer, context.groups, context.job.budget)
+    satisfied = report.satisfied(context.job.budget, limit, context.recipe.branch_in_budget)
+    return record_costs(report, satisfied)
+
+
+def record_costs(report: CostReport, satisfied: bool) -> Costs:
+    """Return the totals of ``report`` as a record keeps them."""
+    given = {"satisfied": satisfied}
+    totals = {n: getattr(report, n) for n in Costs.model_fields if n not in ("satisfied", "before")}
+    return Costs(**totals | given)
 
 
 def summary_of(allocation: Allocation, report: CostReport) -> AllocationSummary:

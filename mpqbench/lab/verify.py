@@ -5,18 +5,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..core.errors import BenchError
-from ..core.precision import Allocation, Budget
 from ..core.protocol import Protocol
-from ..core.recipe import Recipe
+from ..core.registry import Registry
 from ..core.settings import validate
-from ..cost.count import CostReport, CountOptions, budget_limit, count
-from ..dit.groups import layer_groups
-from ..dit.loading import skeleton
 from ..job.loading import Loader
 from ..job.samples import SampleStore
 from ..job.stages import distribution_of, fidelity, summary_of
-from ..records.schema import Costs, JobRecord, Metric, Score
+from ..records.schema import JobRecord, Metric, Score
 from ..records.store import RecordStore, read_object, read_record
+from .recount import counted
 
 SAME = 1e-3  # relative: other processors change the last digits of features, edits more than that
 
@@ -46,7 +43,7 @@ class _Findings:
 
 
 def verify_run(
-    store: RecordStore, loader: Loader, *, scores: bool = True
+    store: RecordStore, loader: Loader, registry: Registry, *, scores: bool = True
 ) -> Iterator[Verification]:
     """Yield what is found out about each record of ``store``; raise nothing for damaged files.
 
@@ -68,64 +65,47 @@ def verify_run(
         if "checksum" not in read_object(store.record_path(job)):
             found.unknown.append("the record has no checksum")
         if record.status == "done":
-            _check_costs(record, store, loader, found)
+            _check_costs(record, store, (loader, registry), found)
         if scores and record.status == "done" and not found.faults:
             _check_scores(record, list(records.values()), store, loader, found)
         yield Verification(job, tuple(found.faults), tuple(found.unknown))
 
 
-def _check_costs(record: JobRecord, store: RecordStore, loader: Loader, found: _Findings) -> None:
+def _check_costs(
+    record: JobRecord, store: RecordStore, parts: tuple[Loader, Registry], found: _Findings
+) -> None:
     """Recompute the costs of the allocation, and whether it keeps the budget."""
     costs, protocol = record.costs, validate(Protocol, record.protocol, record.job)
     assert costs is not None  # of a job that is done
     found.compare("effective_bits", costs.effective_bits, 8 * costs.bytes / costs.parameters, SAME)
     if costs.bitops_per_image not in (costs.bitops * protocol.steps * k for k in (1, 2)):
         found.faults.append("bitops_per_image is not bitops times the sampling steps")
-    path = store.allocation_path(record.job)
-    if not path.is_file():
-        found.unknown.append("the allocation was not kept")
-        return
-    if any(fault.startswith(str(path)) for fault in found.faults):
+    if any(fault.startswith(str(store.allocation_path(record.job))) for fault in found.faults):
         return
     try:
-        report = _counted(record, protocol, store, loader)
+        allocation, report, satisfied = counted(record, store, *parts)
     except BenchError as error:
         found.unknown.append(f"costs: {error}")
         return
-    found.compare("bitops_linear", costs.bitops_linear, report.bitops_linear)
-    found.compare("parameters", costs.parameters, report.parameters)
-    allocation = Allocation.from_json(store.read_allocation(record.job))
+    names = ["bitops_linear", "parameters"]
+    if costs.cost_rule == report.cost_rule:
+        names += ["bitops", "branch_bitops", "macs"]
+        if costs.overhead != report.overhead:
+            found.faults.append(f"the overhead is {report.overhead}, not {costs.overhead}")
+    else:
+        found.unknown.append(
+            "BitOPs in total: they were counted by an older rule (mpqbench recount)"
+        )
+    for name in names:
+        found.compare(name, getattr(costs, name), getattr(report, name))
     told, summary = record.allocation, summary_of(allocation, report)
     if told is None or told.counts != summary.counts:
         found.faults.append("the allocation is not the one that the record counts")
-    if (satisfied := _satisfied(record, costs, report)) != costs.satisfied:
+    if satisfied != costs.satisfied:
         found.faults.append(
             f"the budget {record.budget} is {'' if satisfied else 'not '}kept, the record says "
             f"{'it is' if costs.satisfied else 'it is not'}"
         )
-
-
-def _counted(
-    record: JobRecord, protocol: Protocol, store: RecordStore, loader: Loader
-) -> CostReport:
-    """Count the layers of the model under the kept allocation, without a plugin's additions."""
-    recipe = validate(Recipe, record.recipe, record.job)
-    transformer = skeleton(loader.model(record.model, protocol).transformer.config)
-    allocation = Allocation.from_json(store.read_allocation(record.job))
-    formats = recipe.weight_format, recipe.activation_format, recipe.attention_bits
-    return count(transformer, layer_groups(transformer), allocation, CountOptions(*formats))
-
-
-def _satisfied(record: JobRecord, costs: Costs, report: CostReport) -> bool:
-    """Return whether the costs keep the budget, with branches where the recipe counts them."""
-    budget, bitops, size = Budget.parse(record.budget), costs.bitops_linear, costs.bytes
-    if record.recipe.get("branch_in_budget", True):
-        bitops += costs.branch_bitops
-    else:
-        size -= costs.branch_bytes
-    limit = budget_limit(sum(op.macs for op in report.searchable), budget)
-    within = (limit is None or bitops <= limit) and size <= budget.bytes
-    return within and (budget.weight_bits is None or report.weight_bits <= budget.weight_bits)
 
 
 def _check_scores(

@@ -1,19 +1,14 @@
-"""The branch of a layer: where there is one, how it is fitted, what it costs."""
+"""The branch of a layer: how it is fitted and applied."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import nn
 
-from ..contracts import Branch, BranchSize, FittedBranch, LayerData, QuantizedWeight, Rounding
+from ..contracts import Branch, FittedBranch, LayerData, QuantizedWeight, Rounding
 from ..core.errors import BenchError
-from ..cost.count import Operator
-from ..cost.storage import packed_bytes
-from ..dit.groups import Group, linear_layer
 from .affine import fake_quantize_dynamic, straight_through
-from .verify import BITS, expect_branch_size, of_layer
+from .verify import expect_branch_size, of_layer
 
 
 def round_beside(
@@ -77,60 +72,6 @@ def squared_error(difference: torch.Tensor, moment: torch.Tensor | None) -> floa
     """Return ``sum d^2`` of a difference d (out, in), or ``sum d M d^T`` with a moment M."""
     d = difference.double()
     return float((d * (d if moment is None else d @ moment.double())).sum())
-
-
-def branch_size(branch: Branch | None, group: Group, out: int, width: int) -> BranchSize | None:
-    """Return the size of the branch of a layer (out, width) of ``group``, if the weight is rounded.
-
-    The layers of adaLN get none (SVDQuant leaves them out too): in a DiT they hold a third of the
-    weights and hardly any of the error. Raises BenchError for bits other than 8 and 16.
-    """
-    size = None if branch is None or not group.searchable else branch.size(out, width)
-    if size is not None and size.bits not in BITS:
-        raise BenchError(f"a branch has 8 or 16 bits, not {size.bits}")
-    return size
-
-
-def branch_operator(path: str, group: Group, size: BranchSize) -> Operator:
-    """Return the branch of the layer at ``path`` as the cost counts it."""
-    return Operator(
-        f"{path}.branch",
-        "branch",
-        size.macs_per_token * group.tokens,
-        weight_bits=size.bits,
-        activation_bits=size.bits,
-        weights=size.numbers,
-        scale_bytes=packed_bytes(size.extra_bits, 1),
-    )
-
-
-def branch_operators(
-    branch: Branch | None, transformer: nn.Module, groups: Sequence[Group]
-) -> Mapping[str, Sequence[Operator]]:
-    """Return the branches of every searchable group at any rounded precision, before any fit.
-
-    The meta device is enough.
-    """
-    found: dict[str, list[Operator]] = {group.name: [] for group in groups if group.searchable}
-    for group in groups:
-        for path in group.layers:
-            layer = linear_layer(transformer, path)
-            size = branch_size(branch, group, layer.out_features, layer.in_features)
-            if size is not None:
-                found[group.name].append(branch_operator(path, group, size))
-    return found
-
-
-def share_of(branches: Mapping[str, Sequence[Operator]]) -> str:
-    """Say what branches by group take of a budget, as the end of a sentence; "" without any."""
-    operators = [op for group in branches.values() for op in group]
-    if not operators:
-        return ""
-    return (
-        f"; the branches alone take {sum(op.bitops for op in operators):,} BitOPs and "
-        f"{sum(op.bytes for op in operators):,} bytes of it: make them smaller, offer choices "
-        "without them, like W2A2-, or leave them out of the budget with branch_in_budget: false"
-    )
 
 
 def applied(branch: FittedBranch, x: torch.Tensor) -> torch.Tensor:

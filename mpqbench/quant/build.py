@@ -23,8 +23,9 @@ from ..dit.groups import Group, linear_layer
 from .activation import ActivationQuantizer, Clock, StepRanges
 from .attention import QuantizedAttention
 from .block import BlockInputs, BlockRun
-from .branch import branch_of_rest, branch_size, lent, round_beside
+from .branch import branch_of_rest, lent, round_beside
 from .group import PreparedGroup, PreparedLayer, QuantizedGroup, RoundedLayer, float_copy
+from .planned import branch_size
 from .verify import (
     expect_bits,
     expect_branch,
@@ -119,8 +120,9 @@ class GroupQuantizer:
         whole = lent(known[group.layers[0]])
         whole = replace(whole, name=group.name, out_features=len(stacked))
         fitted = self.transform.fit(stacked, whole)
+        size = self.transform.size(group.name, whole.in_features)
         with of_layer(group.name):
-            expect_transform(fitted, probe(whole.in_features, stacked))
+            expect_transform(fitted, size, probe(whole.in_features, stacked))
         moved = _moved(known[group.layers[0]], fitted)
         prepared = {}
         for path, layer in layers.items():
@@ -131,7 +133,7 @@ class GroupQuantizer:
             data = replace(data, step_maxima=None, steps=None)  # of the old basis
             prepared[path] = PreparedLayer(layer, weight, data, branched=branch is not None)
         activation = self._activation(stacked, fitted, moved)
-        return PreparedGroup(group, precision, fitted, activation, prepared)
+        return PreparedGroup(group, precision, fitted, size, activation, prepared)
 
     def round(self, prepared: PreparedGroup) -> dict[str, RoundedLayer]:
         """Round each layer of a prepared group by itself, with its branch.

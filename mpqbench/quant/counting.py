@@ -1,4 +1,4 @@
-"""Counts what a transform or a branch executes and holds."""
+"""Counts what a transform, a branch or a correction executes and holds."""
 
 import math
 from collections.abc import Callable
@@ -23,34 +23,61 @@ _MOVES = {
 }  # fmt: skip
 
 
-class Executed(TorchDispatchMode):
-    """Counts the MACs executed while inside.
+_ADDITIONS = {
+    "abs", "add", "amax", "amin", "aminmax", "ceil", "clamp", "clamp_max", "clamp_min", "cumsum",
+    "eq", "floor", "ge", "gt", "le", "lt", "max", "maximum", "min", "minimum", "ne", "round",
+    "rsub", "sub", "sum", "where",
+}  # fmt: skip
 
-    A matrix product of (m, k) and (k, n) counts m k n, with a sparse matrix its stored values times
-    n; ``products`` are of these alone. Other arithmetic counts each number of its largest operand
-    or result once, and moving numbers counts nothing.
+
+class Executed(TorchDispatchMode):
+    """Counts the multiplications and the additions executed while inside.
+
+    A matrix product of (m, k) and (k, n) counts m k n multiplications, each with its addition, with
+    a sparse matrix its stored values times n; ``products`` are of these alone. Other arithmetic
+    counts each number of its largest operand or result once: as additions where nothing else is
+    done to it, and else as multiplications. A product with a tensor of signs, +1 and -1 alone,
+    changes signs and adds: a matrix product then counts additions, and any other nothing. Moving
+    numbers counts nothing.
     """
 
-    macs = products = 0
+    multiplications = additions = products = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run one operation and count it."""
         result = func(*args, **(kwargs or {}))
         outputs = _tensors(result)
-        product = _product(func, args, outputs)
-        self.products += product
-        self.macs += product or _elementwise(func, [*_tensors((args, kwargs)), *outputs])
+        if product := _product(func, args, outputs):
+            if any(_are_signs(operand) for operand in _tensors(args)):
+                self.additions += product
+            else:
+                self.products += product
+                self.multiplications += product
+            return result
+        numbers, name = _elementwise(func, [*_tensors((args, kwargs)), *outputs]), _name(func)
+        if name in _ADDITIONS and (kwargs or {}).get("alpha", 1) in (1, -1):
+            self.additions += numbers
+        elif name != "mul" or not any(_are_signs(operand) for operand in _tensors(args)):
+            self.multiplications += numbers
         return result
 
 
-def macs_per_row(function: Function, rows: torch.Tensor, *, products_only: bool = False) -> float:
-    """Return the MACs of ``function`` for one more row, from half and from all of ``rows``."""
+def operations_per_row(
+    function: Function, rows: torch.Tensor, *, products_only: bool = False
+) -> tuple[float, float]:
+    """Return the multiplications and additions of ``function`` for one more row.
+
+    They are the difference of what half and all of ``rows`` take.
+    """
     half, counts = len(rows) // 2, []
     for part in (rows[:half], rows):
         with torch.no_grad(), Executed() as executed:
             function(part.clone())
-        counts.append(executed.products if products_only else executed.macs)
-    return (counts[1] - counts[0]) / (len(rows) - half)
+        counts.append((executed.multiplications, executed.additions))
+        if products_only:
+            counts[-1] = (executed.products, 0)
+    (few, less), (many, more) = counts
+    return (many - few) / (len(rows) - half), (more - less) / (len(rows) - half)
 
 
 def held_tensors(fitted: Any) -> list[torch.Tensor]:
@@ -86,8 +113,18 @@ def _product(func: Any, args: Any, outputs: list[torch.Tensor]) -> int:
     return 0 if flops is None else flops(*args, out_val=outputs[0]) // 2
 
 
+def _name(func: Any) -> str:
+    """Return the name of an operation, the same where it works in place."""
+    return func.overloadpacket.__name__.removesuffix("_")
+
+
+def _are_signs(tensor: torch.Tensor) -> bool:
+    floats = tensor.is_floating_point() and tensor.numel() > 1
+    return floats and bool((tensor.abs() == 1).all())
+
+
 def _elementwise(func: Any, tensors: list[torch.Tensor]) -> int:
-    if func.is_view or func.overloadpacket.__name__ in _MOVES:
+    if func.is_view or func.overloadpacket.__name__ in _MOVES or _name(func) == "neg":
         return 0
     return max((t.numel() for t in tensors if t.is_floating_point()), default=0)
 

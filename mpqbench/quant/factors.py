@@ -56,7 +56,8 @@ class BlockPartition:
         if self.permuted:
             sides = ((self.out, self.rows), (self.width, self.columns))
             extra += sum(n * (n - 1).bit_length() for n, parts in sides if parts > 1)
-        return BranchSize(numbers, numbers, bits, extra)
+        between = self.kept * self.rows * self.columns
+        return BranchSize(numbers, numbers, bits, extra, between=between)
 
 
 def bits_of_rank(out: int, width: int, rank: int, bits: int) -> int:

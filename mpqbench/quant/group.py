@@ -13,14 +13,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..contracts import FittedBranch, FittedTransform, LayerData, QuantizedWeight
+from ..contracts import FittedBranch, FittedTransform, LayerData, QuantizedWeight, TransformSize
 from ..core.precision import Precision
 from ..cost.count import Operator
-from ..cost.storage import QParamBytes, packed_bytes
+from ..cost.storage import QParamBytes
 from ..dit.groups import Group
 from .activation import ActivationQuantizer
 from .affine import straight_through
-from .branch import applied, branch_operator
+from .branch import applied
+from .planned import branch_operator, transform_operators
 
 Pair = tuple[torch.Tensor, torch.Tensor]
 
@@ -56,6 +57,7 @@ class PreparedGroup:
     group: Group
     precision: Precision
     transform: FittedTransform
+    size: TransformSize
     activation: ActivationQuantizer | None
     layers: Mapping[str, PreparedLayer]
 
@@ -178,6 +180,7 @@ class QuantizedGroup(nn.Module):
         super().__init__()
         self.group, self.precision = prepared.group, prepared.precision
         self.source = QuantizedInput(prepared.transform, prepared.activation)
+        self._size = prepared.size
         self.storage = {path: layer.storage for path, layer in rounded.items()}
         self.integers = {  # off the device, whose memory the model needs
             path: QuantizedWeight(q.integers.cpu(), q.scale.cpu(), q.zero.cpu(), q.bits)
@@ -252,13 +255,9 @@ class QuantizedGroup(nn.Module):
 
     def operators(self) -> tuple[Operator, ...]:
         """Return what is executed or stored beside the products: the transform and the branches."""
-        fitted, operators = self.transform, []
-        if fitted.macs_per_token or fitted.extra_bits:
-            macs, name = fitted.macs_per_token * self.group.tokens, f"{self.group.name}.transform"
-            stored = packed_bytes(fitted.extra_bits, 1)
-            operators.append(Operator(name, "transform", macs, scale_bytes=stored))
+        operators = transform_operators(self.group, self._size)
         operators += [
-            branch_operator(path, self.group, layer.branch.size)
+            branch_operator(path, self.group, layer)
             for path, layer in self.layers.items()
             if layer.branch is not None
         ]

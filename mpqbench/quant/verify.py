@@ -1,7 +1,7 @@
 """What plugins promise of a layer, checked in every job and by ``mpqbench check`` alike."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,16 +10,19 @@ from torch import nn
 
 from ..contracts import (
     BranchSize,
+    CorrectionSize,
     FittedBranch,
     FittedCorrection,
     FittedTransform,
+    Operations,
     Prediction,
     QuantizedWeight,
+    TransformSize,
 )
 from ..core.errors import BenchError
 from ..core.formats import WeightFormat, scale_count
 from ..cost.count import Operator
-from .counting import Executed, held_tensors, information_bits, macs_per_row
+from .counting import Executed, held_tensors, information_bits, operations_per_row
 
 BITS = (8, 16)  # of a branch
 ROWS = 4  # of the input on which operations are counted
@@ -118,19 +121,34 @@ def relative_distance(ours: torch.Tensor, theirs: torch.Tensor) -> float:
     return float((ours.double() - theirs.double()).norm() / size)
 
 
-def expect_macs(declared: int, executed: float) -> None:
-    """Expect at least what is executed for one row, and at most twice as much."""
-    fits = isinstance(declared, int) and executed <= declared <= 2 * executed
-    expect(fits, f"macs_per_token is {declared}, but {executed:g} are executed for a row")
+def expect_operations(
+    declared: Sequence[Operations], multiplications: float, additions: float
+) -> None:
+    """Expect at least what is executed of either kind, and at most twice the price in all."""
+    counts = [
+        sum(each.multiplications for each in declared), sum(each.additions for each in declared)
+    ]  # fmt: skip
+    whole = all(type(count) is int and count >= 0 for count in counts)
+    expect(whole, f"operations are whole numbers, not {counts[0]} and {counts[1]}")
+    told = f"{counts[0]} multiplications and {counts[1]} additions are declared for a row, and "
+    executed = f"{multiplications:g} and {additions:g} are executed"
+    covered = multiplications <= counts[0] and additions <= counts[1]
+    expect(covered, told + executed)
+    bits = declared[0].bits
+    price = (multiplications * bits + additions) * bits
+    expect(sum(each.bitops for each in declared) <= 2 * price, f"{told}only {executed}")
 
 
-def expect_transform(fitted: FittedTransform, rows: torch.Tensor) -> None:
-    """Expect the declared operations, and rows (n, in) that are left alone."""
+def expect_transform(fitted: FittedTransform, size: Any, rows: torch.Tensor) -> None:
+    """Expect the operations of the declared size, and rows (n, in) that are left alone."""
+    expect(isinstance(size, TransformSize), f"size gave {size}, not a TransformSize")
     given = rows.clone()
     moved = fitted.input(given)
     expect_tensor("the input in the new basis", moved, rows.shape)
     expect(torch.equal(given, rows), "the transform writes into its input: give a new tensor")
-    expect_macs(fitted.macs_per_token, macs_per_row(fitted.input, rows))
+    parts = size.rotation, size.smoothing
+    expect(all(part.bits == 16 for part in parts), "a transform works on numbers of 16 bits")
+    expect_operations(parts, *operations_per_row(fitted.input, rows))
 
 
 def expect_branch_size(fitted: Any, size: Any) -> None:
@@ -153,7 +171,8 @@ def expect_branch(fitted: FittedBranch, size: Any, rows: torch.Tensor) -> None:
     with torch.no_grad():
         fitted(given)
     expect(torch.equal(given, rows), "the branch writes into its input: give a new tensor")
-    expect_macs(size.macs_per_token, macs_per_row(fitted, rows, products_only=size.bits == 8))
+    executed = operations_per_row(fitted, rows, products_only=size.bits == 8)
+    expect_operations([size.operations], *executed)
     held = held_tensors(fitted)
     whole = [tensor for tensor in held if not tensor.is_floating_point()]
     bits = size.bits * sum(tensor.numel() for tensor in held if tensor.is_floating_point())
@@ -162,21 +181,21 @@ def expect_branch(fitted: FittedBranch, size: Any, rows: torch.Tensor) -> None:
 
 
 def expect_correction(
-    fitted: FittedCorrection, prediction: Prediction, latents: torch.Tensor
+    fitted: FittedCorrection, size: Any, prediction: Prediction, latents: torch.Tensor
 ) -> None:
-    """Expect at least the operations that are executed, and arguments that are left alone."""
+    """Expect the operations of the declared size, and arguments that are left alone."""
+    expect(isinstance(size, CorrectionSize), f"size gave {size}, not a CorrectionSize")
     parts = prediction.noise, prediction.contrast, latents
-    given = [part.clone() for part in parts]
-    with Executed() as executed:
-        fitted(Prediction(*given[:2]), given[2])
-    same = all(torch.equal(part, own) for part, own in zip(parts, given, strict=True))
+    # Inference mode runs some matrix products whole, where the counter cannot see them.
+    with torch.inference_mode(False), torch.no_grad():
+        given = [part.clone() for part in parts]
+        with Executed() as executed:
+            fitted(Prediction(*given[:2]), given[2])
+        same = all(torch.equal(part, own) for part, own in zip(parts, given, strict=True))
     expect(same, "a correction writes into its arguments: give a new tensor")
-    most = fitted.macs_per_value * latents.numel()
-    expect(
-        executed.macs <= most,
-        f"a correction executes {executed.macs} operations on {latents.numel()} numbers, and its "
-        f"macs_per_value {fitted.macs_per_value} allows {most}",
-    )
+    images = len(latents)
+    counts = executed.multiplications / images, executed.additions / images
+    expect_operations([size.operations], *counts)
 
 
 def expect_tuned(

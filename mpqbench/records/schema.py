@@ -89,6 +89,14 @@ class AllocationSummary(RecordPart):
     counts: dict[str, Count]
 
 
+class FormerCosts(RecordPart):
+    """What an older cost rule counted: ``rule`` names it."""
+
+    rule: str
+    bitops: Count
+    bitops_per_image: Count
+
+
 class Costs(RecordPart):
     """Achieved cost as the harness counted it.
 
@@ -96,7 +104,10 @@ class Costs(RecordPart):
     guidance passes times steps); ``bytes`` is the packed model, ``effective_bits`` is
     8 bytes / parameters; ``satisfied`` says whether the budget was kept. ``branch_bitops`` and
     ``branch_bytes`` are what branches take of ``bitops`` and ``bytes``, so that a budget can be
-    read with them and without them, whichever the recipe chose.
+    read with them and without them, whichever the recipe chose. ``overhead`` is the part of
+    ``bitops`` by source (``cost.overhead.SOURCES``) and ``cost_rule`` names the rule; records from
+    before that rule have neither. ``before`` is what an older rule counted of a record that was
+    counted again.
     """
 
     macs: Count
@@ -109,6 +120,9 @@ class Costs(RecordPart):
     satisfied: bool
     branch_bitops: Count = 0
     branch_bytes: Count = 0
+    overhead: dict[str, Count] = Field(default_factory=dict)
+    cost_rule: str | None = None
+    before: FormerCosts | None = None
 
 
 class Provenance(RecordPart):

@@ -22,13 +22,18 @@ ACTIVATION_CHOICES = (3, 4, 5, 6, 8)  # 2-bit activations on a min-max grid leav
 class CostSettings(TypedDict, total=False):
     """What costs depend on besides precisions; by default nothing is quantized but the groups.
 
-    ``branches`` by group add to the costs of every choice that rounds weights and is not bare.
+    ``branches`` by group add to the costs of every choice that rounds weights and is not bare. Only
+    a total counts ``transforms`` by group, of every choice that is not full precision, and
+    ``others``, which do not depend on the allocation.
     """
 
     adaln: Precision
     weight_format: WeightFormat
     activation_format: ActivationFormat
+    attention_bits: int | None
     branches: Mapping[str, Sequence[Operator]]
+    transforms: Mapping[str, Sequence[Operator]]
+    others: Sequence[Operator]
 
 
 def measures(
@@ -46,17 +51,20 @@ def measures(
     whole numbers below 2^53, and what fits agrees with ``CostReport.satisfied``.
     """
     branches, macs = settings.get("branches") or {}, group_macs(transformer, groups)
-    table = {
-        g: {p: float(n * p.weight_bits * p.activation_bits) for p in choices}
-        for g, n in macs.items()
-    }
-    limit = budget_limit(sum(macs.values()), budget)
-    bitops = Measure("bitops", "BitOPs", table, math.inf if limit is None else float(limit))
-    found = [_with(bitops, branches, "bitops")]
-    if budget.megabytes is None and budget.weight_bits is None:
-        return found
+    limit = budget_limit(transformer, groups, budget)
+    if not budget.total:
+        table = {
+            g: {p: float(n * p.weight_bits * p.activation_bits) for p in choices}
+            for g, n in macs.items()
+        }
+        bitops = Measure("bitops", "BitOPs", table, math.inf if limit is None else float(limit))
+        found = [_with(bitops, branches, "mac_bitops")]
+        if budget.megabytes is None and budget.weight_bits is None:
+            return found
     options = CountOptions(
-        settings.get("weight_format", PER_CHANNEL), settings.get("activation_format", PER_TOKEN)
+        settings.get("weight_format", PER_CHANNEL),
+        settings.get("activation_format", PER_TOKEN),
+        settings.get("attention_bits"),
     )
     fixed = settings.get("adaln", FULL)
     reports = {
@@ -64,6 +72,9 @@ def measures(
         for p in choices
     }
     one = next(iter(reports.values()))
+    if budget.total:
+        assert limit is not None  # of a budget with a precision
+        found = [_total(reports, macs, limit, settings)]
     if budget.megabytes is not None:
         table = {g: {p: float(_sum(r, g, "bytes")) for p, r in reports.items()} for g in macs}
         rest = sum(op.bytes for op in one.operators if not op.searchable)
@@ -75,6 +86,30 @@ def measures(
         limit = _most(budget.weight_bits, sum(weights.values()))
         found.append(Measure("weight-bits", "weight bits", table, float(limit)))
     return found
+
+
+def _total(
+    reports: Mapping[Precision, CostReport], groups: Iterable[str], limit: int,
+    settings: CostSettings,
+) -> Measure:  # fmt: skip
+    """Return the BitOPs in total of each group at each precision, less all else in the limit."""
+    transforms, names = settings.get("transforms") or {}, set(groups)
+    added = {g: sum(op.bitops for op in transforms.get(g, ())) for g in names}
+    table = {
+        g: {
+            p: float(_sum(r, g, "bitops") + (0 if p.is_full else added[g]))
+            for p, r in reports.items()
+        }
+        for g in groups
+    }
+    one = next(iter(reports.values()))
+    rest = sum(op.bitops for op in one.operators if op.group not in names)
+    rest += sum(op.bitops for op in settings.get("others", ()))
+    if not settings.get("adaln", FULL).is_full:
+        fixed = [operators for g, operators in transforms.items() if g not in names]
+        rest += sum(op.bitops for operators in fixed for op in operators)
+    measure = Measure("bitops", "BitOPs in total", table, float(limit - rest))
+    return _with(measure, settings.get("branches") or {}, "bitops")
 
 
 def parse_choices(texts: Iterable[str], budget: Budget) -> list[Precision]:

@@ -12,8 +12,8 @@ from ..cost.storage import SCALE_BYTES
 from ..dit.groups import Group
 from ..dit.sampling import Sampler
 from ..quant.apply import QuantizedModel
-from ..quant.branch import branch_operator
 from ..quant.group import QuantizedLinear
+from ..quant.planned import branch_operator
 from .checkpoint import Checkpoint
 from .trajectories import HELD_OUT, KEPT_STEPS, TRAIN, record_trajectories
 
@@ -63,7 +63,7 @@ class QuantizedStudent:
         if self.branch(path) is not None:
             raise BenchError(f"layer {path} has a branch already")
         self.layers[path].branch = branch
-        self._quantized.operators += (branch_operator(path, self._groups[path], branch.size),)
+        self._quantized.operators += (branch_operator(path, self._groups[path], self.layers[path]),)
 
     def set_quantized_weight(self, path: str, rounded: QuantizedWeight) -> None:
         """Note the trained integers and parameters of a layer, whose weight holds them already.

@@ -48,7 +48,7 @@ def test_numbers_and_multiplications_follow_the_formula_on_every_grid(out, width
             for rank in (1, 2):
                 size = Monarch(grid=(rows, columns), block_rank=rank).size(out, width)
                 kept = min(rank, out // rows, width // columns)
-                assert size.numbers == size.macs_per_token == kept * (rows * width + columns * out)
+                assert size.numbers == size.multiplications == kept * (rows * width + columns * out)
                 assert size.extra_bits == 0
 
 

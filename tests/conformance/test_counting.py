@@ -5,25 +5,30 @@ import types
 import pytest
 import torch
 
-from mpqbench.quant.counting import held_tensors, information_bits, macs_per_row
+from mpqbench.quant.counting import held_tensors, information_bits, operations_per_row
 
 
 @pytest.mark.parametrize(
-    ("function", "macs"),
+    ("function", "multiplications", "additions"),
     [
-        (lambda x: x, 0),
-        (lambda x: x[:, [1, 0, 2, 3, 4, 5]].reshape(-1, 2, 3).transpose(1, 2), 0),
-        (lambda x: x / torch.arange(1.0, 7), 6),
-        (lambda x: x * 2 - x, 12),
-        (lambda x: x @ torch.ones(6, 4), 24),
-        (lambda x: torch.nn.functional.linear(x, torch.ones(5, 6), torch.ones(5)), 30),
-        (lambda x: torch.einsum("nbi,ij->nbj", x.reshape(-1, 2, 3), torch.ones(3, 3)), 18),
-        (lambda x: x.sum(1), 6),
-        (lambda x: torch.add(x[:, :3], x[:, 3:], out=torch.empty(len(x), 3)), 3),
+        (lambda x: x, 0, 0),
+        (lambda x: x[:, [1, 0, 2, 3, 4, 5]].reshape(-1, 2, 3).transpose(1, 2), 0, 0),
+        (lambda x: x / torch.arange(1.0, 7), 6, 0),
+        (lambda x: x * 2 - x, 6, 6),
+        (lambda x: torch.add(x, x, alpha=2), 6, 0),
+        (lambda x: x @ torch.full((6, 4), 2.0), 24, 0),
+        (lambda x: x @ torch.ones(6, 4), 0, 24),
+        (lambda x: -x * torch.tensor([1.0, -1, 1, 1, -1, 1]), 0, 0),
+        (lambda x: torch.nn.functional.linear(x, torch.rand(5, 6), torch.ones(5)), 30, 0),
+        (lambda x: torch.einsum("nbi,ij->nbj", x.reshape(-1, 2, 3), torch.rand(3, 3)), 18, 0),
+        (lambda x: x.sum(1), 0, 6),
+        (lambda x: x.exp(), 6, 0),
+        (lambda x: torch.add(x[:, :3], x[:, 3:], out=torch.empty(len(x), 3)), 0, 3),
     ],
 )
-def test_macs_of_a_row(function, macs):
-    assert macs_per_row(function, torch.rand(64, 6)) == macs
+def test_operations_of_a_row(function, multiplications, additions):
+    found = operations_per_row(function, torch.rand(64, 6))
+    assert found == (multiplications, additions)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from mpqbench.baselines.searchers.random_search import RandomSearch
 from mpqbench.baselines.transforms.smooth import Smooth
 from mpqbench.baselines.tuners.peft import PEFT
 from mpqbench.conformance import checks
-from mpqbench.contracts import BranchSize, Correction, Objective
+from mpqbench.contracts import BranchSize, Correction, Objective, Operations
 from mpqbench.core.errors import Diverged, Infeasible
 from mpqbench.core.formats import WeightFormat
 from mpqbench.core.precision import Allocation
@@ -89,11 +89,23 @@ def scales(**attributes):
     return changed(Smooth(), change)
 
 
+NOTHING = Operations()
+
+
+def sized(**changes):
+    """Smoothing that declares another size."""
+    return faulty(Smooth(), size=lambda right, *layer: replace(right(*layer), **changes))
+
+
 TRANSFORMS = [
     (scales(input=lambda f: lambda x: x / f.scale + 0.1), "output", "differs from x @ W.T by"),
     (scales(input=lambda f: lambda x: x.detach() / f.scale), "gradient", "has no gradient"),
-    (scales(macs_per_token=lambda f: 0), "cost", "is 0, but 36 are executed for a row"),
-    (scales(extra_bits=lambda f: 288), "cost", "but the transform holds 576 bits"),
+    (sized(smoothing=NOTHING), "cost", "0 additions are declared for a row, and 36 and 0 are"),
+    # A multiplication that is said to be an addition, at a sixteenth of the price.
+    (sized(smoothing=Operations(additions=36)), "cost", "0 multiplications and 36 additions are"),
+    # Work that is hidden behind a scaling that is declared.
+    (scales(input=lambda f: lambda x: x / (f.scale * 0.5) / 2.0), "cost", "36 multiplications"),
+    (sized(extra_bits=288), "cost", "but the transform holds 576 bits"),
 ]
 
 
@@ -102,7 +114,7 @@ def branch(change):
 
 
 def cheap(size):
-    return replace(size, macs_per_token=1)
+    return replace(size, multiplications=1)
 
 
 def shifts(fitted):
@@ -117,7 +129,7 @@ BRANCHES = [
     (branch(lambda f: next(f.parameters()).data.neg_()), "fit", "the branch leaves an error of"),
     (faulty(branch(lambda f: setattr(f, "size", cheap(f.size))),
             size=lambda right, *shape: cheap(right(*shape))),
-     "cost", "macs_per_token is 1, but "),
+     "cost", "1 multiplications and 0 additions are declared for a row, and "),
 ]  # fmt: skip
 
 
@@ -227,7 +239,7 @@ def after(change):
 
 def understates(student):
     added = low_rank_adapter(student.layers[LAYER], 2, 0)
-    added.size = BranchSize(added.size.numbers - 1, added.size.macs_per_token)
+    added.size = BranchSize(added.size.numbers - 1, added.size.multiplications)
     student.add_branch(LAYER, added)
 
 
@@ -250,7 +262,7 @@ TUNERS = [
 
 
 def correction(change=lambda noise: noise, **costs):
-    """A correction with a ``change`` of the corrected noise and other costs."""
+    """A correction with a ``change`` of the corrected noise and another size."""
 
     def fit(right, step):
         fitted = right(step)
@@ -258,10 +270,9 @@ def correction(change=lambda noise: noise, **costs):
         def corrected(prediction, latents):
             return change(fitted(prediction, latents))
 
-        corrected.__dict__ |= {"numbers": 1, "macs_per_value": 1} | costs
         return corrected
 
-    return faulty(Unbiased(images=8), fit=fit)
+    return faulty(Unbiased(images=8), fit=fit, size=lambda right, s: replace(right(s), **costs))
 
 
 CORRECTIONS = [
@@ -269,7 +280,8 @@ CORRECTIONS = [
     (correction(lambda noise: noise[:, :3]), "noise", "not torch.float32 (24, 4, 6, 6)"),
     (correction(lambda noise: noise + 0.01), "unchanged", "the noise changes by 0.01"),
     (correction(lambda noise: noise - noise.mean(0)), "single", "image 3 by itself differs"),
-    (correction(numbers=-1), "cost", "are -1 and 1"),
+    (correction(numbers=-1), "cost", "numbers is -1"),
+    (correction(operations=NOTHING), "cost", "0 multiplications and 0 additions are declared"),
 ]
 
 FAULTS = [

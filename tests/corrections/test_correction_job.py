@@ -128,14 +128,15 @@ class Watcher:
     def __init__(self):
         self.seen = []
 
+    def size(self, shape):
+        return CorrectionSize(1, Operations(additions=math.prod(shape)))
+
     def fit(self, step):
         self.seen.append(step)
         return Adder()
 
 
 class Adder:
-    numbers, macs_per_value = 1, 1
-
     def __call__(self, prediction, latents):
         return prediction.noise + 0.01
 

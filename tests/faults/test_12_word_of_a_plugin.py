@@ -58,7 +58,6 @@ class OneNumber(Branch):
         return Dense(target.clone(), self.size(*target.shape))
 
 class Rotated:
-    macs_per_token = extra_bits = 0
     def __init__(self, matrix):
         self.matrix = matrix
     def weight(self, weight):
@@ -109,9 +108,9 @@ FAULTS = {
     "rounding: finer": "numbers, the format",
     "rounding: off-grid": "dequantize() differs",
     "rounding: halves": "zero points must be whole numbers",
-    "branch: one-number": "macs_per_token is 1, but",
+    "branch: one-number": "1 multiplications and 0 additions are declared",
     "branch: {name: one-number, macs: 0}, branch_in_budget: false": "the branch holds",
-    "transform: free-rotation": "macs_per_token is 0, but",
+    "transform: free-rotation": "0 multiplications and 0 additions are declared",
     "tuner: drifts": "off its grid",
     "tuner: {name: drifts, what: input}": "changed how its input is quantized",
     "tuner: {name: drifts, what: hook}": "changed how its input is quantized",

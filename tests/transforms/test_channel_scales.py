@@ -59,8 +59,10 @@ def test_scales_by_the_noisiest_steps_and_then_rotates(noisiest):
     rotation = Hadamard().fit(weight, data)
     assert torch.equal(fitted.input(data.inputs), rotation.input(data.inputs / scale))
     assert torch.equal(fitted.weight(weight), rotation.weight(weight * scale))
-    assert fitted.macs_per_token == 24 + rotation.macs_per_token
-    assert fitted.extra_bits == 16 * 24 + 24
+    size, turned = StaticDynamic().size("qkv", 24), Hadamard().size("qkv", 24)
+    assert (size.smoothing.multiplications, size.smoothing.additions) == (24, 0)
+    assert size.rotation == turned.rotation
+    assert size.extra_bits == 16 * 24 + 24
 
 
 def test_more_steps_than_calibrated_names_both_numbers():

@@ -16,7 +16,6 @@ class Order(nn.Module):
     def __init__(self, index: torch.Tensor) -> None:
         super().__init__()
         self.register_buffer("index", index)
-        self.macs_per_token = 0
         self.extra_bits = index.numel() * max(1, (index.numel() - 1).bit_length())
 
     def weight(self, weight: torch.Tensor) -> torch.Tensor:

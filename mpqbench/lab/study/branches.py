@@ -139,7 +139,7 @@ class Comparison:
                     values = values + rounded.branch.dense()
                     stored, macs = (
                         rounded.branch.size.stored_bits,
-                        rounded.branch.size.macs_per_token,
+                        rounded.branch.size.multiplications,
                     )
                 yield variant, branched, path, values, stored, macs
             advance(1)

@@ -1,0 +1,83 @@
+"""The cost of a recipe under an allocation, counted from shapes: nothing is fitted or loaded."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ..core.errors import BenchError
+from ..core.precision import Allocation, Precision
+from ..core.recipe import Recipe
+from ..core.suite import Job
+from ..cost.count import CostReport, CountOptions, Operator, budget_limit, count
+from ..cost.overhead import COST_RULE
+from ..dit.groups import Group, layer_groups, uniform_allocation
+from ..quant.planned import PlannedOperators
+from .context import Plugins
+from .search_problem import planned_correction
+
+
+def planned_report(
+    recipe: Recipe,
+    plugins: Plugins,
+    transformer: Any,
+    allocation: Mapping[str, Precision],
+    *,
+    steps: int = 1,
+    rule: str = COST_RULE,
+) -> CostReport:
+    """Return the cost of one forward; ``transformer`` may be on the meta device.
+
+    Raises BenchError as ``cost.count.count``, and for a plugin whose size does not fit a layer.
+    """
+    groups = layer_groups(transformer)
+    planned = PlannedOperators.of(plugins.transform, plugins.branch, transformer, groups)
+    extra = [op for group in groups for op in _of_group(group, planned, allocation[group.name])]
+    if not all(precision.is_full for precision in allocation.values()):
+        extra += planned_correction(plugins, transformer, steps)
+    options = CountOptions(
+        recipe.weight_format, recipe.activation_format, recipe.attention_bits, {}, extra, rule
+    )
+    return replace(count(transformer, groups, allocation, options), steps=steps)
+
+
+def _of_group(group: Group, planned: PlannedOperators, precision: Precision) -> Sequence[Operator]:
+    found = [] if precision.is_full else list(planned.transforms[group.name])
+    return found + (list(planned.branches.get(group.name, ())) if precision.branched else [])
+
+
+def planned_cost(
+    job: Job, plugins: Plugins, transformer: Any, rule: str = COST_RULE
+) -> tuple[CostReport, bool]:
+    """Return the cost of ``job`` at the uniform precision of its budget, and whether it fits.
+
+    Raises BenchError for a budget without a precision.
+    """
+    precision = job.budget.precision
+    if precision.is_full and not job.budget.is_unbounded:
+        raise BenchError(
+            f"budget '{job.budget}' has no precision to count at: give one with bits, like W4A4"
+        )
+    fixed = precision if precision.is_full else Precision.parse(job.recipe.adaln)
+    groups = layer_groups(transformer)
+    allocation = uniform_allocation(groups, precision, fixed)
+    steps = job.protocol.steps
+    report = planned_report(job.recipe, plugins, transformer, allocation, steps=steps, rule=rule)
+    report = replace(report, guidance_passes=1 if job.protocol.guidance == 1 else 2)
+    limit = budget_limit(transformer, groups, job.budget)
+    return report, report.satisfied(job.budget, limit, job.recipe.branch_in_budget)
+
+
+def told_allocation(
+    counts: Mapping[str, int], recipe: Recipe, groups: Sequence[Group], kept: Any = None
+) -> Allocation:
+    """Return the allocation of a record: that which was ``kept``, or the uniform one it counts.
+
+    Raises BenchError where the record counts several precisions and no allocation was kept.
+    """
+    if kept is not None:
+        return Allocation.from_json(kept)
+    if len(counts) != 1:
+        raise BenchError("its allocation was not kept, and is not uniform")
+    precision = Precision.parse(next(iter(counts)))
+    fixed = precision if precision.is_full else Precision.parse(recipe.adaln)
+    return uniform_allocation(groups, precision, fixed)
