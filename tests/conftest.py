@@ -27,9 +27,19 @@ def _one_thread() -> None:
 
 
 @pytest.fixture
-def mpqbench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    """Calls the command line; gives (exit code, stdout, stderr)."""
+def mpqbench(
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    """Calls the command line; gives (exit code, stdout, stderr).
+
+    Runs and reports have no figures, except in tests that take ``drawn`` or ``undrawn`` as well.
+    """
     from mpqbench.cli.main import main
+
+    if not {"drawn", "undrawn"} & {*request.fixturenames}:
+        monkeypatch.setattr("mpqbench.report.write.save_all", lambda *_: [])
 
     def call(*arguments: object):
         monkeypatch.setattr(sys, "argv", ["mpqbench", *map(str, arguments)])
@@ -38,6 +48,11 @@ def mpqbench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
         return end.value.code, *capsys.readouterr()
 
     return call
+
+
+@pytest.fixture
+def drawn() -> None:
+    """Figures are drawn: for tests of the whole way to their files."""
 
 
 @pytest.fixture
