@@ -1,5 +1,6 @@
 """Fixtures that all tests share."""
 
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -18,6 +19,12 @@ set_hypothesis_home_dir(_HOME.name)
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny pipeline folder, shared and not to be changed."""
     return save_tiny_pipeline(tmp_path_factory.mktemp("tiny") / "tiny-dit")
+
+
+@pytest.fixture
+def own_folder(tiny_folder: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny pipeline folder, to be changed."""
+    return shutil.copytree(tiny_folder, tmp_path / "own")
 
 
 @pytest.fixture(autouse=True)
