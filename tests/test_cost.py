@@ -12,7 +12,7 @@ from mpqbench.cli.cost import cost
 from mpqbench.core.errors import BenchError
 from mpqbench.core.formats import ActivationFormat, WeightFormat
 from mpqbench.core.precision import FULL, Budget, Precision
-from mpqbench.cost.count import CostReport, CountOptions, Operator, conventions, count
+from mpqbench.cost.count import CostReport, CountOptions, Operator, budget_limit, conventions, count
 from mpqbench.cost.storage import QParamBytes
 from mpqbench.dit.groups import layer_groups, uniform_allocation
 from mpqbench.dit.zoo import CONFIGURATIONS
@@ -93,10 +93,14 @@ def test_a_run_counts_adaln_at_its_bits_and_attention_at_16(xl):
     report = _count(xl, Precision(3, 3))
     totals = conventions(xl, Precision(3, 3))
     adaln, _ = _part(report, "adaln")
+    products = totals["attention_full"] - adaln * (256 - 64)
     assert report.bitops_linear == totals["linear"]
-    assert report.bitops == totals["attention_full"] - adaln * (256 - 64)
+    assert report.bitops == products + sum(report.overhead.values())
     quantized = _count(xl, Precision(3, 3), Precision(3, 3), attention_bits=3)
-    assert quantized.bitops == totals["adaln_quantized"]
+    assert quantized.bitops == totals["adaln_quantized"] + sum(quantized.overhead.values())
+    papers = _count(xl, Precision(3, 3), rule="papers")
+    assert papers.bitops == report.bitops_linear
+    assert not any(papers.overhead.values())
 
 
 G128 = {"granularity": "group", "group": 128, "symmetric": False}
@@ -159,15 +163,23 @@ def test_parameters_are_those_of_the_model_without_duplicates():
 
 def test_the_budget_is_met_to_the_last_bitop():
     model = _meta(**SMALL)
-    budget = Budget.parse("W4A4")
-    report = _count(model)
-    assert report.satisfied(budget)
-    assert not report.satisfied(Budget.parse("W3A5"))
-    assert _count(model, FULL, FULL).satisfied(Budget.parse("FP"))
+    report, groups = _count(model), layer_groups(model)
+
+    def satisfied(report, text):
+        budget = Budget.parse(text)
+        return report.satisfied(budget, budget_limit(model, groups, budget))
+
+    assert satisfied(report, "W4A4")
+    assert not satisfied(report, "W3A5")
+    assert satisfied(_count(model, FULL, FULL), "FP")
+    assert satisfied(report, "W4A4:total")
+    groups_of_16 = {"granularity": "group", "group": 16}
+    assert satisfied(_count(model, weight_format=WeightFormat(**groups_of_16)), "W4A4")
+    assert not satisfied(_count(model, weight_format=WeightFormat(**groups_of_16)), "W4A4:total")
     one = next(i for i, op in enumerate(report.operators) if op.searchable)
     rows = list(report.operators)
     rows[one] = replace(rows[one], weight_bits=5)
-    assert not replace(report, operators=tuple(rows)).satisfied(budget)
+    assert not satisfied(replace(report, operators=tuple(rows)), "W4A4")
 
 
 def test_extra_operators_count_at_their_own_bits_but_not_towards_the_budget():

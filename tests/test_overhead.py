@@ -13,8 +13,15 @@ from mpqbench.core.errors import BenchError
 from mpqbench.core.formats import ActivationFormat, WeightFormat
 from mpqbench.core.precision import Precision
 from mpqbench.cost.overhead import ProductFormat, of_group
-from mpqbench.quant.affine import QParams, minmax_qparams, pack, quantize, range_of, weight_rows
-from mpqbench.quant.affine import qparams_from_range
+from mpqbench.quant.affine import (
+    QParams,
+    minmax_qparams,
+    pack,
+    qparams_from_range,
+    quantize,
+    range_of,
+    weight_rows,
+)
 
 SCALE, SUM = 16, 16  # bits
 
@@ -135,7 +142,9 @@ class Kernel:
             total = 0.0
             for group in range(weights):
                 scaled = [
-                    self._input_scale(self._less_input_zero(partial[i], row, output, i, i, zeros), scales[i])
+                    self._input_scale(
+                        self._less_input_zero(partial[i], row, output, i, i, zeros), scales[i]
+                    )
                     for i in of_weights(group)
                 ]
                 value = self._added(scaled)
@@ -292,7 +301,7 @@ def test_the_same_layer_per_channel_and_token():
 def test_layers_that_read_one_input_quantize_it_once():
     product = ProductFormat("q", 128, Precision(3, 3), G32, TOKEN_G32)
     one = dict(of_group({"q": (128, product)}, 16))
-    three = dict(of_group({name: (128, product) for name in "qkv"}, 16))
+    three = dict(of_group(dict.fromkeys("qkv", (128, product)), 16))
     assert three["ranges"] == one["ranges"]
     assert three["rescale"] == 3 * one["rescale"]
     assert three["zero_point"] == 3 * one["zero_point"] - 2 * 16 * 4 * 31 * 16

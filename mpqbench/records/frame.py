@@ -13,6 +13,7 @@ from ..core.errors import BenchError
 from ..core.precision import Budget
 from ..core.recipe import TEXTS, Recipe
 from ..core.settings import digest_of
+from ..cost.overhead import SOURCES
 from .columns import printable
 from .environment import differences, environment_of
 from .schema import METRICS, AllocationSummary, Costs, JobRecord
@@ -20,7 +21,10 @@ from .statistics import mean_half_width, paired_half_width
 
 _NESTED = ("schema_version", "allocation", "scores", "costs", "seconds", "files", "provenance")
 _OWN = tuple(name for name in JobRecord.model_fields if name not in _NESTED)
-_COSTS, _ALLOCATION = tuple(Costs.model_fields), tuple(AllocationSummary.model_fields)
+_TEXTS = ("cost_rule", "overhead", "before")  # of costs, which are no numbers
+_OVERHEAD = tuple(f"overhead_{source}" for source in SOURCES)
+_COSTS = (*(name for name in Costs.model_fields if name not in _TEXTS), *_OVERHEAD)
+_ALLOCATION = tuple(AllocationSummary.model_fields)
 _FLOATS = (
     *(f"{name}{end}" for name in METRICS for end in ("", "_ci")),
     *("effective_bits", "search_evals", "peak_mb", "seconds", "search_seconds"),
@@ -38,13 +42,20 @@ def records_frame(records: Iterable[JobRecord]) -> pd.DataFrame:
     """Return one row for each record, sorted by job.
 
     Columns: the record's own fields; a value, ``_ci`` and ``_replicates`` (a tuple) of metrics;
-    costs; mean bits and ``counts`` of precisions; ``seconds`` of all stages, ``search_seconds``;
+    costs with ``overhead_`` of every source and the ``cost_rule``; mean bits and ``counts`` of precisions; ``seconds`` of all stages, ``search_seconds``;
     ``is_full``, ``is_done``, and ``bits`` of the budget (weight times activation); ``measured_on``
     (see ``environment_of``) and the ``commit``. What a record lacks is missing. Raises BenchError
     for two records of one job.
     """
     rows = sorted((_row(record) for record in records), key=lambda row: row["job"])
-    names = [*_OWN, *_COSTS, *_FLOATS, *(f"{name}_replicates" for name in METRICS), *_ALLOCATION]
+    names = [
+        *_OWN,
+        *_COSTS,
+        "cost_rule",
+        *_FLOATS,
+        *(f"{name}_replicates" for name in METRICS),
+        *_ALLOCATION,
+    ]
     columns = list(dict.fromkeys([*names, "is_full", "is_done", "bits", "measured_on", "commit"]))
     frame = pd.DataFrame(rows, columns=columns).astype(_TYPES)
     twice = frame[frame["job"].duplicated()]
@@ -157,9 +168,17 @@ def _digest_of_recipe(record: JobRecord) -> str:
     return digest_of([fields, rest])
 
 
+def _costs(costs: Costs | None) -> dict[str, Any]:
+    """Return the columns of costs: an overhead that a record lacks is missing, not 0."""
+    if costs is None:
+        return {}
+    overhead = {f"overhead_{source}": count for source, count in costs.overhead.items()}
+    return dict(costs) | overhead
+
+
 def _row(record: JobRecord) -> dict[str, Any]:
     row: dict[str, Any] = {name: getattr(record, name) for name in _OWN}
-    row |= dict(record.costs or ()) | dict(record.allocation or ())
+    row |= _costs(record.costs) | dict(record.allocation or ())
     row |= {f"{name}_replicates": () for name in METRICS}
     for name, score in record.scores.items():
         row |= {name: score.value, f"{name}_ci": score.ci, f"{name}_replicates": score.replicates}

@@ -17,7 +17,7 @@ from mpqbench.core.recipe import BARE_NEIGHBOURS, Recipe
 from mpqbench.core.settings import validate
 from mpqbench.cost.count import CountOptions, count
 from mpqbench.dit.groups import layer_groups
-from mpqbench.quant.branch import branch_operators
+from mpqbench.quant.planned import branch_operators
 from mpqbench.search.arrays import Measure
 from mpqbench.search.budget_costs import choices_by_group, measures, parse_choices
 from mpqbench.search.groups import SearchableGroup

@@ -17,13 +17,14 @@ from mpqbench.contracts import Branch, BranchSize
 from mpqbench.core.errors import BenchError, Diverged
 from mpqbench.core.formats import ActivationFormat, WeightFormat
 from mpqbench.core.precision import FULL, Budget, Precision
-from mpqbench.cost.count import CountOptions, count
+from mpqbench.cost.count import CountOptions, budget_limit, count
 from mpqbench.dit.groups import layer_groups, uniform_allocation
 from mpqbench.methods.treeq.eng import EnvironmentalNoise
 from mpqbench.methods.treeq.gmb import Monarch
 from mpqbench.quant.activation import ActivationQuantizer
 from mpqbench.quant.affine import quantize_weight
-from mpqbench.quant.branch import branch_operators, squared_error
+from mpqbench.quant.branch import squared_error
+from mpqbench.quant.planned import PlannedOperators, branch_operators
 from mpqbench.search.budget_costs import measures
 from mpqbench.search.engine import Engine
 from mpqbench.search.groups import SearchableGroup
@@ -117,7 +118,15 @@ def test_cost_by_hand(model, known):
     scales = 2 * 6 * 4 * 2
     assert report.branch_bitops == numbers * 16 * 64
     assert report.branch_bytes == numbers + scales
-    assert report.bitops - plain.bitops == report.branch_bitops
+
+    # A row: its input is quantized (min, max, scale, its reciprocal, zero point), so are the 2
+    # numbers between both products, and what comes out of either is scaled and shifted.
+    def row(width, out):
+        quantized = sum(n * 272 + 2 * (n - 1) * 16 + 3 * 256 + 16 for n in (width, 2))
+        return quantized + (2 + out) * (2 * 256 + 8 * 16 + 16)
+
+    rows = 2 * 16 * (4 * row(16, 16) + row(16, 64) + row(64, 16))
+    assert report.bitops - plain.bitops == report.overhead["branch"] == report.branch_bitops + rows
     assert report.bytes - plain.bytes == report.branch_bytes
     assert report.bitops_linear == plain.bitops_linear
     assert len([op for op in report.operators if op.kind == "branch"]) == 12
@@ -125,25 +134,34 @@ def test_cost_by_hand(model, known):
     assert [op for own in planned.values() for op in own] == list(made.operators)
 
 
-@pytest.mark.parametrize("budget", ["W4A4", "W4A4+0.0195MB", "0.0193MB", "3.5b"])
+@pytest.mark.parametrize("budget", ["W4A4", "W4A4:total", "W4A4+0.0195MB", "0.0193MB", "3.5b"])
 def test_what_fits_is_what_is_satisfied(model, known, budget):
     groups, branch, budget = layer_groups(model), LowRank(rank=1, bits=8), Budget.parse(budget)
     choices = [Precision(w, a) for w in (None, 2, 3, 4) for a in (3, 4)]
     names = [group.name for group in groups if group.searchable]
-    planned = branch_operators(branch, model, groups)
+    budget_total, turns = budget.total, PlannedOperators.of(Hadamard(), branch, model, groups)
+    planned, limit = turns.branches, budget_limit(model, groups, budget)
+    fixed = [op for g in groups if not g.searchable for op in turns.transforms[g.name]]
     rng, seen = np.random.default_rng(0), set()
     for inside, beside in ((True, planned), (False, {})):
-        own = measures(model, groups, budget, choices, adaln=W8A8, branches=beside, **FORMATS)
+        settings = {"adaln": W8A8, "branches": beside, "transforms": turns.transforms, **FORMATS}
+        own = measures(model, groups, budget, choices, **settings)
         problem = Problem(names, dict.fromkeys(names, choices), own, budget)
         for _ in range(60):
-            part = choices[int(rng.integers(7)) :]
+            part = (
+                choices[: int(rng.integers(1, 9))]
+                if budget_total
+                else choices[int(rng.integers(7)) :]
+            )
             drawn = {name: part[rng.integers(len(part))] for name in names}
             whole = drawn | {g.name: W8A8 for g in groups if not g.searchable}
             extra = [
                 op for name, p in drawn.items() if p.weight is not None for op in planned[name]
             ]
+            if budget.total:
+                extra += fixed + [op for name in drawn for op in turns.transforms[name]]
             report = count(model, groups, whole, CountOptions(**FORMATS, extra=extra))
-            assert problem.fits(drawn) == report.satisfied(budget, inside)
+            assert problem.fits(drawn) == report.satisfied(budget, limit, inside)
             seen.add((inside, problem.fits(drawn)))
     assert len(seen) >= 3
 

@@ -19,7 +19,7 @@ from mpqbench.quant.counting import held_tensors, information_bits, operations_p
         (lambda x: x @ torch.full((6, 4), 2.0), 24, 0),
         (lambda x: x @ torch.ones(6, 4), 0, 24),
         (lambda x: -x * torch.tensor([1.0, -1, 1, 1, -1, 1]), 0, 0),
-        (lambda x: torch.nn.functional.linear(x, torch.rand(5, 6), torch.ones(5)), 30, 0),
+        (lambda x: torch.nn.functional.linear(x, torch.rand(5, 6), torch.rand(5)), 30, 0),
         (lambda x: torch.einsum("nbi,ij->nbj", x.reshape(-1, 2, 3), torch.rand(3, 3)), 18, 0),
         (lambda x: x.sum(1), 0, 6),
         (lambda x: x.exp(), 6, 0),

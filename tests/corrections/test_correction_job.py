@@ -1,5 +1,6 @@
 """The correction slot of a recipe, in whole runs and in the sampler."""
 
+import math
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from tiny_quantizer import quantizer
 
 from mpqbench import api
-from mpqbench.contracts import Prediction
+from mpqbench.contracts import CorrectionSize, Operations, Prediction
 from mpqbench.core.precision import Precision
 from mpqbench.core.progress import Reporter
 from mpqbench.core.protocol import PROTOCOLS
@@ -46,8 +47,10 @@ def test_a_corrected_job_is_counted_and_closer_to_full_precision(tiny_folder, tm
     assert own.seconds["correct"] > 0
     # 3 steps of 4 channels: 5 bands with 3 factors, 8 x 8 offsets, 2 bytes each.
     assert own.costs.bytes - plain.costs.bytes == 3 * 4 * (5 * 3 + 64) * 2
-    macs = (4 * (8 + 8) + 3) * 4 * 64
-    assert own.costs.bitops - plain.costs.bitops == macs * 256
+    values = 4 * 64
+    operations = (4 * (8 + 8) + 3) * values * 256 + 3 * values * 16
+    assert own.costs.bitops - plain.costs.bitops == operations
+    assert own.costs.overhead["correction"] == operations
     assert own.costs.bitops_linear == plain.costs.bitops_linear
     # The error of single forwards is of the model and knows no sampler.
     assert own.scores["noise_mse"] == plain.scores["noise_mse"]

@@ -120,8 +120,9 @@ def test_the_cost_is_the_grids_the_transform_and_the_branches():
     group = made(transform=Watched(), branch=LowRank(rank=2, bits=8))
     assert list(group.storage) == list(group.layers) == list(group.integers)
     assert all((own.scale, own.zero) == (16 * 2, 0) for own in group.storage.values())
-    transform, *branches = group.operators()
-    assert (transform.kind, transform.macs, transform.scale_bytes) == ("transform", 16 * 16, 3)
+    smoothing, transform, *branches = group.operators()
+    assert (smoothing.kind, smoothing.macs, smoothing.bitops) == ("smoothing", 0, 16 * 16 * 256)
+    assert (transform.kind, transform.bitops, transform.scale_bytes) == ("transform", 0, 3)
     assert [op.macs for op in branches] == [2 * 32 * 16] * 3  # q, k and v have their own
 
 

@@ -4,6 +4,7 @@ import torch
 from mpqbench.baselines.transforms.hadamard import Hadamard, Rotation
 from mpqbench.contracts import LayerData
 from mpqbench.core.errors import BenchError
+from mpqbench.quant.counting import operations_per_row
 
 
 def _fit(weight: torch.Tensor, block: int | None = None, seed: int = 0) -> Rotation:
@@ -30,7 +31,19 @@ def test_output_is_unchanged(width, block):
     output, expected = fitted.input(x) @ fitted.weight(weight).T, x @ weight.T
     assert fitted.input(x).dtype == torch.float32
     assert (output - expected).norm() <= 1e-5 * expected.norm()
-    torch.testing.assert_close(fitted.input(x).norm(dim=-1), x.norm(dim=-1))
+    # What is online only adds: the length grows, and the weight is divided by the order.
+    grown = x.norm(dim=-1) * fitted.block**0.5
+    torch.testing.assert_close(fitted.input(x).norm(dim=-1), grown)
+
+
+@pytest.mark.parametrize(("width", "additions"), [(128, 7), (1152, 5 + 36), (4608, 7 + 36)])
+def test_a_rotation_costs_the_additions_of_the_fast_product(width, additions):
+    """128 has 7 stages; 1152 is 32 times 36 and 4608 is 128 times 36, a matrix of signs."""
+    operations = Hadamard().size("layer", width).rotation
+    assert (operations.multiplications, operations.additions) == (0, additions * width)
+    executed = operations_per_row(_fit(torch.ones(1, width)).input, torch.rand(8, width))
+    assert executed == (0, additions * width)
+    assert operations.bitops == additions * width * 16
 
 
 @pytest.mark.parametrize("width", [128, 1152])
