@@ -16,6 +16,7 @@ from mpqbench.cost.count import CostReport, CountOptions, Operator, budget_limit
 from mpqbench.cost.storage import QParamBytes
 from mpqbench.dit.groups import layer_groups, uniform_allocation
 from mpqbench.dit.zoo import CONFIGURATIONS
+from mpqbench.records.store import RecordStore
 
 W4A4 = Precision(4, 4)
 W8A8 = Precision(8, 8)
@@ -229,9 +230,55 @@ def test_the_command_prints_everything_as_json():
     assert content["bytes"] == sum(row["bytes"] for row in content["operators"])
 
 
-def test_the_command_shows_shares_of_a_local_pipeline_and_refuses_a_stray_group(tiny_folder):
+def test_the_command_shows_shares_of_a_local_pipeline(tiny_folder):
     text = _run("--model", str(tiny_folder), "--precision", "FP")
-    for part in ("at FP, adaLN", "mlp.down", "effective bits 16.000"):
+    for part in ("rtn at FP", "mlp.down", "effective bits 16.000"):
         assert part in text
-    with pytest.raises(BenchError, match="takes no 'group'"):
-        _run("--model", "dit-xl-2-256", "--precision", "W4A4", "--weight-group", "64")
+
+
+def test_the_overhead_of_any_method_is_one_command():
+    """The prices of docs/cost.md, for every MAC of the linear layers of DiT-XL/2."""
+    command = ("--model", "dit-xl-2-256", "--method", "treeq", "--budget", "W3A3", "--json")
+    found = json.loads(_run(*command))
+    linear = found["bitops_linear"] / 9
+    assert found["searched"]
+    assert found["overhead"]["rescale"] / linear == pytest.approx(16.52, abs=0.01)
+    assert found["bitops"] == sum(row["bitops"] for row in found["operators"])
+    cores = json.loads(_run(*command, "--cost-rule", "microscaling"))
+    # What is left are the channels and tokens of adaLN, which has groups of 32 too.
+    assert cores["overhead"]["rescale"] == 0
+    assert cores["overhead"]["zero_point"] == found["overhead"]["zero_point"]
+    assert json.loads(_run(*command, "--cost-rule", "papers"))["bitops"] == found["bitops_linear"]
+
+
+def test_one_thing_is_counted():
+    with pytest.raises(BenchError, match="not --precision and --budget"):
+        _run("--model", "dit-xl-2-256", "--precision", "W4A4", "--budget", "W4A4")
+    with pytest.raises(BenchError, match="has no precision to count at"):
+        _run("--model", "dit-xl-2-256", "--budget", "2.5MB")
+
+
+def test_a_record_of_an_older_rule_is_counted_again(mpqbench, tmp_path, tiny_folder):
+    run = ["run", "smoke", "--model", tiny_folder, "--features", "none", "--images", 8,
+           "--steps", 2, "--micro-batch", 8, "--method", "quarot", "--budget", "W4A4"]  # fmt: skip
+    assert mpqbench(*run, "--out", tmp_path / "out")[0] == 0
+    store = RecordStore(tmp_path / "out")
+    (record,) = (r for r in store.read_all() if r.method == "quarot")
+    old = {"overhead": {}, "cost_rule": None, "bitops": 1000, "bitops_per_image": 1000 * 2 * 2}
+    store.write(record.model_copy(update={"costs": record.costs.model_copy(update=old)}))
+    code, text = mpqbench("verify", tmp_path / "out")[:2]
+    assert "counted by an older rule" in text
+    code, text = mpqbench("recount", tmp_path / "out")[:2]
+    assert (code, "1 records counted again" in text) == (0, True), text
+    again = store.read(record.job)
+    assert again.costs.before.model_dump() == {
+        "rule": "macs", "bitops": 1000, "bitops_per_image": 4000
+    }  # fmt: skip
+    assert again.costs.model_copy(update={"before": None}) == record.costs
+    assert again.model_copy(update={"costs": record.costs}) == record
+    assert mpqbench("verify", tmp_path / "out")[0] == 0
+    path = store.record_path(record.job)
+    of_record = json.loads(_run("--model", str(tiny_folder), "--record", str(path), "--json"))
+    assert of_record["overhead"] == record.costs.overhead
+    path.write_text("{}")
+    assert mpqbench("recount", tmp_path / "out")[0] == 2

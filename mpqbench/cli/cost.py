@@ -1,87 +1,177 @@
-"""``mpqbench cost``: MACs, BitOPs and bytes of a model at a precision, without its weights."""
+"""``mpqbench cost``: MACs, BitOPs and bytes of a model under a method, without its weights."""
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import click
 from rich.table import Table
 
+from ..core.errors import BenchError
 from ..core.formats import ActivationFormat, WeightFormat
-from ..core.precision import Precision
+from ..core.precision import Budget, Precision
+from ..core.recipe import Recipe
+from ..core.registry import Registry, discover
 from ..core.settings import validate
 from ..core.terminal import console
+from ..core.yaml_text import read_yaml
+from ..cost.overhead import COST_RULE, RULES, SOURCES
+from . import options
+
+_STEPS, _PASSES = 250, 2
 
 
 @click.command("cost")
 @click.option("--model", required=True, metavar="NAME",
               help="Known configuration, embedded model or local DiTPipeline folder.")  # fmt: skip
-@click.option("--precision", required=True, metavar="WxAy", help="Of the searchable layers.")
-@click.option("--adaln", metavar="WxAy",
-              help="Of the adaLN layers.  [default: W8A8; FP with --precision FP]")  # fmt: skip
-@click.option("--attention-bits", type=click.IntRange(2, 16), default=16, show_default=True,
-              help="Of both operands of QK^T and AV.")  # fmt: skip
-@click.option("--weight-granularity", type=click.Choice(["tensor", "channel", "group"]),
-              default="channel", show_default=True)  # fmt: skip
-@click.option("--weight-group", type=click.IntRange(min=1), metavar="N",
-              help="Columns that share a scale, for granularity 'group'.")  # fmt: skip
-@click.option("--asymmetric", is_flag=True, help="Weights have zero points.")
-@click.option("--steps", type=click.IntRange(min=1), default=250, show_default=True)
-@click.option("--guidance-passes", type=click.IntRange(1, 2), default=2, show_default=True,
+@click.option("--budget", metavar="BUDGET",
+              help="Count at its precision, like W4A4, and say whether it is kept.")  # fmt: skip
+@click.option("--method", metavar="NAME",
+              help="Registered method, or a YAML file with its fields.  [default: rtn]")  # fmt: skip
+@click.option("--precision", metavar="WxAy", help="Short for --budget, without a verdict.")
+@click.option("--record", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+              help="Count the recipe and allocation of a record instead.")  # fmt: skip
+@click.option("--adaln", metavar="WxAy", help="Of the adaLN layers.  [default: the recipe's]")
+@click.option("--attention-bits", type=click.IntRange(2, 16),
+              help="Of both operands of QK^T and AV.  [default: the recipe's]")  # fmt: skip
+@click.option("--group", type=click.IntRange(min=1), metavar="N",
+              help="One scale for N channels, on both sides.  [default: the recipe's]")  # fmt: skip
+@click.option("--asymmetric", is_flag=True, help="Both sides have zero points.")
+@click.option("--cost-rule", type=click.Choice(list(RULES)), default=COST_RULE, show_default=True,
+              help="; ".join(f"{name}: {text}" for name, text in RULES.items()) + ".")  # fmt: skip
+@click.option("--steps", type=click.IntRange(min=1), default=_STEPS, show_default=True)
+@click.option("--guidance-passes", type=click.IntRange(1, 2), default=_PASSES, show_default=True,
               help="Forwards per step: 2 with classifier-free guidance.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
-def cost(model: str, precision: str, adaln: str | None, as_json: bool, **options: Any) -> None:
+@options.plugins
+def cost(model: str, as_json: bool, plugins: tuple[Path, ...], **given: Any) -> None:
     """Count a model at a uniform precision. A known configuration needs no download.
 
     \b
     Examples:
       mpqbench cost --model dit-xl-2-256 --precision W4A4
-      mpqbench cost --model fashion-dit --precision W3A6 --adaln FP --json
+      mpqbench cost --model dit-xl-2-256 --method treeq --budget W3A3
+      mpqbench cost --model fashion-dit --method quarot --budget W4A4 --cost-rule papers --json
     """
-    bits = Precision.parse(precision)
-    fixed = Precision.parse(adaln or ("FP" if bits.is_full else "W8A8"))
-    report, totals = _count(model, bits, fixed, options)
-    if as_json:
-        policy: dict[str, Any] = {"model": model, "precision": str(bits), "adaln": str(fixed)}
-        policy |= {k: options[k] for k in ("attention_bits", "weight_granularity", "weight_group")}
-        policy |= {"weight_symmetric": not options["asymmetric"], "conventions": totals}
-        click.echo(json.dumps(policy | report.to_json(), indent=1))
-        return
-    screen = console()
-    screen.print(_table(report, title=f"{model} at {bits}, adaLN {fixed}"))
-    tera = "  ".join(f"{name} {value / 1e12:.3f}" for name, value in totals.items())
-    passes = f"{report.guidance_passes} passes x {report.steps} steps"
-    for line in (
-        f"MACs {report.macs:,}  parameters {report.parameters:,}",
-        f"BitOPs {report.bitops:,}  of searchable linear layers {report.bitops_linear:,}",
-        f"BitOPs per image {report.bitops_per_image:,} ({passes})",
-        f"bytes {report.bytes:,}  effective bits {report.effective_bits:.3f}",
-        f"TBitOPs by convention: {tera}",
-    ):
-        screen.print(line)
-
-
-def _count(
-    model: str, precision: Precision, adaln: Precision, options: dict[str, Any]
-) -> tuple[Any, dict[str, int]]:
-    """Return the report, and the BitOPs by convention."""
     from ..dit.configs import check_model
 
     check_model(model)  # before anything heavy is imported
-    from ..cost.count import CountOptions, conventions, count
-    from ..dit.groups import layer_groups, uniform_allocation
-    from ..dit.loading import meta_transformer
+    _check_options(given)
+    registry = discover(plugins)
+    recipe, budget, allocation = _asked(registry, given)
+    report, facts = _count(model, registry, (recipe, budget, allocation), given)
+    if as_json:
+        known = {"model": model, "method": recipe.name, "budget": str(budget)}
+        click.echo(json.dumps(known | facts | report.to_json(), indent=1))
+        return
+    screen = console()
+    screen.print(_table(report, title=f"{model}, {recipe.name} at {budget}"))
+    for line in _lines(report, facts):
+        screen.print(line)
 
-    fields = {name: options[f"weight_{name}"] for name in ("granularity", "group")}
-    fields["symmetric"] = not options["asymmetric"]
-    weights = validate(WeightFormat, fields, "weight format")
+
+def _check_options(given: dict[str, Any]) -> None:
+    """Raise BenchError where not one thing is asked for."""
+    asked = [name for name in ("precision", "budget", "record") if given[name] is not None]
+    if len(asked) != 1:
+        what = " and ".join(f"--{name}" for name in asked) or "none of them"
+        raise BenchError(f"give one of --precision, --budget and --record, not {what}")
+    if given["record"] and given["method"]:
+        raise BenchError("--record has a recipe of its own: leave --method out")
+
+
+def _asked(registry: Registry, given: dict[str, Any]) -> tuple[Recipe, Budget, Any]:
+    """Return recipe and budget, and the allocation of a record as JSON, if there is one."""
+    if given["record"]:
+        from ..records.store import RecordStore, read_record
+
+        record, store = read_record(given["record"]), RecordStore(given["record"].parent.parent)
+        path = store.allocation_path(record.job)
+        counts = {} if record.allocation is None else record.allocation.counts
+        kept = store.read_allocation(record.job) if path.is_file() else None
+        recipe = validate(Recipe, record.recipe, str(given["record"]))
+        return recipe, Budget.parse(record.budget), (counts, kept)
+    name = given["method"] or "rtn"
+    spec = read_yaml(Path(name)) if name.endswith((".yaml", ".yml")) else name
+    recipe = registry.method(spec)
+    text = given["budget"] or str(Precision.parse(given["precision"]))
+    return _changed(recipe, given), Budget.parse(text), None
+
+
+def _changed(recipe: Recipe, given: dict[str, Any]) -> Recipe:
+    """Return ``recipe`` with the bits and the formats that were given."""
+    changes: dict[str, Any] = {}
+    if given["adaln"]:
+        changes["adaln"] = str(Precision.parse(given["adaln"]))
+    if given["attention_bits"]:
+        bits = given["attention_bits"]
+        changes["attention_bits"] = bits if bits <= 8 else None
+    weight, inputs = recipe.weight_format.model_dump(), recipe.activation_format.model_dump()
+    if given["group"]:
+        weight |= {"granularity": "group", "group": given["group"]}
+        inputs |= {"granularity": "token-group", "group": given["group"], "time_groups": 1}
+    if given["asymmetric"]:
+        weight["symmetric"] = inputs["symmetric"] = False
+    changes["weight_format"] = validate(WeightFormat, weight, "weight format")
+    changes["activation_format"] = validate(ActivationFormat, inputs, "activation format")
+    return recipe.model_copy(update=changes)
+
+
+def _count(
+    model: str, registry: Registry, asked: tuple[Recipe, Budget, Any], given: dict[str, Any]
+) -> tuple[Any, dict[str, Any]]:
+    """Return the report, and what else is told: the allocation and whether the budget is kept."""
+    from ..cost.count import budget_limit, conventions
+    from ..dit.groups import layer_groups
+    from ..dit.loading import meta_transformer
+    from ..job.context import Plugins
+    from ..job.costing import planned_report, told_allocation, uniform_of
+
+    recipe, budget, record = asked
     transformer = meta_transformer(model)
-    groups = layer_groups(transformer)
-    counted = CountOptions(weights, ActivationFormat(), options["attention_bits"])
-    report = count(transformer, groups, uniform_allocation(groups, precision, adaln), counted)
-    passes, steps = options["guidance_passes"], options["steps"]
-    report = replace(report, guidance_passes=passes, steps=steps)
-    return report, conventions(transformer, precision)
+    groups, plugins = layer_groups(transformer), Plugins.of(recipe, registry)
+    if record is None:
+        allocation, what = uniform_of(recipe, budget, groups), "uniform"
+    else:
+        allocation, what = told_allocation(record[0], recipe, groups, record[1]), "of the record"
+    report = planned_report(
+        recipe, plugins, transformer, allocation, steps=given["steps"], rule=given["cost_rule"]
+    )
+    report = replace(report, guidance_passes=given["guidance_passes"])
+    limit = budget_limit(transformer, groups, budget)
+    facts = {"allocation": what, "searched": plugins.searcher.scored and record is None}
+    facts["adaln"] = recipe.adaln
+    facts["satisfied"] = report.satisfied(budget, limit, recipe.branch_in_budget)
+    facts["conventions"] = conventions(transformer, budget.precision)
+    return report, facts
+
+
+def _lines(report: Any, facts: dict[str, Any]) -> list[str]:
+    """Return the sentences below the table."""
+    linear = sum(op.macs for op in report.searchable)
+    overhead = {name: count for name, count in report.overhead.items() if count}
+    tera = "  ".join(f"{name} {value / 1e12:.3f}" for name, value in facts["conventions"].items())
+    lines = [
+        f"MACs {report.macs:,}  parameters {report.parameters:,}",
+        f"BitOPs {report.bitops:,}  of searchable linear layers {report.bitops_linear:,}  "
+        f"(cost rule {report.cost_rule})",
+        f"BitOPs per image {report.bitops_per_image:,} ({report.guidance_passes} passes x "
+        f"{report.steps} steps)",
+        f"bytes {report.bytes:,}  effective bits {report.effective_bits:.3f}",
+        f"TBitOPs by convention: {tera}",
+    ]
+    if overhead:
+        parts = [f"{name} {count / linear:.2f}" for name, count in overhead.items()]
+        total = sum(overhead.values()) / linear
+        lines.append(
+            f"overhead in BitOPs per MAC of those layers: {', '.join(parts)}, in all {total:.2f}"
+        )
+    if facts["searched"]:
+        lines.append("The method searches an allocation; this is the uniform one of the budget.")
+    if not facts["satisfied"]:
+        lines.append("The budget is not kept: the method has to choose fewer bits somewhere.")
+    return lines
 
 
 def _table(report: Any, title: str) -> Table:
@@ -89,11 +179,12 @@ def _table(report: Any, title: str) -> Table:
     table = Table("kind", title=title)
     for name in ("GMACs", "bits", "GBitOPs", "share", "MB", "share"):
         table.add_column(name, justify="right")
-    for kind in dict.fromkeys(op.kind for op in report.operators):
+    hidden = SOURCES if report.cost_rule == "papers" else ()
+    for kind in dict.fromkeys(op.kind for op in report.operators if op.kind not in hidden):
         rows = [op for op in report.operators if op.kind == kind]
         macs = sum(op.macs for op in rows) / 1e9
         bitops, size = sum(op.bitops for op in rows), sum(op.bytes for op in rows)
-        bits = sorted({f"{op.weight_bits}x{op.activation_bits}" for op in rows})
+        bits = sorted({f"{op.weight_bits}x{op.activation_bits}" for op in rows if op.macs})
         shares = f"{bitops / report.bitops:.2%}", f"{size / report.bytes:.2%}"
         cells = f"{bitops / 1e9:.3f}", shares[0], f"{size / 1e6:.3f}", shares[1]
         table.add_row(kind, f"{macs:.4f}", ", ".join(bits), *cells)

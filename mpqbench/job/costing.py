@@ -5,10 +5,9 @@ from dataclasses import replace
 from typing import Any
 
 from ..core.errors import BenchError
-from ..core.precision import Allocation, Precision
+from ..core.precision import Allocation, Budget, Precision
 from ..core.recipe import Recipe
-from ..core.suite import Job
-from ..cost.count import CostReport, CountOptions, Operator, budget_limit, count
+from ..cost.count import CostReport, CountOptions, Operator, count
 from ..cost.overhead import COST_RULE
 from ..dit.groups import Group, layer_groups, uniform_allocation
 from ..quant.planned import PlannedOperators
@@ -45,26 +44,18 @@ def _of_group(group: Group, planned: PlannedOperators, precision: Precision) -> 
     return found + (list(planned.branches.get(group.name, ())) if precision.branched else [])
 
 
-def planned_cost(
-    job: Job, plugins: Plugins, transformer: Any, rule: str = COST_RULE
-) -> tuple[CostReport, bool]:
-    """Return the cost of ``job`` at the uniform precision of its budget, and whether it fits.
+def uniform_of(recipe: Recipe, budget: Budget, groups: Sequence[Group]) -> Allocation:
+    """Return the uniform allocation of a budget's precision, at which a method is priced.
 
     Raises BenchError for a budget without a precision.
     """
-    precision = job.budget.precision
-    if precision.is_full and not job.budget.is_unbounded:
+    precision = budget.precision
+    if precision.is_full and not budget.is_unbounded:
         raise BenchError(
-            f"budget '{job.budget}' has no precision to count at: give one with bits, like W4A4"
+            f"budget '{budget}' has no precision to count at: give one with bits, like W4A4"
         )
-    fixed = precision if precision.is_full else Precision.parse(job.recipe.adaln)
-    groups = layer_groups(transformer)
-    allocation = uniform_allocation(groups, precision, fixed)
-    steps = job.protocol.steps
-    report = planned_report(job.recipe, plugins, transformer, allocation, steps=steps, rule=rule)
-    report = replace(report, guidance_passes=1 if job.protocol.guidance == 1 else 2)
-    limit = budget_limit(transformer, groups, job.budget)
-    return report, report.satisfied(job.budget, limit, job.recipe.branch_in_budget)
+    fixed = precision if precision.is_full else Precision.parse(recipe.adaln)
+    return uniform_allocation(groups, precision, fixed)
 
 
 def told_allocation(

@@ -42,7 +42,8 @@ def records_frame(records: Iterable[JobRecord]) -> pd.DataFrame:
     """Return one row for each record, sorted by job.
 
     Columns: the record's own fields; a value, ``_ci`` and ``_replicates`` (a tuple) of metrics;
-    costs with ``overhead_`` of every source and the ``cost_rule``; mean bits and ``counts`` of precisions; ``seconds`` of all stages, ``search_seconds``;
+    costs with ``overhead_`` of every source and the ``cost_rule``; mean bits and ``counts`` of
+    precisions; ``seconds`` of all stages, ``search_seconds``;
     ``is_full``, ``is_done``, and ``bits`` of the budget (weight times activation); ``measured_on``
     (see ``environment_of``) and the ``commit``. What a record lacks is missing. Raises BenchError
     for two records of one job.
