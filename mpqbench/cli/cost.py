@@ -28,7 +28,7 @@ _STEPS, _PASSES = 250, 2
 @click.option("--budget", metavar="BUDGET",
               help="Count at its precision, like W4A4, and say whether it is kept.")  # fmt: skip
 @click.option("--method", metavar="NAME",
-              help="Registered method, or a YAML file with its fields.  [default: rtn]")  # fmt: skip
+              help="Registered method, or a YAML file of its fields.  [default: rtn]")  # fmt: skip
 @click.option("--precision", metavar="WxAy", help="Short for --budget, without a verdict.")
 @click.option("--record", type=click.Path(path_type=Path, exists=True, dir_okay=False),
               help="Count the recipe and allocation of a record instead.")  # fmt: skip
