@@ -1,19 +1,34 @@
 """Number formats of weights and activations: frozen values of a recipe, not plugins."""
 
-from typing import Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from .errors import BenchError
-from .settings import Flag, Frozen, Whole
+from .errors import BenchError, shown
+from .settings import Frozen, Whole
 
 MOST_GROUP = 2**20  # wider than any layer
+Symmetry = Literal["full", "restricted", False]
+
+
+def _kind_of_symmetry(value: Any) -> Any:
+    """Take ``true`` as "restricted", the only kind when records had no word for two."""
+    if value is True:
+        return "restricted"
+    if value is False or value in ("full", "restricted"):
+        return value
+    raise BenchError(f"a grid is full, restricted or false, not {shown(value)}")
+
+
+SymmetryText = Annotated[Symmetry, BeforeValidator(_kind_of_symmetry)]
 
 
 class _Format(Frozen):
+    """``symmetric``: "full" has 2^b levels, "restricted" 2^b - 1; see ``quant.affine``."""
+
     granularity: str
     group: Whole | None = Field(default=None, gt=0, le=MOST_GROUP)
-    symmetric: Flag = True
+    symmetric: SymmetryText = "restricted"
 
     @model_validator(mode="after")
     def _group_belongs_to_groups(self) -> Self:
@@ -47,7 +62,7 @@ class ActivationFormat(_Format):
     """
 
     granularity: Literal["tensor", "token", "token-group"] = "token"
-    symmetric: Flag = False
+    symmetric: SymmetryText = False
     time_groups: Whole = Field(default=1, gt=0, le=1000)
 
     @model_validator(mode="after")
