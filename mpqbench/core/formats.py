@@ -1,5 +1,6 @@
 """Number formats of weights and activations: frozen values of a recipe, not plugins."""
 
+import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -81,7 +82,43 @@ class ActivationFormat(_Format):
 
 
 PER_CHANNEL = WeightFormat()
+OWN = "own"  # the class of methods whose idea is the format: each is compared with itself alone
 PER_TOKEN = ActivationFormat()
+
+
+def format_class(weight: WeightFormat, activation: ActivationFormat) -> str:
+    """Return the class of two formats: how many numbers share a scale on either side.
+
+    ``channel`` for one weight scale per output channel and one dynamic input scale per token,
+    ``g32`` for one per 32 input channels on both sides; others name both, such as ``g64/token``
+    and ``channel/static``. Symmetric and asymmetric grids are one class.
+    """
+    sides = weight.granularity, "static" if activation.is_static else activation.granularity
+    w, a = (
+        name if fmt.group is None else f"g{fmt.group}"
+        for name, fmt in zip(sides, (weight, activation), strict=True)
+    )
+    if (w, a) == ("channel", "token"):
+        return w
+    return w if w == a else f"{w}/{a}"
+
+
+def formats_of_class(name: str) -> tuple[WeightFormat, ActivationFormat]:
+    """Return the formats that a suite gives to every method in class ``channel`` or ``gN``.
+
+    They are asymmetric on both sides (our choice): at 2 bits that grid is the better one for every
+    method, and what zero points cost is counted. Raises BenchError for another name.
+    """
+    if name == "channel":
+        return WeightFormat(symmetric=False), ActivationFormat()
+    found = re.fullmatch(r"g([1-9][0-9]{0,6})", name)
+    if found is None or int(found[1]) > MOST_GROUP:
+        raise BenchError(f"no format class {shown(name)}: write channel, or g32 for groups of 32")
+    group = int(found[1])
+    return (
+        WeightFormat(granularity="group", group=group, symmetric=False),
+        ActivationFormat(granularity="token-group", group=group),
+    )
 
 
 def divisors(width: int) -> list[int]:

@@ -3,10 +3,10 @@
 Asymmetric: ``s = (max - min) / (2^b - 1)``, ``z = round(-min / s)``, ``q = clamp(round(x / s) + z,
 0, 2^b - 1)``. Symmetric grids have ``z = 0`` and ``q`` in ``[-2^(b-1), 2^(b-1) - 1]``, in two
 kinds: "full" has ``s = 2 max|x| / (2^b - 1)`` and uses all 2^b levels (IST-DASLab's GPTQ with
-``sym``, which stores q + 2^(b-1)); "restricted" has ``s = max|x| / (2^(b-1) - 1)``, so that the range itself
-has 2^b - 1 levels and the lowest integer is for clipped ranges alone (SmoothQuant, QuaRot).
-Dequantized, all are ``s (q - z)``; halves round to even. See arXiv 1806.08342, sections 2.1 and
-2.2.
+``sym``, which stores q + 2^(b-1)); "restricted" has ``s = max|x| / (2^(b-1) - 1)``, so that the
+range itself has 2^b - 1 levels and the lowest integer is for clipped ranges alone (SmoothQuant,
+QuaRot). Dequantized, all are ``s (q - z)``; halves round to even. See arXiv 1806.08342, sections
+2.1 and 2.2.
 """
 
 from collections.abc import Callable
