@@ -162,7 +162,6 @@ def _without_protocol(job):
     [
         ("correction", "correction"),
         ("development", "treeq-development"),
-        ("embedded", "treeq"),
         ("rates", "treeq-rates"),
     ],
 )

@@ -40,7 +40,7 @@ def run(suite: str, dry_run: bool, **given: Any) -> None:
       mpqbench run smoke --budget W4A4
       mpqbench run quick --model path/to/DiTPipeline --features none
       mpqbench run my-suite.yaml --seeds 0,1,2 --device cuda
-      mpqbench run treeq --method groups-peft --budget W3A3
+      mpqbench run equal-terms --method groups --formats g32 --budget W3A3
     """
     options.load(suite, {k: given[k] for k in ("models", "budgets", "formats", "seeds")}, given)
 

@@ -91,8 +91,13 @@ def branch_size(branch: Branch | None, group: Group, out: int, width: int) -> Br
     return size
 
 
+def shares_branch(branch: Branch | None, group: Group) -> bool:
+    """Return whether the layers of ``group`` have one branch together."""
+    return branch is not None and branch.shared and len(group.layers) > 1
+
+
 def branch_operator(path: str, group: Group, size: BranchSize) -> Operator:
-    """Return the branch of the layer at ``path`` as the cost counts it."""
+    """Return the branch of the layer at ``path``, or of all of a group, as the cost counts it."""
     return Operator(
         f"{path}.branch",
         "branch",
@@ -113,8 +118,14 @@ def branch_operators(
     """
     found: dict[str, list[Operator]] = {group.name: [] for group in groups if group.searchable}
     for group in groups:
-        for path in group.layers:
-            layer = linear_layer(transformer, path)
+        linears = {path: linear_layer(transformer, path) for path in group.layers}
+        if shares_branch(branch, group):
+            out = sum(layer.out_features for layer in linears.values())
+            size = branch_size(branch, group, out, linears[group.layers[0]].in_features)
+            if size is not None:
+                found[group.name].append(branch_operator(group.name, group, size))
+            continue
+        for path, layer in linears.items():
             size = branch_size(branch, group, layer.out_features, layer.in_features)
             if size is not None:
                 found[group.name].append(branch_operator(path, group, size))

@@ -21,6 +21,7 @@ from ..dit.groups import Group
 from .activation import ActivationQuantizer
 from .affine import straight_through
 from .branch import applied, branch_operator
+from .shared import BranchRows
 
 Pair = tuple[torch.Tensor, torch.Tensor]
 
@@ -257,9 +258,11 @@ class QuantizedGroup(nn.Module):
             macs, name = fitted.macs_per_token * self.group.tokens, f"{self.group.name}.transform"
             stored = packed_bytes(fitted.extra_bits, 1)
             operators.append(Operator(name, "transform", macs, scale_bytes=stored))
-        operators += [
-            branch_operator(path, self.group, layer.branch.size)
-            for path, layer in self.layers.items()
-            if layer.branch is not None
-        ]
+        branches = {path: layer.branch for path, layer in self.layers.items()}
+        for path, branch in branches.items():
+            if isinstance(branch, BranchRows):  # one for all layers: counted once
+                operators.append(branch_operator(self.group.name, self.group, branch.size))
+                break
+            if branch is not None:
+                operators.append(branch_operator(path, self.group, branch.size))
         return tuple(operators)
