@@ -10,10 +10,15 @@ SEVERAL = ["--factor", "branch=none|sparse", "--factor", "searcher=ilp|dp"]
     [
         (["run", "quik"], "unknown suite 'quik'; did you mean 'quick'"),
         (["run", "--method", "rntn"], "unknown method 'rntn'; did you mean 'rtn'"),
+        (["run", "--formats", "g32,token"], "--formats: no format class 'token': write channel"),
+        (["ablate", "gptq", "--formats", "g32,channel"], "give --formats one"),
         (["run", "--seeds", "a"], "--seeds 'a' must be whole numbers"),
         (["run", "--device", "cuda:7"], "device 'cuda:7'"),
         (["run", "--reference", "nowhere.npz"], "nowhere.npz"),
-        (["run", "treeq", "--method", "groups", "--steps", "5"], "its objective has span 10, and"),
+        (
+            ["run", "equal-terms", "--method", "groups", "--steps", "5"],
+            "its objective has span 10, and",
+        ),
         (["run", "--method", "treeq-peft", "--steps", "5"], "no more than 5 sampling steps"),
         (["run", "--method", "rtn", "--method", "rtn"], "names two methods 'rtn'"),
         (["run", "--seeds", "0,1,0"], "suite 'quick' names seed 0 twice"),

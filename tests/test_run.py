@@ -235,13 +235,14 @@ def test_dry_run_shows_the_resolved_suite_and_writes_nothing(run, tmp_path):
 
 
 def test_a_method_named_is_the_suites_own_or_a_registered_one(mpqbench, tmp_path):
-    out = ("--out", tmp_path / "out", "-n")
-    methods = ("--method", "groups-peft", "--method", "rtn", "--budget", "W3A3")
-    code, text, _ = mpqbench("run", "treeq", *methods, *out)
+    out = ("--budget", "W3A3", "--formats", "g32", "--out", tmp_path / "out", "-n")
+    methods = ("--method", "groups", "--method", "rtn")
+    code, text, _ = mpqbench("run", "equal-terms", *methods, *out)
     assert code == 0
-    _, whole, _ = mpqbench("run", "treeq", "--budget", "W3A3", *out)
+    assert text.count("__W3A3__g32__s101") == 2
+    _, whole, _ = mpqbench("run", "equal-terms", *out)
     fingerprints = [
         dict(re.findall(r"__([^_]+)__\S+ +(\w+) +to run", own)) for own in (text, whole)
     ]
-    assert list(fingerprints[0]) == ["full-precision", "groups-peft", "rtn"]
-    assert fingerprints[0]["groups-peft"] == fingerprints[1]["groups-peft"]
+    assert list(fingerprints[0]) == ["full-precision", "groups", "rtn"]
+    assert fingerprints[0]["groups"] == fingerprints[1]["groups"]

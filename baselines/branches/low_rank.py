@@ -12,6 +12,10 @@ from mpqbench.quant.factors import BlockFactors, BlockFit, BlockPartition, proje
 class LowRank(BranchSettings):
     """The best matrix of rank ``rank`` (SVDQuant, arXiv 2411.05007, equations 4 to 6).
 
+    With ``shared`` the layers that read one input, such as queries, keys and values, share the
+    down-projection, as in SVDQuant's own code: ``rank (in + 3 out)`` numbers, not ``3 rank (in +
+    out)``.
+
     ``rank`` is a number, or with ``ratio`` that share of the layer's smaller side, at least 1; rank
     4 without either. With ``weighted`` it is the best for the layer's output (SVD of ``W C`` with
     ``C C^T`` the moment), and ``randomized`` takes an SVD of a random sketch.
@@ -20,6 +24,7 @@ class LowRank(BranchSettings):
     rank: PositiveInt | None = None
     ratio: Share | None = None
     randomized: bool = False
+    shared: bool = False
 
     def __post_init__(self) -> None:
         one_size(rank=self.rank, ratio=self.ratio)

@@ -24,7 +24,7 @@ class Entries(nn.Module):
         super().__init__()
         self.shape, self.size = shape, size
         if size.bits == 8:
-            values = fake_quantize_dynamic(values, 8, symmetric=True)
+            values = fake_quantize_dynamic(values, 8, symmetric="restricted")
         self.values = nn.Parameter(values, requires_grad=False)
         self.register_buffer("places", places)
 

@@ -29,6 +29,7 @@ from . import completion, options
 @click.option("--scale", type=click.Choice(["log", "linear"]), default="log", show_default=True,
               help="Effects as ratios or as differences.")  # fmt: skip
 @options.budgets("W4A4 and W3A3")
+@options.formats("One class of formats instead of the method's own.")
 @options.seeds("0")
 @click.option("--protocol", "protocol_name", default="quick", show_default=True, metavar="NAME",
               shell_complete=completion.protocols,
@@ -63,9 +64,13 @@ def ablate(
         raise BenchError("--sweep varies one number: leave out --one-at-a-time")
     if kind["sweeps"] and kind["scale"] != "log":
         raise BenchError("--sweep estimates no effects: leave out --scale")
+    if len(shared["formats"]) > 1:
+        raise BenchError("an ablation is in one class of formats: give --formats one")
     is_file = method.endswith((".yaml", ".yml"))
     session = options.open_study(f"ablate-{Path(method).stem if is_file else method}", shared)
     recipe = session.registry.method(_recipe(Path(method)) if is_file else method)
+    for name in shared["formats"]:
+        recipe = recipe.in_class(name)
     varied = parse_factors(factors, recipe)
     if file is not None:
         varied = merged(varied, factors_from(read_yaml(file), str(file)))

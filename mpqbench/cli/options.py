@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from ..core.errors import BenchError, shown
+from ..core.formats import formats_of_class
 from ..core.precision import Budget
 from ..core.protocol import Protocol
 from ..core.settings import SEEDS
@@ -83,6 +84,21 @@ def budgets(usual: str) -> Callable[[_Command], _Command]:
         "--budget", "budgets", multiple=True, type=BUDGET, metavar="W4A4", help=text,
         shell_complete=completion.budgets,
     )  # fmt: skip
+
+
+def formats(text: str) -> Callable[[_Command], _Command]:
+    """Return the option of classes of formats, with ``text`` as its help."""
+    return click.option("--formats", metavar="channel,g32", callback=_classes, help=text)
+
+
+def _classes(ctx: object, param: object, text: str | None) -> tuple[str, ...]:
+    names = tuple(part.strip() for part in (text or "").split(",") if part.strip())
+    try:
+        for name in names:
+            formats_of_class(name)
+    except BenchError as error:
+        raise BenchError(f"--formats: {error}") from None
+    return names
 
 
 def seeds(usual: str) -> Callable[[_Command], _Command]:

@@ -17,6 +17,7 @@ from . import completion, options
               help="Only this method: one of the suite's, or any registered one; "
               "repeatable.")  # fmt: skip
 @options.budgets("the suite's")
+@options.formats("Classes of formats that every method is run in, instead of the suite's.")
 @options.seeds("the suite's")
 @options.protocol
 @click.option("--batch-size", type=click.IntRange(min=1), default=500, show_default=True,
@@ -39,9 +40,9 @@ def run(suite: str, dry_run: bool, **given: Any) -> None:
       mpqbench run smoke --budget W4A4
       mpqbench run quick --model path/to/DiTPipeline --features none
       mpqbench run my-suite.yaml --seeds 0,1,2 --device cuda
-      mpqbench run treeq --method groups-peft --budget W3A3
+      mpqbench run equal-terms --method groups --formats g32 --budget W3A3
     """
-    options.load(suite, {k: given[k] for k in ("models", "budgets", "seeds")}, given)
+    options.load(suite, {k: given[k] for k in ("models", "budgets", "formats", "seeds")}, given)
 
     from ..api import prepare
     from ..lab.suite import has_failed

@@ -32,7 +32,7 @@ class SampleLayer:
     bits: int = 4
 
     def __str__(self) -> str:
-        kind = "symmetric" if self.fmt.symmetric else "asymmetric"
+        kind = f"symmetric ({self.fmt.symmetric})" if self.fmt.symmetric else "asymmetric"
         shape = tuple(self.weight.shape)
         return f"layer '{self.name}' {shape}, {kind} {self.fmt.granularity}, {self.bits} bits"
 
@@ -110,9 +110,10 @@ def layers_in_formats(quick: bool) -> tuple[SampleLayer, ...]:
     for i, layer in enumerate((*hostile(), *ordinary_layers(quick=False))):
         width = layer.weight.shape[1]
         group = max(n for n in divisors(width) if n <= max(1, width // 3))
-        for j in [i % 6] if quick else range(6):
-            kind: Any = ("tensor", "channel", "group")[j // 2]
+        for j in [i % 9] if quick else range(9):
+            kind: Any = ("tensor", "channel", "group")[j // 3]
             size = group if kind == "group" else None
-            fmt = WeightFormat(granularity=kind, group=size, symmetric=j % 2 == 0)
-            found.append(replace(layer, fmt=fmt, bits=BITS[(i + j + i // 6) % len(BITS)]))
+            symmetry: Any = ("restricted", False, "full")[j % 3]
+            fmt = WeightFormat(granularity=kind, group=size, symmetric=symmetry)
+            found.append(replace(layer, fmt=fmt, bits=BITS[(i + j + i // 9) % len(BITS)]))
     return tuple(found)

@@ -220,10 +220,13 @@ class Branch(Plugin, ABC):
     """A small path beside the rounded weight: ``W x ~ Q(W - M) Q(x) + M x``.
 
     The harness fits M and rounds ``W - M`` in turn for up to ``iterations`` rounds, beginning with
-    ``init``: "weight", or "residual" for what rounding the weight alone lost.
+    ``init``: "weight", or "residual" for what rounding the weight alone lost. With ``shared`` one
+    branch is fitted to the stacked weights of the layers that read one input, and counted once; its
+    size is that of the stacked shape.
     """
 
     kind: ClassVar[str] = "branch"
+    shared: bool = False
     iterations: int = 1
     init: str = "weight"
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable, Mapping
 from textwrap import shorten
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from .errors import BenchError
-from .formats import ActivationFormat, WeightFormat
+from .formats import OWN, ActivationFormat, WeightFormat, format_class, formats_of_class
 from .precision import HIGHEST, LOWEST, Precision
 from .settings import MOST_NAME, Flag, Frozen, Number, Whole, plain_data, validate
 
@@ -67,7 +67,8 @@ class Recipe(Frozen):
     ``{factor: {level: {field: value}}}``. ``evaluations`` is the most that a search may spend, in
     forwards of the calibration set, without a limit by default. ``early_drop`` is the error level
     at which joint scoring drops a candidate (see ``search.scoring``), by default none. Branches
-    count against the budget unless ``branch_in_budget`` is false.
+    count against the budget unless ``branch_in_budget`` is false. ``format_is_part`` says that the
+    formats are the idea of the method, which keeps them where a suite gives all others a class.
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9+._-]*$", max_length=MOST_NAME)
@@ -89,9 +90,37 @@ class Recipe(Frozen):
     early_drop: Number | None = Field(default=None, gt=0, lt=1)
     weight_format: WeightFormat = WeightFormat()
     activation_format: ActivationFormat = ActivationFormat()
+    format_is_part: Flag = False
     attention_bits: Whole | None = Field(default=None, ge=LOWEST, le=HIGHEST)
     choices: Annotated[tuple[ChoiceText, ...], AfterValidator(_each_once)] = ()
     adaln: PrecisionText = "W8A8"
+
+    @property
+    def format_class(self) -> str:
+        """The class of its formats, ``own`` where they are its idea or a part of its search."""
+        own = self.format_is_part or self._searches_groups
+        return OWN if own else format_class(self.weight_format, self.activation_format)
+
+    @property
+    def _searches_groups(self) -> bool:
+        texts = (text for text in self.choices if text not in (NEIGHBOURS, BARE_NEIGHBOURS))
+        return any(Precision.parse(text).group is not None for text in texts)
+
+    def in_class(self, name: str) -> Self:
+        """Return this recipe with the formats of class ``name``; itself where they are its idea.
+
+        Raises BenchError for a name that is no class, and for group sizes among the choices.
+        """
+        weight, activation = formats_of_class(name)
+        if self.format_is_part:
+            return self
+        if self._searches_groups:
+            raise BenchError(
+                f"method '{self.name}' searches group sizes and has no place in class '{name}': "
+                "give the method format_is_part: true, and it keeps its formats"
+            )
+        formats = {"weight_format": weight, "activation_format": activation}
+        return self.model_copy(update=formats)
 
 
 def derived(base: Recipe, fields: Mapping[str, Any], where: str) -> Recipe:

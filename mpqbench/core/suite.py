@@ -9,6 +9,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from .errors import BenchError, shown, unknown
+from .formats import OWN, formats_of_class
 from .precision import FULL, Budget
 from .protocol import PROTOCOLS, Protocol
 from .recipe import FULL_PRECISION, Recipe
@@ -29,13 +30,24 @@ def _protocol_from_short_form(value: Any) -> Any:
     return value
 
 
+def _known_class(name: str) -> str:
+    formats_of_class(name)
+    return name
+
+
 class Suite(Frozen):
-    """Models x methods x budgets x seeds under one protocol. Methods are names or recipes."""
+    """Models x methods x formats x budgets x seeds under one protocol.
+
+    Methods are names or recipes. With ``formats``, classes such as ``channel`` and ``g32``, every
+    method is run in each class but those whose idea is the format, which are run once; without,
+    methods keep their own formats.
+    """
 
     name: str = Field(pattern=SAFE_NAME, max_length=MOST_NAME)
     models: tuple[Annotated[str, Field(min_length=1)], ...] = Field(("fashion-dit",), min_length=1)
     methods: tuple[str | dict[str, Any], ...] = Field(min_length=1)
     budgets: tuple[BudgetText, ...] = Field(min_length=1)
+    formats: tuple[Annotated[str, AfterValidator(_known_class)], ...] = ()
     seeds: tuple[Seed, ...] = Field((0,), min_length=1)
     protocol: Annotated[Protocol, BeforeValidator(_protocol_from_short_form)] = PROTOCOLS["quick"]
 
@@ -57,10 +69,24 @@ class Suite(Frozen):
             named[name] = method
         return named
 
+    def in_classes(self, recipe: Recipe) -> dict[str, Recipe]:
+        """Return the recipes that are run in place of ``recipe``, by class: "" without classes.
+
+        Raises BenchError as ``Recipe.in_class``.
+        """
+        found: dict[str, Recipe] = {}
+        for name in self.formats:
+            formatted = recipe.in_class(name)
+            found[OWN if formatted is recipe else name] = formatted
+        return found or {"": recipe}
+
 
 @dataclass(frozen=True)
 class Job:
-    """One job of a suite: a method on a model at a budget with a seed under a protocol."""
+    """One job of a suite: a method on a model at a budget with a seed under a protocol.
+
+    ``format_class`` is there where the suite has classes of formats.
+    """
 
     model: str
     recipe: Recipe
@@ -68,6 +94,7 @@ class Job:
     seed: int
     protocol: Protocol
     device: str = "cpu"
+    format_class: str = ""
 
     @property
     def id(self) -> str:
@@ -83,7 +110,9 @@ class Job:
             name = f"{part or 'model'}-{digest_of(name)[:6]}"
         # A field that a protocol leaves at its default may be younger than records on disk.
         settings = self.protocol.model_dump(mode="json", exclude={"name"}, exclude_defaults=True)
-        condition = f"{self.recipe.name}__{str(self.budget).replace(':', '-')}__s{self.seed}"
+        formats = f"__{self.format_class}" if self.format_class else ""
+        budget = str(self.budget).replace(":", "-")  # a colon is not safe everywhere
+        condition = f"{self.recipe.name}__{budget}{formats}__s{self.seed}"
         return f"{name}__{condition}__p{digest_of(settings)[:6]}"
 
     @property
@@ -94,7 +123,7 @@ class Job:
     @property
     def reference(self) -> Self:
         """The full-precision job of the same model, seed and protocol."""
-        return replace(self, recipe=FULL_PRECISION, budget=Budget(FULL))
+        return replace(self, recipe=FULL_PRECISION, budget=Budget(FULL), format_class="")
 
 
 def check_names(jobs: Sequence[Job]) -> None:

@@ -115,8 +115,8 @@ class ProductFormat:
         groups = self.input_groups
         if not groups:
             return 0
-        fixed = self._fixed_input
-        return quantization(self.inputs, groups, self.activation.symmetric, dynamic=not fixed)
+        symmetric, dynamic = bool(self.activation.symmetric), not self._fixed_input
+        return quantization(self.inputs, groups, symmetric, dynamic)
 
 
 def quantization(numbers: int, vectors: int, symmetric: bool, dynamic: bool = True) -> int:

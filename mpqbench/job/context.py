@@ -61,6 +61,14 @@ def check_recipe(recipe: Recipe, protocol: Protocol, registry: Registry) -> None
         for package in getattr(plugins, slot).packages:
             name = getattr(recipe, slot).name
             check_package(package, f"method '{recipe.name}': {slot} '{name}'")
+    for slot, is_apart in (
+        ("tuner", recipe.tuner.name == "none"), ("rounding", not plugins.rounding.by_block)
+    ):  # fmt: skip
+        if plugins.branch is not None and plugins.branch.shared and not is_apart:
+            raise BenchError(
+                f"method '{recipe.name}': a shared branch takes no {slot} "
+                f"'{getattr(recipe, slot).name}': write shared: false, or another {slot}"
+            )
     for slot, span, most, what in (
         ("objective", plugins.objective.span, protocol.steps, "sampling steps"),
         ("objective", plugins.objective.span, protocol.calibration, "calibration inputs"),

@@ -165,6 +165,7 @@ def _record(job: Job, session: Session, result: PartialResult) -> JobRecord:
         method=job.recipe.name,
         budget=str(job.budget),
         seed=job.seed,
+        format="" if job.is_reference else job.recipe.format_class,
         recipe=job.recipe.model_dump(mode="json"),
         recipe_digest=recipe_digest(job.recipe, session.registry),
         model_digest=session.resources.loader.model(job.model, job.protocol).digest,

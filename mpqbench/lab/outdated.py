@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..core.errors import BenchError
+from ..core.formats import OWN
 from ..core.suite import Job
 from ..job.fingerprints import recipe_digest
 from ..job.resources import Session
@@ -16,16 +17,17 @@ Methods = Mapping[str, str | dict[str, Any]]
 def find_outdated(jobs: Sequence[Job], methods: Methods, session: Session) -> dict[str, LeftOut]:
     """Return the records that are not of a suite, by job, after its ``jobs`` were run.
 
-    ``methods`` are all of the suite, by name. Records of other models, budgets and seeds are the
-    suite's as long as they can be compared with its own: recipe, protocol, model and reference.
+    ``methods`` are all of the suite, by name. Records of other models, budgets, classes of formats
+    and seeds are the suite's as long as they can be compared with its own: recipe, protocol, model
+    and reference.
     """
     planned = {job.id for job in jobs}
     records = session.store.read_all()
     own = [record for record in records if record.job in planned]
-    found = {}
+    found, in_classes = {}, any(job.format_class for job in jobs)
     for record in (record for record in records if record.job not in planned):
         reason = (
-            _other_recipe(record, methods, session)
+            _other_recipe(record, methods, session, in_classes)
             or _other_protocol(record, jobs[0].protocol.model_dump(mode="json"))
             or _other_inputs(record, own)
         )
@@ -34,13 +36,15 @@ def find_outdated(jobs: Sequence[Job], methods: Methods, session: Session) -> di
     return found
 
 
-def _other_recipe(record: JobRecord, methods: Methods, session: Session) -> str:
+def _other_recipe(record: JobRecord, methods: Methods, session: Session, in_classes: bool) -> str:
     if record.is_full_precision:
         return ""
     if record.method not in methods:
         return f"the suite has no method '{record.method}'"
     try:
         recipe = session.registry.method(methods[record.method])
+        if in_classes and record.format != OWN:
+            recipe = recipe.in_class(record.format)
         same = record.recipe_digest == recipe_digest(recipe, session.registry)
     except BenchError as error:
         return f"the recipe of '{record.method}' cannot be read: {error}"

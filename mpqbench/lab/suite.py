@@ -1,5 +1,6 @@
 """Suites: plan their jobs, run what is not done, collect the records."""
 
+import itertools
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -30,12 +31,16 @@ def plan(suite: Suite, registry: Registry, device: str) -> list[Job]:
     """
     try:
         recipes = [_checked_recipe(spec, suite, registry) for spec in suite.named.values()]
+        formatted = [suite.in_classes(recipe).items() for recipe in recipes]
+        for _, recipe in itertools.chain(*formatted):
+            check_recipe(recipe, suite.protocol, registry)
     except BenchError as error:
         if str(error).startswith(where := f"suite '{suite.name}'"):
             raise
         raise BenchError(f"{where}: {error}") from None
     places = [os.path.realpath(model) if Path(model).exists() else model for model in suite.models]
     axes = {"model": places, "seed": suite.seeds, "budget": suite.budgets}
+    axes["format"] = suite.formats
     for axis, values in axes.items():
         for value in values:
             if values.count(value) > 1:
@@ -46,18 +51,18 @@ def plan(suite: Suite, registry: Registry, device: str) -> list[Job]:
                 f"suite '{suite.name}': '{recipe.name}' is the model as it is, the reference of "
                 "every pair: give this recipe another name"
             )
-    conditions = [(FULL_PRECISION, Budget(FULL))]
+    conditions = [(FULL_PRECISION, "", Budget(FULL))]
     conditions += [
-        (recipe, Budget.parse(text))
-        for recipe in recipes
+        (recipe, name, Budget.parse(text))
+        for name, recipe in itertools.chain(*formatted)
         if recipe.name != FULL_PRECISION.name
         for text in suite.budgets
     ]
     jobs = [
-        Job(model, recipe, budget, seed, suite.protocol, device)
+        Job(model, recipe, budget, seed, suite.protocol, device, name)
         for model in suite.models
         for seed in suite.seeds
-        for recipe, budget in conditions
+        for recipe, name, budget in conditions
     ]
     check_searches(jobs, registry)
     check_names(jobs)
@@ -99,7 +104,8 @@ def run_suite(jobs: Sequence[Job], session: Session) -> list[JobRecord]:
     check_folder(jobs, session)
     records: list[JobRecord] = []
     for number, job in enumerate(jobs, 1):
-        title = f"[{number}/{len(jobs)}] {job.model} {job.recipe.name} {job.budget} seed {job.seed}"
+        parts = (job.model, job.recipe.name, str(job.budget), job.format_class)
+        title = f"[{number}/{len(jobs)}] {' '.join(filter(None, parts))} seed {job.seed}"
         done = not session.fresh and look_up(job, session)[1]
         if done and is_whole(job, session):
             session.reporter.say(f"{title}: done before")

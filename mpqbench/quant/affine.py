@@ -1,9 +1,12 @@
 """Affine quantization: scales and zero points from ranges, numbers to integers and back.
 
 Asymmetric: ``s = (max - min) / (2^b - 1)``, ``z = round(-min / s)``, ``q = clamp(round(x / s) + z,
-0, 2^b - 1)``. Symmetric: ``s = max|x| / (2^(b-1) - 1)``, ``z = 0``, ``q`` in ``[-2^(b-1),
-2^(b-1) - 1]``. Dequantized, both are ``s (q - z)``; halves round to even. See arXiv 1806.08342,
-sections 2.1 and 2.2.
+0, 2^b - 1)``. Symmetric grids have ``z = 0`` and ``q`` in ``[-2^(b-1), 2^(b-1) - 1]``, in two
+kinds: "full" has ``s = 2 max|x| / (2^b - 1)`` and uses all 2^b levels (IST-DASLab's GPTQ with
+``sym``, which stores q + 2^(b-1)); "restricted" has ``s = max|x| / (2^(b-1) - 1)``, so that the
+range itself has 2^b - 1 levels and the lowest integer is for clipped ranges alone (SmoothQuant,
+QuaRot). Dequantized, all are ``s (q - z)``; halves round to even. See arXiv 1806.08342, sections
+2.1 and 2.2.
 """
 
 from collections.abc import Callable
@@ -13,7 +16,7 @@ import torch
 
 from ..contracts import QuantizedWeight
 from ..core.errors import BenchError
-from ..core.formats import WeightFormat, check_group
+from ..core.formats import Symmetry, WeightFormat, check_group
 from ..core.precision import HIGHEST, LOWEST
 
 
@@ -28,7 +31,7 @@ class QParams:
     scale: torch.Tensor | float
     zero: torch.Tensor | float
     bits: int
-    symmetric: bool
+    symmetric: Symmetry
 
     @property
     def lowest(self) -> int:
@@ -42,7 +45,7 @@ class QParams:
 
 
 def qparams_from_range(
-    low: torch.Tensor, high: torch.Tensor, bits: int, symmetric: bool
+    low: torch.Tensor, high: torch.Tensor, bits: int, symmetric: Symmetry
 ) -> QParams:
     """Return the parameters for ranges ``[low, high]``, two float tensors of one shape.
 
@@ -56,9 +59,10 @@ def qparams_from_range(
         raise BenchError(f"a quantizer has {LOWEST} to {HIGHEST} bits, not {bits}")
     info = torch.finfo(low.dtype)
     low, high = low.clamp(max=0), high.clamp(min=0)
-    largest = 2 ** (bits - 1) - 1 if symmetric else 2**bits - 1
+    largest = 2 ** (bits - 1) - (symmetric != "full") if symmetric else 2**bits - 1
     if symmetric:
-        scale = (torch.maximum(-low, high) / largest).clamp_(min=info.tiny)
+        steps = largest - 0.5 if symmetric == "full" else largest
+        scale = (torch.maximum(-low, high) / steps).clamp_(min=info.tiny)
         zero = torch.zeros_like(scale)
     else:
         scale = (high * 0.5 - low * 0.5) / (largest * 0.5)  # halves: high - low may overflow
@@ -100,7 +104,7 @@ def fake_quantize(x: torch.Tensor, qparams: QParams) -> torch.Tensor:
     return quantize_dequantize(x, qparams).add_(x, alpha=0)
 
 
-def fake_quantize_dynamic(x: torch.Tensor, bits: int, symmetric: bool) -> torch.Tensor:
+def fake_quantize_dynamic(x: torch.Tensor, bits: int, symmetric: Symmetry) -> torch.Tensor:
     """Fake-quantize ``x`` with a min-max range for each vector along its last axis.
 
     Equals ``quantize_dequantize`` but is faster: no value is below its own range, so that only the
@@ -108,7 +112,7 @@ def fake_quantize_dynamic(x: torch.Tensor, bits: int, symmetric: bool) -> torch.
     """
     qparams = qparams_from_range(*range_of(x), bits, symmetric)
     values = x.div(qparams.scale).round_()
-    if not symmetric:
+    if not symmetric or symmetric == "full":
         torch.minimum(values, torch.as_tensor(qparams.highest - qparams.zero), out=values)
     return values.mul_(qparams.scale)
 

@@ -25,7 +25,8 @@ from .attention import QuantizedAttention
 from .block import BlockInputs, BlockRun
 from .branch import branch_of_rest, lent, round_beside
 from .group import PreparedGroup, PreparedLayer, QuantizedGroup, RoundedLayer, float_copy
-from .planned import branch_size
+from .planned import branch_size, shares_branch
+from .shared import round_beside_shared
 from .verify import (
     expect_bits,
     expect_branch,
@@ -141,7 +142,18 @@ class GroupQuantizer:
         Raises BenchError for a rounding or a branch that breaks its contract; Diverged, naming the
         layer, where a rounded weight is not finite.
         """
-        found = {}
+        found, layers = {}, list(prepared.layers.values())
+        is_rounded = prepared.precision.weight is not None
+        if (
+            self.branch
+            and is_rounded
+            and layers[0].branched
+            and shares_branch(self.branch, prepared.group)
+        ):
+            parts = [each.weight for each in layers], [each.data for each in layers]
+            pairs = round_beside_shared(*parts, self.rounding, self.branch)
+            every = zip(prepared.layers.items(), pairs, strict=True)
+            return {path: _checked(layer, *pair) for (path, layer), pair in every}
         for path, layer in prepared.layers.items():
             data, bits, branch = layer.data, layer.data.precision.weight, self.branch
             if bits is None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import torch
 
-from ..core.formats import WeightFormat
+from ..core.formats import Symmetry, WeightFormat
 from .affine import (
     QParams,
     minmax_qparams,
@@ -64,19 +64,21 @@ def shrunk_ranges(low: torch.Tensor, high: torch.Tensor, steps: int, smallest: f
 
 
 def least_error_qparams(
-    rows: torch.Tensor, ranges: Iterable[Range], criterion: Criterion, bits: int, symmetric: bool
+    rows: torch.Tensor,
+    ranges: Iterable[Range],
+    criterion: Criterion,
+    bits: int,
+    symmetric: Symmetry,
 ) -> QParams:
     """Return the parameters of least error, scale by scale, among those of ``ranges``.
 
     ``rows`` (out, groups, columns) float32 as of ``weight_rows``; the first of ``ranges`` is
-    min-max. A symmetric format has another fixed candidate, in which the far end falls on the extra
-    negative integer: otherwise a clipped and rounded weight would change when rounded again.
+    min-max. Symmetric formats have other fixed candidates, in which the far end falls on an end of
+    the integers: otherwise a rounded weight would change when rounded again.
     Residuals are relative to the largest weight, so that no power of them overflows.
     """
     (low, high), *others = ranges
-    if symmetric:
-        extra = 1 - 2.0 ** (1 - bits)
-        others = [(low * extra, high * extra), *others]
+    others = [(low * factor, high * factor) for factor in _to_ends(bits, symmetric)] + others
     size = torch.maximum(-low, high).clamp_(min=torch.finfo(low.dtype).tiny)
     best = qparams_from_range(low, high, bits, symmetric)
     scale, zero = torch.as_tensor(best.scale), torch.as_tensor(best.zero)
@@ -89,6 +91,14 @@ def least_error_qparams(
         scale = torch.where(better, torch.as_tensor(qparams.scale), scale)
         zero = torch.where(better, torch.as_tensor(qparams.zero), zero)
     return QParams(scale, zero, bits, symmetric)
+
+
+def _to_ends(bits: int, symmetric: Symmetry) -> tuple[float, ...]:
+    """Return by what a range changes so that its far end is an integer at the end of the grid."""
+    if symmetric == "full":
+        ends = 2.0 ** (bits - 1), 2.0 ** (bits - 1) - 1
+        return tuple((2.0 ** (bits - 1) - 0.5) / end for end in ends)
+    return (1 - 2.0 ** (1 - bits),) if symmetric else ()
 
 
 def _errors(

@@ -130,7 +130,9 @@ class BlockFactors(nn.Module):
         for name, factor in factors.items():
             terms = factor.flatten(0, 1).contiguous()
             if bits == 8:
-                terms = fake_quantize_dynamic(terms.flatten(1), 8, symmetric=True).view(terms.shape)
+                terms = fake_quantize_dynamic(terms.flatten(1), 8, symmetric="restricted").view(
+                    terms.shape
+                )
             self.register_parameter(name, nn.Parameter(terms, requires_grad=False))
         rows, columns = order or (None, None)
         many_rows, many_columns = grid.rows > 1, grid.columns > 1

@@ -22,6 +22,7 @@ from .activation import ActivationQuantizer
 from .affine import straight_through
 from .branch import applied
 from .planned import branch_operator, transform_operators
+from .shared import BranchRows
 
 Pair = tuple[torch.Tensor, torch.Tensor]
 
@@ -256,9 +257,14 @@ class QuantizedGroup(nn.Module):
     def operators(self) -> tuple[Operator, ...]:
         """Return what is executed or stored beside the products: the transform and the branches."""
         operators = transform_operators(self.group, self._size)
-        operators += [
-            branch_operator(path, self.group, layer)
-            for path, layer in self.layers.items()
-            if layer.branch is not None
-        ]
+        sides = {p: (layer.out_features, layer.in_features) for p, layer in self.layers.items()}
+        for path, layer in self.layers.items():
+            if isinstance(layer.branch, BranchRows):  # one for all layers: counted once
+                whole = sum(out for out, _ in sides.values()), sides[path][1]
+                name = self.group.name
+                operators.append(branch_operator(name, self.group, layer.branch.size, whole))
+                break
+            if layer.branch is not None:
+                size = layer.branch.size
+                operators.append(branch_operator(path, self.group, size, sides[path]))
         return tuple(operators)

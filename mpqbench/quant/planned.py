@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from torch import nn
 
@@ -56,6 +55,11 @@ def branch_size(branch: Branch | None, group: Group, out: int, width: int) -> Br
     return size
 
 
+def shares_branch(branch: Branch | None, group: Group) -> bool:
+    """Return whether the layers of ``group`` have one branch together."""
+    return branch is not None and branch.shared and len(group.layers) > 1
+
+
 def transform_operators(group: Group, size: TransformSize) -> list[Operator]:
     """Return the transform of the input of ``group`` as the cost counts it."""
     found, parts = [], {"rotation": size.rotation, "smoothing": size.smoothing}
@@ -70,13 +74,11 @@ def transform_operators(group: Group, size: TransformSize) -> list[Operator]:
     return found
 
 
-def branch_operator(path: str, group: Group, layer: Any) -> Operator:
-    """Return the branch of a layer at ``path``, with its sides and its size, for the count."""
-    size: BranchSize = layer.branch.size
-    return _branch_operator(path, group, size, (layer.out_features, layer.in_features))
+def branch_operator(path: str, group: Group, size: BranchSize, sides: tuple[int, int]) -> Operator:
+    """Return the branch of the layer at ``path``, or of all of a group, as the cost counts it.
 
-
-def _branch_operator(path: str, group: Group, size: BranchSize, sides: tuple[int, int]) -> Operator:
+    ``sides`` are its outputs and inputs.
+    """
     online = size.additions * size.bits
     if size.bits == 8:
         online += of_branch(sides[1], sides[0], size.between)
@@ -98,12 +100,15 @@ def branch_operators(
     """Return the branches of every searchable group at any rounded precision, before any fit."""
     found: dict[str, list[Operator]] = {group.name: [] for group in groups if group.searchable}
     for group in groups:
-        for path in group.layers:
-            layer = linear_layer(transformer, path)
-            sides = layer.out_features, layer.in_features
-            size = branch_size(branch, group, *sides)
+        linears = {path: linear_layer(transformer, path) for path in group.layers}
+        sides = {path: (each.out_features, each.in_features) for path, each in linears.items()}
+        if shares_branch(branch, group):
+            whole = sum(out for out, _ in sides.values()), sides[group.layers[0]][1]
+            sides = {group.name: whole}
+        for path, (out, width) in sides.items():
+            size = branch_size(branch, group, out, width)
             if size is not None:
-                found[group.name].append(_branch_operator(path, group, size, sides))
+                found[group.name].append(branch_operator(path, group, size, (out, width)))
     return found
 
 

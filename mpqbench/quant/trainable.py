@@ -141,7 +141,7 @@ class FreeInt8(Free):
         values = super().forward()
         with torch.no_grad():
             rows = values.flatten(1) if values.ndim > 1 else values
-            rounded = fake_quantize_dynamic(rows, 8, symmetric=True).view_as(values)
+            rounded = fake_quantize_dynamic(rows, 8, symmetric="restricted").view_as(values)
         return values + (rounded - values).detach()
 
 

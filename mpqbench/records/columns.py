@@ -108,6 +108,7 @@ LEADERBOARD = (
     Column("model", "model", "key"),
     Column("method", "method", "key", view="brief"),
     Column("budget", "budget", "key", view="brief"),
+    Column("format", "format", "key", view="full"),
     Column("seed", "seed", "key", view="full"),
     *_data("text", "status", "reason"),
     *_interval(Column("fd", "FD", "score", "lower", ".2f", view="brief")),
@@ -194,6 +195,7 @@ def adapt(
     """
     fd, sfd = frechet_names(extractor)
     scale, prefix = unit_of(rows["bitops"].dropna() if "bitops" in rows else ())
+    formats = set(rows["format"]) - {""} if "format" in rows else set()
     several = "seed" in rows and rows["seed"].nunique() > 1
     changes: dict[str, dict[str, Any]] = {
         "fd": {"header": fd},
@@ -202,6 +204,7 @@ def adapt(
         "sfd": {"header": sfd},
         "bitops": {"header": f"{prefix}BitOPs", "scale": scale},
         "seed": {"view": "brief"} if several else {},
+        "format": {"view": "brief"} if len(formats) > 1 else {},
     }
     changes |= {f"fd_{rival}_delta": {"header": f"{fd} - {rival}"} for rival in RIVALS}
     return tuple(replace(column, **changes.get(column.name, {})) for column in columns)

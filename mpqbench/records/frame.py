@@ -33,7 +33,7 @@ _FLOATS = (
 _TYPES = dict.fromkeys(("seed", "n_images", *_COSTS), "Int64") | dict.fromkeys(_FLOATS, "float64")
 _TYPES |= {"satisfied": "boolean", "is_full": "bool", "is_done": "bool", "bits": "int64"}
 _CONDITIONS = ["measured_on", "model_digest", "n_images"]  # alike in rows that may be paired
-CONDITION = ["method", "budget"]  # what rows of different seeds are a repetition of
+CONDITION = ["method", "budget", "format"]  # what rows of different seeds are a repetition of
 ALIKE = [*CONDITION, "recipe_digest"]
 NO_PARTNER = "none of this seed"
 
@@ -108,13 +108,14 @@ def unlike(row: Mapping[str, Any], other: Mapping[str, Any]) -> str:
 
 
 def seed_means(frame: pd.DataFrame, scores: Sequence[str], costs: Sequence[str]) -> pd.DataFrame:
-    """Return one row for each method and budget of ``frame``: means over the seeds that are done.
+    """Return one row for each method, budget and format of ``frame``: means over seeds.
 
-    Recipes of one name have a row each. Columns: ``scores`` with their standard deviation ``_std``
-    (ddof = 1) and the half-width ``_ci`` of the mean if ``frame`` has one; ``costs``; ``seeds``
-    and ``seeds_done``; ``satisfied`` (by all seeds); the ``status`` and ``reason`` of the first
-    seed that is not done; every other column as in the first row that is done. A score that a
-    seed lacks has no mean. Rows are in the order in which their groups appear.
+    Means are over the seeds that are done. Recipes of one name have a row each. Columns:
+    ``scores`` with their standard deviation ``_std`` (ddof = 1) and the half-width ``_ci`` of
+    the mean if ``frame`` has one; ``costs``; ``seeds`` and ``seeds_done``; ``satisfied`` (by
+    all seeds); the ``status`` and ``reason`` of the first seed that is not done; every other
+    column as in the first row that is done. A score that a seed lacks has no mean. Rows are in
+    the order in which their groups appear.
     """
     groups = frame.groupby(ALIKE, sort=False)
     order = groups.size().index
@@ -177,12 +178,22 @@ def _costs(costs: Costs | None) -> dict[str, Any]:
     return dict(costs) | overhead
 
 
+def _class_of(recipe: Mapping[str, Any]) -> str:
+    """Return the class of the formats of a record from before records had one."""
+    names = ("name", "weight_format", "activation_format", "choices", "format_is_part")
+    with suppress(ValidationError):  # a recipe of a version that had other values
+        return Recipe.model_validate({k: recipe[k] for k in names if k in recipe}).format_class
+    return ""
+
+
 def _row(record: JobRecord) -> dict[str, Any]:
     row: dict[str, Any] = {name: getattr(record, name) for name in _OWN}
     row |= _costs(record.costs) | dict(record.allocation or ())
     row |= {f"{name}_replicates": () for name in METRICS}
     for name, score in record.scores.items():
         row |= {name: score.value, f"{name}_ci": score.ci, f"{name}_replicates": score.replicates}
+    if not record.is_full_precision and not record.format:
+        row["format"] = _class_of(record.recipe)
     bound = Budget.parse(record.budget).precision
     return row | {
         "seconds": math.fsum(record.seconds.values()),

@@ -165,6 +165,7 @@ class JobRecord(RecordPart):
     was skipped, replaced or given up on the way to a result, such as a search that fell back.
     ``files`` are the digests of the files that a job that is done left beside its record, by their
     paths in the folder of the run.
+    ``format`` is the class of the formats; older records and full precision have none.
     ``recipe_digest`` identifies the recipe and the code of its plugins, ``model_digest`` the
     weights and configuration of the model; older records lack both.
     """
@@ -179,6 +180,7 @@ class JobRecord(RecordPart):
     model: str = Field(min_length=1)
     method: str = Field(min_length=1)
     budget: BudgetText
+    format: str = ""
     seed: int = Field(ge=-MOST, le=MOST)
     recipe: JsonSettings
     recipe_digest: str | None = None

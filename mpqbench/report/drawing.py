@@ -47,6 +47,11 @@ def look(number: int) -> dict[str, Any]:
     }
 
 
+def look_of_class(number: int) -> dict[str, Any]:
+    """Return marker and line of the ``number``-th class of formats."""
+    return {"marker": MARKERS[number % len(MARKERS)], "linestyle": LINES[number % len(LINES)]}
+
+
 @contextmanager
 def canvas(width: float, height: float) -> Iterator[Figure]:
     """Provide a figure of ``width`` x ``height`` inches in the common style, outside pyplot."""

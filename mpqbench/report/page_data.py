@@ -37,7 +37,7 @@ UNITS = {
     "output_error": ("output_mse", 1e3),
     "noise_error": ("noise_mse", 1e3),
 }
-_CELL = ["method", "budget", "metric_fingerprint", "seed"]
+_CELL = ["method", "budget", "format", "metric_fingerprint", "seed"]
 Rival = str | dict[str, str] | None  # of every method, or of each one by name
 
 
@@ -53,13 +53,14 @@ def read_records(folder: Path) -> list[list[JobRecord]]:
 def _job_frame(folder: Path, against: Rival) -> pd.DataFrame:
     """Return a row for each job, with the columns of ``records_frame`` and others.
 
-    ``fd_delta`` is the paired difference of FD to full precision, ``less`` that to the rival;
+    ``fd_delta`` is the paired difference of FD to full precision, ``less`` that to the rival in the
+    same class of formats;
     ``*_ci`` are half-widths of 95 % intervals.
     """
     frame = pd.concat([records_frame(each) for each in read_records(folder)], ignore_index=True)
     methods = frame["method"]
     rivals = methods.map(against) if isinstance(against, dict) else against
-    full = frame.assign(method=FULL_METHOD, budget="FP")
+    full = frame.assign(method=FULL_METHOD, budget="FP", format="")
     indexed = frame.set_index(_CELL)
     for name, wanted in (("fd_delta", full), ("less", frame.assign(method=rivals))):
         found = paired(wanted, indexed).where(wanted["method"] != methods)

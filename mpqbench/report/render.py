@@ -17,6 +17,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from ..core.files import write_atomic
+from ..core.formats import OWN
 from ..records.columns import Column, Row, printable
 from ..records.frame import frame_csv
 from ..records.schema import FULL_METHOD
@@ -98,16 +99,18 @@ def print_table(table: Table, console: Console) -> None:
 def ranked(block: Block) -> dict[Cell, int]:
     """Return the places, 1 and 2, of the scores by (row number, column).
 
-    Scores compete within a budget and a seed. Full precision, rows over their budget and rows that
-    are not paired with full precision do not; equal values share a place, and where all are equal
-    none has one.
+    Scores compete within a budget, a class of formats and a seed. Full precision, rows over their
+    budget, rows that are not paired with full precision and methods with formats of their own do
+    not; equal values share a place, and where all are equal none has one.
     """
     frame = block.frame.reset_index(drop=True)
     able = frame["satisfied"].fillna(False).astype(bool) & (frame["status"] == "done")
     if "unpaired" in frame:
         able &= frame["unpaired"].eq("")
+    if "format" in frame:
+        able &= frame["format"].ne(OWN)
     rivals = frame[able & (frame["method"] != FULL_METHOD)]
-    keys = [rivals[name] for name in ("budget", "seed", "terms") if name in frame]
+    keys = [rivals[name] for name in ("budget", "format", "seed", "terms") if name in frame]
     places: dict[Cell, int] = {}
     for column in block.columns:
         if column.role == "score":

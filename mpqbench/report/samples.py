@@ -90,6 +90,8 @@ def gap_of(width: int) -> int:
 def _label(block: Block, row: Row) -> str:
     fd = block.column("fd")
     facts = [] if row["method"] == FULL_METHOD else [str(row["budget"])]
+    if block.column("format").view == "brief" and row["format"]:
+        facts.append(str(row["format"]))
     if row["fd"] is not None:
         facts.append(f"{fd.header} {format(float(row['fd']), fd.form)}")
     return "\n".join([*textwrap.wrap(str(row["method"]), 26), "   ".join(facts)])

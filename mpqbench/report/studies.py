@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from ..core.suite import Job
 from ..records.columns import RIVALS, SEARCHERS, adapt, frechet_names
-from ..records.frame import CONDITION, paired, seed_means
+from ..records.frame import paired, seed_means
 from ..records.schema import JobRecord
 from ..records.statistics import Spread, spread
 from . import drawing
@@ -21,6 +21,7 @@ from .notes import notes, table_notes
 from .render import bullets, pipe_table, write_table, write_texts
 from .table import Table, leaderboard
 
+_CONDITION = ["method", "budget"]  # of which seeds are a repetition: a study has one format
 PARTS = ("all", "better half")
 
 
@@ -51,9 +52,9 @@ def searcher_table(records: Iterable[JobRecord], regrets: Sequence[Mapping[str, 
     costs = ["search_evals", "search_seconds", "bitops_linear"]
     means = seed_means(frame, scores, costs).drop(columns="seeds")
     means = means.rename(columns={f"fd_{rival}_delta_ci": f"fd_{rival}_ci" for rival in RIVALS})
-    means = means.rename(columns={"seeds_done": "seeds"}).set_index(CONDITION)
-    found = pd.DataFrame(list(regrets), columns=[*CONDITION, "regret"]).astype({"regret": float})
-    regret = found.groupby(CONDITION)["regret"].agg(["mean", "std"])
+    means = means.rename(columns={"seeds_done": "seeds"}).set_index(_CONDITION)
+    found = pd.DataFrame(list(regrets), columns=[*_CONDITION, "regret"]).astype({"regret": float})
+    regret = found.groupby(_CONDITION)["regret"].agg(["mean", "std"])
     means[["regret", "regret_std"]] = regret.reindex(means.index)
     order = means["fd"].fillna(means["output_mse"])
     means = means.reset_index().assign(failed=means["status"].ne("done").array, order=order.array)

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from ..core.errors import BenchError
+from ..core.formats import OWN
 from ..core.settings import digest_of
 from ..records.columns import LEADERBOARD, SUMMARY, Column, adapt
 from ..records.environment import COMMITTED
@@ -19,7 +20,7 @@ from .notes import notes as sentences
 from .notes import table_notes
 
 NEAR_FULL, NEAR_BEST = "≈FP", "≈best"
-RIVALS = ["budget", "seed"]  # rows of a block that are ranked against each other share these
+RIVALS = ["budget", "format", "seed"]  # what rows that are ranked against each other share
 _LONGEST = 80  # letters of a model in names of files
 _ENVIRONMENTS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -148,8 +149,8 @@ def _block(key: Any, frame: pd.DataFrame, name: str) -> Block:
     frame = _compared(frame).assign(failed=~frame["is_done"], other=~frame["is_full"])
     frame["notes"] = frame["notes"].map("; ".join)
     frame = frame.sort_values(
-        ["failed", "other", "bits", "budget", "seed", "rank", "method", "job"],
-        ascending=[True, True, False, True, True, True, True, True],
+        ["failed", "other", "bits", "budget", "format", "seed", "rank", "method", "job"],
+        ascending=[True, True, False, True, True, True, True, True, True],
     ).reset_index(drop=True)
     frame["environment"] = [where.text() for where in frame["measured_on"]]
     frame["mark"], mixed = _marks(frame)
@@ -163,13 +164,15 @@ def _block(key: Any, frame: pd.DataFrame, name: str) -> Block:
 def _compared(frame: pd.DataFrame) -> pd.DataFrame:
     """Add ``rank``, ``fd_delta`` with its interval, and ``ties``: intervals that contain 0.
 
-    Only rows that are paired with full precision are ranked; ``remark`` says why others are not.
+    Rows are ranked within one class of formats, if they are paired with full precision; ``remark``
+    says why others are not. A method whose idea is the format has no rival.
     """
     frame = frame.assign(terms=[str(where[:4]) for where in frame["measured_on"]])
     done = frame[frame["is_done"] & frame["fd"].notna()]
     measured = done[~done["is_full"]]
     to_full = paired(measured, done[done["is_full"]].set_index("seed"))
     is_rival = measured["satisfied"].fillna(False).astype(bool) & to_full["unpaired"].eq("")
+    is_rival &= measured["format"].ne(OWN)
     rivals, together = measured[is_rival], [*RIVALS, "terms"]
     ranks = rivals.groupby(together)["fd"].rank(method="min").astype("Int64")
     best = rivals.sort_values(["fd", "method", "job"]).groupby(together).head(1)
@@ -189,14 +192,14 @@ def _compared(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _remarks(frame: pd.DataFrame, unpaired: pd.Series) -> list[str]:
     """Return for each row why it is not paired, and whether another recipe has its name."""
-    recipes = frame[~frame["is_full"]].groupby("method")["recipe_digest"].nunique()
+    recipes = frame[~frame["is_full"]].groupby(["method", "format"])["recipe_digest"].nunique()
     remarks = []
-    for method, why in zip(frame["method"], unpaired, strict=True):
+    for *method, why in zip(frame["method"], frame["format"], unpaired, strict=True):
         reasons = []
         if why:
             reason = "this seed has none" if why == NO_PARTNER else f"that has {why}"
             reasons.append(f"not paired with full precision and not ranked: {reason}")
-        if (count := int(recipes.get(method, 1))) > 1:
+        if (count := int(recipes.get(tuple(method), 1))) > 1:
             reasons.append(f"one of {count} recipes of this name")
         remarks.append("; ".join(reasons))
     return remarks
@@ -238,11 +241,14 @@ def _summary(block: Block) -> Block:
         texts = groups[name].agg(lambda part: [text for text in dict.fromkeys(part) if text])
         means[name] = texts.map(separator.join).to_numpy()
     whole = means[(ranks.count() == ranks.size()).to_numpy()]
-    places = whole.groupby("budget")["fd"].rank(method="min")
+    whole = whole[whole["format"].ne(OWN)]
+    places = whole.groupby(["budget", "format"])["fd"].rank(method="min")
     means["rank"] = places.reindex(means.index).astype("Int64")
     means["failed"] = means["status"] != "done"
     means["place"] = pd.factorize(means["budget"])[0]
-    means = means.sort_values(["failed", "place", "rank"], kind="stable", ignore_index=True)
+    means = means.sort_values(
+        ["failed", "place", "format", "rank"], kind="stable", ignore_index=True
+    )
     columns = adapt(SUMMARY, means, block.extractor)
     notes = table_notes("leaderboard", block.done, block.extractor, over_seeds=True)
     notes += block.unpaired

@@ -18,7 +18,7 @@ _SMALL: dict[str, Any] = {"textcoords": "offset points", "fontsize": 6.5}
 
 
 def points(block: Block) -> pd.DataFrame:
-    """Return ``method``, ``budget``, ``bitops``, ``fd`` and ``half`` of what is done, by cost.
+    """Return method, budget, format, ``bitops``, ``fd`` and ``half`` of what is done, by cost.
 
     ``half``: half-width of the jackknife interval, or with several seeds FD's deviation (ddof 1).
     """
@@ -35,6 +35,7 @@ def points(block: Block) -> pd.DataFrame:
 def tradeoff(block: Block) -> Figure | None:
     """Draw FD against BitOPs (log axis) with error bars; full precision is a line with its band.
 
+    Where there are several classes of formats, a colour is a method, marker and line are a class.
     Budgets are written beside the points of one method, jobs without a score below the axes.
     ``None`` if no quantized job of the block is done. The y axis is logarithmic if FD spans a
     factor of 20.
@@ -46,8 +47,9 @@ def tradeoff(block: Block) -> Figure | None:
     lost = block.frame[block.frame["status"] != "done"]
     names = (lost["method"] + " " + lost["budget"] + " (" + lost["status"] + ")").unique()
     methods = list(found["method"].unique())
+    formats = list(found["format"].unique())
     counts = map(str, sorted(block.done["n_images"].unique()))
-    only = f", {methods[0]}" if len(methods) == 1 else ""
+    only = f", {methods[0]}" if len(methods) == len(formats) == 1 else ""
     with drawing.canvas(drawing.COLUMN, 3.9) as figure:
         axes = figure.add_subplot(title=f"{block.model}{only}, N = {', '.join(counts)}")
         _draw(axes, found, full)
@@ -58,8 +60,12 @@ def tradeoff(block: Block) -> Figure | None:
 
 
 def _draw(axes: Axes, found: pd.DataFrame, full: pd.DataFrame) -> None:
-    for at, (method, line) in enumerate(found.groupby("method")):
-        looks = {"label": method, "elinewidth": 0.8, "zorder": 3, **drawing.look(at)}
+    methods, formats = (sorted(found[name].unique()) for name in ("method", "format"))
+    for (method, name), line in found.groupby(["method", "format"]):
+        looks: dict[str, Any] = {"label": method, "elinewidth": 0.8, "zorder": 3}
+        looks |= drawing.look(methods.index(method))
+        if len(formats) > 1:
+            looks |= {"label": f"{method} {name}", **drawing.look_of_class(formats.index(name))}
         half = line["half"].where(line["half"] > 0)
         axes.errorbar(line["bitops"], line["fd"], yerr=half, **looks)
     colour = drawing.FULL_COLOUR

@@ -41,7 +41,10 @@ def courses(block: Block, store: RecordStore) -> dict[str, list[Course]]:
     """
     found: dict[str, list[Course]] = {}
     for budget, rows in block.done.groupby("budget", sort=False):
-        for method, seeds in rows.groupby("method"):
+        names = rows["method"]
+        if rows["format"].nunique() > 1:
+            names = names + " " + rows["format"]
+        for method, seeds in rows.groupby(names):
             curves = [read_table(store, job, "tuning") for job in seeds["job"]]
             known = [curve for curve in curves if curve is not None and not curve.empty]
             if known:

@@ -62,8 +62,11 @@ class QuantizedStudent:
         """Put a new branch beside a layer, and into the count of the model's cost."""
         if self.branch(path) is not None:
             raise BenchError(f"layer {path} has a branch already")
-        self.layers[path].branch = branch
-        self._quantized.operators += (branch_operator(path, self._groups[path], self.layers[path]),)
+        layer = self.layers[path]
+        layer.branch, sides = branch, (layer.out_features, layer.in_features)
+        self._quantized.operators += (
+            branch_operator(path, self._groups[path], branch.size, sides),
+        )
 
     def set_quantized_weight(self, path: str, rounded: QuantizedWeight) -> None:
         """Note the trained integers and parameters of a layer, whose weight holds them already.

@@ -66,4 +66,5 @@ def test_svdquant_runs_and_counts_both_readings(records):
     assert record["status"] == "done", record["reason"]
     assert record["costs"]["satisfied"]
     # 1/36 of width 16 is less than one: rank 1.
-    assert record["costs"]["branch_bitops"] == 2 * (4 * 32 + 2 * 80) * 16 * 256
+    # Queries, keys and values share 16 + 3 * 16 numbers.
+    assert record["costs"]["branch_bitops"] == 2 * (64 + 32 + 2 * 80) * 16 * 256

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from mpqbench.core.errors import Diverged
-from mpqbench.core.formats import ActivationFormat
+from mpqbench.core.formats import ActivationFormat, Symmetry
 from mpqbench.quant.activation import ActivationQuantizer, StepRanges
 from mpqbench.quant.affine import qparams_from_range, quantize_dequantize
 
@@ -10,7 +10,7 @@ TOKEN = ActivationFormat()
 STATIC = ActivationFormat(granularity="tensor")
 
 
-def _one(row: torch.Tensor, bits: int, symmetric: bool) -> torch.Tensor:
+def _one(row: torch.Tensor, bits: int, symmetric: Symmetry) -> torch.Tensor:
     return quantize_dequantize(row, qparams_from_range(row.min(), row.max(), bits, symmetric))
 
 
@@ -26,7 +26,7 @@ def _inputs() -> torch.Tensor:
 
 
 @pytest.mark.parametrize("group", [None, 4])
-@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize("symmetric", [False, "restricted", "full"])
 def test_every_token_or_group_of_channels_has_its_own_range(symmetric, group):
     x, granularity = _inputs(), "token" if group is None else "token-group"
     fmt = ActivationFormat(granularity=granularity, group=group, symmetric=symmetric)

@@ -6,11 +6,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from mpqbench.core.errors import BenchError
-from mpqbench.core.formats import WeightFormat, scale_count
+from mpqbench.core.formats import Symmetry, WeightFormat, scale_count
 from mpqbench.quant.affine import (
     QParams,
     dequantize,
     fake_quantize,
+    fake_quantize_dynamic,
     qparams_from_range,
     quantize,
     quantize_dequantize,
@@ -19,6 +20,7 @@ from mpqbench.quant.affine import (
 )
 
 FLOAT_MAX = float(np.finfo(np.float32).max)
+KINDS = [False, "restricted", "full"]
 BITS = st.integers(2, 8)
 ROWS = arrays(np.float32, 24, elements=st.floats(-1e6, 1e6, width=32))
 ANY_ROWS = arrays(
@@ -26,25 +28,28 @@ ANY_ROWS = arrays(
 )
 
 
-def _grid(x: torch.Tensor, bits: int, symmetric: bool) -> QParams:
+def _grid(x: torch.Tensor, bits: int, symmetric: Symmetry) -> QParams:
     return qparams_from_range(*range_of(x), bits, symmetric)
 
 
-def _expected(x: np.ndarray, bits: int, symmetric: bool) -> np.ndarray:
+def _expected(x: np.ndarray, bits: int, symmetric: Symmetry) -> np.ndarray:
     """The textbook formula in float64, one vector with one range."""
     x = x.astype(np.float64)
     if symmetric:
         low, high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
-        scale, zero = np.abs(x).max() / high, 0.0
+        steps = (2**bits - 1) / 2 if symmetric == "full" else high
+        # As float32 decides the tie of the largest number of a full grid.
+        scale, zero = float(np.float32(np.abs(x).max() / steps)), 0.0
     else:
         low, high = 0, 2**bits - 1
         top, bottom = max(x.max(), 0.0), min(x.min(), 0.0)
         scale = (top - bottom) / high
         zero = np.round(-bottom / scale)
-    return scale * (np.clip(np.round(x / scale) + zero, low, high) - zero)
+    units = (x / scale).astype(np.float32)
+    return scale * (np.clip(np.round(units) + zero, low, high) - zero)
 
 
-@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize("symmetric", KINDS)
 @pytest.mark.parametrize("bits", range(2, 9))
 def test_agrees_with_the_formula_in_float64(bits, symmetric):
     x = np.random.default_rng(bits).normal(0.3, 1.0, 500).astype(np.float32)
@@ -53,7 +58,7 @@ def test_agrees_with_the_formula_in_float64(bits, symmetric):
     assert np.abs(ours - _expected(x, bits, symmetric)).max() < 1e-6
 
 
-@given(x=ROWS, bits=BITS, symmetric=st.booleans())
+@given(x=ROWS, bits=BITS, symmetric=st.sampled_from(KINDS))
 @settings(deadline=None)
 def test_error_is_at_most_half_a_step_inside_the_range(x, bits, symmetric):
     tensor = torch.from_numpy(x)
@@ -68,7 +73,7 @@ def test_error_is_at_most_half_a_step_inside_the_range(x, bits, symmetric):
     assert (error <= scale * (1 + 1e-4)).all()
 
 
-@given(x=ANY_ROWS, bits=BITS, symmetric=st.booleans())
+@given(x=ANY_ROWS, bits=BITS, symmetric=st.sampled_from(KINDS))
 @settings(deadline=None)
 def test_any_finite_input_gives_integers_in_range_that_stay_and_keep_its_order(x, bits, symmetric):
     tensor = torch.from_numpy(x).sort().values
@@ -84,18 +89,41 @@ def test_any_finite_input_gives_integers_in_range_that_stay_and_keep_its_order(x
     assert torch.equal(quantize(values, grid), integers)
 
 
-@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize("symmetric", KINDS)
 @pytest.mark.parametrize("bits", [2, 4, 8])
 @pytest.mark.parametrize(
     ("values", "tolerance"),
     [([0.0] * 4, 0.0), ([-3.0] * 4, 1e-6), ([1e-45, -1e-45], 1e-44), ([1e-38, 0.0], 1.2e-38)],
 )
 def test_degenerate_inputs_come_back(values, tolerance, bits, symmetric):
-    x = torch.tensor(values)
-    assert (quantize_dequantize(x, _grid(x, bits, symmetric)) - x).abs().max() <= tolerance
+    x, grid = torch.tensor(values), _grid(torch.tensor(values), bits, symmetric)
+    if symmetric == "full":  # its ends lie half a step inside and outside the range
+        tolerance += float(grid.scale) / 2
+    assert (quantize_dequantize(x, grid) - x).abs().max() <= tolerance
 
 
-@pytest.mark.parametrize("symmetric", [False, True])
+@given(x=ROWS, bits=BITS)
+@settings(deadline=None)
+def test_restricted_grids_are_bit_for_bit_those_of_before_there_were_two_kinds(x, bits):
+    tensor, highest = torch.from_numpy(x), 2 ** (bits - 1) - 1
+    scale = (tensor.abs().amax(0, keepdim=True) / highest).clamp(min=torch.finfo().tiny)
+    integers = (tensor / scale).round().clamp(-highest - 1, highest)
+    for kind in ("restricted", True):  # records from before say true
+        grid = _grid(tensor, bits, WeightFormat(symmetric=kind).symmetric)
+        assert torch.equal(torch.as_tensor(grid.scale), scale)
+        assert torch.equal(quantize(tensor, grid), integers)
+    assert torch.equal(fake_quantize_dynamic(tensor, bits, "restricted"), integers * scale)
+
+
+@given(x=ROWS, bits=BITS, symmetric=st.sampled_from(KINDS))
+@settings(deadline=None)
+def test_dynamic_grids_round_as_grids_of_given_ranges(x, bits, symmetric):
+    tensor = torch.from_numpy(x)
+    own = quantize_dequantize(tensor, _grid(tensor, bits, symmetric))
+    assert torch.equal(fake_quantize_dynamic(tensor, bits, symmetric), own)
+
+
+@pytest.mark.parametrize("symmetric", KINDS)
 @pytest.mark.parametrize("bits", [2, 5, 8])
 @pytest.mark.parametrize("values", [[FLOAT_MAX, -FLOAT_MAX], [FLOAT_MAX, 0.0], [-FLOAT_MAX, 1.0]])
 def test_the_float_maximum_stays_finite_and_of_its_sign(values, bits, symmetric):
@@ -107,7 +135,7 @@ def test_the_float_maximum_stays_finite_and_of_its_sign(values, bits, symmetric)
     assert (out.abs() >= FLOAT_MAX / 4)[big].all()
 
 
-@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize("symmetric", KINDS)
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
 def test_nan_and_infinity_are_not_hidden(bad, symmetric):
     x = torch.tensor([[1.0, bad, 2.0], [1.0, -1.0, 2.0]])
@@ -118,7 +146,7 @@ def test_nan_and_infinity_are_not_hidden(bad, symmetric):
     assert given_range.isnan().tolist() == [[False, True, False], [False] * 3]
 
 
-@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize("symmetric", KINDS)
 @pytest.mark.parametrize("bits", [2, 3, 4, 8])
 def test_agrees_with_torch_per_channel(bits, symmetric):
     torch.manual_seed(bits)
@@ -133,7 +161,7 @@ def test_agrees_with_torch_per_channel(bits, symmetric):
     assert torch.equal(fake_quantize(x, grid), theirs)
 
 
-@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize("symmetric", KINDS)
 @pytest.mark.parametrize(
     ("granularity", "group", "grids"), [("tensor", None, 1), ("channel", None, 6), ("group", 4, 18)]
 )

@@ -8,7 +8,7 @@ from mpqbench.core.formats import WeightFormat
 FORMATS = [
     WeightFormat(granularity=granularity, group=group, symmetric=symmetric)
     for granularity, group in [("tensor", None), ("channel", None), ("group", 8)]
-    for symmetric in (True, False)
+    for symmetric in ("restricted", False, "full")
 ]
 fmt_of = pytest.mark.parametrize("fmt", FORMATS, ids=str)
 

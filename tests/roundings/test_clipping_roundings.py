@@ -42,7 +42,8 @@ def _rounded(w, low, high, bits, symmetric):
     """One vector on the textbook grid of one range, in float64."""
     if symmetric:
         lowest, highest = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
-        scale, zero = max(-low, high) / highest, 0
+        steps = (2**bits - 1) / 2 if symmetric == "full" else highest
+        scale, zero = max(-low, high) / steps, 0
     else:
         lowest, highest = 0, 2**bits - 1
         scale = (high - low) / highest
@@ -52,9 +53,10 @@ def _rounded(w, low, high, bits, symmetric):
 
 def _best_error(w, ranges, bits, symmetric, error):
     ranges = [(min(low, 0.0), max(high, 0.0)) for low, high in ranges]
-    if symmetric:
-        extra = (2 ** (bits - 1) - 1) / 2 ** (bits - 1)
-        ranges.append((ranges[0][0] * extra, ranges[0][1] * extra))
+    ends = {"restricted": [2 ** (bits - 1)], "full": [2 ** (bits - 1), 2 ** (bits - 1) - 1]}
+    steps = (2**bits - 1) / 2 if symmetric == "full" else 2 ** (bits - 1) - 1
+    for end in ends.get(symmetric, []):  # the far end falls on an end of the integers
+        ranges.append((ranges[0][0] * steps / end, ranges[0][1] * steps / end))
     return min(error(w - _rounded(w, *ends, bits, symmetric)) for ends in ranges)
 
 

@@ -32,7 +32,8 @@ def _textbook(weight, moment, scale, zero, lowest, highest, damping, order):
     left = list(order)
     while left:
         k, inverse = left[0], np.linalg.inv(h[np.ix_(left, left)])
-        integers[:, k] = np.clip(np.round(w[:, k] / scale[:, k]) + zero[:, k], lowest, highest)
+        units = (w[:, k] / scale[:, k]).astype(np.float32)  # as float32 decides a tie
+        integers[:, k] = np.clip(np.round(units) + zero[:, k], lowest, highest)
         error = w[:, k] - scale[:, k] * (integers[:, k] - zero[:, k])
         w[:, left] -= np.outer(error / inverse[0, 0], inverse[0])
         left.pop(0)
@@ -93,6 +94,33 @@ def test_agrees_with_brain_surgeon_updates_in_float64(fmt, act_order):
             order = np.argsort(-moment.diagonal().numpy(), kind="stable")
         expected = _textbook(weight, moment, scale, zero, *ends, 0.01, order)
         assert np.array_equal(ours.integers.numpy(), expected)
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4])
+def test_full_symmetric_integers_are_those_of_the_quantizer_of_gptqs_own_code(bits):
+    """IST-DASLab/gptq, quant.py with ``sym``, in plain form: maxq 3 and zero 2 at 2 bits."""
+    weight, moment = _case(bits, 24, 48)
+    maxq = 2**bits - 1
+    zero = (maxq + 1) / 2
+    assert bits != 2 or (maxq, zero) == (3, 2)
+    xmax = weight.abs().amax(1, keepdim=True).numpy()
+    scale = np.broadcast_to((xmax - -xmax) / np.float32(maxq), weight.shape).astype(np.float64)
+    own = _textbook(weight, moment, scale, scale * 0 + zero, 0, maxq, 0.01, range(48))
+    layer = layer_of(weight, moment)
+    rounding = GPTQ(act_order=False, safeguard=False)
+    ours = rounding.round(weight, layer, WeightFormat(symmetric="full"), bits)
+    assert np.array_equal(ours.integers.numpy() + zero, own)
+    assert np.allclose(ours.dequantize().numpy(), scale * (own - zero), rtol=1e-6)
+    assert set(np.unique(own)) == set(range(maxq + 1))
+
+
+def test_at_two_bits_all_levels_halve_the_error_of_gptq():
+    errors = {}
+    for kind in ("full", "restricted"):
+        fmt = WeightFormat(symmetric=kind)
+        cases = [_case(seed) for seed in range(8)]
+        errors[kind] = sum(_error(GPTQ().round(w, layer_of(w, m), fmt, 2), w, m) for w, m in cases)
+    assert errors["full"] < 0.6 * errors["restricted"]
 
 
 @fmt_of

@@ -28,6 +28,7 @@ FORMATS = {
     "channel": WeightFormat(symmetric=False),
     "group": WeightFormat(granularity="group", group=4, symmetric=False),
     "symmetric": WeightFormat(),
+    "full": WeightFormat(symmetric="full"),
 }
 
 

@@ -42,7 +42,7 @@ class SearchComparison:
 
 
 def comparisons(table: Table) -> list[SearchComparison]:
-    """Return a comparison for every block and budget in which a searcher chose an allocation."""
+    """Return a comparison for every block, budget and class of formats with a search."""
     found = []
     for block in table.blocks:
         rows = block.done
@@ -50,11 +50,14 @@ def comparisons(table: Table) -> list[SearchComparison]:
         searcher = settings.map(lambda recipe: str(recipe.get("searcher.name", UNIFORM)))
         quantizer = settings.map(lambda recipe: key_of(without(recipe, SEARCH)))
         is_search = ~rows["is_full"] & ~searcher.isin([UNIFORM, GIVEN])
-        for budget, part in rows.groupby("budget", sort=False):
+        several = rows.loc[~rows["is_full"], "format"].nunique() > 1
+        for key, part in rows.groupby(["budget", "format"], sort=False):
+            budget, formats = map(str, key)
             searches = part[is_search[part.index]]
             is_plain = searcher.eq(UNIFORM) & quantizer.isin(quantizer[searches.index])
             if len(searches):
-                names = f"{block.name}-{budget}", block.model, str(budget), block.extractor
+                end = f"-{formats.replace('/', '-')}" if several else ""
+                names = f"{block.name}-{budget}{end}", block.model, budget, block.extractor
                 plain = part[is_plain[part.index]]
                 found.append(SearchComparison(*names, _by_method(searches), _by_method(plain)))
     return found
