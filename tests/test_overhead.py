@@ -232,7 +232,10 @@ INPUTS = {
 TOKENS, OUT, IN = 3, 4, 32
 
 
-@pytest.mark.parametrize("symmetric", [("full", "restricted"), ("restricted", False), (False, "full"), (False, False)])
+SYMMETRIC = [("full", "restricted"), ("restricted", False), (False, "full"), (False, False)]
+
+
+@pytest.mark.parametrize("symmetric", SYMMETRIC)
 @pytest.mark.parametrize("inputs", INPUTS)
 @pytest.mark.parametrize("weights", WEIGHTS)
 def test_the_count_is_what_integer_loops_execute_and_their_result_is_the_simulated_one(

@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from ..cost.overhead import SOURCES
+
 Row = Mapping[str, Any]
 Role = Literal["key", "rank", "score", "interval", "cost", "text"]
 
@@ -84,6 +86,9 @@ def _data(role: Role, *names: str) -> list[Column]:
     return [Column(name, name, role) for name in names]
 
 
+OVERHEAD = tuple(f"overhead_{source}" for source in SOURCES)  # parts of ``bitops``
+
+
 def _interval(column: Column, end: str = "_ci") -> list[Column]:
     """Return ``column`` with an interval, and the column of the half-widths."""
     half = f"{column.name}{end}"
@@ -124,10 +129,11 @@ LEADERBOARD = (
     Column("latent_mse", "latent MSE", "score", "lower", ".3g", view="full"),
     Column("output_mse", "output MSE", "score", "lower", ".3g", view="full"),
     Column("bitops", "BitOPs", "cost", "lower", ".3f", view="brief"),
-    *_data("cost", "bitops_linear", "bitops_per_image"),
+    Column("bitops_linear", "of linear layers", "cost", "lower", ".3f", view="brief"),
+    *_data("cost", "bitops_per_image", *OVERHEAD),
     Column("bytes", "MB", "cost", "lower", ".2f", 1e6, view="brief"),
     Column("effective_bits", "eff. bits", "cost", "lower", ".2f", view="full"),
-    *_data("text", "satisfied"),
+    *_data("text", "satisfied", "cost_rule"),
     Column("search_evals", "search evals", "cost", "lower", ".4g", view="full"),
     Column("seconds", "seconds", "cost", "lower", ".1f", view="full"),
     *_data("cost", "peak_mb"),
@@ -203,6 +209,7 @@ def adapt(
         "fd_delta": {"header": f"Δ{fd}"},
         "sfd": {"header": sfd},
         "bitops": {"header": f"{prefix}BitOPs", "scale": scale},
+        "bitops_linear": {"scale": scale},
         "seed": {"view": "brief"} if several else {},
         "format": {"view": "brief"} if len(formats) > 1 else {},
     }

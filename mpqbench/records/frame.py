@@ -13,8 +13,7 @@ from ..core.errors import BenchError
 from ..core.precision import Budget
 from ..core.recipe import TEXTS, Recipe
 from ..core.settings import digest_of
-from ..cost.overhead import SOURCES
-from .columns import printable
+from .columns import OVERHEAD, printable
 from .environment import differences, environment_of
 from .schema import METRICS, AllocationSummary, Costs, JobRecord
 from .statistics import mean_half_width, paired_half_width
@@ -22,8 +21,7 @@ from .statistics import mean_half_width, paired_half_width
 _NESTED = ("schema_version", "allocation", "scores", "costs", "seconds", "files", "provenance")
 _OWN = tuple(name for name in JobRecord.model_fields if name not in _NESTED)
 _TEXTS = ("cost_rule", "overhead", "before")  # of costs, which are no numbers
-_OVERHEAD = tuple(f"overhead_{source}" for source in SOURCES)
-_COSTS = (*(name for name in Costs.model_fields if name not in _TEXTS), *_OVERHEAD)
+_COSTS = (*(name for name in Costs.model_fields if name not in _TEXTS), *OVERHEAD)
 _ALLOCATION = tuple(AllocationSummary.model_fields)
 _FLOATS = (
     *(f"{name}{end}" for name in METRICS for end in ("", "_ci")),
