@@ -18,6 +18,7 @@ from . import completion, options
               "repeatable.")  # fmt: skip
 @options.budgets("the suite's")
 @options.seeds("the suite's")
+@options.realizations
 @options.protocol
 @click.option("--batch-size", type=click.IntRange(min=1), default=500, show_default=True,
               help="Images sampled and written at a time, in whole micro-batches; changes no "
@@ -41,7 +42,7 @@ def run(suite: str, dry_run: bool, **given: Any) -> None:
       mpqbench run my-suite.yaml --seeds 0,1,2 --device cuda
       mpqbench run treeq --method groups-peft --budget W3A3
     """
-    options.load(suite, {k: given[k] for k in ("models", "budgets", "seeds")}, given)
+    options.load(suite, {k: given[k] for k in ("models", "budgets", "seeds", "realizations")}, given)
 
     from ..api import prepare
     from ..lab.suite import has_failed

@@ -14,6 +14,8 @@ from .protocol import PROTOCOLS, Protocol
 from .recipe import FULL_PRECISION, Recipe
 from .settings import MOST_NAME, SAFE_NAME, Frozen, Seed, digest_of
 
+MOST_REALIZATIONS = 1000
+Realizations = Annotated[int, Field(strict=True, ge=1, le=MOST_REALIZATIONS)]
 BudgetText = Annotated[str, AfterValidator(lambda text: str(Budget.parse(text)))]
 
 
@@ -30,18 +32,51 @@ def _protocol_from_short_form(value: Any) -> Any:
 
 
 class Suite(Frozen):
-    """Models x methods x budgets x seeds under one protocol. Methods are names or recipes."""
+    """Models x methods x budgets x seeds x realizations under one protocol.
+
+    Methods are names or recipes; a recipe may have ``realizations`` of its own.
+    """
 
     name: str = Field(pattern=SAFE_NAME, max_length=MOST_NAME)
     models: tuple[Annotated[str, Field(min_length=1)], ...] = Field(("fashion-dit",), min_length=1)
     methods: tuple[str | dict[str, Any], ...] = Field(min_length=1)
     budgets: tuple[BudgetText, ...] = Field(min_length=1)
     seeds: tuple[Seed, ...] = Field((0,), min_length=1)
+    realizations: Realizations = 1
     protocol: Annotated[Protocol, BeforeValidator(_protocol_from_short_form)] = PROTOCOLS["quick"]
 
     @property
     def named(self) -> dict[str, str | dict[str, Any]]:
-        """The methods by name. Raises BenchError where a method has no name or two share one."""
+        """The methods by name, without their numbers of realizations; raises as ``entries``."""
+        return {
+            name: method
+            if isinstance(method, str)
+            else {key: value for key, value in method.items() if key != "realizations"}
+            for name, method in self.entries.items()
+        }
+
+    def realizations_of(self, name: str) -> int:
+        """Return how often the method ``name`` is realized: its own number, or the suite's.
+
+        Raises BenchError where its own number is no whole number from 1 to 1000.
+        """
+        entry = self.entries.get(name, name)
+        own = self.realizations if isinstance(entry, str) else entry.get("realizations")
+        if own is None:
+            return self.realizations
+        if type(own) is not int or not 1 <= own <= MOST_REALIZATIONS:
+            raise BenchError(
+                f"suite '{self.name}': method '{name}' has realizations {shown(own)}; write a "
+                f"whole number from 1 to {MOST_REALIZATIONS}"
+            )
+        return own
+
+    @property
+    def entries(self) -> dict[str, str | dict[str, Any]]:
+        """The methods by name, as written.
+
+        Raises BenchError where a method has no name or two share one.
+        """
         named: dict[str, str | dict[str, Any]] = {}
         for method in self.methods:
             name = method if isinstance(method, str) else method.get("name")
@@ -60,7 +95,11 @@ class Suite(Frozen):
 
 @dataclass(frozen=True)
 class Job:
-    """One job of a suite: a method on a model at a budget with a seed under a protocol."""
+    """One job of a suite: a method on a model at a budget with a seed under a protocol.
+
+    ``seed`` decides noise and conditions of what is measured, ``realization`` the calibration set
+    and whatever else a method draws: neither depends on the other.
+    """
 
     model: str
     recipe: Recipe
@@ -68,6 +107,7 @@ class Job:
     seed: int
     protocol: Protocol
     device: str = "cpu"
+    realization: int = 0
 
     @property
     def id(self) -> str:
@@ -84,6 +124,8 @@ class Job:
         # A field that a protocol leaves at its default may be younger than records on disk.
         settings = self.protocol.model_dump(mode="json", exclude={"name"}, exclude_defaults=True)
         condition = f"{self.recipe.name}__{self.budget}__s{self.seed}"
+        if self.realization:  # a first realization has the name that jobs always had
+            condition += f"__r{self.realization}"
         return f"{name}__{condition}__p{digest_of(settings)[:6]}"
 
     @property
@@ -94,7 +136,7 @@ class Job:
     @property
     def reference(self) -> Self:
         """The full-precision job of the same model, seed and protocol."""
-        return replace(self, recipe=FULL_PRECISION, budget=Budget(FULL))
+        return replace(self, recipe=FULL_PRECISION, budget=Budget(FULL), realization=0)
 
 
 def check_names(jobs: Sequence[Job]) -> None:

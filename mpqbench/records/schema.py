@@ -152,7 +152,8 @@ class JobRecord(RecordPart):
     ``files`` are the digests of the files that a job that is done left beside its record, by their
     paths in the folder of the run.
     ``recipe_digest`` identifies the recipe and the code of its plugins, ``model_digest`` the
-    weights and configuration of the model; older records lack both.
+    weights and configuration of the model; older records lack both. ``seed`` is that of what was
+    measured, ``realization`` numbers the quantized models; older records are the first, 0.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -166,6 +167,7 @@ class JobRecord(RecordPart):
     method: str = Field(min_length=1)
     budget: BudgetText
     seed: int = Field(ge=-MOST, le=MOST)
+    realization: Count = 0
     recipe: JsonSettings
     recipe_digest: str | None = None
     model_digest: str | None = None
