@@ -88,13 +88,13 @@ def prepare(
     """Return a suite ready to be run.
 
     ``methods`` are names instead of the suite's; with ``fresh`` jobs that are done run again. Other
-    settings are those of ``open_session``; ``models``, ``budgets``, ``formats`` and ``seeds``
-    instead of the suite's; and fields of the protocol, such as ``images``. Raises BenchError for a
-    mistake in any of them.
+    settings are those of ``open_session``; ``models``, ``budgets``, ``formats``, ``seeds`` and
+    ``realizations`` instead of the suite's; and fields of the protocol, such as ``images``. Raises
+    BenchError for a mistake in any of them.
     """
     names = ("plugins", "out", "device", "batch_size", "reporter")
     machine = {name: settings.pop(name) for name in names if name in settings}
-    axes = ("models", "budgets", "formats", "seeds")
+    axes = ("models", "budgets", "formats", "seeds", "realizations")
     changes: dict[str, Any] = {name: settings.pop(name) for name in axes if name in settings}
     loaded = load_suite(suite, changes | {"protocol": settings})
     session = open_session(loaded.name, fresh, **machine)

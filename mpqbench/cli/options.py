@@ -13,7 +13,7 @@ from ..core.formats import formats_of_class
 from ..core.precision import Budget
 from ..core.protocol import Protocol
 from ..core.settings import SEEDS
-from ..core.suite import Job, Suite
+from ..core.suite import MOST_REALIZATIONS, Job, Suite
 from ..core.terminal import console, echo
 from ..core.yaml_text import dump_yaml
 from . import completion
@@ -103,8 +103,15 @@ def _classes(ctx: object, param: object, text: str | None) -> tuple[str, ...]:
 
 def seeds(usual: str) -> Callable[[_Command], _Command]:
     """Return the option of the seeds, which are ``usual`` without the option."""
-    text = f"Seeds of calibration, search and images instead of {usual}, separated by commas."
+    text = f"Seeds of the images that are measured instead of {usual}, separated by commas."
     return click.option("--seeds", "--seed", metavar="0,1,2", callback=_seeds, help=text)
+
+
+realizations = click.option(
+    "--realizations", type=click.IntRange(1, MOST_REALIZATIONS), metavar="R",
+    help="Quantized models of each method and budget, each with a calibration set of its own, "
+    "instead of the suite's number.",
+)  # fmt: skip
 
 
 def _seeds(ctx: object, param: object, text: str | None) -> tuple[int, ...]:

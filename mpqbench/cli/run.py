@@ -19,6 +19,7 @@ from . import completion, options
 @options.budgets("the suite's")
 @options.formats("Classes of formats that every method is run in, instead of the suite's.")
 @options.seeds("the suite's")
+@options.realizations
 @options.protocol
 @click.option("--batch-size", type=click.IntRange(min=1), default=500, show_default=True,
               help="Images sampled and written at a time, in whole micro-batches; changes no "
@@ -42,7 +43,8 @@ def run(suite: str, dry_run: bool, **given: Any) -> None:
       mpqbench run my-suite.yaml --seeds 0,1,2 --device cuda
       mpqbench run equal-terms --method groups --formats g32 --budget W3A3
     """
-    options.load(suite, {k: given[k] for k in ("models", "budgets", "formats", "seeds")}, given)
+    axes = ("models", "budgets", "formats", "seeds", "realizations")
+    options.load(suite, {axis: given[axis] for axis in axes}, given)
 
     from ..api import prepare
     from ..lab.suite import has_failed

@@ -15,6 +15,8 @@ from .protocol import PROTOCOLS, Protocol
 from .recipe import FULL_PRECISION, Recipe
 from .settings import MOST_NAME, SAFE_NAME, Frozen, Seed, digest_of
 
+MOST_REALIZATIONS = 1000
+Realizations = Annotated[int, Field(strict=True, ge=1, le=MOST_REALIZATIONS)]
 BudgetText = Annotated[str, AfterValidator(lambda text: str(Budget.parse(text)))]
 
 
@@ -36,11 +38,11 @@ def _known_class(name: str) -> str:
 
 
 class Suite(Frozen):
-    """Models x methods x formats x budgets x seeds under one protocol.
+    """Models x methods x formats x budgets x seeds x realizations under one protocol.
 
-    Methods are names or recipes. With ``formats``, classes such as ``channel`` and ``g32``, every
-    method is run in each class but those whose idea is the format, which are run once; without,
-    methods keep their own formats.
+    Methods are names or recipes; a recipe may have ``realizations`` of its own. With ``formats``,
+    classes such as ``channel`` and ``g32``, every method is run in each class but those whose idea
+    is the format, which are run once; without, methods keep their own formats.
     """
 
     name: str = Field(pattern=SAFE_NAME, max_length=MOST_NAME)
@@ -49,11 +51,41 @@ class Suite(Frozen):
     budgets: tuple[BudgetText, ...] = Field(min_length=1)
     formats: tuple[Annotated[str, AfterValidator(_known_class)], ...] = ()
     seeds: tuple[Seed, ...] = Field((0,), min_length=1)
+    realizations: Realizations = 1
     protocol: Annotated[Protocol, BeforeValidator(_protocol_from_short_form)] = PROTOCOLS["quick"]
 
     @property
     def named(self) -> dict[str, str | dict[str, Any]]:
-        """The methods by name. Raises BenchError where a method has no name or two share one."""
+        """The methods by name, without their numbers of realizations; raises as ``entries``."""
+        return {
+            name: method
+            if isinstance(method, str)
+            else {key: value for key, value in method.items() if key != "realizations"}
+            for name, method in self.entries.items()
+        }
+
+    def realizations_of(self, name: str) -> int:
+        """Return how often the method ``name`` is realized: its own number, or the suite's.
+
+        Raises BenchError where its own number is no whole number from 1 to 1000.
+        """
+        entry = self.entries.get(name, name)
+        own = self.realizations if isinstance(entry, str) else entry.get("realizations")
+        if own is None:
+            return self.realizations
+        if type(own) is not int or not 1 <= own <= MOST_REALIZATIONS:
+            raise BenchError(
+                f"suite '{self.name}': method '{name}' has realizations {shown(own)}; write a "
+                f"whole number from 1 to {MOST_REALIZATIONS}"
+            )
+        return own
+
+    @property
+    def entries(self) -> dict[str, str | dict[str, Any]]:
+        """The methods by name, as written.
+
+        Raises BenchError where a method has no name or two share one.
+        """
         named: dict[str, str | dict[str, Any]] = {}
         for method in self.methods:
             name = method if isinstance(method, str) else method.get("name")
@@ -85,7 +117,9 @@ class Suite(Frozen):
 class Job:
     """One job of a suite: a method on a model at a budget with a seed under a protocol.
 
-    ``format_class`` is there where the suite has classes of formats.
+    ``seed`` decides noise and conditions of what is measured, ``realization`` the calibration set
+    and whatever else a method draws: neither depends on the other. ``format_class`` is there where
+    the suite has classes of formats.
     """
 
     model: str
@@ -95,6 +129,7 @@ class Job:
     protocol: Protocol
     device: str = "cpu"
     format_class: str = ""
+    realization: int = 0
 
     @property
     def id(self) -> str:
@@ -113,6 +148,8 @@ class Job:
         formats = f"__{self.format_class}" if self.format_class else ""
         budget = str(self.budget).replace(":", "-")  # a colon is not safe everywhere
         condition = f"{self.recipe.name}__{budget}{formats}__s{self.seed}"
+        if self.realization:  # a first realization has the name that jobs always had
+            condition += f"__r{self.realization}"
         return f"{name}__{condition}__p{digest_of(settings)[:6]}"
 
     @property
@@ -123,7 +160,8 @@ class Job:
     @property
     def reference(self) -> Self:
         """The full-precision job of the same model, seed and protocol."""
-        return replace(self, recipe=FULL_PRECISION, budget=Budget(FULL), format_class="")
+        full = replace(self, recipe=FULL_PRECISION, budget=Budget(FULL))
+        return replace(full, format_class="", realization=0)
 
 
 def check_names(jobs: Sequence[Job]) -> None:

@@ -137,7 +137,9 @@ class JobContext:
     """A job with its model, its plugins and its calibration data.
 
     ``recipe`` is that of the job; a budget without any bound makes it full precision, in which no
-    plugin does anything. The groups are those of the model in full precision.
+    plugin does anything. The groups are those of the model in full precision. What methods see and
+    draw comes from ``recordings``, by the realization; what is measured, images and held-out
+    inputs, from ``measured``, by the seed.
     """
 
     job: Job
@@ -147,17 +149,19 @@ class JobContext:
     groups: Sequence[Group]
     calibration: CalibrationData
     recordings: Recordings
+    measured: Recordings
     resources: Resources
 
     @classmethod
     def open(cls, job: Job, resources: Resources) -> "JobContext":
         """Load the model, which must not be quantized, and create the plugins."""
         recipe = FULL_PRECISION if job.budget.is_unbounded else job.recipe
-        plugins, recordings = Plugins.of(recipe, resources.registry), resources.recordings(job)
-        model = recordings.model
+        plugins, seen = Plugins.of(recipe, resources.registry), resources.recordings(job)
+        measured, model = resources.measured(job), seen.model
         groups = layer_groups(model.transformer)
-        data = CalibrationData(model, {path: g for g in groups for path in g.layers}, job.seed)
-        return cls(job, recipe, plugins, model, groups, data, recordings, resources)
+        group_of = {path: group for group in groups for path in group.layers}
+        data = CalibrationData(model, group_of, job.realization)
+        return cls(job, recipe, plugins, model, groups, data, seen, measured, resources)
 
     @property
     def reporter(self) -> Reporter:

@@ -43,6 +43,7 @@ def samples_fingerprint(job: Job, resources: Resources) -> str:
             "recipe": job.recipe.model_dump(mode="json", exclude=set(TEXTS)),
             "budget": str(job.budget),
             "seed": job.seed,
+            "realization": job.realization,
             "sampling": job.protocol.sampling(),
             "device": job.device.partition(":")[0],
         }

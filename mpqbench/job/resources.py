@@ -47,9 +47,19 @@ class Resources:
         return tempfile.TemporaryDirectory(prefix="mpqbench-")
 
     def recordings(self, job: Job) -> Recordings:
-        """Return what is recorded of the job's model, kept in memory until the model changes."""
+        """Return what methods see of the job's model, by the realization of the job.
+
+        Recordings are kept in memory until the model changes.
+        """
+        return self._recorded(job, job.realization)
+
+    def measured(self, job: Job) -> Recordings:
+        """Return what is recorded to measure with, by the seed of the job; kept likewise."""
+        return self._recorded(job, job.seed)
+
+    def _recorded(self, job: Job, seed: int) -> Recordings:
         model = self.loader.model(job.model, job.protocol)
-        made = Recordings(model, job.protocol, job.seed, self.device, self.cache)
+        made = Recordings(model, job.protocol, seed, self.device, self.cache)
         if any(kept.model is not model for kept in self._recordings.values()):
             self._recordings.clear()
         return self._recordings.setdefault(made.fingerprint, made)

@@ -104,7 +104,7 @@ def _run(job: Job, session: Session, result: PartialResult, guard: Guard) -> Non
             samples.clear()
     with stage.fitted("calibrate"):  # everything that needs the model in full precision
         context = calibrate(context)
-        held_out = None if job.is_reference else context.recordings.held_out
+        held_out = None if job.is_reference else context.measured.held_out
     with stage.named("calibrate"):
         data = stages.record_data(context, fresh=session.fresh)
     with stage.fitted("search"):
@@ -166,6 +166,7 @@ def _record(job: Job, session: Session, result: PartialResult) -> JobRecord:
         budget=str(job.budget),
         seed=job.seed,
         format="" if job.is_reference else job.recipe.format_class,
+        realization=job.realization,
         recipe=job.recipe.model_dump(mode="json"),
         recipe_digest=recipe_digest(job.recipe, session.registry),
         model_digest=session.resources.loader.model(job.model, job.protocol).digest,

@@ -134,7 +134,7 @@ def search_problem(context: JobContext, part: Sequence[str] = ()) -> tuple[Probl
         f"searching {context.title}",
     )
     problem.scorer = scorer
-    problem.rng = np.random.default_rng(image_seed(context.job.seed, "search", 0))
+    problem.rng = np.random.default_rng(image_seed(context.job.realization, "search", 0))
     return problem, scorer
 
 
@@ -151,7 +151,7 @@ def _scorer(
         name = recipe.objective.name
         raise BenchError(f"objective '{name}' drops no candidate early: remove early_drop")
     if rolls:
-        stepper = Stepper(sampler.schedule, context.job.seed)
+        stepper = Stepper(sampler.schedule, context.job.realization)
         return build_rollout(engine, choices, objective, stepper)
     scorer = JointScorer(engine, choices, cost, objective, recipe.early_drop)
     if objective.span == 1 or sampler.schedule.learned_variance:
@@ -167,7 +167,7 @@ def _engine(context: JobContext, part: Sequence[str]) -> Engine:
     def outside(group: SearchableGroup, inputs: int, batch: int) -> Layer:
         if part and group.name not in part:
             return group.at(base)
-        seed = image_seed(context.job.seed, f"environment/{group.name}", batch)
+        seed = image_seed(context.job.realization, f"environment/{group.name}", batch)
         return plugins.environment.layer(group, base, inputs, seed)
 
     span = plugins.objective.span

@@ -140,7 +140,7 @@ def sample(
     context: JobContext, samples: SampleStore, corrections: Sequence[FittedCorrection]
 ) -> None:
     """Sample the images of the protocol that are not there yet. Raises Diverged."""
-    sampler = context.recordings.sampler_of("noise")
+    sampler = context.measured.sampler_of("noise")
     sampler.corrections = corrections
     images = context.job.protocol.images
     with context.reporter.stage(f"sampling {context.title}", images) as advance:

@@ -26,6 +26,8 @@ from .kept import check_folder, is_whole, set_aside_other
 def plan(suite: Suite, registry: Registry, device: str) -> list[Job]:
     """Return all jobs in order: per model and seed first full precision, then methods x budgets.
 
+    The first realization of every method comes before the second of any.
+
     Raises BenchError for a mistake in a recipe and for evaluations that are too few for its search,
     before anything is run.
     """
@@ -38,6 +40,7 @@ def plan(suite: Suite, registry: Registry, device: str) -> list[Job]:
         if str(error).startswith(where := f"suite '{suite.name}'"):
             raise
         raise BenchError(f"{where}: {error}") from None
+    counts = {name: suite.realizations_of(name) for name in suite.named}
     places = [os.path.realpath(model) if Path(model).exists() else model for model in suite.models]
     axes = {"model": places, "seed": suite.seeds, "budget": suite.budgets}
     axes["format"] = suite.formats
@@ -51,18 +54,19 @@ def plan(suite: Suite, registry: Registry, device: str) -> list[Job]:
                 f"suite '{suite.name}': '{recipe.name}' is the model as it is, the reference of "
                 "every pair: give this recipe another name"
             )
-    conditions = [(FULL_PRECISION, "", Budget(FULL))]
+    conditions = [(FULL_PRECISION, Budget(FULL), "", 0)]
     conditions += [
-        (recipe, name, Budget.parse(text))
+        (recipe, Budget.parse(text), name, realization)
+        for realization in range(max(counts.values()))
         for name, recipe in itertools.chain(*formatted)
-        if recipe.name != FULL_PRECISION.name
+        if recipe.name != FULL_PRECISION.name and realization < counts[recipe.name]
         for text in suite.budgets
     ]
     jobs = [
-        Job(model, recipe, budget, seed, suite.protocol, device, name)
+        Job(model, recipe, budget, seed, suite.protocol, device, name, realization)
         for model in suite.models
         for seed in suite.seeds
-        for recipe, name, budget in conditions
+        for recipe, budget, name, realization in conditions
     ]
     check_searches(jobs, registry)
     check_names(jobs)
@@ -88,7 +92,7 @@ def with_methods(suite: Suite, names: Sequence[str], registry: Registry | None =
         if registry is None:
             raise unknown(f"method of suite '{suite.name}'", name, known)
         registry.entry("method", name, beside=known)
-    kept = tuple(known.get(name, name) for name in names) or suite.methods
+    kept = tuple(suite.entries.get(name, name) for name in names) or suite.methods
     return suite.model_copy(update={"methods": kept})
 
 
@@ -106,6 +110,7 @@ def run_suite(jobs: Sequence[Job], session: Session) -> list[JobRecord]:
     for number, job in enumerate(jobs, 1):
         parts = (job.model, job.recipe.name, str(job.budget), job.format_class)
         title = f"[{number}/{len(jobs)}] {' '.join(filter(None, parts))} seed {job.seed}"
+        title += f" realization {job.realization}" if job.realization else ""
         done = not session.fresh and look_up(job, session)[1]
         if done and is_whole(job, session):
             session.reporter.say(f"{title}: done before")

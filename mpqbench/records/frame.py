@@ -28,7 +28,9 @@ _FLOATS = (
     *("effective_bits", "search_evals", "peak_mb", "seconds", "search_seconds"),
     *("mean_weight_bits", "mean_activation_bits"),
 )
-_TYPES = dict.fromkeys(("seed", "n_images", *_COSTS), "Int64") | dict.fromkeys(_FLOATS, "float64")
+_TYPES = dict.fromkeys(("seed", "realization", "n_images", *_COSTS), "Int64") | dict.fromkeys(
+    _FLOATS, "float64"
+)
 _TYPES |= {"satisfied": "boolean", "is_full": "bool", "is_done": "bool", "bits": "int64"}
 _CONDITIONS = ["measured_on", "model_digest", "n_images"]  # alike in rows that may be paired
 CONDITION = ["method", "budget", "format"]  # what rows of different seeds are a repetition of

@@ -167,7 +167,8 @@ class JobRecord(RecordPart):
     paths in the folder of the run.
     ``format`` is the class of the formats; older records and full precision have none.
     ``recipe_digest`` identifies the recipe and the code of its plugins, ``model_digest`` the
-    weights and configuration of the model; older records lack both.
+    weights and configuration of the model; older records lack both. ``seed`` is that of what was
+    measured, ``realization`` numbers the quantized models; older records are the first, 0.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -182,6 +183,7 @@ class JobRecord(RecordPart):
     budget: BudgetText
     format: str = ""
     seed: int = Field(ge=-MOST, le=MOST)
+    realization: Count = 0
     recipe: JsonSettings
     recipe_digest: str | None = None
     model_digest: str | None = None

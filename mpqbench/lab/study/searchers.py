@@ -77,7 +77,9 @@ def _regret(job: Job, session: Session, title: str) -> dict[str, Any]:
     recipe = job.recipe.model_dump(mode="json", exclude={"summary", "source"})
     sources = session.registry.source_digest(job.recipe)
     protocol = job.protocol.model_dump(mode="json")
-    fingerprint = digest_of([recipe, sources, job.model, protocol, str(job.budget), job.seed])
+    fingerprint = digest_of(
+        [recipe, sources, job.model, protocol, str(job.budget), job.realization]
+    )
     path = session.store.folder / "regret" / f"{job.id}.json"
     known = read_object(path) if path.is_file() else {}
     if known.get("fingerprint") == fingerprint:
