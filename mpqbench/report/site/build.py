@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from ...core.files import write_atomic
 from ...records.store import RecordStore
-from .data import RECORDS, Board, read_boards, site_data
+from .data import RECORDS, Board, read_boards, samples_of, site_data
 
 _HERE = Path(__file__).parent
 _SCRIPTS = ("vendor/tabulator.min.js", "static/state.js", "static/table.js", "static/plot.js",
@@ -87,13 +87,16 @@ def _hash(script: str) -> str:
 
 
 def _copy_records(board: Board, out: Path) -> None:
-    """Copy the records of a board and their allocations into ``out``."""
+    """Copy the records of a board, their allocations and samples into ``out``."""
     store = RecordStore(board.folder)
     for record in board.records:
         paths = store.record_path(record.job), store.allocation_path(record.job)
         for path, kind in zip(paths, (RECORDS, "allocations"), strict=True):
             if path.is_file():
                 _copy(path, out / board.slug / kind / path.name)
+    for block in board.blocks:
+        if (samples := samples_of(board, block)) is not None:
+            _copy(samples, out / board.slug / "figures" / samples.name)
 
 
 def _copy(source: Path, target: Path) -> None:

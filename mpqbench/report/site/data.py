@@ -106,7 +106,7 @@ def site_data(boards: Iterable[Board]) -> dict[str, Any]:
                 {
                     "at": at,
                     "cells": [_cell(column, row) for column in columns],
-                    "details": _details(board, record, shared),
+                    "details": _details(board, record, shared) | _samples(board, block),
                 }
             )
     described = [
@@ -134,11 +134,14 @@ def format_class(record: JobRecord) -> str:
     """Return the class of number formats within which methods are ranked, such as ``g32``.
 
     The class is named after the weights: groups of g input columns, or what shares a scale.
-    Full precision and records without a recipe's formats have ``none``.
+    Full precision is the reference of all classes, ``FP``; a recipe without formats has
+    ``unknown``.
     """
     weights = record.recipe.get("weight_format")
-    if record.is_full_precision or not isinstance(weights, dict):
-        return "none"
+    if record.is_full_precision:
+        return "FP"
+    if not isinstance(weights, dict):
+        return "unknown"
     group, granularity = weights.get("group"), weights.get("granularity", "channel")
     return f"g{group}" if group else f"per-{granularity}"
 
@@ -189,6 +192,17 @@ def _comparison(board: Board, block: Block) -> dict[str, Any]:
         "model": block.model,
         "notes": [*block.notes, *board.left_out],
     }
+
+
+def samples_of(board: Board, block: Block) -> Path | None:
+    """Return the first figure with images of the rows of ``block``, if the report drew any."""
+    figures = sorted((board.folder / "figures").glob(f"samples-{block.name}*.png"))
+    return figures[0] if figures else None
+
+
+def _samples(board: Board, block: Block) -> dict[str, str | None]:
+    path = samples_of(board, block)
+    return {"samples": f"{board.slug}/figures/{path.name}" if path else None}
 
 
 def _details(board: Board, record: JobRecord, shared: Shared) -> dict[str, Any]:

@@ -23,12 +23,12 @@
   by("comparison").value = String(first);
   fill("model", names("model"), "all");
   fill("budget", names("budget").filter(([each]) => each !== "FP"), "all");
-  fill("format", names("format").filter(([each]) => each !== "none"), "all");
+  fill("format", names("format").filter(([each]) => each !== "FP"), "all");
   fill("total", data.totals.map((name) => [name, headers[name]]));
 
   // Full precision is the reference: the row stays whatever budget or format class is chosen.
   const keeps = (row) => {
-    const full = text(row, "format") === "none";
+    const full = text(row, "format") === "FP";
     const alike = (id) => !by(id).value || text(row, id) === by(id).value;
     const wanted = by("search").value.trim().toLowerCase();
     return (!by("comparison").value || row.at === Number(by("comparison").value))

@@ -60,7 +60,7 @@ Site.plot = (() => {
     let points = rows
       .filter((row) => value(row, "fd") > 0 && value(row, total) > 0)
       .map((row) => ({ row, x: value(row, total) / unit, y: value(row, "fd"), ci: half(row, "fd"),
-        full: text(row, "format") === "none", method: text(row, "method") }));
+        full: text(row, "format") === "FP", method: text(row, "method") }));
     if (!points.length) return clear("No row here has a distance and a cost.");
     const cut = points.length > MOST;
     if (cut) points = points.sort((a, b) => a.y - b.y).slice(0, MOST);
