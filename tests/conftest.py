@@ -1,5 +1,6 @@
 """Fixtures that all tests share."""
 
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -20,6 +21,12 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny_pipeline(tmp_path_factory.mktemp("tiny") / "tiny-dit")
 
 
+@pytest.fixture
+def own_folder(tiny_folder: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny pipeline folder, to be changed."""
+    return shutil.copytree(tiny_folder, tmp_path / "own")
+
+
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     """Small tensors: threads would only get in each other's way."""
@@ -27,9 +34,19 @@ def _one_thread() -> None:
 
 
 @pytest.fixture
-def mpqbench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    """Calls the command line; gives (exit code, stdout, stderr)."""
+def mpqbench(
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    """Calls the command line; gives (exit code, stdout, stderr).
+
+    Runs and reports have no figures, except in tests that take ``drawn`` or ``undrawn`` as well.
+    """
     from mpqbench.cli.main import main
+
+    if not {"drawn", "undrawn"} & {*request.fixturenames}:
+        monkeypatch.setattr("mpqbench.report.write.save_all", lambda *_: [])
 
     def call(*arguments: object):
         monkeypatch.setattr(sys, "argv", ["mpqbench", *map(str, arguments)])
@@ -38,6 +55,11 @@ def mpqbench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
         return end.value.code, *capsys.readouterr()
 
     return call
+
+
+@pytest.fixture
+def drawn() -> None:
+    """Figures are drawn: for tests of the whole way to their files."""
 
 
 @pytest.fixture

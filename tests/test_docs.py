@@ -15,7 +15,7 @@ from mpqbench.lab.suites import load_suite
 from mpqbench.records.store import RecordStore
 from mpqbench.report.render import to_csv, to_markdown
 from mpqbench.report.studies import searcher_table
-from mpqbench.report.table import leaderboard, summary
+from mpqbench.report.table import leaderboard
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("docs", "leaderboards", "benchmarks", "examples")
@@ -157,45 +157,16 @@ def _without_protocol(job):
     return re.sub(r"__p[0-9a-f]{6}$", "", job)
 
 
-@pytest.mark.parametrize(
-    ("folder", "suite"),
-    [
-        ("correction", "correction"),
-        ("development", "treeq-development"),
-        ("embedded", "treeq"),
-        ("rates", "treeq-rates"),
-    ],
-)
-def test_committed_suites_are_those_that_a_user_runs(folder, suite):
-    committed = load_suite(str(ROOT / "leaderboards" / folder / "suite.yaml"))
-    assert committed.methods == load_suite(suite).methods
+@pytest.mark.parametrize("name", ["quick", "baselines", "searchers"])
+def test_committed_suites_are_those_that_a_user_runs(name):
+    committed = load_suite(str(ROOT / "leaderboards" / name / "suite.yaml"))
+    assert committed.methods == load_suite(name).methods
 
 
-def test_the_committed_summary_and_study_are_what_their_records_say():
-    folder = ROOT / "leaderboards/development"
-    table = summary(RecordStore(folder).read_all())
-    assert (folder / "summary.csv").read_text() == to_csv(table)
-    title = "development: mean over seeds"
-    assert (folder / "summary.md").read_text() == to_markdown(table, title)
+def test_the_committed_study_is_what_its_records_say():
     folder = ROOT / "leaderboards/searchers"
     regrets = [json.loads(path.read_text()) for path in sorted((folder / "regret").glob("*.json"))]
     table = searcher_table(RecordStore(folder).read_all(), regrets)
     assert (folder / "searchers.csv").read_text() == to_csv(table)
     assert (folder / "searchers.md").read_text() == to_markdown(table, "Searchers")
     assert len(regrets) == sum(row["seeds"] for row in table.rows if row["budget"] != "FP")
-
-
-def test_treeq_peft_has_the_rates_of_least_held_out_loss():
-    folder = ROOT / "leaderboards/rates"
-    jobs = plan(load_suite(str(folder / "suite.yaml")), discover(), "cpu")
-    tuners = {job.recipe.name: job.recipe.tuner.params for job in jobs if job.recipe.tuner.params}
-    chosen = discover().method("treeq-peft").tuner.params
-    for budget in ("W4A4", "W3A3"):
-        losses = {
-            name: pd.read_parquet(path).held_out_loss.min()
-            for name in tuners
-            for path in folder.glob(f"traces/*__{name}__{budget}__*")
-        }
-        assert len(losses) == 4
-        best = tuners[min(losses, key=losses.__getitem__)]
-        assert {key: best[key] for key in chosen} == chosen

@@ -14,28 +14,23 @@ from mpqbench.dit.configs import pipeline_folder
 from mpqbench.dit.loading import load_model, meta_transformer
 
 
-@pytest.fixture
-def own_copy(tiny_folder, tmp_path):
-    return shutil.copytree(tiny_folder, tmp_path / "copy")
-
-
 def weights(folder, part="transformer"):
     return folder / part / "diffusion_pytorch_model.safetensors"
 
 
 @pytest.mark.parametrize("stored", [torch.float32, torch.float16])
-def test_a_local_folder_loads_in_float32_for_evaluation(own_copy, stored):
-    path = weights(own_copy)
+def test_a_local_folder_loads_in_float32_for_evaluation(own_folder, stored):
+    path = weights(own_folder)
     save_file({k: v.to(stored) for k, v in load_file(path).items()}, path, {"format": "pt"})
-    model = load_model(str(own_copy))
+    model = load_model(str(own_folder))
     assert (model.classes, model.latent_shape) == (3, (4, 8, 8))
     assert not model.transformer.training
     assert {p.dtype for p in model.transformer.parameters()} == {torch.float32}
     assert not any(p.requires_grad for p in model.vae.parameters())
 
 
-def test_the_digest_depends_on_the_weights(tiny_folder, own_copy, tmp_path):
-    folders = tiny_folder, own_copy, save_tiny_pipeline(tmp_path / "other", seed=1)
+def test_the_digest_depends_on_the_weights(tiny_folder, own_folder, tmp_path):
+    folders = tiny_folder, own_folder, save_tiny_pipeline(tmp_path / "other", seed=1)
     one, same, other = (load_model(str(folder)).digest for folder in folders)
     assert one == same != other
 
@@ -72,10 +67,10 @@ def _with_one_more_block(folder):
         ),
     ],
 )
-def test_damaged_folders(own_copy, damage, sentence):
-    damage(own_copy)
+def test_damaged_folders(own_folder, damage, sentence):
+    damage(own_folder)
     with pytest.raises(BenchError, match=sentence):
-        load_model(str(own_copy))
+        load_model(str(own_folder))
 
 
 def test_a_hub_id_is_downloaded_or_refused_in_one_sentence(monkeypatch, tiny_folder):
@@ -91,9 +86,9 @@ def test_a_hub_id_is_downloaded_or_refused_in_one_sentence(monkeypatch, tiny_fol
         load_model("some/model")
 
 
-def test_meta_device_needs_no_weights(own_copy):
-    weights(own_copy).unlink()
-    tiny = meta_transformer(str(own_copy))
+def test_meta_device_needs_no_weights(own_folder):
+    weights(own_folder).unlink()
+    tiny = meta_transformer(str(own_folder))
     large = meta_transformer("dit-xl-2-512")
     assert next(tiny.parameters()).is_meta
     assert (len(large.transformer_blocks), large.config.sample_size) == (28, 64)

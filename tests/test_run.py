@@ -71,7 +71,7 @@ def samples(tmp_path):
     }
 
 
-def test_a_suite_becomes_records_a_leaderboard_and_figures(run, tmp_path):
+def test_a_suite_becomes_records_a_leaderboard_and_figures(drawn, run, tmp_path):
     code, out, _ = run()
     assert (code, out.count("seed 0")) == (0, 3)
     rows = table(tmp_path)
@@ -108,7 +108,7 @@ def test_the_same_command_again_runs_nothing_and_fresh_runs_all(run, tmp_path):
         assert np.array_equal(array, images[job])
 
 
-@pytest.mark.parametrize("sizes", [(500, 500), (32, 64), (96, 32)])
+@pytest.mark.parametrize("sizes", [(500, 500), (32, 64)])
 def test_more_images_keep_the_first_ones_whatever_the_batch_size(run, tmp_path, sizes):
     run("--images", 40, "--budget", "W4A4", "--batch-size", sizes[0])
     few = {job.rpartition("__p")[0]: array for job, array in samples(tmp_path).items()}

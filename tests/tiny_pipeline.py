@@ -1,5 +1,6 @@
 """A tiny random pipeline in the shape of DiT-XL/2, saved as a user would."""
 
+import json
 from pathlib import Path
 
 import torch
@@ -43,3 +44,9 @@ def save_tiny_pipeline(folder: Path, seed: int = 0, **changes: object) -> Path:
     names = {0: "shirt", 1: "shoe", 2: "bag"}
     DiTPipeline(transformer, vae, scheduler, id2label=names).save_pretrained(folder)
     return folder
+
+
+def edit_json(path: Path, **changes: object) -> None:
+    """Replace keys of a JSON file, such as a configuration of a pipeline folder."""
+    content = json.loads(path.read_text(encoding="utf-8")) | changes
+    path.write_text(json.dumps(content), encoding="utf-8")

@@ -35,9 +35,7 @@ from . import completion, options
               help="How images are made and measured.")  # fmt: skip
 @options.of_study
 def ablate(
-    method: str, factors: tuple[str, ...], file: Path | None, sweeps: tuple[str, ...], full: bool,
-    scale: Any, budgets: tuple[str, ...], seeds: tuple[int, ...], protocol_name: str,
-    dry_run: bool, **shared: Any,
+    method: str, factors: tuple[str, ...], file: Path | None, dry_run: bool, **shared: Any
 ) -> None:  # fmt: skip
     """Switch the components of METHOD on and off, in all combinations, and estimate their effects.
 
@@ -52,7 +50,8 @@ def ablate(
       mpqbench ablate gptq --sweep protocol.calibration=16,64,256
       mpqbench ablate rtn --factor "branch=monarch|sparse|none" --sweep branch.like_rank=1,2,4
     """
-    given = _given(budgets, seeds, protocol_name, shared)
+    given = _given(shared)
+    kind = {key: shared[key] for key in ("sweeps", "full", "scale")}
 
     from ..lab.ablation.design import Design, factors_from, merged, parse_factors
     from ..lab.ablation.run import PlannedAblation, stores_of, write_effects
@@ -60,9 +59,9 @@ def ablate(
     from ..report.ablation import write_ablation
     from ..report.write import write_report
 
-    if sweeps and not full:
+    if kind["sweeps"] and not kind["full"]:
         raise BenchError("--sweep varies one number: leave out --one-at-a-time")
-    if sweeps and scale != "log":
+    if kind["sweeps"] and kind["scale"] != "log":
         raise BenchError("--sweep estimates no effects: leave out --scale")
     is_file = method.endswith((".yaml", ".yml"))
     session = options.open_study(f"ablate-{Path(method).stem if is_file else method}", shared)
@@ -70,7 +69,7 @@ def ablate(
     varied = parse_factors(factors, recipe)
     if file is not None:
         varied = merged(varied, factors_from(read_yaml(file), str(file)))
-    design = Design(method=recipe, factors=varied, sweeps=sweeps, full=full, scale=scale)
+    design = Design(method=recipe, factors=varied, **kind)
     planned = PlannedAblation.of(design, session.registry)
     if dry_run:
         _show(planned, given, session)
@@ -83,14 +82,13 @@ def ablate(
     options.finish(paths, has_failed(result.records))
 
 
-def _given(
-    budgets: tuple[str, ...], seeds: tuple[int, ...], protocol: str, shared: dict[str, Any]
-) -> dict[str, Any]:
+def _given(shared: dict[str, Any]) -> dict[str, Any]:
     """Return the keys of a suite but its methods. Raises BenchError for a wrong name."""
+    protocol = shared["protocol_name"]
     if protocol not in PROTOCOLS:
         raise unknown("protocol", protocol, PROTOCOLS)
     given: dict[str, Any] = {"name": "ablation", "budgets": ("W4A4", "W3A3")}
-    given |= options.overrides({"budgets": budgets, "seeds": seeds}, shared)
+    given |= options.overrides({key: shared[key] for key in ("budgets", "seeds")}, shared)
     for model in given.get("models", ()):
         check_model(model)
     return given | {"protocol": PROTOCOLS[protocol].model_dump() | given.get("protocol", {})}

@@ -107,16 +107,14 @@ def show(run_dir: Path, out: Path | None = None, **asked: Any) -> None:
 
     ``asked`` (``merges`` and ``scans``) and errors are those of ``write_report``.
     """
-    from ..records.left_out import current
-    from ..records.store import RecordStore
     from ..report.render import print_table
-    from ..report.table import tables_of
-    from ..report.write import write_report
+    from ..report.write import read_tables, write_tables
 
-    paths = write_report(run_dir, out, **asked)
+    tables = read_tables(run_dir)
+    paths = write_tables(tables, run_dir, out, **asked)
     # The tables need about 110 columns; a log file or a pipe has no width.
     screen = console(width=120)
-    for table in tables_of(*current(RecordStore(run_dir))).values():
+    for table in tables.values():
         print_table(table, screen)
     for path in paths:
         echo(path)

@@ -34,8 +34,7 @@ def study() -> None:
               help="What every search may spend, in forwards of the calibration set.")  # fmt: skip
 @options.of_study
 def searchers(
-    suite: str, budgets: tuple[str, ...], seeds: tuple[int, ...], method: tuple[str, ...],
-    evaluations: float | None, dry_run: bool, **shared: Any,
+    suite: str, method: tuple[str, ...], evaluations: float | None, dry_run: bool, **shared: Any
 ) -> None:  # fmt: skip
     """Give every searcher of SUITE the same evaluations; report score, FD, regret and seconds.
 
@@ -45,7 +44,7 @@ def searchers(
       mpqbench study searchers --budget W3A3 --seeds 0 --evaluations 500
       mpqbench study searchers mine.yaml --plugins my_searcher.py
     """
-    resolved = options.load(suite, {"budgets": budgets, "seeds": seeds}, shared)
+    resolved = options.load(suite, {key: shared[key] for key in ("budgets", "seeds")}, shared)
 
     from ..lab.study.searchers import run_searchers, with_evaluations
     from ..lab.suite import plan, with_methods

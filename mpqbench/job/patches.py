@@ -3,6 +3,8 @@
 import builtins
 import sys
 from collections.abc import Iterator
+from itertools import compress, repeat
+from operator import is_not
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -38,9 +40,10 @@ class Patches:
         """
         for owner, (thing, names, values) in self._before.items():
             now = vars(thing)
-            for name, value in values.items():
-                if now.get(name, _MISSING) is not value:
-                    yield f"{owner}.{name}", thing, name, value
+            found = map(now.get, values, repeat(_MISSING))
+            # Without Python code for each name, as there are tens of thousands.
+            for name in compress(values, map(is_not, found, values.values())):
+                yield f"{owner}.{name}", thing, name, values[name]
             for name in now.keys() - names if len(now) != len(names) else ():
                 if _hides(thing, name, now[name]):
                     yield f"{owner}.{name}", thing, name, _MISSING

@@ -12,12 +12,11 @@ columns: {FD: "{fd:.2f}"}    # heading: format of the cell, or a list of which t
 ```
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Formatter
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from pydantic import Field
 
@@ -65,41 +64,21 @@ def _job_frame(folder: Path, against: Rival) -> pd.DataFrame:
     for name, wanted in (("fd_delta", full), ("less", frame.assign(method=rivals))):
         found = paired(wanted, indexed).where(wanted["method"] != methods)
         frame[name], frame[f"{name}_ci"] = found["delta"], found["ci"]
-    branches = frame["recipe"].map(lambda recipe: (recipe.get("branch") or {}).get("name"))
-    counts = frame.pop("counts")
-    frame["groups_at_w2"] = _count(counts, lambda precision: precision.startswith("W2"))
-    branched = _count(counts, lambda precision: not precision.endswith("-"))
-    frame["groups_with_branch"] = branched.where(~branches.isin(["none", None]))
-    frame["calibration"] = frame["protocol"].map(lambda protocol: protocol.get("calibration"))
-    return frame.merge(_training_curves(folder), how="left", on="job")
+    frame["groups_at_w2"] = frame.pop("counts").map(_groups_at_w2, "ignore")
+    return frame
 
 
-def _count(counts: pd.Series, chosen: Callable[[str], bool]) -> pd.Series:
-    return counts.map(lambda row: sum(row[name] for name in row if chosen(name)), "ignore")
+def _groups_at_w2(counts: Mapping[str, int]) -> int:
+    return sum(count for precision, count in counts.items() if precision.startswith("W2"))
 
 
-def _training_curves(folder: Path) -> pd.DataFrame:
-    """Return the held-out loss of each trained job: before, at its least, and the last step."""
-    rows = []
-    for path in sorted(folder.glob("traces/*.tuning.parquet")):
-        curve = pd.read_parquet(path)
-        loss = curve["held_out_loss"]
-        job = path.name.removesuffix(".tuning.parquet")
-        rows.append([job, loss.iloc[0], loss.min(), curve["step"].iloc[-1]])
-    return pd.DataFrame(rows, columns=["job", "loss_before", "loss_least", "steps"])
-
-
-def grouped(frame: pd.DataFrame, by: list[str], geometric: bool = False) -> pd.DataFrame:
+def grouped(frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     """Return the mean of every number over the rows that are alike in ``by``, in their order.
 
-    ``*_ci`` become ``mean_half_width``. With ``geometric`` means are geometric, of the columns
-    whose numbers are all positive.
+    ``*_ci`` become ``mean_half_width``.
     """
     numbers = frame.select_dtypes("number").drop(columns=by, errors="ignore").astype("float64")
     keys = [frame[name] for name in by]
-    if geometric:
-        logs = numbers.loc[:, (numbers > 0).all()].map(np.log)
-        return logs.groupby(keys, sort=False).mean().map(np.exp).reset_index()
     groups = numbers.groupby(keys, sort=False, dropna=False)
     means = groups.mean()
     for name in means.columns[means.columns.str.endswith("_ci")]:
@@ -152,7 +131,6 @@ class Source(Frozen):
     where: str | None = None
     against: Rival = None
     group: list[str] = Field([])
-    geometric: bool = False
 
     def frame(self, folder: Path) -> pd.DataFrame:
         """Return the rows, with the columns of ``UNITS``. Raises BenchError for no such file."""
@@ -166,7 +144,7 @@ class Source(Frozen):
         frame = frame.assign(**units)
         if self.where:
             frame = frame.query(self.where)
-        return grouped(frame, self.group, self.geometric) if self.group else frame
+        return grouped(frame, self.group) if self.group else frame
 
 
 class PageTable(Source):

@@ -76,7 +76,7 @@ def pipe_table(frame: pd.DataFrame, texts: Sequence[str] = ()) -> str:
 
 def escaped(text: str) -> str:
     """Return ``text`` on one line of Markdown, in which no character of it is markup."""
-    return re.sub(r"([\\|`*\[])", r"\\\1", printable(text)).replace("<", "&lt;")
+    return re.sub(r"([\\|`*]|\](?=\())", r"\\\1", printable(text)).replace("<", "&lt;")
 
 
 def print_table(table: Table, console: Console) -> None:

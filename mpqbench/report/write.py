@@ -37,15 +37,24 @@ def write_report(
     Returns the paths. Raises BenchError if the run has no records, if a file is unreadable, and if
     what is asked for is not there.
     """
-    run_dir = Path(run_dir)
-    folder = run_dir if out is None else Path(out)
-    store = RecordStore(run_dir)
-    records, left_out = current(store)
+    return write_tables(read_tables(run_dir := Path(run_dir)), run_dir, out, **asked)
+
+
+def read_tables(run_dir: Path) -> dict[str, Table]:
+    """Return the tables of a run's current records. Raises BenchError if it has no records."""
+    records, left_out = current(RecordStore(run_dir))
     if not records:
         raise BenchError(f"{run_dir} has no records: give the folder of a run, with records/ in it")
-    name = run_dir.resolve().name
+    return tables_of(records, left_out)
+
+
+def write_tables(
+    tables: dict[str, Table], run_dir: Path, out: Path | str | None, **asked: Sequence[str]
+) -> list[Path]:
+    """Write what ``write_report`` does, from the ``tables`` of the run."""
+    folder, store = Path(out or run_dir), RecordStore(run_dir)
+    name, figures = run_dir.resolve().name, folder / "figures"
     titles = {"leaderboard": f"Leaderboard of {name}", "summary": f"{name}: mean over seeds"}
-    tables, figures = tables_of(records, left_out), folder / "figures"
     paths = [p for stem, t in tables.items() for p in write_table(t, folder / stem, titles[stem])]
     table = tables["leaderboard"]
     paths += save_all(run_figures(table, store), figures)

@@ -102,7 +102,7 @@ def test_markdown_says_where_intervals_come_from():
     plan = small_plan()
     records = records_of(plan)
     text = effect_sections(effects_table(plan, records, "log"), "fashion")
-    assert re.search(r"\| environment: eng → clean \| x2 \\\[1\.9.*\] \| images \| 2 \|", text)
+    assert re.search(r"\| environment: eng → clean \| x2 \[1\.9.*\] \| images \| 2 \|", text)
     assert "searcher: tss → greedy and environment: eng → clean" in text
     without = records_of(plan, (0, 1, 2), with_fd=False)
     assert "delete-group" not in effect_sections(effects_table(plan, without, "log"), "none")

@@ -63,7 +63,7 @@ def made_run(tiny_folder, tmp_path_factory):
 
 
 @pytest.fixture
-def kept(made_run, tiny_folder, mpqbench, tmp_path, undrawn):
+def kept(made_run, tiny_folder, mpqbench, tmp_path):
     """A copy of a run of full precision and of one search."""
     shutil.copytree(made_run / "run", tmp_path / "run")
     return Kept(tmp_path / "run", made_run / "kept.yaml", tiny_folder, mpqbench)

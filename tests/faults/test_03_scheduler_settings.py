@@ -1,11 +1,9 @@
 """Every scheduler setting is honoured, or refused by name before a job runs."""
 
-import json
-import shutil
-
 import numpy as np
 import pytest
 import torch
+from tiny_pipeline import edit_json
 
 from mpqbench.core.errors import BenchError
 from mpqbench.core.protocol import Protocol
@@ -137,18 +135,11 @@ def test_steps_beyond_the_noise_levels_are_refused(convention):
         schedule(convention="diffusers", steps=100, steps_offset=1)
 
 
-def test_v_prediction_changes_images_under_the_convention_that_honours_it(tiny_folder, tmp_path):
-    folder = shutil.copytree(tiny_folder, tmp_path / "v")
-    path = folder / "scheduler" / "scheduler_config.json"
-    path.write_text(
-        json.dumps(
-            json.loads(path.read_text(encoding="utf-8")) | {"prediction_type": "v_prediction"}
-        ),
-        encoding="utf-8",
-    )
+def test_v_prediction_changes_images_under_the_convention_that_honours_it(own_folder):
+    edit_json(own_folder / "scheduler" / "scheduler_config.json", prediction_type="v_prediction")
     fields = {"name": "t", "images": 2, "steps": 2, "micro_batch": 2, "guidance": 1.0}
     protocol = Protocol(**fields, convention="diffusers")
-    model = load_model(str(folder))
+    model = load_model(str(own_folder))
     latents = next(Sampler(model, protocol, 0, "cpu").batches(0, 2)).latents
     noise = [torch.Generator().manual_seed(image_seed(0, "noise", i)) for i in range(2)]
     x = torch.stack([torch.randn(4, 8, 8, generator=g) for g in noise]).double()
@@ -163,14 +154,9 @@ def test_v_prediction_changes_images_under_the_convention_that_honours_it(tiny_f
     np.testing.assert_allclose(latents, x.numpy(), rtol=1e-3, atol=1e-3)
 
 
-def test_the_epsilon_of_the_file_is_that_of_the_diffusers_convention(tiny_folder, tmp_path):
-    folder = shutil.copytree(tiny_folder, tmp_path / "epsilon")
-    path = folder / "transformer" / "config.json"
-    path.write_text(
-        json.dumps(json.loads(path.read_text(encoding="utf-8")) | {"norm_eps": 1e-6}),
-        encoding="utf-8",
-    )
-    for where, wanted in ((folder, 1e-6), (tiny_folder, 1e-5)):
+def test_the_epsilon_of_the_file_is_that_of_the_diffusers_convention(own_folder, tiny_folder):
+    edit_json(own_folder / "transformer" / "config.json", norm_eps=1e-6)
+    for where, wanted in ((own_folder, 1e-6), (tiny_folder, 1e-5)):
         transformer = load_model(str(where)).transformer
         apply_convention(transformer, "diffusers")
         assert transformer.transformer_blocks[0].norm3.eps == wanted
@@ -178,18 +164,11 @@ def test_the_epsilon_of_the_file_is_that_of_the_diffusers_convention(tiny_folder
         assert transformer.transformer_blocks[0].norm3.eps == 1e-6
 
 
-def test_a_run_is_refused_before_any_job(tiny_folder, tmp_path, mpqbench):
-    folder = shutil.copytree(tiny_folder, tmp_path / "v")
-    path = folder / "scheduler" / "scheduler_config.json"
-    path.write_text(
-        json.dumps(
-            json.loads(path.read_text(encoding="utf-8")) | {"prediction_type": "v_prediction"}
-        ),
-        encoding="utf-8",
-    )
+def test_a_run_is_refused_before_any_job(own_folder, tmp_path, mpqbench):
+    edit_json(own_folder / "scheduler" / "scheduler_config.json", prediction_type="v_prediction")
     options = ("--features", "none", "--method", "rtn", "--out", tmp_path / "out")
-    code, _, error = mpqbench("run", "smoke", "--model", folder, *options)
+    code, _, error = mpqbench("run", "smoke", "--model", own_folder, *options)
     assert code == 2
     assert "scheduler_config.json: prediction_type" in error
-    assert str(folder) in error
+    assert str(own_folder) in error
     assert not list(tmp_path.glob("out/records/*"))

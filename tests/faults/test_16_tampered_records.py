@@ -57,7 +57,7 @@ def test_an_edited_record_with_a_new_checksum_is_found_by_recomputing(kept, name
     assert word.get(name, f"{name} is") in out
 
 
-def test_an_edited_allocation_is_found_left_out_and_made_again(kept):
+def test_an_edited_allocation_is_found_left_out_and_made_again(kept, undrawn):
     path = kept.only("allocations/*searched*")
     before = path.read_bytes()
     groups = json.loads(before)

@@ -29,7 +29,7 @@ DAMAGES += [pytest.param(*each, marks=pytest.mark.slow) for each in MORE]
 
 
 @pytest.mark.parametrize(("damage", "method"), DAMAGES)
-def test_a_damaged_shard_is_left_out_by_report_and_sampled_again(kept, damage, method):
+def test_a_damaged_shard_is_left_out_by_report_and_sampled_again(kept, undrawn, damage, method):
     path = kept.only(f"samples/*{method}*/shard-00000000.npz")
     whole, other = path.read_bytes(), path.with_name("shard-00000004.npz")
     stamp = other.stat().st_mtime_ns

@@ -2,7 +2,6 @@
 
 import json
 import random
-import shutil
 
 import pytest
 from diffusers import DiTTransformer2DModel
@@ -38,11 +37,6 @@ def test_a_run_on_a_device_that_cannot_compute_makes_nothing(tmp_path, mpqbench)
 
 
 @pytest.fixture
-def folder(tiny_folder, tmp_path):
-    return shutil.copytree(tiny_folder, tmp_path / "model")
-
-
-@pytest.fixture
 def never_asks_the_hub(monkeypatch):
     def asked(*_arguments, **_options):
         raise AssertionError("diffusers was given a configuration that is no mapping")
@@ -60,15 +54,17 @@ def refusal(read, folder):
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_every_key_with_every_odd_value_is_right_or_one_sentence(folder, file, never_asks_the_hub):
-    path = folder / file
+def test_every_key_with_every_odd_value_is_right_or_one_sentence(
+    own_folder, file, never_asks_the_hub
+):
+    path = own_folder / file
     content = json.loads(path.read_text(encoding="utf-8"))
     for key in [key for key in content if key != "_diffusers_version"]:
         for value in ODD:
             path.write_text(json.dumps(content | {key: value}), encoding="utf-8")
-            said = refusal(check_model, folder)
+            said = refusal(check_model, own_folder)
             if said:
-                assert said.startswith(str(folder))
+                assert said.startswith(str(own_folder))
                 assert key in said or "latent_channels" in said, (key, value, said)
                 assert "\n" not in said
                 assert len(said) < 600
@@ -78,11 +74,11 @@ def test_every_key_with_every_odd_value_is_right_or_one_sentence(folder, file, n
     ("file", "key"),
     [(FILES[0], "transformer"), (FILES[1], "num_layers"), (FILES[2], "block_out_channels")],
 )
-def test_a_key_that_decides_the_count_may_not_be_missing(folder, file, key):
-    content = json.loads((folder / file).read_text(encoding="utf-8"))
+def test_a_key_that_decides_the_count_may_not_be_missing(own_folder, file, key):
+    content = json.loads((own_folder / file).read_text(encoding="utf-8"))
     del content[key]
-    (folder / file).write_text(json.dumps(content), encoding="utf-8")
-    assert f"{file}: {key}" in refusal(check_model, folder)
+    (own_folder / file).write_text(json.dumps(content), encoding="utf-8")
+    assert f"{file}: {key}" in refusal(check_model, own_folder)
 
 
 @pytest.mark.parametrize(
@@ -93,23 +89,23 @@ def test_a_key_that_decides_the_count_may_not_be_missing(folder, file, key):
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("file", FILES)
-def test_a_file_that_holds_no_object_is_refused(folder, file, text, never_asks_the_hub):
-    (folder / file).write_text(text, encoding="utf-8")
+def test_a_file_that_holds_no_object_is_refused(own_folder, file, text, never_asks_the_hub):
+    (own_folder / file).write_text(text, encoding="utf-8")
     with pytest.raises(BenchError, match=file) as caught:
-        check_model(str(folder))
+        check_model(str(own_folder))
     assert "\n" not in str(caught.value)
 
 
-def test_what_is_no_text_is_refused(folder):
-    (folder / FILES[1]).write_bytes(b"\xff\xfe{}")
+def test_what_is_no_text_is_refused(own_folder):
+    (own_folder / FILES[1]).write_bytes(b"\xff\xfe{}")
     with pytest.raises(BenchError, match="is not valid JSON"):
-        check_model(str(folder))
+        check_model(str(own_folder))
 
 
 @pytest.mark.parametrize("count", [60, pytest.param(1000, marks=pytest.mark.slow)])
-def test_mutated_configurations_count_or_are_refused(folder, count, never_asks_the_hub):
+def test_mutated_configurations_count_or_are_refused(own_folder, count, never_asks_the_hub):
     rng = random.Random(0)
-    path = folder / "transformer" / "config.json"
+    path = own_folder / "transformer" / "config.json"
     original = path.read_text(encoding="utf-8")
     content = json.loads(original)
     for _ in range(count):
@@ -121,15 +117,15 @@ def test_mutated_configurations_count_or_are_refused(folder, count, never_asks_t
             path.write_text(
                 original[:at] + chr(rng.randrange(1, 256)) + original[at + 1 :], encoding="utf-8"
             )
-        assert "\n" not in refusal(meta_transformer, folder)
+        assert "\n" not in refusal(meta_transformer, own_folder)
 
 
-def test_a_size_of_two_numbers_is_refused_by_cost(folder, mpqbench):
-    path = folder / "transformer" / "config.json"
+def test_a_size_of_two_numbers_is_refused_by_cost(own_folder, mpqbench):
+    path = own_folder / "transformer" / "config.json"
     path.write_text(
         json.dumps(json.loads(path.read_text(encoding="utf-8")) | {"sample_size": [16, 16]}),
         encoding="utf-8",
     )
-    code, _, error = mpqbench("cost", "--model", folder, "--precision", "W4A4")
+    code, _, error = mpqbench("cost", "--model", own_folder, "--precision", "W4A4")
     assert code == 2
     assert error == f"error: {path}: sample_size must be a whole number, not [16, 16]\n"

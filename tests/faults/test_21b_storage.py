@@ -79,7 +79,7 @@ def test_a_full_disk_ends_the_run_and_fails_no_job(kept, monkeypatch, word):
 
 
 @pytest.mark.parametrize("at", [60, *(pytest.param(n, marks=pytest.mark.slow) for n in (0.5, -40))])
-def test_one_flipped_bit_in_a_trace_is_told_and_mended(kept, at):
+def test_one_flipped_bit_in_a_trace_is_told_and_mended(kept, undrawn, at):
     path = kept.only("traces/*searched*.parquet")
     whole = bytearray(path.read_bytes())
     whole[int(at * len(whole)) if 0 < abs(at) < 1 else at] ^= 4

@@ -34,7 +34,7 @@ def test_texts_of_a_record_are_harmless_in_every_form(text):
     cells = pd.read_csv(io.StringIO(to_csv(table)), dtype=str)[["model", "reason", "notes"]]
     assert len(cells) == 3
     assert not any(str(c)[0] in "=+-@\t" for c in cells.to_numpy().ravel())
-    markdown = to_markdown(table, "t").replace("\\[", "").replace("\\`", "").replace("\\*", "")
+    markdown = to_markdown(table, "t").replace("\\]", "").replace("\\`", "").replace("\\*", "")
     assert "<script" not in markdown
     assert "](" not in markdown or "[" not in markdown
     assert "`code`" not in markdown

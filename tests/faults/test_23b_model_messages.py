@@ -9,6 +9,7 @@ import pytest
 import torch
 from diffusers import AutoencoderKL
 from safetensors.torch import load_file, save_file
+from tiny_pipeline import edit_json
 
 from mpqbench.core.errors import BenchError
 from mpqbench.dit.configs import read_pipeline
@@ -20,20 +21,12 @@ WEIGHT = "transformer_blocks.0.ff.net.0.proj.weight"
 
 
 @pytest.fixture
-def folder(tiny_folder, tmp_path):
-    return shutil.copytree(tiny_folder, tmp_path / "model")
-
-
-@pytest.fixture
-def state(folder):
-    return load_file(folder / "transformer" / f"{STEM}.safetensors")
+def state(own_folder):
+    return load_file(own_folder / "transformer" / f"{STEM}.safetensors")
 
 
 def change(folder, part, **changes):
-    path = folder / part / "config.json"
-    path.write_text(
-        json.dumps(json.loads(path.read_text(encoding="utf-8")) | changes), encoding="utf-8"
-    )
+    edit_json(folder / part / "config.json", **changes)
 
 
 def refused(folder, sentence):
@@ -61,28 +54,28 @@ def refused(folder, sentence):
     ],
 )
 def test_a_configuration_that_cannot_be_run_names_its_file_and_key(
-    folder, part, key, value, sentence
+    own_folder, part, key, value, sentence
 ):
-    change(folder, part, **{key: value})
-    refused(folder, f"{part}/config.json: .*{sentence}")
+    change(own_folder, part, **{key: value})
+    refused(own_folder, f"{part}/config.json: .*{sentence}")
 
 
-def test_keys_that_are_switched_off_and_private_keys_change_nothing(folder, tiny_folder):
-    change(folder, "transformer", new_option=None, other=False, _name_or_path="somewhere")
-    ours, theirs = (load_model(str(each)).transformer for each in (folder, tiny_folder))
+def test_keys_that_are_switched_off_and_private_keys_change_nothing(own_folder, tiny_folder):
+    change(own_folder, "transformer", new_option=None, other=False, _name_or_path="somewhere")
+    ours, theirs = (load_model(str(each)).transformer for each in (own_folder, tiny_folder))
     for name, tensor in theirs.state_dict().items():
         assert torch.equal(ours.state_dict()[name], tensor)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_weights_that_are_not_finite_are_named(folder, state, value):
+def test_weights_that_are_not_finite_are_named(own_folder, state, value):
     state[WEIGHT][0, 0] = value
-    save_file(state, folder / "transformer" / f"{STEM}.safetensors")
-    refused(folder, f"{WEIGHT} holds NaN or infinite weights")
+    save_file(state, own_folder / "transformer" / f"{STEM}.safetensors")
+    refused(own_folder, f"{WEIGHT} holds NaN or infinite weights")
 
 
-def test_missing_unknown_misshapen_and_integer_weights_are_named(folder, state):
-    path = folder / "transformer" / f"{STEM}.safetensors"
+def test_missing_unknown_misshapen_and_integer_weights_are_named(own_folder, state):
+    path = own_folder / "transformer" / f"{STEM}.safetensors"
     lacking = {name: tensor for name, tensor in state.items() if name != "proj_out_2.bias"}
     for changed, sentence in (
         (lacking, "lacks 1 weights of DiTTransformer2DModel: proj_out_2.bias"),
@@ -94,30 +87,32 @@ def test_missing_unknown_misshapen_and_integer_weights_are_named(folder, state):
         (state | {WEIGHT: state[WEIGHT].to(torch.int8)}, f"{WEIGHT} is of type I8"),
     ):
         save_file(changed, path)
-        refused(folder, sentence)
+        refused(own_folder, sentence)
 
 
-def test_a_pointer_in_place_of_weights_names_its_remedy(folder):
-    path = folder / "transformer" / f"{STEM}.safetensors"
+def test_a_pointer_in_place_of_weights_names_its_remedy(own_folder):
+    path = own_folder / "transformer" / f"{STEM}.safetensors"
     path.write_text(
         "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", encoding="utf-8"
     )
-    refused(folder, f"{path} is a pointer of Git LFS.*git lfs pull")
+    refused(own_folder, f"{path} is a pointer of Git LFS.*git lfs pull")
 
 
-def test_weights_of_one_variant_are_read_and_several_are_refused(folder, tiny_folder):
-    part, wanted = folder / "transformer", load_model(str(tiny_folder)).transformer.state_dict()
+def test_weights_of_one_variant_are_read_and_several_are_refused(own_folder, tiny_folder):
+    part, wanted = own_folder / "transformer", load_model(str(tiny_folder)).transformer.state_dict()
     path = (part / f"{STEM}.safetensors").rename(part / f"{STEM}.fp16.safetensors")
-    found = load_model(str(folder)).transformer.state_dict()
+    found = load_model(str(own_folder)).transformer.state_dict()
     assert all(torch.equal(found[name], wanted[name]) for name in wanted)
     shutil.copy(path, part / f"{STEM}.ema.safetensors")
-    refused(folder, "several sets of weights, .*ema.* and .*fp16.*: keep one")
+    refused(own_folder, "several sets of weights, .*ema.* and .*fp16.*: keep one")
 
 
-def test_pickled_weights_are_not_read(folder):
-    part = folder / "vae"
+def test_pickled_weights_are_not_read(own_folder):
+    part = own_folder / "vae"
     (part / f"{STEM}.safetensors").rename(part / f"{STEM}.bin")
-    refused(folder, r"vae holds no .*\.bin files are not read: save with safe_serialization=True")
+    refused(
+        own_folder, r"vae holds no .*\.bin files are not read: save with safe_serialization=True"
+    )
 
 
 def shard(folder, state):
@@ -133,24 +128,24 @@ def shard(folder, state):
     return index, [part / file for file in files]
 
 
-def test_shards_are_read_and_a_missing_one_is_named(folder, state):
-    index, (_, second) = shard(folder, state)
-    found = load_model(str(folder)).transformer.state_dict()
+def test_shards_are_read_and_a_missing_one_is_named(own_folder, state):
+    index, (_, second) = shard(own_folder, state)
+    found = load_model(str(own_folder)).transformer.state_dict()
     assert all(torch.equal(found[name], tensor) for name, tensor in state.items())
     second.unlink()
-    refused(folder, f"{second} is missing, and {index.name} names the file")
+    refused(own_folder, f"{second} is missing, and {index.name} names the file")
     index.write_text(
         json.dumps({"weight_map": {"a": "../../elsewhere.safetensors"}}), encoding="utf-8"
     )
-    refused(folder, "is missing")
+    refused(own_folder, "is missing")
     index.write_text(json.dumps({"weight_map": [1]}), encoding="utf-8")
-    refused(folder, f"{index}: weight_map must give the file")
+    refused(own_folder, f"{index}: weight_map must give the file")
 
 
-def test_attention_of_old_autoencoders_is_read_under_its_name_of_today(folder):
+def test_attention_of_old_autoencoders_is_read_under_its_name_of_today(own_folder):
     """facebook/DiT-XL-2-256 was saved when diffusers named the parts query, key and value."""
-    change(folder, "vae", mid_block_add_attention=True)
-    config = json.loads((folder / "vae" / "config.json").read_text(encoding="utf-8"))
+    change(own_folder, "vae", mid_block_add_attention=True)
+    config = json.loads((own_folder / "vae" / "config.json").read_text(encoding="utf-8"))
     wanted = AutoencoderKL.from_config(config).state_dict()
     today = ("to_q", "to_k", "to_v", "to_out.0")
     old = dict(zip(today, ("query", "key", "value", "proj_attn"), strict=True))
@@ -160,28 +155,28 @@ def test_attention_of_old_autoencoders_is_read_under_its_name_of_today(folder):
             name = name.replace(f".{new}.", f".{old[new]}.")
         saved[name] = tensor
     assert saved.keys() != wanted.keys()
-    save_file(saved, folder / "vae" / f"{STEM}.safetensors")
-    found = load_model(str(folder)).vae.state_dict()
+    save_file(saved, own_folder / "vae" / f"{STEM}.safetensors")
+    found = load_model(str(own_folder)).vae.state_dict()
     assert all(torch.equal(found[name], tensor) for name, tensor in wanted.items())
 
 
 @pytest.mark.parametrize("size", [0, 7, 100])
-def test_truncated_weights_are_refused(folder, size):
-    path = folder / "vae" / f"{STEM}.safetensors"
+def test_truncated_weights_are_refused(own_folder, size):
+    path = own_folder / "vae" / f"{STEM}.safetensors"
     path.write_bytes(path.read_bytes()[:size])
-    refused(folder, "is truncated or damaged .*: fetch it again")
+    refused(own_folder, "is truncated or damaged .*: fetch it again")
 
 
 @pytest.mark.parametrize("count", [60, pytest.param(500, marks=pytest.mark.slow)])
-def test_mutated_headers_of_weights_load_or_are_refused(folder, count):
-    rng, path = random.Random(0), folder / "vae" / f"{STEM}.safetensors"
+def test_mutated_headers_of_weights_load_or_are_refused(own_folder, count):
+    rng, path = random.Random(0), own_folder / "vae" / f"{STEM}.safetensors"
     original = path.read_bytes()
     length = int.from_bytes(original[:8], "little")
-    config = read_pipeline(folder).vae
+    config = read_pipeline(own_folder).vae
     for _ in range(count):
         changed = bytearray(original)
         for _ in range(rng.randint(1, 3)):
             changed[rng.randrange(8 + length)] = rng.randrange(256)
         path.write_bytes(changed)
         with suppress(BenchError):
-            load_part(folder / "vae", AutoencoderKL, config)
+            load_part(own_folder / "vae", AutoencoderKL, config)

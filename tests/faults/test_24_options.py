@@ -119,7 +119,7 @@ def test_a_new_method_and_a_new_package_work(mpqbench, tmp_path, monkeypatch):
 
 def test_the_shell_completes_values():
     assert "gptq" in completion.methods(None, None, "gp")
-    assert completion.suites(None, None, "treeq-d") == ["treeq-development"]
+    assert completion.suites(None, None, "sea") == ["searchers"]
     assert completion.budgets(None, None, "W4") == ["W4A4", "W4A8"]
     assert completion.written(None, None, "p") == ["package"]
     assert {"quick", "fashion-dit", "nearest", "rtn"} <= {*completion.explained(None, None, "")}

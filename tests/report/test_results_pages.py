@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -113,7 +112,6 @@ def test_means_over_seeds_have_the_interval_of_independent_means():
     assert means.m.tolist() == ["a", "b"]
     assert means.fd.tolist() == [2, 8]
     assert means.fd_ci.tolist() == [2.5, 1]
-    assert grouped(frame, ["m"], geometric=True).fd.tolist() == pytest.approx([np.sqrt(3), 8])
 
 
 def test_the_verb_writes_pages_and_fills_files(folder, tmp_path, mpqbench):

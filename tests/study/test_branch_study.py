@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -36,7 +35,6 @@ from mpqbench.report.studies import (
     ALL,
     against,
     branch_figure,
-    branch_markdown,
     geometric_mean,
     wins,
 )
@@ -257,13 +255,3 @@ def test_mistakes_are_one_sentence_and_leave_nothing(
     assert sentence in err
     assert "Traceback" not in err
     assert not out.exists()
-
-
-COMMITTED = Path(__file__).parents[2] / "leaderboards/branches"
-
-
-def test_the_committed_table_is_that_of_its_rows():
-    protocol = PROTOCOLS["quick"].model_copy(update={"calibration": 64, "features": "none"})
-    job = Job("fashion-dit", Recipe(name="rtn"), Budget(Precision(3, None)), 0, protocol)
-    table = pd.read_csv(COMMITTED / "branches.csv", keep_default_na=False)
-    assert branch_markdown(table, job) == (COMMITTED / "branches.md").read_text()

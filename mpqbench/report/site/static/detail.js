@@ -17,7 +17,7 @@ Site.detail = (() => {
   const list = (pairs) =>
     make("dl", {}, ...pairs
       .filter(([, each]) => each !== null && each !== "" && !(Array.isArray(each) && !each.length))
-      .flatMap(([key, each]) => [make("dt", {}, key.replaceAll("_", " ")), make("dd", {}, words(each))]));
+      .flatMap(([key, each]) => [make("dt", {}, key.replace(/[_.]/g, " ")), make("dd", {}, words(each))]));
   const part = (title, ...children) => make("section", {}, make("h3", {}, title), ...children);
 
   // Return a map of the bits of every group; darker cells have more bits.

@@ -15,7 +15,9 @@ Site.table = (() => {
   const formatter = (column) => (cell) => {
     const row = data.rows[cell.getRow().getData().id];
     const words = text(row, column.name);
-    if (column.name !== "method") return make("span", {}, words);
+    if (column.name === "fd_delta") return make("span", {}, `${words} ${text(row, "ties")}`.trim());
+    const isBest = column.name === "fd" && value(row, "rank") === 1;
+    if (column.name !== "method") return make(isBest ? "strong" : "span", {}, words);
     return make("a", { href: link(row) }, words);
   };
 
@@ -31,6 +33,7 @@ Site.table = (() => {
     sorterParams: { alignEmptyValues: "bottom" },
     headerSortStartingDir: column.direction === "higher" ? "desc" : "asc",
     minWidth: widths[column.name] || 104,
+    ...(column.name === "method" && window.innerWidth <= 700 ? { width: 130 } : {}),
     frozen: column.name === "method" && window.innerWidth > 700,
     visible: true,
   });
