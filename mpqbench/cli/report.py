@@ -51,6 +51,8 @@ def report(
     from ..lab.ablation.design import load
 
     if site is not None:
+        if out or pages or filled or any(asked.values()):
+            raise BenchError("--site writes a page of its own: give no other option but --plugins")
         _write_site(run_dir, site)
     elif pages is not None:
         _write_pages(run_dir, pages, filled)

@@ -103,6 +103,13 @@ def test_the_same_records_give_the_same_bytes(run, tmp_path):
     assert "mine/allocations/nasty-1.json" in trees[0]
 
 
+def test_a_site_inside_the_folder_of_runs_does_not_hold_its_own_copies(run):
+    write_site([run], run / "site")
+    first = (run / "site/index.html").read_bytes()
+    write_site([run], run / "site")
+    assert (run / "site/index.html").read_bytes() == first
+
+
 def test_a_folder_without_records_is_refused(tmp_path):
     with pytest.raises(BenchError, match="has no records"):
         write_site([tmp_path], tmp_path / "site")

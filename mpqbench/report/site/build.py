@@ -39,7 +39,7 @@ def write_site(folders: Sequence[Path], out: Path) -> list[Path]:
     Records, allocations, tables and figures are copied beside the pages. The same records give
     the same bytes. Raises BenchError for a folder without records or with a damaged one.
     """
-    boards = read_boards(folders)
+    boards = read_boards(folders, out)
     data = site_data(boards)
     studies = [page for top in folders for page in _studies(top, out)]
     quoted = [table for top in folders if (table := _csv_table(top / PUBLISHED))]
@@ -107,7 +107,9 @@ def _copy(source: Path, target: Path) -> None:
 def _studies(top: Path, out: Path) -> list[dict[str, Any]]:
     """Copy tables and figures of every folder that has any; return what their pages show."""
     pages = []
-    for folder in sorted(path for path in (top, *top.iterdir()) if path.is_dir()):
+    for folder in sorted(
+        path for path in (top, *top.iterdir()) if path.is_dir() and path.resolve() != out.resolve()
+    ):
         names = sorted(path for path in folder.glob("*.csv") if path.name not in _OWN_TABLES)
         figures = sorted((folder / "figures").rglob("*.png"))
         tables = [table for path in names if (table := _csv_table(path))]

@@ -59,14 +59,17 @@ class Shared:
         return self._known[key]
 
 
-def read_boards(folders: Sequence[Path]) -> list[Board]:
+def read_boards(folders: Sequence[Path], out: Path | None = None) -> list[Board]:
     """Return a board for each folder with records in ``folders`` or below, sorted by slug.
 
+    Records below ``out``, the folder of the site, are copies and are left out.
     Raises BenchError for a folder without records, and where two boards would have one slug.
     """
     boards: dict[str, Board] = {}
     for top in folders:
         found = sorted(path.parent for path in top.rglob(RECORDS) if path.is_dir())
+        if out is not None:
+            found = [each for each in found if not each.resolve().is_relative_to(out.resolve())]
         batches = [(each, *current(RecordStore(each))) for each in found]
         batches = [batch for batch in batches if batch[1]]
         if not batches:

@@ -6,7 +6,9 @@ Site.table = (() => {
     .map((column, at) => ({ ...column, at }))
     .filter((column) => column.view !== "data" && column.name !== "model");
   // First what names a row, then distance and cost, then all else.
-  const leading = ["method", "budget", "format", "rank", "fd", "fd_delta", ...data.totals];
+  const keys = ["format", "rank"];
+  const leading = window.innerWidth > 700 ? ["method", "budget", ...keys, "fd"] : ["method", "budget", "fd"];
+  leading.push( "fd_delta", ...data.totals);
   const order = (column) => (leading.includes(column.name) ? leading.indexOf(column.name) : leading.length);
   const ordered = [...shown].sort((a, b) => order(a) - order(b));
   const hasValue = (column) => data.rows.some((row) => row.cells[column.at] !== null);
