@@ -17,6 +17,9 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 
 @click.command()
 @click.argument("run_dir", metavar="RUN_DIR", type=click.Path(path_type=Path))
+@click.option("--site", metavar="DIR", type=_FOLDER,
+              help="Write a static page with the leaderboards of RUN_DIR, and of folders in it, "
+              "into DIR.")  # fmt: skip
 @click.option("--out", metavar="DIR", type=_FOLDER,
               help="Folder for the files.  [default: RUN_DIR]")  # fmt: skip
 @click.option("--merge", "merges", multiple=True, metavar="JOB:NODE",
@@ -33,8 +36,8 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
               "repeatable.")  # fmt: skip
 @options.plugins
 def report(
-    run_dir: Path, out: Path | None, pages: Path | None, filled: tuple[Path, ...],
-    plugins: tuple[Path, ...], **asked: Any,
+    run_dir: Path, out: Path | None, pages: Path | None, site: Path | None,
+    filled: tuple[Path, ...], plugins: tuple[Path, ...], **asked: Any,
 ) -> None:  # fmt: skip
     """Print the leaderboard of a run; write its tables and figures, and those of an ablation.
 
@@ -43,10 +46,15 @@ def report(
       mpqbench report runs/quick
       mpqbench report runs/mine --scan searcher.keep
       mpqbench report leaderboards --pages docs/results --fill README.md
+      mpqbench report leaderboards --site site
     """
     from ..lab.ablation.design import load
 
-    if pages is not None:
+    if site is not None:
+        if out or pages or filled or any(asked.values()):
+            raise BenchError("--site writes a page of its own: give no other option but --plugins")
+        _write_site(run_dir, site)
+    elif pages is not None:
         _write_pages(run_dir, pages, filled)
     elif filled:
         raise BenchError("--fill needs --pages, the folder of the pages that the file links to")
@@ -63,6 +71,13 @@ def _write_pages(leaderboards: Path, pages: Path, filled: Sequence[Path]) -> Non
     texts |= {path: fill(path, leaderboards, pages) for path in filled}
     for path, text in texts.items():
         write_atomic(path, text.encode())
+        echo(path)
+
+
+def _write_site(run_dir: Path, site: Path) -> None:
+    from ..report.site.build import write_site
+
+    for path in write_site([run_dir], site):
         echo(path)
 
 
