@@ -82,8 +82,8 @@ def prepare(
 
     ``methods`` are names instead of the suite's; with ``fresh`` jobs that are done run again. Other
     settings are those of ``open_session``; ``models``, ``budgets``, ``seeds`` and ``realizations``
-    instead of the suite's; and fields of the protocol, such as ``images``. Raises BenchError for a mistake in any
-    of them.
+    instead of the suite's; and fields of the protocol, such as ``images``. Raises BenchError for
+    a mistake in any of them.
     """
     names = ("plugins", "out", "device", "batch_size", "reporter")
     machine = {name: settings.pop(name) for name in names if name in settings}

@@ -42,7 +42,9 @@ def run(suite: str, dry_run: bool, **given: Any) -> None:
       mpqbench run my-suite.yaml --seeds 0,1,2 --device cuda
       mpqbench run treeq --method groups-peft --budget W3A3
     """
-    options.load(suite, {k: given[k] for k in ("models", "budgets", "seeds", "realizations")}, given)
+    options.load(
+        suite, {k: given[k] for k in ("models", "budgets", "seeds", "realizations")}, given
+    )
 
     from ..api import prepare
     from ..lab.suite import has_failed
