@@ -96,6 +96,11 @@ def with_methods(suite: Suite, names: Sequence[str], registry: Registry | None =
     return suite.model_copy(update={"methods": kept})
 
 
+def place_of(job: Job) -> str:
+    """Return the seed of a job, and its realization where that is not the first, for progress."""
+    return f"seed {job.seed}" + (f" realization {job.realization}" if job.realization else "")
+
+
 def look_up(job: Job, session: Session) -> tuple[str, bool]:
     """Return the fingerprint of a job, and whether the record of that fingerprint is there."""
     current = fingerprint(job, session.resources)
@@ -109,8 +114,7 @@ def run_suite(jobs: Sequence[Job], session: Session) -> list[JobRecord]:
     records: list[JobRecord] = []
     for number, job in enumerate(jobs, 1):
         parts = (job.model, job.recipe.name, str(job.budget), job.format_class)
-        title = f"[{number}/{len(jobs)}] {' '.join(filter(None, parts))} seed {job.seed}"
-        title += f" realization {job.realization}" if job.realization else ""
+        title = f"[{number}/{len(jobs)}] {' '.join(filter(None, parts))} {place_of(job)}"
         done = not session.fresh and look_up(job, session)[1]
         if done and is_whole(job, session):
             session.reporter.say(f"{title}: done before")

@@ -145,8 +145,18 @@ LEADERBOARD = (
     *_data("cost", "mean_weight_bits", "mean_activation_bits"),
     *_data("text", "environment", "commit", "recipe_digest", "model_digest", "job"),
 )
+_REALIZED = Column("realization", "realization", "key", form=".0f", view="brief")
 SUMMARY = _over_seeds(LEADERBOARD)
 BY_NAME = {column.name: column for column in LEADERBOARD}
+
+
+def leaderboard_columns(rows: pd.DataFrame) -> tuple[Column, ...]:
+    """Return the columns of a leaderboard; the realization joins them where there are several."""
+    if not rows["realization"].gt(0).any():
+        return LEADERBOARD
+    at = LEADERBOARD.index(BY_NAME["seed"]) + 1
+    return (*LEADERBOARD[:at], _REALIZED, *LEADERBOARD[at:])
+
 
 RIVALS = ("uniform", "ilp")  # methods with which a study compares every searcher, seed by seed
 SEARCHERS = (

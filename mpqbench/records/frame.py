@@ -110,12 +110,12 @@ def unlike(row: Mapping[str, Any], other: Mapping[str, Any]) -> str:
 def seed_means(frame: pd.DataFrame, scores: Sequence[str], costs: Sequence[str]) -> pd.DataFrame:
     """Return one row for each method, budget and format of ``frame``: means over seeds.
 
-    Means are over the seeds that are done. Recipes of one name have a row each. Columns:
-    ``scores`` with their standard deviation ``_std`` (ddof = 1) and the half-width ``_ci`` of
-    the mean if ``frame`` has one; ``costs``; ``seeds`` and ``seeds_done``; ``satisfied`` (by
-    all seeds); the ``status`` and ``reason`` of the first seed that is not done; every other
-    column as in the first row that is done. A score that a seed lacks has no mean. Rows are in
-    the order in which their groups appear.
+    Means are of the seeds that are done. Recipes of one name have a row each. Columns: ``scores`` with their standard deviation ``_std``
+    (ddof = 1) and the half-width ``_ci`` of the mean if ``frame`` has one, but none where a seed
+    has several realizations, as these share its images; ``costs``; ``seeds`` and ``seeds_done``;
+    ``satisfied`` (by all seeds); the ``status`` and ``reason`` of the first job that is not done;
+    every other column as in the first row that is done. A score that a
+    seed lacks has no mean. Rows are in the order in which their groups appear.
     """
     groups = frame.groupby(ALIKE, sort=False)
     order = groups.size().index
@@ -128,16 +128,21 @@ def seed_means(frame: pd.DataFrame, scores: Sequence[str], costs: Sequence[str])
     table[list(costs)] = done[list(costs)].mean().reindex(order).astype("float64")
     spreads = done[list(scores)].std().reindex(order).where(whole)
     intervals = [f"{name}_ci" for name in scores if f"{name}_ci" in frame]
-    halves = done[intervals].agg(mean_half_width).reindex(order)
+    # Realizations of one seed share its images: their intervals are not independent.
+    shared = sizes.gt(done["seed"].nunique().reindex(order, fill_value=0))
+    halves = done[intervals].agg(mean_half_width).reindex(order).mask(shared)
     table = table.drop(columns=intervals).join(spreads.add_suffix("_std")).join(halves)
-    table["seeds"], table["seeds_done"] = groups.size(), sizes
+    table["seeds"] = groups["seed"].nunique()
+    table["seeds_done"] = done["seed"].nunique().reindex(order, fill_value=0)
     table["satisfied"] = done["satisfied"].all().reindex(order).astype("boolean")
     lost = frame[frame["status"] != "done"].groupby(ALIKE, sort=False).head(1)
     lost = lost.set_index(ALIKE)
     table["status"] = lost["status"].reindex(order).fillna("done")
-    reasons = "seed " + lost["seed"].astype(str) + ": " + lost["reason"].astype(str)
+    numbers = " realization " + lost["realization"].astype(str)
+    where = "seed " + lost["seed"].astype(str) + numbers.where(lost["realization"] > 0, "")
+    reasons = where + ": " + lost["reason"].astype(str)
     table["reason"] = reasons.reindex(order).fillna("")
-    return table.drop(columns=["seed", "job", "ties"], errors="ignore").reset_index()
+    return table.drop(columns=["seed", "realization", "job", "ties"], errors="ignore").reset_index()
 
 
 def frame_csv(frame: pd.DataFrame, form: str = "%.10g") -> str:

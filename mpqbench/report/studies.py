@@ -35,7 +35,8 @@ def write_searchers(
 def searcher_table(records: Iterable[JobRecord], regrets: Sequence[Mapping[str, Any]]) -> Table:
     """Return one row for each method and budget: means over the seeds that are done.
 
-    Differences of FD are paired within each seed; spreads are standard deviations over seeds.
+    Differences of FD are paired within each seed and realization; spreads are standard deviations
+    over all jobs, as searches differ between realizations and images between seeds.
     ``regrets`` are mappings with ``method``, ``budget`` and ``regret``. Rows are in the order of FD
     within a budget, or of the held-out error without FD, then by name.
     """
@@ -44,7 +45,7 @@ def searcher_table(records: Iterable[JobRecord], regrets: Sequence[Mapping[str, 
     frame = frame.sort_values("job", ignore_index=True)
     done = frame[frame["is_done"]]
     for rival in RIVALS:
-        theirs = done[done["method"] == rival].set_index(["budget", "seed"])
+        theirs = done[done["method"] == rival].set_index(["budget", "seed", "realization"])
         mine = done[(done["method"] != rival) & ~done["is_full"]]
         found = paired(mine, theirs)
         frame[f"fd_{rival}_delta"], frame[f"fd_{rival}_delta_ci"] = found["delta"], found["ci"]

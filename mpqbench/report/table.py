@@ -12,7 +12,7 @@ import pandas as pd
 from ..core.errors import BenchError
 from ..core.formats import OWN
 from ..core.settings import digest_of
-from ..records.columns import LEADERBOARD, SUMMARY, Column, adapt
+from ..records.columns import SUMMARY, Column, adapt, leaderboard_columns
 from ..records.environment import COMMITTED
 from ..records.frame import ALIKE, NO_PARTNER, paired, records_frame, rows_of, seed_means
 from ..records.schema import JobRecord
@@ -20,7 +20,12 @@ from .notes import notes as sentences
 from .notes import table_notes
 
 NEAR_FULL, NEAR_BEST = "≈FP", "≈best"
-RIVALS = ["budget", "format", "seed"]  # what rows that are ranked against each other share
+RIVALS = [
+    "budget",
+    "format",
+    "seed",
+    "realization",
+]  # what rows that are ranked against each other share
 _LONGEST = 80  # letters of a model in names of files
 _ENVIRONMENTS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -90,7 +95,8 @@ def leaderboard(records: Iterable[JobRecord]) -> Table:
     frame = frame.assign(home=_homes(frame))
     groups = list(frame.groupby(["model", "home"]))
     blocks = zip(_block_names([key for key, _ in groups]), groups, strict=True)
-    return Table(tuple(_block(key, rows, name) for name, (key, rows) in blocks), LEADERBOARD)
+    made = tuple(_block(key, rows, name) for name, (key, rows) in blocks)
+    return Table(made, leaderboard_columns(frame))
 
 
 def summary(records: Iterable[JobRecord]) -> Table:
@@ -149,15 +155,26 @@ def _block(key: Any, frame: pd.DataFrame, name: str) -> Block:
     frame = _compared(frame).assign(failed=~frame["is_done"], other=~frame["is_full"])
     frame["notes"] = frame["notes"].map("; ".join)
     frame = frame.sort_values(
-        ["failed", "other", "bits", "budget", "format", "seed", "rank", "method", "job"],
-        ascending=[True, True, False, True, True, True, True, True, True],
+        [
+            "failed",
+            "other",
+            "bits",
+            "budget",
+            "format",
+            "seed",
+            "realization",
+            "rank",
+            "method",
+            "job",
+        ],
+        ascending=[True, True, False, True, True, True, True, True, True, True],
     ).reset_index(drop=True)
     frame["environment"] = [where.text() for where in frame["measured_on"]]
     frame["mark"], mixed = _marks(frame)
     notes = table_notes("leaderboard", frame[frame["is_done"]], extractor, over_seeds=False)
     lost = rows_of(frame[frame["is_full"] & frame["failed"]])
     unpaired = sentences("unpaired", lost=lost, environments=mixed)
-    columns = adapt(LEADERBOARD, frame, extractor)
+    columns = adapt(leaderboard_columns(frame), frame, extractor)
     return Block(model, fingerprint, extractor, columns, frame, notes + unpaired, name, unpaired)
 
 

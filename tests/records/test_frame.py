@@ -42,7 +42,9 @@ def test_pairs_share_their_seed_and_means_their_method():
 
 
 def test_a_seed_that_is_not_done_is_told():
-    frame = records_frame([scored("a", 0, 3.0), make("b", "failed", "no disk")])
+    frame = records_frame(
+        [scored("a", 0, 3.0), make("b", "failed", "no disk").model_copy(update={"seed": 1})]
+    )
     (row,) = rows_of(seed_means(frame, ["fd"], ["bytes"]))
     assert (row["fd"], row["fd_std"], row["seeds"], row["seeds_done"]) == (3.0, None, 2, 1)
-    assert (row["status"], row["reason"]) == ("failed", "seed 0: no disk")
+    assert (row["status"], row["reason"]) == ("failed", "seed 1: no disk")

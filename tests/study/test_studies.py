@@ -54,6 +54,7 @@ def searchers(mpqbench, one_block, tmp_path, monkeypatch):
 
 
 def test_searchers_are_compared_and_the_exhaustive_one_has_no_regret(searchers, tmp_path):
+    (tmp_path / "mine.yaml").write_text(f"{SUITE}realizations: 2\n")
     code, out, _ = searchers()
     assert code == 0
     table = pd.read_csv(tmp_path / "out/searchers.csv").set_index("method")
@@ -66,7 +67,7 @@ def test_searchers_are_compared_and_the_exhaustive_one_has_no_regret(searchers, 
     assert table.output_mse["uniform"] > 0
     again, out, _ = searchers()
     assert again == 0
-    assert out.count("done before") == 10
+    assert out.count("done before") == 18
     assert "regret of" not in out
 
 

@@ -18,7 +18,7 @@ from ...records.store import read_object
 from ...search.answer import find_answer
 from ...search.problem import Problem
 from ...search.tabular import enumerate_best
-from ..suite import has_failed, plan, run_suite
+from ..suite import has_failed, place_of, plan, run_suite
 
 BLOCKS = 2  # the last ones are searched: 8 groups, and with 4 choices 65,536 allocations
 INPUTS = 32
@@ -63,7 +63,7 @@ def run_searchers(
     searched = [job for job in jobs if not job.is_reference and job.id in done]
     regrets = []
     for number, job in enumerate(searched, 1):
-        name = f"{job.recipe.name} {job.budget} seed {job.seed}"
+        name = f"{job.recipe.name} {job.budget} {place_of(job)}"
         title = f"[{number}/{len(searched)}] regret of {name}"
         try:
             regrets.append(_regret(job, session, title))
@@ -107,8 +107,8 @@ def truncated_choices(base: Precision) -> tuple[Precision, ...]:
 def measure_regret(job: Job, resources: Resources) -> dict[str, Any]:
     """Measure the regret of ``job``'s searcher on the last two blocks, others at the budget's base.
 
-    All allocations of the truncated problem are scored once for each budget and seed, and the
-    optimum is kept in the cache. A searcher has the recipe's evaluations in proportion to the
+    All allocations of the truncated problem are scored once for each budget and realization, and
+    the optimum is kept in the cache. A searcher has the recipe's evaluations in proportion to the
     remaining groups and scores in its own environment. Its answer is scored in the clean one, on
     the calibration inputs of the search: regret does not measure generalization. In the row,
     ``regret`` is (score - optimum) / optimum; ``forwards`` are those of the truncated part.
