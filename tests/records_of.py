@@ -26,7 +26,7 @@ def record_of(
         }
     bitops = macs * BITS[budget]
     costs = {
-        "macs": macs, "parameters": 2_000_000, "bitops": bitops, "bitops_linear": bitops,
+        "macs": macs, "parameters": 2_000_000, "bitops": bitops, "cost_rule": "integer", "bitops_linear": bitops,
         "bitops_per_image": bitops * 40, "bytes": 4_000_000, "effective_bits": 16.0,
         "satisfied": satisfied,
     }  # fmt: skip

@@ -129,7 +129,7 @@ LEADERBOARD = (
     Column("latent_mse", "latent MSE", "score", "lower", ".3g", view="full"),
     Column("output_mse", "output MSE", "score", "lower", ".3g", view="full"),
     Column("bitops", "BitOPs", "cost", "lower", ".3f", view="brief"),
-    Column("bitops_linear", "of linear layers", "cost", "lower", ".3f", view="brief"),
+    Column("bitops_linear", "of linear layers", "cost", "lower", ".3f", view="full"),
     *_data("cost", "bitops_per_image", *OVERHEAD),
     Column("bytes", "MB", "cost", "lower", ".2f", 1e6, view="brief"),
     Column("effective_bits", "eff. bits", "cost", "lower", ".2f", view="full"),

@@ -110,12 +110,12 @@ def unlike(row: Mapping[str, Any], other: Mapping[str, Any]) -> str:
 def seed_means(frame: pd.DataFrame, scores: Sequence[str], costs: Sequence[str]) -> pd.DataFrame:
     """Return one row for each method, budget and format of ``frame``: means over seeds.
 
-    Means are of the seeds that are done. Recipes of one name have a row each. Columns: ``scores`` with their standard deviation ``_std``
-    (ddof = 1) and the half-width ``_ci`` of the mean if ``frame`` has one, but none where a seed
-    has several realizations, as these share its images; ``costs``; ``seeds`` and ``seeds_done``;
-    ``satisfied`` (by all seeds); the ``status`` and ``reason`` of the first job that is not done;
-    every other column as in the first row that is done. A score that a
-    seed lacks has no mean. Rows are in the order in which their groups appear.
+    Means are of the seeds that are done. Recipes of one name have a row each. Columns: ``scores``
+    with their standard deviation ``_std`` (ddof = 1) and the half-width ``_ci`` of the mean if
+    ``frame`` has one, but none where a seed has several realizations, as these share its images;
+    ``costs``; ``seeds`` and ``seeds_done``; ``satisfied`` (by all seeds); the ``status`` and
+    ``reason`` of the first job that is not done; every other column as in the first row that is
+    done. A score that a seed lacks has no mean. Rows are in the order in which their groups appear.
     """
     groups = frame.groupby(ALIKE, sort=False)
     order = groups.size().index

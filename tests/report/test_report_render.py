@@ -23,11 +23,11 @@ def small(record):
 
 
 GOLDEN_CSV = """\
-model,method,budget,format,seed,status,reason,fd,fd_ci,fd_delta,fd_delta_ci,fd_infinity,fd_infinity_ci,sfd,sfd_ci,is,is_ci,precision,recall,kid,kid_ci,psnr,ssim,latent_mse,output_mse,bitops,bitops_linear,bitops_per_image,bytes,effective_bits,satisfied,search_evals,seconds,peak_mb,extractor,n_images,fingerprint,metric_fingerprint,noise_mse,rank,mark,ties,remark,notes,mean_weight_bits,mean_activation_bits,environment,commit,recipe_digest,model_digest,job
-fashion-dit,full-precision,FP,,0,done,,5,0.5,,,,,,,9.45,0.1,0.75,,0.005,0.0005,,,,,25600000000,25600000000,1024000000000,4000000,16,true,0,1.75,0,fashion,1000,f-full-precision,m1,,,,,,,,,"unknown, PyTorch unknown, cpu, sources unknown",,d827049039f82a8b,,fashion-dit__full-precision__FP__s0__m1
-fashion-dit,gptq,W4A4,channel,0,done,,6.5,0.5,1.5,0.2263213055,,,,,9.435,0.1,0.75,,0.0065,0.0005,33.5,,,,1600000000,1600000000,64000000000,4000000,16,true,0,1.75,0,fashion,1000,f-gptq,m1,,1,,,,,,,"unknown, PyTorch unknown, cpu, sources unknown",,d827049039f82a8b,,fashion-dit__gptq__W4A4__s0__m1
-fashion-dit,rtn,W4A4,channel,0,done,,8,0.5,3,0.1306666667,,,,,9.42,0.1,0.75,,0.008,0.0005,32,,,,1600000000,1600000000,64000000000,4000000,16,true,0,1.75,0,fashion,1000,f-rtn,m1,,2,,,,,,,"unknown, PyTorch unknown, cpu, sources unknown",,d827049039f82a8b,,fashion-dit__rtn__W4A4__s0__m1
-fashion-dit,rtn,W2A2,channel,0,diverged,"NaN in a|b, block 3",,,,,,,,,,,,,,,,,,,,,,,,,0,1.75,0,,0,f-rtn,m1,,,,,,,,,"unknown, PyTorch unknown, cpu, sources unknown",,d827049039f82a8b,,fashion-dit__rtn__W2A2__s0__m1
+model,method,budget,format,seed,status,reason,fd,fd_ci,fd_delta,fd_delta_ci,fd_infinity,fd_infinity_ci,sfd,sfd_ci,is,is_ci,precision,recall,kid,kid_ci,psnr,ssim,latent_mse,output_mse,bitops,bitops_linear,bitops_per_image,overhead_rescale,overhead_zero_point,overhead_ranges,overhead_rotation,overhead_smoothing,overhead_branch,overhead_correction,bytes,effective_bits,satisfied,cost_rule,search_evals,seconds,peak_mb,extractor,n_images,fingerprint,metric_fingerprint,noise_mse,rank,mark,ties,remark,notes,mean_weight_bits,mean_activation_bits,environment,commit,recipe_digest,model_digest,job
+fashion-dit,full-precision,FP,,0,done,,5,0.5,,,,,,,9.45,0.1,0.75,,0.005,0.0005,,,,,25600000000,25600000000,1024000000000,,,,,,,,4000000,16,true,integer,0,1.75,0,fashion,1000,f-full-precision,m1,,,,,,,,,"unknown, PyTorch unknown, cpu, sources unknown",,d827049039f82a8b,,fashion-dit__full-precision__FP__s0__m1
+fashion-dit,gptq,W4A4,channel,0,done,,6.5,0.5,1.5,0.2263213055,,,,,9.435,0.1,0.75,,0.0065,0.0005,33.5,,,,1600000000,1600000000,64000000000,,,,,,,,4000000,16,true,integer,0,1.75,0,fashion,1000,f-gptq,m1,,1,,,,,,,"unknown, PyTorch unknown, cpu, sources unknown",,d827049039f82a8b,,fashion-dit__gptq__W4A4__s0__m1
+fashion-dit,rtn,W4A4,channel,0,done,,8,0.5,3,0.1306666667,,,,,9.42,0.1,0.75,,0.008,0.0005,32,,,,1600000000,1600000000,64000000000,,,,,,,,4000000,16,true,integer,0,1.75,0,fashion,1000,f-rtn,m1,,2,,,,,,,"unknown, PyTorch unknown, cpu, sources unknown",,d827049039f82a8b,,fashion-dit__rtn__W4A4__s0__m1
+fashion-dit,rtn,W2A2,channel,0,diverged,"NaN in a|b, block 3",,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,0,1.75,0,,0,f-rtn,m1,,,,,,,,,"unknown, PyTorch unknown, cpu, sources unknown",,d827049039f82a8b,,fashion-dit__rtn__W2A2__s0__m1
 """
 
 GOLDEN_MARKDOWN = """\
@@ -35,12 +35,12 @@ GOLDEN_MARKDOWN = """\
 
 ## fashion-dit (metric m1)
 
-| method | budget | format | seed | FD | ΔFD | IS | precision | KID (10⁻³) | PSNR (dB) | GBitOPs | MB | eff. bits | search evals | seconds | rank | note |
-| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |
-| full-precision | FP |  | 0 | 5.00 ±0.50 |  | 9.45 ±0.10 | 0.750 | 5.000 ±0.500 |  | 25.600 | 4.00 | 16.00 | 0 | 1.8 |  |  |
-| gptq | W4A4 | channel | 0 | **6.50 ±0.50** | **+1.50 ±0.23** | **9.44 ±0.10** | 0.750 | **6.500 ±0.500** | **33.50** | 1.600 | 4.00 | 16.00 | 0 | 1.8 | 1 |  |
-| rtn | W4A4 | channel | 0 | 8.00 ±0.50 | +3.00 ±0.13 | 9.42 ±0.10 | 0.750 | 8.000 ±0.500 | 32.00 | 1.600 | 4.00 | 16.00 | 0 | 1.8 | 2 |  |
-| rtn | W2A2 | channel | 0 |  |  |  |  |  |  |  |  |  | 0 | 1.8 |  | diverged: NaN in a\\|b, block 3 |
+| method | budget | format | seed | FD | ΔFD | IS | precision | KID (10⁻³) | PSNR (dB) | GBitOPs | of linear layers | MB | eff. bits | search evals | seconds | rank | note |
+| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |
+| full-precision | FP |  | 0 | 5.00 ±0.50 |  | 9.45 ±0.10 | 0.750 | 5.000 ±0.500 |  | 25.600 | 25.600 | 4.00 | 16.00 | 0 | 1.8 |  |  |
+| gptq | W4A4 | channel | 0 | **6.50 ±0.50** | **+1.50 ±0.23** | **9.44 ±0.10** | 0.750 | **6.500 ±0.500** | **33.50** | 1.600 | 1.600 | 4.00 | 16.00 | 0 | 1.8 | 1 |  |
+| rtn | W4A4 | channel | 0 | 8.00 ±0.50 | +3.00 ±0.13 | 9.42 ±0.10 | 0.750 | 8.000 ±0.500 | 32.00 | 1.600 | 1.600 | 4.00 | 16.00 | 0 | 1.8 | 2 |  |
+| rtn | W2A2 | channel | 0 |  |  |  |  |  |  |  |  |  |  | 0 | 1.8 |  | diverged: NaN in a\\|b, block 3 |
 
 - N = 1000 images per row; features: fashion; reference: embedded; protocol: quick (DDIM 20 steps, guidance 1.5).
 - FD is a Fréchet distance in these features: it is not FID, and published FID values cannot be compared with it.

@@ -11,18 +11,18 @@ from records_of import record_of
 from mpqbench.core.errors import BenchError
 from mpqbench.records.store import RecordStore
 from mpqbench.report.site.build import embedded, write_site
-from mpqbench.report.site.data import format_class, read_boards, site_data
+from mpqbench.report.site.data import read_boards, site_data
 
 NASTY = ["<script>alert(1)</script>", "a_b%{}", "=cmd()", "</script><img src=x onerror=alert(1)>"]
 FORMATS = {
-    "per-channel": {"weight_format": {"granularity": "channel", "group": None}},
+    "channel": {"weight_format": {"granularity": "channel", "group": None}},
     "g32": {"weight_format": {"granularity": "group", "group": 32}},
 }
 
 
 def _records():
     yield record_of("full-precision", "FP", 1.0)
-    for at, (name, recipe) in enumerate([("rtn", "per-channel"), ("treeq", "g32")]):
+    for at, (name, recipe) in enumerate([("rtn", "channel"), ("treeq", "g32")]):
         for budget, fd in (("W4A4", 2.0 + at), ("W3A3", 6.0 - at)):
             yield record_of(name, budget, fd, recipe={"name": name, **FORMATS[recipe]})
     for at, name in enumerate(NASTY):
@@ -85,11 +85,6 @@ def test_rows_of_two_metric_fingerprints_are_two_comparisons(tmp_path):
     data = site_data(read_boards([tmp_path]))
     assert [row["at"] for row in data["rows"]] == [0, 1]
     assert len({each["name"] for each in data["comparisons"]}) == 2
-
-
-def test_full_precision_is_of_no_class_and_a_recipe_without_formats_of_an_unknown_one():
-    assert format_class(record_of("full-precision", "FP", 1.0, recipe=FORMATS["g32"])) == "FP"
-    assert format_class(record_of("rtn")) == "unknown"
 
 
 def test_the_same_records_give_the_same_bytes(run, tmp_path):

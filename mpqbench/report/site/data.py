@@ -104,7 +104,7 @@ def site_data(boards: Iterable[Board]) -> dict[str, Any]:
         records = {record.job: record for record in board.records}
         for row in rows_of(block.frame):
             record = records[row["job"]]
-            row["format"] = format_class(record)
+            row["format"] = row["format"] or "FP"
             rows.append(
                 {
                     "at": at,
@@ -133,22 +133,6 @@ def site_data(boards: Iterable[Board]) -> dict[str, Any]:
     }
 
 
-def format_class(record: JobRecord) -> str:
-    """Return the class of number formats within which methods are ranked, such as ``g32``.
-
-    The class is named after the weights: groups of g input columns, or what shares a scale.
-    Full precision is the reference of all classes, ``FP``; a recipe without formats has
-    ``unknown``.
-    """
-    weights = record.recipe.get("weight_format")
-    if record.is_full_precision:
-        return "FP"
-    if not isinstance(weights, dict):
-        return "unknown"
-    group, granularity = weights.get("group"), weights.get("granularity", "channel")
-    return f"g{group}" if group else f"per-{granularity}"
-
-
 def _columns(frame: pd.DataFrame, extractors: set[str | None]) -> list[Column]:
     """Return the columns of the page, with one unit for all rows.
 
@@ -166,9 +150,9 @@ def _columns(frame: pd.DataFrame, extractors: set[str | None]) -> list[Column]:
             scale = 1e6 if column.name == "bytes" else bitops.scale
             form = ".2f" if column.name == "bytes" else ".3f"
             column = replace(column, header=header, scale=scale, form=form, view="brief")
+        if column.name == "format":
+            column = replace(column, view="brief")
         columns.append(column)
-        if column.name == "budget":
-            columns.append(Column("format", "format", "key", view="brief"))
     return columns
 
 
