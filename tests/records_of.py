@@ -26,8 +26,8 @@ def record_of(
         }
     bitops = macs * BITS[budget]
     costs = {
-        "macs": macs, "parameters": 2_000_000, "bitops": bitops, "cost_rule": "integer", "bitops_linear": bitops,
-        "bitops_per_image": bitops * 40, "bytes": 4_000_000, "effective_bits": 16.0,
+        "macs": macs, "parameters": 2_000_000, "bitops": bitops, "bitops_linear": bitops,
+        "cost_rule": "integer", "bitops_per_image": bitops * 40, "bytes": 4_000_000, "effective_bits": 16.0,
         "satisfied": satisfied,
     }  # fmt: skip
     own = {

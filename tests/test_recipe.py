@@ -55,7 +55,7 @@ def test_precisions_and_budgets_print_as_they_parse(kind, texts):
         (Precision, "W4A8g0", "is not a precision"),
         (Precision, "W16A16g64", "floating point has no scales for groups of 64"),
         (Precision, "W16A8-", "have no branch to leave out: drop the '-'"),
-        (Budget, "W4", "'W4' is not a bound: write W4A4, 2.5MB, 3.5b or FP"),
+        (Budget, "W4", "'W4' is not a bound: write W4A4, W4A4:total, 2.5MB, 3.5b or FP"),
         (Budget, "W4A4+W3A3", "bounds BitOPs twice: leave one bound out"),
         (Budget, "FP+2MB", "FP bounds nothing"),
         (Budget, "W4A8g64", "'W4A8g64' is not a bound: .*'g64' and '-' are for the precision of a"),

@@ -36,7 +36,10 @@ def said(mpqbench, tmp_path, monkeypatch):
         ({"name": "no"}, "YAML reads yes, no, on and off as true and false"),
         ({"budgets": "[0MB]"}, "budgets[0]: budget '0MB': a bound must be greater than 0"),
         ({"budgets": "[0b]"}, "budgets[0]: budget '0b': a bound must be greater than 0"),
-        ({"budgets": "[1e3MB]"}, "budget '1e3MB': '1e3MB' is not a bound: write W4A4, 2.5MB"),
+        (
+            {"budgets": "[1e3MB]"},
+            "budget '1e3MB': '1e3MB' is not a bound: write W4A4, W4A4:total, 2.5MB",
+        ),
         (
             {"protocol": "{base: quick, images: true}"},
             "protocol.images must be a whole number, not",

@@ -16,7 +16,10 @@ from mpqbench.report.site.data import read_boards, site_data
 NASTY = ["<script>alert(1)</script>", "a_b%{}", "=cmd()", "</script><img src=x onerror=alert(1)>"]
 FORMATS = {
     "channel": {"weight_format": {"granularity": "channel", "group": None}},
-    "g32": {"weight_format": {"granularity": "group", "group": 32}},
+    "g32": {
+        "weight_format": {"granularity": "group", "group": 32},
+        "activation_format": {"granularity": "token-group", "group": 32},
+    },
 }
 
 

@@ -104,7 +104,7 @@ def site_data(boards: Iterable[Board]) -> dict[str, Any]:
         records = {record.job: record for record in board.records}
         for row in rows_of(block.frame):
             record = records[row["job"]]
-            row["format"] = row["format"] or "FP"
+            row["format"] = row["format"] or ("FP" if row["is_full"] else "unknown")
             rows.append(
                 {
                     "at": at,
