@@ -27,8 +27,8 @@ def record_of(
     bitops = macs * BITS[budget]
     costs = {
         "macs": macs, "parameters": 2_000_000, "bitops": bitops, "bitops_linear": bitops,
-        "cost_rule": "integer", "bitops_per_image": bitops * 40, "bytes": 4_000_000, "effective_bits": 16.0,
-        "satisfied": satisfied,
+        "bitops_per_image": bitops * 40, "bytes": 4_000_000, "effective_bits": 16.0,
+        "satisfied": satisfied, "cost_rule": "integer",
     }  # fmt: skip
     own = {
         "job": f"{model.replace('/', '-')}__{method}__{budget}__s{seed}__{metric}",

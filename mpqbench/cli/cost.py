@@ -126,7 +126,7 @@ def _count(
     from ..dit.groups import layer_groups
     from ..dit.loading import meta_transformer
     from ..job.context import Plugins
-    from ..job.costing import planned_report, told_allocation, uniform_of
+    from ..job.costing import CountTerms, planned_report, told_allocation, uniform_of
 
     recipe, budget, record = asked
     transformer = meta_transformer(model)
@@ -135,9 +135,8 @@ def _count(
         allocation, what = uniform_of(recipe, budget, groups), "uniform"
     else:
         allocation, what = told_allocation(record[0], recipe, groups, record[1]), "of the record"
-    report = planned_report(
-        recipe, plugins, transformer, allocation, steps=given["steps"], rule=given["cost_rule"]
-    )
+    terms = CountTerms(given["steps"], given["cost_rule"])
+    report = planned_report(recipe, plugins, transformer, allocation, terms)
     report = replace(report, guidance_passes=given["guidance_passes"])
     limit = budget_limit(transformer, groups, budget)
     facts = {"allocation": what, "searched": plugins.searcher.scored and record is None}

@@ -36,8 +36,7 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
               "repeatable.")  # fmt: skip
 @options.plugins
 def report(
-    run_dir: Path, out: Path | None, pages: Path | None, site: Path | None,
-    filled: tuple[Path, ...], plugins: tuple[Path, ...], **asked: Any,
+    run_dir: Path, out: Path | None, pages: Path | None, site: Path | None, **asked: Any
 ) -> None:  # fmt: skip
     """Print the leaderboard of a run; write its tables and figures, and those of an ablation.
 
@@ -49,6 +48,8 @@ def report(
       mpqbench report leaderboards --site site
     """
     from ..lab.ablation.design import load
+
+    filled, plugins = asked.pop("filled"), asked.pop("plugins")
 
     if site is not None:
         if out or pages or filled or any(asked.values()):

@@ -1,7 +1,7 @@
 """The cost of a recipe under an allocation, counted from shapes: nothing is fitted or loaded."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..core.errors import BenchError
@@ -15,14 +15,20 @@ from .context import Plugins
 from .search_problem import planned_correction
 
 
+@dataclass(frozen=True)
+class CountTerms:
+    """How a cost is counted: for how many sampling ``steps``, and by which ``rule``."""
+
+    steps: int = 1
+    rule: str = COST_RULE
+
+
 def planned_report(
     recipe: Recipe,
     plugins: Plugins,
     transformer: Any,
     allocation: Mapping[str, Precision],
-    *,
-    steps: int = 1,
-    rule: str = COST_RULE,
+    terms: CountTerms,
 ) -> CostReport:
     """Return the cost of one forward; ``transformer`` may be on the meta device.
 
@@ -32,11 +38,11 @@ def planned_report(
     planned = PlannedOperators.of(plugins.transform, plugins.branch, transformer, groups)
     extra = [op for group in groups for op in _of_group(group, planned, allocation[group.name])]
     if not all(precision.is_full for precision in allocation.values()):
-        extra += planned_correction(plugins, transformer, steps)
+        extra += planned_correction(plugins, transformer, terms.steps)
     options = CountOptions(
-        recipe.weight_format, recipe.activation_format, recipe.attention_bits, {}, extra, rule
+        recipe.weight_format, recipe.activation_format, recipe.attention_bits, {}, extra, terms.rule
     )
-    return replace(count(transformer, groups, allocation, options), steps=steps)
+    return replace(count(transformer, groups, allocation, options), steps=terms.steps)
 
 
 def _of_group(group: Group, planned: PlannedOperators, precision: Precision) -> Sequence[Operator]:

@@ -14,7 +14,7 @@ from ..cost.overhead import COST_RULE
 from ..dit.groups import layer_groups
 from ..dit.loading import skeleton
 from ..job.context import Plugins
-from ..job.costing import planned_report, told_allocation
+from ..job.costing import CountTerms, planned_report, told_allocation
 from ..job.loading import Loader
 from ..job.stages import record_costs
 from ..records.schema import Costs, FormerCosts, JobRecord
@@ -73,7 +73,8 @@ def counted(
     kept = store.read_allocation(record.job) if path.is_file() else None
     allocation = told_allocation(record.allocation.counts, recipe, groups, kept)
     plugins = Plugins.of(recipe, registry)
-    report = planned_report(recipe, plugins, transformer, allocation, steps=protocol.steps)
+    terms = CountTerms(protocol.steps)
+    report = planned_report(recipe, plugins, transformer, allocation, terms)
     costs, budget = record.costs, Budget.parse(record.budget)
     passes = round(costs.bitops_per_image / (costs.bitops * protocol.steps))
     limit = budget_limit(transformer, groups, budget)
