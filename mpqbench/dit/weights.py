@@ -38,10 +38,14 @@ def load_part(folder: Path, cls: Any, config: BaseModel) -> Any:
     state: dict[str, torch.Tensor] = {}
     for path in files:
         state |= _read(path, shapes)
-    for names, what in ((shapes.keys() - state, "lacks"), (state.keys() - shapes, "has unknown")):
+    name = cls.__name__
+    for names, what in (
+        (shapes.keys() - state, f"lacks weights of {name}"),
+        (state.keys() - shapes, f"holds weights that {name} does not have"),
+    ):
         if names:
             listed = ", ".join(sorted(names)[:3]) + (", ..." if len(names) > 3 else "")
-            raise BenchError(f"{folder} {what} {len(names)} weights of {cls.__name__}: {listed}")
+            raise BenchError(f"{folder} {what} ({len(names)}): {listed}")
     with torch.random.fork_rng(devices=[]):
         module = cls.from_config(content)
     module.load_state_dict(state, assign=True)
