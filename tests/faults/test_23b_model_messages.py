@@ -79,7 +79,10 @@ def test_missing_unknown_misshapen_and_integer_weights_are_named(own_folder, sta
     lacking = {name: tensor for name, tensor in state.items() if name != "proj_out_2.bias"}
     for changed, sentence in (
         (lacking, r"lacks weights of DiTTransformer2DModel \(1\): proj_out_2"),
-        (state | {"lora.up": torch.zeros(2)}, r"holds weights that \w+ does not have \(1\): lora.up"),
+        (
+            state | {"lora.up": torch.zeros(2)},
+            r"holds weights that \w+ does not have \(1\): lora.up",
+        ),
         (
             state | {"proj_out_2.bias": torch.zeros(3)},
             r"proj_out_2.bias has shape \[3\], .* \[32\]",
