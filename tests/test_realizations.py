@@ -3,9 +3,11 @@
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from records_of import record_of
+from scipy.stats import t
 
 from mpqbench.api import prepare
 from mpqbench.core.errors import BenchError
@@ -14,8 +16,8 @@ from mpqbench.core.suite import Suite
 from mpqbench.job.context import JobContext
 from mpqbench.job.fingerprints import samples_fingerprint, search_fingerprint
 from mpqbench.lab.suite import plan, with_methods
-from mpqbench.records.frame import records_frame, rows_of, seed_means
-from mpqbench.records.schema import JobRecord, Score
+from mpqbench.records.schema import JobRecord
+from mpqbench.records.statistics import combined_half_width
 from mpqbench.report.table import leaderboard
 
 OWN = {"base": "awq", "name": "own", "realizations": 1}
@@ -104,23 +106,62 @@ def test_a_record_without_a_realization_is_the_first():
     assert JobRecord.model_validate_json(text).realization == 0
 
 
-def test_realizations_of_a_seed_are_no_seeds_and_have_no_interval_of_independent_images():
-    def scored(job, number):
-        scores = {"fd": Score(value=1.0 + number, ci=0.3)}
-        return record_of(job=job).model_copy(update={"realization": number, "scores": scores})
-
-    frame = records_frame([scored("a", 0), scored("b", 1)])
-    (row,) = rows_of(seed_means(frame, ["fd"], ["bytes"]))
-    assert (row["fd"], row["fd_ci"], row["seeds"], row["seeds_done"]) == (1.5, None, 1, 1)
+def realized(method, fds, wobble=(0.1, -0.1, 0.0), budget="W4A4", **changes):
+    """One record for each FD, with replicates that are off by ``wobble`` times its number."""
+    for number, fd in enumerate(fds):
+        off = tuple((1 + number) * each for each in wobble)
+        job = f"{method}-{number}"
+        yield record_of(method, budget, fd, job=job, realization=number, wobble=off, **changes)
 
 
-def test_realizations_are_ranked_apart_and_told_apart():
-    own = [
-        record_of(method, fd=fd, job=f"{method}-{number}", realization=number)
-        for method, fd, number in (("rtn", 3.0, 0), ("rtn", 2.0, 1), ("gptq", 2.5, 0))
-    ]
-    table = leaderboard([record_of("full-precision", "FP", fd=1.0, job="fp"), *own])
-    ranks = {(row["method"], row["realization"]): row["rank"] for row in table.rows}
-    assert ranks == {("full-precision", 0): None, ("gptq", 0): 1, ("rtn", 0): 2, ("rtn", 1): 1}
-    first = leaderboard([record_of("full-precision", "FP", fd=1.0, job="fp"), own[0]])
-    assert "realization" not in first.frame
+def test_a_row_is_the_mean_and_its_interval_has_both_parts():
+    full = record_of("full-precision", "FP", 1.0, job="fp", wobble=(0.05, 0.0, -0.05))
+    records = [full, *realized("gptq", (3.0, 2.0, 2.5)), *realized("rtn", (4.0, 4.0, 4.0))]
+    rows = {row["method"]: row for row in leaderboard(records).rows}
+    assert (rows["gptq"]["fd"], rows["gptq"]["realizations"]) == (2.5, 3)
+    assert (rows["gptq"]["rank"], rows["rtn"]["rank"]) == (1, 2)
+    # By hand: the jackknife of the mean of the three, less full precision; images are shared.
+    means = [2.5 + 2 * off for off in (0.1, -0.1, 0.0)]
+    own = [mean - off for mean, off in zip(means, (1.05, 1.0, 0.95), strict=True)]
+    middle = sum(own) / 3
+    images = 2 / 3 * sum((each - middle) ** 2 for each in own)
+    between = 0.25 / 3  # the sample variance of 3, 2 and 2.5, over 3 realizations
+    freedom = (images + between) ** 2 / (images**2 / 2 + between**2 / 2)
+    half = t.ppf(0.975, freedom) * (images + between) ** 0.5
+    assert rows["gptq"]["fd_delta"] == pytest.approx(1.5)
+    assert rows["gptq"]["fd_delta_ci"] == pytest.approx(half)
+    assert rows["rtn"]["fd_delta_ci"] > 0
+    (alone,) = leaderboard(next(zip(realized("gptq", (3.0,)), strict=False))).rows
+    assert "realizations" not in alone
+
+
+def test_a_row_is_done_with_all_its_realizations():
+    first, lost, last = realized("gptq", (3.0, 2.0, 2.5))
+    failed = lost.model_copy(update={"status": "diverged", "reason": "NaN", "scores": {}})
+    (row,) = leaderboard([first, failed, last]).rows
+    assert (row["status"], row["reason"], row["realizations"]) == (
+        "diverged", "realization 1: NaN", 2
+    )  # fmt: skip
+    assert row["fd"] is None
+
+
+def test_the_interval_covers_the_mean_of_all_models():
+    """Gaussian realizations and images of known variances: 95 % of 4,000 intervals cover zero."""
+    rng, groups, covered, runs = np.random.default_rng(0), 20, 0, 4000
+    for _ in range(runs):
+        of_groups, of_models = rng.normal(0, 1, groups), rng.normal(0, 0.3, 3)
+        mean = of_groups.mean() + of_models.mean()
+        replicates = [mean + (of_groups.mean() - each) / (groups - 1) for each in of_groups]
+        half = combined_half_width(replicates, [(of_models.var(ddof=1) / 3, 2)])
+        covered += abs(mean) <= half
+    assert 0.935 <= covered / runs <= 0.965
+
+
+def test_the_interval_of_one_model_covers_too_little():
+    rng, groups, covered, runs = np.random.default_rng(0), 20, 0, 4000
+    for _ in range(runs):
+        of_groups = rng.normal(0, 1, groups)
+        mean = of_groups.mean() + rng.normal(0, 0.3)
+        replicates = [mean + (of_groups.mean() - each) / (groups - 1) for each in of_groups]
+        covered += abs(mean) <= combined_half_width(replicates, [])
+    assert covered / runs < 0.85

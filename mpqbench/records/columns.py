@@ -145,14 +145,14 @@ LEADERBOARD = (
     *_data("cost", "mean_weight_bits", "mean_activation_bits"),
     *_data("text", "environment", "commit", "recipe_digest", "model_digest", "job"),
 )
-_REALIZED = Column("realization", "realization", "key", form=".0f", view="brief")
+_REALIZED = Column("realizations", "models", "text", form=".0f", view="brief")
 SUMMARY = _over_seeds(LEADERBOARD)
 BY_NAME = {column.name: column for column in LEADERBOARD}
 
 
 def leaderboard_columns(rows: pd.DataFrame) -> tuple[Column, ...]:
-    """Return the columns of a leaderboard; the realization joins them where there are several."""
-    if not rows["realization"].gt(0).any():
+    """Return the columns of a leaderboard; how many models a row has joins where it has several."""
+    if rows["realizations"].eq(1).all():
         return LEADERBOARD
     at = LEADERBOARD.index(BY_NAME["seed"]) + 1
     return (*LEADERBOARD[:at], _REALIZED, *LEADERBOARD[at:])

@@ -76,10 +76,14 @@ def paired(frame: pd.DataFrame, others: pd.DataFrame, metric: str = "fd") -> pd.
 
     A row of ``frame`` is compared with that in ``others`` whose index has the values of its columns
     of these names, and whose environment, model and number of images are its own. Without such a
-    partner both are missing, and ``unpaired`` says why.
+    partner both are missing, and ``unpaired`` says why. The interval of rows of several
+    realizations has the variance between these, too (see ``realizations``).
     """
     keys = list(map(str, others.index.names))
     names = [metric, f"{metric}_replicates", *_CONDITIONS]
+    spread = [name for name in (f"{metric}_between", "realizations") if name in frame]
+    if len(spread) == 2:
+        names += spread
     groups = defaultdict(list)
     for rival in rows_of(others[names].reset_index()):
         groups[tuple(rival[key] for key in keys)].append(rival)
@@ -91,11 +95,21 @@ def paired(frame: pd.DataFrame, others: pd.DataFrame, metric: str = "fd") -> pd.
         theirs, ours = (alike[-1] if alike else {}), row[f"{metric}_replicates"]
         values = row[metric], theirs.get(metric)
         delta = None if None in values else values[0] - values[1]
-        half = None if delta is None else paired_half_width(ours, theirs[f"{metric}_replicates"])
+        half = None
+        if delta is not None:
+            between = [_between(side, metric) for side in (row, theirs)]
+            parts = [part for part in between if part is not None]
+            half = paired_half_width(ours, theirs[f"{metric}_replicates"], parts)
         found.append((delta, half, "" if alike else (reasons or [NO_PARTNER])[-1]))
     columns = ["delta", "ci", "unpaired"]
     types = {"delta": "float64", "ci": "float64"}
     return pd.DataFrame(found, frame.index, columns).astype(types)
+
+
+def _between(row: Mapping[str, Any], metric: str) -> tuple[float, int] | None:
+    """Return the variance of a mean between realizations and its degrees of freedom, if known."""
+    variance = row.get(f"{metric}_between")
+    return None if variance is None else (variance, int(row["realizations"]) - 1)
 
 
 def unlike(row: Mapping[str, Any], other: Mapping[str, Any]) -> str:

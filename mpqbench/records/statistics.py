@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from ..core.jackknife import half_width
+from ..core.jackknife import NORMAL_95, half_width
 
 FEWEST_SEEDS = 3  # a t interval over fewer seeds says nothing
 
@@ -58,16 +58,43 @@ def spread_label(seeds: Iterable[int]) -> str:
     )
 
 
-def paired_half_width(first: Sequence[float], second: Sequence[float]) -> float | None:
+def paired_half_width(
+    first: Sequence[float], second: Sequence[float], between: Sequence[tuple[float, int]] = ()
+) -> float | None:
     """Return the half-width of the 95 % interval of a paired difference from its replicates.
 
     Delete-group jackknife of the differences d_g, g = 1..G:
     ``1.96 sqrt((G - 1) / G sum_g (d_g - mean d)^2)`` (Efron, The Jackknife, 1982, chapter 3).
-    ``None`` unless both sides have the same number, two or more, of replicates.
+    ``None`` unless both sides have the same number, two or more, of replicates. ``between`` is as
+    in ``combined_half_width``.
     """
     if len(first) < 2 or len(first) != len(second):
         return None
-    return half_width([a - b for a, b in zip(first, second, strict=True)])
+    return combined_half_width([a - b for a, b in zip(first, second, strict=True)], between)
+
+
+def combined_half_width(
+    replicates: Sequence[float], between: Sequence[tuple[float, int]]
+) -> float | None:
+    """Return the half-width of the 95 % interval of a mean over realizations.
+
+    ``replicates`` are those of the delete-group jackknife over images, of the mean or of a paired
+    difference; ``between`` has a variance of a mean between realizations, and its degrees of
+    freedom, for each side that has several. The variances add up, and Student's t has the degrees
+    of freedom of Welch and Satterthwaite (Biometrics Bulletin 2, 1946). Without ``between`` it is
+    the interval over images alone, 1.96 standard errors. ``None`` without replicates.
+    """
+    images = half_width(tuple(replicates))
+    if images is None or not between:
+        return images
+    from scipy.special import stdtrit
+
+    parts = [((images / NORMAL_95) ** 2, len(replicates) - 1), *between]
+    total = sum(variance for variance, _ in parts)
+    squares = sum(variance**2 / freedom for variance, freedom in parts)
+    if not squares:
+        return 0.0
+    return float(stdtrit(total**2 / squares, 0.975)) * math.sqrt(total)
 
 
 def mean_half_width(halves: Iterable[float | None]) -> float:

@@ -15,17 +15,13 @@ from ..core.settings import digest_of
 from ..records.columns import SUMMARY, Column, adapt, leaderboard_columns
 from ..records.environment import COMMITTED
 from ..records.frame import ALIKE, NO_PARTNER, paired, records_frame, rows_of, seed_means
+from ..records.realizations import realization_means
 from ..records.schema import JobRecord
 from .notes import notes as sentences
 from .notes import table_notes
 
 NEAR_FULL, NEAR_BEST = "≈FP", "≈best"
-RIVALS = [
-    "budget",
-    "format",
-    "seed",
-    "realization",
-]  # what rows that are ranked against each other share
+RIVALS = ["budget", "format", "seed"]  # what rows that are ranked against each other share
 _LONGEST = 80  # letters of a model in names of files
 _ENVIRONMENTS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -85,14 +81,16 @@ class Table:
 
 
 def leaderboard(records: Iterable[JobRecord]) -> Table:
-    """Return one row for each record; the order of ``records`` does not matter.
+    """Return one row for each record, or the mean of all realizations of one method and seed.
+
+    The order of ``records`` does not matter.
 
     Blocks are sorted by model and metric fingerprint. Within a block: full precision, then budgets
     by descending bits, then seed, rank and method; rows that are not ``done`` come last. Raises
     BenchError for two records of one job, and if one metric fingerprint names two extractors.
     """
     frame = records_frame(records)
-    frame = frame.assign(home=_homes(frame))
+    frame = realization_means(frame.assign(home=_homes(frame)))
     groups = list(frame.groupby(["model", "home"]))
     blocks = zip(_block_names([key for key, _ in groups]), groups, strict=True)
     made = tuple(_block(key, rows, name) for name, (key, rows) in blocks)
@@ -155,19 +153,8 @@ def _block(key: Any, frame: pd.DataFrame, name: str) -> Block:
     frame = _compared(frame).assign(failed=~frame["is_done"], other=~frame["is_full"])
     frame["notes"] = frame["notes"].map("; ".join)
     frame = frame.sort_values(
-        [
-            "failed",
-            "other",
-            "bits",
-            "budget",
-            "format",
-            "seed",
-            "realization",
-            "rank",
-            "method",
-            "job",
-        ],
-        ascending=[True, True, False, True, True, True, True, True, True, True],
+        ["failed", "other", "bits", *RIVALS, "rank", "method", "job"],
+        ascending=[True, True, False, *[True] * 6],
     ).reset_index(drop=True)
     frame["environment"] = [where.text() for where in frame["measured_on"]]
     frame["mark"], mixed = _marks(frame)

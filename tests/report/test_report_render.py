@@ -44,7 +44,7 @@ GOLDEN_MARKDOWN = """\
 
 - N = 1000 images per row; features: fashion; reference: embedded; protocol: quick (DDIM 20 steps, guidance 1.5).
 - FD is a Fréchet distance in these features: it is not FID, and published FID values cannot be compared with it.
-- ±: half-width of the 95 % interval, 1.96 standard errors of the delete-group jackknife over the generated images. ΔFD: paired difference to full precision over the same noise and classes, with its own jackknife interval; both are for this N, as the bias does not cancel where variances differ.
+- ±: half-width of the 95 % interval, 1.96 standard errors of the delete-group jackknife over the generated images. A row of one quantized model leaves out how much another calibration would change it. ΔFD: paired difference to full precision over the same noise and classes, with its own jackknife interval; both are for this N, as the bias does not cancel where variances differ.
 - ≈FP / ≈best: the paired 95 % interval of the difference to full precision / to the best method of that budget and class of formats contains 0.
 - Rank: by FD among the methods of one budget, class of formats and seed that keep it and are paired with full precision; best values in bold.
 """
