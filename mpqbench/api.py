@@ -40,15 +40,19 @@ def load_records(folder: Path | str) -> list[JobRecord]:
 
 
 def verify_records(
-    folder: Path | str, *, scores: bool = True, device: str = "cpu"
+    folder: Path | str,
+    *,
+    scores: bool = True,
+    device: str = "cpu",
+    plugins: Iterable[Path] = (),
 ) -> Iterator[Verification]:
     """Yield what recomputing finds out about each record of a run; see ``lab.verify``.
 
-    With ``scores`` those of kept samples are recomputed too, on ``device``. Raises BenchError for a
-    folder without records.
+    With ``scores`` the metrics of kept samples are recomputed too, on ``device``; ``plugins`` are
+    files of the methods that were run. Raises BenchError for a folder without records.
     """
     loader = Loader(str(usable_device(device)))
-    return verify_run(RecordStore(folder), loader, discover(()), scores=scores)
+    return verify_run(RecordStore(folder), loader, discover(tuple(plugins)), scores=scores)
 
 
 def recount_records(folder: Path | str, *, plugins: Iterable[Path] = ()) -> Iterator[Recount]:

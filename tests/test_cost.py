@@ -251,9 +251,9 @@ def test_the_overhead_of_any_method_is_one_command():
     assert json.loads(_run(*command, "--cost-rule", "papers"))["bitops"] == found["bitops_linear"]
 
 
-def test_one_thing_is_counted():
-    with pytest.raises(BenchError, match="not --precision and --budget"):
-        _run("--model", "dit-xl-2-256", "--precision", "W4A4", "--budget", "W4A4")
+def test_what_is_counted_is_given_once():
+    with pytest.raises(BenchError, match="give --budget, like W4A4, or --record"):
+        _run("--model", "dit-xl-2-256")
     with pytest.raises(BenchError, match="has no precision to count at"):
         _run("--model", "dit-xl-2-256", "--budget", "2.5MB")
 
@@ -280,5 +280,7 @@ def test_a_record_of_an_older_rule_is_counted_again(mpqbench, tmp_path, tiny_fol
     path = store.record_path(record.job)
     of_record = json.loads(_run("--model", str(tiny_folder), "--record", str(path), "--json"))
     assert of_record["overhead"] == record.costs.overhead
+    with pytest.raises(BenchError, match="leave --attention-bits out"):
+        _run("--model", str(tiny_folder), "--record", str(path), "--attention-bits", "4")
     path.write_text("{}")
     assert mpqbench("recount", tmp_path / "out")[0] == 2

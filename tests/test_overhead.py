@@ -12,7 +12,7 @@ import torch
 from mpqbench.core.errors import BenchError
 from mpqbench.core.formats import ActivationFormat, WeightFormat
 from mpqbench.core.precision import Precision
-from mpqbench.cost.overhead import ProductFormat, of_group
+from mpqbench.cost.overhead import ProductFormat, of_attention, of_group
 from mpqbench.quant.affine import (
     QParams,
     minmax_qparams,
@@ -137,7 +137,7 @@ class Kernel:
             )
             for part in range(fine)
         ]
-        of_weights = lambda group: range(group * fine // weights, (group + 1) * fine // weights)  # noqa: E731
+        each = fine // weights
         if inputs > weights:
             total = 0.0
             for group in range(weights):
@@ -145,7 +145,7 @@ class Kernel:
                     self._input_scale(
                         self._less_input_zero(partial[i], row, output, i, i, zeros), scales[i]
                     )
-                    for i in of_weights(group)
+                    for i in range(group * each, (group + 1) * each)
                 ]
                 value = self._added(scaled)
                 value = self._less_weight_zero(value, row, group, sums)
@@ -324,3 +324,16 @@ def test_groups_that_overlap_in_part_are_refused():
     product = ProductFormat("blocks.0", 96, Precision(4, 4), G32, fine)
     with pytest.raises(BenchError, match="groups of 32 weights and of 48 inputs overlap"):
         product.rescale()
+
+
+def test_quantized_attention_by_hand():
+    """Two heads of 4 channels on 3 tokens at 5 bits, every vector asymmetric and dynamic."""
+    counted = dict(of_attention(2, 3, 8, 5))
+    outputs = 2 * 3 * 3 + 3 * 8  # of queries and keys, then of weights and values
+    # Numbers and the vectors that have a scale: queries, keys, attention weights, values.
+    operands = [(24, 6), (24, 6), (18, 6), (24, 8)]
+    assert counted["rescale"] == outputs * 2 * 256
+    assert counted["zero_point"] == outputs * 2 * (5 * 16 + 16) + (24 + 24 + 18 + 24) * 16
+    assert counted["ranges"] == sum(
+        n * 272 + 2 * (n - vectors) * 16 + vectors * (3 * 256 + 16) for n, vectors in operands
+    )

@@ -19,29 +19,28 @@ from ..core.yaml_text import read_yaml
 from ..cost.overhead import COST_RULE, RULES, SOURCES
 from . import options
 
-_STEPS, _PASSES = 250, 2
+_CHANGES = ("method", "adaln", "attention_bits", "group", "asymmetric")  # of a recipe
 
 
 @click.command("cost")
 @click.option("--model", required=True, metavar="NAME",
               help="Known configuration, embedded model or local DiTPipeline folder.")  # fmt: skip
-@click.option("--budget", metavar="BUDGET",
+@click.option("--budget", "--precision", "budget", metavar="BUDGET",
               help="Count at its precision, like W4A4, and say whether it is kept.")  # fmt: skip
 @click.option("--method", metavar="NAME",
               help="Registered method, or a YAML file of its fields.  [default: rtn]")  # fmt: skip
-@click.option("--precision", metavar="WxAy", help="Short for --budget, without a verdict.")
 @click.option("--record", type=click.Path(path_type=Path, exists=True, dir_okay=False),
               help="Count the recipe and allocation of a record instead.")  # fmt: skip
 @click.option("--adaln", metavar="WxAy", help="Of the adaLN layers.  [default: the recipe's]")
-@click.option("--attention-bits", type=click.IntRange(2, 16),
+@click.option("--attention-bits", type=click.IntRange(2, 8),
               help="Of both operands of QK^T and AV.  [default: the recipe's]")  # fmt: skip
 @click.option("--group", type=click.IntRange(min=1), metavar="N",
               help="One scale for N channels, on both sides.  [default: the recipe's]")  # fmt: skip
 @click.option("--asymmetric", is_flag=True, help="Both sides have zero points.")
 @click.option("--cost-rule", type=click.Choice(list(RULES)), default=COST_RULE, show_default=True,
               help="; ".join(f"{name}: {text}" for name, text in RULES.items()) + ".")  # fmt: skip
-@click.option("--steps", type=click.IntRange(min=1), default=_STEPS, show_default=True)
-@click.option("--guidance-passes", type=click.IntRange(1, 2), default=_PASSES, show_default=True,
+@click.option("--steps", type=click.IntRange(min=1), default=250, show_default=True)
+@click.option("--guidance-passes", type=click.IntRange(1, 2), default=2, show_default=True,
               help="Forwards per step: 2 with classifier-free guidance.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @options.plugins
@@ -50,7 +49,7 @@ def cost(model: str, as_json: bool, plugins: tuple[Path, ...], **given: Any) -> 
 
     \b
     Examples:
-      mpqbench cost --model dit-xl-2-256 --precision W4A4
+      mpqbench cost --model dit-xl-2-256 --budget W4A4
       mpqbench cost --model dit-xl-2-256 --method treeq --budget W3A3
       mpqbench cost --model fashion-dit --method quarot --budget W4A4 --cost-rule papers --json
     """
@@ -72,13 +71,13 @@ def cost(model: str, as_json: bool, plugins: tuple[Path, ...], **given: Any) -> 
 
 
 def _check_options(given: dict[str, Any]) -> None:
-    """Raise BenchError where not one thing is asked for."""
-    asked = [name for name in ("precision", "budget", "record") if given[name] is not None]
-    if len(asked) != 1:
-        what = " and ".join(f"--{name}" for name in asked) or "none of them"
-        raise BenchError(f"give one of --precision, --budget and --record, not {what}")
-    if given["record"] and given["method"]:
-        raise BenchError("--record has a recipe of its own: leave --method out")
+    """Raise BenchError for no budget and no record, and for what a record decides itself."""
+    if given["record"] is None and given["budget"] is None:
+        raise BenchError("nothing to count at: give --budget, like W4A4, or --record")
+    for name in ("budget", *_CHANGES) if given["record"] else ():
+        if given[name]:
+            option = name.replace("_", "-")
+            raise BenchError(f"--record decides the recipe and the budget: leave --{option} out")
 
 
 def _asked(registry: Registry, given: dict[str, Any]) -> tuple[Recipe, Budget, Any]:
@@ -95,8 +94,7 @@ def _asked(registry: Registry, given: dict[str, Any]) -> tuple[Recipe, Budget, A
     name = given["method"] or "rtn"
     spec = read_yaml(Path(name)) if name.endswith((".yaml", ".yml")) else name
     recipe = registry.method(spec)
-    text = given["budget"] or str(Precision.parse(given["precision"]))
-    return _changed(recipe, given), Budget.parse(text), None
+    return _changed(recipe, given), Budget.parse(given["budget"]), None
 
 
 def _changed(recipe: Recipe, given: dict[str, Any]) -> Recipe:
@@ -105,8 +103,7 @@ def _changed(recipe: Recipe, given: dict[str, Any]) -> Recipe:
     if given["adaln"]:
         changes["adaln"] = str(Precision.parse(given["adaln"]))
     if given["attention_bits"]:
-        bits = given["attention_bits"]
-        changes["attention_bits"] = bits if bits <= 8 else None
+        changes["attention_bits"] = given["attention_bits"]
     weight, inputs = recipe.weight_format.model_dump(), recipe.activation_format.model_dump()
     if given["group"]:
         weight |= {"granularity": "group", "group": given["group"]}

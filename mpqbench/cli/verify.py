@@ -14,7 +14,8 @@ from . import options
 @click.option("--no-scores", is_flag=True,
               help="Do not compute scores from the samples, which takes longest.")  # fmt: skip
 @options.device
-def verify(runs: tuple[Path, ...], no_scores: bool, device: str) -> None:
+@options.plugins
+def verify(runs: tuple[Path, ...], no_scores: bool, device: str, plugins: tuple[Path, ...]) -> None:
     """Recompute checksums, digests of files, costs, budgets and scores of the records in RUN.
 
     Scores are recomputed where samples were kept, costs where the allocation was. Nothing is
@@ -29,7 +30,7 @@ def verify(runs: tuple[Path, ...], no_scores: bool, device: str) -> None:
 
     count = faults = 0
     for run in runs:
-        for found in verify_records(run, scores=not no_scores, device=device):
+        for found in verify_records(run, scores=not no_scores, device=device, plugins=plugins):
             count, faults = count + 1, faults + bool(found.faults)
             click.echo(f"{run} {found.job}: {'; '.join(found.faults) or 'ok'}")
             if found.unknown:

@@ -74,7 +74,7 @@ def told_allocation(
     if kept is not None:
         return Allocation.from_json(kept)
     if len(counts) != 1:
-        raise BenchError("its allocation was not kept, and is not uniform")
+        raise BenchError("the allocation was not kept and is not uniform")
     precision = Precision.parse(next(iter(counts)))
     fixed = precision if precision.is_full else Precision.parse(recipe.adaln)
     return uniform_allocation(groups, precision, fixed)

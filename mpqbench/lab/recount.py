@@ -88,7 +88,7 @@ def _again(
     _, report, satisfied = counted(record, store, loader, registry)
     if report.bitops_linear != costs.bitops_linear or report.parameters != costs.parameters:
         raise BenchError(
-            f"its allocation comes to {report.bitops_linear:,} BitOPs of linear layers, and the "
+            f"the allocation comes to {report.bitops_linear:,} BitOPs of linear layers, and the "
             f"record has {costs.bitops_linear:,}"
         )
     former = FormerCosts(

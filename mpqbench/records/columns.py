@@ -145,13 +145,13 @@ LEADERBOARD = (
     *_data("cost", "mean_weight_bits", "mean_activation_bits"),
     *_data("text", "environment", "commit", "recipe_digest", "model_digest", "job"),
 )
-_REALIZED = Column("realizations", "models", "text", form=".0f", view="brief")
+_REALIZED = Column("realizations", "realizations", "text", form=".0f", view="brief")
 SUMMARY = _over_seeds(LEADERBOARD)
 BY_NAME = {column.name: column for column in LEADERBOARD}
 
 
 def leaderboard_columns(rows: pd.DataFrame) -> tuple[Column, ...]:
-    """Return the columns of a leaderboard; how many models a row has joins where it has several."""
+    """Return the columns of a leaderboard, with `realizations` where a row has several."""
     if rows["realizations"].eq(1).all():
         return LEADERBOARD
     at = LEADERBOARD.index(BY_NAME["seed"]) + 1
@@ -219,7 +219,7 @@ def adapt(
         "fd_delta": {"header": f"Δ{fd}"},
         "sfd": {"header": sfd},
         "bitops": {"header": f"{prefix}BitOPs", "scale": scale},
-        "bitops_linear": {"scale": scale},
+        "bitops_linear": {"header": f"{prefix}BitOPs, linear layers", "scale": scale},
         "seed": {"view": "brief"} if several else {},
         "format": {"view": "brief"} if len(formats) > 1 else {},
     }

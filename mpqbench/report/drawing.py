@@ -62,13 +62,17 @@ def canvas(width: float, height: float) -> Iterator[Figure]:
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:
-    """Write ``stem.png`` (300 dpi) and ``stem.pdf``; the same figure gives the same bytes."""
+    """Write ``stem.png`` (300 dpi) and ``stem.pdf``; the same figure gives the same bytes.
+
+    A colon of the name, as in the budget W4A4:total, becomes a hyphen.
+    """
     kinds = {
         "png": {"Software": None},
         "pdf": {"Creator": "mpqbench", "Producer": None, "CreationDate": None},
     }
     # A stem may hold dots: with_suffix would cut.
-    paths = [stem.parent / f"{stem.name}.{kind}" for kind in kinds]
+    name = stem.name.replace(":", "-")
+    paths = [stem.parent / f"{name}.{kind}" for kind in kinds]
     for path, (kind, metadata) in zip(paths, kinds.items(), strict=True):
         buffer = io.BytesIO()
         with matplotlib.rc_context(fname=STYLE):

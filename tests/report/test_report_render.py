@@ -35,7 +35,7 @@ GOLDEN_MARKDOWN = """\
 
 ## fashion-dit (metric m1)
 
-| method | budget | format | seed | FD | ΔFD | IS | precision | KID (10⁻³) | PSNR (dB) | GBitOPs | of linear layers | MB | eff. bits | search evals | seconds | rank | note |
+| method | budget | format | seed | FD | ΔFD | IS | precision | KID (10⁻³) | PSNR (dB) | GBitOPs | GBitOPs, linear layers | MB | eff. bits | search evals | seconds | rank | note |
 | --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |
 | full-precision | FP |  | 0 | 5.00 ±0.50 |  | 9.45 ±0.10 | 0.750 | 5.000 ±0.500 |  | 25.600 | 25.600 | 4.00 | 16.00 | 0 | 1.8 |  |  |
 | gptq | W4A4 | channel | 0 | **6.50 ±0.50** | **+1.50 ±0.23** | **9.44 ±0.10** | 0.750 | **6.500 ±0.500** | **33.50** | 1.600 | 1.600 | 4.00 | 16.00 | 0 | 1.8 | 1 |  |
@@ -44,7 +44,7 @@ GOLDEN_MARKDOWN = """\
 
 - N = 1000 images per row; features: fashion; reference: embedded; protocol: quick (DDIM 20 steps, guidance 1.5).
 - FD is a Fréchet distance in these features: it is not FID, and published FID values cannot be compared with it.
-- ±: half-width of the 95 % interval, 1.96 standard errors of the delete-group jackknife over the generated images. A row of one quantized model leaves out how much another calibration would change it. ΔFD: paired difference to full precision over the same noise and classes, with its own jackknife interval; both are for this N, as the bias does not cancel where variances differ.
+- ±: half-width of the 95 % interval, 1.96 standard errors of the delete-group jackknife over the generated images. The interval of a row of one realization leaves out how much another calibration set would change the row. ΔFD: paired difference to full precision over the same noise and classes, with its own jackknife interval; both are for this N, as the bias does not cancel where variances differ.
 - ≈FP / ≈best: the paired 95 % interval of the difference to full precision / to the best method of that budget and class of formats contains 0.
 - Rank: by FD among the methods of one budget, class of formats and seed that keep it and are paired with full precision; best values in bold.
 """

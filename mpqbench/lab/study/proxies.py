@@ -105,16 +105,18 @@ def run_proxies(
 def single_job(suite: Suite, session: Session) -> Job:
     """Return the one job of a suite, around which allocations are sampled.
 
-    Raises BenchError if the suite has several models, budgets or seeds, or a budget that names no
-    precision.
+    Raises BenchError if the suite has several models, budgets, seeds, classes of formats or
+    realizations, or a budget that names no precision.
     """
     for name in ("models", "budgets", "seeds"):
         if (given := len(getattr(suite, name))) != 1:
             raise BenchError(f"study proxies takes one of {name}, not {given}")
-    (method,), (model,), (seed,) = suite.methods, suite.models, suite.seeds
+    ((name, method),), (model,), (seed,) = suite.named.items(), suite.models, suite.seeds
+    if len(suite.formats) > 1 or suite.realizations_of(name) > 1:
+        raise BenchError("study proxies takes one class of formats and one realization")
     budget = Budget.parse(suite.budgets[0])
     check_base(budget.precision)
-    recipe = session.registry.method(method)
+    ((_, recipe),) = suite.in_classes(session.registry.method(method)).items()
     return Job(model, recipe, budget, seed, suite.protocol, session.device)
 
 
