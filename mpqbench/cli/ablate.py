@@ -83,7 +83,7 @@ def ablate(
     folder = session.store.folder
     paths = [kept, *write_effects(result, folder), *write_ablation(result, folder)]
     for store, _ in stores_of(planned.cells, folder):
-        paths += write_report(store.folder)
+        paths += write_report([store.folder])
     options.finish(paths, has_failed(result.records))
 
 

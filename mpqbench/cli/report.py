@@ -16,19 +16,20 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
 @click.command()
-@click.argument("run_dir", metavar="RUN_DIR", type=click.Path(path_type=Path))
+@click.argument("run_dirs", metavar="RUN...", nargs=-1, required=True,
+                type=click.Path(path_type=Path))  # fmt: skip
 @click.option("--site", metavar="DIR", type=_FOLDER,
-              help="Write a static page with the leaderboards of RUN_DIR, and of folders in it, "
+              help="Write a static page with the leaderboards of every RUN, and of folders in it, "
               "into DIR.")  # fmt: skip
 @click.option("--out", metavar="DIR", type=_FOLDER,
-              help="Folder for the files.  [default: RUN_DIR]")  # fmt: skip
+              help="Folder for the files.  [default: the first RUN]")  # fmt: skip
 @click.option("--merge", "merges", multiple=True, metavar="JOB:NODE",
               help="Also draw this merge of a tree-structured search; repeatable.")  # fmt: skip
 @click.option("--scan", "scans", multiple=True, metavar="SETTING",
               help="Also draw what this number of the recipe does, e.g. environment.noise; "
               "repeatable.")  # fmt: skip
 @click.option("--pages", metavar="DIR", type=_FOLDER,
-              help="RUN_DIR holds folders with an about.md: write a page of results for each into "
+              help="RUN holds folders with an about.md: write a page of results for each into "
               "DIR.")  # fmt: skip
 @click.option("--fill", "filled", multiple=True, metavar="FILE",
               type=click.Path(path_type=Path, dir_okay=False, exists=True),
@@ -36,13 +37,17 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
               "repeatable.")  # fmt: skip
 @options.plugins
 def report(
-    run_dir: Path, out: Path | None, pages: Path | None, site: Path | None, **asked: Any
+    run_dirs: tuple[Path, ...], out: Path | None, pages: Path | None, site: Path | None,
+    **asked: Any,
 ) -> None:  # fmt: skip
-    """Print the leaderboard of a run; write its tables and figures, and those of an ablation.
+    """Print the leaderboard of one or several runs; write its tables and figures.
+
+    Several folders make one leaderboard. The folder of an ablation gets its tables, too.
 
     \b
     Examples:
       mpqbench report runs/quick
+      mpqbench report runs/quick runs/mine --out compared
       mpqbench report runs/mine --scan searcher.keep
       mpqbench report leaderboards --pages docs/results --fill README.md
       mpqbench report leaderboards --site site
@@ -50,19 +55,20 @@ def report(
     from ..lab.ablation.design import load
 
     filled, plugins = asked.pop("filled"), asked.pop("plugins")
-
     if site is not None:
         if out or pages or filled or any(asked.values()):
             raise BenchError("--site writes a page of its own: give no other option but --plugins")
-        _write_site(run_dir, site)
+        _write_site(run_dirs, site)
     elif pages is not None:
-        _write_pages(run_dir, pages, filled)
+        if len(run_dirs) > 1:
+            raise BenchError("--pages takes one folder, with the folders of leaderboards in it")
+        _write_pages(run_dirs[0], pages, filled)
     elif filled:
         raise BenchError("--fill needs --pages, the folder of the pages that the file links to")
-    elif (design := load(run_dir)) is None:
-        show(run_dir, out, **asked)
+    elif len(run_dirs) == 1 and (design := load(run_dirs[0])) is not None:
+        _show_ablation(design, run_dirs[0], out, plugins, asked)
     else:
-        _show_ablation(design, run_dir, out, plugins, asked)
+        show(run_dirs, out, **asked)
 
 
 def _write_pages(leaderboards: Path, pages: Path, filled: Sequence[Path]) -> None:
@@ -75,10 +81,10 @@ def _write_pages(leaderboards: Path, pages: Path, filled: Sequence[Path]) -> Non
         echo(path)
 
 
-def _write_site(run_dir: Path, site: Path) -> None:
+def _write_site(run_dirs: Sequence[Path], site: Path) -> None:
     from ..report.site.build import write_site
 
-    for path in write_site([run_dir], site):
+    for path in write_site(run_dirs, site):
         echo(path)
 
 
@@ -99,22 +105,24 @@ def _show_ablation(
     folder = out or run_dir
     paths = [*write_effects(result, folder), *write_ablation(result, folder)]
     for each in apart:
-        paths += write_report(each, None if out is None else out / each.name)
+        paths += write_report([each], None if out is None else out / each.name)
     if len(apart) < len(stores):
-        show(run_dir, out, **asked)
+        show([run_dir], out, **asked)
     options.show_tables(paths)
 
 
-def show(run_dir: Path, out: Path | None = None, **asked: Any) -> None:
-    """Write the report of ``run_dir`` into ``out`` (default: ``run_dir``) and print it.
+def show(run_dirs: Sequence[Path], out: Path | None = None, **asked: Any) -> None:
+    """Write the report of ``run_dirs`` into ``out`` (default: the first of them) and print it.
 
-    ``asked`` (``merges`` and ``scans``) and errors are those of ``write_report``.
+    ``asked`` (``merges`` and ``scans``) and errors are those of ``write_tables``.
     """
+    from ..records.runs import read_runs
     from ..report.render import print_table
-    from ..report.write import read_tables, write_tables
+    from ..report.write import tables_of_runs, write_tables
 
-    tables = read_tables(run_dir)
-    paths = write_tables(tables, run_dir, out, **asked)
+    runs = read_runs(run_dirs)
+    tables = tables_of_runs(runs)
+    paths = write_tables(tables, runs, out or runs.folders[0], **asked)
     # The tables need about 110 columns; a log file or a pipe has no width.
     screen = console(width=120)
     for table in tables.values():

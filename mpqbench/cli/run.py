@@ -55,6 +55,6 @@ def run(suite: str, dry_run: bool, **given: Any) -> None:
         options.show_suite(prepared.suite, prepared.jobs, prepared.session)
         return
     records = prepared.run()
-    show(prepared.session.store.folder)
+    show([prepared.session.store.folder])
     if has_failed(records):
         sys.exit(1)

@@ -59,7 +59,7 @@ def searchers(
         return
     records, regrets, failed = run_searchers(resolved, session)
     folder = session.store.folder
-    options.finish([*write_searchers(records, regrets, folder), *write_report(folder)], failed)
+    options.finish([*write_searchers(records, regrets, folder), *write_report([folder])], failed)
 
 
 @study.command("proxies")

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from ..records.runs import Runs
 from ..records.statistics import Spread, spread, spread_label
-from ..records.store import RecordStore
 from . import drawing
 from .search.runs import read_table
 from .table import Block
@@ -34,7 +34,7 @@ class Course:
     training: pd.DataFrame
 
 
-def courses(block: Block, store: RecordStore) -> dict[str, list[Course]]:
+def courses(block: Block, runs: Runs) -> dict[str, list[Course]]:
     """Return the courses of the jobs that left a curve, by budget in leaderboard order.
 
     Raises BenchError if a curve cannot be read.
@@ -45,7 +45,7 @@ def courses(block: Block, store: RecordStore) -> dict[str, list[Course]]:
         if rows["format"].nunique() > 1:
             names = names + " " + rows["format"]
         for method, seeds in rows.groupby(names):
-            curves = [read_table(store, job, "tuning") for job in seeds["job"]]
+            curves = [read_table(runs, job, "tuning") for job in seeds["job"]]
             known = [curve for curve in curves if curve is not None and not curve.empty]
             if known:
                 found.setdefault(str(budget), []).append(course(str(method), known))

@@ -123,7 +123,7 @@ def test_write_report_writes_tables_and_figures(records, tmp_path):
             path = store.samples_path(entry.job) / "shard-00000000.npz"
             path.parent.mkdir(parents=True)
             np.savez(path, arr_0=flat_images(entry.job, 12, channels=3))
-    paths = write_report(run, out)
+    paths = write_report([run], out)
     assert [str(path.relative_to(out)) for path in paths] == [
         "leaderboard.csv", "leaderboard.md",
         "figures/fd-bitops-fashion-dit.png", "figures/fd-bitops-fashion-dit.pdf",
@@ -136,7 +136,7 @@ def test_write_report_writes_tables_and_figures(records, tmp_path):
     values = [int(v) for v in column[np.flatnonzero(np.diff(column.astype(int), prepend=-1))]]
     assert [v for v in values if v in (10, 90, 170)] == [10, 90, 170, 90]
     before = {path: path.read_bytes() for path in paths}
-    assert write_report(run, out) == paths
+    assert write_report([run], out) == paths
     assert {path: path.read_bytes() for path in paths} == before
 
 
@@ -145,7 +145,7 @@ def test_write_report_adds_a_summary_for_several_seeds_and_splits_blocks(record,
     for metric in ("m1", "m2"):
         for seed in (0, 1):
             store.write(record("rtn", "W4A4", 6.0 + seed, seed=seed, metric=metric))
-    names = {str(path.relative_to(tmp_path)) for path in write_report(tmp_path)}
+    names = {str(path.relative_to(tmp_path)) for path in write_report([tmp_path])}
     assert {"summary.csv", "summary.md"} <= names
     assert "figures/fd-bitops-fashion-dit-m1.png" in names
     assert "figures/fd-bitops-fashion-dit-m2.pdf" in names
@@ -154,5 +154,5 @@ def test_write_report_adds_a_summary_for_several_seeds_and_splits_blocks(record,
 
 def test_a_folder_without_records_is_one_sentence(tmp_path):
     with pytest.raises(BenchError, match="has no records: give the folder of a run"):
-        write_report(tmp_path)
+        write_report([tmp_path])
     assert list(tmp_path.iterdir()) == []

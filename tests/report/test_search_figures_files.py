@@ -7,8 +7,8 @@ from synthetic_search import add_plain, add_search, add_searches
 from mpqbench.cli.report import report
 from mpqbench.core.errors import BenchError
 from mpqbench.methods.treeq.tss import TSS
-from mpqbench.report.table import leaderboard
-from mpqbench.report.write import write_search_figures
+from mpqbench.records.runs import read_runs
+from mpqbench.report.write import tables_of_runs, write_tables
 
 JOB = "fashion-dit__tss__W3A3__s0__m1"
 
@@ -19,7 +19,9 @@ def searches(store, record):
 
 
 def written(store, folder, merges=(), scans=()):
-    return write_search_figures(leaderboard(store.read_all()), store, folder, merges, scans)
+    runs = read_runs([store.folder])
+    paths = write_tables(tables_of_runs(runs), runs, folder, merges=merges, scans=scans)
+    return [path for path in paths if path.parent.name == "search"]
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from synthetic_search import add_search, add_searches
 from mpqbench.baselines.searchers.ilp import ILP
 from mpqbench.methods.treeq.tss import TSS
 from mpqbench.records.frame import records_frame
+from mpqbench.records.runs import read_runs
 from mpqbench.records.statistics import over_seeds
 from mpqbench.report.search.anytime import anytime
 from mpqbench.report.search.maps import ROWS, allocation_map, allocation_maps, sensitivity_map
@@ -47,7 +48,7 @@ def legend(figure):
 
 
 def test_anytime_shows_scores_above_and_answers_below(store, searches):
-    (figure,) = anytime(only_comparison(searches), store)
+    (figure,) = anytime(only_comparison(searches), read_runs([store.folder]))
     upper, lower = figure.axes
     assert legend(figure) == ["ilp", "random", "tss", "tss-2", "tss-3", "rtn (no search)"]
     assert upper.get_ylabel().startswith("best output-mse so far")
@@ -65,7 +66,7 @@ def test_a_tree_of_48_groups_is_readable(store, record):
     entry, problem = add_search(
         store, record("tss", "W3A3", 7.0), TSS(keep=4), {"name": "tss"}, groups=48
     )
-    figure = merge_tree(read_table(store, entry.job, "merges"), "tss")
+    figure = merge_tree(read_table(read_runs([store.folder]), entry.job, "merges"), "tss")
     axes = figure.axes[0]
     assert len(axes.texts) == 47  # one label a merge
     names = [tick.get_text() for tick in axes.get_xticklabels()]
@@ -76,7 +77,7 @@ def test_a_tree_of_48_groups_is_readable(store, record):
 
 
 def test_pareto_drop_colours_what_was_kept(store, searches):
-    merges = read_table(store, JOB, "merges")
+    merges = read_table(read_runs([store.folder]), JOB, "merges")
     figure = pareto_drop(merges, [28, 30], "tss", "output-mse")
     for axes, node in zip(figure.axes, (28, 30), strict=True):
         own = merges[merges.node == node]
@@ -88,7 +89,7 @@ def test_pareto_drop_colours_what_was_kept(store, searches):
 
 def test_allocation_maps_number_every_cell(store, searches):
     comparison = only_comparison(searches)
-    (figure,) = allocation_maps(comparison, store)
+    (figure,) = allocation_maps(comparison, read_runs([store.folder]))
     methods = sorted(comparison.searches)
     assert len(figure.axes) == 2 * len(methods)
     assert figure.get_suptitle() == "fashion-dit, W3A3, seed 0; adaln at W8A8"
@@ -109,7 +110,7 @@ def test_allocation_maps_number_every_cell(store, searches):
 
 def test_sensitivities_have_one_scale_of_bits(store, searches):
     comparison = only_comparison(searches)
-    table = read_table(store, comparison.searches["ilp"].job.iloc[0], "table")
+    table = read_table(read_runs([store.folder]), comparison.searches["ilp"].job.iloc[0], "table")
     figure = sensitivity_map(table, "W4A4", "ilp", "output-mse")
     heat, weights, activations = figure.subfigs[0].axes[0], *figure.subfigs[1].axes
     shown = heat.get_images()[0].get_array()
@@ -157,5 +158,5 @@ def test_many_methods_go_on_a_second_page(store, record):
     for number in range(ROWS + 1):
         entry = record(f"m{number}", "W3A3", 7.0)
         add_search(store, entry, ILP(), {"name": "ilp"}, groups=4)
-    pages = allocation_maps(only_comparison(store.read_all()), store)
+    pages = allocation_maps(only_comparison(store.read_all()), read_runs([store.folder]))
     assert [len(page.axes) for page in pages] == [2 * ROWS, 2]

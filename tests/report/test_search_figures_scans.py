@@ -12,6 +12,7 @@ from mpqbench.baselines.searchers.random_search import RandomSearch
 from mpqbench.core.errors import BenchError
 from mpqbench.methods.treeq.tss import TSS
 from mpqbench.records.frame import records_frame
+from mpqbench.records.runs import read_runs
 from mpqbench.records.statistics import over_seeds, spread, spread_label
 from mpqbench.report.search.anytime import anytime_curve, progress, side_by_side
 from mpqbench.report.search.runs import comparisons
@@ -76,7 +77,7 @@ def test_progress_ends_at_the_best_score_of_each_search(store, record):
         for seed in (0, 1)
     ]  # fmt: skip
     (comparison,) = comparisons(leaderboard(store.read_all()))
-    (own,) = progress(comparison, store)
+    (own,) = progress(comparison, read_runs([store.folder]))
     best = [problem.score(problem.best()) for problem in problems]
     assert own.curve["mean"].iloc[-1] == pytest.approx(np.mean(best))
     assert (own.forwards, own.seeds, own.objective) == (20.0, 2, "output-mse")

@@ -7,6 +7,7 @@ from synthetic_search import add_search
 
 from mpqbench.core.errors import BenchError, BenchWarning
 from mpqbench.methods.treeq.tss import TSS
+from mpqbench.records.runs import read_runs
 from mpqbench.report.search.maps import (
     mean_by_bits,
     mean_table,
@@ -20,7 +21,7 @@ def searched(store, record, **options):
     """One TSS run: its record, its merges, its problem."""
     slot = {"name": "tss", "keep": 4}
     entry, problem = add_search(store, record("tss", "W3A3", 7.0), TSS(keep=4), slot, **options)
-    return entry, read_table(store, entry.job, "merges"), problem
+    return entry, read_table(read_runs([store.folder]), entry.job, "merges"), problem
 
 
 def test_merge_tree_is_the_binary_tree_of_the_search(store, record):
@@ -43,7 +44,10 @@ def test_leaves_of_a_shuffled_tree_stand_so_that_no_edges_cross(store, record):
     entry, problem = add_search(
         store, record("tss", "W3A3", 7.0), TSS(keep=3, order="shuffled"), {"name": "tss"}
     )
-    nodes = {n.node: n for n in tree_nodes(read_table(store, entry.job, "merges")).itertuples()}
+    nodes = {
+        n.node: n
+        for n in tree_nodes(read_table(read_runs([store.folder]), entry.job, "merges")).itertuples()
+    }
     place = {n.groups[0]: n.place for n in nodes.values() if n.level == 0}
     assert sorted(place.values()) == list(range(16))
     assert sorted(place, key=place.get) != list(problem.groups)
@@ -102,5 +106,5 @@ def test_a_damaged_table_is_left_out_with_one_sentence(store, record):
     entry, _, _ = searched(store, record)
     store.trace_path(entry.job, "merges").write_bytes(b"PAR1 no")
     with pytest.warns(BenchWarning, match=r"merges\.parquet is damaged .* with --fresh"):
-        assert read_table(store, entry.job, "merges") is None
-    assert read_table(store, entry.job, "nothing") is None
+        assert read_table(read_runs([store.folder]), entry.job, "merges") is None
+    assert read_table(read_runs([store.folder]), entry.job, "nothing") is None

@@ -5,6 +5,7 @@ import math
 import pandas as pd
 import pytest
 
+from mpqbench.records.runs import read_runs
 from mpqbench.records.store import RecordStore
 from mpqbench.report.table import leaderboard
 from mpqbench.report.tuning import course, courses, tuning
@@ -39,7 +40,7 @@ def store(store, record):
 @pytest.fixture
 def found(store):
     (block,) = leaderboard(store.read_all()).blocks
-    return courses(block, store)
+    return courses(block, read_runs([store.folder]))
 
 
 def frames(*losses):
@@ -93,8 +94,8 @@ def test_a_perfect_student_is_drawn_too():
 def test_the_report_has_it_where_something_was_tuned(store, record, tmp_path):
     plain = RecordStore(tmp_path / "plain")
     plain.write(record("rtn", "W4A4", 9.0))
-    assert not courses(leaderboard(plain.read_all()).blocks[0], plain)
-    paths = write_report(store.folder, tmp_path / "out")
+    assert not courses(leaderboard(plain.read_all()).blocks[0], read_runs([plain.folder]))
+    paths = write_report([store.folder], tmp_path / "out")
     names = {path.name for path in paths if path.name.startswith("tuning")}
     assert names == {"tuning-fashion-dit.png", "tuning-fashion-dit.pdf"}
     assert all((tmp_path / "out" / "figures" / name).stat().st_size > 1000 for name in names)

@@ -10,9 +10,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ...records.runs import Runs
 from ...records.settings import objective_of
 from ...records.statistics import Spread, over_seeds, spread, spread_label
-from ...records.store import RecordStore
 from .. import drawing
 from .runs import SearchComparison, read_table
 
@@ -36,21 +36,21 @@ class Progress:
     held_out: Spread | None
 
 
-def anytime(comparison: SearchComparison, store: RecordStore) -> list[Figure]:
+def anytime(comparison: SearchComparison, runs: Runs) -> list[Figure]:
     """Draw one figure for each objective by which some search scored complete allocations.
 
     Above, the best score so far; below, the held-out error of all answers.
     """
-    found = progress(comparison, store)
+    found = progress(comparison, runs)
     objectives = dict.fromkeys(p.objective for p in found if p.curve is not None)
     return [_figure(comparison, objective, found) for objective in objectives]
 
 
-def progress(comparison: SearchComparison, store: RecordStore) -> list[Progress]:
+def progress(comparison: SearchComparison, runs: Runs) -> list[Progress]:
     """Return the progress of every search, by method."""
     found = []
     for method, rows in comparison.searches.items():
-        traces = [trace for job in rows["job"] if (trace := read_table(store, job)) is not None]
+        traces = [trace for job in rows["job"] if (trace := read_table(runs, job)) is not None]
         ends = rows["search_evals"].tolist()
         curve = anytime_curve(traces, ends) if len(traces) == len(rows) else None
         objective, held_out = objective_of(rows["recipe"].iloc[0]), over_seeds(rows, "output_mse")

@@ -15,7 +15,7 @@ from ...core.errors import BenchError
 from ...core.precision import FULL_BITS, HIGHEST, LOWEST, Budget, Precision
 from ...records.columns import Row
 from ...records.frame import rows_of
-from ...records.store import RecordStore
+from ...records.runs import Runs
 from .. import drawing
 from .runs import SearchComparison, read_allocation
 
@@ -95,10 +95,10 @@ ROWS = 6  # methods that fit on a page
 _NUMBERED = 16  # blocks up to which a cell has room for its score
 
 
-def allocation_maps(comparison: SearchComparison, store: RecordStore) -> list[Figure]:
+def allocation_maps(comparison: SearchComparison, runs: Runs) -> list[Figure]:
     """Draw pages of at most 6 methods: the first seed of every search that kept its allocation."""
     first = [rows_of(rows)[0] for rows in comparison.searches.values()]
-    shown = [(row, a) for row in first if (a := read_allocation(store, row["job"])) is not None]
+    shown = [(row, a) for row in first if (a := read_allocation(runs, row["job"])) is not None]
     pages = [shown[i : i + ROWS] for i in range(0, len(shown), ROWS)]
     titles = [f"{comparison.title}, seed {page[0][0]['seed']}" for page in pages]
     return list(map(allocation_map, titles, pages))

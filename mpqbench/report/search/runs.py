@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from ...core.errors import BenchError, BenchWarning
+from ...records.runs import Runs
 from ...records.settings import SEARCH, key_of, settings_of, without
-from ...records.store import RecordStore
 from ..table import Table
 
 UNIFORM, GIVEN = "uniform", "given"  # searchers that search nothing
@@ -68,8 +68,9 @@ def _by_method(rows: pd.DataFrame) -> ByMethod:
     return {str(method): part for method, part in ordered.groupby("method")}
 
 
-def read_table(store: RecordStore, job: str, table: str = "") -> pd.DataFrame | None:
+def read_table(runs: Runs, job: str, table: str = "") -> pd.DataFrame | None:
     """Return a trace or a table of a search, ``None`` without one; warn of one that is damaged."""
+    store = runs.store(job)
     path = store.trace_path(job, table)
     if not path.is_file():
         return None
@@ -84,8 +85,9 @@ def read_table(store: RecordStore, job: str, table: str = "") -> pd.DataFrame | 
     return None
 
 
-def read_allocation(store: RecordStore, job: str) -> dict[str, str] | None:
+def read_allocation(runs: Runs, job: str) -> dict[str, str] | None:
     """Return the allocation of a job, ``None`` without one; warn of one that is damaged."""
+    store = runs.store(job)
     if not store.allocation_path(job).is_file():
         return None
     try:
