@@ -24,6 +24,7 @@ VERBS = {
     "cost": ("cost:cost", "Count MACs, BitOPs and bytes of a model."),
     "score": ("score:score", "Compute the metrics of a folder or .npz of images."),
     "report": ("report:report", "Render tables and figures from a run."),
+    "figure": ("figure:figure", "Draw one figure of runs for a paper."),
     "verify": ("verify:verify", "Recompute what can be recomputed of the records of runs."),
     "recount": ("recount:recount", "Count the costs of records again by today's rule."),
     "doctor": ("doctor:doctor", "Show versions, devices and what is missing."),

@@ -33,7 +33,8 @@ class Selection(Frozen):
     An empty ``methods``, ``models``, ``budgets`` or ``formats`` is all of them. ``methods`` and
     ``budgets`` are also an order. Full precision is always kept. ``labels`` and ``colours`` are by
     method; names of methods stay as they are in CSV files. ``width`` is ``column`` or ``text`` of a
-    two-column article, or inches.
+    two-column article, or inches. ``costs`` are those
+    that a trade-off is drawn against; without any, the totals of BitOPs that differ.
     """
 
     methods: tuple[str, ...] = ()
@@ -48,6 +49,7 @@ class Selection(Frozen):
     intervals: bool = True
     width: Literal["column", "text"] | Inches = "column"
     titles: bool = False
+    costs: tuple[Literal["bitops", "bitops_linear", "bytes"], ...] = ()
 
     @property
     def inches(self) -> float:

@@ -14,6 +14,7 @@ from ..records.schema import JobRecord
 from ..records.statistics import FEWEST_SEEDS
 from .ablation_figures import effect_figures, sweep_figures
 from .drawing import save_all
+from .looks import Style
 from .notes import notes, table_notes
 from .render import bullets, escaped, latex_table, pipe_table, to_csv, to_markdown, write_texts
 from .table import Block, Table, file_part, leaderboard
@@ -32,11 +33,12 @@ def write_ablation(result: AblationResult, folder: Path) -> list[Path]:
     title = f"{'Sweeps' if effects is None else 'Ablation'} of {result.method}"
     markdown = to_markdown(table, title)
     ticks = {name: result.base[name] for name, levels in result.levels.items() if len(levels) == 2}
+    style = Style(methods=tuple(record.method for record in result.records), usual="text")
     if effects is None:
-        figures = sweep_figures(result, first)
+        figures = sweep_figures(result, first, style)
     else:
         markdown += f"\n{effect_sections(effects, first.extractor)}"
-        figures = effect_figures(result, effects, first.extractor)
+        figures = effect_figures(result, effects, first.extractor, style)
     texts = {"csv": to_csv(table), "md": markdown, "tex": latex_table(table, title, ticks)}
     paths = write_texts(folder / "ablation", texts)
     return paths + save_all(figures, folder / "figures" / "ablation")

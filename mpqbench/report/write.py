@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from ..records.runs import Runs, read_runs
 from ..records.selection import Selection
 from .drawing import save_all
-from .figures import FIGURES, asked_merges, asked_scans, draw
+from .figures import OF_RECORDS, asked_merges, asked_scans, draw
 from .render import write_table
 from .table import Table, tables_of
 
@@ -55,7 +55,7 @@ def write_tables(
 def _all(
     table: Table, runs: Runs, selection: Selection, scans: Sequence[str]
 ) -> Iterator[tuple[str, Figure]]:
-    for name in FIGURES:
+    for name in OF_RECORDS:
         for stem, figure in draw(name, table, runs, selection):
             if not any(stem.startswith(f"search/scan-{path}-") for path in scans):
                 yield stem, figure
