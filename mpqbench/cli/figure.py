@@ -1,6 +1,6 @@
 """``mpqbench figure``: draw one kind of figure, as PDF and PNG."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import click
 from ..core.errors import BenchError, unknown
 from ..core.terminal import echo
 from . import completion, options
+from .selection import selecting_figures, taken
 
 RANGES = "ranges"
 _SUFFIXES = (".pdf", ".png")
@@ -18,23 +19,11 @@ _SUFFIXES = (".pdf", ".png")
 @click.argument("name", required=False)
 @click.argument("run_dirs", metavar="RUN...", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--list", "listed", is_flag=True, help="Print the names of all figures.")
-@click.option("--width", metavar="WIDTH", help="column or text of a two-column article (3.33 and "
-              "6.95 inches), or inches.  [default: by figure]")  # fmt: skip
-@click.option("--methods", metavar="a,b", help="Methods to show, in this order.")
-@click.option("--models", metavar="a,b", help="Models to show.")
-@click.option("--budgets", metavar="W4A4,W3A3", help="Budgets to show, in this order.")
-@click.option("--formats", metavar="channel,g32", help="Classes of formats to show.")
-@click.option("--label", "labels", multiple=True, metavar="METHOD=TEXT",
-              help="What a method is called; repeatable.")  # fmt: skip
-@click.option("--highlight", metavar="METHOD", help="A method on top, thicker.")
-@click.option("--cost", "costs", multiple=True, metavar="COST",
-              help="Of a trade-off: bitops, bitops_linear or bytes; repeatable.  [default: both "
-              "totals of BitOPs]")  # fmt: skip
-@click.option("--titles", is_flag=True, help="Draw titles and notes.")
+@selecting_figures
 @click.option("--spec", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False),
               help="A paper.yaml with runs, labels, colours and widths.")  # fmt: skip
 @click.option("--out", metavar="FILE-or-DIR", type=click.Path(path_type=Path),
-              help="Folder, or name of the files.  [default: figures/ in the first RUN]")  # fmt: skip
+              help="Folder, or name of the files.  [default: first RUN/figures]")  # fmt: skip
 @click.option("--model", metavar="NAME", shell_complete=completion.models,
               help="Of 'ranges': the model, which needs no RUN.")  # fmt: skip
 @click.option("--layer", metavar="NAME", help="Of 'ranges': a layer or group.  [default: the MLP's "
@@ -66,7 +55,7 @@ def figure(
     if name not in (*FIGURES, RANGES):
         raise unknown("figure", name, [*FIGURES, RANGES])
     of_ranges = {key: asked.pop(key) for key in ("model", "layer", "device")}
-    runs, selection = _asked(name, run_dirs, spec, _given(asked))
+    runs, selection = _asked(name, run_dirs, spec, taken(asked))
     if name == RANGES:
         if run_dirs or not of_ranges["model"]:
             raise BenchError("'ranges' is drawn from a model: give --model and no RUN")
@@ -77,28 +66,6 @@ def figure(
             raise BenchError("--model and --layer are of 'ranges' alone; --models selects models")
         drawn, folder = _drawn(name, runs, selection), runs[0] / "figures"
     _write(name, list(drawn), out or folder)
-
-
-def _given(asked: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the keys of a selection that the options set."""
-    lists = ("methods", "models", "budgets", "formats")
-    given = {key: [part.strip() for part in asked[key].split(",") if part.strip()]
-             for key in lists if asked[key]}  # fmt: skip
-    labels = dict(text.partition("=")[::2] for text in asked["labels"] if "=" in text)
-    for text in asked["labels"]:
-        if not text.partition("=")[2]:
-            raise BenchError(f"--label '{text}' is not METHOD=TEXT, such as treeq=TreeQ")
-    width = asked["width"]
-    if width not in (None, "column", "text"):
-        try:
-            width = float(width)
-        except ValueError:
-            raise BenchError(
-                f"--width '{width}' is no width: write column, text or inches such as 3.25"
-            ) from None
-    rest = {"labels": labels, "highlight": asked["highlight"], "costs": asked["costs"],
-            "titles": asked["titles"], "width": width}  # fmt: skip
-    return given | {key: value for key, value in rest.items() if value}
 
 
 def _asked(
@@ -112,7 +79,7 @@ def _asked(
     if spec is None:
         if not run_dirs and name != RANGES:
             raise BenchError(f"give the folder of a run: mpqbench figure {name} RUN")
-        return run_dirs, validate(Selection, dict(given), "the options")
+        return run_dirs, validate(Selection, dict(given), "options")
     paper = read_paper(spec, given)
     folders = run_dirs or paper.runs
     if not folders and name != RANGES:
@@ -167,7 +134,7 @@ def _ranges(selection: Any, model: str, layer: str | None, device: str) -> tuple
                                                         Style(selection))  # fmt: skip
 
 
-def _write(name: str, drawn: list[Any], out: Path) -> None:
+def _write(name: str, drawn: Sequence[Any], out: Path) -> None:
     """Write figures into a folder, or a single one as the file ``out``; print their captions."""
     from ..report.drawing import save
 

@@ -21,6 +21,12 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option("--spec", metavar="FILE.yaml", type=click.Path(path_type=Path, dir_okay=False),
               help="What to show: 'runs', the options below as keys, and 'tables', each written "
               "into NAME.tex, .csv and .md.")  # fmt: skip
+@click.option(
+    "--paper",
+    metavar="DIR",
+    type=_FOLDER,
+    help="Write all tables and figures into DIR, with a main.tex that shows them.",
+)
 @click.option("--latex", is_flag=True, help="Print the tables as LaTeX; write nothing.")
 @selecting
 @click.option("--site", metavar="DIR", type=_FOLDER,
@@ -43,7 +49,7 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 @options.plugins
 def report(
     run_dirs: tuple[Path, ...], out: Path | None, pages: Path | None, site: Path | None,
-    spec: Path | None, latex: bool, **asked: Any,
+    spec: Path | None, latex: bool, paper: Path | None, **asked: Any,
 ) -> None:  # fmt: skip
     """Print the leaderboard of one or several runs; write its tables and figures.
 
@@ -59,6 +65,7 @@ def report(
       mpqbench report leaderboards --site site
       mpqbench report runs/quick --columns fd,delta,bitops --pivot budget --latex
       mpqbench report --spec paper.yaml --out tables
+      mpqbench report runs/quick runs/mine --highlight mine --paper paper
     """
     from ..lab.ablation.design import load
 
@@ -67,7 +74,11 @@ def report(
         raise BenchError("--site, --pages and --fill take no selection, --spec or --latex")
     if not run_dirs and spec is None:
         raise BenchError("give the folder of a run, or --spec with the file of a paper")
-    if site is not None:
+    if paper is not None:
+        if site or pages or filled or latex or out or any(asked.values()):
+            raise BenchError("--paper takes RUN, --spec and options that select alone")
+        _write_paper(spec, run_dirs, paper, keys)
+    elif site is not None:
         if out or pages or filled or any(asked.values()):
             raise BenchError("--site writes a page of its own: give no other option but --plugins")
         _write_site(run_dirs, site)
@@ -108,6 +119,22 @@ def _write_site(run_dirs: Sequence[Path], site: Path) -> None:
     from ..report.site.build import write_site
 
     for path in write_site(run_dirs, site):
+        echo(path)
+
+
+def _write_paper(
+    spec: Path | None, run_dirs: Sequence[Path], folder: Path, keys: dict[str, Any]
+) -> None:
+    from ..records.paper_file import read_paper
+    from ..records.runs import read_runs
+    from ..report.paper import write_paper
+
+    paper = read_paper(spec, keys) if spec else None
+    folders = run_dirs or (paper.runs if paper else ())
+    if not folders:
+        raise BenchError(f"{spec} has no runs: write 'runs: [folder, ...]', or give RUN")
+    selection = paper.selection if paper else _selection(keys)
+    for path in write_paper(read_runs(folders), selection, folder, paper):
         echo(path)
 
 

@@ -59,8 +59,17 @@ _OPTIONS = {
     "width": click.option("--width", callback=_width, metavar="column|text|INCHES",
                           help="Width in a two-column article; a table that does not fit takes the "
                           "text's.  [default: column]"),
+    "titles": click.option("--titles", is_flag=True, default=None,
+                           help="Draw titles and notes into figures."),
+    "costs": click.option("--cost", "costs", callback=_names, metavar="bytes,bitops_linear",
+                          help="Costs of a trade-off.  [default: bitops and bitops_linear]"),
     "caption": click.option("--caption", metavar="TEXT", help="Caption of LaTeX tables."),
 }  # fmt: skip
+
+
+_OF_FIGURES = (
+    "methods", "models", "budgets", "formats", "labels", "highlight", "width", "costs", "titles",
+)  # fmt: skip
 
 
 def selecting(command: _Command) -> _Command:
@@ -70,7 +79,14 @@ def selecting(command: _Command) -> _Command:
     return command
 
 
+def selecting_figures(command: _Command) -> _Command:
+    """Add the options that change figures to ``command``, as ``selecting``."""
+    for name in reversed(_OF_FIGURES):
+        command = _OPTIONS[name](command)
+    return command
+
+
 def taken(asked: dict[str, Any]) -> dict[str, Any]:
     """Take the options of ``selecting`` out of ``asked``; return those that were given."""
-    found = {name: asked.pop(name) for name in _OPTIONS}
+    found = {name: asked.pop(name) for name in _OPTIONS if name in asked}
     return {name: value for name, value in found.items() if value is not None}

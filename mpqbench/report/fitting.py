@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
 
-LINE = 1.22  # heights of letters from one line of text to the next
+LINE = 1.28  # heights of letters from one line of text to the next
 _MOST = 0.36  # of the width of a figure that names of lines may take
 
 
@@ -91,7 +91,9 @@ def _thin(axis: Axis) -> None:
     places = [tick.get_loc() for tick in kept]
     names = [tick.label1.get_text() for tick in kept]
     ends = [np.array(tick.label1.get_window_extent())[:, side] for tick in kept]
-    gap = 0.4 * kept[0].label1.get_fontsize() * axis.axes.figure.dpi / 72 if side == 0 else 0.0
+    label = kept[0].label1
+    is_level = side == 0 and label.get_rotation() == 0
+    gap = 0.4 * label.get_fontsize() * axis.axes.figure.dpi / 72 if is_level else 0.0
     step = 1
     while step < len(kept):
         part = sorted(map(tuple, ends[::step]))

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 import numpy as np
+
 from ..core.errors import BenchError
 from ..records.columns import Row
 from ..records.frame import rows_of

@@ -15,9 +15,9 @@ from ..records.schema import JobRecord
 from ..records.statistics import Spread
 from . import drawing
 from .ablation import shown_effect
-from .notes import notes, table_notes
 from .looks import Style
-from .render import bullets, pipe_table, write_table, write_texts
+from .notes import notes, table_notes
+from .render import bullets, pipe_table, to_csv, to_markdown, write_texts
 from .study_figures import (
     ALL,
     FIT,
@@ -40,7 +40,9 @@ def write_searchers(
     records: Iterable[JobRecord], regrets: Sequence[Mapping[str, Any]], folder: Path
 ) -> list[Path]:
     """Write ``searchers.csv`` and ``searchers.md``; return their paths."""
-    return write_table(searcher_table(records, regrets), folder / "searchers", "Searchers")
+    table = searcher_table(records, regrets)
+    texts = {"csv": to_csv(table), "md": to_markdown(table, "Searchers")}
+    return write_texts(folder / "searchers", texts)
 
 
 def searcher_table(records: Iterable[JobRecord], regrets: Sequence[Mapping[str, Any]]) -> Table:

@@ -66,8 +66,8 @@ def tradeoff(block: Block, style: Style | None = None, cost: str = "bitops") -> 
     """Draw FD against ``cost`` (log axis) with error bars; full precision is a line with its band.
 
     Where there are several classes of formats, a colour is a method, marker and line are a class.
-    Rings and dotted steps mark the Pareto front. ``None`` if no quantized job of the block is done. The y
-    axis is logarithmic if FD spans a factor of 20.
+    Rings and dotted steps mark the Pareto front. ``None`` if no quantized job of the block is done.
+    The y axis is logarithmic if FD spans a factor of 20.
     """
     style = style or Style()
     every = points(block, cost)
