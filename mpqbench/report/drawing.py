@@ -236,7 +236,9 @@ def explain(figure: Picture, handles: Mapping[str, Any], note: str = "") -> None
 def shades() -> ListedColormap:
     """Return the colours of heat maps."""
     colours = matplotlib.colormaps["cividis"](np.linspace(0.1, 1.0, 256))
-    return ListedColormap(colours).with_extremes(bad="white")
+    made = ListedColormap(colours)
+    made.set_bad("white")
+    return made
 
 
 def heat_map(

@@ -93,7 +93,7 @@ def _thin(axis: Axis) -> None:
     ends = [np.array(tick.label1.get_window_extent())[:, side] for tick in kept]
     label = kept[0].label1
     is_level = side == 0 and label.get_rotation() == 0
-    gap = 0.4 * label.get_fontsize() * axis.axes.figure.dpi / 72 if is_level else 0.0
+    gap = 0.4 * float(label.get_fontsize()) * axis.axes.figure.dpi / 72 if is_level else 0.0
     step = 1
     while step < len(kept):
         part = sorted(map(tuple, ends[::step]))
@@ -128,7 +128,7 @@ def name_ends(axes: Axes, ends: Mapping[str, End], size: float = 7.0) -> bool:
     box = axes.get_window_extent()
     points = box.height * 72 / figure.dpi  # type: ignore[union-attr]
     widest = max(text_width(name, size) for name in ends)
-    if (len(ends) * size * LINE > points) or widest > _MOST * figure.get_figwidth():  # type: ignore[union-attr]
+    if (len(ends) * size * LINE > points) or widest > _MOST * figure.get_figwidth():
         return False
     to_axes = axes.transData + axes.transAxes.inverted()
     places = {name: to_axes.transform((end.x, end.y)) for name, end in ends.items()}

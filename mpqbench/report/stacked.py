@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from ..records.columns import OVERHEAD, unit_of
+from ..records.frame import rows_of
 from ..records.runs import Runs
 from . import drawing
 from .drawing import Picture
@@ -113,11 +114,10 @@ def stacked(
 
     ``words`` are the title and the label of the axis. Budgets are above each other, with a gap.
     """
-    several = parts["format"].nunique() > 1
-    labels = [
-        " ".join([style.label(row.method), row.budget, *([row.format] if several else [])])
-        for row in parts.itertuples()
-    ]
+    several, rows = parts["format"].nunique() > 1, rows_of(parts)
+    names = [[style.label(str(row["method"])), str(row["budget"]), str(row["format"])]
+             for row in rows]  # fmt: skip
+    labels = [" ".join(name if several else name[:2]) for name in names]
     gaps = 0.5 * parts["budget"].ne(parts["budget"].shift()).cumsum()
     places = pd.Series(range(len(parts)), parts.index) + gaps
     title, label = words
@@ -129,12 +129,12 @@ def stacked(
             axes.barh(places, parts[name], left=left, height=0.72, color=colour, label=text)
             left = left + parts[name]
         axes.set_yticks(places, labels)
-        for tick, row in zip(axes.get_yticklabels(), parts.itertuples(), strict=True):
-            if row.method == style.selection.highlight:
+        for tick, row in zip(axes.get_yticklabels(), rows, strict=True):
+            if row["method"] == style.selection.highlight:
                 tick.set_fontweight("bold")
         axes.set_ylim(places.max() + 0.7, places.min() - 0.7)
         axes.tick_params(axis="y", length=0)
         axes.grid(axis="y", visible=False)
-        handles = {handle.get_label(): handle for handle in axes.containers}
+        handles = {str(handle.get_label()): handle for handle in axes.containers}
         drawing.explain(picture, handles)
     return picture

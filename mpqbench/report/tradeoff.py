@@ -1,6 +1,6 @@
 """Figure: Fréchet distance against cost, one line per method, with the Pareto front."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -49,7 +49,7 @@ def costs_that_differ(block: Block) -> list[str]:
     return ["bitops", "bitops_linear"] if differ else ["bitops"]
 
 
-def pareto_front(costs: Sequence[float], values: Sequence[float]) -> np.ndarray:
+def pareto_front(costs: Iterable[float], values: Iterable[float]) -> np.ndarray:
     """Return which points no other one beats: bool (n,).
 
     A point is beaten by one that is not larger in either and smaller in one.

@@ -85,8 +85,11 @@ def test_a_mistake_is_one_sentence(run, arguments, sentence, tmp_path):
 
 def test_figures_of_studies_are_read_from_their_files(run, tmp_path):
     for folder in ("one", "two"):
-        rows = [{"proxy": p, "part": part, "tau_fd": t, "tau_fd_ci": 0.1}
-                for p, t in (("a", 0.5), ("b", 0.7)) for part in ("all", "better half")]  # fmt: skip
+        rows = [
+            {"proxy": proxy, "part": part, "tau_fd": tau, "tau_fd_ci": 0.1}
+            for proxy, tau in (("a", 0.5), ("b", 0.7))
+            for part in ("all", "better half")
+        ]
         (tmp_path / folder).mkdir()
         pd.DataFrame(rows).to_csv(tmp_path / folder / "proxies.csv", index=False)
     told = called("proxies", tmp_path / "one", tmp_path / "two", "--out", tmp_path / "out")

@@ -132,11 +132,11 @@ def test_grid_rows_are_full_precision_then_the_leaderboard(records):
     shown = figure.axes[0].get_images()[0].get_array()
     gap = gap_of(8)
     columns = (shown.shape[1] + gap) // (8 + gap)
-    assert columns == 5  # as many as are 0.3 inches wide
+    assert columns == 6  # as many as are 0.3 inches wide
     centres = [
-        [int(shown[4 + i * (8 + gap), 4 + j * (8 + gap), 0]) for j in range(5)] for i in range(4)
+        [int(shown[4 + i * (8 + gap), 4 + j * (8 + gap), 0]) for j in range(6)] for i in range(4)
     ]
-    assert centres == [list(range(b, b + 5)) for b in (10, 90, 170, 90)]
+    assert centres == [list(range(b, b + 6)) for b in (10, 90, 170, 90)]
 
 
 def test_grid_pages_repeat_full_precision(record):

@@ -191,7 +191,9 @@ def sensitivity_map(
     style = style or Style()
     words = f"Sensitivity: {title}: each group at {precision}"
     with drawing.canvas(style, 3.1, words) as picture:
-        places = picture.subplot_mosaic([["map"] * 2, list(SIDES)], height_ratios=[1, 1.25])
+        places: dict[str, Axes] = picture.subplot_mosaic(
+            [["map"] * 2, list(SIDES)], height_ratios=[1, 1.25]
+        )
         _draw_scores(places["map"], score_grid(table, precision), score, style.width - 1.4)
         panels = [places[side] for side in SIDES]
         panels[1].sharey(panels[0])
