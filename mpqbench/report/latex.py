@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from ..records.columns import FRECHET_NAMES, frechet_names
 from ..records.selection import EVERYTHING, WIDTHS, Selection
 from .grid import Cell, Grid, Head
-from .latex_text import escape, text_width
+from .latex_text import breakable, escape, text_width
 from .pivot import grids
 from .table import Block, Table
 
@@ -22,7 +22,8 @@ _ARROWS = {"lower": r" $\downarrow$", "higher": r" $\uparrow$"}
 _PLACES = {1: r"\textbf", 2: r"\underline"}
 _POINTS = 72.27  # to the inch
 COLUMN, TEXT = (WIDTHS[name] * _POINTS for name in ("column", "text"))
-_USUAL_SIZE, _SMALL = 8.0, 7.0  # points of \footnotesize and \scriptsize in an article of 10 pt
+# Points of \footnotesize and \scriptsize in an article of 10 pt. The latter are 7 pt, but wide.
+_USUAL_SIZE, _SMALL = 8.0, 7.6
 _GAP = 3.0  # points on each side of a column
 _FEW = 8  # columns that are not scaled
 _NARROWEST = 50.0  # points of a column whose text is broken into lines
@@ -77,14 +78,16 @@ def latex_grid(
     """
     ticks = ticks or {}
     layout = _layout(grid, selection, ticks)
+    sides = [_side(grid, at, layout, ticks) for at in range(len(grid.heads))]
     lines = [*_head_lines(grid, ticks), r"\midrule"]
     for line, has_rule in zip(grid.lines, grid.rules, strict=True):
         lines += [r"\midrule"] if has_rule else []
-        cells = grid.pairs(line)
-        lines.append(_joined(_cell(h, c, line.is_highlighted, ticks) for h, c in cells))
-    sides = "".join(_side(grid, at, layout, ticks) for at in range(len(grid.heads)))
-    body = [rf"\begin{{tabular}}{{@{{}}{sides}@{{}}}}", r"\toprule", *lines, r"\bottomrule",
-            r"\end{tabular}"]  # fmt: skip
+        cells = zip(*zip(*grid.pairs(line), strict=True), sides, strict=True)
+        lines.append(
+            _joined(_cell(h, c, line.is_highlighted, ticks, "p" in side) for h, c, side in cells)
+        )
+    start = rf"\begin{{tabular}}{{@{{}}{''.join(sides)}@{{}}}}"
+    body = [start, r"\toprule", *lines, r"\bottomrule", r"\end{tabular}"]
     if layout.is_scaled:
         body = [r"\resizebox{\textwidth}{!}{%", *body, "}"]
     packages = ["booktabs", *(["amssymb"] if ticks else [])]
@@ -92,6 +95,7 @@ def latex_grid(
     name = "table*" if layout.is_wide else "table"
     return "\n".join([
         f"% \\usepackage{{{','.join(packages)}}}", rf"\begin{{{name}}}[t]", r"\centering",
+        r"\setlength{\belowcaptionskip}{4pt}",
         rf"\caption{{{_caption(grid, title, selection, ticks)}}}", rf"\label{{tab:{label}}}",
         rf"\{layout.size}", rf"\setlength{{\tabcolsep}}{{{_GAP:g}pt}}", *body,
         rf"\end{{{name}}}", "",
@@ -148,7 +152,11 @@ def _widths(grid: Grid, points: float, ticks: Ticks) -> list[float]:
     """Return the width of every column in points, at least that of its heading."""
     widths = []
     for at, head in enumerate(grid.heads):
-        cells = [_cell_width(head, line.cells[at], points, ticks) for line in grid.lines]
+        is_name = head.column.name == "method"
+        cells = [
+            _cell_width(head, line.cells[at], points, ticks, is_name and line.is_highlighted)
+            for line in grid.lines
+        ]
         arrow = points if _arrow(head) else 0.0
         widths.append(max([text_width(_header(head, ticks), points) + arrow, *cells]))
     end = 0
@@ -159,13 +167,13 @@ def _widths(grid: Grid, points: float, ticks: Ticks) -> list[float]:
     return widths
 
 
-def _cell_width(head: Head, cell: Cell, points: float, ticks: Ticks) -> float:
+def _cell_width(head: Head, cell: Cell, points: float, ticks: Ticks, is_own: bool) -> float:
     if head.column.name in ticks:
         return points
     value, half = _parts(cell)
-    is_bold = cell.place == 1 or head.column.name == "method"
-    raised = text_width(f"±{half}", _SMALL) + 2.5 if half else 0.0
-    return text_width(value, points, is_bold) + raised + (points if cell.state == "over" else 0.0)
+    own = text_width(value, points, bold=is_own or cell.place == 1)
+    own += text_width(f"±{half}", _SMALL) + 3.5 if half else 0.0
+    return own + (0.5 * points if cell.state == "over" else 0.0)
 
 
 def _parts(cell: Cell) -> tuple[str, str]:
@@ -176,12 +184,12 @@ def _parts(cell: Cell) -> tuple[str, str]:
     return value or NOTHING, half
 
 
-def _cell(head: Head, cell: Cell, is_highlighted: bool, ticks: Ticks) -> str:
+def _cell(head: Head, cell: Cell, is_highlighted: bool, ticks: Ticks, is_broken: bool) -> str:
     name = head.column.name
     if name in ticks:
         return r"\checkmark" if cell.text == ticks[name] else ""
     value, half = _parts(cell)
-    text = value if value == NOTHING else escape(value)
+    text = value if value == NOTHING else (breakable if is_broken else escape)(value)
     if cell.state == "lost":
         return rf"\emph{{{text}}}"
     if cell.place in _PLACES:

@@ -20,9 +20,13 @@ _GREEK = (
     "upsilon phi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega "
 )
 _KNOWN = "\u2013\u2014\u2018\u2019\u201c\u201d\u2026\u20ac"  # dashes, quotes, dots, euro
-# Widths of letters of Computer Modern, in units of the size of the letters, rounded up.
-_WIDTHS = {"ijlI.,:;'!|": 0.37, "frst()[]-/ ": 0.45, "mMW@%": 0.98, "w+=<>±\u00d7≈→&": 0.85}
-_LETTER, _CAPITAL, _BOLD = 0.57, 0.82, 1.16
+# Widths of letters of Computer Modern at 8 pt, in units of their size, rounded up.
+_WIDTHS = {
+    "ijl.,:;'!|": 0.33, "Ifrst()[]- ": 0.43, "0123456789cez": 0.54, "J/": 0.56,
+    "m#": 0.89, "MW%ÆŒ": 1.1, "w+=<>±\u00d7≈&@⁻": 0.84,
+}  # fmt: skip
+_LETTER, _CAPITAL, _OTHER, _BOLD = 0.6, 0.84, 1.07, 1.16
+_NUMBERED = 4.3  # of U+4E2D
 
 
 def escape(text: str) -> str:
@@ -34,6 +38,12 @@ def escape(text: str) -> str:
     plain = "".join(map(_letter, printable(text)))
     plain = re.sub("-(?=-)", "-{}", plain)  # two together would be one dash
     return re.sub(f"[{_RAISED}]+", _raised, plain)
+
+
+def breakable(text: str) -> str:
+    """Return ``text`` as ``escape``, but it may also be broken into lines after a sign."""
+    parts = re.split(r"(?<=[^\w\s])(?=\w)|(?<=_)(?=\w)", printable(text))
+    return r"\hspace{0pt}".join(escape(f"{part}|")[: -len(_SPECIAL["|"])] for part in parts)
 
 
 def _raised(digits: re.Match[str]) -> str:
@@ -63,6 +73,6 @@ def _letter_width(letter: str) -> float:
     for letters, size in _WIDTHS.items():
         if letter in letters:
             return size
-    if ord(letter) > 0x17F and letter not in _RAISED:
-        return 0.9 if letter in _SPECIAL or letter in _KNOWN else 3.8
-    return _CAPITAL if letter.isupper() else _LETTER
+    if ord(letter) <= 0x17F or letter in _RAISED:
+        return _CAPITAL if letter.isupper() else _LETTER
+    return _NUMBERED if _letter(letter).startswith("U+") else _OTHER

@@ -30,6 +30,11 @@ def write_texts(stem: Path, texts: Mapping[str, str]) -> list[Path]:
     return paths
 
 
+def write_table(table: Table, stem: Path, title: str) -> list[Path]:
+    """Write a table into ``stem.csv`` and ``stem.md``; return the paths."""
+    return write_texts(stem, {"csv": to_csv(table), "md": to_markdown(table, title)})
+
+
 def to_csv(table: Table, selection: Selection = EVERYTHING) -> str:
     """Return all rows; numbers are unscaled and have 10 significant digits.
 
@@ -63,7 +68,7 @@ def _pivot_frame(grid: Grid) -> pd.DataFrame:
     """Return the values of a pivot: names of methods, and ``GROUP:COLUMN`` for what is across."""
     rows = []
     for line in grid.lines:
-        values = {}
+        values: dict[str, Any] = {}
         if len(grid.blocks) == 1:
             values["model"] = grid.blocks[0].model
         for head, cell in grid.pairs(line):
