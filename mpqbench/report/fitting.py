@@ -121,17 +121,17 @@ def name_ends(axes: Axes, ends: Mapping[str, End], size: float = 7.0) -> bool:
     written where they take more than the height of the axes or a third of the figure; the return
     value says whether it was. Limits and scales of the axes must have been set.
     """
-    figure = axes.figure
+    figure: Any = axes.figure
     if not ends:
         return False
     lay_out(figure)
     box = axes.get_window_extent()
-    points = box.height * 72 / figure.dpi  # type: ignore[union-attr]
+    points = box.height * 72 / figure.dpi
     widest = max(text_width(name, size) for name in ends)
     if (len(ends) * size * LINE > points) or widest > _MOST * figure.get_figwidth():
         return False
     to_axes = axes.transData + axes.transAxes.inverted()
-    places = {name: to_axes.transform((end.x, end.y)) for name, end in ends.items()}
+    places = {name: tuple(to_axes.transform((end.x, end.y))) for name, end in ends.items()}
     order = sorted(ends, key=lambda name: places[name][1])
     heights = apart([places[name][1] for name in order], size * LINE / points)
     for name, height in zip(order, heights, strict=True):
