@@ -107,34 +107,38 @@ def _samples(table: Table, runs: Runs, style: Style) -> Named:
     for block in table.blocks:
         pages = sample_rows(block, kept)
         grids = [sample_grid(block, rows, read, style) for rows in pages]
-        yield from _paged(f"samples-{block.name}", grids)
+        yield from _paged(f"samples-{block.name}", grids, block.done)
 
 
 def _tunings(table: Table, runs: Runs, style: Style) -> Named:
     for block in table.blocks:
         if found := courses(block, runs):
-            yield f"tuning-{block.name}", tuning(block.model, found, style)
+            yield from _paged(
+                f"tuning-{block.name}", [tuning(block.model, found, style)], block.done
+            )
 
 
 def _overheads(table: Table, runs: Runs, style: Style) -> Named:
     for block in table.blocks:
-        yield from _paged(f"overhead-{block.name}", overhead_figures(block, style))
+        yield from _paged(f"overhead-{block.name}", overhead_figures(block, style), block.done)
 
 
 def _seconds(table: Table, runs: Runs, style: Style) -> Named:
     for block in table.blocks:
-        yield from _paged(f"seconds-{block.name}", seconds_figures(block, runs, style))
+        pages = seconds_figures(block, runs, style)
+        yield from _paged(f"seconds-{block.name}", pages, block.done)
 
 
 def _anytimes(table: Table, runs: Runs, style: Style) -> Named:
     for each in comparisons(table):
         pages = anytime_figures.anytime(each, runs, style)
-        yield from _paged(f"search/anytime-{each.name}", pages)
+        yield from _paged(f"search/anytime-{each.name}", pages, each.rows)
 
 
 def _allocations(table: Table, runs: Runs, style: Style) -> Named:
     for each in comparisons(table):
-        yield from _paged(f"search/allocations-{each.name}", allocation_maps(each, runs, style))
+        pages = allocation_maps(each, runs, style)
+        yield from _paged(f"search/allocations-{each.name}", pages, each.rows)
 
 
 def _sensitivities(table: Table, runs: Runs, style: Style) -> Named:
@@ -290,8 +294,11 @@ def asked_scans(table: Table, asked: Sequence[str]) -> Named:
                 yield f"search/scan-{path}-{comparison.name}", scan(comparison, shown)
 
 
-def _paged(name: str, figures: Sequence[Picture]) -> Named:
+def _paged(name: str, figures: Sequence[Picture], rows: pd.DataFrame) -> Named:
+    """Yield figures of ``rows``, numbered if they are several, with N in their captions."""
+    counts = sorted(rows["n_images"].dropna().unique())
     for number, figure in enumerate(figures, 1):
+        figure.note = f"{figure.note} N = {', '.join(map(str, counts))} images.".strip()
         yield (f"{name}-{number}" if len(figures) > 1 else name), figure
 
 

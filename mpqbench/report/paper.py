@@ -24,9 +24,8 @@ MOST_ROWS = 45  # of a table on one page
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the article: its heading, and its floats as LaTeX."""
+    """The tables or the figures of one kind, as LaTeX."""
 
-    heading: str
     parts: tuple[str, ...]
 
     @property
@@ -45,15 +44,16 @@ def write_paper(
     Raises BenchError as ``Selection.of``, and for a name that is of no figure.
     """
     named = dict(paper.figures) if paper else {}
-    headings = {name: FIGURES[_kind_of(name)].text.rstrip(".") for name in named or FIGURES}
+    for name in named:
+        _kind_of(name)  # before anything is written
     texts = _tables(runs, selection, paper)
     paths, inputs = [], []
     for name, text in texts.items():
         paths += write_texts(folder / "tables" / name, {"tex": text})
         inputs.append(rf"\input{{tables/{name}}}")
-    sections = [Section("Tables", tuple(inputs))] if inputs else []
+    sections = [Section(tuple(inputs))] if inputs else []
     common = _leaderboard(runs, selection)
-    for name, heading in headings.items():
+    for name in named or FIGURES:
         own = named.get(name, selection)
         table = common if own == selection else _leaderboard(runs, own)
         parts = []
@@ -61,9 +61,9 @@ def write_paper(
             # A dot or a space in the name of a file is more than some versions of LaTeX take.
             place = Path("figures") / re.sub(r"[^A-Za-z0-9/_+-]", "-", stem)
             paths += save(picture, folder / place)
-            parts.append(_float(picture, place.as_posix(), runs))
+            parts.append(_float(picture, place.as_posix()))
         if parts:
-            sections.append(Section(escape(heading), tuple(parts)))
+            sections.append(Section(tuple(parts)))
     if not sections:
         raise BenchError(f"{runs.name} allow no table and no figure")
     text = filled("main", title=escape(runs.name), about=_about(runs), sections=sections)
@@ -116,20 +116,17 @@ def _drawn(
             yield (stem if name == kind else f"{name}/{stem}"), picture
 
 
-def _float(picture: Picture, place: str, runs: Runs) -> str:
+def _float(picture: Picture, place: str) -> str:
     """Return a figure of LaTeX at the width for which it was drawn."""
     inches = picture.get_figwidth()
     is_wide = inches > WIDTHS["column"] + 0.01
     widths = {WIDTHS["column"]: r"\columnwidth", WIDTHS["text"]: r"\textwidth"}
     width = widths.get(inches, f"{inches:g}in")
     name = "figure*" if is_wide else "figure"
-    caption = picture.caption
-    if "N =" not in caption:
-        caption += f" {_count(runs)}"
     return "\n".join([
         rf"\begin{{{name}}}[{'t' if is_wide else '!ht'}]", r"\centering",
         rf"\includegraphics[width={width}]{{{place}.pdf}}",
-        rf"\caption{{{_breakable(caption)}}}",
+        rf"\caption{{{_breakable(picture.caption)}}}",
         rf"\label{{fig:{place.removeprefix('figures/')}}}", rf"\end{{{name}}}",
     ])  # fmt: skip
 

@@ -72,7 +72,12 @@ def overhead_figures(block: Block, style: Style) -> list[Picture]:
     unit, prefix = unit_of(parts["bitops"])
     label = f"{prefix}BitOPs per forward of one image"
     scaled = parts.assign(**{name: parts[name] / unit for name in BITOPS_PARTS})
-    return _pages(scaled, list(BITOPS_PARTS), (f"BitOPs by source: {block.model}", label), style)
+    return _pages(
+        scaled,
+        list(BITOPS_PARTS),
+        (f"BitOPs by source: {block.model}, {_budgets(parts)}", label),
+        style,
+    )
 
 
 def seconds_figures(block: Block, runs: Runs, style: Style) -> list[Picture]:
@@ -82,13 +87,17 @@ def seconds_figures(block: Block, runs: Runs, style: Style) -> list[Picture]:
     total = parts[names].sum(axis=1).max() if len(parts) else 0.0
     unit, word = (3600.0, "hours") if total > 7200 else (1.0, "seconds")
     scaled = parts.assign(**{name: parts[name] / unit for name in names})
-    words = f"Time of every stage: {block.model}", f"{word} of wall time"
+    words = f"Time of every stage: {block.model}, {_budgets(parts)}", f"{word} of wall time"
     pages = _pages(scaled, names, words, style)
     for page in pages:
         page.note = (
             "Wall time on the machine of each job; a stage whose result was kept takes none."
         )
     return pages
+
+
+def _budgets(parts: pd.DataFrame) -> str:
+    return ", ".join(map(str, parts["budget"].unique()))
 
 
 def _pages(

@@ -21,6 +21,7 @@ COSTS = {
     "bitops_linear": "BitOPs per forward, linear layers",
     "bytes": "MB of the model",
 }
+_NAMES = {"bitops": "BitOPs", "bitops_linear": "BitOPs of linear layers", "bytes": "bytes"}
 _LOG_FROM = 20.0  # ratio of largest to smallest FD from which the axis is logarithmic
 _TOLD = 12  # methods in grey that are named
 _LABEL: dict[str, Any] = {"textcoords": "offset points", "fontsize": drawing.SMALL}
@@ -76,8 +77,8 @@ def tradeoff(block: Block, style: Style | None = None, cost: str = "bitops") -> 
         return None
     counts = ", ".join(map(str, sorted(block.done["n_images"].unique())))
     header = frechet_names(block.extractor)[0]
-    title = f"{header} against {cost.replace('_linear', ' of linear layers')}: {block.model}"
-    title += f", N = {counts}"
+    budgets = ", ".join(found.sort_values("cost")["budget"].unique())
+    title = f"{header} against {_NAMES[cost]}: {block.model} at {budgets}, N = {counts}"
     with drawing.canvas(style, min(2.6, 0.9 + 0.5 * style.width), title) as picture:
         axes = picture.add_subplot()
         _scale(axes, block, every, cost)

@@ -42,7 +42,7 @@ def test_a_figure_is_as_wide_as_asked(run, tmp_path):
     told = called("tradeoff", run, "--cost", "bytes", "--width", "5", "--label", "mine_2=Mine",
                   "--highlight", "mine_2", "--out", out)  # fmt: skip
     assert [str(tmp_path / f"bytes.{kind}") in told for kind in ("png", "pdf")] == [True, True]
-    assert "FD against bytes: fashion-dit, N = 1000" in told
+    assert "FD against bytes: fashion-dit at W4A4, N = 1000" in told
     with Image.open(tmp_path / "bytes.png") as picture:
         assert picture.width == 5 * 60
         assert picture.text["Description"] in told

@@ -56,7 +56,7 @@ def test_tradeoff_names_methods_budgets_reference_and_what_is_missing(records):
     expected = ["W4A4", "W8A8", "full precision 5.00 ±0.50", "gptq", "rtn"]
     assert sorted(texts(figure)) == expected
     assert "Not shown: gptq W2A2 (diverged)." in figure.caption
-    assert "fashion-dit, N = 1000" in figure.caption
+    assert "fashion-dit at W4A4, W8A8, N = 1000" in figure.caption
     assert figure.get_suptitle() == ""
     single = tradeoff(leaderboard(records[:3]).blocks[0])
     assert "rtn" not in texts(single)
@@ -65,7 +65,7 @@ def test_tradeoff_names_methods_budgets_reference_and_what_is_missing(records):
 def test_titles_are_drawn_where_they_are_asked_for(records):
     style = Style(Selection(titles=True))
     figure = tradeoff(leaderboard(records).blocks[0], style)
-    assert "fashion-dit, N = 1000" in " ".join(figure.get_suptitle().split())
+    assert "fashion-dit at W4A4, W8A8, N = 1000" in " ".join(figure.get_suptitle().split())
     assert "Not shown: gptq W2A2" in " ".join(figure.get_supxlabel().split())
 
 
