@@ -16,6 +16,7 @@ LINEAR, REST = "bitops_linear", "rest"
 BITOPS_PARTS = (LINEAR, *OVERHEAD, REST)
 BARS = 26  # that fit on a page
 OTHERS = "other stages"
+_STAGES = ("load", "calibrate", "search", "quantize", "tune", "correct", "sample", "score")
 _KEYS = ["method", "budget", "format"]
 _GREYS = {LINEAR: "#6e6e6e", REST: "#cfcfcf", OTHERS: "#cfcfcf"}
 _TEXTS = {LINEAR: "linear layers", REST: "all else", "overhead_zero_point": "zero points"}
@@ -75,7 +76,7 @@ def overhead_figures(block: Block, style: Style) -> list[Picture]:
     return _pages(
         scaled,
         list(BITOPS_PARTS),
-        (f"BitOPs by source: {block.model}, {_budgets(parts)}", label),
+        (f"BitOPs by source: {block.model}", label),
         style,
     )
 
@@ -87,7 +88,7 @@ def seconds_figures(block: Block, runs: Runs, style: Style) -> list[Picture]:
     total = parts[names].sum(axis=1).max() if len(parts) else 0.0
     unit, word = (3600.0, "hours") if total > 7200 else (1.0, "seconds")
     scaled = parts.assign(**{name: parts[name] / unit for name in names})
-    words = f"Time of every stage: {block.model}, {_budgets(parts)}", f"{word} of wall time"
+    words = f"Time of every stage: {block.model}", f"{word} of wall time"
     pages = _pages(scaled, names, words, style)
     for page in pages:
         page.note = (
@@ -96,23 +97,25 @@ def seconds_figures(block: Block, runs: Runs, style: Style) -> list[Picture]:
     return pages
 
 
-def _budgets(parts: pd.DataFrame) -> str:
-    return ", ".join(map(str, parts["budget"].unique()))
-
-
 def _pages(
     parts: pd.DataFrame, names: Sequence[str], words: tuple[str, str], style: Style
 ) -> list[Picture]:
     shown = [name for name in names if parts[name].gt(0).any()]
     size = -(-len(parts) // max(1, -(-len(parts) // BARS)))  # of pages that are alike
     pages = [parts.iloc[at : at + size] for at in range(0, len(parts), size or 1)]
-    return [stacked(page, colours_of(shown), words, style) for page in pages]
+    titles = [f"{words[0]}, {', '.join(map(str, page['budget'].unique()))}" for page in pages]
+    colours = colours_of(shown)
+    return [
+        stacked(page, colours, (title, words[1]), style)
+        for page, title in zip(pages, titles, strict=True)
+    ]
 
 
 def colours_of(names: Sequence[str]) -> dict[str, str]:
-    """Return a colour for every part; overhead has the same ones in every figure."""
-    fixed = dict(zip(OVERHEAD, COLOURS, strict=False))
-    free = iter(COLOURS)
+    """Return a colour for every part; overhead and usual stages have the same in every figure."""
+    fixed = dict(zip((*OVERHEAD, "", *_STAGES), 2 * COLOURS, strict=True))
+    taken = {fixed.get(name) for name in names}
+    free = iter([colour for colour in COLOURS if colour not in taken])
     return {name: _GREYS.get(name) or fixed.get(name) or next(free) for name in names}
 
 
