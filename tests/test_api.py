@@ -119,7 +119,7 @@ def test_a_figure_is_a_matplotlib_figure(tmp_path):
         (lambda: mpqbench.study("branches", rank=[2]), "did you mean 'ranks'"),
         (lambda: mpqbench.study("proxies", allocations=5), "needs 20 allocations, not 5"),
         (lambda: mpqbench.ablate("gptq", protocol="quik"), "did you mean 'quick'"),
-        (lambda: mpqbench.ablate("gptq", realizations=2), "leave out realizations"),
+        (lambda: mpqbench.study("realizations", realizations=1), "2 or more"),
         (lambda: mpqbench.score("x", "embedded", feature="a"), "did you mean 'features'"),
         (lambda: mpqbench.quantize("fashion-dit", calibrate=4), "did you mean 'calibration'"),
         (lambda: mpqbench.quantize("fashion-dit", "rtm"), "did you mean 'rtn'"),

@@ -39,8 +39,7 @@ class Results(Sequence[JobRecord]):
 
     ``folder`` is that of the results and ``stores`` are those with the records. ``has_failed`` says
     whether a job failed; one that diverged or found no allocation is a result. ``tables`` are what
-    was concluded: ``cells`` and ``effects`` of an ablation, ``searchers``, ``proxies`` or
-    ``branches`` of a study.
+    was concluded: ``cells`` and ``effects`` of an ablation, the table of a study by its name.
     """
 
     folder: Path

@@ -19,10 +19,12 @@ from ..lab.ablation.run import PlannedAblation, stores_of, write_effects
 from ..lab.study.branches import BRANCHES, BranchPlan, run_branches
 from ..lab.study.proxies import run_proxies, single_job
 from ..lab.study.searchers import run_searchers, with_evaluations
-from ..lab.suite import has_failed, with_methods
+from ..lab.suite import has_failed, plan, run_suite, with_methods
 from ..lab.suites import load_suite
 from ..metrics.features import usable_device
+from ..records.variance import realization_table
 from ..report.ablation import write_ablation
+from ..report.realizations import write_realizations
 from ..report.studies import searcher_table, write_branches, write_proxies, write_searchers
 from ..report.write import write_report
 from .jobs import MACHINE, Results, open_session, split
@@ -54,9 +56,10 @@ def ablate(
 
 
 def study(name: str, **settings: Any) -> Results:
-    """Compare ``searchers``, ``proxies`` or ``branches``; the results have the table of that name.
+    """Compare searchers, proxies, branches or realizations; ``name`` is also that of the table.
 
-    ``settings`` are those of ``prepare_searchers``, ``prepare_proxies`` or ``prepare_branches``.
+    ``settings`` are those of ``prepare_searchers``, ``prepare_proxies``, ``prepare_branches`` or
+    ``prepare_realizations``.
     Raises BenchError for an unknown name and a mistake in the settings, before a job is run.
 
     >>> found = study("searchers", budgets=["W3A3"], seeds=[0])  # doctest: +SKIP
@@ -128,8 +131,6 @@ def _suite_of_cells(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[s
     protocol = settings.get("protocol", "quick")
     if protocol not in PROTOCOLS:
         raise unknown("protocol", protocol, PROTOCOLS)
-    if "realizations" in changes:
-        raise BenchError("an ablation has one realization: leave out realizations")
     for model in changes.get("models", ()):
         check_model(model)
     changes["protocol"] = PROTOCOLS[protocol].model_dump() | changes["protocol"]
@@ -215,6 +216,34 @@ def prepare_proxies(allocations: int = 64, method: str | None = None, **settings
     return StudyRun(resolved, session, run)
 
 
+def prepare_realizations(
+    suite: str = "realizations", methods: Sequence[str] = (), **settings: Any
+) -> StudyRun:
+    """Return the comparison of the spread between realizations with that over images.
+
+    ``methods`` are those of the suite to run alone; ``settings`` are those of ``run``, with two
+    ``realizations`` or more where the suite has fewer. Raises BenchError.
+    """
+    machine, changes = split(settings)
+    resolved = with_methods(_loaded(suite, changes), methods)
+    if max(map(resolved.realizations_of, resolved.named)) < 2:
+        raise BenchError("study realizations needs --realizations 2 or more")
+    session = _open(resolved.name, machine)
+    jobs = plan(resolved, session.registry, session.device)
+
+    def run() -> Results:
+        records, folder = run_suite(jobs, session), session.store.folder
+        found = realization_table(records)
+
+        def write() -> list[Path]:
+            return [*write_realizations(found, records, folder), *write_report([folder])]
+
+        tables = {"realizations": found}
+        return Results(folder, tuple(records), has_failed(records), tables, writer=write)
+
+    return StudyRun(resolved, session, run)
+
+
 def prepare_branches(
     model: str = "fashion-dit",
     method: str = "rtn",
@@ -242,10 +271,10 @@ def prepare_branches(
     recipe, budget = session.registry.method(method), Budget(Precision(min(bits), None))
     job = Job(model, recipe, budget, given["seed"], protocol, session.device)
     more = [validate(PluginChoice, choice, "branches") for choice in branches]
-    plan = BranchPlan(job, (*BRANCHES, *more), ranks, bits)
+    chosen = BranchPlan(job, (*BRANCHES, *more), ranks, bits)
 
     def run() -> Results:
-        found, path = run_branches(plan, session)
+        found, path = run_branches(chosen, session)
         folder = session.store.folder
 
         def write() -> list[Path]:
@@ -253,7 +282,7 @@ def prepare_branches(
 
         return Results(folder, tables={"branches": found}, writer=write)
 
-    return StudyRun(plan, session, run)
+    return StudyRun(chosen, session, run)
 
 
 def _loaded(suite: str, changes: Mapping[str, Any]) -> Suite:
@@ -266,5 +295,6 @@ def _loaded(suite: str, changes: Mapping[str, Any]) -> Suite:
 STUDIES: Mapping[str, Callable[..., StudyRun]] = {
     "searchers": prepare_searchers,
     "proxies": prepare_proxies,
+    "realizations": prepare_realizations,
     "branches": prepare_branches,
 }

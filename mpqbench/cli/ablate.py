@@ -28,6 +28,7 @@ from . import completion, options
 @options.budgets("W4A4 and W3A3")
 @options.formats("One class of formats instead of the method's own.")
 @options.seeds("0")
+@options.realizations
 @click.option("--protocol", default="quick", show_default=True, metavar="NAME",
               shell_complete=completion.protocols,
               help="How images are made and measured.")  # fmt: skip

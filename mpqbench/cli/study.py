@@ -1,4 +1,4 @@
-"""``mpqbench study``: compare searchers, proxies and branches."""
+"""``mpqbench study``: compare searchers, proxies, branches and realizations."""
 
 from typing import Any
 
@@ -17,7 +17,8 @@ from . import completion, options
 def study() -> None:
     """Compare searchers at equal evaluations, proxies by their ranking, branches at equal bytes.
 
-    The same command resumes a study that was stopped.
+    ``realizations`` measures how far one quantized model stands for its method. The same command
+    resumes a study that was stopped.
     """
 
 
@@ -45,15 +46,9 @@ def searchers(
     options.load(suite, given, shared)
 
     from ..api.studies import prepare_searchers
-    from ..lab.suite import plan
 
     prepared = prepare_searchers(suite, method, evaluations, **options.settings(shared))
-    session = prepared.session
-    if dry_run:
-        jobs = plan(prepared.subject, session.registry, session.device)
-        options.show_suite(prepared.subject, jobs, session)
-        return
-    _finish(prepared)
+    _run_suite(prepared, dry_run)
 
 
 @study.command("proxies")
@@ -92,6 +87,34 @@ def proxies(
         echo(f"{allocations} allocations of '{job.recipe.name}' to sample, ranked by\n{names}")
         return
     _finish(prepared)
+
+
+@study.command("realizations")
+@click.argument(
+    "suite", default="realizations", metavar="[SUITE]", shell_complete=completion.suites
+)
+@options.budgets("the suite's")
+@options.seeds("the suite's")
+@options.realizations
+@options.formats("Classes of formats instead of the suite's.")
+@click.option("--method", multiple=True, metavar="NAME", shell_complete=completion.methods,
+              help="Only these of the suite; repeatable.")  # fmt: skip
+@options.of_study
+def realizations(suite: str, method: tuple[str, ...], dry_run: bool, **shared: Any) -> None:
+    """Quantize every method several times; compare the spread with that over images.
+
+    \b
+    Examples:
+      mpqbench study realizations
+      mpqbench study realizations --method gptq --budget W3A3 --realizations 3
+      mpqbench study realizations equal-terms --formats channel
+    """
+    axes = ("budgets", "seeds", "realizations", "formats")
+    options.load(suite, {axis: shared[axis] for axis in axes}, shared)
+
+    from ..api.studies import prepare_realizations
+
+    _run_suite(prepare_realizations(suite, method, **options.settings(shared)), dry_run)
 
 
 @study.command("branches")
@@ -145,6 +168,17 @@ def branches(
         echo(f"beside weights of {plan.bits} bits, into {session.store.folder}")
         return
     _finish(prepared)
+
+
+def _run_suite(prepared: Any, dry_run: bool) -> None:
+    if not dry_run:
+        _finish(prepared)
+        return
+    from ..lab.suite import plan
+
+    session = prepared.session
+    jobs = plan(prepared.subject, session.registry, session.device)
+    options.show_suite(prepared.subject, jobs, session)
 
 
 def _finish(prepared: Any) -> None:
