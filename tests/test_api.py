@@ -50,6 +50,14 @@ def test_every_name_of_the_api_is_there_and_others_are_not():
             module.rum  # noqa: B018
 
 
+def test_documents_use_names_that_are_there():
+    documents = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    blocks = re.findall(r"```python\n(.*?)```", "".join(d.read_text() for d in documents), re.S)
+    called = set(re.findall(r"mpqbench\.(\w+)\(", "".join(blocks)))
+    assert called <= {*mpqbench.api.__all__}
+    assert {"run", "table", "figure", "quantize", "load_records"} <= called
+
+
 def test_a_run_gives_its_records_and_its_tables(results):
     assert [(r.method, r.status) for r in results] == [("full-precision", "done"), ("rtn", "done")]
     assert not results.has_failed
@@ -141,7 +149,8 @@ def test_an_ablation_gives_cells_and_effects(tiny_folder, tmp_path):
     found = mpqbench.ablate("gptq", levels, reporter=Reporter(), **settings, **TINY)
     assert found.tables["cells"]["damping"].tolist() == ["low", "high"]
     errors = {r.method: r.scores["output_mse"].value for r in found if r.budget == "W3A3"}
-    (ratio,) = found.tables["effects"].query("kind == 'alone' and response == 'output_mse'").effect
+    effects = found.tables["effects"].query("kind == 'contrast' and response == 'output_mse'")
+    (ratio,) = effects["effect"]
     low, high = (errors[name] for name in found.tables["cells"]["method"])
     assert ratio == pytest.approx(high / low)
     assert {"ablation.csv", "effects.csv"} <= {path.name for path in found.write()}

@@ -87,13 +87,14 @@ def run(suite: str = "quick", **settings: Any) -> Results:
     Raises BenchError for a mistake in any of them, before a job is run. A job that fails raises
     nothing: its record says why.
 
-    >>> from mpqbench.core.progress import Reporter  # says nothing
-    >>> few = {"images": 4, "steps": 1, "micro_batch": 4, "calibration": 4, "features": "none"}
-    >>> results = run("smoke", budgets=["W4A4"], out="out", reporter=Reporter(), **few)
-    >>> [(record.method, record.budget, record.status) for record in results]
-    [('full-precision', 'FP', 'done'), ('rtn', 'W4A4', 'done')]
-    >>> results.frame["bytes"].tolist()
-    [7298306, 2631744]
+    Examples:
+        >>> from mpqbench.core.progress import Reporter  # says nothing
+        >>> few = {"images": 4, "steps": 1, "micro_batch": 4, "calibration": 4, "features": "none"}
+        >>> results = run("smoke", budgets=["W4A4"], out="out", reporter=Reporter(), **few)
+        >>> [(record.method, record.budget, record.status) for record in results]
+        [('full-precision', 'FP', 'done'), ('rtn', 'W4A4', 'done')]
+        >>> results.frame["bytes"].tolist()
+        [7304256, 2631744]
     """
     return prepare(suite, **settings).run()
 

@@ -42,9 +42,10 @@ def load_model(name: str, device: str = "cpu") -> DiTModel:
     ``name`` is ``fashion-dit``, the folder of a ``DiTPipeline`` or the id of one on the hub. Raises
     BenchError for an unknown name, weights that cannot be read, and a device that is not there.
 
-    >>> model = load_model("fashion-dit")
-    >>> model.image_shape, model.classes, len(model.transformer.transformer_blocks)
-    ((32, 32, 1), 10, 12)
+    Examples:
+        >>> model = load_model("fashion-dit")
+        >>> model.image_shape, model.classes, len(model.transformer.transformer_blocks)
+        ((32, 32, 1), 10, 12)
     """
     return loading.load_model(name).to(str(usable_device(device)), DTYPES["float32"])
 
@@ -103,11 +104,12 @@ def quantize(
     Raises BenchError for a mistake in any of them, Infeasible where no allocation is within the
     budget, and Diverged where numbers stop being finite.
 
-    >>> quantized = quantize("fashion-dit", "rtn", "W4A4", calibration=16)
-    >>> quantized.costs.bytes, quantized.costs.satisfied
-    (2631744, True)
-    >>> quantized.allocation["blocks.0.attn.qkv"]
-    Precision(weight=4, activation=4, group=None, bare=False)
+    Examples:
+        >>> quantized = quantize("fashion-dit", "rtn", "W4A4", calibration=16)
+        >>> quantized.costs.bytes, quantized.costs.satisfied
+        (2631744, True)
+        >>> quantized.allocation["blocks.0.attn.qkv"]
+        Precision(weight=4, activation=4, group=None, bare=False)
     """
     machine = {name: settings.pop(name) for name in _MACHINE if name in settings}
     registry, name = discover(settings.pop("plugins", ())), settings.pop("protocol", "quick")

@@ -21,14 +21,14 @@ _NEEDED = ("folder", "job")  # columns by which records are found again
 def load_records(*folders: Path | str) -> "pd.DataFrame":
     """Return the records of one or several runs, a row for each job, sorted by the job's name.
 
-    The columns are those of ``records_frame`` and, first, ``folder``, which has the files of the
-    job; [the list](../python.md#columns-of-the-records) says what each means. What a record lacks
-    is missing. Raises BenchError as ``read_runs``: for a folder without records, a file that cannot
-    be read, and a job whose results in two folders differ.
+    docs/python.md says what each column means; ``folder`` is where the files of the job are. What a
+    record lacks is missing. Raises BenchError for a folder without records, a file that cannot be
+    read, and a job whose results in two folders differ.
 
-    >>> frame = load_records("leaderboards/quick")
-    >>> frame.loc[frame["budget"] == "W4A4", ["method", "n_images", "bytes"]].values.tolist()
-    [['rtn', 1000, 2631744]]
+    Examples:
+        >>> frame = load_records("leaderboards/quick")
+        >>> frame.loc[frame["budget"] == "W4A4", ["method", "n_images", "bytes"]].values.tolist()
+        [['rtn', 1000, 2631744]]
     """
     from ..records.frame import records_frame
 
@@ -47,15 +47,16 @@ def table(
     ``records`` are rows of ``load_records``, all or some, or the folder of a run. ``kind`` is
     ``frame`` for a DataFrame with a row for each method, budget, format and seed, or ``markdown``,
     ``latex``, ``html`` or ``csv`` for a text. With ``name="summary"`` the rows are means over
-    seeds. ``selection`` has the fields of [Selection][mpqbench.records.selection.Selection]:
+    seeds. ``selection`` has the fields of ``mpqbench.records.selection.Selection``:
     ``methods``, ``budgets``, ``labels``, ... Raises BenchError for an unknown kind, name or field,
     and for a selection that nothing has.
 
-    >>> rows = table("leaderboards/quick", budgets=["W4A8", "W4A4"])
-    >>> rows[["method", "budget", "fd_delta"]].round(2).values.tolist()[1:]
-    [['rtn', 'W4A8', 0.02], ['rtn', 'W4A4', 0.22]]
-    >>> print(table("leaderboards/quick", "csv").splitlines()[0][:26])
-    model,method,budget,format
+    Examples:
+        >>> rows = table("leaderboards/quick", budgets=["W4A8", "W4A4"])
+        >>> rows[["method", "budget", "fd_delta"]].round(2).values.tolist()[1:]
+        [['rtn', 'W4A8', 0.02], ['rtn', 'W4A4', 0.22]]
+        >>> print(table("leaderboards/quick", "csv").splitlines()[0][:26])
+        model,method,budget,format
     """
     from ..report.write import tables_of_runs
 
@@ -79,8 +80,9 @@ def figures(
     ``records`` and ``selection`` are as in ``table``. Keys are the names of files that ``mpqbench
     report`` writes. Raises BenchError for an unknown name or field.
 
-    >>> list(figures("tradeoff", "leaderboards/quick"))
-    ['fd-bitops-fashion-dit']
+    Examples:
+        >>> list(figures("tradeoff", "leaderboards/quick"))
+        ['fd-bitops-fashion-dit']
     """
     from ..report.figures import draw
     from ..report.write import tables_of_runs
@@ -97,9 +99,10 @@ def figure(
 
     Raises BenchError as ``figures``, where there is none, and where ``part`` is needed.
 
-    >>> drawn = figure("tradeoff", "leaderboards/quick", width="column")
-    >>> len(drawn.axes) > 0
-    True
+    Examples:
+        >>> drawn = figure("tradeoff", "leaderboards/quick", width="column")
+        >>> len(drawn.axes) > 0
+        True
     """
     found = figures(name, records, **selection)
     if not found:

@@ -39,11 +39,12 @@ def score(
     read, skipped and converted before the images are scored. Raises BenchError for fewer than two
     images, images that the network does not take, and a file that cannot be read.
 
-    >>> import numpy
-    >>> numpy.savez("black.npz", arr_0=numpy.zeros((4, 32, 32, 1), "uint8"))
-    >>> found = score("black.npz", "embedded")
-    >>> found["count"], list(found["metrics"]), found["metrics"]["fd"]["label"]
-    XX
+    Examples:
+        >>> import numpy
+        >>> numpy.savez("black.npz", arr_0=numpy.zeros((4, 32, 32, 1), "uint8"))
+        >>> found = score("black.npz", "embedded")
+        >>> found["count"], list(found["metrics"]), found["metrics"]["fd"]["label"]
+        (4, ['fd', 'sfd', 'is', 'precision', 'recall', 'kid'], 'FD')
     """
     from ..metrics.features import load_extractor
     from ..metrics.images import open_images

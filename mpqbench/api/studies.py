@@ -47,10 +47,11 @@ def ablate(
     and those of ``run``. The results have the tables ``cells`` and, of a factorial, ``effects``.
     Raises BenchError for a mistake in any of them, before a job is run.
 
-    >>> few = {"images": 4, "steps": 1, "micro_batch": 4, "calibration": 4, "features": "none"}
-    >>> varied = ["rounding.damping=0.01|0.1"]
-    >>> found = ablate("gptq", varied, budgets=["W3A3"], out="out", **few)  # doctest: +SKIP
-    >>> found.tables["effects"][["level", "value"]]                         # doctest: +SKIP
+    Examples:
+        >>> few = {"images": 4, "steps": 1, "micro_batch": 4, "calibration": 4, "features": "none"}
+        >>> varied = ["rounding.damping=0.01|0.1"]
+        >>> found = ablate("gptq", varied, budgets=["W3A3"], out="out", **few)  # doctest: +SKIP
+        >>> found.tables["effects"][["level", "value"]]                         # doctest: +SKIP
     """
     return prepare_ablation(method, factors, sweeps, **settings).run()
 
@@ -62,8 +63,9 @@ def study(name: str, **settings: Any) -> Results:
     ``prepare_realizations``.
     Raises BenchError for an unknown name and a mistake in the settings, before a job is run.
 
-    >>> found = study("searchers", budgets=["W3A3"], seeds=[0])  # doctest: +SKIP
-    >>> found.tables["searchers"][["method", "regret"]]          # doctest: +SKIP
+    Examples:
+        >>> found = study("searchers", budgets=["W3A3"], seeds=[0])  # doctest: +SKIP
+        >>> found.tables["searchers"][["method", "regret"]]          # doctest: +SKIP
     """
     if name not in STUDIES:
         raise unknown("study", name, STUDIES)
