@@ -16,7 +16,7 @@ from ..dit.configs import check_model
 from ..job.resources import Session
 from ..lab.ablation.design import Design, Factors, merged, parse_factors
 from ..lab.ablation.run import PlannedAblation, stores_of, write_effects
-from ..lab.study.branches import BRANCHES, BranchPlan, run_branches
+from ..lab.study import branches as branch_study
 from ..lab.study.proxies import run_proxies, single_job
 from ..lab.study.searchers import run_searchers, with_evaluations
 from ..lab.suite import has_failed, plan, run_suite, with_methods
@@ -86,7 +86,8 @@ class AblationRun:
         kept, result = self.planned.run(self.given, self.session)
         stores = tuple(store.folder for store, _ in stores_of(self.planned.cells, folder))
         tables = {"cells": result.cells}
-        tables |= {} if result.effects is None else {"effects": result.effects}
+        if result.effects is not None:
+            tables["effects"] = result.effects
 
         def write() -> list[Path]:
             own = [kept, *write_effects(result, folder), *write_ablation(result, folder)]
@@ -122,7 +123,7 @@ def prepare_ablation(
     for each in several:
         if isinstance(each, Mapping):
             varied = merged(varied, dict(each))
-    data = {"method": recipe, "factors": varied, "sweeps": tuple(sweeps), **kind}
+    data: dict[str, Any] = {"method": recipe, "factors": varied, "sweeps": tuple(sweeps), **kind}
     planned = PlannedAblation.of(validate(Design, data, "ablation"), session.registry)
     return AblationRun(planned, given, session)
 
@@ -273,10 +274,10 @@ def prepare_branches(
     recipe, budget = session.registry.method(method), Budget(Precision(min(bits), None))
     job = Job(model, recipe, budget, given["seed"], protocol, session.device)
     more = [validate(PluginChoice, choice, "branches") for choice in branches]
-    chosen = BranchPlan(job, (*BRANCHES, *more), ranks, bits)
+    chosen = branch_study.BranchPlan(job, (*branch_study.BRANCHES, *more), ranks, bits)
 
     def run() -> Results:
-        found, path = run_branches(chosen, session)
+        found, path = branch_study.run_branches(chosen, session)
         folder = session.store.folder
 
         def write() -> list[Path]:
