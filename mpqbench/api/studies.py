@@ -104,7 +104,7 @@ def prepare_ablation(
     **settings: Any,
 ) -> AblationRun:
     """Return an ablation ready to be run; arguments and errors are those of ``ablate``."""
-    kind = {key: settings.pop(key) for key in ("full", "scale") if key in settings}
+    kind: dict[str, Any] = {k: settings.pop(k) for k in ("full", "scale") if k in settings}
     if sweeps and not kind.get("full", True):
         raise BenchError("--sweep varies one number: leave out --one-at-a-time (full=False)")
     if sweeps and kind.get("scale", "log") != "log":
