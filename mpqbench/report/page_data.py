@@ -22,6 +22,7 @@ from pydantic import Field
 
 from ..core.errors import BenchError
 from ..core.settings import Frozen
+from ..records.board import ABOUT, RECORDS
 from ..records.environment import by_environment, not_citable
 from ..records.frame import paired, records_frame
 from ..records.schema import FULL_METHOD, JobRecord
@@ -30,7 +31,6 @@ from ..records.store import RecordStore
 from .notes import notes
 from .render import pipe_table
 
-RECORDS = "records"
 UNITS = {
     "gbitops": ("bitops", 1e-9),
     "mb": ("bytes", 1e-6),
@@ -105,12 +105,14 @@ def measured(records: Sequence[JobRecord]) -> tuple[str, ...]:
 def _places(records: Sequence[JobRecord]) -> dict[tuple[str, str], str]:
     """Return the rows of every environment and commit in words."""
     found = by_environment(records)
-    every = {key: ", ".join(map(_row_name, rows)) for key, rows in found.items()}
+    every = {key: _row_names(rows) for key, rows in found.items()}
     return every if len(every) > 1 else dict.fromkeys(every, "all rows")
 
 
-def _row_name(record: JobRecord) -> str:
-    return f"{record.method} {record.budget} seed {record.seed}"
+def _row_names(rows: Sequence[JobRecord]) -> str:
+    if len(rows) > MOST_NAMED:
+        return f"{len(rows)} rows"
+    return ", ".join(f"{row.method} {row.budget} seed {row.seed}" for row in rows)
 
 
 def _formats(recipe: Mapping[str, Any]) -> str:
@@ -120,7 +122,7 @@ def _formats(recipe: Mapping[str, Any]) -> str:
     return notes("formats", **facts)[0]
 
 
-ABOUT = "about.md"
+MOST_NAMED = 8  # rows that a list of environments names
 NOT_COMPARED = "(not compared: rows of two environments)"
 Row = dict[Any, Any]
 
