@@ -95,7 +95,8 @@ def check(names: Sequence[str], folder: Path, device: str, plugins: Sequence[Pat
 
 def _findings(board: Path, resources: Any) -> "list[Finding]":
     from ..lab.leaderboard.check import Finding, check_board
-    from ..report.boards import is_quoted, stale
+    from ..records.board import is_quoted
+    from ..report.boards import stale
 
     found = [] if is_quoted(board) else list(check_board(board, resources))
     try:
@@ -104,3 +105,36 @@ def _findings(board: Path, resources: Any) -> "list[Finding]":
         return [*found, Finding("", f"cannot be rendered: {error}")]
     text = "is stale: run `mpqbench leaderboard build`"
     return [*found, *(Finding(path.name, text) for path in late)]
+
+
+@leaderboard.command()
+@click.argument("name", metavar="NAME")
+@click.argument("paths", metavar="RECORDS...", nargs=-1, required=True,
+                type=click.Path(path_type=Path, exists=True))  # fmt: skip
+@click.option("--as", "contributor", required=True, metavar="TEXT",
+              help="Name of the contributor, kept beside the records.")  # fmt: skip
+@_FOLDER
+@options.plugins
+def submit(
+    name: str, paths: Sequence[Path], contributor: str, folder: Path, plugins: Sequence[Path]
+) -> None:
+    """Add RECORDS, a run or files in its records/, to the leaderboard NAME.
+
+    Everything is checked first, and costs are recomputed; a record that is there already is
+    refused. Nothing is added unless all can be.
+
+    \b
+    Examples:
+      mpqbench leaderboard submit quick runs/mine/records/*mine* --as "A. Author"
+    """
+    from ..job.resources import Resources
+    from ..lab.leaderboard.submit import submit as add
+    from ..records.board import boards_in, is_quoted
+
+    (board,) = boards_in(folder, [name])
+    if is_quoted(board):
+        raise BenchError(f"{board} has quoted results, not records: give another leaderboard")
+    added = add(board, paths, contributor, Resources(discover(tuple(plugins))))
+    for job in added:
+        echo(f"{name}: added {job}")
+    echo(f"run `mpqbench leaderboard build {name}` to render it anew")

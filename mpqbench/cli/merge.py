@@ -17,7 +17,7 @@ from ..core.terminal import echo
               "runs.")  # fmt: skip
 @click.option("--samples", is_flag=True, help="Copy the images, too.")
 @click.option("--parquet", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False),
-              help="Write one table with a row for each record, for pandas.read_parquet.")  # fmt: skip
+              help="Write a table with a row for each record.")  # fmt: skip
 def merge(run_dirs: Sequence[Path], out: Path | None, samples: bool, parquet: Path | None) -> None:
     """Merge the records, allocations and traces of runs of several people and days.
 
@@ -29,18 +29,19 @@ def merge(run_dirs: Sequence[Path], out: Path | None, samples: bool, parquet: Pa
       mpqbench merge runs/monday runs/tuesday --out runs/both
       mpqbench merge runs/* --parquet records.parquet
     """
-    from ..records.merge import plan_merge, write_merge, write_parquet
+    from ..records.merge import write_merge, write_parquet
+    from ..records.runs import read_runs
 
     if out is None and parquet is None:
         raise BenchError("give --out DIR for a merged run, or --parquet FILE for a table")
     if samples and out is None:
         raise BenchError("--samples copies images into --out DIR: give one")
-    plan = plan_merge(run_dirs)
-    for sentence in plan.left_out:
+    runs = read_runs(run_dirs)
+    for sentence in runs.left_out:
         echo(f"left out: {sentence}")
     if out is not None:
-        write_merge(plan, out, samples=samples)
-        echo(f"{out}: {len(plan.records)} records of {len(run_dirs)} runs")
+        write_merge(runs, out, samples=samples)
+        echo(f"{out}: {len(runs.records)} records of {len(run_dirs)} runs")
     if parquet is not None:
-        write_parquet(plan.records.values(), parquet)
-        echo(f"{parquet}: {len(plan.records)} rows")
+        write_parquet(runs.records, parquet)
+        echo(f"{parquet}: {len(runs.records)} rows")

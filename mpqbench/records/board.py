@@ -16,6 +16,7 @@ from .store import read_object
 ABOUT, RECORDS, PUBLISHED = "about.md", "records", "published.csv"
 MANIFEST, SUBMISSIONS = "manifest.json", "submissions.yaml"
 TEXTS = ("README.md", "leaderboard.csv", "leaderboard.md", "table.tex")  # rendered from records
+_NOT_KEPT = ("cache/", "logs/", "replaced/")
 
 
 class Measured(Frozen):
@@ -58,16 +59,11 @@ class Manifest(Frozen):
 
     def differences(self, files: Mapping[str, str]) -> dict[str, str]:
         """Return what has become of every file that is not in ``files`` as it is here."""
-        names = sorted({*self.files, *files})
-        changed = [name for name in names if self.files.get(name) != files.get(name)]
-        return {
-            name: "is missing"
-            if name not in files
-            else "was changed"
-            if name in self.files
-            else "was added"
-            for name in changed
-        }
+        gone = dict.fromkeys(self.files.keys() - files.keys(), "is missing")
+        new = dict.fromkeys(files.keys() - self.files.keys(), "was added")
+        both = self.files.keys() & files.keys()
+        other = {name: "was changed" for name in both if self.files[name] != files[name]}
+        return dict(sorted({**gone, **new, **other}.items()))
 
 
 class Submission(Frozen):
@@ -81,24 +77,24 @@ class Submission(Frozen):
 class Submissions(Frozen):
     """The records of contributors by job."""
 
-    jobs: dict[str, Submission] = {}
+    jobs: dict[str, Submission]
 
     @classmethod
     def read(cls, folder: Path) -> Self:
         """Read those of ``folder``: none where there is no file. Raises BenchError."""
         path = folder / SUBMISSIONS
-        return validate(cls, read_yaml(path), str(path)) if path.is_file() else cls()
+        return validate(cls, read_yaml(path), str(path)) if path.is_file() else cls(jobs={})
 
 
 def kept_files(folder: Path) -> dict[str, str]:
     """Return the digests of all files of ``folder`` but rendered texts and ``about.md``.
 
-    Hidden files are left out. Raises BenchError for a link, which may lead anywhere.
+    Hidden files, caches and logs are left out. Raises BenchError for a link: it may lead anywhere.
     """
     found: dict[str, str] = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if any(part.startswith(".") for part in name.split("/")):
+        if any(part.startswith(".") for part in name.split("/")) or name.startswith(_NOT_KEPT):
             continue
         if path.is_symlink():
             raise BenchError(f"{path} is a link: put the file itself there")
@@ -122,3 +118,8 @@ def boards_in(folder: Path, names: Sequence[str] = ()) -> list[Path]:
         if name not in found:
             raise unknown("leaderboard", name, found)
     return [found[name] for name in sorted({*names} or found)]
+
+
+def is_quoted(board: Path) -> bool:
+    """Return whether ``board`` has quoted results in place of records."""
+    return (board / PUBLISHED).is_file()

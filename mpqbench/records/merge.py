@@ -3,8 +3,7 @@
 import json
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,79 +11,33 @@ from ..core.errors import BenchError, NotWritable
 from ..core.files import reason_of, write_atomic, write_table
 from .environment import MeasuringEnvironment
 from .frame import records_frame
-from .left_out import current
-from .runs import same_result
+from .runs import Runs, same_result
 from .schema import JobRecord
 from .store import RecordStore
 
 FILE = "merged.json"  # marks a folder that a merge made, with the jobs in it
 
 
-@dataclass(frozen=True)
-class Merge:
-    """The records of several runs, each job once, and the store with the files of each.
-
-    ``left_out`` are sentences on records that the runs themselves leave out.
-    """
-
-    folders: tuple[Path, ...]
-    records: Mapping[str, JobRecord]
-    stores: Mapping[str, RecordStore]
-    left_out: tuple[str, ...]
-
-
-def plan_merge(folders: Sequence[Path]) -> Merge:
-    """Read the runs in ``folders``; of a job with one result in several, the first is taken.
-
-    Raises BenchError for a folder without records, a file that is damaged, and for jobs whose
-    results in two folders differ: all of them are named.
-    """
-    records: dict[str, JobRecord] = {}
-    stores: dict[str, RecordStore] = {}
-    left_out: list[str] = []
-    collisions: list[str] = []
-    for folder in folders:
-        store = RecordStore(folder)
-        found, sentences = current(store)
-        if not found:
-            raise BenchError(f"{folder} has no records: give the folder of a run, with records/")
-        left_out += sentences
-        for record in found:
-            if damage := store.damage(record):
-                raise BenchError(f"{damage[0]}: run its suite again")
-            known = records.setdefault(record.job, record)
-            first = stores.setdefault(record.job, store)
-            if not same_result(known, record):
-                collisions.append(f"{record.job} (in {first.folder} and {folder})")
-    if collisions:
-        raise BenchError(
-            f"{len(collisions)} jobs have different results: {', '.join(collisions)}; remove one "
-            "of the records of each"
-        )
-    jobs = sorted(records)
-    every = {job: records[job] for job in jobs}
-    return Merge(tuple(folders), every, stores, tuple(dict.fromkeys(left_out)))
-
-
-def write_merge(merge: Merge, out: Path, *, samples: bool = False) -> None:
+def write_merge(runs: Runs, out: Path, *, samples: bool = False) -> None:
     """Write records, allocations and traces, and with ``samples`` images, into ``out``.
 
     ``out`` is empty, or made by a merge whose jobs are all in this one with the same results. It is
-    replaced as a whole, when everything has been copied. Raises BenchError for another folder,
-    NotWritable where it cannot be written.
+    replaced as a whole, when everything has been copied. Raises BenchError for another folder and
+    for a file that is damaged, NotWritable where ``out`` cannot be written.
     """
-    _check_target(merge, out)
+    _check_target(runs, out)
+    for record in runs.records:
+        if damage := runs.store(record.job).damage(record):
+            raise BenchError(f"{damage[0]}: run its suite again")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name[:40]}-") as folder:
             made = Path(folder) / "made"
-            for job, store in merge.stores.items():
+            for job, store in runs.stores.items():
                 _copy(job, store, RecordStore(made), samples)
-            content = {"runs": [str(each) for each in merge.folders], "jobs": [*merge.records]}
+            content = {"runs": [str(each) for each in runs.folders], "jobs": [*runs.stores]}
             write_atomic(made / FILE, (json.dumps(content, indent=1) + "\n").encode())
-            if out.is_dir():
-                out.replace(Path(folder) / "before")
-            made.replace(out)
+            _replace(out, made, Path(folder) / "before")
     except OSError as error:
         raise NotWritable(f"{out} cannot be written: {reason_of(error)}") from None
 
@@ -106,8 +59,8 @@ def _flat(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _check_target(merge: Merge, out: Path) -> None:
-    if any(out.resolve() == folder.resolve() for folder in merge.folders):
+def _check_target(runs: Runs, out: Path) -> None:
+    if any(out.resolve() == folder.resolve() for folder in runs.folders):
         raise BenchError(f"{out} is one of the runs to merge: give another folder with --out")
     if out.exists() and not out.is_dir():
         raise BenchError(f"{out} is a file: give a folder with --out")
@@ -115,13 +68,27 @@ def _check_target(merge: Merge, out: Path) -> None:
         return
     if not (out / FILE).is_file():
         raise BenchError(f"{out} is neither empty nor made by a merge: give another --out")
+    records = {record.job: record for record in runs.records}
     for record in RecordStore(out).read_all():
-        known = merge.records.get(record.job)
+        known = records.get(record.job)
         if known is None or not same_result(known, record):
             raise BenchError(
                 f"{out} has job '{record.job}', and these runs do not have it with that result: "
                 "give all runs that were merged before, or another --out"
             )
+
+
+def _replace(out: Path, made: Path, aside: Path) -> None:
+    """Put ``made`` in the place of ``out``, which goes back there if that fails."""
+    if not out.is_dir():
+        made.replace(out)
+        return
+    out.replace(aside)
+    try:
+        made.replace(out)
+    except OSError:
+        aside.replace(out)
+        raise
 
 
 def _copy(job: str, store: RecordStore, made: RecordStore, samples: bool) -> None:
@@ -132,6 +99,8 @@ def _copy(job: str, store: RecordStore, made: RecordStore, samples: bool) -> Non
         folder = made.samples_path(job)
         pairs += [(p, folder / p.name) for p in sorted(store.samples_path(job).glob("*"))]
     for source, target in pairs:
+        if source.is_symlink():
+            raise BenchError(f"{source} is a link: put the file itself there")
         if source.is_file():
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)

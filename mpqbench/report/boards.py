@@ -9,7 +9,7 @@ import pandas as pd
 
 from ..core.errors import BenchError
 from ..core.files import write_atomic
-from ..records.board import ABOUT, MANIFEST, PUBLISHED, Manifest, kept_files
+from ..records.board import ABOUT, MANIFEST, PUBLISHED, Manifest, is_quoted, kept_files
 from ..records.runs import read_runs
 from ..records.store import RecordStore
 from .notes import filled
@@ -25,11 +25,6 @@ _QUOTED = {
 }  # fmt: skip
 _COLUMNS = {*_QUOTED, "model", "resolution", "source", "w_bits", "a_bits"} - {"bits", "from"}
 _WORDS = ("method", "sampler", "note")
-
-
-def is_quoted(board: Path) -> bool:
-    """Return whether ``board`` has quoted results in place of records."""
-    return (board / PUBLISHED).is_file()
 
 
 def board_texts(board: Path) -> dict[Path, str]:

@@ -15,7 +15,15 @@ from typing import Self
 from ..core.errors import BenchError
 from ..core.settings import Frozen, validate
 from ..core.yaml_text import parse_yaml
-from ..records.board import ABOUT, PUBLISHED, RECORDS, SUBMISSIONS, TEXTS, Submissions
+from ..records.board import (
+    ABOUT,
+    RECORDS,
+    SUBMISSIONS,
+    TEXTS,
+    Submissions,
+    boards_in,
+    is_quoted,
+)  # fmt: skip
 from .notes import filled
 from .page_data import Headline, PageTable, measured, read_records
 from .render import bullets, escaped
@@ -76,7 +84,9 @@ def how_measured(folder: Path) -> str:
         lines += measured([record for batch in read_records(folder) for record in batch])
     given = Submissions.read(folder).jobs
     lines += [f"`{j}` is from {escaped(s.contributor)}, {s.date}." for j, s in given.items()]
-    found = {path.name for kind in ("yaml", "csv", "md", "tex") for path in folder.glob(f"*.{kind}")}
+    found = {
+        path.name for kind in ("yaml", "csv", "md", "tex") for path in folder.glob(f"*.{kind}")
+    }
     names = sorted({*found, *TEXTS} - {ABOUT, PAGE, SUBMISSIONS})
     return bullets([*lines, f"Files: {', '.join(f'[{name}]({name})' for name in names)}."])
 
@@ -100,19 +110,21 @@ def _relative(path: Path, folder: Path) -> str:
 
 
 def read_abouts(leaderboards: Path) -> dict[str, About]:
-    """Return the pages of ``leaderboards`` by name. Raises BenchError if there are none."""
-    folders = sorted(path.parent for path in leaderboards.glob(f"*/{ABOUT}"))
-    if not folders:
-        raise BenchError(f"no folder in {leaderboards} has an {ABOUT}: give the folder of folders")
-    return {folder.name: About.read(folder) for folder in folders}
+    """Return the pages of ``leaderboards`` by name. Raises BenchError as ``About.read``."""
+    paths = sorted(leaderboards.glob(f"*/{ABOUT}"))
+    return {path.parent.name: About.read(path.parent) for path in paths}
 
 
 def index(leaderboards: Path) -> str:
-    """Return the page with a line for each page of ``leaderboards``, for that folder."""
-    abouts = read_abouts(leaderboards)
+    """Return the page with a line for each leaderboard, for that folder itself.
+
+    Raises BenchError where there is none.
+    """
+    boards, abouts = boards_in(leaderboards), read_abouts(leaderboards)
     answers = {name: _linked(a.headline, a.folder, leaderboards) for name, a in abouts.items()}
-    quoted = [path.parent.name for path in sorted(leaderboards.glob(f"*/{PUBLISHED}"))]
-    return filled("index", abouts=abouts, answers=answers, quoted=quoted)
+    quoted = [board.name for board in boards if is_quoted(board)]
+    measured = [board.name for board in boards if board.name not in quoted]
+    return filled("index", measured=measured, abouts=abouts, answers=answers, quoted=quoted)
 
 
 def fill(path: Path, leaderboards: Path) -> str:

@@ -93,7 +93,6 @@ def _manifest(board: Path) -> Iterator[Finding]:
 
 def _recomputed(store: RecordStore, resources: Resources) -> Iterator[Finding]:
     """Yield what recomputing finds, and the budgets of records whose allocation was not kept."""
-    limits = _Limits(resources.loader)
     for found in verify_run(store, resources.loader, resources.registry):
         for text in found.faults:
             yield Finding(found.job, text)
@@ -101,8 +100,7 @@ def _recomputed(store: RecordStore, resources: Resources) -> Iterator[Finding]:
             if not text.startswith(_OLD_RULE):
                 yield Finding(found.job, text, is_note=True)
         if any(text.startswith("costs: ") for text in found.unknown):
-            for text in limits.exceeded(store.read(found.job)):
-                yield Finding(found.job, text)
+            yield from _over(store.read(found.job), resources.loader)
     for record in readable(store):
         if record.costs is not None and record.costs.cost_rule != COST_RULE:
             rule = record.costs.cost_rule or FIRST_RULE
@@ -111,25 +109,19 @@ def _recomputed(store: RecordStore, resources: Resources) -> Iterator[Finding]:
             yield Finding(record.job, f"over its budget {record.budget}", is_note=True)
 
 
-@dataclass(frozen=True)
-class _Limits:
-    """Most BitOPs of budgets, for records whose costs cannot be recomputed."""
-
-    loader: Loader
-
-    def exceeded(self, record: JobRecord) -> list[str]:
-        """Return a sentence where the numbers of a record that keeps its budget exceed it."""
-        costs, budget = record.costs, Budget.parse(record.budget)
-        if costs is None or not costs.satisfied or budget.total:
-            return []
-        model = self.loader.model(record.model, validate(Protocol, record.protocol, record.job))
-        transformer = skeleton(model.transformer.config)
-        with_branch = record.recipe.get("branch_in_budget", True)
-        limit = budget_limit(transformer, layer_groups(transformer), budget)
-        bitops = costs.bitops_linear + (costs.branch_bitops if with_branch else 0)
-        if limit is None or bitops <= limit:
-            return []
-        return [f"{bitops:,} BitOPs of linear layers exceed the {limit:,} of {record.budget}"]
+def _over(record: JobRecord, loader: Loader) -> Iterator[Finding]:
+    """Yield a record that says to keep a budget that its own BitOPs exceed."""
+    costs, budget = record.costs, Budget.parse(record.budget)
+    if costs is None or not costs.satisfied or budget.total:
+        return
+    model = loader.model(record.model, validate(Protocol, record.protocol, record.job))
+    transformer = skeleton(model.transformer.config)
+    limit = budget_limit(transformer, layer_groups(transformer), budget)
+    with_branch = record.recipe.get("branch_in_budget", True)
+    bitops = costs.bitops_linear + (costs.branch_bitops if with_branch else 0)
+    if limit is not None and bitops > limit:
+        text = f"{bitops:,} BitOPs of linear layers exceed the {limit:,} of {record.budget}"
+        yield Finding(record.job, text)
 
 
 def _names(records: Sequence[JobRecord]) -> Iterator[Finding]:

@@ -1,7 +1,6 @@
 """Compare records with the recipes, protocols and fingerprints that their suite gives them."""
 
 import re
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +21,6 @@ from ..suites import load_suite
 
 SUITE = "suite.yaml"
 _PROTOCOL = re.compile(r"__p[0-9a-f]{6}$")
-_SETTINGS = {*TEXTS}
 Told = Iterator[tuple[str, str, bool]]  # job or file, sentence, whether it is a note
 
 
@@ -72,7 +70,6 @@ def check_recipes(board: Path, records: Sequence[JobRecord], resources: Resource
             yield job.id, f"has no record, and {SUITE} has the job", False
     for record in records:
         yield from _one(record, planned, resources)
-    yield from _shared_digests(records)
 
 
 def _one(record: JobRecord, planned: _Planned, resources: Resources) -> Told:
@@ -82,7 +79,7 @@ def _one(record: JobRecord, planned: _Planned, resources: Resources) -> Told:
     except BenchError as error:
         yield record.job, f"the recipe cannot be compared: {error}", True
         return
-    if changed := _changed(own.model_dump(exclude=_SETTINGS), wanted.model_dump()):
+    if changed := _changed(own.model_dump(exclude={*TEXTS}), wanted.model_dump()):
         names = ", ".join(changed)
         yield record.job, f"the recipe is not that of '{record.method}': {names} differ", False
     job = planned.jobs.get(_stem(record.job))
@@ -108,22 +105,6 @@ def _job_fingerprints(record: JobRecord, job: Job, resources: Resources) -> Told
     for name, told, found in pairs:
         if told not in (None, found):
             yield record.job, f"the {name} is {told}, and {found} by {SUITE}", False
-
-
-def _shared_digests(records: Sequence[JobRecord]) -> Told:
-    """Yield records whose recipe digest is that of another recipe."""
-    groups: dict[str, list[JobRecord]] = defaultdict(list)
-    for record in records:
-        if record.recipe_digest is not None:
-            groups[record.recipe_digest].append(record)
-    for first, *others in groups.values():
-        for other in others:
-            if _changed(_settings(other), _settings(first)):
-                yield other.job, f"has the recipe digest of {first.job}, and another recipe", False
-
-
-def _settings(record: JobRecord) -> dict[str, object]:
-    return {name: value for name, value in record.recipe.items() if name not in TEXTS}
 
 
 def _changed(own: Mapping[str, object], wanted: Mapping[str, object]) -> list[str]:
