@@ -31,6 +31,7 @@ from . import completion, options
 @options.budgets("W4A4 and W3A3")
 @options.formats("One class of formats instead of the method's own.")
 @options.seeds("0")
+@options.realizations
 @click.option("--protocol", "protocol_name", default="quick", show_default=True, metavar="NAME",
               shell_complete=completion.protocols,
               help="How images are made and measured.")  # fmt: skip
@@ -93,7 +94,9 @@ def _given(shared: dict[str, Any]) -> dict[str, Any]:
     if protocol not in PROTOCOLS:
         raise unknown("protocol", protocol, PROTOCOLS)
     given: dict[str, Any] = {"name": "ablation", "budgets": ("W4A4", "W3A3")}
-    given |= options.overrides({key: shared[key] for key in ("budgets", "seeds")}, shared)
+    given |= options.overrides(
+        {axis: shared[axis] for axis in ("budgets", "seeds", "realizations")}, shared
+    )
     for model in given.get("models", ()):
         check_model(model)
     return given | {"protocol": PROTOCOLS[protocol].model_dump() | given.get("protocol", {})}

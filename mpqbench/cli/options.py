@@ -19,7 +19,7 @@ from ..core.yaml_text import dump_yaml
 from . import completion
 
 # Files of a study or an ablation that hold its table.
-_TABLES = ("ablation.md", "searchers.md", "proxies.md", "branches.md")
+_TABLES = ("ablation.md", "searchers.md", "proxies.md", "branches.md", "realizations.md")
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 

@@ -1,4 +1,4 @@
-"""``mpqbench study``: compare searchers, proxies and branches."""
+"""``mpqbench study``: compare searchers, proxies, branches and realizations."""
 
 from typing import Any
 
@@ -20,7 +20,8 @@ from . import completion, options
 def study() -> None:
     """Compare searchers at equal evaluations, proxies by their ranking, branches at equal bytes.
 
-    The same command resumes a study that was stopped.
+    ``realizations`` measures how far one quantized model stands for its method. The same command
+    resumes a study that was stopped.
     """
 
 
@@ -99,6 +100,48 @@ def proxies(
     table, records, paths = run_proxies(resolved, session, allocations)
     paths += write_proxies(table, records, session.store.folder)
     options.finish(paths, failed=len(records) < allocations)
+
+
+@study.command("realizations")
+@click.argument(
+    "suite", default="realizations", metavar="[SUITE]", shell_complete=completion.suites
+)
+@options.budgets("the suite's")
+@options.seeds("the suite's")
+@options.realizations
+@options.formats("Classes of formats instead of the suite's.")
+@click.option("--method", multiple=True, metavar="NAME", shell_complete=completion.methods,
+              help="Only these of the suite; repeatable.")  # fmt: skip
+@options.of_study
+def realizations(suite: str, method: tuple[str, ...], dry_run: bool, **shared: Any) -> None:
+    """Quantize every method several times; compare the spread with that over images.
+
+    \b
+    Examples:
+      mpqbench study realizations
+      mpqbench study realizations --method gptq --budget W3A3 --realizations 3
+      mpqbench study realizations equal-terms --formats channel
+    """
+    axes = ("budgets", "seeds", "realizations", "formats")
+    resolved = options.load(suite, {axis: shared[axis] for axis in axes}, shared)
+
+    from ..lab.suite import has_failed, plan, run_suite, with_methods
+    from ..records.variance import realization_table
+    from ..report.realizations import write_realizations
+    from ..report.write import write_report
+
+    resolved = with_methods(resolved, method)
+    if max(map(resolved.realizations_of, resolved.named)) < 2:
+        raise BenchError("study realizations needs --realizations 2 or more")
+    session = options.open_study(resolved.name, shared)
+    jobs = plan(resolved, session.registry, session.device)
+    if dry_run:
+        options.show_suite(resolved, jobs, session)
+        return
+    records = run_suite(jobs, session)
+    folder = session.store.folder
+    paths = write_realizations(realization_table(records), records, folder)
+    options.finish([*paths, *write_report([folder])], has_failed(records))
 
 
 @study.command("branches")
