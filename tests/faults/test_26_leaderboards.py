@@ -158,6 +158,27 @@ def test_stale_renderings_a_wrong_digest_and_links_are_named(board):
     assert any("is a link" in line for line in board.findings()[0])
 
 
+@pytest.mark.parametrize(
+    ("part", "changes"),
+    [
+        ("costs", {"bitops": 0, "bitops_per_image": 0}),
+        ("costs", {"parameters": 0}),
+        ("protocol", {"steps": 0}),
+        ("protocol", {"sampler": {}}),
+        ("recipe", {"weight_format": 3}),
+        ("", {"allocation": None}),
+        ("", {"protocol": {}}),
+        ("", {"recipe": {}}),
+        ("", {"model": "nowhere"}),
+        ("", {"n_images": 10**12}),
+    ],
+)
+def test_no_content_of_a_record_ends_a_check(board, part, changes):
+    content = board.content
+    board.edit(True, **({part: content[part] | changes} if part else changes))
+    assert any("searched" in line for line in board.findings()[0])
+
+
 def test_a_row_that_is_not_done_is_a_note(board):
     board.edit(True, status="diverged", reason="NaN at step 3")
     board.build()

@@ -50,7 +50,10 @@ def check_board(board: Path, resources: Resources) -> Iterator[Finding]:
     records: list[JobRecord] = []
     for folder in sorted(path.parent for path in board.rglob(RECORDS) if path.is_dir()):
         store = RecordStore(folder)
-        yield from _recomputed(store, resources)
+        try:
+            yield from _recomputed(store, resources)
+        except BenchError as error:  # a record of no protocol
+            yield Finding("", str(error))
         records += readable(store)
     yield from _names(records)
     yield from _fingerprints(records)
@@ -114,7 +117,10 @@ def _over(record: JobRecord, loader: Loader) -> Iterator[Finding]:
     costs, budget = record.costs, Budget.parse(record.budget)
     if costs is None or not costs.satisfied or budget.total:
         return
-    model = loader.model(record.model, validate(Protocol, record.protocol, record.job))
+    try:
+        model = loader.model(record.model, validate(Protocol, record.protocol, record.job))
+    except BenchError:  # which is why its costs were not recomputed
+        return
     transformer = skeleton(model.transformer.config)
     limit = budget_limit(transformer, layer_groups(transformer), budget)
     with_branch = record.recipe.get("branch_in_budget", True)

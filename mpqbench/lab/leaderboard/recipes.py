@@ -89,22 +89,25 @@ def _one(record: JobRecord, planned: _Planned, resources: Resources) -> Told:
             yield record.job, f"the protocol is not that of {SUITE}: {', '.join(changed)}", False
     if record.provenance.harness != harness_digest():
         yield record.job, "measured with other sources: fingerprints not recomputed", True
-    elif record.recipe_digest != recipe_digest(wanted, resources.registry):
+        return
+    if record.recipe_digest != recipe_digest(wanted, resources.registry):
         yield record.job, "the recipe digest is not that of the recipe and its plugins", False
-    if job is not None and record.provenance.harness == harness_digest():
+    if job is not None:
         yield from _job_fingerprints(record, job, resources)
 
 
 def _job_fingerprints(record: JobRecord, job: Job, resources: Resources) -> Told:
     is_cpu = record.provenance.device in (None, "cpu")
     job = replace(job, device="cpu" if is_cpu else "cuda")
-    pairs = (
-        ("fingerprint", record.fingerprint, fingerprint(job, resources)),
-        ("metric fingerprint", record.metric_fingerprint, ranking_fingerprint(job, resources)),
-    )
-    for name, told, found in pairs:
-        if told not in (None, found):
-            yield record.job, f"the {name} is {told}, and {found} by {SUITE}", False
+    try:
+        found = fingerprint(job, resources), ranking_fingerprint(job, resources)
+    except BenchError as error:
+        yield record.job, f"fingerprints not recomputed: {error}", True
+        return
+    told = record.fingerprint, record.metric_fingerprint
+    for name, one, other in zip(("fingerprint", "metric fingerprint"), told, found, strict=True):
+        if one not in (None, other):
+            yield record.job, f"the {name} is {one}, and {other} by {SUITE}", False
 
 
 def _changed(own: Mapping[str, object], wanted: Mapping[str, object]) -> list[str]:

@@ -90,6 +90,8 @@ def _read(path: Path) -> list[_Given]:
 def _check_file(path: Path) -> None:
     if path.is_symlink() or path.parent.is_symlink():
         raise BenchError(f"{path} is a link: give the file itself")
+    if path.exists() and not path.is_file():
+        raise BenchError(f"{path} is no file")
     if path.is_file() and path.stat().st_size > MOST_BYTES:
         raise BenchError(f"{path} is larger than {MOST_BYTES // 2**20} MiB")
 
