@@ -36,6 +36,7 @@ SEVERAL = ["--factor", "branch=none|sparse", "--factor", "searcher=ilp|dp"]
         (["study", "searchers", "--method", "tsss"], "did you mean 'tss'"),
         (["study", "searchers", "--budget", "FP"], "a study needs a budget such as W4A4"),
         (["study", "searchers", "serchers"], "did you mean 'searchers'"),
+        (["study", "realizations", "--realizations", "1"], "needs --realizations 2 or more"),
         (["study", "proxies", "--budget", "3MB"], "a study needs a budget such as W4A4"),
         (["study", "proxies", "--budget", "W9"], "--budget: "),
         (["study", "proxies", "--method", "rtm"], "did you mean 'rtn'"),

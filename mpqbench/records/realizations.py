@@ -25,18 +25,23 @@ def realization_means(frame: pd.DataFrame) -> pd.DataFrame:
     is done only where all of its realizations are, and the reason names one that is not. A single
     realization has no ``fd_between``. ``frame`` has a column ``home`` beside those of a record.
     """
-    frame = frame.assign(where=frame["measured_on"].map(str))
+    keys = [*_CONDITION, "where"]
+    frame = frame.assign(where=frame["measured_on"].map(str), place=range(len(frame)))
     whole = [str(name) for name, kind in frame.dtypes.items() if str(kind) == "Int64"]
     counts = [name for name in whole if name not in ("seed", "realization", "n_images")]
+    groups = frame.groupby(keys, sort=False, dropna=False)
+    sizes = groups["place"].transform("size")
+    alone, several = frame[sizes == 1], frame[sizes > 1]
     rows = []
-    for _, group in frame.groupby([*_CONDITION, "where"], sort=False, dropna=False):
-        group = group.sort_values("realization")
-        rows.append(_mean(group, counts) if len(group) > 1 else dict(group.iloc[0]))
-    columns = [*frame.columns.drop("where"), "realizations", "fd_between"]
-    made = pd.DataFrame(rows, columns=columns)
-    made["realizations"] = made["realizations"].astype("Int64").fillna(1)
-    types = {name: kind for name, kind in frame.dtypes.items() if name in made}
-    return made.astype(types | {"fd_between": "float64"})
+    for _, group in several.groupby(keys, sort=False, dropna=False):
+        first = group["place"].min()
+        rows.append(_mean(group.sort_values("realization"), counts) | {"place": first})
+    columns = [*frame.columns, "realizations", "fd_between"]
+    types = dict(frame.dtypes) | {"realizations": "Int64", "fd_between": "float64"}
+    means = pd.DataFrame(rows, columns=columns).astype(types)
+    alone = alone.assign(realizations=1, fd_between=float("nan")).astype(types)
+    made = pd.concat([alone, means]) if rows else alone
+    return made.sort_values("place", ignore_index=True).drop(columns=["where", "place"])
 
 
 def _mean(group: pd.DataFrame, counts: list[str]) -> dict[str, Any]:

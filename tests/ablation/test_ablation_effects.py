@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mpqbench.lab.ablation.effects import Response, contrasts, estimate, missing
+from mpqbench.lab.ablation.contrasts import contrasts
+from mpqbench.lab.ablation.effects import Response, estimate, missing
 from mpqbench.records.schema import Score
 from mpqbench.records.statistics import combined_half_width, paired_replicates
 
@@ -94,6 +95,24 @@ def test_two_cells_are_a_paired_difference():
     assert (effect.value, effect.images) == pytest.approx((scores[1].value - scores[0].value, half))
     assert effect.half == effect.images
     assert "alone" not in {kind for kind, _ in found}
+
+
+def test_the_interval_of_several_realizations_has_the_variance_between_them():
+    rng = np.random.default_rng(4)
+    realized = rng.normal(size=(1, 3, 2))  # one seed, three realizations, two cells
+    replicates = rng.normal(size=(1, 20, 2))
+    response = Response((0,), realized.mean(axis=1), replicates, realized)
+    effect = effects(response, {"a": ("on", "off")}, {"a": "on"})["contrast", (("a", "off"),)]
+    moved = realized[0, :, 1] - realized[0, :, 0]
+    paired = replicates[0, :, 1] - replicates[0, :, 0]
+    half = combined_half_width(paired, [(moved.var(ddof=1) / 3, 2)])
+    assert (effect.value, effect.images) == pytest.approx((moved.mean(), half))
+    assert (
+        effect.images
+        > effects(
+            Response((0,), realized.mean(axis=1), replicates), {"a": ("on", "off")}, {"a": "on"}
+        )["contrast", (("a", "off"),)].images
+    )
 
 
 def test_noise_that_cells_share_cancels():

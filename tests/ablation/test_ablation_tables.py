@@ -58,6 +58,22 @@ def test_ratios_come_back_from_records():
     assert main["effect"] == pytest.approx(np.sqrt(2))
 
 
+def test_realizations_of_a_cell_count_once_and_one_that_is_not_done_takes_its_seed():
+    plan = small_plan()
+    first = records_of(plan, seeds=(0,))
+    second = [
+        one.model_copy(update={"realization": 1, "job": f"{one.job}__r1"})
+        for one in first if not one.is_full_precision
+    ]  # fmt: skip
+    alone = effects_table(plan, first, "log").set_index(["budget", "response", "kind", "level"])
+    both = effects_table(plan, [*second, *first], "log")
+    assert list(both["effect"]) == pytest.approx(alone["effect"].tolist(), nan_ok=True)
+    assert set(both["seeds"]) == set(alone["seeds"])
+    lost = second[0].model_copy(update={"status": "diverged", "reason": "NaN"})
+    table = effects_table(plan, [*first, lost, *second[1:]], "log")
+    assert table["reason"].str.contains("diverged").any()
+
+
 def test_a_diverged_cell_is_named_and_never_filled_in():
     plan = small_plan()
     effects = effects_table(plan, records_of(plan, failing=["mine.ilp.clean"]), "log")

@@ -244,7 +244,7 @@ def test_latex_is_printed_alone_and_a_selection_is_written_only_into_out(paper, 
         (["--pivot", "seed"], "pivot must be 'budget'"),
         (["--width", "wide"], "width must be 'column' or 'text'"),
         (["--columns", "seeds", "--latex"], "a table of one seed has no column 'seeds'"),
-        (["--site", "x", "--columns", "fd"], "take no selection"),
+        (["--site", "x", "--columns", "fd"], "give no other option but --plugins"),
     ],
 )
 def test_mistakes_are_one_sentence(paper, mpqbench, tmp_path, options, sentence):

@@ -143,3 +143,22 @@ def test_proxies_are_ranked_by_what_was_measured(mpqbench, one_block, tmp_path, 
     again = load_suite(str(out / "suite.yaml"))
     assert [method["name"] for method in again.methods] == list(raw.method)
     assert "τ with held-out MSE, better half" in (out / "proxies.md").read_text()
+
+
+def test_realizations_have_both_deviations_and_the_files_say_them(mpqbench, tmp_path):
+    suite = "protocol: {base: smoke, images: 20, steps: 2, calibration: 8}\nmethods: [quarot]\n"
+    (tmp_path / "mine.yaml").write_text(f"{suite}budgets: [W4A3]\nrealizations: 2\n")
+    command = ("study", "realizations", tmp_path / "mine.yaml", "--out", tmp_path / "out")
+    code, out, _ = mpqbench(*command)
+    assert code == 0
+    records = [json.loads(p.read_text()) for p in (tmp_path / "out/records").glob("*quarot*")]
+    first, second = (record["scores"]["fd"]["value"] for record in records)
+    (row,) = pd.read_csv(tmp_path / "out/realizations.csv").to_dict("records")
+    assert row["sd_between"] == pytest.approx(abs(first - second) / 2**0.5)
+    assert row["realizations"] == 2
+    for name in ("realizations.md", "realizations.tex", "figures/realizations.pdf"):
+        assert f"{tmp_path / 'out' / name}" in out.replace("\n", "")
+    few = ("--images", 10, "--out", tmp_path / "few")
+    code, _, err = mpqbench(*command[:3], *few)
+    assert code == 2
+    assert "at least 20 images" in err

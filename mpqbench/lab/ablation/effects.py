@@ -9,49 +9,22 @@ import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 
 from ...core.errors import BenchError
-from ...core.jackknife import half_width
-from ...records.schema import JobRecord
-from ...records.statistics import FEWEST_SEEDS, mean_half_width, spread
+from ...records.schema import JobRecord, Metric, Score
+from ...records.statistics import FEWEST_SEEDS, combined_half_width, mean_half_width, spread
+from .contrasts import Contrast, contrasts
 from .design import Scale
 from .plan import AblationCell, FactorialPlan
 
-Kind = Literal["main", "contrast", "alone", "interaction", "joint"]
-Runs = Mapping[tuple[str, int], JobRecord]  # by method and seed, of one budget
-RESPONSES = ("fd", "output_mse", "noise_mse")
+# Realizations by method and seed, of one budget.
+Runs = Mapping[tuple[str, int], Sequence[JobRecord]]
+RESPONSES: tuple[Metric, ...] = ("fd", "output_mse", "noise_mse")
 NUMBERS = ("effect", "low", "high", "images_low", "images_high", "seeds_low", "seeds_high")
-_ZERO = 1e-12
-
-
-@dataclass(frozen=True, eq=False)
-class Contrast:
-    """Weights (levels of factor 1, levels of factor 2, ...) of one effect.
-
-    ``at`` are its factors and levels. Of a factor with levels i, its base b and everything averaged
-    over the factors that are not named, with equal weight for every cell:
-
-    - ``main``: mean of i minus grand mean;
-    - ``contrast``: mean of i minus mean of b;
-    - ``alone``: i minus b where every other factor is at its base;
-    - ``interaction`` of i and j: mean of i and j, minus that of i, minus that of j, plus the grand
-      mean;
-    - ``joint``: (i and j minus i and b) minus (b and j minus b and b), what the two change together
-      beyond the sum of what each changes.
-    """
-
-    kind: Kind
-    at: tuple[tuple[str, str], ...]
-    weights: np.ndarray
-
-    @property
-    def needed(self) -> np.ndarray:
-        """The cells with a weight, bool in the shape of the weights."""
-        return np.abs(self.weights) > _ZERO
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,23 +32,38 @@ class Response:
     """Measured ``values`` (seeds, *levels), NaN for a cell without one.
 
     ``replicates`` (seeds, groups, *levels) are the values without each jackknife group of images;
-    there are no groups if no cell has them.
+    there are no groups if no cell has them. Both are means over ``realized`` (seeds, realizations,
+    *levels), which is there if every cell and seed has the same number of realizations, 2 or more.
     """
 
     seeds: tuple[int, ...]
     values: np.ndarray
     replicates: np.ndarray
+    realized: np.ndarray | None = None
 
     def logarithms(self) -> Self:
         """Return the logarithms, whose effects are ratios; all values must be positive."""
-        return replace(self, values=np.log(self.values), replicates=np.log(self.replicates))
+        realized = None if self.realized is None else np.log(self.realized)
+        values, replicates = np.log(self.values), np.log(self.replicates)
+        if realized is not None:
+            values = realized.mean(axis=1)
+        return replace(self, values=values, replicates=replicates, realized=realized)
+
+    def between(self, needed: np.ndarray, weights: np.ndarray) -> list[list[tuple[float, int]]]:
+        """Return for each seed the variance of a contrast's mean between realizations, if known."""
+        if self.realized is None:
+            return [[] for _ in self.seeds]
+        found = self.realized[:, :, needed] @ weights
+        count = found.shape[1]
+        return [[(float(row.var(ddof=1)) / count, count - 1)] for row in found]
 
 
 @dataclass(frozen=True)
 class Effect:
     """An effect's value, and the half-widths of two 95 % intervals around it, NaN without.
 
-    ``images``: delete-group jackknife of the contrast in each seed, the seeds taken as independent,
+    ``images``: delete-group jackknife of the contrast in each seed, with the variance between
+    realizations where there are several (``combined_half_width``), the seeds taken as independent,
     ``sqrt(sum h^2) / S``. ``over_seeds``: t interval of the S values of the contrast, from three
     seeds on; each seed has images of its own, so it holds both kinds of noise.
     """
@@ -91,47 +79,6 @@ class Effect:
         return float(np.fmax(self.images, self.over_seeds))
 
 
-def contrasts(
-    levels: Mapping[str, Sequence[str]], bases: Mapping[str, str], *, full: bool = True
-) -> list[Contrast]:
-    """Return all effects of factors with these levels, of at most two factors each.
-
-    ``bases`` names the level of each factor that others are compared with. A design that is not
-    ``full`` has only effects ``alone``.
-    """
-    shape, factors = tuple(map(len, levels.values())), list(levels)
-    base = {at: list(levels[name]).index(bases[name]) for at, name in enumerate(factors)}
-
-    def mean(at: Mapping[int, int]) -> np.ndarray:
-        weights = np.zeros(shape)
-        chosen = tuple(at.get(axis, slice(None)) for axis in range(len(shape)))
-        weights[chosen] = 1 / weights[chosen].size
-        return weights
-
-    grand = mean({})
-    singles, alone, doubles = [], [], []
-    for axis, (factor, names) in enumerate(levels.items()):
-        for i, name in enumerate(names):
-            one = ((factor, name),)
-            singles.append(Contrast("main", one, mean({axis: i}) - grand))
-            if i != base[axis]:
-                other = mean({axis: base[axis]})
-                singles.append(Contrast("contrast", one, mean({axis: i}) - other))
-                alone.append(Contrast("alone", one, mean(base | {axis: i}) - mean(base)))
-    for a, b in itertools.combinations(range(len(shape)), 2):
-        for i, j in itertools.product(range(shape[a]), range(shape[b])):
-            two = ((factors[a], levels[factors[a]][i]), (factors[b], levels[factors[b]][j]))
-            both, apart = mean({a: i, b: j}), mean({a: i}) + mean({b: j})
-            doubles.append(Contrast("interaction", two, both - apart + grand))
-            if i != base[a] and j != base[b]:
-                first = mean({a: i, b: base[b]}) + mean({a: base[a], b: j})
-                neither = mean({a: base[a], b: base[b]})
-                doubles.append(Contrast("joint", two, both - first + neither))
-    if not full:
-        return alone
-    return [*singles, *(alone if len(shape) > 1 else []), *doubles]
-
-
 def estimate(contrast: Contrast, response: Response) -> Effect | None:
     """Estimate the effect from the seeds that have all of its cells; ``None`` if none has."""
     needed, weights = contrast.needed, contrast.weights[contrast.needed]
@@ -143,7 +90,9 @@ def estimate(contrast: Contrast, response: Response) -> Effect | None:
     images = over_seeds = math.nan
     replicates = response.replicates[complete][:, :, needed] @ weights
     if replicates.size and np.isfinite(replicates).all():
-        images = mean_half_width(half_width(row) for row in replicates)
+        between = response.between(needed, weights)
+        parts = [part for part, whole in zip(between, complete, strict=True) if whole]
+        images = mean_half_width(map(combined_half_width, replicates.tolist(), parts))
     if len(values) >= FEWEST_SEEDS:
         over_seeds = spread(values.tolist()).high - float(values.mean())
     seeds = tuple(np.array(response.seeds)[complete].tolist())
@@ -201,10 +150,11 @@ def _responses(
     plan: FactorialPlan, records: Iterable[JobRecord], scale: Scale
 ) -> Iterator[tuple[str, str, Runs, Response]]:
     """Yield budget, metric, the jobs of the budget, and their response on ``scale``."""
-    by_budget: dict[str, dict[tuple[str, int], JobRecord]] = {}
-    for record in records:
+    by_budget: dict[str, dict[tuple[str, int], list[JobRecord]]] = {}
+    for record in sorted(records, key=lambda record: record.realization):
         if not record.is_full_precision:
-            by_budget.setdefault(record.budget, {})[record.method, record.seed] = record
+            runs = by_budget.setdefault(record.budget, {})
+            runs.setdefault((record.method, record.seed), []).append(record)
     for (budget, runs), metric in itertools.product(by_budget.items(), RESPONSES):
         response = response_of(plan, runs, metric)
         if response is None:
@@ -219,26 +169,34 @@ def _responses(
         yield budget, metric, runs, response
 
 
-def response_of(plan: FactorialPlan, runs: Runs, metric: str) -> Response | None:
-    """Return ``metric`` of every cell and seed; ``None`` if no job has it."""
+def response_of(plan: FactorialPlan, runs: Runs, metric: Metric) -> Response | None:
+    """Return ``metric`` of every cell and seed; ``None`` if no job has it.
+
+    A cell of a seed has a value where all of its realizations are done.
+    """
     seeds = sorted({seed for _, seed in runs})
-    scores = {}
+    scores: dict[tuple[Any, ...], list[Score]] = {}
     for (at, seed), (place, cell) in itertools.product(enumerate(seeds), plan.places.items()):
-        record = runs.get((cell.recipe.name, seed))
-        if record is not None and record.status == "done" and metric in record.scores:
-            scores[at, place] = record.scores[metric]
+        records = runs.get((cell.recipe.name, seed), ())
+        if records and all(r.status == "done" and metric in r.scores for r in records):
+            scores[at, place] = [record.scores[metric] for record in records]
     if not scores:
         return None
     shape = [len(levels) for levels in plan.factors.values()]
-    values = np.full((len(seeds), *shape), np.nan)
-    most = max(len(score.replicates) for score in scores.values())
+    counts = {len(each) for each in scores.values()}
+    realized = np.full((len(seeds), max(counts), *shape), np.nan)
+    most = max(len(score.replicates) for each in scores.values() for score in each)
     groups = most if most > 1 else 0
+    values = np.full((len(seeds), *shape), np.nan)
     replicates = np.full((len(seeds), groups, *shape), np.nan)
-    for (at, place), score in scores.items():
-        values[at, *place] = score.value
-        if len(score.replicates) == groups:
-            replicates[at][(slice(None), *place)] = score.replicates
-    return Response(tuple(seeds), values, replicates)
+    for (at, place), each in scores.items():
+        values[at, *place] = np.mean([score.value for score in each])
+        realized[at][(slice(len(each)), *place)] = [score.value for score in each]
+        if all(len(score.replicates) == groups for score in each):
+            means = np.mean([score.replicates for score in each], axis=0)
+            replicates[at][(slice(None), *place)] = means
+    alike = len(counts) == 1 and max(counts) > 1
+    return Response(tuple(seeds), values, replicates, realized if alike else None)
 
 
 def _row(plan: FactorialPlan, runs: Runs, contrast: Contrast, response: Response) -> dict[str, Any]:
@@ -272,7 +230,10 @@ def _reason(
         return f"no seed has all its cells: missing {_first_two(lacking)}"
     lost = [str(seed) for seed in response.seeds if seed not in effect.seeds]
     needed = [cell for place, cell in cells.items() if contrast.needed[place]]
-    costs = {cell.name: [runs[cell.recipe.name, s].costs for s in effect.seeds] for cell in needed}
+    costs = {
+        cell.name: [run.costs for seed in effect.seeds for run in runs[cell.recipe.name, seed]]
+        for cell in needed
+    }
     dear = [name for name, known in costs.items() if any(c and not c.satisfied for c in known)]
     parts = [f"without seed {', '.join(lost)}: incomplete"] if lost else []
     parts += [f"over budget: {_first_two(dear)}"] if dear else []
@@ -285,5 +246,6 @@ def _first_two(names: Sequence[str]) -> str:
 
 
 def _lack(runs: Runs, cell: AblationCell) -> str:
-    known = {record.status for (name, _), record in runs.items() if name == cell.recipe.name}
+    found = (batch for (name, _), batch in runs.items() if name == cell.recipe.name)
+    known = {record.status for batch in found for record in batch}
     return f"{cell.name} ({', '.join(sorted(known - {'done'})) or 'no value'})"
