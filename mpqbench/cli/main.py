@@ -26,6 +26,8 @@ VERBS = {
     "report": ("report:report", "Render tables and figures from a run."),
     "figure": ("figure:figure", "Draw one figure of runs for a paper."),
     "verify": ("verify:verify", "Recompute what can be recomputed of the records of runs."),
+    "leaderboard": ("leaderboard:leaderboard", "Build, check and extend leaderboards."),
+    "merge": ("merge:merge", "Merge runs into one folder or one table."),
     "recount": ("recount:recount", "Count the costs of records again by today's rule."),
     "doctor": ("doctor:doctor", "Show versions, devices and what is missing."),
 }

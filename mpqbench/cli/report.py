@@ -7,7 +7,6 @@ from typing import Any
 import click
 
 from ..core.errors import BenchError
-from ..core.files import write_atomic
 from ..core.registry import discover
 from ..core.terminal import console, echo
 from . import options
@@ -21,12 +20,9 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option("--spec", metavar="FILE.yaml", type=click.Path(path_type=Path, dir_okay=False),
               help="What to show: 'runs', the options below as keys, and 'tables', each written "
               "into NAME.tex, .csv and .md.")  # fmt: skip
-@click.option(
-    "--paper",
-    metavar="DIR",
-    type=_FOLDER,
-    help="Write all tables and figures into DIR, with a main.tex that shows them.",
-)
+@click.option("--paper", metavar="DIR", type=_FOLDER,
+              help="Write all tables and figures into DIR, with a main.tex that shows them."
+              )  # fmt: skip
 @click.option("--latex", is_flag=True, help="Print the tables as LaTeX; write nothing.")
 @selecting
 @click.option("--site", metavar="DIR", type=_FOLDER,
@@ -39,17 +35,10 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option("--scan", "scans", multiple=True, metavar="SETTING",
               help="Also draw what this number of the recipe does, e.g. environment.noise; "
               "repeatable.")  # fmt: skip
-@click.option("--pages", metavar="DIR", type=_FOLDER,
-              help="RUN holds folders with an about.md: write a page of results for each into "
-              "DIR.")  # fmt: skip
-@click.option("--fill", "filled", multiple=True, metavar="FILE",
-              type=click.Path(path_type=Path, dir_okay=False, exists=True),
-              help="With --pages, also make the marked results in this Markdown file anew; "
-              "repeatable.")  # fmt: skip
 @options.plugins
 def report(
-    run_dirs: tuple[Path, ...], out: Path | None, pages: Path | None, site: Path | None,
-    spec: Path | None, latex: bool, paper: Path | None, **asked: Any,
+    run_dirs: tuple[Path, ...], out: Path | None, site: Path | None, spec: Path | None,
+    latex: bool, paper: Path | None, **asked: Any,
 ) -> None:  # fmt: skip
     """Print the leaderboard of one or several runs; write its tables and figures.
 
@@ -61,7 +50,6 @@ def report(
       mpqbench report runs/quick
       mpqbench report runs/quick runs/mine --out compared
       mpqbench report runs/mine --scan searcher.keep
-      mpqbench report leaderboards --pages docs/results --fill README.md
       mpqbench report leaderboards --site site
       mpqbench report runs/quick --columns fd,delta,bitops --pivot budget --latex
       mpqbench report --spec paper.yaml --out tables
@@ -69,25 +57,17 @@ def report(
     """
     from ..lab.ablation.design import load
 
-    filled, plugins, keys = asked.pop("filled"), asked.pop("plugins"), taken(asked)
-    if (keys or spec or latex) and (site or pages or filled):
-        raise BenchError("--site, --pages and --fill take no selection, --spec or --latex")
+    plugins, keys = asked.pop("plugins"), taken(asked)
     if not run_dirs and spec is None:
         raise BenchError("give the folder of a run, or --spec with the file of a paper")
     if paper is not None:
-        if site or pages or filled or latex or out or any(asked.values()):
+        if site or latex or out or any(asked.values()):
             raise BenchError("--paper takes RUN, --spec and options that select alone")
         _write_paper(spec, run_dirs, paper, keys)
     elif site is not None:
-        if out or pages or filled or any(asked.values()):
+        if out or keys or spec or latex or any(asked.values()):
             raise BenchError("--site writes a page of its own: give no other option but --plugins")
         _write_site(run_dirs, site)
-    elif pages is not None:
-        if len(run_dirs) > 1:
-            raise BenchError("--pages takes one folder, with the folders of leaderboards in it")
-        _write_pages(run_dirs[0], pages, filled)
-    elif filled:
-        raise BenchError("--fill needs --pages, the folder of the pages that the file links to")
     elif spec is not None:
         _show_paper(spec, run_dirs, out, latex, (keys, asked))
     elif len(run_dirs) == 1 and (design := load(run_dirs[0])) is not None:
@@ -103,16 +83,6 @@ def _selection(keys: dict[str, Any]) -> Any:
     from ..records.selection import Selection
 
     return validate(Selection, keys, "options")
-
-
-def _write_pages(leaderboards: Path, pages: Path, filled: Sequence[Path]) -> None:
-    from ..report.pages import fill, make_pages
-
-    texts = make_pages(leaderboards, pages)
-    texts |= {path: fill(path, leaderboards, pages) for path in filled}
-    for path, text in texts.items():
-        write_atomic(path, text.encode())
-        echo(path)
 
 
 def _write_site(run_dirs: Sequence[Path], site: Path) -> None:

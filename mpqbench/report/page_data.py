@@ -22,15 +22,15 @@ from pydantic import Field
 
 from ..core.errors import BenchError
 from ..core.settings import Frozen
+from ..records.board import ABOUT, RECORDS
 from ..records.environment import by_environment, not_citable
 from ..records.frame import paired, records_frame
 from ..records.schema import FULL_METHOD, JobRecord
 from ..records.statistics import mean_half_width
 from ..records.store import RecordStore
 from .notes import notes
-from .render import pipe_table
+from .render import escaped, pipe_table
 
-RECORDS = "records"
 UNITS = {
     "gbitops": ("bitops", 1e-9),
     "mb": ("bytes", 1e-6),
@@ -92,10 +92,10 @@ def measured(records: Sequence[JobRecord]) -> tuple[str, ...]:
     done = [record for record in records if record.status == "done"]
     formats: dict[str, dict[str, None]] = {}
     for record in done:
-        if not record.is_full_precision:
+        if not record.is_full_precision and "weight_format" in record.recipe:
             formats.setdefault(_formats(record.recipe), {})[f"`{record.method}`"] = None
     return notes(
-        "measured", records=records, done=done, protocol=done[0].protocol, formats=formats,
+        "measured", records=records, done=done, first=(done or records)[0], formats=formats,
         images=[f"{count:,}" for count in sorted({record.n_images for record in done})],
         seeds=sorted({record.seed for record in done}),
         places=_places(records), reasons=not_citable(records),
@@ -105,12 +105,14 @@ def measured(records: Sequence[JobRecord]) -> tuple[str, ...]:
 def _places(records: Sequence[JobRecord]) -> dict[tuple[str, str], str]:
     """Return the rows of every environment and commit in words."""
     found = by_environment(records)
-    every = {key: ", ".join(map(_row_name, rows)) for key, rows in found.items()}
+    every = {key: _row_names(rows) for key, rows in found.items()}
     return every if len(every) > 1 else dict.fromkeys(every, "all rows")
 
 
-def _row_name(record: JobRecord) -> str:
-    return f"{record.method} {record.budget} seed {record.seed}"
+def _row_names(rows: Sequence[JobRecord]) -> str:
+    if len(rows) > MOST_NAMED:
+        return f"{len(rows)} rows"
+    return ", ".join(f"{escaped(row.method)} {row.budget} seed {row.seed}" for row in rows)
 
 
 def _formats(recipe: Mapping[str, Any]) -> str:
@@ -120,7 +122,7 @@ def _formats(recipe: Mapping[str, Any]) -> str:
     return notes("formats", **facts)[0]
 
 
-ABOUT = "about.md"
+MOST_NAMED = 8  # rows that a list of environments names
 NOT_COMPARED = "(not compared: rows of two environments)"
 Row = dict[Any, Any]
 
@@ -172,7 +174,7 @@ class PageTable(Source):
             for value, _, text in cells:
                 rows = (r for r in groups[first, *others] if not column or r[column] == value)
                 texts.append(_cell(text, next(rows, None)))
-            lines.append([self.labels.get(first, first), *others, *texts])
+            lines.append([self.labels.get(first, escaped(first)), *map(escaped, others), *texts])
         headings = [f"{value} {heading}".strip() for value, heading, _ in cells]
         return pipe_table(pd.DataFrame(lines, columns=[*self.rows, *headings]), self.rows)
 
