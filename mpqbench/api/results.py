@@ -83,7 +83,7 @@ def figures(
 
     Examples:
         >>> list(figures("tradeoff", "leaderboards/quick"))
-        ['fd-bitops-fashion-dit']
+        ['fd-bitops-fashion-dit', 'fd-bitops_linear-fashion-dit']
     """
     from ..report.figures import draw
     from ..report.write import tables_of_runs
@@ -101,7 +101,7 @@ def figure(
     Raises BenchError as ``figures``, where there is none, and where ``part`` is needed.
 
     Examples:
-        >>> drawn = figure("tradeoff", "leaderboards/quick", width="column")
+        >>> drawn = figure("tradeoff", "leaderboards/quick", costs=["bitops"])
         >>> len(drawn.axes) > 0
         True
     """

@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import ListedColormap, Normalize
+from matplotlib.colors import Colormap, ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
@@ -233,12 +233,10 @@ def explain(figure: Picture, handles: Mapping[str, Any], note: str = "") -> None
     )  # fmt: skip
 
 
-def shades() -> ListedColormap:
+def shades() -> Colormap:
     """Return the colours of heat maps."""
     colours = matplotlib.colormaps["cividis"](np.linspace(0.1, 1.0, 256))
-    made = ListedColormap(colours)
-    made.set_bad("white")
-    return made
+    return ListedColormap(colours).with_extremes(bad="white")
 
 
 def heat_map(
