@@ -24,7 +24,7 @@ def _root(config: MkDocsConfig) -> Path:
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Add the pages of results, wherever they are."""
     root = _root(config)
-    pages = sorted(root.glob("leaderboards/*/README.md")) or sorted(root.glob("docs/results/*.md"))
+    pages = sorted(root.glob("leaderboards/*/README.md"))
     first = root / "leaderboards/README.md"
     pages = [first, *pages] if first.is_file() else pages
     if config.nav is not None and pages:

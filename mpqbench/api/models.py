@@ -126,13 +126,13 @@ def quantize(
     check_searches([job], registry)
     folder = machine.pop("cache", None)
     resources = Resources(registry, device, folder=folder and Path(folder), **machine)
-    resources.loader = _Given(device, own.to(device, DTYPES[protocol.dtype]))
+    resources.loader = _OneModel(device, own.to(device, DTYPES[protocol.dtype]))
     check_groups(job, own.transformer)
     with one_thread():
         return _quantized(JobContext.open(job, resources))
 
 
-class _Given(Loader):
+class _OneModel(Loader):
     """A loader of the one model that it is given."""
 
     def __init__(self, device: str, model: DiTModel) -> None:

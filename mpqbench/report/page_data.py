@@ -4,6 +4,7 @@
 from: leaderboard.csv        # a CSV file of the folder, or `records`
 where: budget == 'W4A4'      # rows to take, as for pandas.DataFrame.query
 against: uniform             # with records: the rival of the columns `less` and `less_ci`
+instead: {format: channel}   # or of a row the same method with other values of these columns
 group: [method, budget]      # means over all other columns, seeds for instance
 rows: [method]               # columns that name a row
 labels: {rtn: nearest}       # names of the first of them, which select and order the rows
@@ -15,7 +16,7 @@ columns: {FD: "{fd:.2f}"}    # heading: format of the cell, or a list of which t
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Formatter
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 from pydantic import Field
@@ -25,6 +26,7 @@ from ..core.settings import Frozen
 from ..records.board import ABOUT, RECORDS
 from ..records.environment import by_environment, not_citable
 from ..records.frame import paired, records_frame
+from ..records.realizations import realization_means
 from ..records.schema import FULL_METHOD, JobRecord
 from ..records.statistics import mean_half_width
 from ..records.store import RecordStore
@@ -50,20 +52,26 @@ def read_records(folder: Path) -> list[list[JobRecord]]:
     return batches
 
 
-def _job_frame(folder: Path, against: Rival) -> pd.DataFrame:
-    """Return a row for each job, with the columns of ``records_frame`` and others.
+def _job_frame(folder: Path, against: Rival, instead: Mapping[Any, str]) -> pd.DataFrame:
+    """Return a row for each method, budget, format and seed, with the columns of ``leaderboard``.
 
     ``fd_delta`` is the paired difference of FD to full precision, ``less`` that to the rival in the
-    same class of formats;
-    ``*_ci`` are half-widths of 95 % intervals.
+    same class of formats, or to the row that has the values of ``instead``; ``*_ci`` are
+    half-widths of 95 % intervals, with the variance between realizations of a row of several.
     """
-    frame = pd.concat([records_frame(each) for each in read_records(folder)], ignore_index=True)
+    frames = [records_frame(each) for each in read_records(folder)]
+    frame = pd.concat(
+        [realization_means(each.assign(home=each["metric_fingerprint"])) for each in frames],
+        ignore_index=True,
+    )
     methods = frame["method"]
     rivals = methods.map(against) if isinstance(against, dict) else against
     full = frame.assign(method=FULL_METHOD, budget="FP", format="")
     indexed = frame.set_index(_CELL)
-    for name, wanted in (("fd_delta", full), ("less", frame.assign(method=rivals))):
-        found = paired(wanted, indexed).where(wanted["method"] != methods)
+    rival = frame.assign(**instead) if instead else frame.assign(method=rivals)
+    for name, wanted in (("fd_delta", full), ("less", rival)):
+        is_other = (wanted[_CELL] != frame[_CELL]).any(axis=1)
+        found = paired(wanted, indexed).where(is_other)
         frame[name], frame[f"{name}_ci"] = found["delta"], found["ci"]
     frame["groups_at_w2"] = frame.pop("counts").map(_groups_at_w2, "ignore")
     return frame
@@ -133,12 +141,13 @@ class Source(Frozen):
     source: str = Field(alias="from")
     where: str | None = None
     against: Rival = None
+    instead: dict[Literal["method", "budget", "format"], str] = Field({})
     group: list[str] = Field([])
 
     def frame(self, folder: Path) -> pd.DataFrame:
         """Return the rows, with the columns of ``UNITS``. Raises BenchError for no such file."""
         if self.source == RECORDS:
-            frame = _job_frame(folder, self.against)
+            frame = _job_frame(folder, self.against, self.instead)
         elif (path := folder / self.source).is_file():
             frame = pd.read_csv(path)
         else:

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from records_of import record_of
 
 from mpqbench.core.errors import BenchError
 from mpqbench.records.board import Manifest, boards_in, kept_files
+from mpqbench.records.statistics import paired_half_width
 from mpqbench.records.store import RecordStore
 from mpqbench.report.boards import index_is_stale, is_quoted, published_page, stale
 from mpqbench.report.page_data import grouped
@@ -176,3 +178,20 @@ columns: {FD: "{fd:.1f}"}
     assert "| [mine](mine/README.md) | Which? |  |" in index(board.parent)
     assert "[published](published/README.md)" in (board.parent / "README.md").read_text()
     assert r"&lt;b>\|=x()" in (board / "leaderboard.md").read_text()
+
+
+def test_rows_may_be_compared_with_another_format_and_realizations_are_one_row(tmp_path):
+    store = RecordStore(tmp_path / "a")
+    wobble = (0.3, -0.1, -0.2)
+    for number, (method, form, fd) in enumerate(
+        [("gptq", "channel", 2.0), ("gptq", "g32", 1.0), ("gptq", "g32", 1.5), ("rtn", "g32", 3.0)]
+    ):
+        end = {"realization": int(fd == 1.5), "format": form, "job": f"job-{number}"}
+        store.write(record_of(method, "W3A3", fd, wobble=wobble, **end))
+    page = "---\nquestion: q\n---\n# t\n\n```table\nfrom: records\nrows: [method]\n{}\n```\n"
+    shown = 'across: {format: [g32]}\ncolumns: {less: "{less:+.2f} ±{less_ci:.2f}"}\n'
+    half = paired_half_width(wobble, wobble, [(0.125 / 2, 1)])
+    (tmp_path / "a/about.md").write_text(page.format(f"instead: {{format: channel}}\n{shown}"))
+    assert f"| gptq | -0.75 ±{half:.2f} |" in About.read(tmp_path / "a").page()
+    (tmp_path / "a/about.md").write_text(page.format(f"against: rtn\n{shown}"))
+    assert f"| gptq | -1.75 ±{half:.2f} |" in About.read(tmp_path / "a").page()
