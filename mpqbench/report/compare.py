@@ -1,5 +1,9 @@
 """How the rows of one block compare: ranks, paired differences, baselines and fronts."""
 
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
 import pandas as pd
 
 from ..core.formats import OWN
@@ -9,6 +13,7 @@ from ..records.statistics import holm, hypervolume
 NEAR_FULL, NEAR_BEST = "≈FP", "≈best"
 RIVALS = ["budget", "format", "seed"]  # what rows that are ranked against each other share
 _TOGETHER = [*RIVALS, "terms"]
+_FRONT = ("method", "seed", "terms", "recipe_digest")  # what the points of one front share
 _LEVEL = 0.05  # of Holm's procedure
 _BEYOND = 1.1  # the reference point is that much beyond the largest distance
 References = dict[str, tuple[float, float]]
@@ -60,14 +65,16 @@ def _to_baseline(rivals: pd.DataFrame, highlight: str | None) -> pd.DataFrame:
 
     ``baseline_p_holm`` is corrected over the pairs of one budget and class of formats, each once.
     """
-    chosen: dict[object, str] = {}
-    for _, group in rivals.sort_values(["fd", "method", "job"]).groupby(_TOGETHER):
-        able = group[group["method"] != highlight].drop_duplicates("method").head(2)
-        for at, method in group["method"].items():
-            other = able.loc[able["method"] != method, "job"]
-            if len(other):
-                chosen[at] = other.iloc[0]
-    rows = rivals.loc[list(chosen)].assign(partner=list(chosen.values()))
+    best: dict[tuple[object, ...], dict[str, str]] = defaultdict(dict)
+    for *key, method, job in _tuples(rivals.sort_values(["fd", "method", "job"])):
+        if method != highlight and len(best[tuple(key)]) < 2:
+            best[tuple(key)].setdefault(method, job)
+    partners = [
+        next((job for other, job in best[tuple(key)].items() if other != method), None)
+        for *key, method, _ in _tuples(rivals)
+    ]
+    rows = rivals.assign(partner=pd.Series(partners, rivals.index, "object"))
+    rows = rows[rows["partner"].notna()]
     found = paired(rows, rivals.assign(partner=rivals["job"]).set_index("partner"))
     pairs = pd.Series([" ".join(sorted(p)) for p in zip(rows["job"], rows["partner"], strict=True)],
                       found.index, "object")  # fmt: skip
@@ -83,6 +90,11 @@ def _to_baseline(rivals: pd.DataFrame, highlight: str | None) -> pd.DataFrame:
     return table.rename(columns={"versus": "method", "ci": "delta_ci"}).add_prefix("baseline_")
 
 
+def _tuples(rows: pd.DataFrame) -> Iterator[tuple[Any, ...]]:
+    """Yield what the rivals of every row share, then its method and its job."""
+    return zip(*(rows[name] for name in (*_TOGETHER, "method", "job")), strict=True)
+
+
 def _fronts(rivals: pd.DataFrame, full: pd.DataFrame) -> tuple[pd.Series, References]:
     """Return the share of the box of every ranked row's method, and the corner by class."""
     areas = pd.Series(index=rivals.index, dtype="float64")
@@ -93,9 +105,14 @@ def _fronts(rivals: pd.DataFrame, full: pd.DataFrame) -> tuple[pd.Series, Refere
         if pd.isna(dearest) or not min(corner) > 0:
             continue
         references[str(name)] = corner
-        for _, own in rows.groupby(["method", "seed", "terms", "recipe_digest"]):
-            points = list(zip(own["bitops"].astype("float64"), own["fd"], strict=True))
-            areas[own.index] = hypervolume(points, corner) / (corner[0] * corner[1])
+        keys = list(zip(*(rows[key] for key in _FRONT), strict=True))
+        points: dict[tuple[object, ...], list[tuple[float, float]]] = defaultdict(list)
+        for key, cost, distance in zip(keys, rows["bitops"], rows["fd"], strict=True):
+            points[key].append((float(cost), distance))
+        shares = {
+            k: hypervolume(own, corner) / (corner[0] * corner[1]) for k, own in points.items()
+        }
+        areas[rows.index] = [shares[key] for key in keys]
     return areas, references
 
 

@@ -101,8 +101,11 @@ def summary(records: Iterable[JobRecord], highlight: str | None = None) -> Table
 
     A row is ``done`` only if all of its seeds are; otherwise it has no rank.
     """
-    blocks = leaderboard(records, highlight).blocks
-    return Table(tuple(_summary(block) for block in blocks), SUMMARY)
+    return _summarized(leaderboard(records, highlight))
+
+
+def _summarized(table: Table) -> Table:
+    return Table(tuple(_summary(block) for block in table.blocks), SUMMARY)
 
 
 def tables_of(
@@ -115,7 +118,7 @@ def tables_of(
     """
     tables = {"leaderboard": leaderboard(records, highlight)}
     if len({record.seed for record in records}) > 1:
-        tables["summary"] = summary(records, highlight)
+        tables["summary"] = _summarized(tables["leaderboard"])
     return {name: replace(table, notes=tuple(left_out)) for name, table in tables.items()}
 
 
