@@ -35,17 +35,21 @@ def leaderboard() -> None:
               type=click.Path(path_type=Path, dir_okay=False, exists=True),
               help="Also make the marked results in this Markdown file anew; "
               "repeatable.")  # fmt: skip
-def build(names: Sequence[str], folder: Path, filled: Sequence[Path]) -> None:
+@click.option("--site", metavar="DIR", type=click.Path(path_type=Path, file_okay=False),
+              help="Also write one static page with all leaderboards into DIR.")  # fmt: skip
+def build(names: Sequence[str], folder: Path, filled: Sequence[Path], site: Path | None) -> None:
     """Render tables, figures, page and manifest of each leaderboard NAME (default: all).
 
     \b
     Examples:
       mpqbench leaderboard build
       mpqbench leaderboard build quick --fill README.md
+      mpqbench leaderboard build --site leaderboards/site
     """
     from ..records.board import boards_in
     from ..report.boards import build_board, write_index
     from ..report.pages import fill
+    from ..report.site.build import write_site
 
     for board in boards_in(folder, names):
         for name, what in build_board(board).items():
@@ -54,6 +58,8 @@ def build(names: Sequence[str], folder: Path, filled: Sequence[Path]) -> None:
     echo(write_index(folder))
     for path, text in {path: fill(path, folder) for path in filled}.items():
         write_atomic(path, text.encode())
+        echo(path)
+    for path in write_site([folder], site) if site is not None else ():
         echo(path)
 
 

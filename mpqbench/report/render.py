@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -115,11 +116,20 @@ def escaped(text: str) -> str:
     return re.sub(r"([\\|`*]|\](?=\())", r"\\\1", printable(text)).replace("<", "&lt;")
 
 
+MOST_PRINTED = 300  # rows of one block in a terminal
+
+
 def print_table(table: Table, console: Console, selection: Selection = EVERYTHING) -> None:
-    """Print the brief columns of every block, with reasons and notes below, in 120 columns."""
-    for grid in grids(table, selection, "brief"):
+    """Print the brief columns of every block, with reasons and notes below, in 120 columns.
+
+    Of more than 300 rows the first are printed; a line says how many are not.
+    """
+    for whole in grids(table, selection, "brief"):
+        grid = replace(whole, lines=whole.lines[:MOST_PRINTED])
         console.print(_rich_grid(grid))
-        for line in grid.lines:
+        if rest := len(whole.lines) - len(grid.lines):
+            console.print(Text(f"{rest:,} more rows are in the files."))
+        for line in whole.lines:  # a job that failed comes last, and is always told
             for note in line.notes if grid.is_pivot else _remarks(line, selection):
                 console.print(Text(printable(note)))
         for note in grid.notes:

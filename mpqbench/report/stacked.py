@@ -10,11 +10,13 @@ from ..records.runs import Runs
 from . import drawing
 from .drawing import Picture
 from .looks import COLOURS, MOST, Style
+from .search.runs import left_out
 from .table import Block
 
 LINEAR, REST = "bitops_linear", "rest"
 BITOPS_PARTS = (LINEAR, *OVERHEAD, REST)
 BARS = 26  # that fit on a page
+PAGES = 4  # at most: nobody reads more, and each takes a second to draw
 OTHERS = "other stages"
 _STAGES = ("load", "calibrate", "search", "quantize", "tune", "correct", "sample", "score")
 _KEYS = ["method", "budget", "format"]
@@ -68,7 +70,10 @@ def _stages(orders: Sequence[Sequence[str]]) -> list[str]:
 
 
 def overhead_figures(block: Block, style: Style) -> list[Picture]:
-    """Draw the parts of BitOPs as stacked bars, pages of at most 26."""
+    """Draw the parts of BitOPs as stacked bars, pages of at most 26.
+
+    More than four pages are left out, with a warning.
+    """
     parts = bitops_parts(block)
     unit, prefix = unit_of(parts["bitops"])
     label = f"{prefix}BitOPs per forward of one image"
@@ -82,7 +87,10 @@ def overhead_figures(block: Block, style: Style) -> list[Picture]:
 
 
 def seconds_figures(block: Block, runs: Runs, style: Style) -> list[Picture]:
-    """Draw the time of every stage as stacked bars, pages of at most 26."""
+    """Draw the time of every stage as stacked bars, pages of at most 26.
+
+    More than four pages are left out, with a warning.
+    """
     parts = seconds_parts(block, runs)
     names = [name for name in parts.columns if name not in _KEYS]
     total = parts[names].sum(axis=1).max() if len(parts) else 0.0
@@ -100,6 +108,9 @@ def seconds_figures(block: Block, runs: Runs, style: Style) -> list[Picture]:
 def _pages(
     parts: pd.DataFrame, names: Sequence[str], words: tuple[str, str], style: Style
 ) -> list[Picture]:
+    if len(parts) > PAGES * BARS:
+        left_out(f"{words[0]}: {len(parts)} bars; give --methods or --budgets to choose some")
+        return []
     shown = [name for name in names if parts[name].gt(0).any()]
     size = -(-len(parts) // max(1, -(-len(parts) // BARS)))  # of pages that are alike
     pages = [parts.iloc[at : at + size] for at in range(0, len(parts), size or 1)]

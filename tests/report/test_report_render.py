@@ -112,3 +112,14 @@ def test_without_a_feature_network_fidelity_is_compared_and_nothing_ranked(recor
     assert "FD" not in text
     assert "**34.00**" in text
     assert "nothing is ranked" in text
+
+
+def test_a_terminal_gets_the_first_rows_of_many_and_is_told_of_the_rest(record, monkeypatch):
+    monkeypatch.setattr("mpqbench.report.render.MOST_PRINTED", 2)
+    rows = [record(f"method-{number}", "W4A4", 5.0 + number) for number in range(4)]
+    text = terminal(leaderboard([*rows, record("lost", status="failed", reason="no memory")]))
+    starts = {line.split()[0] for line in text.splitlines() if line.strip()}
+    assert "method-1" in starts
+    assert "method-2" not in starts
+    assert "3 more rows are in the files." in text
+    assert "lost W4A4 seed 0: failed: no memory" in text
