@@ -129,7 +129,8 @@ def print_table(table: Table, console: Console, selection: Selection = EVERYTHIN
         console.print(_rich_grid(grid))
         if rest := len(whole.lines) - len(grid.lines):
             console.print(Text(f"{rest:,} more rows are in the files."))
-        for line in whole.lines:  # a job that failed comes last, and is always told
+        lost = [line for line in whole.lines[MOST_PRINTED:] if line.row["status"] != "done"]
+        for line in (*grid.lines, *lost):
             for note in line.notes if grid.is_pivot else _remarks(line, selection):
                 console.print(Text(printable(note)))
         for note in grid.notes:
