@@ -1,4 +1,4 @@
-"""Emoji pictures and their words from the npm packages ``emoji-datasource-google`` and ``-twitter``."""
+"""Emoji pictures and their words, from npm packages such as ``emoji-datasource-google``."""
 
 import hashlib
 import json
@@ -127,7 +127,7 @@ def _style(folder: Path) -> str:
 
 
 def _entries(folder: Path) -> list[dict]:
-    """Return the entries of the package without a second one of the same words, such as a synonym."""
+    """Return the entries of the package, the first of those whose names have the same words."""
     entries = json.loads((folder / "emoji.json").read_text(encoding="utf-8"))
     first: dict[str, dict] = {}
     for entry in sorted(entries, key=lambda entry: entry["unified"]):
