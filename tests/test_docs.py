@@ -43,7 +43,7 @@ def run_tiny(tiny_folder, tmp_path, monkeypatch, mpqbench):
 
 
 def test_the_method_of_the_readme_runs_beside_gptq(run_tiny, tmp_path):
-    (text,) = blocks("README.md", "python")
+    text, *_ = blocks("README.md", "python")
     (tmp_path / "mine.py").write_text(text)
     console = "".join(blocks("README.md", "console"))
     (command,) = re.findall(r"^\$ (mpqbench .*--plugins mine.py)$", console, re.M)

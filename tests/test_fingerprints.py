@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from mpqbench.api import load_records, prepare, run
+from mpqbench.api.jobs import prepare, run
 from mpqbench.core import sources
 from mpqbench.core.errors import BenchError
 from mpqbench.core.recipe import Recipe
@@ -12,6 +12,7 @@ from mpqbench.core.registry import discover
 from mpqbench.core.sources import PACKAGE
 from mpqbench.job.fingerprints import samples_fingerprint
 from mpqbench.lab.suite import look_up
+from mpqbench.records.store import RecordStore
 
 SHORT = {"images": 4, "steps": 1, "micro_batch": 4, "calibration": 4, "features": "none"}
 
@@ -22,7 +23,7 @@ def settings(tiny_folder, tmp_path_factory):
     out = tmp_path_factory.mktemp("fingerprints") / "out"
     settings = {"models": [str(tiny_folder)], "budgets": ["W4A4"], "out": out, **SHORT}
     assert [record.status for record in run("smoke", **settings)] == ["done", "done"]
-    assert [record.method for record in load_records(out)] == ["full-precision", "rtn"]
+    assert [record.method for record in RecordStore(out).read_all()] == ["full-precision", "rtn"]
     return settings
 
 
@@ -63,7 +64,7 @@ def test_a_job_is_to_run_again_when_the_harness_is_edited(settings, edit, file):
     assert planned(settings) == [False, False]
 
 
-@pytest.mark.parametrize("file", ["report/table.py", "cli/run.py", "lab/suite.py", "api.py"])
+@pytest.mark.parametrize("file", ["report/table.py", "cli/run.py", "lab/suite.py", "api/jobs.py"])
 def test_a_job_stays_done_when_what_reads_records_is_edited(settings, edit, file):
     edit(PACKAGE / file)
     assert planned(settings) == [True, True]

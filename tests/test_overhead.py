@@ -13,6 +13,7 @@ from mpqbench.core.errors import BenchError
 from mpqbench.core.formats import ActivationFormat, WeightFormat
 from mpqbench.core.precision import Precision
 from mpqbench.cost.overhead import ProductFormat, of_attention, of_group
+from mpqbench.dit.architecture import AttentionProducts
 from mpqbench.quant.affine import (
     QParams,
     minmax_qparams,
@@ -328,7 +329,7 @@ def test_groups_that_overlap_in_part_are_refused():
 
 def test_quantized_attention_by_hand():
     """Two heads of 4 channels on 3 tokens at 5 bits, every vector asymmetric and dynamic."""
-    counted = dict(of_attention(2, 3, 8, 5))
+    counted = dict(of_attention(AttentionProducts("attn", 2, 8, 3, 3), 5))
     outputs = 2 * 3 * 3 + 3 * 8  # of queries and keys, then of weights and values
     # Numbers and the vectors that have a scale: queries, keys, attention weights, values.
     operands = [(24, 6), (24, 6), (18, 6), (24, 8)]

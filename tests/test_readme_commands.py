@@ -26,10 +26,10 @@ def test_ci_runs_the_two_commands_of_the_readme():
     ]
     done = listed(ROOT)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[:-1] == first_two
-    assert done.stdout.splitlines()[-1].endswith(
-        " && ruff check . && ruff format --check . && mypy"
-    )
+    *first, style, documents = done.stdout.splitlines()
+    assert first == first_two
+    assert style.endswith(" && ruff check . && ruff format --check . && mypy")
+    assert " && mkdocs build --strict " in documents
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import torch
 from records_of import record_of
 from scipy.stats import t
 
-from mpqbench.api import prepare
+from mpqbench.api.jobs import prepare
 from mpqbench.core.errors import BenchError
 from mpqbench.core.registry import discover
 from mpqbench.core.suite import Suite

@@ -25,6 +25,8 @@ VERBS = {
     "score": ("score:score", "Compute the metrics of a folder or .npz of images."),
     "report": ("report:report", "Render tables and figures from a run."),
     "verify": ("verify:verify", "Recompute what can be recomputed of the records of runs."),
+    "leaderboard": ("leaderboard:leaderboard", "Build, check and extend leaderboards."),
+    "merge": ("merge:merge", "Merge runs into one folder or one table."),
     "recount": ("recount:recount", "Count the costs of records again by today's rule."),
     "doctor": ("doctor:doctor", "Show versions, devices and what is missing."),
 }

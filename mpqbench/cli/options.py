@@ -166,14 +166,10 @@ def load(suite: str, given: Mapping[str, Any], shared: Mapping[str, Any]) -> Sui
     return resolved
 
 
-def open_study(name: str, shared: Mapping[str, Any]) -> Any:
-    """Open what a study runs with. Raises BenchError for a device that this machine lacks."""
-    from ..api import open_session
-    from ..metrics.features import usable_device
-
-    session = open_session(name, **{key: shared[key] for key in ("plugins", "out", "device")})
-    usable_device(session.resources.device)
-    return session
+def settings(shared: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that were given, under the names of the calls of ``mpqbench.api``."""
+    given = {key: value for key, value in shared.items() if value not in (None, ())}
+    return given | ({"models": (given.pop("model"),)} if "model" in given else {})
 
 
 def show_jobs(jobs: Sequence[Job], session: Any, heading: str = "") -> None:

@@ -21,7 +21,7 @@ def recount(runs: tuple[Path, ...], plugins: tuple[Path, ...]) -> None:
     Examples:
       mpqbench recount leaderboards/*
     """
-    from ..api import recount_records
+    from ..api.jobs import recount_records
 
     for run in runs:
         done, left = 0, 0

@@ -7,7 +7,6 @@ from typing import Any
 import click
 
 from ..core.errors import BenchError
-from ..core.files import write_atomic
 from ..core.registry import discover
 from ..core.terminal import console, echo
 from . import options
@@ -28,17 +27,9 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option("--scan", "scans", multiple=True, metavar="SETTING",
               help="Also draw what this number of the recipe does, e.g. environment.noise; "
               "repeatable.")  # fmt: skip
-@click.option("--pages", metavar="DIR", type=_FOLDER,
-              help="RUN holds folders with an about.md: write a page of results for each into "
-              "DIR.")  # fmt: skip
-@click.option("--fill", "filled", multiple=True, metavar="FILE",
-              type=click.Path(path_type=Path, dir_okay=False, exists=True),
-              help="With --pages, also make the marked results in this Markdown file anew; "
-              "repeatable.")  # fmt: skip
 @options.plugins
 def report(
-    run_dirs: tuple[Path, ...], out: Path | None, pages: Path | None, site: Path | None,
-    **asked: Any,
+    run_dirs: tuple[Path, ...], out: Path | None, site: Path | None, **asked: Any
 ) -> None:  # fmt: skip
     """Print the leaderboard of one or several runs; write its tables and figures.
 
@@ -49,36 +40,19 @@ def report(
       mpqbench report runs/quick
       mpqbench report runs/quick runs/mine --out compared
       mpqbench report runs/mine --scan searcher.keep
-      mpqbench report leaderboards --pages docs/results --fill README.md
       mpqbench report leaderboards --site site
     """
     from ..lab.ablation.design import load
 
-    filled, plugins = asked.pop("filled"), asked.pop("plugins")
+    plugins = asked.pop("plugins")
     if site is not None:
-        if out or pages or filled or any(asked.values()):
+        if out or any(asked.values()):
             raise BenchError("--site writes a page of its own: give no other option but --plugins")
         _write_site(run_dirs, site)
-    elif pages is not None:
-        if len(run_dirs) > 1:
-            raise BenchError("--pages takes one folder, with the folders of leaderboards in it")
-        _write_pages(run_dirs[0], pages, filled)
-    elif filled:
-        raise BenchError("--fill needs --pages, the folder of the pages that the file links to")
     elif len(run_dirs) == 1 and (design := load(run_dirs[0])) is not None:
         _show_ablation(design, run_dirs[0], out, plugins, asked)
     else:
         show(run_dirs, out, **asked)
-
-
-def _write_pages(leaderboards: Path, pages: Path, filled: Sequence[Path]) -> None:
-    from ..report.pages import fill, make_pages
-
-    texts = make_pages(leaderboards, pages)
-    texts |= {path: fill(path, leaderboards, pages) for path in filled}
-    for path, text in texts.items():
-        write_atomic(path, text.encode())
-        echo(path)
 
 
 def _write_site(run_dirs: Sequence[Path], site: Path) -> None:

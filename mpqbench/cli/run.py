@@ -46,15 +46,14 @@ def run(suite: str, dry_run: bool, **given: Any) -> None:
     axes = ("models", "budgets", "formats", "seeds", "realizations")
     options.load(suite, {axis: given[axis] for axis in axes}, given)
 
-    from ..api import prepare
-    from ..lab.suite import has_failed
+    from ..api.jobs import prepare
     from .report import show
 
-    prepared = prepare(suite, **{k: v for k, v in given.items() if v not in (None, ())})
+    prepared = prepare(suite, **options.settings(given))
     if dry_run:
         options.show_suite(prepared.suite, prepared.jobs, prepared.session)
         return
-    records = prepared.run()
-    show([prepared.session.store.folder])
-    if has_failed(records):
+    results = prepared.run()
+    show([results.folder])
+    if results.has_failed:
         sys.exit(1)

@@ -1,13 +1,12 @@
 """``mpqbench score``: compute the metrics of images on disk."""
 
 import json
-from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 import click
 from rich.table import Table
 
-from ..core.errors import BenchError
 from ..core.terminal import console, echo
 from . import options
 
@@ -38,54 +37,13 @@ def score(images: str, reference: str, as_json: bool, **settings: Any) -> None:
       mpqbench score samples.npz --features inception-adm \\
           --reference VIRTUAL_imagenet256_labeled.npz --device cuda
     """
-    result = _scored(images, reference, **settings)
+    from ..api.scores import score as scored
+
+    result = scored(images, reference, say=partial(echo, err=True), **settings)
     if as_json:
         echo(json.dumps(result, indent=2, allow_nan=False))
     else:
         _print(result)
-
-
-def _scored(
-    images: str, reference: str, *, recursive: bool, precision_recall: Any, **network: Any
-) -> dict[str, Any]:
-    """Return everything that is printed, as plain data."""
-    from ..metrics.features import load_extractor
-    from ..metrics.images import open_images
-    from ..metrics.reference import load_reference
-    from ..metrics.score import labels, metric_fingerprint, missing
-    from ..metrics.score import score as score_features
-
-    source = open_images(images, recursive)
-    if source.count < 2:
-        raise BenchError(f"{images} has {source.count} image: metrics need at least 2")
-    extractor = load_extractor(network["features"], network["feature_weights"], network["device"])
-    extractor.check(source)  # before a reference may take minutes
-    against = load_reference(reference, extractor, recursive)
-    against = replace(against, arithmetic=precision_recall)
-    notes = (*source.report, *against.notes, *missing(source.count, extractor.dimension))
-    for line in (source.summary, *notes):
-        echo(line, err=True)
-    scores = score_features(extractor.extract(source), against, source.classes)
-    names = labels(extractor.title)
-    return {
-        "images": images,
-        "count": source.count,
-        "formats": source.formats,
-        "skipped": [asdict(each) for each in source.skipped],
-        "notes": notes,
-        "features": {
-            "name": extractor.name,
-            "weights": extractor.digest,
-            "title": extractor.title,
-        },
-        "reference": {"name": against.name, "count": against.count, "digest": against.digest},
-        "precision_recall": against.arithmetic,
-        "fingerprint": metric_fingerprint(extractor, source.count, against),
-        "metrics": {
-            key: {"label": names[key], "value": found.value, "ci": found.ci}
-            for key, found in scores.items()
-        },
-    }
 
 
 def _print(result: dict[str, Any]) -> None:

@@ -5,11 +5,8 @@ from typing import Any
 import click
 
 from ..core.errors import BenchError
-from ..core.precision import Budget, Precision
-from ..core.protocol import PROTOCOLS
 from ..core.recipe import PluginChoice
 from ..core.settings import validate
-from ..core.suite import Job
 from ..core.terminal import echo
 from ..core.yaml_text import parse_yaml
 from ..dit.configs import check_model
@@ -45,22 +42,13 @@ def searchers(
       mpqbench study searchers --budget W3A3 --seeds 0 --evaluations 500
       mpqbench study searchers mine.yaml --plugins my_searcher.py
     """
-    resolved = options.load(suite, {key: shared[key] for key in ("budgets", "seeds")}, shared)
+    given = {key: shared[key] for key in ("budgets", "seeds")}
+    options.load(suite, given, shared)
 
-    from ..lab.study.searchers import run_searchers, with_evaluations
-    from ..lab.suite import plan, with_methods
-    from ..report.studies import write_searchers
-    from ..report.write import write_report
+    from ..api.studies import prepare_searchers
 
-    resolved = with_evaluations(with_methods(resolved, method), evaluations)
-    session = options.open_study(resolved.name, shared)
-    if dry_run:
-        jobs = plan(resolved, session.registry, session.device)
-        options.show_suite(resolved, jobs, session)
-        return
-    records, regrets, failed = run_searchers(resolved, session)
-    folder = session.store.folder
-    options.finish([*write_searchers(records, regrets, folder), *write_report([folder])], failed)
+    prepared = prepare_searchers(suite, method, evaluations, **options.settings(shared))
+    _run_suite(prepared, dry_run)
 
 
 @study.command("proxies")
@@ -83,23 +71,22 @@ def proxies(
       mpqbench study proxies --budget W4A4 --allocations 100 --method gptq
     """
     methods = () if method is None else (method,)
-    given = {"budgets": budgets, "seeds": seeds, "methods": methods}
-    resolved = options.load("proxies", given, shared)
+    options.load("proxies", {"budgets": budgets, "seeds": seeds, "methods": methods}, shared)
 
+    from ..api.studies import prepare_proxies
     from ..lab.study.proxies import proxies as proxies_of
-    from ..lab.study.proxies import run_proxies, single_job
-    from ..report.studies import write_proxies
+    from ..lab.study.proxies import single_job
 
-    session = options.open_study(resolved.name, shared)
-    job = single_job(resolved, session)
+    given = options.settings(shared | {"budgets": budgets, "seeds": seeds})
+    prepared = prepare_proxies(allocations, method, **given)
+    session = prepared.session
     if dry_run:
+        job = single_job(prepared.subject, session)
         names = "\n".join(f"  {proxy.name}" for proxy in proxies_of(session.registry))
-        options.show_suite(resolved, [job.reference], session)
+        options.show_suite(prepared.subject, [job.reference], session)
         echo(f"{allocations} allocations of '{job.recipe.name}' to sample, ranked by\n{names}")
         return
-    table, records, paths = run_proxies(resolved, session, allocations)
-    paths += write_proxies(table, records, session.store.folder)
-    options.finish(paths, failed=len(records) < allocations)
+    _finish(prepared)
 
 
 @study.command("realizations")
@@ -123,25 +110,11 @@ def realizations(suite: str, method: tuple[str, ...], dry_run: bool, **shared: A
       mpqbench study realizations equal-terms --formats channel
     """
     axes = ("budgets", "seeds", "realizations", "formats")
-    resolved = options.load(suite, {axis: shared[axis] for axis in axes}, shared)
+    options.load(suite, {axis: shared[axis] for axis in axes}, shared)
 
-    from ..lab.suite import has_failed, plan, run_suite, with_methods
-    from ..records.variance import realization_table
-    from ..report.realizations import write_realizations
-    from ..report.write import write_report
+    from ..api.studies import prepare_realizations
 
-    resolved = with_methods(resolved, method)
-    if max(map(resolved.realizations_of, resolved.named)) < 2:
-        raise BenchError("study realizations needs --realizations 2 or more")
-    session = options.open_study(resolved.name, shared)
-    jobs = plan(resolved, session.registry, session.device)
-    if dry_run:
-        options.show_suite(resolved, jobs, session)
-        return
-    records = run_suite(jobs, session)
-    folder = session.store.folder
-    paths = write_realizations(realization_table(records), records, folder)
-    options.finish([*paths, *write_report([folder])], has_failed(records))
+    _run_suite(prepare_realizations(suite, method, **options.settings(shared)), dry_run)
 
 
 @study.command("branches")
@@ -177,29 +150,40 @@ def branches(
       mpqbench study branches --bits 3 --rank 4 --branch "{name: monarch, permutation: energy}"
       mpqbench study branches --method gptq --plugins my_branch.py --branch my-branch
     """
-    check_model(shared["model"])
-    seed, *more = shared["seeds"] or (0,)
-    if more:
-        raise BenchError(f"study branches takes one of seeds, not {len(more) + 1}")
+    model, seeds = shared.pop("model"), shared.pop("seeds") or (0,)
+    check_model(model)
+    if len(seeds) > 1:
+        raise BenchError(f"study branches takes one of seeds, not {len(seeds)}")
 
-    from ..lab.study.branches import BRANCHES, BranchPlan, run_branches, variants
-    from ..report.studies import write_branches
+    from ..api.studies import prepare_branches
+    from ..lab.study.branches import variants
 
-    session = options.open_study("branches", shared)
-    settings = {"calibration": shared["calibration"], "features": "none"}
-    protocol = PROTOCOLS["quick"].model_copy(update=settings)
-    budget, recipe = Budget(Precision(min(bits), None)), session.registry.method(method)
-    job = Job(shared["model"], recipe, budget, seed, protocol, shared["device"])
-    sizes = (tuple(sorted(set(numbers))) for numbers in (rank, bits))
-    plan = BranchPlan(job, (*BRANCHES, *map(_choice, branch)), *sizes)
+    given = options.settings(shared | {"bits": bits, "ranks": rank, "seed": seeds[0]})
+    prepared = prepare_branches(model, method, tuple(map(_choice, branch)), **given)
+    plan, session = prepared.subject, prepared.session
     if dry_run:
         for variant in variants(plan, session.registry):
             fit = "output" if variant.weighted else "weight"
             echo(f"{variant.name} in the bytes of rank {variant.rank}, fitted to the {fit}")
         echo(f"beside weights of {plan.bits} bits, into {session.store.folder}")
         return
-    table, path = run_branches(plan, session)
-    options.finish([path, *write_branches(table, job, session.store.folder)], failed=False)
+    _finish(prepared)
+
+
+def _run_suite(prepared: Any, dry_run: bool) -> None:
+    if not dry_run:
+        _finish(prepared)
+        return
+    from ..lab.suite import plan
+
+    session = prepared.session
+    jobs = plan(prepared.subject, session.registry, session.device)
+    options.show_suite(prepared.subject, jobs, session)
+
+
+def _finish(prepared: Any) -> None:
+    results = prepared.run()
+    options.finish(results.write(), results.has_failed)
 
 
 def _choice(text: str) -> PluginChoice:

@@ -26,7 +26,7 @@ def verify(runs: tuple[Path, ...], no_scores: bool, device: str, plugins: tuple[
       mpqbench verify runs/quick
       mpqbench verify leaderboards/* --no-scores
     """
-    from ..api import verify_records
+    from ..api.jobs import verify_records
 
     count = faults = 0
     for run in runs:

@@ -17,7 +17,7 @@ from .settings import digest_of
 PACKAGE = Path(__file__).resolve().parents[1]
 # What cannot change the record of a job: code that plans, reads, checks and shows, and plugins,
 # which a recipe names and which have digests of their own. All other files of the package count.
-NO_RESULT = ("__main__.py", "api.py", "baselines", "cli", "conformance", "lab", "methods", "report")
+NO_RESULT = ("__main__.py", "api", "baselines", "cli", "conformance", "lab", "methods", "report")
 
 
 @cache

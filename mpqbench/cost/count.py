@@ -21,12 +21,12 @@ from ..core.formats import (
     scale_count,
 )
 from ..core.precision import FULL_BITS, Budget, Precision
+from ..dit.architectures import architecture_of
 from ..dit.groups import (
     Group,
     check_allocation,
     layer_groups,
     linear_layer,
-    token_count,
     uniform_allocation,
 )
 from .overhead import COST_RULE, SOURCES, ProductFormat, of_attention, of_group
@@ -37,17 +37,6 @@ SOFTMAX_BITS = 8  # of the attention weights, in the convention that quantizes t
 _TOTALS = ("macs", "parameters", "bitops", "bitops_linear", "bitops_per_image", "overhead",
            "cost_rule", "guidance_passes", "steps", "bytes", "effective_bits")  # fmt: skip
 _PLAIN_ADALN = Precision(8, 8)  # of the plain recipe, against which a total is bounded
-_EMBEDDER = "transformer_blocks.0.norm1.emb"
-_FIXED_KINDS = {
-    "pos_embed.proj": "embed.patch",
-    f"{_EMBEDDER}.timestep_embedder.linear_1": "embed.time",
-    f"{_EMBEDDER}.timestep_embedder.linear_2": "embed.time",
-    f"{_EMBEDDER}.class_embedder.embedding_table": "embed.label",
-    "proj_out_1": "final.adaln",
-    "proj_out_2": "final.linear",
-}
-_PER_TOKEN = ("embed.patch", "final.linear")
-_NO_MACS = ("embed.label", "norm")  # a look-up, and element-wise work that no convention counts
 
 
 @dataclass(frozen=True)
@@ -226,11 +215,9 @@ def _overhead(
             yield Operator(f"{group.name}.{source}", source, 0, group=group.name, online=online)
     if options.attention_bits is None:
         return
-    for index, block in enumerate(transformer.transformer_blocks):
-        attention = block.attn1
-        sizes = attention.heads, token_count(transformer), attention.to_q.out_features
-        for source, online in of_attention(*sizes, options.attention_bits):
-            yield Operator(f"transformer_blocks.{index}.attn.{source}", source, 0, online=online)
+    for attention in architecture_of(transformer).attention(transformer):
+        for source, online in of_attention(attention, options.attention_bits):
+            yield Operator(f"{attention.path}.{source}", source, 0, online=online)
 
 
 def _quantized(
@@ -317,17 +304,15 @@ def budget_limit(transformer: nn.Module, groups: Sequence[Group], budget: Budget
 
 
 def _skeleton(transformer: Any, groups: Sequence[Group]) -> Iterator[Operator]:
-    """Yield every operator in floating point: modules in their order, then attention products.
-
-    diffusers keeps a copy of the time and label embedder in every block: the first is counted.
-    """
+    """Yield every operator in floating point: modules in their order, then attention products."""
     of_layer = {path: group for group in groups for path in group.layers}
     for path in of_layer:
         linear_layer(transformer, path)
-    tokens = token_count(transformer)
+    architecture = architecture_of(transformer)
+    fixed = architecture.fixed_layers(transformer)
     for name, module in transformer.named_modules():
         sizes = {key: p.numel() for key, p in module.named_parameters(recurse=False)}
-        if not sizes or (".norm1.emb." in name and not name.startswith(_EMBEDDER)):
+        if not sizes or name.startswith(tuple(fixed.copies)):
             continue
         biases = sizes.pop("bias", 0)
         weights = sum(sizes.values())
@@ -338,12 +323,14 @@ def _skeleton(transformer: Any, groups: Sequence[Group]) -> Iterator[Operator]:
                 group=group.name, searchable=group.searchable,
             )  # fmt: skip
         else:
-            kind = "norm" if isinstance(module, nn.LayerNorm) else _FIXED_KINDS.get(name)
+            kind = "norm" if isinstance(module, nn.LayerNorm) else fixed.kinds.get(name)
             if kind is None:
                 raise BenchError(f"the cost of {name} ({type(module).__name__}) is not known")
-            rows = tokens if kind in _PER_TOKEN else 0 if kind in _NO_MACS else 1
+            rows = 0 if kind in fixed.no_macs else 1
+            if kind in fixed.per_token:
+                rows = architecture.rows(transformer, kind)
             yield Operator(name, kind, weights * rows, **sizes_of)
-    for index, block in enumerate(transformer.transformer_blocks):
-        macs = tokens * tokens * block.attn1.to_q.out_features
+    for attention in architecture.attention(transformer):
+        macs = attention.queries * attention.keys * attention.width
         for kind in ("attn.qk", "attn.av"):
-            yield Operator(f"transformer_blocks.{index}.{kind}", kind, macs)
+            yield Operator(f"{attention.path}.{kind.removeprefix('attn.')}", kind, macs)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from ..core.errors import BenchError
 from ..core.formats import ActivationFormat, WeightFormat
 from ..core.precision import FULL_BITS, Precision
+from ..dit.architecture import AttentionProducts
 
 SOURCES = ("rescale", "zero_point", "ranges", "rotation", "smoothing", "branch", "correction")
 MULTIPLICATION = FULL_BITS**2  # of two 16-bit numbers
@@ -151,18 +152,19 @@ def of_group(
     yield "ranges", tokens * first.ranges()
 
 
-def of_attention(heads: int, tokens: int, width: int, bits: int) -> Iterator[tuple[str, int]]:
-    """Yield source and BitOPs of one block whose attention operands are quantized (see quant).
+def of_attention(products: AttentionProducts, bits: int) -> Iterator[tuple[str, int]]:
+    """Yield source and BitOPs of an attention whose operands are quantized to ``bits`` (see quant).
 
     Every operand has dynamic asymmetric ranges: queries and keys for each token and head, attention
-    weights for each query, values for each channel. The width is that of all heads together.
+    weights for each query, values for each channel.
     """
-    scores, values = heads * tokens * tokens, tokens * width
+    _, heads, width, queries, keys = products
+    scores = heads * queries * keys
     operands = (
-        (values, tokens * heads), (values, tokens * heads), (scores, heads * tokens),
-        (values, width),
+        (queries * width, queries * heads), (keys * width, keys * heads),
+        (scores, heads * queries), (keys * width, width),
     )  # fmt: skip
-    outputs = scores + values
+    outputs = scores + queries * width
     yield "rescale", 2 * outputs * MULTIPLICATION
     # The sums of both operands' integers, less the product of both zero points.
     sums = sum(numbers for numbers, _ in operands) * ADDITION

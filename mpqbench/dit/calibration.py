@@ -6,6 +6,7 @@ No data is needed but noise and classes, as for Q-DiT and PTQ4DiT on DiT.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 
 from ..core.errors import BenchError, Diverged
 from ..core.progress import Advance
+from .architectures import architecture_of
 from .sampling import Sampler, image_seed
 
 
@@ -116,8 +118,9 @@ class HeldOut:
 def evaluate(transformer: Any, inputs: CalibrationSet, batch: int) -> torch.Tensor:
     """Return outputs (n, channels, h, w) float32 on the CPU, ``batch`` inputs at a time."""
     first = next(transformer.parameters())
+    forward = partial(architecture_of(transformer).forward, transformer)
     parts = [
-        transformer(x.to(first), times.to(first.device), classes.to(first.device)).sample
+        forward(x.to(first), times.to(first.device), classes.to(first.device))
         for x, times, classes in inputs.batches(batch)
     ]
     return torch.cat([part.float().cpu() for part in parts])

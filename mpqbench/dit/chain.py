@@ -69,6 +69,11 @@ class Chain:
     def __len__(self) -> int:
         return len(STAGES) * len(self.blocks)
 
+    @property
+    def block_starts(self) -> range:
+        """The first stage of every block, and the end of the last one."""
+        return range(0, len(self) + 1, len(STAGES))
+
     def start(self, latents: torch.Tensor) -> State:
         """Return the state of latents (n, c, h, w) before the first stage."""
         return State(self.transformer.pos_embed(latents))

@@ -1,25 +1,18 @@
-"""Layer groups: the sets of linear layers of a DiT that share one precision."""
+"""Layer groups: the sets of linear layers of a transformer that share one precision."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..core.errors import BenchError
 from ..core.precision import Allocation, Precision
+from .architectures import architecture_of
 
 if TYPE_CHECKING:
     from torch import nn
-
-_LAYERS = {
-    "adaln": ("norm1.linear",),
-    "attn.qkv": ("attn1.to_q", "attn1.to_k", "attn1.to_v"),
-    "attn.out": ("attn1.to_out.0",),
-    "mlp.up": ("ff.net.0.proj",),
-    "mlp.down": ("ff.net.2",),
-}  # inside a block of diffusers' DiTTransformer2DModel, in the order of a forward
 
 
 @dataclass(frozen=True)
@@ -43,40 +36,27 @@ class Group:
 
 
 def layer_groups(transformer: nn.Module) -> list[Group]:
-    """Return the groups of diffusers' ``DiTTransformer2DModel`` in network order, five per block.
+    """Return the groups of a transformer in network order.
 
-    The model needs no weights (the meta device is enough). Raises BenchError for another class and
-    for a model whose linear layers were replaced.
+    The model needs no weights (the meta device is enough). Raises BenchError for a class without an
+    architecture and for a model whose linear layers were replaced.
     """
-    from diffusers import DiTTransformer2DModel
-
-    if not isinstance(transformer, DiTTransformer2DModel):
-        raise BenchError(
-            f"layer groups of a {type(transformer).__name__} are not known: "
-            "diffusers' DiTTransformer2DModel is supported"
-        )
-    tokens = token_count(transformer)
+    architecture = architecture_of(transformer)
     groups = [
         Group(
-            name=f"blocks.{block}.{kind}",
+            name=f"blocks.{number}.{kind}",
             kind=kind,
-            layers=tuple(f"transformer_blocks.{block}.{path}" for path in paths),
-            searchable=kind != "adaln",
-            tokens=1 if kind == "adaln" else tokens,
+            layers=tuple(f"{block.path}.{path}" for path in paths),
+            searchable=kind not in architecture.fixed_kinds,
+            tokens=architecture.rows(transformer, kind),
         )
-        for block in range(len(transformer.transformer_blocks))
-        for kind, paths in _LAYERS.items()
+        for number, block in enumerate(architecture.blocks(transformer))
+        for kind, paths in block.layers.items()
     ]
     for group in groups:
         for layer in group.layers:
             linear_layer(transformer, layer)
     return groups
-
-
-def token_count(transformer: Any) -> int:
-    """Return the number of image tokens of one forward: the patches of the latent."""
-    config = transformer.config
-    return int((config.sample_size // config.patch_size) ** 2)
 
 
 def linear_layer(transformer: nn.Module, path: str) -> nn.Linear:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Self
 import torch
 from diffusers import AutoencoderKL, DiTTransformer2DModel
 
+from .architectures import architecture_of
 from .configs import (
     CONFIG_FILES,
     SchedulerConfig,
@@ -47,6 +48,12 @@ class DiTModel:
     vae: AutoencoderKL
     scheduler: SchedulerConfig
     digest: str
+
+    def forward(
+        self, latents: torch.Tensor, times: torch.Tensor, classes: torch.Tensor
+    ) -> torch.Tensor:
+        """Return the output (n, channels, h, w) of latents (n, c, h, w), times and classes (n,)."""
+        return architecture_of(self.transformer).forward(self.transformer, latents, times, classes)
 
     @property
     def classes(self) -> int:

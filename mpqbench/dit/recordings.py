@@ -7,6 +7,7 @@ from ..core.cache import Cache
 from ..core.protocol import Protocol
 from ..core.settings import digest_of
 from ..core.sources import harness_digest
+from .architectures import architecture_of
 from .calibration import CalibrationSet, HeldOut, evaluate, record_calibration, record_spans
 from .loading import DiTModel
 from .sampling import Sampler
@@ -69,7 +70,7 @@ class Recordings:
 
     def _gathered(self, axis: str, record: Callable[[], CalibrationSet]) -> StatisticsStore:
         store, transformer = StatisticsStore(self.cache.at(axis)), self.model.transformer
-        blocks = len(transformer.transformer_blocks)
+        blocks = len(architecture_of(transformer).blocks(transformer))
         if not store.complete(blocks):
             inputs = record()
             with self.cache.reporter.stage(f"gathering {axis} statistics", blocks) as advance:

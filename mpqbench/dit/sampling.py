@@ -144,7 +144,7 @@ class Sampler:
             null = torch.full_like(classes, self.model.classes)
             latents, classes = torch.cat([latents, latents]), torch.cat([classes, null])
         times = torch.full((len(latents),), time, device=self.device)
-        output = self.model.transformer(latents.to(dtype), times, classes).sample.float()
+        output = self.model.forward(latents.to(dtype), times, classes).float()
         c, g = self.channels, self.guided
         if not double:
             return Prediction(output[:, :c], torch.zeros_like(output[:, :c])), output[:, c:]

@@ -16,6 +16,7 @@ from torch import nn
 from ..core.cache import Cache
 from ..core.errors import Diverged
 from ..core.progress import Advance
+from .architectures import architecture_of
 from .calibration import CalibrationSet
 from .groups import Group, layer_groups
 from .sampling import image_seed
@@ -77,13 +78,17 @@ class StatisticsStore:
         ``advance`` is called with 1 after each block. Raises Diverged where an input of a layer is
         not finite.
         """
-        groups = layer_groups(transformer)
+        groups, architecture = layer_groups(transformer), architecture_of(transformer)
         self.cache.write(_INPUTS, vars(calibration))
         device, dtype = transformer.device, transformer.dtype
         batches = [tuple(part.to(device) for part in each) for each in calibration.batches(batch)]
         with torch.inference_mode():
-            hidden = [transformer.pos_embed(latents.to(dtype)) for latents, _, _ in batches]
-        for index, block in enumerate(transformer.transformer_blocks):
+            hidden = [
+                architecture.first_hidden(transformer, latents.to(dtype))
+                for latents, _, _ in batches
+            ]
+        for index, each in enumerate(architecture.blocks(transformer)):
+            block = transformer.get_submodule(each.path)
             names = {group.name: group.layers[0] for group in groups if group.block == index}
             layers = {name: transformer.get_submodule(path) for name, path in names.items()}
             gatherers = {name: _Gatherer(name, calibration) for name in layers}
@@ -91,7 +96,7 @@ class StatisticsStore:
             with torch.inference_mode(), _watching(layers) as seen:
                 for number, (_, times, classes) in enumerate(batches):
                     x = hidden[number]
-                    hidden[number] = block(x, timestep=times, class_labels=classes)
+                    hidden[number] = architecture.run_block(block, x, times, classes)
                     for name, gatherer in gatherers.items():
                         gatherer.add(seen[name].float(), times.cpu(), number)
                 for name, gatherer in gatherers.items():

@@ -64,8 +64,8 @@ def counted(
 
     Raises BenchError where the allocation, the model or a plugin is missing.
     """
-    assert record.costs is not None
-    assert record.allocation is not None
+    if record.costs is None or record.allocation is None:
+        raise BenchError("the record has no costs or no allocation")
     recipe = validate(Recipe, record.recipe, record.job)
     protocol = validate(Protocol, record.protocol, record.job)
     transformer = skeleton(loader.model(record.model, protocol).transformer.config)
@@ -76,7 +76,7 @@ def counted(
     terms = CountTerms(protocol.steps)
     report = planned_report(recipe, plugins, transformer, allocation, terms)
     costs, budget = record.costs, Budget.parse(record.budget)
-    passes = round(costs.bitops_per_image / (costs.bitops * protocol.steps))
+    passes = round(costs.bitops_per_image / (max(1, costs.bitops) * protocol.steps))
     limit = budget_limit(transformer, groups, budget)
     satisfied = report.satisfied(budget, limit, recipe.branch_in_budget)
     return allocation, replace(report, guidance_passes=passes), satisfied

@@ -77,7 +77,9 @@ def _check_costs(
     """Recompute the costs of the allocation, and whether it keeps the budget."""
     costs, protocol = record.costs, validate(Protocol, record.protocol, record.job)
     assert costs is not None  # of a job that is done
-    found.compare("effective_bits", costs.effective_bits, 8 * costs.bytes / costs.parameters, SAME)
+    found.compare(
+        "effective_bits", costs.effective_bits, 8 * costs.bytes / max(1, costs.parameters), SAME
+    )
     if costs.bitops_per_image not in (costs.bitops * protocol.steps * k for k in (1, 2)):
         found.faults.append("bitops_per_image is not bitops times the sampling steps")
     if any(fault.startswith(str(store.allocation_path(record.job))) for fault in found.faults):

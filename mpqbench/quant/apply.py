@@ -12,6 +12,7 @@ from torch import nn
 from ..core.precision import Precision
 from ..cost.count import Operator
 from ..cost.storage import QParamBytes
+from ..dit.architectures import architecture_of
 from ..dit.groups import Group, check_allocation
 from .activation import Clock
 from .attention import QuantizedAttention
@@ -54,8 +55,8 @@ class QuantizedModel:
             for path, module in self.layers.items():
                 original = self.transformer.get_submodule(path)
                 self._swap(partial(self.transformer.set_submodule, path), original, module)
-            for block in self.transformer.transformer_blocks if self._attention else ():
-                attention = block.attn1
+            for path in self._attention_paths():
+                attention = self.transformer.get_submodule(path)
                 put = partial(setattr, attention, "processor")
                 self._swap(put, attention.processor, self._attention)
             if self._clock is not None and self._clock.count > 1:
@@ -64,6 +65,12 @@ class QuantizedModel:
         except BaseException:
             self.remove()
             raise
+
+    def _attention_paths(self) -> list[str]:
+        if self._attention is None:
+            return []
+        products = architecture_of(self.transformer).attention(self.transformer)
+        return [attention.path for attention in products]
 
     def _swap(self, put: Callable[[Any], object], original: Any, new: Any) -> None:
         put(new)

@@ -12,6 +12,7 @@ from torch.func import functional_call
 from ..contracts import BlockData, QuantizedWeight, Rounding
 from ..core.errors import BenchError
 from ..cost.storage import QParamBytes
+from ..dit.architectures import architecture_of
 from ..dit.groups import linear_layer
 from .activation import Clock
 from .attention import QuantizedAttention
@@ -73,11 +74,12 @@ class BlockRun:
     def _targets(self, size: int = 32) -> torch.Tensor:
         """Return what the full-precision block gives, float32, ``size`` inputs at a time."""
         block, given = self.model.get_submodule(self.prefix), self.inputs
+        run = architecture_of(self.model).run_block
         hidden = given.hidden.to(next(block.parameters()).dtype)
         parts = (part.split(size) for part in (hidden, given.times, given.classes))
         with torch.no_grad():
             return torch.cat([
-                block(x, timestep=times, class_labels=classes).float()
+                run(block, x, times, classes).float()
                 for x, times, classes in zip(*parts, strict=True)
             ])  # fmt: skip
 

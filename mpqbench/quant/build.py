@@ -19,6 +19,7 @@ from ..core.errors import BenchError, Diverged
 from ..core.formats import ActivationFormat, WeightFormat, check_group
 from ..core.precision import Precision
 from ..cost.storage import qparam_bytes
+from ..dit.architectures import architecture_of
 from ..dit.groups import Group, linear_layer
 from .activation import ActivationQuantizer, Clock, StepRanges
 from .attention import QuantizedAttention
@@ -93,7 +94,7 @@ class GroupQuantizer:
         weight formats and where the rounding leaves a layer out or names another one.
         """
         prepared = [self.prepare(model, group, allocation[group.name]) for group in groups]
-        prefix = f"transformer_blocks.{groups[0].block}"
+        prefix = architecture_of(model).blocks(model)[groups[0].block].path
         if self.block_inputs is None:
             raise BenchError(f"block {prefix}: a rounding of whole blocks needs calibration inputs")
         inputs = self.block_inputs(groups[0].block)

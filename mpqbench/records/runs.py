@@ -40,12 +40,13 @@ def read_runs(folders: Iterable[Path | str]) -> Runs:
     """Return the current records of all ``folders``.
 
     A job that is in two folders with the same result counts once, from the first of them. Raises
-    BenchError for no folder, a folder without records, a file that cannot be read, and a job
-    whose results in two folders differ.
+    BenchError for no folder, a folder without records, a file that cannot be read, and for jobs
+    whose results in two folders differ: all of them are named.
     """
     found: dict[str, JobRecord] = {}
     stores: dict[str, RecordStore] = {}
     left_out: list[str] = []
+    differ: list[str] = []
     paths = tuple(Path(folder) for folder in folders)
     if not paths:
         raise BenchError("give the folder of a run, with records/ in it")
@@ -61,10 +62,13 @@ def read_runs(folders: Iterable[Path | str]) -> Runs:
             known = found.setdefault(record.job, record)
             first = stores.setdefault(record.job, store)
             if not same_result(known, record):
-                raise BenchError(
-                    f"{first.folder} and {path} have different results of job '{record.job}': "
-                    "give one of these folders, or remove one of the two records"
+                differ.append(
+                    f"{first.folder} and {path} have different results of job '{record.job}'"
                 )
+    if differ:
+        raise BenchError(
+            f"{'; '.join(differ)}: give one of these folders, or remove one of the two records"
+        )
     every = tuple(found[job] for job in sorted(found))
     return Runs(paths, every, stores, tuple(dict.fromkeys(left_out)))
 

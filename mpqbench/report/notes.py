@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, UndefinedError
 
+from ..core.errors import BenchError
 from ..records.columns import FRECHET_NAMES, frechet_names
 
 TEXTS = Path(__file__).parent / "text"
@@ -15,8 +16,14 @@ _TEMPLATES = Environment(
 
 
 def filled(name: str, **facts: Any) -> str:
-    """Return the text of the template ``name`` with these facts."""
-    return _TEMPLATES.get_template(f"{name}.jinja").render(facts)
+    """Return the text of the template ``name`` with these facts.
+
+    Raises BenchError where a record has no value that the text needs.
+    """
+    try:
+        return _TEMPLATES.get_template(f"{name}.jinja").render(facts)
+    except UndefinedError as error:
+        raise BenchError(f"the text '{name}' needs what a record lacks: {error}") from None
 
 
 def notes(name: str, **facts: Any) -> tuple[str, ...]:

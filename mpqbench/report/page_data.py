@@ -4,6 +4,7 @@
 from: leaderboard.csv        # a CSV file of the folder, or `records`
 where: budget == 'W4A4'      # rows to take, as for pandas.DataFrame.query
 against: uniform             # with records: the rival of the columns `less` and `less_ci`
+instead: {format: channel}   # or of a row the same method with other values of these columns
 group: [method, budget]      # means over all other columns, seeds for instance
 rows: [method]               # columns that name a row
 labels: {rtn: nearest}       # names of the first of them, which select and order the rows
@@ -15,22 +16,23 @@ columns: {FD: "{fd:.2f}"}    # heading: format of the cell, or a list of which t
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Formatter
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 from pydantic import Field
 
 from ..core.errors import BenchError
 from ..core.settings import Frozen
+from ..records.board import ABOUT, RECORDS
 from ..records.environment import by_environment, not_citable
 from ..records.frame import paired, records_frame
+from ..records.realizations import realization_means
 from ..records.schema import FULL_METHOD, JobRecord
 from ..records.statistics import mean_half_width
 from ..records.store import RecordStore
 from .notes import notes
-from .render import pipe_table
+from .render import escaped, pipe_table
 
-RECORDS = "records"
 UNITS = {
     "gbitops": ("bitops", 1e-9),
     "mb": ("bytes", 1e-6),
@@ -50,20 +52,26 @@ def read_records(folder: Path) -> list[list[JobRecord]]:
     return batches
 
 
-def _job_frame(folder: Path, against: Rival) -> pd.DataFrame:
-    """Return a row for each job, with the columns of ``records_frame`` and others.
+def _job_frame(folder: Path, against: Rival, instead: Mapping[Any, str]) -> pd.DataFrame:
+    """Return a row for each method, budget, format and seed, with the columns of ``leaderboard``.
 
     ``fd_delta`` is the paired difference of FD to full precision, ``less`` that to the rival in the
-    same class of formats;
-    ``*_ci`` are half-widths of 95 % intervals.
+    same class of formats, or to the row that has the values of ``instead``; ``*_ci`` are
+    half-widths of 95 % intervals, with the variance between realizations of a row of several.
     """
-    frame = pd.concat([records_frame(each) for each in read_records(folder)], ignore_index=True)
+    frames = [records_frame(each) for each in read_records(folder)]
+    frame = pd.concat(
+        [realization_means(each.assign(home=each["metric_fingerprint"])) for each in frames],
+        ignore_index=True,
+    )
     methods = frame["method"]
     rivals = methods.map(against) if isinstance(against, dict) else against
     full = frame.assign(method=FULL_METHOD, budget="FP", format="")
     indexed = frame.set_index(_CELL)
-    for name, wanted in (("fd_delta", full), ("less", frame.assign(method=rivals))):
-        found = paired(wanted, indexed).where(wanted["method"] != methods)
+    rival = frame.assign(**instead) if instead else frame.assign(method=rivals)
+    for name, wanted in (("fd_delta", full), ("less", rival)):
+        is_other = (wanted[_CELL] != frame[_CELL]).any(axis=1)
+        found = paired(wanted, indexed).where(is_other)
         frame[name], frame[f"{name}_ci"] = found["delta"], found["ci"]
     frame["groups_at_w2"] = frame.pop("counts").map(_groups_at_w2, "ignore")
     return frame
@@ -92,10 +100,10 @@ def measured(records: Sequence[JobRecord]) -> tuple[str, ...]:
     done = [record for record in records if record.status == "done"]
     formats: dict[str, dict[str, None]] = {}
     for record in done:
-        if not record.is_full_precision:
+        if not record.is_full_precision and "weight_format" in record.recipe:
             formats.setdefault(_formats(record.recipe), {})[f"`{record.method}`"] = None
     return notes(
-        "measured", records=records, done=done, protocol=done[0].protocol, formats=formats,
+        "measured", records=records, done=done, first=(done or records)[0], formats=formats,
         images=[f"{count:,}" for count in sorted({record.n_images for record in done})],
         seeds=sorted({record.seed for record in done}),
         places=_places(records), reasons=not_citable(records),
@@ -105,12 +113,14 @@ def measured(records: Sequence[JobRecord]) -> tuple[str, ...]:
 def _places(records: Sequence[JobRecord]) -> dict[tuple[str, str], str]:
     """Return the rows of every environment and commit in words."""
     found = by_environment(records)
-    every = {key: ", ".join(map(_row_name, rows)) for key, rows in found.items()}
+    every = {key: _row_names(rows) for key, rows in found.items()}
     return every if len(every) > 1 else dict.fromkeys(every, "all rows")
 
 
-def _row_name(record: JobRecord) -> str:
-    return f"{record.method} {record.budget} seed {record.seed}"
+def _row_names(rows: Sequence[JobRecord]) -> str:
+    if len(rows) > MOST_NAMED:
+        return f"{len(rows)} rows"
+    return ", ".join(f"{escaped(row.method)} {row.budget} seed {row.seed}" for row in rows)
 
 
 def _formats(recipe: Mapping[str, Any]) -> str:
@@ -120,7 +130,7 @@ def _formats(recipe: Mapping[str, Any]) -> str:
     return notes("formats", **facts)[0]
 
 
-ABOUT = "about.md"
+MOST_NAMED = 8  # rows that a list of environments names
 NOT_COMPARED = "(not compared: rows of two environments)"
 Row = dict[Any, Any]
 
@@ -131,12 +141,13 @@ class Source(Frozen):
     source: str = Field(alias="from")
     where: str | None = None
     against: Rival = None
+    instead: dict[Literal["method", "budget", "format"], str] = Field({})
     group: list[str] = Field([])
 
     def frame(self, folder: Path) -> pd.DataFrame:
         """Return the rows, with the columns of ``UNITS``. Raises BenchError for no such file."""
         if self.source == RECORDS:
-            frame = _job_frame(folder, self.against)
+            frame = _job_frame(folder, self.against, self.instead)
         elif (path := folder / self.source).is_file():
             frame = pd.read_csv(path)
         else:
@@ -172,7 +183,7 @@ class PageTable(Source):
             for value, _, text in cells:
                 rows = (r for r in groups[first, *others] if not column or r[column] == value)
                 texts.append(_cell(text, next(rows, None)))
-            lines.append([self.labels.get(first, first), *others, *texts])
+            lines.append([self.labels.get(first, escaped(first)), *map(escaped, others), *texts])
         headings = [f"{value} {heading}".strip() for value, heading, _ in cells]
         return pipe_table(pd.DataFrame(lines, columns=[*self.rows, *headings]), self.rows)
 

@@ -1,7 +1,7 @@
-"""Pages of results: prose from a hand-written ``about.md``, numbers from records and tables.
+"""Pages of leaderboards: prose from a hand-written ``about.md``, numbers from records and tables.
 
-Every folder with an ``about.md`` becomes a page. The file begins with a header in YAML
-(``question`` and ``headline``); its fenced blocks ``table`` are replaced by tables
+Every folder with an ``about.md`` has a page, its ``README.md``. The file begins with a header in
+YAML (``question`` and ``headline``); its fenced blocks ``table`` are replaced by tables
 (see ``page_data``).
 """
 
@@ -15,10 +15,20 @@ from typing import Self
 from ..core.errors import BenchError
 from ..core.settings import Frozen, validate
 from ..core.yaml_text import parse_yaml
+from ..records.board import (
+    ABOUT,
+    RECORDS,
+    SUBMISSIONS,
+    TEXTS,
+    Submissions,
+    boards_in,
+    is_quoted,
+)  # fmt: skip
 from .notes import filled
-from .page_data import ABOUT, RECORDS, Headline, PageTable, measured, read_records
-from .render import bullets
+from .page_data import Headline, PageTable, measured, read_records
+from .render import bullets, escaped
 
+PAGE = "README.md"
 BLOCK = re.compile(r"```table\n(.*?)```", re.DOTALL)
 LINK = re.compile(r"(\]\()([^)#\s]+)(#[^)\s]*)?\)")
 MARKED = re.compile(r"(<!-- results: (\w+) ([^>]*?) -->\n).*?(<!-- end of results -->)", re.DOTALL)
@@ -59,20 +69,26 @@ class About:
         """The sentence that tells what was found, or nothing."""
         return self.header.headline.sentence(self.folder) if self.header.headline else ""
 
-    def page(self, out: Path) -> str:
-        """Return the page as it stands in the folder ``out``."""
+    def page(self) -> str:
+        """Return the page, for the folder itself."""
         tables = iter(self.tables)
         text = BLOCK.sub(lambda _: next(tables).markdown(self.folder), self.text)
-        page = filled("page", about=self, text=text, measured=self._measured())
-        return _linked(page, self.folder, out)
+        page = filled("page", about=self, text=text, measured=how_measured(self.folder))
+        return _linked(page, self.folder, self.folder)
 
-    def _measured(self) -> str:
-        lines: tuple[str, ...] = ()
-        if any(path.is_dir() for path in self.folder.rglob(RECORDS)):
-            lines = measured([record for batch in read_records(self.folder) for record in batch])
-        globs = (sorted(self.folder.glob(f"*.{kind}")) for kind in ("yaml", "csv", "md"))
-        names = [path.name for paths in globs for path in paths if path.name != ABOUT]
-        return bullets([*lines, f"Files: {', '.join(f'[{name}]({name})' for name in names)}."])
+
+def how_measured(folder: Path) -> str:
+    """Return a list in Markdown: protocol, environments, contributors, and the files beside it."""
+    lines: list[str] = []
+    if any(path.is_dir() for path in folder.rglob(RECORDS)):
+        lines += measured([record for batch in read_records(folder) for record in batch])
+    given = Submissions.read(folder).jobs
+    lines += [f"`{j}` is from {escaped(s.contributor)}, {s.date}." for j, s in given.items()]
+    found = {
+        path.name for kind in ("yaml", "csv", "md", "tex") for path in folder.glob(f"*.{kind}")
+    }
+    names = sorted({*found, *TEXTS} - {ABOUT, PAGE, SUBMISSIONS})
+    return bullets([*lines, f"Files: {', '.join(f'[{name}]({name})' for name in names)}."])
 
 
 def _linked(text: str, folder: Path, out: Path) -> str:
@@ -83,7 +99,7 @@ def _linked(text: str, folder: Path, out: Path) -> str:
             return match[0]
         path = (folder / match[2]).resolve()
         if path.name == ABOUT:
-            path = out / f"{path.parent.name}.md"
+            path = path.with_name(PAGE)
         return f"{match[1]}{_relative(path, out)}{match[3] or ''})"
 
     return LINK.sub(replace, text)
@@ -94,22 +110,24 @@ def _relative(path: Path, folder: Path) -> str:
 
 
 def read_abouts(leaderboards: Path) -> dict[str, About]:
-    """Return the pages of ``leaderboards`` by name. Raises BenchError if there are none."""
-    folders = sorted(path.parent for path in leaderboards.glob(f"*/{ABOUT}"))
-    if not folders:
-        raise BenchError(f"no folder in {leaderboards} has an {ABOUT}: give the folder of folders")
-    return {folder.name: About.read(folder) for folder in folders}
+    """Return the pages of ``leaderboards`` by name. Raises BenchError as ``About.read``."""
+    paths = sorted(leaderboards.glob(f"*/{ABOUT}"))
+    return {path.parent.name: About.read(path.parent) for path in paths}
 
 
-def make_pages(leaderboards: Path, out: Path) -> dict[Path, str]:
-    """Return every page and the index of them, by path in ``out``."""
-    abouts = read_abouts(leaderboards)
-    pages = {out / f"{name}.md": about.page(out) for name, about in abouts.items()}
-    answers = {name: _linked(about.headline, about.folder, out) for name, about in abouts.items()}
-    return {**pages, out / "README.md": filled("index", abouts=abouts, answers=answers)}
+def index(leaderboards: Path) -> str:
+    """Return the page with a line for each leaderboard, for that folder itself.
+
+    Raises BenchError where there is none.
+    """
+    boards, abouts = boards_in(leaderboards), read_abouts(leaderboards)
+    answers = {name: _linked(a.headline, a.folder, leaderboards) for name, a in abouts.items()}
+    quoted = [board.name for board in boards if is_quoted(board)]
+    measured = [board.name for board in boards if board.name not in quoted]
+    return filled("index", measured=measured, abouts=abouts, answers=answers, quoted=quoted)
 
 
-def fill(path: Path, leaderboards: Path, pages: Path) -> str:
+def fill(path: Path, leaderboards: Path) -> str:
     """Return the text of ``path`` with its marked blocks made anew.
 
     ``<!-- results: table NAME -->`` gets the first table of a page, and
@@ -122,7 +140,7 @@ def fill(path: Path, leaderboards: Path, pages: Path) -> str:
         about = abouts[name]
         if kind == "table":
             return about.tables[0].markdown(about.folder)
-        return f"- {about.headline} ([{name}]({_relative(pages / f'{name}.md', path.parent)}))"
+        return f"- {about.headline} ([{name}]({_relative(about.folder / PAGE, path.parent)}))"
 
     def replace(match: re.Match[str]) -> str:
         kind, names = match[2], match[3].split()

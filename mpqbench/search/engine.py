@@ -19,8 +19,9 @@ import torch
 
 from ..core.errors import Exhausted
 from ..core.precision import Precision
+from ..dit.architectures import architecture_of
 from ..dit.calibration import CalibrationSet
-from ..dit.chain import STAGES, Chain, Conditions, Layer, State
+from ..dit.chain import Conditions, Layer, State
 from ..dit.groups import Group
 from ..quant.apply import quantize_fixed
 from ..quant.build import GroupQuantizer
@@ -79,7 +80,8 @@ class Engine:
         calibration: CalibrationSet,
         settings: EngineSettings,
     ) -> None:
-        self.chain = Chain(transformer, attention(settings.attention_bits))
+        attend = attention(settings.attention_bits)
+        self.chain = architecture_of(transformer).chain(transformer, attend)
         self.searchable = {
             g.name: SearchableGroup(transformer, g, quantizer) for g in groups if g.searchable
         }
@@ -92,7 +94,7 @@ class Engine:
         self._index = {name: at for at, name in enumerate(self.groups)}
         work = stage_work(transformer, groups)
         self._share = work / work.sum()
-        self._rows = piece_rows(transformer, settings.device)
+        self._rows = piece_rows(transformer, groups, settings.device)
         self.batches = self._batches(calibration, settings)
         self._inputs = sum(map(len, self.batches))
         self.errors([{}])  # the environment comes first: it may measure itself on what it sees
@@ -100,13 +102,14 @@ class Engine:
 
     def _batches(self, calibration: CalibrationSet, settings: EngineSettings) -> list[Batch]:
         transformer, device = self.chain.transformer, settings.device
+        architecture = architecture_of(transformer)
         dtype = next(transformer.parameters()).dtype
         parts = [
             (latents.to(device, dtype), times.to(device), classes.to(device))
             for latents, times, classes in calibration.batches(settings.batch)
         ]
         with torch.no_grad():  # not in inference mode: objectives take gradients through these
-            targets = [transformer(*part).sample for part in parts]
+            targets = [architecture.forward(transformer, *part) for part in parts]
         found = []
         with self.quantize_fixed(), torch.no_grad():
             for number, (part, target) in enumerate(zip(parts, targets, strict=True)):
@@ -256,7 +259,7 @@ class Engine:
             state = self.chain.start(batch.latents) if known is None else batch.prefixes[known]
             for at in range(known or 0, start + 1):
                 # What is not kept lies a few stages behind the start of its block, which is.
-                if at % len(STAGES) == 0 or self._kept + state.bytes <= PREFIX_BYTES:
+                if at in self.chain.block_starts or self._kept + state.bytes <= PREFIX_BYTES:
                     self._kept += 0 if at in batch.prefixes else state.bytes
                     batch.prefixes[at] = state
                 if at < start:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from ..core.precision import Precision
+from ..dit.architectures import architecture_of
 from ..dit.chain import Conditions
 from ..dit.sampling import image_seed
 from ..dit.schedule import Schedule
@@ -167,6 +168,7 @@ def _path(
     engine: Engine, batch: Batch, numbers: torch.Tensor, stepper: Stepper, steps: int
 ) -> RolloutPath:
     transformer, device = engine.chain.transformer, batch.latents.device
+    architecture = architecture_of(transformer)
     start, last = stepper.positions(batch.times), len(stepper.schedule.model_times)
     positions = [(start + step).clamp(max=last) for step in range(steps)]
     times = [stepper.times(at).to(device) for at in positions]
@@ -174,7 +176,8 @@ def _path(
     path = RolloutPath(batch, numbers, positions, times, conditions, batch.targets)
 
     def forward(step: int, latents: torch.Tensor) -> torch.Tensor:
-        return transformer(latents.to(batch.latents.dtype), times[step], batch.classes).sample
+        given = latents.to(batch.latents.dtype), times[step], batch.classes
+        return architecture.forward(transformer, *given)
 
     path = replace(path, targets=stepper.walk(path, batch.targets, forward))
     with engine.quantize_fixed():

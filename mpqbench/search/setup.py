@@ -9,8 +9,9 @@ import torch.nn.functional as F
 
 from ..core.precision import FULL, Precision
 from ..cost.count import group_macs
-from ..dit.chain import STAGES, Layer
-from ..dit.groups import Group, token_count
+from ..dit.architectures import architecture_of
+from ..dit.chain import Layer
+from ..dit.groups import Group, linear_layer
 from ..dit.loading import skeleton
 from ..quant.attention import QuantizedAttention
 from .groups import SearchableGroup
@@ -45,14 +46,17 @@ def attention(bits: int | None) -> Any:
     return lambda q, k, v: quantized.attend(q.float(), k.float(), v.float())
 
 
-def piece_rows(transformer: Any, device: str) -> int:
+def piece_rows(transformer: Any, groups: Sequence[Group], device: str) -> int:
     """Return how many inputs go through the environment at a time.
 
-    Their widest activations, inside the MLP, take 4 MiB on a CPU, about what its caches hold, and
-    1 GiB elsewhere.
+    The widest outputs of their layers take 4 MiB on a CPU, about what its caches hold, and 1 GiB
+    elsewhere.
     """
-    first = transformer.transformer_blocks[0].ff.net[0].proj
-    each = token_count(transformer) * first.out_features * first.weight.element_size()
+    each = 1
+    for group in groups:
+        layers = [linear_layer(transformer, path) for path in group.layers]
+        sizes = [layer.out_features * layer.weight.element_size() for layer in layers]
+        each = max(each, group.tokens * max(sizes))
     piece = CPU_PIECE if device.partition(":")[0] == "cpu" else DEVICE_PIECE
     return max(1, piece // each)
 
@@ -61,9 +65,9 @@ def stage_work(transformer: Any, groups: Sequence[Group]) -> np.ndarray:
     """Return the MACs of every stage, attention products with q, k and v: (stages,)."""
     on_meta = transformer.device.type == "meta"
     bare = transformer if on_meta else skeleton(transformer.config)
-    macs = list(group_macs(bare, groups).values())
-    tokens = token_count(transformer)
-    width = transformer.transformer_blocks[0].attn1.to_out[0].in_features
-    work = np.array(macs, dtype=float)
-    work[:: len(STAGES)] += 2 * tokens * tokens * width
-    return work
+    work = dict(group_macs(bare, groups))
+    stage_of = {path: group.name for group in groups for path in group.layers}
+    for attention in architecture_of(transformer).attention(transformer):
+        products = 2 * attention.queries * attention.keys * attention.width
+        work[stage_of[f"{attention.path}.to_q"]] += products
+    return np.array(list(work.values()), dtype=float)

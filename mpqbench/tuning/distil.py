@@ -11,6 +11,7 @@ from torch import nn
 
 from ..contracts import DistillationData, Recorded
 from ..core.errors import BenchError
+from ..dit.architectures import architecture_of
 from ..quant.trainable import QPARAM_NAMES, ParametrizedLayer, branch_sources
 from .loop import Losses, Rated, TrainingCurve, train
 from .settings import Training
@@ -77,7 +78,8 @@ def summed(errors: torch.Tensor, span: int) -> torch.Tensor:
 def _errors(transformer: Any, rows: Recorded, device: str) -> torch.Tensor:
     """Return the student's outputs less ``rows.outputs``: (n, channels, h, w) float32."""
     latents = rows.latents.to(device, next(transformer.parameters()).dtype)
-    output = transformer(latents, rows.times.to(device), rows.classes.to(device)).sample
+    given = rows.times.to(device), rows.classes.to(device)
+    output = architecture_of(transformer).forward(transformer, latents, *given)
     return output[:, : rows.outputs.shape[1]].float() - rows.outputs.to(device)
 
 

@@ -1,0 +1,86 @@
+"""Class-conditional DiT (arXiv 2212.09748): diffusers' ``DiTTransformer2DModel``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from ..architecture import Architecture, AttentionProducts, BlockLayout, FixedLayers
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..chain import Attention, Chain
+
+_LAYERS = {
+    "adaln": ("norm1.linear",),
+    "attn.qkv": ("attn1.to_q", "attn1.to_k", "attn1.to_v"),
+    "attn.out": ("attn1.to_out.0",),
+    "mlp.up": ("ff.net.0.proj",),
+    "mlp.down": ("ff.net.2",),
+}
+_EMBEDDER = "transformer_blocks.0.norm1.emb"
+_FIXED = {
+    "pos_embed.proj": "embed.patch",
+    f"{_EMBEDDER}.timestep_embedder.linear_1": "embed.time",
+    f"{_EMBEDDER}.timestep_embedder.linear_2": "embed.time",
+    f"{_EMBEDDER}.class_embedder.embedding_table": "embed.label",
+    "proj_out_1": "final.adaln",
+    "proj_out_2": "final.linear",
+}
+
+
+class DiT(Architecture):
+    """Blocks of self-attention and an MLP, each modulated by time and class (adaLN-Zero)."""
+
+    classes = ("DiTTransformer2DModel", "Transformer2DModel")
+    fixed_kinds = frozenset({"adaln"})
+
+    def transformer_class(self) -> Any:
+        from diffusers import DiTTransformer2DModel
+
+        return DiTTransformer2DModel
+
+    def blocks(self, transformer: Any) -> list[BlockLayout]:
+        count = len(transformer.transformer_blocks)
+        return [BlockLayout(f"transformer_blocks.{number}", _LAYERS) for number in range(count)]
+
+    def rows(self, transformer: Any, kind: str) -> int:
+        return 1 if kind == "adaln" else _tokens(transformer)
+
+    def attention(self, transformer: Any) -> Iterator[AttentionProducts]:
+        tokens = _tokens(transformer)
+        for number, block in enumerate(transformer.transformer_blocks):
+            path, width = f"transformer_blocks.{number}.attn1", block.attn1.to_q.out_features
+            yield AttentionProducts(path, block.attn1.heads, width, tokens, tokens)
+
+    def fixed_layers(self, transformer: Any) -> FixedLayers:
+        # diffusers keeps a copy of the time and label embedder in every block.
+        count = len(transformer.transformer_blocks)
+        copies = tuple(f"transformer_blocks.{number}.norm1.emb." for number in range(1, count))
+        per_token = ("embed.patch", "final.linear")
+        return FixedLayers(_FIXED, per_token, ("embed.label", "norm"), copies)
+
+    def forward(
+        self, transformer: Any, latents: torch.Tensor, times: torch.Tensor, classes: torch.Tensor
+    ) -> torch.Tensor:
+        return transformer(latents, times, classes).sample
+
+    def first_hidden(self, transformer: Any, latents: torch.Tensor) -> torch.Tensor:
+        return transformer.pos_embed(latents)
+
+    def run_block(
+        self, block: Any, hidden: torch.Tensor, times: torch.Tensor, classes: torch.Tensor
+    ) -> torch.Tensor:
+        return block(hidden, timestep=times, class_labels=classes)
+
+    def chain(self, transformer: Any, attend: Attention) -> Chain:
+        from ..chain import Chain
+
+        return Chain(transformer, attend)
+
+
+def _tokens(transformer: Any) -> int:
+    """Return the number of image tokens of one forward: the patches of the latent."""
+    config = transformer.config
+    return int((config.sample_size // config.patch_size) ** 2)

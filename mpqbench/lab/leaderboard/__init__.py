@@ -1,0 +1,1 @@
+"""Leaderboards: checked against their own files, and extended by contributors."""
