@@ -42,7 +42,7 @@ COLUMNS, ROWS, SCALE = 12, 4, 3
 @torch.inference_mode()
 def main(data: tuple[Path, ...], folder: Path, out: Path, count: int, **options) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    work = Work(folder, folder, (), {}, 0.0, options["seed"], "cpu", False)
+    work = Work(folder, seed=options["seed"])
     emoji = load_emoji(data, options["seed"])
     judge = work.load(build_network(emoji, "classifier"), "classifier")
     order = np.random.default_rng(1).permutation(len(emoji.images))

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,13 +19,13 @@ class Work:
     """The folder of checkpoints and loss curves, and the options of the command."""
 
     folder: Path
-    assets: Path
-    stages: tuple[str, ...]
-    steps: dict[str, int]
-    transformer_rate: float
-    seed: int
-    device: str
-    compiled: bool
+    assets: Path = Path("mpqbench/assets")
+    stages: tuple[str, ...] = ()
+    steps: dict[str, int] = field(default_factory=dict)
+    transformer_rate: float = 1e-3
+    seed: int = 0
+    device: str = "cpu"
+    compiled: bool = False
     bfloat16: bool = False
 
     def run(self, stage: str, rate: float, seed: int | None = None) -> TrainingRun:
