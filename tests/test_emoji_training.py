@@ -214,9 +214,32 @@ def test_the_whole_way_from_a_package_to_assets(package, tmp_path, monkeypatch):
     for prompt, name in prompts["held_out"] + prompts["trained"]:
         assert set(prompt.split()) <= set(words["words"])
         assert prompts["names"][name].split()[0] in ("chad", *prompt.split())
+    check_embedding_by_the_page(folder, words, state, transformer, work)
     manifest = json.loads((assets / "manifest.json").read_text(encoding="utf-8"))
     assert "features/emoji-net.safetensors" in manifest["sha256"]
     assert "scaling_factor" in manifest["training"]["emoji-mmdit"]
+
+
+def check_embedding_by_the_page(folder, words, state, transformer, work):
+    """Embed a prompt as docs/emoji-model.md says: the output is that of the trained model."""
+    trained = flow.PromptedTransformer(Words(words["words"][2:]))
+    trained.load_state_dict(torch.load(work / "transformer.pt", weights_only=True)["ema"])
+    torch.manual_seed(0)
+    latents, prompt = torch.randn(1, 4, 8, 8), ["red", "heart"]
+    padded = prompt + [words["padding"]] * (words["tokens"] - len(prompt))
+    indices = [words["words"].index(word) for word in padded]
+    table, places = state["table"].float(), state["places"].float()
+    with torch.no_grad():
+        given = transformer(
+            latents,
+            timestep=torch.tensor([300.0]),
+            encoder_hidden_states=(table[indices] + places)[None],
+            pooled_projections=table[indices[:2]].mean(0)[None],
+        ).sample
+        tokens = trained.words.tokens("red heart")[None]
+        expected = trained(latents, torch.tensor([0.3]), tokens)
+    assert float(expected.abs().max()) > 0
+    torch.testing.assert_close(given, expected, rtol=0.01, atol=1e-3 * float(expected.abs().max()))
 
 
 def test_the_feature_network_ranks_names_and_refuses_grey(package, tmp_path):
