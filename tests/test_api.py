@@ -104,7 +104,7 @@ def test_rows_are_chosen_in_pandas_and_by_a_selection():
 
 
 def test_a_figure_is_a_matplotlib_figure(tmp_path):
-    drawn = mpqbench.figure("tradeoff", QUICK)
+    drawn = mpqbench.figure("tradeoff", QUICK, costs=["bitops"])
     drawn.savefig(tmp_path / "tradeoff.pdf")
     assert (tmp_path / "tradeoff.pdf").read_bytes().startswith(b"%PDF")
 
@@ -121,7 +121,7 @@ def test_a_figure_is_a_matplotlib_figure(tmp_path):
         (lambda: mpqbench.table(mpqbench.load_records(QUICK)[:0]), "no rows"),
         (lambda: mpqbench.figure("trade", QUICK), "did you mean 'tradeoff'"),
         (lambda: mpqbench.figure("tradeoff", QUICK, part="b"), "unknown part of figure"),
-        (lambda: mpqbench.figure("merges", QUICK), "allow no figure 'merges'"),
+        (lambda: mpqbench.figure("merge-tree", QUICK), "allow no figure 'merge-tree'"),
         (lambda: mpqbench.load_records(ROOT / "docs"), "has no records"),
         (lambda: mpqbench.study("searcher"), "did you mean 'searchers'"),
         (lambda: mpqbench.study("branches", rank=[2]), "did you mean 'ranks'"),

@@ -9,7 +9,7 @@ from mpqbench.core.registry import discover
 from mpqbench.core.settings import validate
 from mpqbench.core.suite import Suite
 from mpqbench.lab.suite import plan
-from mpqbench.report.render import ranked
+from mpqbench.report.grid import ranked
 from mpqbench.report.table import leaderboard
 
 GROUP = {"granularity": "group", "group": 64}

@@ -68,7 +68,8 @@ def table(
         raise BenchError("these records have one seed: a summary needs several")
     if name not in tables:
         raise unknown("table", name, ("leaderboard", "summary"))
-    return _rendered(tables[name], kind, title or f"{name.capitalize()} of {runs.name}")
+    title = title or f"{name.capitalize()} of {runs.name}"
+    return _rendered(tables[name], kind, title, selected)
 
 
 def figures(
@@ -82,7 +83,7 @@ def figures(
 
     Examples:
         >>> list(figures("tradeoff", "leaderboards/quick"))
-        ['fd-bitops-fashion-dit']
+        ['fd-bitops-fashion-dit', 'fd-bitops_linear-fashion-dit']
     """
     from ..report.figures import draw
     from ..report.write import tables_of_runs
@@ -100,7 +101,7 @@ def figure(
     Raises BenchError as ``figures``, where there is none, and where ``part`` is needed.
 
     Examples:
-        >>> drawn = figure("tradeoff", "leaderboards/quick", width="column")
+        >>> drawn = figure("tradeoff", "leaderboards/quick", costs=["bitops"])
         >>> len(drawn.axes) > 0
         True
     """
@@ -127,26 +128,15 @@ def _runs(records: "pd.DataFrame | Path | str") -> Runs:
     return runs.with_records(record for record in runs.records if record.job in kept)
 
 
-def _rendered(board: "Table", kind: str, title: str) -> Any:
+def _rendered(board: "Table", kind: str, title: str, selection: Selection) -> Any:
     from ..report import render
+    from ..report.html import to_html
+    from ..report.latex import to_latex
 
     if kind == "frame":
         return board.frame
     if kind == "csv":
-        return render.to_csv(board)
+        return render.to_csv(board, selection)
     if kind == "markdown":
-        return render.to_markdown(board, title)
-    return render.latex_table(board, title) if kind == "latex" else _html(board)
-
-
-def _html(board: "Table") -> str:
-    """Return a ``table`` for each block with the columns that have values; all text is escaped."""
-    import pandas as pd
-
-    parts = []
-    for block in board.blocks:
-        shown = [c for c in block.columns if c.view != "data" and any(map(c.text, block.rows))]
-        cells = [[column.text(row) for column in shown] for row in block.rows]
-        frame = pd.DataFrame(cells, columns=[column.header for column in shown])
-        parts.append(frame.to_html(index=False, border=0))
-    return "\n".join(parts)
+        return render.to_markdown(board, title, selection)
+    return (to_latex if kind == "latex" else to_html)(board, title, selection)

@@ -24,6 +24,7 @@ VERBS = {
     "cost": ("cost:cost", "Count MACs, BitOPs and bytes of a model."),
     "score": ("score:score", "Compute the metrics of a folder or .npz of images."),
     "report": ("report:report", "Render tables and figures from a run."),
+    "figure": ("figure:figure", "Draw one figure of runs for a paper."),
     "verify": ("verify:verify", "Recompute what can be recomputed of the records of runs."),
     "leaderboard": ("leaderboard:leaderboard", "Build, check and extend leaderboards."),
     "merge": ("merge:merge", "Merge runs into one folder or one table."),

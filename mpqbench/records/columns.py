@@ -95,6 +95,9 @@ def _interval(column: Column, end: str = "_ci") -> list[Column]:
     return [replace(column, interval=half), *_data("interval", half)]
 
 
+_OF_ONE_SEED = ("fingerprint", "ties", "job", "baseline_")
+
+
 def _over_seeds(columns: Iterable[Column]) -> tuple[Column, ...]:
     """Replace the jackknife intervals of ``columns`` by the standard deviation over seeds."""
     kept: list[Column] = []
@@ -104,7 +107,7 @@ def _over_seeds(columns: Iterable[Column]) -> tuple[Column, ...]:
         elif column.name == "seed":
             kept.append(Column("seeds", "seeds", "text", form=".0f", view="full"))
             kept += _data("text", "seeds_done")
-        elif column.role != "interval" and column.name not in ("fingerprint", "ties", "job"):
+        elif column.role != "interval" and not column.name.startswith(_OF_ONE_SEED):
             kept.append(column)
     return tuple(kept)
 
@@ -140,6 +143,11 @@ LEADERBOARD = (
     *_data("text", "extractor", "n_images", "fingerprint", "metric_fingerprint"),
     Column("noise_mse", "noise MSE", "score", "lower", ".3g", view="full"),
     Column("rank", "rank", "rank", "lower", ".0f", view="full"),
+    Column("baseline_method", "baseline", "text", view="full"),
+    *_interval(Column("baseline_delta", "ΔFD to baseline", "text", "lower", ".2f", view="full")),
+    *_data("text", "baseline_p", "baseline_p_holm"),
+    Column("baseline_holm", "Holm", "text", view="full"),
+    Column("hypervolume", "hypervolume", "text", "higher", ".3f"),
     Column("mark", "env", "text", view="brief"),
     *_data("text", "ties", "remark", "notes"),
     *_data("cost", "mean_weight_bits", "mean_activation_bits"),
@@ -217,6 +225,7 @@ def adapt(
         "fd": {"header": fd},
         "fd_infinity": {"header": "-infinity ".join(fd.partition(" ")[::2]).rstrip()},
         "fd_delta": {"header": f"Δ{fd}"},
+        "baseline_delta": {"header": f"Δ{fd} to baseline"},
         "sfd": {"header": sfd},
         "bitops": {"header": f"{prefix}BitOPs", "scale": scale},
         "bitops_linear": {"header": f"{prefix}BitOPs, linear layers", "scale": scale},

@@ -16,7 +16,13 @@ from ..core.settings import digest_of
 from .columns import OVERHEAD, printable
 from .environment import differences, environment_of
 from .schema import METRICS, AllocationSummary, Costs, JobRecord
-from .statistics import mean_half_width, paired_half_width
+from .statistics import (
+    combined_error,
+    combined_half_width,
+    mean_half_width,
+    p_value,
+    paired_replicates,
+)
 
 _NESTED = ("schema_version", "allocation", "scores", "costs", "seconds", "files", "provenance")
 _OWN = tuple(name for name in JobRecord.model_fields if name not in _NESTED)
@@ -72,20 +78,22 @@ def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def paired(frame: pd.DataFrame, others: pd.DataFrame, metric: str = "fd") -> pd.DataFrame:
-    """Return ``delta`` and the half-width ``ci`` of the paired differences of ``metric``.
+    """Return ``delta``, half-width ``ci`` and p-value ``p`` of paired differences of ``metric``.
 
     A row of ``frame`` is compared with that in ``others`` whose index has the values of its columns
     of these names, and whose environment, model and number of images are its own. Without such a
-    partner both are missing, and ``unpaired`` says why. The interval of rows of several
-    realizations has the variance between these, too (see ``realizations``).
+    partner all are missing, and ``unpaired`` says why; ``versus`` is the partner's method, ``job``
+    its job. The interval of rows of several realizations has the variance between these, too (see
+    ``realizations``).
     """
     keys = list(map(str, others.index.names))
-    names = [metric, f"{metric}_replicates", *_CONDITIONS]
+    names = [metric, f"{metric}_replicates", *_CONDITIONS, "method", "job"]
     spread = [name for name in (f"{metric}_between", "realizations") if name in frame]
     if len(spread) == 2:
         names += spread
     groups = defaultdict(list)
-    for rival in rows_of(others[names].reset_index()):
+    labelled = [name for name in names if name not in keys]
+    for rival in rows_of(others[labelled].reset_index()):
         groups[tuple(rival[key] for key in keys)].append(rival)
     found = []
     for row in rows_of(frame[list(dict.fromkeys([*keys, *names]))]):
@@ -95,14 +103,18 @@ def paired(frame: pd.DataFrame, others: pd.DataFrame, metric: str = "fd") -> pd.
         theirs, ours = (alike[-1] if alike else {}), row[f"{metric}_replicates"]
         values = row[metric], theirs.get(metric)
         delta = None if None in values else values[0] - values[1]
-        half = None
+        half = p = None
         if delta is not None:
             between = [_between(side, metric) for side in (row, theirs)]
             parts = [part for part in between if part is not None]
-            half = paired_half_width(ours, theirs[f"{metric}_replicates"], parts)
-        found.append((delta, half, "" if alike else (reasons or [NO_PARTNER])[-1]))
-    columns = ["delta", "ci", "unpaired"]
-    types = {"delta": "float64", "ci": "float64"}
+            differences = paired_replicates(ours, theirs[f"{metric}_replicates"])
+            half = combined_half_width(differences, parts)
+            error, freedom = combined_error(differences, parts)
+            p = None if error is None else p_value(delta, error, freedom)
+        why = "" if alike else (reasons or [NO_PARTNER])[-1]
+        found.append((delta, half, p, why, theirs.get("method"), theirs.get("job")))
+    columns = ["delta", "ci", "p", "unpaired", "versus", "job"]
+    types = dict.fromkeys(("delta", "ci", "p"), "float64")
     return pd.DataFrame(found, frame.index, columns).astype(types)
 
 

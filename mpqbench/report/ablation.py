@@ -1,7 +1,7 @@
 """Tables of an ablation: a row for every cell, and what each component is worth."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,13 +11,18 @@ from ..records.ablation import AblationResult, change_of, response_headers
 from ..records.columns import ABLATION, OUTPUT_ERRORS, Column, adapt
 from ..records.frame import seed_means
 from ..records.schema import JobRecord
+from ..records.selection import EVERYTHING, WIDTHS, Selection
 from ..records.statistics import FEWEST_SEEDS
 from .ablation_figures import effect_figures, sweep_figures
 from .drawing import save_all
+from .grid import flat
+from .latex import COLUMN, fitting, latex_grid
+from .looks import Style
 from .notes import notes, table_notes
-from .render import bullets, escaped, latex_table, pipe_table, to_csv, to_markdown, write_texts
+from .render import bullets, escaped, pipe_table, to_csv, to_markdown, write_texts
 from .table import Block, Table, file_part, leaderboard
 
+_PRINTED = ("fd", "output_mse", "bitops", "is", "sfd", "bytes")  # the most important first
 _SECTIONS = {
     "contrast": "Levels, averaged over the other factors",
     "alone": "One level changed, all else at the base",
@@ -25,19 +30,30 @@ _SECTIONS = {
 }
 
 
-def write_ablation(result: AblationResult, folder: Path) -> list[Path]:
-    """Write ``ablation.csv``, ``.md`` and ``.tex`` and the figures; return their paths."""
+def write_ablation(
+    result: AblationResult, folder: Path, selection: Selection = EVERYTHING
+) -> list[Path]:
+    """Write ``ablation.csv``, ``.md`` and ``.tex`` and the figures; return their paths.
+
+    ``selection`` has the width and the caption of the LaTeX table.
+    """
     table = cell_table(result.cells, result.batches)
     first, effects = table.blocks[0], result.effects
     title = f"{'Sweeps' if effects is None else 'Ablation'} of {result.method}"
     markdown = to_markdown(table, title)
     ticks = {name: result.base[name] for name, levels in result.levels.items() if len(levels) == 2}
+    methods = tuple(record.method for record in result.records)
+    style = Style(selection, methods, "text")
     if effects is None:
-        figures = sweep_figures(result, first)
+        figures = sweep_figures(result, first, style)
     else:
         markdown += f"\n{effect_sections(effects, first.extractor)}"
-        figures = effect_figures(result, effects, first.extractor)
-    texts = {"csv": to_csv(table), "md": markdown, "tex": latex_table(table, title, ticks)}
+        figures = effect_figures(result, effects, first.extractor, style)
+    texts = {
+        "csv": to_csv(table),
+        "md": markdown,
+        "tex": ablation_latex(table, title, ticks, selection),
+    }
     paths = write_texts(folder / "ablation", texts)
     return paths + save_all(figures, folder / "figures" / "ablation")
 
@@ -52,6 +68,27 @@ def cell_table(cells: pd.DataFrame, batches: Sequence[Sequence[JobRecord]]) -> T
     factors = [Column(name, name, "key", view="brief") for name in names]
     columns = (*ABLATION[:2], *factors, *ABLATION[2:])
     return Table(tuple(_block(cells, batch, columns) for batch in batches), columns)
+
+
+def ablation_latex(
+    table: Table, title: str, ticks: Mapping[str, str], selection: Selection = EVERYTHING
+) -> str:
+    """Return one LaTeX table of all cells, without intervals, as rows are not independent.
+
+    ``ticks`` names for a factor of two levels the one that is a tick mark. At the width of a column
+    the scores and costs that do not fit are left out, the least important first; at that of the
+    text it has all.
+    """
+    frame = pd.concat([block.frame for block in table.blocks], ignore_index=True)
+    known = next((b.extractor for b in table.blocks if b.extractor), None)
+    columns = {column.name: column for column in adapt(table.columns, frame, known)}
+    keys = [c for c in columns.values() if c.role == "key" and c.view == "brief"]
+    numbers = [columns[name] for name in _PRINTED if frame[name].notna().any()]
+    shown = selection.model_copy(update={"intervals": False})
+    grid = flat(table.blocks, [*keys, *(numbers or [columns["fd"]])], shown)
+    if selection.inches <= WIDTHS["column"]:
+        grid = fitting(grid, COLUMN, len(keys) + 1, ticks)
+    return latex_grid(grid, title, shown, "ablation", ticks)
 
 
 def effect_sections(effects: pd.DataFrame, extractor: str | None) -> str:
@@ -97,7 +134,7 @@ def _block(cells: pd.DataFrame, records: Sequence[JobRecord], columns: tuple[Col
     boards = leaderboard(records).blocks
     scores, costs = ([c.name for c in ABLATION if c.role == role] for role in ("score", "cost"))
     means = pd.concat([seed_means(board.frame, scores, costs) for board in boards])
-    names = [column.name for column in ABLATION]
+    names = [*(column.name for column in ABLATION), "protocol"]
     factors = [name for name in cells.columns if name != "method"]
     full = means.loc[means["is_full"], names].assign(**dict.fromkeys(factors, ""))
     quantized = means[~means["is_full"]].assign(order=lambda frame: -frame["bits"])

@@ -6,37 +6,48 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from ..records.ablation import SWEEP_COLUMNS, AblationResult, change_of, response_headers
 from ..records.frame import records_frame
 from ..records.schema import FULL_METHOD
 from . import drawing
+from .drawing import Picture
+from .looks import FULL_COLOUR, Style, look_in_order
 from .search.runs import SearchComparison
 from .search.scan import METRICS, SweepSeries, scan
 from .table import Block
 
 Levels = Mapping[str, Sequence[str]]
-Named = Iterator[tuple[str, Figure]]
+Named = Iterator[tuple[str, Picture]]
 _KINDS = {"contrast": "averaged over the other factors", "alone": "all else at the base"}
 
 
-def effect_figures(result: AblationResult, effects: pd.DataFrame, extractor: str | None) -> Named:
+def effect_figures(
+    result: AblationResult, effects: pd.DataFrame, extractor: str | None, style: Style
+) -> Named:
     """Yield ``effects-BUDGET`` and, with two factors or more, ``interactions-RESPONSE-BUDGET``."""
-    headers = response_headers(extractor)
     if effects.empty:
         return
-    log = effects["scale"].iloc[0] == "log"
-    for budget, rows in effects.groupby("budget", sort=False):
-        shown = rows[rows["kind"].isin(list(_KINDS))]
-        yield f"effects-{budget}", effect_figure(shown, headers, log, str(budget))
+    yield from effects_by_budget(effects, extractor, style)
+    log, headers = effects["scale"].iloc[0] == "log", response_headers(extractor)
     for (budget, response), values in result.means.items():
         if len(result.levels) > 1 and np.isfinite(values).any():
-            figure = interaction_figure(result.levels, values, headers[response], log, budget)
+            words = headers[response], f"Interactions of {result.method} at {budget}"
+            figure = interaction_figure(result.levels, values, words, log, style)
             yield f"interactions-{response}-{budget}", figure
 
 
-def sweep_figures(result: AblationResult, block: Block) -> Named:
+def effects_by_budget(effects: pd.DataFrame, extractor: str | None, style: Style) -> Named:
+    """Yield ``effects-BUDGET`` from the rows of ``effects.csv``."""
+    headers, log = response_headers(extractor), effects["scale"].iloc[0] == "log"
+    for budget, rows in effects.groupby("budget", sort=False):
+        shown = rows[rows["kind"].isin(list(_KINDS))]
+        title = f"Effects of single changes at {budget}"
+        if len(shown):
+            yield f"effects-{budget}", effect_figure(shown, headers, log, title, style)
+
+
+def sweep_figures(result: AblationResult, block: Block, style: Style) -> Named:
     """Yield ``scan-SETTING-MODEL-BUDGET`` of every setting and budget with two values done.
 
     Levels without the setting are level lines, and full precision if all points share a protocol.
@@ -68,45 +79,53 @@ def sweep_figures(result: AblationResult, block: Block) -> Named:
                 level |= {FULL_METHOD: same} if len(same) else {}
             place = f"{block.name}-{budget}"
             comparison = SearchComparison(place, block.model, budget, extractor, {}, {})
-            yield f"scan-{path}-{place}", scan(comparison, series, level)
+            yield f"scan-{path}-{place}", scan(comparison, series, level, style)
 
 
 def effect_figure(
-    effects: pd.DataFrame, headers: Mapping[str, str], log: bool, title: str
-) -> Figure:
-    """Draw a row for every change of a level and a panel for every response."""
+    effects: pd.DataFrame, headers: Mapping[str, str], log: bool, title: str, style: Style
+) -> Picture:
+    """Draw a row for every change of a level and a panel for every response.
+
+    Panels that would be narrow stand in several rows.
+    """
     effects = effects.assign(change=[change_of(row) for row in effects.to_dict("records")])
     changes, responses = list(effects["change"].unique()), list(effects["response"].unique())
-    with drawing.canvas(1.6 + 2.2 * len(responses), 1.2 + 0.34 * len(changes)) as figure:
-        panels = drawing.panels(figure, len(responses), len(responses), sharey=True)
+    columns = max(1, min(len(responses), int((style.width - 1.2) / 1.1)))
+    rows = -(-len(responses) // columns)
+    height = 0.1 + rows * (0.45 + 0.2 * len(changes))
+    with drawing.canvas(style, height, title) as picture:
+        panels = drawing.panels(picture, len(responses), columns, sharey=True)
         for axes, response in zip(panels, responses, strict=True):
             _forest(axes, effects[effects["response"] == response], changes, log)
             axes.set_xlabel(f"{headers[response]}, {'ratio' if log else 'difference'}")
-        panels[0].set_title(title)
-        drawing.explain(figure, drawing.handles_of(*panels), _interval_note(effects, headers))
-    return figure
+        handles = drawing.handles_of(*panels)
+        drawing.explain(picture, handles, _interval_note(effects, headers))
+    return picture
 
 
 def interaction_figure(
-    levels: Levels, values: np.ndarray, header: str, log: bool, title: str
-) -> Figure:
-    """Draw a panel for every pair of factors; points are means over cells that share two levels."""
+    levels: Levels, values: np.ndarray, words: tuple[str, str], log: bool, style: Style
+) -> Picture:
+    """Draw a panel for every pair of factors; points are means over cells that share two levels.
+
+    ``words`` are the header of the response and the title.
+    """
     pairs = list(itertools.combinations(range(len(levels)), 2))
-    columns = min(3, len(pairs))
-    width = drawing.PAGE * columns / 3 + 0.4 * (columns < 3)
-    scaled = np.log(values) if log else values
-    with drawing.canvas(width, 0.4 + 2.3 * -(-len(pairs) // columns)) as figure:
-        panels = drawing.panels(figure, len(pairs), columns, sharey=True)
+    columns = drawing.columns_of(style, len(pairs))
+    scaled, (header, title) = np.log(values) if log else values, words
+    with drawing.canvas(style, 0.2 + 1.75 * -(-len(pairs) // columns), title) as picture:
+        panels = drawing.panels(picture, len(pairs), columns, sharey=True)
         for axes, pair in zip(panels, pairs, strict=True):
             means = scaled.mean(axis=tuple(set(range(values.ndim)) - set(pair)))
             _lines(axes, levels, pair, np.exp(means) if log else means)
         if log:
             drawing.log_axis(panels[0].yaxis, float(np.nanmin(values)), float(np.nanmax(values)))
-        figure.supylabel(header, fontsize=8)
+        picture.supylabel(header, fontsize=7.5)
         kind, parallel = ("geometric ", "On this scale parallel") if log else ("", "Parallel")
         text = f"{kind}means over the other factors and seeds. {parallel} lines: no interaction."
-        drawing.explain(figure, {}, f"{title}: {text}")
-    return figure
+        drawing.explain(picture, {}, text[0].upper() + text[1:])
+    return picture
 
 
 def _interval_note(effects: pd.DataFrame, headers: Mapping[str, str]) -> str:
@@ -118,7 +137,7 @@ def _interval_note(effects: pd.DataFrame, headers: Mapping[str, str]) -> str:
 
 
 def _forest(axes: Axes, effects: pd.DataFrame, changes: Sequence[str], log: bool) -> None:
-    axes.axvline(1 if log else 0, color=drawing.FULL_COLOUR, linewidth=0.8)
+    axes.axvline(1 if log else 0, color=FULL_COLOUR, linewidth=0.8)
     known = effects[effects["effect"].notna()].rename(columns={"effect": "value"})
     kinds = {label: known[known["kind"] == kind] for kind, label in _KINDS.items()}
     drawing.forest(axes, changes, {name: rows.set_index("change") for name, rows in kinds.items()})
@@ -131,7 +150,7 @@ def _lines(axes: Axes, levels: Levels, pair: tuple[int, int], means: np.ndarray)
     """Draw ``means`` (levels of the first factor, levels of the second)."""
     (across, ticks), (lines, names) = (list(levels.items())[axis] for axis in pair)
     for number, name in enumerate(names):
-        axes.plot(range(len(ticks)), means[:, number], label=name, **drawing.look(number))
+        axes.plot(range(len(ticks)), means[:, number], label=name, **look_in_order(number))
     axes.set_xticks(range(len(ticks)), list(ticks))
     axes.set(xlim=(-0.3, len(ticks) - 0.7), xlabel=across)
     axes.legend(

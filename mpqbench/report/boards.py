@@ -12,9 +12,10 @@ from ..core.files import write_atomic
 from ..records.board import ABOUT, MANIFEST, PUBLISHED, Manifest, is_quoted, kept_files
 from ..records.runs import read_runs
 from ..records.store import RecordStore
+from .latex import to_latex
 from .notes import filled
 from .pages import PAGE, About, how_measured, index
-from .render import escaped, latex_table, pipe_table, to_csv, to_markdown
+from .render import escaped, pipe_table, to_csv, to_markdown
 from .write import tables_of_runs, write_tables
 
 _ARXIV = re.compile(r"arXiv (\d{4}\.\d{4,5})")
@@ -110,7 +111,7 @@ def _tables(board: Path) -> dict[Path, str]:
     return {
         board / "leaderboard.csv": to_csv(table),
         board / "leaderboard.md": to_markdown(table, title),
-        board / "table.tex": latex_table(table, title),
+        board / "table.tex": to_latex(table, title, label=board.resolve().name),
     }
 
 

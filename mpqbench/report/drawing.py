@@ -1,7 +1,6 @@
-"""How figures look and are saved: colours, axes, legends, notes, files."""
+"""How figures are made and saved: sizes, axes, legends, notes, files."""
 
 import io
-import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,62 +12,97 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import ListedColormap, Normalize
+from matplotlib.colors import Colormap, ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from ..core.files import write_atomic
 from ..records.statistics import Spread
+from .fitting import LINE, fit, text_width, wrapped
+from .looks import COLOURS, FULL_COLOUR, Style
 
-# Okabe and Ito, "Color Universal Design" (2008), without yellow (too light on white) and black
-# (full precision): tells apart under every common colour blindness.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-LINES = ("-", "--", ":")
-FULL_COLOUR = "#444444"
 DPI = 300
-
-COLUMN, PAGE = 5.5, 6.8  # inches: text width of a common paper style, and of a page
+SMALL = 6.7  # points: the smallest text, 6.5 in a column that is a little narrower than ours
 LOG_FROM = 4.0  # ratio of largest to smallest value from which an axis is logarithmic
 KEPT, DROPPED = COLOURS[1], "#a8a8a8"
 _PLAIN = ("--", ":", "-.", (0, (6, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_NARROWEST = 1.55  # inches of a panel with its labels
 
 STYLE = Path(__file__).parent / "text" / "figures.mplstyle"
 
 
-def look(number: int) -> dict[str, Any]:
-    """Return colour, marker and line of the ``number``-th method; 42 differ in the first two."""
-    return {
-        "color": COLOURS[number % len(COLOURS)],
-        "marker": MARKERS[number % len(MARKERS)],
-        "linestyle": LINES[number // len(COLOURS) % len(LINES)],
-    }
+class Picture(Figure):
+    """A figure with the ``title`` and the ``note`` that a caption needs."""
 
+    title = ""
+    note = ""
 
-def look_of_class(number: int) -> dict[str, Any]:
-    """Return marker and line of the ``number``-th class of formats."""
-    return {"marker": MARKERS[number % len(MARKERS)], "linestyle": LINES[number % len(LINES)]}
+    @property
+    def caption(self) -> str:
+        """Title and note."""
+        return " ".join(part for part in (self.title and f"{self.title}.", self.note) if part)
 
 
 @contextmanager
-def canvas(width: float, height: float) -> Iterator[Figure]:
-    """Provide a figure of ``width`` x ``height`` inches in the common style, outside pyplot."""
+def canvas(style: Style, height: float, title: str) -> Iterator[Picture]:
+    """Provide a figure of ``height`` inches as wide as ``style`` says, outside pyplot.
+
+    The title is drawn only where ``style`` asks for titles, and so is the note of ``explain``.
+    Labels that are longer than their axes are wrapped at the end, and crowded ticks thinned.
+    """
     with matplotlib.rc_context(fname=STYLE):
-        figure = FigureCanvasAgg(Figure(figsize=(width, height), facecolor="white")).figure
-        figure.set_layout_engine("constrained", w_pad=0.04, h_pad=0.04)
-        yield figure
+        picture = Picture(figsize=(style.width, height), facecolor="white")
+        FigureCanvasAgg(picture)
+        picture.set_layout_engine("constrained", w_pad=0.03, h_pad=0.03)
+        picture.title = title
+        yield picture
+        if style.selection.titles:
+            _draw_words(picture)
+        fit(picture)
+
+
+def _draw_words(picture: Picture) -> None:
+    inches = picture.get_figwidth() - 0.1
+    above, below = wrapped(picture.title, inches, 8.0), wrapped(picture.note, inches, SMALL)
+    room = [_height(above, 8.0), _height(below, SMALL)]
+    if picture.get_layout_engine() is None:
+        _move_up(picture, *room)
+    else:
+        picture.set_figheight(picture.get_figheight() + sum(room))
+    edge = 0.03 / picture.get_figheight()
+    picture.suptitle(above, x=0.01, y=1 - edge, ha="left", va="top", fontsize=8.0)
+    if below:
+        picture.supxlabel(below, x=0.01, y=edge, ha="left", va="bottom", fontsize=SMALL)
+
+
+def _height(text: str, size: float) -> float:
+    return (text.count("\n") + 1) * size * LINE / 72 + 0.05 if text else 0.0
+
+
+def _move_up(picture: Picture, above: float, below: float) -> None:
+    """Make room above and below what was placed by hand."""
+    old = picture.get_figheight()
+    new = old + above + below
+    picture.set_figheight(new)
+    for axes in picture.axes:
+        x, y, width, height = axes.get_position().bounds
+        axes.set_position((x, (y * old + below) / new, width, height * old / new))
+    for text in picture.texts:
+        text.set_y((text.get_position()[1] * old + below) / new)
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:
     """Write ``stem.png`` (300 dpi) and ``stem.pdf``; the same figure gives the same bytes.
 
-    A colon of the name, as in the budget W4A4:total, becomes a hyphen.
+    Both have the caption in their metadata. A colon of the name, as in the budget W4A4:total,
+    becomes a hyphen.
     """
-    kinds = {
-        "png": {"Software": None},
-        "pdf": {"Creator": "mpqbench", "Producer": None, "CreationDate": None},
+    caption = figure.caption if isinstance(figure, Picture) else ""
+    kinds: dict[str, dict[str, Any]] = {
+        "png": {"Software": None} | ({"Description": caption} if caption else {}),
+        "pdf": {"Creator": "mpqbench", "Producer": None, "CreationDate": None, "Subject": caption},
     }
     # A stem may hold dots: with_suffix would cut.
     name = stem.name.replace(":", "-")
@@ -84,6 +118,11 @@ def save(figure: Figure, stem: Path) -> list[Path]:
 def save_all(figures: Iterable[tuple[str, Figure]], folder: Path) -> list[Path]:
     """Save figures in ``folder`` under their names; return the paths."""
     return [path for name, figure in figures for path in save(figure, folder / name)]
+
+
+def columns_of(style: Style, count: int, narrowest: float = _NARROWEST) -> int:
+    """Return how many of ``count`` panels stand side by side."""
+    return max(1, min(count, int(style.width / narrowest)))
 
 
 def panels(figure: Figure, count: int, columns: int, **options: Any) -> list[Axes]:
@@ -143,7 +182,7 @@ def error_bar(axes: Axes, x: float, value: Spread, **looks: Any) -> None:
     """Draw one marker with its interval, if it has one."""
     halves = [[value.mean - value.low], [value.high - value.mean]]
     yerr = halves if value.high > value.low else None
-    axes.errorbar([x], [value.mean], yerr=yerr, elinewidth=0.8, zorder=4, **looks)
+    axes.errorbar([x], [value.mean], yerr=yerr, elinewidth=0.8, **{"zorder": 4.0} | looks)
 
 
 def forest(axes: Axes, names: Sequence[str], series: Mapping[str, pd.DataFrame]) -> None:
@@ -153,6 +192,7 @@ def forest(axes: Axes, names: Sequence[str], series: Mapping[str, pd.DataFrame])
             rows["value"], [list(names).index(name) + 0.13 - 0.26 * at for name in rows.index],
             xerr=[rows["value"] - rows["low"], rows["high"] - rows["value"]], label=label,
             fmt="os"[at], color=COLOURS[at], mfc=(COLOURS[0], "white")[at], elinewidth=0.9,
+            markersize=3.5,
         )  # fmt: skip
     axes.set_yticks(range(len(names)), list(names))
     axes.set_ylim(len(names) - 0.5, -0.5)
@@ -174,41 +214,56 @@ def handles_of(*every: Axes) -> dict[str, Any]:
     return {label: handle for each in pairs for handle, label in each}
 
 
-def explain(figure: Figure, handles: Mapping[str, Any], note: str = "") -> None:
-    """Draw a legend above the panels, which makes the figure grow, and a note below them."""
-    if handles:
-        fit = int((figure.get_figwidth() - 0.2) / (0.55 + 0.055 * max(map(len, handles))))
-        columns = max(1, min(fit, len(handles)))
-        rows = -(-len(handles) // columns)
-        figure.set_figheight(figure.get_figheight() + 0.17 * max(0, rows - 3))
-        figure.legend(
-            list(handles.values()), list(handles), loc="outside upper left", ncols=columns,
-            handlelength=2.4, columnspacing=1.2,
-        )  # fmt: skip
-    if note:
-        wrapped = textwrap.fill(note, int(figure.get_figwidth() * 20))
-        figure.supxlabel(wrapped, x=0.01, ha="left", fontsize=6, color=FULL_COLOUR)
+def explain(figure: Picture, handles: Mapping[str, Any], note: str = "") -> None:
+    """Draw a legend above the panels, which makes the figure grow; keep ``note`` for a caption."""
+    figure.note = " ".join(filter(None, (figure.note, note)))
+    if not handles:
+        return
+    size = matplotlib.rcParams["legend.fontsize"]
+    inches = figure.get_figwidth() - 0.15
+    room = 0.4  # of a handle, with its gap
+    names = [wrapped(name, inches - room, size) for name in handles]
+    widest = max(text_width(line, size) for name in names for line in name.split("\n"))
+    columns = max(1, min(int(inches / (widest + room + 0.1)), len(names)))
+    rows = -(-len(names) // columns) + sum(name.count("\n") for name in names)
+    figure.set_figheight(figure.get_figheight() + 0.155 * rows)
+    figure.legend(
+        list(handles.values()), names, loc="outside upper left", ncols=columns, handlelength=2.0,
+        columnspacing=1.0, handletextpad=0.6, borderpad=0.2, borderaxespad=0.1, labelspacing=0.35,
+    )  # fmt: skip
+
+
+def shades() -> Colormap:
+    """Return the colours of heat maps."""
+    colours = matplotlib.colormaps["cividis"](np.linspace(0.1, 1.0, 256))
+    return ListedColormap(colours).with_extremes(bad="white")
 
 
 def heat_map(
-    axes: Axes, cells: pd.DataFrame, norm: Normalize, texts: np.ndarray, size: float
+    axes: Axes, cells: pd.DataFrame, norm: Normalize, texts: np.ndarray | None = None
 ) -> AxesImage:
     """Draw kinds of layers (rows) by blocks (columns) with ``texts`` in the cells; NaN is white."""
-    colours = matplotlib.colormaps["cividis"](np.linspace(0.1, 1.0, 256))
-    shades = ListedColormap(colours).with_extremes(bad="white")
     values = np.ma.masked_invalid(cells.to_numpy())
-    image = axes.imshow(values, cmap=shades, norm=norm, aspect="auto", interpolation="nearest")
+    image = axes.imshow(values, cmap=shades(), norm=norm, aspect="auto", interpolation="nearest")
     is_dark = image.to_rgba(values)[..., :3] @ (0.299, 0.587, 0.114) < 0.5
     for (i, j), dark in np.ndenumerate(is_dark):
-        if texts[i, j]:
+        if texts is not None and texts[i, j]:
             colour = "white" if dark else "black"
-            axes.text(j, i, str(texts[i, j]), ha="center", va="center", fontsize=size, color=colour)
+            axes.text(
+                j, i, str(texts[i, j]), ha="center", va="center_baseline", fontsize=SMALL,
+                color=colour, in_layout=False,
+            )  # fmt: skip
     blocks = [str(block) for block in cells.columns]
-    every = 1 if len(blocks) <= 16 else 3
     axes.set_yticks(range(len(cells.index)), [str(kind) for kind in cells.index])
-    axes.set_xticks(range(0, len(blocks), every), blocks[::every])
+    axes.set_xticks(range(len(blocks)), blocks)
     axes.set_xlabel("block")
     axes.grid(False)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     return image
+
+
+def cells_hold(texts: np.ndarray, inches: float) -> bool:
+    """Return whether cells of a row of ``inches`` have room for ``texts`` (rows, columns)."""
+    widest = max((text_width(str(text), SMALL) for text in np.unique(texts)), default=0.0)
+    return widest + 0.02 <= inches / texts.shape[1]

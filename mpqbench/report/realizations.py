@@ -5,15 +5,17 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from ..records.columns import frechet_names
 from ..records.frame import frame_csv
 from ..records.schema import JobRecord
 from ..records.variance import COUNTS, DRAWS
 from . import drawing
+from .drawing import Picture
+from .latex_text import escape
+from .looks import COLOURS, Style
 from .notes import notes
-from .render import bullets, escape, escaped, pipe_table, write_texts
+from .render import bullets, escaped, pipe_table, write_texts
 
 _KEYS = ["method", "budget", "format"]
 
@@ -62,11 +64,12 @@ def shown(table: pd.DataFrame, fd: str) -> pd.DataFrame:
     return cells
 
 
-def deviations(table: pd.DataFrame, fd: str) -> Figure:
+def deviations(table: pd.DataFrame, fd: str) -> Picture:
     """Draw both standard deviations of every method, a panel for each budget."""
     budgets = list(table["budget"].unique())
     heights = [len(table[table["budget"] == budget]) for budget in budgets]
-    with drawing.canvas(drawing.COLUMN, 0.9 + 0.27 * sum(heights)) as figure:
+    title = f"Standard deviations of {fd}"
+    with drawing.canvas(Style(), 0.5 + 0.22 * sum(heights), title) as figure:
         panels = np.ravel(figure.subplots(len(budgets), 1, sharex=True, height_ratios=heights))
         for axes, budget in zip(panels, budgets, strict=True):
             rows = table[table["budget"] == budget]
@@ -76,7 +79,7 @@ def deviations(table: pd.DataFrame, fd: str) -> Figure:
             ):
                 axes.barh(
                     places - 0.19 + 0.38 * at, rows[name], 0.36, label=label,
-                    color=drawing.COLOURS[at],
+                    color=COLOURS[at],
                 )  # fmt: skip
             axes.set_yticks(places, list(rows["method"]))
             axes.invert_yaxis()

@@ -1,22 +1,24 @@
 """Figure: same-seed samples, full precision above every method and budget."""
 
-import textwrap
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from ..core.errors import BenchError
 from ..records.columns import Row
 from ..records.frame import rows_of
 from ..records.schema import FULL_METHOD
 from . import drawing
+from .drawing import Picture
+from .fitting import text_width, wrapped
+from .looks import Style
 from .table import Block
 
 LoadSamples = Callable[[str, int], np.ndarray]
 
 IMAGES = 10  # of every job
-_LABEL = 1.5  # inches: the room for row labels
+_LABEL = 0.3  # of the width: the most that row labels take
+_SMALLEST = 0.3  # inches of an image
 _GAP = 0.06  # space between images, in image sides
 _ROWS = 12  # quantized rows that fit on a page
 
@@ -34,34 +36,41 @@ def sample_rows(block: Block, kept: Callable[[Row], bool]) -> list[list[Row]]:
 
 
 def sample_grid(
-    block: Block, rows: Sequence[Row], load_samples: LoadSamples, columns: int = IMAGES
-) -> Figure:
-    """Draw the first ``columns`` images of every row's job, labelled method, budget and FD.
+    block: Block, rows: Sequence[Row], load_samples: LoadSamples, style: Style | None = None
+) -> Picture:
+    """Draw the first images of every row's job, labelled method, budget and FD.
 
     ``load_samples(job, count)`` gives uint8 (count, height, width, 1 or 3). Column i is image i
-    of every job: the same noise and class; jobs of fewer images give fewer columns. Raises
-    BenchError if the shapes differ.
+    of every job: the same noise and class. There are at most 10, as many as are at least 0.3
+    inches wide and as the job of fewest images has. Raises BenchError if the shapes differ.
     """
-    columns = min(columns, *(int(row["n_images"] or 0) for row in rows))
+    style = style or Style()
+    width = style.width
+    labels = [_label(block, row, style, _LABEL * width) for row in rows]
+    lines = [line for label in labels for line in label.split("\n")]
+    side = max(text_width(line, drawing.SMALL) for line in lines) + 0.1
+    room = width - side - 0.02
+    fewest = min(int(row["n_images"] or 0) for row in rows)
+    columns = max(1, min(IMAGES, fewest, int(room / _SMALLEST)))
     pixels = grid_pixels([load_samples(str(row["job"]), columns) for row in rows])
-    width = drawing.PAGE
-    room = width - _LABEL - 0.05
-    height = room * pixels.shape[0] / pixels.shape[1]
-    total = height + 0.1
-    with drawing.canvas(width, total) as figure:
-        figure.set_layout_engine("none")
-        place = (_LABEL / width, 0.05 / total, room / width, height / total)
-        axes = figure.add_axes(place, frameon=False)
-        axes.imshow(pixels, interpolation="none", aspect="auto")
+    # A row has room for its label, however small its images are.
+    needed = max(label.count("\n") + 1 for label in labels) * drawing.SMALL * 1.25 / 72
+    height = max(room * pixels.shape[0] / pixels.shape[1], needed * len(rows))
+    total = height + 0.04
+    title = f"Images of the same noise: {block.model}, seed {rows[0]['seed']}"
+    with drawing.canvas(style, total, title) as picture:
+        picture.set_layout_engine("none")
+        place = (side / width, 0.02 / total, room / width, height / total)
+        axes = picture.add_axes(place, frameon=False)
+        axes.imshow(pixels, interpolation="none", aspect="equal")
         axes.set_axis_off()
-        pitch = pixels.shape[0] / len(rows)
-        for i, row in enumerate(rows):
-            axes.annotate(
-                _label(block, row), (0, (i + 0.5) * pitch), xytext=(-4, 0),
-                textcoords="offset points", ha="right", va="center", fontsize=6.5,
-                annotation_clip=False,
+        for i, label in enumerate(labels):
+            picture.text(
+                (side - 0.06) / width, 1 - (0.02 + height * (i + 0.5) / len(rows)) / total, label,
+                ha="right", va="center", fontsize=drawing.SMALL, linespacing=1.1,
             )  # fmt: skip
-    return figure
+        picture.note = "Every row has the same noise and class in each column."
+    return picture
 
 
 def grid_pixels(images: Sequence[np.ndarray]) -> np.ndarray:
@@ -87,11 +96,12 @@ def gap_of(width: int) -> int:
     return max(1, round(_GAP * width))
 
 
-def _label(block: Block, row: Row) -> str:
+def _label(block: Block, row: Row, style: Style, inches: float) -> str:
     fd = block.column("fd")
     facts = [] if row["method"] == FULL_METHOD else [str(row["budget"])]
     if block.column("format").view == "brief" and row["format"]:
         facts.append(str(row["format"]))
     if row["fd"] is not None:
         facts.append(f"{fd.header} {format(float(row['fd']), fd.form)}")
-    return "\n".join([*textwrap.wrap(str(row["method"]), 26), "   ".join(facts)])
+    parts = (style.label(str(row["method"])), "   ".join(facts))
+    return "\n".join(wrapped(part, inches, drawing.SMALL) for part in parts if part)

@@ -1,35 +1,48 @@
-"""Tables and figures of the studies of searchers, of proxies and of branches."""
+"""Tables of the studies of searchers, of proxies and of branches."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from ..core.suite import Job
-from ..records.columns import RIVALS, SEARCHERS, adapt, frechet_names
+from ..records.columns import RIVALS, SEARCHERS, adapt
 from ..records.frame import paired, seed_means
 from ..records.schema import JobRecord
-from ..records.statistics import Spread, spread
+from ..records.statistics import Spread
 from . import drawing
 from .ablation import shown_effect
+from .looks import Style
 from .notes import notes, table_notes
-from .render import bullets, pipe_table, write_table, write_texts
+from .render import bullets, pipe_table, to_csv, to_markdown, write_texts
+from .study_figures import (
+    ALL,
+    FIT,
+    MORE_BITS,
+    NONE,
+    PARTS,
+    branch_figure,
+    by_fit,
+    geometric_mean,
+    headers_of,
+    ordered_proxies,
+    proxy_figure,
+)
 from .table import Table, leaderboard
 
 _CONDITION = ["method", "budget"]  # of which seeds are a repetition: a study has one format
-PARTS = ("all", "better half")
 
 
 def write_searchers(
     records: Iterable[JobRecord], regrets: Sequence[Mapping[str, Any]], folder: Path
 ) -> list[Path]:
     """Write ``searchers.csv`` and ``searchers.md``; return their paths."""
-    return write_table(searcher_table(records, regrets), folder / "searchers", "Searchers")
+    table = searcher_table(records, regrets)
+    texts = {"csv": to_csv(table), "md": to_markdown(table, "Searchers")}
+    return write_texts(folder / "searchers", texts)
 
 
 def searcher_table(records: Iterable[JobRecord], regrets: Sequence[Mapping[str, Any]]) -> Table:
@@ -76,15 +89,15 @@ def write_proxies(table: pd.DataFrame, records: Sequence[JobRecord], folder: Pat
     and for every measurement M ``tau_M``, ``tau_M_ci``, ``behind_M`` and ``behind_M_ci``.
     """
     paths = write_texts(folder / "proxies", {"md": proxy_markdown(table, records)})
-    figure = proxy_figure(table, records[0].extractor)
+    figure = proxy_figure({records[0].model: table}, records[0].extractor, Style())
     return paths + drawing.save(figure, folder / "figures" / "proxies")
 
 
 def proxy_markdown(table: pd.DataFrame, records: Sequence[JobRecord]) -> str:
     """Return Kendall's tau of every proxy with each measurement, best first."""
     one = records[0]
-    headers = _headers(table, one.extractor)
-    whole, half = (_ordered(table, part).set_index("proxy") for part in PARTS)
+    headers = headers_of(table, one.extractor)
+    whole, half = (ordered_proxies(table, part).set_index("proxy") for part in PARTS)
     first, *others = headers
     cells = {f"τ with {headers[first]}": _taus(whole, first)}
     cells[f"τ with {headers[first]}, better half"] = _taus(half, first)
@@ -92,22 +105,6 @@ def proxy_markdown(table: pd.DataFrame, records: Sequence[JobRecord]) -> str:
     rows = pd.DataFrame(cells).reindex(whole.index).reset_index()
     told = bullets(notes("proxies", records=records, one=one, first=headers[first]))
     return f"# Proxies at {one.budget}\n\n{pipe_table(rows, ['proxy'])}\n\n{told}\n"
-
-
-def proxy_figure(table: pd.DataFrame, extractor: str | None) -> Figure:
-    """Draw tau with the first measurement, over all allocations and over the better half."""
-    truth, header = next(iter(_headers(table, extractor).items()))
-    names = list(_ordered(table, PARTS[0])["proxy"])
-    tau, half = table[f"tau_{truth}"], table[f"tau_{truth}_ci"]
-    ends = table[["proxy"]].assign(value=tau, low=tau - half, high=tau + half)
-    parts = {part: ends[table["part"] == part].set_index("proxy") for part in PARTS}
-    with drawing.canvas(5.0, 0.9 + 0.24 * len(names)) as figure:
-        axes = figure.add_subplot(xlabel=f"Kendall's tau with {header}, 95 % interval")
-        drawing.forest(axes, names, parts)
-        axes.axvline(0, color=drawing.FULL_COLOUR, linewidth=0.6)
-        axes.grid(axis="y", visible=False)
-        drawing.explain(figure, drawing.handles_of(axes))
-    return figure
 
 
 def _taus(table: pd.DataFrame, name: str) -> pd.Series:
@@ -118,34 +115,15 @@ def _taus(table: pd.DataFrame, name: str) -> pd.Series:
     return text.mask(behind <= margin, text + " ≈").mask(behind == 0, "**" + text + "**")
 
 
-def _ordered(table: pd.DataFrame, part: str) -> pd.DataFrame:
-    rows = table[table["part"] == part]
-    first = next(column for column in table.columns if column.startswith("tau_"))
-    return rows.sort_values([first, "proxy"], ascending=[False, True], kind="stable")
-
-
-def _headers(table: pd.DataFrame, extractor: str | None) -> dict[str, str]:
-    """Return the measurements in the order of the columns, with their headers."""
-    names = {"fd": frechet_names(extractor)[0], "output_mse": "held-out MSE"}
-    return {key: text for key, text in names.items() if f"tau_{key}" in table.columns}
-
-
-NONE, MORE_BITS = "none", "rows at more bits"  # not branches, in the column of their names
-ALL = "all layers"
-FIT = ["branch", "weighted"]
-_FIGURE_NOTE = (
-    "Geometric means over layers of the output error on held-out inputs, relative to no branch. "
-    "Solid, filled: fitted to the output; dashed, open: to the weight. Bars: 95 % t intervals "
-    "over layers."
-)
-Fit = tuple[str, bool]  # a branch, and whether it is fitted to inputs
 _FITS = {False: "weight", True: "output"}
 
 
 def write_branches(table: pd.DataFrame, job: Job, folder: Path) -> list[Path]:
     """Write ``branches.md`` and the figure; return their paths."""
     paths = write_texts(folder / "branches", {"md": branch_markdown(table, job)})
-    return paths + drawing.save(branch_figure(table), folder / "figures" / "branches")
+    return paths + drawing.save(
+        branch_figure(table, job.model, Style(usual="text")), folder / "figures" / "branches"
+    )
 
 
 def branch_markdown(table: pd.DataFrame, job: Job) -> str:
@@ -166,13 +144,6 @@ def branch_markdown(table: pd.DataFrame, job: Job) -> str:
     return "\n\n".join([*parts, bullets(told)]) + "\n"
 
 
-def geometric_mean(ratios: pd.Series) -> Spread:
-    """Return the geometric mean over layers and its 95 % t interval, taken of the logarithms."""
-    logs = spread(np.log(ratios.to_numpy()).tolist())
-    mean, low, high = (float(np.exp(value)) for value in logs[:3])
-    return Spread(mean, low, high, logs.seeds)
-
-
 def wins(part: pd.DataFrame) -> pd.Series:
     """Return by branch and fit the layers with the lowest error, of one number of bits and size."""
     rivals = part[part["branch"] != MORE_BITS]
@@ -184,12 +155,6 @@ def against(part: pd.DataFrame, other: pd.DataFrame) -> tuple[Spread, int, int]:
     """Return the ratio of errors over layers, how many are below 1, and the number of layers."""
     ratios = part.set_index("layer")["error"] / other.set_index("layer")["error"]
     return geometric_mean(ratios), int((ratios < 1).sum()), len(ratios)
-
-
-def by_fit(part: pd.DataFrame) -> dict[Fit, pd.DataFrame]:
-    """Return the rows of every branch and fit, in their order."""
-    groups = part.groupby(FIT, sort=False)
-    return {(str(name), bool(weighted)): rows for (name, weighted), rows in groups}
 
 
 def _size_rows(part: pd.DataFrame) -> str:
@@ -234,43 +199,3 @@ def _by_kind(rows: pd.DataFrame, column: str) -> pd.Series:
     logs = np.log(rows[column])
     kinds = logs.groupby(rows["kind"], sort=False).mean()
     return np.exp(pd.concat([kinds, pd.Series({ALL: logs.mean()})]))
-
-
-def branch_figure(table: pd.DataFrame) -> Figure:
-    """Draw a row of panels for every number of bits: all layers, then each type of layer."""
-    compared = table[table["branch"] != NONE]
-    kinds, rows = [ALL, *compared["kind"].unique()], list(compared.groupby("bits"))
-    handles: dict[str, Any] = {}
-    with drawing.canvas(drawing.PAGE, 0.8 + 1.75 * len(rows)) as figure:
-        count = len(kinds) * len(rows)
-        panels = iter(drawing.panels(figure, count, len(kinds), sharex=True, sharey="row"))
-        for at, (bits, part) in enumerate(rows):
-            for kind, axes in zip(kinds, panels, strict=False):
-                handles |= dict(_curves(axes, part if kind == ALL else part[part["kind"] == kind]))
-                axes.axhline(1, color=drawing.FULL_COLOUR, linewidth=0.6)
-                axes.set(xlabel="bytes of rank", ylabel=f"error ÷ none, {bits} bits")
-                axes.set_title("" if at else kind, loc="center")
-                axes.set_ylim(bottom=0)
-                axes.set_xscale("log", base=2)
-                axes.set_xticks(sorted(set(compared["rank"])))
-                axes.xaxis.set_major_formatter("{x:g}")
-                axes.minorticks_off()
-                axes.label_outer()
-        drawing.explain(figure, handles, _FIGURE_NOTE)
-    return figure
-
-
-def _curves(axes: Axes, part: pd.DataFrame) -> Iterator[tuple[str, Any]]:
-    """Draw a line for every branch and fit; yield legend handles, of output fits if there are."""
-    names = list(part["branch"].unique())
-    both = part.groupby("branch")["weighted"].any()
-    for (name, weighted), rows in by_fit(part).items():
-        ratios = rows.groupby("rank")["ratio"]
-        means = pd.DataFrame([geometric_mean(r) for _, r in ratios], index=list(ratios.groups))
-        looks = drawing.look(names.index(name)) | {"linestyle": "-" if weighted else "--"}
-        looks |= {"color": drawing.FULL_COLOUR} if name == MORE_BITS else {}
-        looks |= {} if weighted else {"markerfacecolor": "white"}
-        halves = [means["mean"] - means["low"], means["high"] - means["mean"]]
-        handle = axes.errorbar(means.index, means["mean"], halves, elinewidth=0.7, **looks)
-        if weighted or not both[name]:
-            yield name, handle

@@ -14,14 +14,13 @@ from ..core.formats import OWN
 from ..core.settings import digest_of
 from ..records.columns import SUMMARY, Column, adapt, leaderboard_columns
 from ..records.environment import COMMITTED
-from ..records.frame import ALIKE, NO_PARTNER, paired, records_frame, rows_of, seed_means
+from ..records.frame import ALIKE, records_frame, rows_of, seed_means
 from ..records.realizations import realization_means
 from ..records.schema import JobRecord
+from .compare import RIVALS, compared
 from .notes import notes as sentences
 from .notes import table_notes
 
-NEAR_FULL, NEAR_BEST = "≈FP", "≈best"
-RIVALS = ["budget", "format", "seed"]  # what rows that are ranked against each other share
 _LONGEST = 80  # letters of a model in names of files
 _ENVIRONMENTS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -80,10 +79,10 @@ class Table:
         return rows_of(self.frame)
 
 
-def leaderboard(records: Iterable[JobRecord]) -> Table:
+def leaderboard(records: Iterable[JobRecord], highlight: str | None = None) -> Table:
     """Return one row for each record, or the mean of all realizations of one method and seed.
 
-    The order of ``records`` does not matter.
+    The order of ``records`` does not matter. The method ``highlight`` is nobody's baseline.
 
     Blocks are sorted by model and metric fingerprint. Within a block: full precision, then budgets
     by descending bits, then seed, rank and method; rows that are not ``done`` come last. Raises
@@ -93,26 +92,33 @@ def leaderboard(records: Iterable[JobRecord]) -> Table:
     frame = realization_means(frame.assign(home=_homes(frame)))
     groups = list(frame.groupby(["model", "home"]))
     blocks = zip(_block_names([key for key, _ in groups]), groups, strict=True)
-    made = tuple(_block(key, rows, name) for name, (key, rows) in blocks)
+    made = tuple(_block(key, rows, name, highlight) for name, (key, rows) in blocks)
     return Table(made, leaderboard_columns(frame))
 
 
-def summary(records: Iterable[JobRecord]) -> Table:
+def summary(records: Iterable[JobRecord], highlight: str | None = None) -> Table:
     """Return means over seeds of scores and costs, with standard deviations of scores.
 
     A row is ``done`` only if all of its seeds are; otherwise it has no rank.
     """
-    return Table(tuple(_summary(block) for block in leaderboard(records).blocks), SUMMARY)
+    return _summarized(leaderboard(records, highlight))
 
 
-def tables_of(records: Sequence[JobRecord], left_out: Sequence[str] = ()) -> dict[str, Table]:
+def _summarized(table: Table) -> Table:
+    return Table(tuple(_summary(block) for block in table.blocks), SUMMARY)
+
+
+def tables_of(
+    records: Sequence[JobRecord], left_out: Sequence[str] = (), highlight: str | None = None
+) -> dict[str, Table]:
     """Return the ``leaderboard`` and, if the records have several seeds, the ``summary``.
 
-    ``left_out`` are sentences on records of the folder that are not in the tables.
+    ``left_out`` are sentences on records of the folder that are not in the tables; ``highlight`` is
+    as in ``leaderboard``.
     """
-    tables = {"leaderboard": leaderboard(records)}
+    tables = {"leaderboard": leaderboard(records, highlight)}
     if len({record.seed for record in records}) > 1:
-        tables["summary"] = summary(records)
+        tables["summary"] = _summarized(tables["leaderboard"])
     return {name: replace(table, notes=tuple(left_out)) for name, table in tables.items()}
 
 
@@ -143,14 +149,15 @@ def _homes(frame: pd.DataFrame) -> pd.Series:
     return frame["metric_fingerprint"].fillna(frame["model"].map(only)).fillna("")
 
 
-def _block(key: Any, frame: pd.DataFrame, name: str) -> Block:
+def _block(key: Any, frame: pd.DataFrame, name: str, highlight: str | None) -> Block:
     model, fingerprint = key
     extractors = sorted(frame.loc[frame["is_done"], "extractor"].dropna().unique())
     if len(extractors) > 1:
         names = f"metric fingerprint {fingerprint} of model '{model}' names the extractors"
         raise BenchError(f"{names} {', '.join(extractors)}: measure these jobs again")
     extractor = extractors[0] if extractors else None
-    frame = _compared(frame).assign(failed=~frame["is_done"], other=~frame["is_full"])
+    frame, references = compared(frame, highlight)
+    frame = frame.assign(failed=~frame["is_done"], other=~frame["is_full"])
     frame["notes"] = frame["notes"].map("; ".join)
     frame = frame.sort_values(
         ["failed", "other", "bits", *RIVALS, "rank", "method", "job"],
@@ -158,55 +165,14 @@ def _block(key: Any, frame: pd.DataFrame, name: str) -> Block:
     ).reset_index(drop=True)
     frame["environment"] = [where.text() for where in frame["measured_on"]]
     frame["mark"], mixed = _marks(frame)
-    notes = table_notes("leaderboard", frame[frame["is_done"]], extractor, over_seeds=False)
+    notes = table_notes(
+        "leaderboard", frame[frame["is_done"]], extractor, over_seeds=False, highlight=highlight,
+        references=references,
+    )  # fmt: skip
     lost = rows_of(frame[frame["is_full"] & frame["failed"]])
     unpaired = sentences("unpaired", lost=lost, environments=mixed)
     columns = adapt(leaderboard_columns(frame), frame, extractor)
     return Block(model, fingerprint, extractor, columns, frame, notes + unpaired, name, unpaired)
-
-
-def _compared(frame: pd.DataFrame) -> pd.DataFrame:
-    """Add ``rank``, ``fd_delta`` with its interval, and ``ties``: intervals that contain 0.
-
-    Rows are ranked within one class of formats, if they are paired with full precision; ``remark``
-    says why others are not. A method whose idea is the format has no rival.
-    """
-    frame = frame.assign(terms=[str(where[:4]) for where in frame["measured_on"]])
-    done = frame[frame["is_done"] & frame["fd"].notna()]
-    measured = done[~done["is_full"]]
-    to_full = paired(measured, done[done["is_full"]].set_index("seed"))
-    is_rival = measured["satisfied"].fillna(False).astype(bool) & to_full["unpaired"].eq("")
-    is_rival &= measured["format"].ne(OWN)
-    rivals, together = measured[is_rival], [*RIVALS, "terms"]
-    ranks = rivals.groupby(together)["fd"].rank(method="min").astype("Int64")
-    best = rivals.sort_values(["fd", "method", "job"]).groupby(together).head(1)
-    others = measured[measured.index.isin(ranks.index) & ~measured.index.isin(best.index)]
-    to_best = paired(others, best.set_index(RIVALS))
-    marks = pd.DataFrame({NEAR_FULL: _is_tie(to_full), NEAR_BEST: _is_tie(to_best)})
-    ties = [" ".join(marks.columns[row == 1]) for row in marks.to_numpy()]
-    return frame.assign(
-        rank=ranks,
-        fd_delta=to_full["delta"],
-        fd_delta_ci=to_full["ci"],
-        ties=pd.Series(ties, marks.index, "object").reindex(frame.index).fillna(""),
-        unpaired=to_full["unpaired"].reindex(frame.index).fillna(""),
-        remark=_remarks(frame, to_full["unpaired"].reindex(frame.index).fillna("")),
-    )
-
-
-def _remarks(frame: pd.DataFrame, unpaired: pd.Series) -> list[str]:
-    """Return for each row why it is not paired, and whether another recipe has its name."""
-    recipes = frame[~frame["is_full"]].groupby(["method", "format"])["recipe_digest"].nunique()
-    remarks = []
-    for *method, why in zip(frame["method"], frame["format"], unpaired, strict=True):
-        reasons = []
-        if why:
-            reason = "this seed has none" if why == NO_PARTNER else f"that has {why}"
-            reasons.append(f"not paired with full precision and not ranked: {reason}")
-        if (count := int(recipes.get(tuple(method), 1))) > 1:
-            reasons.append(f"one of {count} recipes of this name")
-        remarks.append("; ".join(reasons))
-    return remarks
 
 
 def _marks(frame: pd.DataFrame) -> tuple[list[str], dict[str, str]]:
@@ -232,12 +198,9 @@ def letter_of(at: int) -> str:
     return _ENVIRONMENTS[letter] + (str(rounds + 1) if rounds else "")
 
 
-def _is_tie(differences: pd.DataFrame) -> pd.Series:
-    return (differences["delta"].abs() <= differences["ci"]).astype("float64")
-
-
 def _summary(block: Block) -> Block:
     scores, costs = ([c.name for c in SUMMARY if c.role == role] for role in ("score", "cost"))
+    costs.append("hypervolume")  # a mean, too
     groups = block.frame.groupby(ALIKE, sort=False)
     ranks = groups["rank"]
     means = seed_means(block.frame, scores, costs)

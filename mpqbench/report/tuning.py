@@ -2,22 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ..records.runs import Runs
 from ..records.statistics import Spread, spread, spread_label
 from . import drawing
+from .drawing import Picture
+from .looks import FULL_COLOUR, Look, Style, is_context
 from .search.runs import read_table
 from .table import Block
 
 _DASHED, _DOTTED = (0, (5, 3)), (0, (1, 1.2))
 _KINDS = {"held-out, least marked": "-", "training": _DOTTED, "untuned": _DASHED}
-Looks = Mapping[str, dict[str, Any]]
+Looks = Mapping[str, Look]
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,31 +64,47 @@ def _line(curves: Sequence[pd.DataFrame], column: str) -> pd.DataFrame:
     return pd.DataFrame(rows, index=shared.index, columns=list(Spread._fields))
 
 
-def tuning(model: str, found: Mapping[str, Sequence[Course]]) -> Figure:
+def tuning(
+    model: str, found: Mapping[str, Sequence[Course]], style: Style | None = None
+) -> Picture:
     """Draw held-out loss (solid, with its interval, least marked) and training loss (dotted).
 
     ``found`` are courses by budget; the dashed line is the loss before training.
     """
+    style = style or Style()
     every = [course for panel in found.values() for course in panel]
-    methods = sorted({course.method for course in every})
-    looks = {method: drawing.look(at) for at, method in enumerate(methods)}
-    columns = min(2, len(found))
-    width = (drawing.COLUMN, drawing.PAGE)[columns - 1]
-    with drawing.canvas(width, 0.9 + 2.4 * -(-len(found) // columns)) as figure:
-        panels = drawing.panels(figure, len(found), columns)
+    ranked = sorted(every, key=lambda course: course.held_out["mean"].min())
+    looks = _looks(style, list(dict.fromkeys(course.method for course in ranked)))
+    columns = drawing.columns_of(style, len(found))
+    height = 0.3 + 1.75 * -(-len(found) // columns)
+    budgets = ", ".join(found)
+    with drawing.canvas(style, height, f"Losses of training: {model}, {budgets}") as picture:
+        panels = drawing.panels(picture, len(found), columns)
         for axes, (budget, panel) in zip(panels, found.items(), strict=True):
             _draw(axes, panel, looks)
-            axes.set(title=f"{model}, {budget}", xlabel="training steps")
-        figure.supylabel("loss, in units of the tuner's weighting", fontsize=8)
+            axes.set(xlabel="training steps")
+            if len(found) > 1:
+                axes.set_title(budget)
+        picture.supylabel("loss, in the tuner's weighting", fontsize=7.5)
         note = spread_label(course.seeds for course in every)
         if any(course.seeds > 1 for course in every):
             note += " Intervals of the held-out loss, at the steps that all seeds share."
-        lines = {name: look | {"linestyle": "-"} for name, look in looks.items()}
-        colour = drawing.FULL_COLOUR
-        lines |= {kind: {"color": colour, "linestyle": dashes} for kind, dashes in _KINDS.items()}
-        handles = {name: Line2D([], [], **look) for name, look in lines.items()}
-        drawing.explain(figure, handles, note)
-    return figure
+        lines = {
+            style.label(name): look | {"linestyle": "-"}
+            for name, look in sorted(looks.items())
+            if not is_context(look)
+        }
+        kinds = {kind: {"color": FULL_COLOUR, "linestyle": line} for kind, line in _KINDS.items()}
+        handles = {name: Line2D([], [], **look) for name, look in (lines | kinds).items()}
+        drawing.explain(picture, handles, note)
+    return picture
+
+
+def _looks(style: Style, ranked: Sequence[str]) -> Looks:
+    """Return the looks of courses, whose names may end in a class of formats."""
+    named = {name: name.partition(" ")[0] for name in ranked}
+    looks = style.looks(list(dict.fromkeys(named.values())))
+    return {name: looks[method] for name, method in named.items()}
 
 
 def _draw(axes: Axes, found: Sequence[Course], looks: Looks) -> None:

@@ -11,7 +11,7 @@ from scipy import stats
 from mpqbench.lab.ablation.contrasts import contrasts
 from mpqbench.lab.ablation.effects import Response, estimate, missing
 from mpqbench.records.schema import Score
-from mpqbench.records.statistics import combined_half_width, paired_half_width
+from mpqbench.records.statistics import combined_half_width, paired_replicates
 
 LEVELS = {"search": ("tss", "ilp", "uniform"), "noise": ("eng", "off"), "add": ("gmb", "svd", "no")}
 BASE = {"search": "tss", "noise": "off", "add": "gmb"}
@@ -91,7 +91,7 @@ def test_two_cells_are_a_paired_difference():
     )
     found = effects(response, {"a": ("on", "off")}, {"a": "on"})
     effect = found["contrast", (("a", "off"),)]
-    half = paired_half_width(scores[1].replicates, scores[0].replicates)
+    half = combined_half_width(paired_replicates(scores[1].replicates, scores[0].replicates), ())
     assert (effect.value, effect.images) == pytest.approx((scores[1].value - scores[0].value, half))
     assert effect.half == effect.images
     assert "alone" not in {kind for kind, _ in found}

@@ -12,8 +12,13 @@ from mpqbench.core.recipe import Recipe
 from mpqbench.lab.ablation.design import Design
 from mpqbench.lab.ablation.effects import cell_means, effects_table
 from mpqbench.lab.ablation.run import PlannedAblation
-from mpqbench.report.ablation import cell_table, effect_sections
-from mpqbench.report.render import escape, latex_table, ranked, to_markdown
+from mpqbench.records.selection import Selection
+from mpqbench.report.ablation import ablation_latex, cell_table, effect_sections
+from mpqbench.report.grid import ranked
+from mpqbench.report.latex_text import escape
+from mpqbench.report.render import to_markdown
+
+WIDE = Selection(width="text")
 
 
 def result_of(plan, records):
@@ -98,11 +103,11 @@ def test_cells_over_the_budget_are_told_where_they_count():
     assert effect_of(effects, "contrast", "clean")["reason"] == "over budget: mine.ilp.clean"
     assert effect_of(effects, "contrast", "greedy")["reason"] == ""
     assert "| images | 2 | over budget: mine.ilp.clean |" in effect_sections(effects, "fashion")
-    latex = latex_table(table_of(plan, records), "Ablation of mine", {"environment": "eng"})
-    marked = [row[1:4] for row in rows_of(latex) if "dagger" in " ".join(row)]
-    assert marked == [["ilp", "", r"4.50$^\dagger$"]]
-    assert r"$^\dagger$: over budget." in latex
-    assert "dagger" not in latex_table(table_of(plan, records_of(plan)), "Ablation of mine")
+    latex = ablation_latex(table_of(plan, records), "Ablation of mine", {"environment": "eng"})
+    marked = [row[1:4] for row in rows_of(latex) if r"\dag" in " ".join(row)]
+    assert marked == [["ilp", "", r"4.50\dag{}"]]
+    assert r"\dag{}: over budget." in latex
+    assert r"\dag" not in ablation_latex(table_of(plan, records_of(plan)), "Ablation of mine", {})
 
 
 def test_the_logarithm_needs_positive_values():
@@ -135,19 +140,21 @@ def rows_of(latex):
 def test_latex_has_ticks_the_best_in_bold_and_the_second_underlined():
     plan = small_plan()
     table = table_of(plan, records_of(plan, failing=["mine.greedy.clean"]))
-    latex = latex_table(table, "Ablation of mine", {"environment": "eng"})
+    latex = ablation_latex(table, "Ablation of mine", {"environment": "eng"}, WIDE)
     head, *rows = rows_of(latex)
-    align = re.search(r"\\begin\{tabular\}\{(\w+)\}", latex)[1]
+    align = re.search(r"\\begin\{tabular\}\{@\{\}(\w+)@\{\}\}", latex)[1]
     assert align == "llcrrrrrr"
     assert {len(row) for row in [head, *rows]} == {len(align)}
-    assert head[:3] == ["budget", "searcher", "environment (eng)"]
-    assert head[3:7] == [
-        r"FD $\downarrow$", r"sFD $\downarrow$", r"IS $\uparrow$", r"output MSE $\downarrow$",
+    assert head[:3] == ["budget", "searcher", "eng"]
+    assert head[3:] == [
+        r"FD $\downarrow$", r"output MSE $\downarrow$", "GBitOPs", r"IS $\uparrow$",
+        r"sFD $\downarrow$", "MB",
     ]  # fmt: skip
+    assert "Ticks: environment eng." in latex
     assert rows[0][:3] == ["FP", "--", ""]
     assert rows[1][:4] == ["W3A3", "tss", r"\checkmark", r"\textbf{1.50}"]
     assert rows[3][:4] == ["W3A3", "ilp", r"\checkmark", r"\underline{2.25}"]
-    assert rows[1][5] == r"\textbf{8.85}"  # IS, where higher is better
+    assert rows[1][6] == r"\textbf{8.85}"  # IS, where higher is better
     assert rows[-1][1:5] == ["greedy", "", r"\emph{diverged}", "--"]
     assert latex.count(r"\textbf") == latex.count(r"\underline") == 4
     assert "Best in bold, second underlined." in latex
@@ -157,7 +164,7 @@ def test_text_is_escaped():
     assert escape("a_b & 50% #1 {x} ~^\\") == (
         r"a\_b \& 50\% \#1 \{x\} \textasciitilde{}\textasciicircum{}\textbackslash{}"
     )
-    assert escape("MSE (10⁻³) ±1") == r"MSE (10$^{-3}$) $\pm$1"
+    assert escape("MSE (10⁻³) ±1") == r"MSE (10\raisebox{0.6ex}{\scriptsize $-3$}) $\pm$1"
     assert escape("10⁻³").isascii()
 
 
@@ -168,7 +175,7 @@ def test_nothing_done_is_said():
     effects = effects_table(plan, records, "log")
     assert effects.empty
     assert "nothing to compare" in effect_sections(effects, None)
-    latex = latex_table(table_of(plan, [r for r in records if r.budget != "FP"]), "x")
+    latex = ablation_latex(table_of(plan, [r for r in records if r.budget != "FP"]), "x", {})
     assert {len(row) for row in rows_of(latex)} == {4}
     assert latex.count(r"\emph{diverged}") == 6
 
@@ -185,5 +192,5 @@ def test_cells_of_another_protocol_are_another_block():
     assert len(table.blocks) == 2
     assert all(not ranked(block) for block in table.blocks)
     assert [row["value"] for row in table.rows] == ["10", "20"]
-    assert r"\textbf" not in latex_table(table, "x")
-    assert "bold" not in latex_table(table, "x")
+    assert r"\textbf" not in ablation_latex(table, "x", {})
+    assert "bold" not in ablation_latex(table, "x", {})

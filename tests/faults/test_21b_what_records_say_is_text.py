@@ -9,7 +9,9 @@ from records_of import record_of
 from rich.console import Console
 
 from mpqbench.records.store import RecordStore
-from mpqbench.report.render import latex_table, print_table, to_csv, to_markdown
+from mpqbench.report.html import to_html
+from mpqbench.report.latex import to_latex
+from mpqbench.report.render import print_table, to_csv, to_markdown
 from mpqbench.report.table import leaderboard
 
 NASTY = [
@@ -29,7 +31,9 @@ def test_texts_of_a_record_are_harmless_in_every_form(text):
     console = Console(file=io.StringIO(), width=120, force_terminal=True, color_system=None)
     print_table(table, console)
     shown = console.file.getvalue()
-    for form in (to_csv(table), to_markdown(table, "t"), latex_table(table, "t"), shown):
+    page = to_html(table, "t")
+    assert "<script>" not in page
+    for form in (to_csv(table), to_markdown(table, "t"), to_latex(table, "t"), shown, page):
         assert all(c.isprintable() or c == "\n" for c in form)
     cells = pd.read_csv(io.StringIO(to_csv(table)), dtype=str)[["model", "reason", "notes"]]
     assert len(cells) == 3

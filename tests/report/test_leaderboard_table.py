@@ -7,7 +7,7 @@ import pytest
 
 from mpqbench.core.errors import BenchError
 from mpqbench.records.columns import Column, frechet_names
-from mpqbench.records.statistics import paired_half_width
+from mpqbench.records.statistics import combined_half_width, paired_replicates
 from mpqbench.report.table import leaderboard, summary
 
 
@@ -15,7 +15,7 @@ def test_paired_difference_is_the_jackknife_of_the_differences():
     rng = np.random.default_rng(0)
     common = rng.normal(size=20)
     a, b = 7 + common + 0.1 * rng.normal(size=20), 5 + common
-    half = paired_half_width(a, b)
+    half = combined_half_width(paired_replicates(a, b), ())
     d = a - b
     expected = 1.96 * np.sqrt(19 / 20 * np.sum((d - d.mean()) ** 2))
     assert half == pytest.approx(expected, rel=1e-12)

@@ -5,10 +5,12 @@ import pytest
 from PIL import Image
 
 from mpqbench.core.errors import BenchError
+from mpqbench.records.selection import Selection
 from mpqbench.records.store import RecordStore
+from mpqbench.report.looks import MARKERS, Style
 from mpqbench.report.samples import gap_of, grid_pixels, sample_grid, sample_rows
 from mpqbench.report.table import leaderboard
-from mpqbench.report.tradeoff import points, tradeoff
+from mpqbench.report.tradeoff import pareto_front, points, tradeoff
 from mpqbench.report.write import write_report
 
 
@@ -50,22 +52,52 @@ def test_tradeoff_names_methods_budgets_reference_and_what_is_missing(records):
     assert axes.get_xscale() == "log"
     assert axes.get_xlabel().startswith("GBitOPs")
     assert axes.get_ylabel() == "FD (95 % interval)"
-    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["gptq", "rtn"]
-    assert sorted(texts(figure)) == ["W4A4", "W8A8", "full precision 5.00 ±0.50"]
-    assert figure.get_supxlabel() == "Not shown: gptq W2A2 (diverged)"
+    assert figure.legends == []  # names stand beside the lines
+    expected = ["W4A4", "W8A8", "full precision 5.00 ±0.50", "gptq", "rtn"]
+    assert sorted(texts(figure)) == expected
+    assert "Not shown: gptq W2A2 (diverged)." in figure.caption
+    assert "fashion-dit at W4A4, W8A8, N = 1000" in figure.caption
+    assert figure.get_suptitle() == ""
     single = tradeoff(leaderboard(records[:3]).blocks[0])
-    assert single.legends == []
-    assert single.axes[0].get_title(loc="left") == "fashion-dit, rtn, N = 1000"
+    assert "rtn" not in texts(single)
 
 
-def test_budget_labels_do_not_overlap(record):
-    budgets = {"W8A8": 6.0, "W8A4": 8.0, "W4A8": 8.2, "W4A4": 13.0, "W3A3": 25.0}
-    rows = [record(m, b, fd) for m in ("a", "b") for b, fd in budgets.items()]
-    figure = tradeoff(leaderboard(rows).blocks[0])
-    renderer = figure.canvas.get_renderer()
-    boxes = [t.get_window_extent(renderer) for t in figure.axes[0].texts]
-    assert len(boxes) == len(budgets)
-    assert not any(box.overlaps(other) for i, box in enumerate(boxes) for other in boxes[:i])
+def test_titles_are_drawn_where_they_are_asked_for(records):
+    style = Style(Selection(titles=True))
+    figure = tradeoff(leaderboard(records).blocks[0], style)
+    assert "fashion-dit at W4A4, W8A8, N = 1000" in " ".join(figure.get_suptitle().split())
+    assert "Not shown: gptq W2A2" in " ".join(figure.get_supxlabel().split())
+
+
+def test_a_trade_off_is_drawn_against_any_cost(record):
+    rows = [record("full-precision", "FP", 1.0)]
+    for method, size in (("a", 2e6), ("b", 5e6)):
+        costs = dict(record(method, "W4A4", 3.0).costs) | {"bytes": int(size)}
+        rows.append(record(method, "W4A4", 3.0, costs=costs))
+    axes = tradeoff(leaderboard(rows).blocks[0], cost="bytes").axes[0]
+    assert axes.get_xlabel() == "MB of the model"
+    centres = [line.get_xdata()[0] for line in axes.lines if line.get_marker() in MARKERS]
+    assert sorted(set(centres)) == [2e6, 5e6]
+
+
+def test_the_front_is_that_of_comparing_all_pairs():
+    rng = np.random.default_rng(3)
+    for count in (1, 2, 7, 40, 150):
+        costs, values = rng.integers(1, 9, count), rng.integers(1, 9, count)
+        beaten = [
+            any(c <= cost and v <= value and (c < cost or v < value)
+                for c, v in zip(costs, values, strict=True))
+            for cost, value in zip(costs, values, strict=True)
+        ]  # fmt: skip
+        assert list(pareto_front(costs, values)) == [not one for one in beaten]
+
+
+def test_the_front_is_marked(record):
+    cheap, dear, beaten = record("a", "W3A3", 9.0), record("b", "W8A8", 2.0), record("c", "W8A8", 9)
+    axes = tradeoff(leaderboard([cheap, dear, beaten]).blocks[0]).axes[0]
+    (rings,) = (each for each in axes.collections if each.get_gid() == "pareto")
+    marked = sorted(map(tuple, np.asarray(rings.get_offsets())))
+    assert marked == [(cheap.costs.bitops, 9.0), (dear.costs.bitops, 2.0)]
 
 
 def test_grid_puts_every_image_in_its_row_and_column():
@@ -92,17 +124,19 @@ def test_grid_rows_are_full_precision_then_the_leaderboard(records):
     assert [[(r["method"], r["budget"]) for r in rows] for rows in pages] == [
         [("full-precision", "FP"), ("rtn", "W8A8"), ("gptq", "W4A4"), ("rtn", "W4A4")]
     ]
-    figure = sample_grid(block, pages[0], flat_images, columns=4)
-    assert texts(figure) == [
-        "full-precision\nFD 5.00", "rtn\nW8A8   FD 6.00", "gptq\nW4A4   FD 7.00",
-        "rtn\nW4A4   FD 8.00",
+    figure = sample_grid(block, pages[0], flat_images, Style(Selection(width=2.7)))
+    assert [text.get_text() for text in figure.texts] == [
+        "full-precision\nFD 5.00", "rtn\nW8A8 FD 6.00", "gptq\nW4A4 FD 7.00",
+        "rtn\nW4A4 FD 8.00",
     ]  # fmt: skip
     shown = figure.axes[0].get_images()[0].get_array()
     gap = gap_of(8)
+    columns = (shown.shape[1] + gap) // (8 + gap)
+    assert columns == 6  # as many as are 0.3 inches wide
     centres = [
-        [int(shown[4 + i * (8 + gap), 4 + j * (8 + gap), 0]) for j in range(4)] for i in range(4)
+        [int(shown[4 + i * (8 + gap), 4 + j * (8 + gap), 0]) for j in range(6)] for i in range(4)
     ]
-    assert centres == [[b, b + 1, b + 2, b + 3] for b in (10, 90, 170, 90)]
+    assert centres == [list(range(b, b + 6)) for b in (10, 90, 170, 90)]
 
 
 def test_grid_pages_repeat_full_precision(record):
@@ -125,14 +159,15 @@ def test_write_report_writes_tables_and_figures(records, tmp_path):
             np.savez(path, arr_0=flat_images(entry.job, 12, channels=3))
     paths = write_report([run], out)
     assert [str(path.relative_to(out)) for path in paths] == [
-        "leaderboard.csv", "leaderboard.md",
+        "leaderboard.csv", "leaderboard.md", "leaderboard.tex",
         "figures/fd-bitops-fashion-dit.png", "figures/fd-bitops-fashion-dit.pdf",
         "figures/samples-fashion-dit.png", "figures/samples-fashion-dit.pdf",
+        "figures/seconds-fashion-dit.png", "figures/seconds-fashion-dit.pdf",
     ]  # fmt: skip
     assert all(path.stat().st_size > 0 for path in paths)
     with Image.open(out / "figures" / "samples-fashion-dit.png") as picture:
-        assert picture.width == 408  # 6.8 inches
-        column = np.asarray(picture.convert("L"))[:, 92]  # through the first images
+        assert picture.width == 417  # 6.95 inches
+        column = np.asarray(picture.convert("L"))[:, 75]  # through the first images
     values = [int(v) for v in column[np.flatnonzero(np.diff(column.astype(int), prepend=-1))]]
     assert [v for v in values if v in (10, 90, 170)] == [10, 90, 170, 90]
     before = {path: path.read_bytes() for path in paths}

@@ -7,7 +7,8 @@ import io
 import pytest
 from rich.console import Console
 
-from mpqbench.report.render import print_table, ranked, to_csv, to_markdown
+from mpqbench.report.grid import ranked
+from mpqbench.report.render import print_table, to_csv, to_markdown
 from mpqbench.report.table import leaderboard, summary
 
 
@@ -23,11 +24,11 @@ def small(record):
 
 
 GOLDEN_CSV = """\
-model,method,budget,format,seed,status,reason,fd,fd_ci,fd_delta,fd_delta_ci,fd_infinity,fd_infinity_ci,sfd,sfd_ci,is,is_ci,precision,recall,kid,kid_ci,psnr,ssim,latent_mse,output_mse,bitops,bitops_linear,bitops_per_image,overhead_rescale,overhead_zero_point,overhead_ranges,overhead_rotation,overhead_smoothing,overhead_branch,overhead_correction,bytes,effective_bits,satisfied,cost_rule,search_evals,seconds,peak_mb,extractor,n_images,fingerprint,metric_fingerprint,noise_mse,rank,mark,ties,remark,notes,mean_weight_bits,mean_activation_bits,environment,commit,recipe_digest,model_digest,job
-fashion-dit,full-precision,FP,,0,done,,5,0.5,,,,,,,9.45,0.1,0.75,,0.005,0.0005,,,,,25600000000,25600000000,1024000000000,,,,,,,,4000000,16,true,integer,0,1.75,0,fashion,1000,f-full-precision,m1,,,,,,,,,"unknown, PyTorch unknown, cpu, sources unknown",,d827049039f82a8b,,fashion-dit__full-precision__FP__s0__m1
-fashion-dit,gptq,W4A4,channel,0,done,,6.5,0.5,1.5,0.2263213055,,,,,9.435,0.1,0.75,,0.0065,0.0005,33.5,,,,1600000000,1600000000,64000000000,,,,,,,,4000000,16,true,integer,0,1.75,0,fashion,1000,f-gptq,m1,,1,,,,,,,"unknown, PyTorch unknown, cpu, sources unknown",,d827049039f82a8b,,fashion-dit__gptq__W4A4__s0__m1
-fashion-dit,rtn,W4A4,channel,0,done,,8,0.5,3,0.1306666667,,,,,9.42,0.1,0.75,,0.008,0.0005,32,,,,1600000000,1600000000,64000000000,,,,,,,,4000000,16,true,integer,0,1.75,0,fashion,1000,f-rtn,m1,,2,,,,,,,"unknown, PyTorch unknown, cpu, sources unknown",,d827049039f82a8b,,fashion-dit__rtn__W4A4__s0__m1
-fashion-dit,rtn,W2A2,channel,0,diverged,"NaN in a|b, block 3",,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,0,1.75,0,,0,f-rtn,m1,,,,,,,,,"unknown, PyTorch unknown, cpu, sources unknown",,d827049039f82a8b,,fashion-dit__rtn__W2A2__s0__m1
+model,method,budget,format,seed,status,reason,fd,fd_ci,fd_delta,fd_delta_ci,fd_infinity,fd_infinity_ci,sfd,sfd_ci,is,is_ci,precision,recall,kid,kid_ci,psnr,ssim,latent_mse,output_mse,bitops,bitops_linear,bitops_per_image,overhead_rescale,overhead_zero_point,overhead_ranges,overhead_rotation,overhead_smoothing,overhead_branch,overhead_correction,bytes,effective_bits,satisfied,cost_rule,search_evals,seconds,peak_mb,extractor,n_images,fingerprint,metric_fingerprint,noise_mse,rank,baseline_method,baseline_delta,baseline_delta_ci,baseline_p,baseline_p_holm,baseline_holm,hypervolume,mark,ties,remark,notes,mean_weight_bits,mean_activation_bits,environment,commit,recipe_digest,model_digest,job
+fashion-dit,full-precision,FP,,0,done,,5,0.5,,,,,,,9.45,0.1,0.75,,0.005,0.0005,,,,,25600000000,25600000000,1024000000000,,,,,,,,4000000,16,true,integer,0,1.75,0,fashion,1000,f-full-precision,m1,,,,,,,,,,,,,,,,"unknown, PyTorch unknown, cpu, sources unknown",,d827049039f82a8b,,fashion-dit__full-precision__FP__s0__m1
+fashion-dit,gptq,W4A4,channel,0,done,,6.5,0.5,1.5,0.2263213055,,,,,9.435,0.1,0.75,,0.0065,0.0005,33.5,,,,1600000000,1600000000,64000000000,,,,,,,,4000000,16,true,integer,0,1.75,0,fashion,1000,f-gptq,m1,,1,rtn,-1.5,0.1306666667,4.150621598e-112,4.150621598e-112,better,0.2450284091,,,,,,,"unknown, PyTorch unknown, cpu, sources unknown",,d827049039f82a8b,,fashion-dit__gptq__W4A4__s0__m1
+fashion-dit,rtn,W4A4,channel,0,done,,8,0.5,3,0.1306666667,,,,,9.42,0.1,0.75,,0.008,0.0005,32,,,,1600000000,1600000000,64000000000,,,,,,,,4000000,16,true,integer,0,1.75,0,fashion,1000,f-rtn,m1,,2,gptq,1.5,0.1306666667,4.150621598e-112,4.150621598e-112,worse,0.08522727273,,,,,,,"unknown, PyTorch unknown, cpu, sources unknown",,d827049039f82a8b,,fashion-dit__rtn__W4A4__s0__m1
+fashion-dit,rtn,W2A2,channel,0,diverged,"NaN in a|b, block 3",,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,0,1.75,0,,0,f-rtn,m1,,,,,,,,,,,,,,,,"unknown, PyTorch unknown, cpu, sources unknown",,d827049039f82a8b,,fashion-dit__rtn__W2A2__s0__m1
 """
 
 GOLDEN_MARKDOWN = """\
@@ -35,18 +36,20 @@ GOLDEN_MARKDOWN = """\
 
 ## fashion-dit (metric m1)
 
-| method | budget | format | seed | FD | ΔFD | IS | precision | KID (10⁻³) | PSNR (dB) | GBitOPs | GBitOPs, linear layers | MB | eff. bits | search evals | seconds | rank | note |
-| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |
-| full-precision | FP |  | 0 | 5.00 ±0.50 |  | 9.45 ±0.10 | 0.750 | 5.000 ±0.500 |  | 25.600 | 25.600 | 4.00 | 16.00 | 0 | 1.8 |  |  |
-| gptq | W4A4 | channel | 0 | **6.50 ±0.50** | **+1.50 ±0.23** | **9.44 ±0.10** | 0.750 | **6.500 ±0.500** | **33.50** | 1.600 | 1.600 | 4.00 | 16.00 | 0 | 1.8 | 1 |  |
-| rtn | W4A4 | channel | 0 | 8.00 ±0.50 | +3.00 ±0.13 | 9.42 ±0.10 | 0.750 | 8.000 ±0.500 | 32.00 | 1.600 | 1.600 | 4.00 | 16.00 | 0 | 1.8 | 2 |  |
-| rtn | W2A2 | channel | 0 |  |  |  |  |  |  |  |  |  |  | 0 | 1.8 |  | diverged: NaN in a\\|b, block 3 |
+| method | budget | format | seed | FD | ΔFD | IS | precision | KID (10⁻³) | PSNR (dB) | GBitOPs | GBitOPs, linear layers | MB | eff. bits | search evals | seconds | rank | baseline | ΔFD to baseline | Holm | note |
+| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- | ---: | --- | --- |
+| full-precision | FP |  | 0 | 5.00 ±0.50 |  | 9.45 ±0.10 | 0.750 | 5.000 ±0.500 |  | 25.600 | 25.600 | 4.00 | 16.00 | 0 | 1.8 |  |  |  |  |  |
+| gptq | W4A4 | channel | 0 | **6.50 ±0.50** | **+1.50 ±0.23** | **9.44 ±0.10** | 0.750 | **6.500 ±0.500** | **33.50** | 1.600 | 1.600 | 4.00 | 16.00 | 0 | 1.8 | 1 | rtn | -1.50 ±0.13 | better |  |
+| rtn | W4A4 | channel | 0 | 8.00 ±0.50 | +3.00 ±0.13 | 9.42 ±0.10 | 0.750 | 8.000 ±0.500 | 32.00 | 1.600 | 1.600 | 4.00 | 16.00 | 0 | 1.8 | 2 | gptq | +1.50 ±0.13 | worse |  |
+| rtn | W2A2 | channel | 0 |  |  |  |  |  |  |  |  |  |  | 0 | 1.8 |  |  |  |  | diverged: NaN in a\\|b, block 3 |
 
 - N = 1000 images per row; features: fashion; reference: embedded; protocol: quick (DDIM 20 steps, guidance 1.5).
 - FD is a Fréchet distance in these features: it is not FID, and published FID values cannot be compared with it.
 - ±: half-width of the 95 % interval, 1.96 standard errors of the delete-group jackknife over the generated images. The interval of a row of one realization leaves out how much another calibration set would change the row. ΔFD: paired difference to full precision over the same noise and classes, with its own jackknife interval; both are for this N, as the bias does not cancel where variances differ.
 - ≈FP / ≈best: the paired 95 % interval of the difference to full precision / to the best method of that budget and class of formats contains 0.
 - Rank: by FD among the methods of one budget, class of formats and seed that keep it and are paired with full precision; best values in bold.
+- Baseline: the best other method of that budget, class of formats and seed. ΔFD to it is paired; its interval is for this one comparison. Holm: better or worse by the procedure of Holm (1979) at 0.05 over all these comparisons of one budget and class of formats.
+- Hypervolume: the share of the box from 0 to a reference point (BitOPs of full precision, 1.1 times the largest FD that is ranked) that the ranked rows of a method dominate; larger is better. channel, up to (2.56e+10, 8.8): gptq 0.245, rtn 0.085.
 """
 
 

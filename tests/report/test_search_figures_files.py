@@ -40,8 +40,8 @@ def quick_save(monkeypatch):
 def test_everything_that_the_files_allow_is_written(store, searches, tmp_path, quick_save):
     paths = written(store, tmp_path / "out")
     stems = [path.name.removesuffix(".png") for path in paths]
-    merged = [f"{kind}-fashion-dit__{name}__W3A3__s0__m1" for name in ("tss", "tss-2", "tss-3")
-              for kind in ("merge-tree", "pareto-drop")]  # fmt: skip
+    merged = [f"{kind}-fashion-dit__{name}__W3A3__s0__m1" for kind in ("merge-tree", "pareto-drop")
+              for name in ("tss", "tss-2", "tss-3")]  # fmt: skip
     assert stems == [
         "anytime-fashion-dit-W3A3", "allocations-fashion-dit-W3A3",
         "sensitivity-fashion-dit-W3A3-ilp", *merged, "scan-searcher.keep-fashion-dit-W3A3",

@@ -8,6 +8,7 @@ from mpqbench.methods.treeq.tss import TSS
 from mpqbench.records.frame import records_frame
 from mpqbench.records.runs import read_runs
 from mpqbench.records.statistics import over_seeds
+from mpqbench.report.looks import Style
 from mpqbench.report.search.anytime import anytime
 from mpqbench.report.search.maps import ROWS, allocation_map, allocation_maps, sensitivity_map
 from mpqbench.report.search.merges import merge_tree, pareto_drop
@@ -51,10 +52,10 @@ def test_anytime_shows_scores_above_and_answers_below(store, searches):
     (figure,) = anytime(only_comparison(searches), read_runs([store.folder]))
     upper, lower = figure.axes
     assert legend(figure) == ["ilp", "random", "tss", "tss-2", "tss-3", "rtn (no search)"]
-    assert upper.get_ylabel().startswith("best output-mse so far")
+    assert upper.get_ylabel().startswith("best output-mse")
     assert "held-out" in lower.get_ylabel()
     assert lower.get_xscale() == "log"
-    note = figure.get_supxlabel()
+    note = figure.note
     assert note.startswith("One seed.")
     assert note.endswith("No complete allocation scored by: ilp.")
     marks = [line for line in lower.lines if line.get_marker() not in ("", "None", None)]
@@ -78,7 +79,7 @@ def test_a_tree_of_48_groups_is_readable(store, record):
 
 def test_pareto_drop_colours_what_was_kept(store, searches):
     merges = read_table(read_runs([store.folder]), JOB, "merges")
-    figure = pareto_drop(merges, [28, 30], "tss", "output-mse")
+    figure = pareto_drop(merges, [28, 30], ("tss", "output-mse"))
     for axes, node in zip(figure.axes, (28, 30), strict=True):
         own = merges[merges.node == node]
         dropped, kept = (len(points.get_offsets()) for points in axes.collections)
@@ -92,11 +93,11 @@ def test_allocation_maps_number_every_cell(store, searches):
     (figure,) = allocation_maps(comparison, read_runs([store.folder]))
     methods = sorted(comparison.searches)
     assert len(figure.axes) == 2 * len(methods)
-    assert figure.get_suptitle() == "fashion-dit, W3A3, seed 0; adaln at W8A8"
+    assert figure.title == "Bits of fashion-dit, W3A3, seed 0; adaln at W8A8"
     for number, method in enumerate(methods):
         allocation = store.read_allocation(comparison.searches[method].job.iloc[0])
         weights, activations = figure.axes[2 * number : 2 * number + 2]
-        assert weights.get_title(loc="left") == f"{method}: weight bits, mean 3.00"
+        assert weights.get_title(loc="left") == f"{method}: W 3.00"
         for w, a in zip(weights.texts, activations.texts, strict=True):
             assert w.get_position() == a.get_position()
             block, row = w.get_position()
@@ -108,11 +109,19 @@ def test_allocation_maps_number_every_cell(store, searches):
     assert [text.get_text() for text in axes.texts] == ["8", "FP", "2"]
 
 
+def test_cells_without_room_have_colours_in_a_legend_and_pluses():
+    groups = {f"blocks.{i}.mlp.up": f"W{2 + i % 3}A4{'' if i % 2 else '-'}" for i in range(28)}
+    figure = allocation_map("t", [({"method": "m"}, groups)], Style())
+    assert [text for axes in figure.axes for text in axes.texts] == []
+    assert legend(figure) == ["2 bits", "3 bits", "4 bits"]
+    assert list(figure.axes[0].lines[0].get_xdata()) == list(range(1, 28, 2))
+
+
 def test_sensitivities_have_one_scale_of_bits(store, searches):
     comparison = only_comparison(searches)
     table = read_table(read_runs([store.folder]), comparison.searches["ilp"].job.iloc[0], "table")
     figure = sensitivity_map(table, "W4A4", "ilp", "output-mse")
-    heat, weights, activations = figure.subfigs[0].axes[0], *figure.subfigs[1].axes
+    heat, weights, activations, _bar = figure.axes
     shown = heat.get_images()[0].get_array()
     at = table[table.precision == "W4A4"].set_index("group").score
     for row, kind in enumerate(tick.get_text() for tick in heat.get_yticklabels()):
@@ -136,7 +145,7 @@ def test_a_scan_shows_the_answers_by_the_number(store, searches):
     assert distance.get_ylabel() == "FD (N = 1000)"
     assert error.get_xlabel() == "searcher.keep"
     assert legend(figure) == ["tss", "rtn (no search)"]
-    assert "95 % jackknife interval" in figure.get_supxlabel()
+    assert "95 % jackknife interval" in figure.caption
     assert list(overlapping(figure)) == []
 
 

@@ -61,8 +61,8 @@ def test_there_is_a_panel_for_each_budget_with_tuned_jobs(found):
     }
     figure = tuning("fashion-dit", found)
     assert [axes.get_title(loc="left") for axes in figure.axes] == [
-        "fashion-dit, W4A4",
-        "fashion-dit, W3A3",
+        "W4A4",
+        "W3A3",
     ]
     assert all(axes.get_yscale() == "log" for axes in figure.axes)
     (legend,) = figure.legends

@@ -31,6 +31,7 @@ from mpqbench.lab.study.branches import (
 from mpqbench.quant.affine import quantize_weight
 from mpqbench.quant.group import PreparedLayer
 from mpqbench.records.store import RecordStore
+from mpqbench.report.looks import Style
 from mpqbench.report.studies import (
     ALL,
     against,
@@ -204,7 +205,8 @@ def test_summaries_by_hand():
     half = 4.302653 * logs.std(ddof=1) / math.sqrt(3)  # Student's t, 2 degrees of freedom
     assert ratio.high == pytest.approx(math.exp(logs.mean() + half), rel=1e-6)
     assert geometric_mean(pd.Series([0.5] * 4))[:3] == pytest.approx((0.5, 0.5, 0.5))
-    titles = [axes.get_title() for axes in branch_figure(table).axes]
+    figure = branch_figure(table, "m", Style(usual="text"))
+    titles = [title for axes in figure.axes if (title := axes.get_title())]
     assert titles == [ALL, "mlp.down", "mlp.up"]
 
 

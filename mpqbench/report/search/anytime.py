@@ -1,23 +1,24 @@
 """Figure: the best score of each search after how many forwards, and the error of its answer."""
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from ...records.runs import Runs
 from ...records.settings import objective_of
 from ...records.statistics import Spread, over_seeds, spread, spread_label
 from .. import drawing
+from ..drawing import Picture
+from ..looks import CONTEXT, Look, Style, is_context
 from .runs import SearchComparison, read_table
 
 _PITCH = 0.022  # of the width of the axis, between the centres of two markers
-Looks = Mapping[str, dict[str, Any]]
+Looks = Mapping[str, Look]
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,14 +37,15 @@ class Progress:
     held_out: Spread | None
 
 
-def anytime(comparison: SearchComparison, runs: Runs) -> list[Figure]:
+def anytime(comparison: SearchComparison, runs: Runs, style: Style | None = None) -> list[Picture]:
     """Draw one figure for each objective by which some search scored complete allocations.
 
     Above, the best score so far; below, the held-out error of all answers.
     """
     found = progress(comparison, runs)
     objectives = dict.fromkeys(p.objective for p in found if p.curve is not None)
-    return [_figure(comparison, objective, found) for objective in objectives]
+    style = style or Style()
+    return [_figure(comparison, objective, found, style) for objective in objectives]
 
 
 def progress(comparison: SearchComparison, runs: Runs) -> list[Progress]:
@@ -76,31 +78,41 @@ def anytime_curve(traces: Sequence[pd.DataFrame], ends: Sequence[float]) -> pd.D
     return pd.DataFrame(rows).assign(forwards=places)
 
 
-def _figure(comparison: SearchComparison, objective: str, found: Sequence[Progress]) -> Figure:
-    looks = {each.method: drawing.look(number) for number, each in enumerate(found)}
+def _figure(
+    comparison: SearchComparison, objective: str, found: Sequence[Progress], style: Style
+) -> Picture:
+    ranked = sorted(found, key=lambda p: p.held_out.mean if p.held_out else math.inf)
+    looks = style.looks([each.method for each in ranked])
     alike = [each for each in found if each.objective == objective]
     curves = {each.method: each.curve for each in alike if each.curve is not None}
     spent = {each.method: each for each in found if each.forwards > 0}
     answers = {name: each.held_out for name, each in spent.items() if each.held_out is not None}
     places = side_by_side([spent[method].forwards for method in answers])
     begins = [float(each.curve["forwards"].iloc[0]) for each in found if each.curve is not None]
-    with drawing.canvas(drawing.COLUMN, 4.6) as figure:
-        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[1.2, 1])
-        shown = {name: look for name, look in looks.items() if name in curves or name in answers}
-        handles = {name: upper.plot([], [], **look)[0] for name, look in shown.items()}
+    title = f"Best {objective} by evaluations: {comparison.title}"
+    with drawing.canvas(style, 3.3, title) as picture:
+        upper, lower = picture.subplots(2, 1, sharex=True, height_ratios=[1.2, 1])
+        shown = {
+            name: looks[name]
+            for name in (each.method for each in found)
+            if (name in curves or name in answers) and not is_context(looks[name])
+        }
+        handles = {style.label(n): upper.plot([], [], **look)[0] for n, look in shown.items()}
+        if len(looks) > len(shown):
+            handles["others"] = upper.plot([], [], color=CONTEXT, marker="o")[0]
         _draw_curves(upper, curves, looks)
-        upper.set(title=comparison.title, ylabel=f"best {objective} so far\n(inputs of the search)")
+        upper.set(ylabel=f"best {objective}, search inputs")
         plain = {name: over_seeds(rows, "output_mse") for name, rows in comparison.plain.items()}
-        known = {f"{name} (no search)": held for name, held in plain.items() if held is not None}
+        known = {f"{style.label(name)} (no search)": held for name, held in plain.items() if held}
         for (method, held_out), place in zip(answers.items(), places, strict=True):
             drawing.error_bar(lower, place, held_out, **looks[method])
         drawing.log_y(lower, [*answers.values(), *known.values()])
         handles |= drawing.reference_lines(lower, known)
-        lower.set_ylabel("output MSE of the answer\n(held-out inputs)")
-        lower.set_xlabel("evaluations spent (full forwards of the calibration inputs)")
+        lower.set_ylabel("output MSE of the answer, held-out inputs")
+        lower.set_xlabel("full forwards of the calibration inputs spent")
         drawing.log_x(lower, [*begins, *(each.forwards for each in spent.values())])
-        drawing.explain(figure, handles, _note(found, curves))
-    return figure
+        drawing.explain(picture, handles, _note(found, curves))
+    return picture
 
 
 def _draw_curves(axes: Axes, curves: Mapping[str, pd.DataFrame], looks: Looks) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
-from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from ...core.errors import BenchError
 from ...core.precision import FULL_BITS, HIGHEST, LOWEST, Budget, Precision
@@ -17,6 +17,8 @@ from ...records.columns import Row
 from ...records.frame import rows_of
 from ...records.runs import Runs
 from .. import drawing
+from ..drawing import Picture
+from ..looks import Style, look_in_order
 from .runs import SearchComparison, read_allocation
 
 SIDES = ("weight", "activation")
@@ -92,92 +94,136 @@ def _product(precision: Precision) -> int:
 
 
 ROWS = 6  # methods that fit on a page
-_NUMBERED = 16  # blocks up to which a cell has room for its score
+_TICKS = 0.75  # inches that names of kinds take beside a map
 
 
-def allocation_maps(comparison: SearchComparison, runs: Runs) -> list[Figure]:
+def allocation_maps(
+    comparison: SearchComparison, runs: Runs, style: Style | None = None
+) -> list[Picture]:
     """Draw pages of at most 6 methods: the first seed of every search that kept its allocation."""
+    style = style or Style()
     first = [rows_of(rows)[0] for rows in comparison.searches.values()]
     shown = [(row, a) for row in first if (a := read_allocation(runs, row["job"])) is not None]
     pages = [shown[i : i + ROWS] for i in range(0, len(shown), ROWS)]
-    titles = [f"{comparison.title}, seed {page[0][0]['seed']}" for page in pages]
-    return list(map(allocation_map, titles, pages))
+    titles = [f"Bits of {comparison.title}, seed {page[0][0]['seed']}" for page in pages]
+    return [allocation_map(title, page, style) for title, page in zip(titles, pages, strict=True)]
 
 
-def allocation_map(title: str, allocations: Sequence[tuple[Row, Mapping[str, str]]]) -> Figure:
+def allocation_map(
+    title: str, allocations: Sequence[tuple[Row, Mapping[str, str]]], style: Style | None = None
+) -> Picture:
     """Draw weight bits (left) and activation bits (right), kinds of groups by blocks, by method.
 
     If a search decided on branches, weight bits of groups that have one are marked with a plus.
-    adaLN layers whose precision is the same in all ``allocations`` are named above, not drawn.
+    adaLN layers whose precision is the same in all ``allocations`` are told, not drawn. Where the
+    cells have no room for numbers, a legend has the colours of the bits.
     """
+    style = style or Style()
     tables = [allocation_table(allocation) for _, allocation in allocations]
     adaln = {text for t in tables for text in t.loc[t["kind"] == ADALN, "precision"]}
     if len(adaln) == 1:
         title += f"; {ADALN} at {adaln.pop()}"
         tables = [table[table["kind"] != ADALN] for table in tables]
     heights = [table["kind"].nunique() for table in tables]
-    with drawing.canvas(drawing.PAGE, 0.6 + 0.17 * sum(heights) + 0.27 * len(tables)) as figure:
-        panels = figure.subplots(len(tables), 2, squeeze=False, sharey="row", height_ratios=heights)
+    inches = (style.width - _TICKS) / 2
+    height = 0.35 + 0.125 * sum(heights) + 0.24 * len(tables)
+    with drawing.canvas(style, height, title) as picture:
+        panels = picture.subplots(
+            len(tables), 2, squeeze=False, sharey="row", height_ratios=heights
+        )
+        cells = [_bit_texts(table, side) for table in tables for side in SIDES]
+        has_room = all(drawing.cells_hold(texts, inches) for texts in cells)
         for pair, (row, _), table in zip(panels, allocations, tables, strict=True):
-            titles = f"{row['method']}: weight bits", "activation bits"
-            for axes, side, text in zip(pair, SIDES, titles, strict=True):
-                _draw_bits(axes, table, side)
+            name = style.label(str(row["method"]))
+            for axes, side, text in zip(pair, SIDES, (f"{name}: W", "A"), strict=True):
+                _draw_bits(axes, table, side, has_room)
                 mean = row.get(f"mean_{side}_bits")
-                axes.set_title(text if mean is None else f"{text}, mean {mean:.2f}", fontsize=7.5)
+                axes.set_title(text if mean is None else f"{text} {mean:.2f}", fontsize=7.0)
                 axes.label_outer()
-        figure.suptitle(title, x=0.01, ha="left", fontsize=9)
-    return figure
+        if not has_room:
+            drawing.explain(picture, _bit_handles(tables))
+        picture.note = "W: bits of weights, A: of activations, with their means."
+        if any(table["bare"].any() for table in tables):
+            picture.note += " Plus: a group with a branch."
+    return picture
 
 
-def _draw_bits(axes: Axes, table: pd.DataFrame, side: str) -> None:
-    """Draw one heat map; a number of bits has one colour in every figure."""
+def _shades() -> LogNorm:
+    """Return how bits become colours; logarithmic: 2 to 3 is more of a step than 7 to 8."""
+    return LogNorm(LOWEST, HIGHEST, clip=True)
+
+
+def _bit_handles(tables: Sequence[pd.DataFrame]) -> dict[str, Patch]:
+    bits = sorted({int(value) for table in tables for side in SIDES for value in table[side]})
+    colour = drawing.shades()
+    return {
+        "FP" if value == FULL_BITS else f"{value} bits": Patch(color=colour(_shades()(value)))
+        for value in bits
+    }
+
+
+def _bit_texts(table: pd.DataFrame, side: str) -> np.ndarray:
+    """Return what the cells of a heat map of bits say."""
     shown = table[side].map("{:g}".format).where(table[side] != FULL_BITS, "FP")
     if side == "weight" and table["bare"].any():  # otherwise the recipe decided on branches
         shown += table["branched"].map({True: "+", False: ""})
     texts = table.assign(shown=shown).pivot(index="kind", columns="block", values="shown")
-    bits = as_grid(table, side)
-    # Logarithmic: from 2 to 3 bits is more of a step than from 7 to 8.
-    norm = LogNorm(LOWEST, HIGHEST, clip=True)
-    size = 6.5 if len(bits.columns) <= 16 else 5.0
-    drawing.heat_map(axes, bits, norm, texts.reindex(bits.index).fillna("").to_numpy(), size)
+    return np.asarray(texts.reindex(table["kind"].unique()).fillna("").to_numpy())
 
 
-def sensitivity_map(table: pd.DataFrame, precision: str, title: str, score: str) -> Figure:
+def _draw_bits(axes: Axes, table: pd.DataFrame, side: str, has_room: bool) -> None:
+    """Draw one heat map; a number of bits has one colour in every figure."""
+    texts = _bit_texts(table, side)
+    drawing.heat_map(axes, as_grid(table, side), _shades(), texts if has_room else None)
+    if not has_room:
+        rows, blocks = np.nonzero(np.char.endswith(texts.astype(str), "+"))
+        axes.plot(blocks, rows, "+", color="white", markersize=3.0, markeredgewidth=0.7)
+
+
+def sensitivity_map(
+    table: pd.DataFrame, precision: str, title: str, score: str, style: Style | None = None
+) -> Picture:
     """Draw the score of every group at ``precision``, and below means over blocks and choices.
 
     ``table`` has ``group``, ``precision`` and ``score``; ``score`` names the objective. Colours are
     logarithmic; a score that is not positive has none.
     """
-    with drawing.canvas(drawing.PAGE, 3.9) as figure:
-        upper, lower = figure.subfigures(2, 1, height_ratios=[1, 1.15])  # type: ignore[misc]
-        axes = upper.subplots()
-        _draw_scores(axes, score_grid(table, precision), score)
-        axes.set_title(f"{title}: each group at {precision}")
-        panels = lower.subplots(1, 2, sharey=True)
+    style = style or Style()
+    words = f"Sensitivity: {title}: each group at {precision}"
+    with drawing.canvas(style, 3.1, words) as picture:
+        places: dict[str, Axes] = picture.subplot_mosaic(
+            [["map"] * 2, list(SIDES)], height_ratios=[1, 1.25]
+        )
+        _draw_scores(places["map"], score_grid(table, precision), score, style.width - 1.4)
+        panels = [places[side] for side in SIDES]
+        panels[1].sharey(panels[0])
         means = [mean_by_bits(table, side) for side in SIDES]
-        for panel, by_bits, side in zip(panels, means, SIDES, strict=True):
+        for axes, by_bits, side in zip(panels, means, SIDES, strict=True):
             for at, (kind, line) in enumerate(by_bits.iterrows()):
-                panel.plot(line.dropna(), label=str(kind), **drawing.look(at))
-            panel.set_xticks([int(bits) for bits in by_bits.columns])
-            panel.set_xlabel(f"{side} bits")
+                axes.plot(line.dropna(), label=str(kind), **look_in_order(at))
+            axes.set_xticks([int(bits) for bits in by_bits.columns])
+            axes.set_xlabel(f"{side} bits")
         values = pd.concat([by_bits.stack() for by_bits in means])
         drawing.log_y(panels[0], [(value,) * 3 for value in values])
-        panels[0].set(ylabel=f"mean {score}", title="mean over blocks and choices with these bits")
-        panels[1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    return figure
+        panels[0].set(ylabel=f"mean {score}")
+        panels[1].tick_params(labelleft=False)
+        drawing.explain(picture, drawing.handles_of(panels[0]))
+        picture.note = "Below: means over blocks and choices with these bits."
+    return picture
 
 
-def _draw_scores(axes: Axes, scores: pd.DataFrame, score: str) -> None:
+def _draw_scores(axes: Axes, scores: pd.DataFrame, score: str, inches: float) -> None:
     values = scores.to_numpy()
     positive = values[values > 0] if (values > 0).any() else np.ones(1)
     low, high = float(positive.min()), float(positive.max())
-    label, texts = score, np.full(values.shape, "")
-    if len(scores.columns) <= _NUMBERED:
-        unit = 10.0 ** np.floor(np.log10(np.median(positive)))
-        digits = 2 if high >= 2 * low else 3
-        texts = (scores / unit).map(lambda value: _digits(value, digits)).to_numpy()
-        label = score if unit == 1 else f"{score}\n(cells in {drawing.number(unit)})"
-    shown = drawing.heat_map(axes, scores, LogNorm(low, max(high, low * 1.01)), texts, 6.0)
+    unit = 10.0 ** np.floor(np.log10(np.median(positive)))
+    digits = 2 if high >= 2 * low else 3
+    texts = (scores / unit).map(lambda value: _digits(value, digits)).to_numpy()
+    has_room = drawing.cells_hold(texts, inches)
+    label = score if unit == 1 or not has_room else f"{score} (cells in {drawing.number(unit)})"
+    shown = drawing.heat_map(
+        axes, scores, LogNorm(low, max(high, low * 1.01)), texts if has_room else None
+    )
     bar = axes.figure.colorbar(shown, ax=axes, pad=0.01, aspect=14)
     bar.set_label(label)
     bar.outline.set_linewidth(0.5)

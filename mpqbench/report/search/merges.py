@@ -6,15 +6,16 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
-from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from ...core.errors import BenchError
 from .. import drawing
+from ..drawing import Picture
+from ..fitting import text_width
+from ..looks import COLOURS, Style
 
-_LEAF_LETTERS = 6.0  # points, where leaves are at least that far apart
-_LABEL = 14.0  # points that the label of a merge needs
-_ONE = 3.4  # inches, of a figure of one node
+_LETTERS = 7.0  # points
+_BESIDE = 1.1  # inches of the names of levels and of the colour bar
 
 
 def node_points(merges: pd.DataFrame, node: int) -> pd.DataFrame:
@@ -77,26 +78,46 @@ def tree_nodes(merges: pd.DataFrame) -> pd.DataFrame:
     return nodes.assign(children=pd.Series(children, nodes.index)).reset_index()
 
 
-def merge_tree(merges: pd.DataFrame, title: str) -> Figure:
+def merge_tree(merges: pd.DataFrame, title: str, style: Style | None = None) -> Picture:
     """Draw the tree, leaves below and the root above, with the points scored and kept at merges.
 
-    Crowded levels have only sums. Colour is the median cost of the kept points / the node's share.
+    Crowded levels have only sums, and crowded leaves the numbers of their blocks in place of names.
+    Colour is the median cost of the kept points / the node's share.
     """
+    style = style or Style(usual="text")
     nodes = tree_nodes(merges)
-    leaves = nodes[nodes["level"] == 0]
-    pitches = nodes.groupby("level")["place"].agg(lambda places: places.sort_values().diff().min())
-    points = 72 * (drawing.PAGE - 1.6) / len(leaves) * pitches.fillna(len(leaves))
-    with drawing.canvas(drawing.PAGE, 3.9) as figure:
-        axes = figure.add_subplot(title=f"{title}: points scored → kept")
+    leaves = nodes[nodes["level"] == 0].sort_values("place")
+    # Points of the page between two neighbours of a level.
+    points = 72 * (style.width - _BESIDE) / nodes.groupby("level").size()
+    names = [str(groups[0]).removeprefix("blocks.") for groups in leaves["groups"]]
+    has_names = points[0] >= _LETTERS
+    height = 0.75 + 0.4 * nodes["level"].max()
+    height += max(text_width(name, _LETTERS) for name in names) if has_names else 0.1
+    with drawing.canvas(style, height, f"Tree of merges: {title}") as picture:
+        axes = picture.add_subplot()
         axes.grid(False)
         _draw_tree(axes, nodes, points)
-        names = [groups[0].removeprefix("blocks.") for groups in leaves["groups"]]
-        size = min(_LEAF_LETTERS, points[0])
-        axes.set_xticks(leaves["place"], names, rotation=90, fontsize=size)
+        if has_names:
+            axes.set_xticks(leaves["place"], names, rotation=90, fontsize=_LETTERS)
+        else:
+            _label_blocks(axes, pd.Series(names, leaves["place"]))
         axes.tick_params(axis="x", length=0, pad=1)
         axes.set_xlim(-0.8, len(leaves) - 0.2)
         _label_levels(axes, nodes)
-    return figure
+        picture.note = "Beside the levels: points scored → kept."
+    return picture
+
+
+def _label_blocks(axes: Axes, names: pd.Series) -> None:
+    """Write the number of a block below the middle of its leaves, where these are neighbours."""
+    block = names.str.partition(".")[0]
+    runs = block.groupby(block.ne(block.shift()).cumsum())
+    first, middle = runs.first(), runs.apply(lambda run: float(run.index.to_series().mean()))
+    if first.is_unique:
+        axes.set_xticks(middle, first)
+        axes.set_xlabel("block")
+    else:
+        axes.set_xticks([])
 
 
 def _draw_tree(axes: Axes, nodes: pd.DataFrame, points: pd.Series) -> None:
@@ -112,16 +133,18 @@ def _draw_tree(axes: Axes, nodes: pd.DataFrame, points: pd.Series) -> None:
         cmap="PuOr_r", s=(0.5 * nodes["level"].map(points)).clip(upper=6.0) ** 2,
         edgecolors="#444444", linewidths=0.5, zorder=3,
     )  # fmt: skip
-    labelled = nodes[(nodes["level"] > 0) & (nodes["level"].map(points) > _LABEL)]
+    longest = max(len(str(number)) for number in nodes["scored"])
+    needed = 72 * text_width("→" + "0" * (longest - 1), drawing.SMALL) + 2
+    labelled = nodes[(nodes["level"] > 0) & (nodes["level"].map(points) > needed)]
     for x, y, scored, kept in labelled[["place", "level", "scored", "kept"]].to_numpy():
         axes.annotate(
             f"{scored:.0f}\n→{kept:.0f}", (x, y), xytext=(0, 4),
-            textcoords="offset points", ha="center", va="bottom", fontsize=5.5,
+            textcoords="offset points", ha="center", va="bottom", fontsize=drawing.SMALL,
             linespacing=0.9, zorder=4,
             bbox={"boxstyle": "square,pad=0.05", "facecolor": "white", "linewidth": 0},
         )  # fmt: skip
     bar = axes.figure.colorbar(marks, ax=axes, shrink=0.7, aspect=25, pad=0.01)
-    bar.set_label("median cost of the kept / share of the budget")
+    bar.set_label("cost / share of the budget")
     bar.ax.yaxis.set_minor_locator(NullLocator())
     bar.set_ticks([0.5, 0.71, 1.0, 1.41, 2.0], labels=["≤0.5", "0.71", "1", "1.41", "≥2"])
     bar.outline.set_linewidth(0.5)
@@ -139,22 +162,29 @@ def _label_levels(axes: Axes, nodes: pd.DataFrame) -> None:
     axes.spines[:].set_visible(False)
 
 
-def pareto_drop(merges: pd.DataFrame, nodes: Sequence[int], title: str, score: str) -> Figure:
-    """Draw cost against joint ``score`` of all points scored at each of ``nodes``, side by side.
+def pareto_drop(
+    merges: pd.DataFrame, nodes: Sequence[int], words: tuple[str, str], style: Style | None = None
+) -> Picture:
+    """Draw cost against joint score of all points scored at each of ``nodes``, side by side.
 
-    The picture of "Pareto drop" in arXiv 2512.06353, with cost in units of the node's share of the
-    budget in place of average bits. Raises BenchError if there is no such node.
+    ``words`` are the title and the name of the score. The picture of "Pareto drop" in arXiv
+    2512.06353, with cost in units of the node's share of the budget in place of average bits.
+    Raises BenchError if there is no such node.
     """
-    with drawing.canvas(drawing.COLUMN if len(nodes) > 1 else _ONE, 2.9) as figure:
-        panels = drawing.panels(figure, len(nodes), len(nodes))
-        for axes, node in zip(panels, nodes, strict=True):
-            _draw_points(axes, node_points(merges, node))
-            axes.set_title(node_title(merges, node), fontsize=7.5)
-            axes.set_xlabel("cost / node's share of the budget")
+    style, (title, score) = style or Style(), words
+    points = [node_points(merges, node) for node in nodes]
+    columns = drawing.columns_of(style, len(nodes))
+    height = 0.1 + 1.9 * -(-len(nodes) // columns)
+    with drawing.canvas(style, height, f"Pareto drop: {title}") as picture:
+        panels = drawing.panels(picture, len(nodes), columns)
+        for axes, node, own in zip(panels, nodes, points, strict=True):
+            _draw_points(axes, own)
+            axes.set_title(node_title(merges, node), fontsize=7.0)
+            axes.set_xlabel("cost / share of the budget")
         panels[0].set_ylabel(f"joint score ({score})")
-        note = f"{title}. At cost 1 a node spends what it gets if all get alike."
-        drawing.explain(figure, drawing.handles_of(panels[0]), note)
-    return figure
+        note = "At cost 1 a node spends what it gets if all get alike."
+        drawing.explain(picture, drawing.handles_of(panels[0]), note)
+    return picture
 
 
 def _draw_points(axes: Axes, points: pd.DataFrame) -> None:
@@ -163,7 +193,7 @@ def _draw_points(axes: Axes, points: pd.DataFrame) -> None:
     ordered = points.sort_values(["load", "score"])
     edge = ordered[ordered["score"] < ordered["score"].cummin().shift(fill_value=float("inf"))]
     axes.axvline(1.0, color="#666666", linewidth=0.8, linestyle="--", zorder=1)
-    axes.plot(edge["load"], edge["score"], drawstyle="steps-post", color=drawing.COLOURS[0],
+    axes.plot(edge["load"], edge["score"], drawstyle="steps-post", color=COLOURS[0],
               linewidth=0.9, label="undominated", zorder=2)  # fmt: skip
     looks: dict[str, Any] = {"s": size, "color": drawing.DROPPED, "linewidths": 0, "zorder": 3}
     axes.scatter(dropped["load"], dropped["score"], label="dropped", **looks)

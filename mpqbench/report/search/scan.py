@@ -6,13 +6,14 @@ from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from ...core.errors import BenchError, unknown
 from ...records.columns import frechet_names
 from ...records.settings import key_of, settings_of
 from ...records.statistics import Spread, over_seeds, spread_label
 from .. import drawing
+from ..drawing import Picture
+from ..looks import Style, look_in_order
 from .runs import ByMethod, SearchComparison
 
 METRICS = ("output_mse", "fd")  # a row without either is not in a scan
@@ -80,14 +81,19 @@ def labels_of(found: Sequence[SweepSeries]) -> list[str]:
 
 
 def scan(
-    comparison: SearchComparison, found: Sequence[SweepSeries], level: ByMethod | None = None
-) -> Figure:
+    comparison: SearchComparison,
+    found: Sequence[SweepSeries],
+    level: ByMethod | None = None,
+    style: Style | None = None,
+) -> Picture:
     """Draw held-out output MSE and Fréchet distance against one setting, a line for each series.
 
     Level lines are the rows in ``level`` by label, or methods without a search.
     """
+    style = style or Style()
     if level is None:
-        level = {f"{method} (no search)": rows for method, rows in comparison.plain.items()}
+        plain = comparison.plain.items()
+        level = {f"{style.label(method)} (no search)": rows for method, rows in plain}
     every = pd.concat([series.rows for series in found])
     images = ", ".join(map(str, sorted(every["n_images"].unique())))
     texts = {
@@ -96,26 +102,27 @@ def scan(
     }
     shown = {metric: text for metric, text in texts.items() if every[metric].notna().any()}
     lines: dict[str, Any] = {}
-    with drawing.canvas(drawing.COLUMN, 2.6) as figure:
-        panels = drawing.panels(figure, len(shown), len(shown))
+    columns = drawing.columns_of(style, len(shown))
+    height = 0.1 + 1.75 * -(-len(shown) // columns)
+    with drawing.canvas(style, height, f"Scan of {found[0].path}: {comparison.title}") as picture:
+        panels = drawing.panels(picture, len(shown), columns)
         for axes, (metric, text) in zip(panels, shown.items(), strict=True):
             levels = {label: over_seeds(rows, metric) for label, rows in level.items()}
             _draw(axes, found, metric, [spread for spread in levels.values() if spread])
             lines |= drawing.reference_lines(axes, levels)
             axes.set(ylabel=text, xlabel=found[0].path)
-        panels[0].set_title(comparison.title)
         seeds = [int(n) for series in found for n in series.rows.groupby("value").size()]
         note = " FD of one seed: its 95 % jackknife interval." if 1 in seeds else ""
         handles = drawing.handles_of(panels[0]) | lines
-        drawing.explain(figure, handles, spread_label(seeds) + note)
-    return figure
+        drawing.explain(picture, handles, spread_label(seeds) + note)
+    return picture
 
 
 def _draw(axes: Axes, found: Sequence[SweepSeries], metric: str, levels: Sequence[Spread]) -> None:
     """Draw a line for each series; the axis has room for ``levels``, without their intervals."""
     every = [(level.mean,) * 3 for level in levels]
     for at, (series, label) in enumerate(zip(found, labels_of(found), strict=True)):
-        scores, looks = series.scores(metric), drawing.look(at)
+        scores, looks = series.scores(metric), look_in_order(at)
         axes.plot(list(scores), [spread.mean for spread in scores.values()], label=label, **looks)
         for value, spread in scores.items():
             drawing.error_bar(axes, value, spread, **looks)
