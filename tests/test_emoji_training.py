@@ -102,6 +102,13 @@ def test_a_second_style_is_a_word_of_the_prompt(package, tmp_path):
     assert load_emoji((second,), seed=0).pictures[0].prompts[0] == "red square"
 
 
+def test_a_wrong_folder_is_one_sentence(tmp_path):
+    folders = ["--data", str(tmp_path), "--work", str(tmp_path / "work")]
+    result = CliRunner().invoke(main, ["emoji", *folders])
+    assert result.exit_code == 1
+    assert result.output.startswith(f"Error: {tmp_path} holds no emoji.json with img/STYLE/64: run")
+
+
 def test_names_become_plain_words():
     assert name_words("PERSON WITH PIÑATA: O'CLOCK-TEN") == ["person", "pinata", "oclock", "ten"]
     assert name_words("KEYCAP *") == ["keycap", "*"]

@@ -68,7 +68,7 @@ def training_options(work: str, **steps: int) -> Callable:
 )
 def train_fashion(data: Path, **options) -> None:
     """Train fashion-dit on Fashion-MNIST."""
-    fashion.train(_prepare(**options), data)
+    _train(fashion.train, data, options)
 
 
 @main.command("emoji")
@@ -77,7 +77,14 @@ def train_fashion(data: Path, **options) -> None:
 @training_options("build/emoji", classifier=2000, critic=600, autoencoder=6000, transformer=40000)
 def train_emoji(data: tuple[Path, ...], **options) -> None:
     """Train emoji-mmdit on the pictures of emoji-datasource packages."""
-    emoji.train(_prepare(**options), data)
+    _train(emoji.train, data, options)
+
+
+def _train(train: Callable, data, options: dict) -> None:
+    try:
+        train(_prepare(**options), data)
+    except FileNotFoundError as error:  # it names the file and what to do
+        raise click.ClickException(str(error)) from None
 
 
 def _prepare(folder: Path, assets: Path, threads: int, **options) -> Work:
