@@ -8,7 +8,7 @@ from records_of import record_of
 
 from mpqbench.core.errors import BenchError
 from mpqbench.records.board import Manifest, boards_in, kept_files
-from mpqbench.records.statistics import paired_half_width
+from mpqbench.records.statistics import combined_half_width, paired_replicates
 from mpqbench.records.store import RecordStore
 from mpqbench.report.boards import index_is_stale, is_quoted, published_page, stale
 from mpqbench.report.page_data import grouped
@@ -190,7 +190,7 @@ def test_rows_may_be_compared_with_another_format_and_realizations_are_one_row(t
         store.write(record_of(method, "W3A3", fd, wobble=wobble, **end))
     page = "---\nquestion: q\n---\n# t\n\n```table\nfrom: records\nrows: [method]\n{}\n```\n"
     shown = 'across: {format: [g32]}\ncolumns: {less: "{less:+.2f} ±{less_ci:.2f}"}\n'
-    half = paired_half_width(wobble, wobble, [(0.125 / 2, 1)])
+    half = combined_half_width(paired_replicates(wobble, wobble), [(0.125 / 2, 1)])
     (tmp_path / "a/about.md").write_text(page.format(f"instead: {{format: channel}}\n{shown}"))
     assert f"| gptq | -0.75 ±{half:.2f} |" in About.read(tmp_path / "a").page()
     (tmp_path / "a/about.md").write_text(page.format(f"against: rtn\n{shown}"))
