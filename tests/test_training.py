@@ -123,7 +123,9 @@ def test_the_whole_way_from_idx_files_to_assets(data, tmp_path, monkeypatch):
     names = ("classifier", "critic", "autoencoder", "transformer")
     steps = [part for name in names for part in (f"--{name}-steps", "2")]
     folders = ["--data", str(data), "--work", str(work), "--assets", str(assets)]
-    result = CliRunner().invoke(main, [*folders, *steps, "--threads", "1"], catch_exceptions=False)
+    result = CliRunner().invoke(
+        main, ["fashion", *folders, *steps, "--threads", "1"], catch_exceptions=False
+    )
     assert result.exit_code == 0, result.output
     model = load_model(str(assets / "fashion-dit"))
     assert (model.classes, len(model.transformer.transformer_blocks)) == (10, 12)
@@ -132,4 +134,4 @@ def test_the_whole_way_from_idx_files_to_assets(data, tmp_path, monkeypatch):
     assert (reference.count, len(reference.features)) == (80, 50)
     manifest = json.loads((assets / "manifest.json").read_text(encoding="utf-8"))
     assert "fashion-dit/model_index.json" in manifest["sha256"]
-    assert manifest["training"]["curves"] == {}  # two steps are never logged
+    assert manifest["training"]["fashion-dit"]["curves"] == {}  # two steps are never logged

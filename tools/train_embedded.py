@@ -1,122 +1,98 @@
-"""Trains the embedded model, its autoencoder and the feature network on Fashion-MNIST.
+"""Trains the embedded models, their autoencoders and feature networks.
 
 Run from the root of the repository:
 
-    python -m tools.train_embedded --work build/embedded
+\b
+    python -m tools.train_embedded fashion --work build/embedded
+    python -m tools.train_embedded emoji --work build/emoji --data package
 
 Every stage writes checkpoints into the work folder; the same command continues where it stopped.
-docs/embedded-model.md has the hours and losses of the run that made the shipped assets.
+docs/embedded-model.md and docs/emoji-model.md have the hours and losses of the runs that made the
+shipped assets.
 """
 
-import csv
-import json
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 import torch
 
-from mpqbench.metrics.fashion_net import FashionNet
-
-from .embedded import export
-from .embedded.autoencoder import build_autoencoder, encode_all, train_autoencoder
-from .embedded.classifier import accuracy, train_classifier
-from .embedded.data import DEBIAN_FOLDER, load_split
-from .embedded.diffusion import Denoiser, Latents, build_transformer, train_transformer
-from .embedded.loop import TrainingRun
+from .embedded import emoji, fashion
+from .embedded.data import DEBIAN_FOLDER
+from .embedded.work import Work
 
 STAGES = ("classifier", "critic", "autoencoder", "transformer", "reference", "export")
-FEATURES_WIDTH, CRITIC_WIDTH = 32, 16
+FOLDER = click.Path(path_type=Path)
 
 
-@click.command(help=__doc__)
-@click.option("--data", type=click.Path(path_type=Path), default=DEBIAN_FOLDER, show_default=True,
+@click.group(help=__doc__)
+def main() -> None:
+    pass
+
+
+def training_options(work: str, **steps: int) -> Callable:
+    """Add the options of every model, with its default work folder and steps of its stages."""
+    options = [
+        click.option("--work", "folder", type=FOLDER, default=Path(work), show_default=True,
+                     help="Checkpoints and loss curves."),
+        click.option("--assets", type=FOLDER, default=Path("mpqbench/assets"), show_default=True,
+                     help="Where the result goes."),
+        click.option("--stage", "stages", type=click.Choice(STAGES), multiple=True, default=STAGES,
+                     help="Only this stage; may be repeated.  [default: all]"),
+        click.option("--seed", default=0, show_default=True),
+        click.option("--threads", default=2, show_default=True),
+        click.option("--device", default="cpu", show_default=True, help="Such as cuda."),
+        click.option("--compile/--no-compile", "compiled", default=False, show_default=True,
+                     help="Compile the transformer (same mathematics, faster)."),
+        click.option("--bfloat16/--float32", default=False, show_default=True,
+                     help="Type of matrix products and convolutions; weights stay float32."),
+        click.option("--transformer-rate", default=1e-3, show_default=True,
+                     help="Peak learning rate."),
+        *(click.option(f"--{stage}-steps", default=count, show_default=True)
+          for stage, count in steps.items()),
+    ]  # fmt: skip
+
+    def add(command: Callable) -> Callable:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+@main.command("fashion")
+@click.option("--data", type=FOLDER, default=DEBIAN_FOLDER, show_default=True,
               help="Folder of the four IDX files.")  # fmt: skip
-@click.option("--work", type=click.Path(path_type=Path), default=Path("build/embedded"),
-              show_default=True, help="Checkpoints and loss curves.")  # fmt: skip
-@click.option("--assets", type=click.Path(path_type=Path), default=Path("mpqbench/assets"),
-              show_default=True, help="Where the result goes.")  # fmt: skip
-@click.option("--stage", "stages", type=click.Choice(STAGES), multiple=True, default=STAGES,
-              help="Only this stage; may be repeated.  [default: all]")  # fmt: skip
-@click.option("--seed", default=0, show_default=True)
-@click.option("--threads", default=2, show_default=True)
-@click.option("--compile/--no-compile", "compiled", default=False, show_default=True,
-              help="Compile the transformer (same mathematics, faster).")  # fmt: skip
-@click.option("--classifier-steps", default=2400, show_default=True)
-@click.option("--critic-steps", default=900, show_default=True)
-@click.option("--autoencoder-steps", default=4500, show_default=True)
-@click.option("--transformer-steps", default=10000, show_default=True)
-@click.option("--transformer-rate", default=1e-3, show_default=True, help="Peak learning rate.")
-def main(data: Path, work: Path, assets: Path, stages: tuple[str, ...], **options) -> None:
-    torch.set_num_threads(options["threads"])
-    work.mkdir(parents=True, exist_ok=True)
-    images, labels = load_split(data, "train")
-    seed = options["seed"]
-
-    def run(stage: str, rate: float, seed: int = seed) -> TrainingRun:
-        return TrainingRun(stage, work, options[f"{stage}_steps"], rate, seed)
-
-    if "classifier" in stages:
-        network = train_classifier(run("classifier", 2e-3), images, labels, width=FEATURES_WIDTH)
-        test_accuracy = accuracy(network, *load_split(data, "t10k"))
-        click.echo(f"classifier: test accuracy {test_accuracy:.4f}")
-        (work / "accuracy.json").write_text(json.dumps(test_accuracy), encoding="utf-8")
-    if "critic" in stages:
-        train_classifier(run("critic", 2e-3, seed + 1), images, labels, width=CRITIC_WIDTH)
-    if "autoencoder" in stages:
-        critic = _load(FashionNet(CRITIC_WIDTH), work / "critic.pt")
-        train_autoencoder(run("autoencoder", 1e-3), images, critic)
-    if "transformer" in stages:
-        vae = _load(build_autoencoder(), work / "autoencoder.pt")
-        means, deviations = encode_all(vae, images)
-        scaling = _scaling(means, deviations)
-        (work / "scaling.json").write_text(json.dumps(scaling), encoding="utf-8")
-        latents = Latents(means, deviations, labels, scaling)
-        rate = options["transformer_rate"]
-        train_transformer(run("transformer", rate), latents, options["compiled"])
-    if "reference" in stages:
-        network = _load(FashionNet(FEATURES_WIDTH), work / "classifier.pt")
-        export.save_network(network, assets / "features")
-        export.make_reference(images, assets / "features", seed)
-    if "export" in stages:
-        _export(work, assets)
+@training_options(
+    "build/embedded", classifier=2400, critic=900, autoencoder=4500, transformer=10000
+)
+def train_fashion(data: Path, **options) -> None:
+    """Train fashion-dit on Fashion-MNIST."""
+    _train(fashion.train, data, options)
 
 
-def _export(work: Path, assets: Path) -> None:
-    vae = _load(build_autoencoder(), work / "autoencoder.pt")
-    transformer = _load(Denoiser(build_transformer()), work / "transformer.pt").untie()
-    scaling = json.loads((work / "scaling.json").read_text(encoding="utf-8"))
-    export.save_pipeline(transformer, vae, scaling, assets / "fashion-dit")
-    facts = {"curves": _curves(work), "scaling_factor": scaling}
-    facts["classifier_test_accuracy"] = json.loads(
-        (work / "accuracy.json").read_text(encoding="utf-8")
-    )
-    export.save_manifest(assets, facts)
-    total = sum(path.stat().st_size for path in assets.rglob("*") if path.is_file())
-    click.echo(f"assets: {total / 1e6:.1f} MB in {assets}")
+@main.command("emoji")
+@click.option("--data", type=FOLDER, required=True, multiple=True,
+              help="Unpacked npm package of pictures; a second one is a second style.")  # fmt: skip
+@training_options("build/emoji", classifier=2000, critic=600, autoencoder=6000, transformer=40000)
+def train_emoji(data: tuple[Path, ...], **options) -> None:
+    """Train emoji-mmdit on the pictures of emoji-datasource packages."""
+    _train(emoji.train, data, options)
 
 
-def _load(module: torch.nn.Module, checkpoint: Path):
-    """Load the averaged weights of a finished stage, or the last ones where it has no average."""
-    if not checkpoint.exists():
-        stage = checkpoint.stem
-        raise click.ClickException(f"{checkpoint} is missing: run --stage {stage} first")
-    state = torch.load(checkpoint, weights_only=True)
-    module.load_state_dict(state["ema"] or state["model"])
-    return module.eval()
+def _train(train: Callable, data, options: dict) -> None:
+    try:
+        train(_prepare(**options), data)
+    except FileNotFoundError as error:  # it names the file and what to do
+        raise click.ClickException(str(error)) from None
 
 
-def _scaling(means: torch.Tensor, deviations: torch.Tensor) -> float:
-    """Return 1 / standard deviation of the latents, which scales them to unit variance."""
-    return float(1.0 / (means.var() + deviations.square().mean()).sqrt())
-
-
-def _curves(work: Path) -> dict[str, dict[str, float]]:
-    """Return the last line of every stage's loss curve: steps, seconds, losses."""
-    curves = {}
-    for log in sorted(work.glob("*.csv")):
-        with log.open() as stream:
-            curves[log.stem] = {k: float(v) for k, v in list(csv.DictReader(stream))[-1].items()}
-    return curves
+def _prepare(folder: Path, assets: Path, threads: int, **options) -> Work:
+    torch.set_num_threads(threads)
+    folder.mkdir(parents=True, exist_ok=True)
+    steps = {name.removesuffix("_steps"): options.pop(name) for name in [*options]
+             if name.endswith("_steps")}  # fmt: skip
+    return Work(folder=folder, assets=assets, steps=steps, **options)
 
 
 if __name__ == "__main__":

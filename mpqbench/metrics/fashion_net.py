@@ -3,8 +3,10 @@
 Distances between its features are called FD and sFD, never FID.
 """
 
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -14,6 +16,8 @@ from torch import nn
 from ..core.errors import BenchError
 from ..core.sources import read_digest
 from .features import SPATIAL_CHANNELS, FeatureNetwork, Outputs
+
+Net = TypeVar("Net", bound=nn.Module)
 
 
 def _conv(inputs: int, outputs: int) -> nn.Sequential:
@@ -27,20 +31,21 @@ class FashionNet(nn.Module):
 
     ``width`` is the number of channels at the first scale: 32 in the feature network, fewer in the
     perceptual loss that trains the autoencoder, so that no model is trained against the network
-    that judges it. The architecture is our choice.
+    that judges it. The architecture is our choice. Images have one channel unless ``channels`` says
+    otherwise.
     """
 
-    def __init__(self, width: int = 32, classes: int = 10) -> None:
+    def __init__(self, width: int = 32, classes: int = 10, channels: int = 1) -> None:
         super().__init__()
         self.width = width
-        self.scale1 = _conv(1, width)
+        self.scale1 = _conv(channels, width)
         self.scale2 = nn.Sequential(_conv(width, 2 * width), _conv(2 * width, 2 * width))
         self.scale3 = nn.Sequential(_conv(2 * width, 4 * width), _conv(4 * width, 4 * width))
         self.pool = nn.MaxPool2d(2)
         self.head = nn.Linear(4 * width, classes)
 
     def maps(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return feature maps at 32x32, 16x16 and 8x8 of images (N, 1, 32, 32) in [-1, 1]."""
+        """Return feature maps at 32x32, 16x16 and 8x8 of images (N, C, 32, 32) in [-1, 1]."""
         first = self.scale1(images)
         second = self.scale2(self.pool(first))
         return first, second, self.scale3(self.pool(second))
@@ -80,16 +85,27 @@ def load_fashion_net(weights: Path | None = None) -> FashionNet:
 
     Raises BenchError where the file is missing or holds something else.
     """
-    path = weights or _packaged()
+    return load_network(
+        weights or _packaged(),
+        "FashionNet",
+        lambda state: FashionNet(len(state["scale1.0.weight"]), len(state["head.weight"])),
+    )
+
+
+def load_network(path: Path, name: str, build: Callable[[dict[str, torch.Tensor]], Net]) -> Net:
+    """Load the network that ``build`` makes for the weights of a safetensors file, as float32.
+
+    Raises BenchError where the file is missing or holds something else.
+    """
     try:
         state = load_file(path)
         with torch.device("meta"):  # allocates nothing: a small file may claim a large network
-            network = FashionNet(len(state["scale1.0.weight"]), len(state["head.weight"]))
+            network = build(state)
         single = {key: v.float() if v.is_floating_point() else v for key, v in state.items()}
         network.load_state_dict(single, assign=True)
     except Exception as error:  # safetensors, mmap and torch have no error in common
         reason = " ".join(str(error).split())[:200]
-        raise BenchError(f"{path} does not hold FashionNet weights: {reason}") from None
+        raise BenchError(f"{path} does not hold {name} weights: {reason}") from None
     return network
 
 

@@ -1,4 +1,6 @@
-"""The autoencoder: 32x32x1 images to 8x8x4 latents and back."""
+"""The autoencoders: 32x32 images to 8x8x4 latents and back."""
+
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -14,15 +16,15 @@ KL_WEIGHT = 1e-6
 PERCEPTUAL_WEIGHT = 0.5
 
 
-def build_autoencoder(channels: tuple[int, ...] = (16, 32, 64)) -> AutoencoderKL:
+def build_autoencoder(widths: tuple[int, ...] = (16, 32, 64), channels: int = 1) -> AutoencoderKL:
     """Build a small ``AutoencoderKL``: two halvings, one layer per block, no attention."""
-    depth = len(channels)
+    depth = len(widths)
     return AutoencoderKL(
-        in_channels=1,
-        out_channels=1,
+        in_channels=channels,
+        out_channels=channels,
         down_block_types=("DownEncoderBlock2D",) * depth,
         up_block_types=("UpDecoderBlock2D",) * depth,
-        block_out_channels=channels,
+        block_out_channels=widths,
         layers_per_block=1,
         latent_channels=4,
         norm_num_groups=8,
@@ -31,21 +33,23 @@ def build_autoencoder(channels: tuple[int, ...] = (16, 32, 64)) -> AutoencoderKL
     )
 
 
-def train_autoencoder(run: TrainingRun, images: torch.Tensor, critic: FashionNet) -> AutoencoderKL:
-    """Train with L1, a perceptual distance and a little KL divergence.
+def train_autoencoder(
+    run: TrainingRun, build: Callable[[], AutoencoderKL], images: torch.Tensor, critic: FashionNet
+) -> AutoencoderKL:
+    """Train what ``build`` makes with L1, a perceptual distance and a little KL divergence.
 
     A squared error blurs images, and blur dominated the Frechet distance of a first attempt; L1 and
     the feature maps of ``critic``, which computes no metric, preserve seams and prints.
     """
     torch.manual_seed(run.seed)
-    vae = build_autoencoder().to(memory_format=torch.channels_last)
-    critic.requires_grad_(False)
+    vae = build().to(run.device, memory_format=torch.channels_last)
+    critic.to(run.device).requires_grad_(False)
 
     def losses(generator: torch.Generator) -> dict[str, torch.Tensor]:
         chosen = torch.randint(len(images), (BATCH,), generator=generator)
-        target = to_unit(images[chosen]).to(memory_format=torch.channels_last)
+        target = to_unit(images[chosen]).to(run.device, memory_format=torch.channels_last)
         posterior = vae.encode(target).latent_dist
-        noise = torch.randn(posterior.mean.shape, generator=generator)
+        noise = torch.randn(posterior.mean.shape, generator=generator).to(run.device)
         output = vae.decode(posterior.mean + posterior.std * noise).sample
         pixel = F.l1_loss(output, target)
         perceptual = _perceptual(critic, output, target)
@@ -66,14 +70,3 @@ def _perceptual(critic: FashionNet, output: torch.Tensor, target: torch.Tensor) 
     given = [F.normalize(maps, dim=1) for maps in critic.maps(output)]
     distances = [(a - b).square().sum(1).mean() for a, b in zip(given, wanted, strict=True)]
     return torch.stack(distances).mean()
-
-
-@torch.inference_mode()
-def encode_all(vae: AutoencoderKL, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return posterior mean and standard deviation, each (N, 4, 8, 8), of uint8 images."""
-    means, deviations = [], []
-    for start in range(0, len(images), 500):
-        posterior = vae.encode(to_unit(images[start : start + 500])).latent_dist
-        means.append(posterior.mean)
-        deviations.append(posterior.std)
-    return torch.cat(means), torch.cat(deviations)

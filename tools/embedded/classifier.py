@@ -1,4 +1,7 @@
-"""The feature network, and the narrower network of the autoencoder's perceptual loss."""
+"""The feature networks, and the narrower networks of the autoencoders' perceptual loss."""
+
+from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -9,36 +12,64 @@ from .data import to_unit
 from .loop import Stage, TrainingRun
 
 BATCH = 128
+Loss = Callable[[Any, torch.Tensor, torch.Tensor], torch.Tensor]
+Augment = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
 
 
 def train_classifier(
-    run: TrainingRun, images: torch.Tensor, labels: torch.Tensor, *, width: int
+    run: TrainingRun,
+    build: Callable[[], FashionNet],
+    images: torch.Tensor,
+    loss: Loss,
+    augment: Augment,
 ) -> FashionNet:
-    """Train with cross-entropy on images shifted by up to two pixels.
+    """Train what ``build`` makes on changed images.
 
-    Images are not flipped, as all shoes point the same way.
+    ``augment(batch, generator)`` changes a batch (B, C, 32, 32) in [-1, 1], and
+    ``loss(network, batch, chosen)`` is of the network for this batch of the images ``chosen``.
     """
     torch.manual_seed(run.seed)
-    network = FashionNet(width).to(memory_format=torch.channels_last)
+    network = build().to(run.device, memory_format=torch.channels_last)
 
     def losses(generator: torch.Generator) -> dict[str, torch.Tensor]:
         chosen = torch.randint(len(images), (BATCH,), generator=generator)
-        batch = _shift(images[chosen], generator)
-        logits = network(to_unit(batch).to(memory_format=torch.channels_last)).logits
-        return {"total": F.cross_entropy(logits, labels[chosen])}
+        batch = augment(to_unit(images[chosen]), generator)
+        batch = batch.to(run.device, memory_format=torch.channels_last)
+        return {"total": loss(network, batch, chosen)}
 
     Stage(run, network, losses, weight_decay=0.05).run()
-    return network.eval()
+    return network.cpu().eval()
 
 
-def _shift(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+def shift(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Shift a batch by up to two pixels, all images alike.
+
+    Images are not flipped, as all shoes point the same way.
+    """
     down, right = torch.randint(-2, 3, (2,), generator=generator).tolist()
     return torch.roll(images, (down, right), dims=(2, 3))
 
 
+def turn_and_tint(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Turn, scale, shift and tint each image a little; what comes in at the sides is white.
+
+    Images are not flipped, as some emoji differ only in where they point.
+    """
+    count = len(images)
+    uniform = torch.rand(count, 8, generator=generator) * 2 - 1
+    angle, scale = 0.12 * uniform[:, 0], 1 + 0.1 * uniform[:, 1]
+    turn = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], 1).view(-1, 2, 2)
+    theta = torch.cat([turn * scale.view(-1, 1, 1), 0.12 * uniform[:, 2:4, None]], dim=2)
+    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    moved = 1 - F.grid_sample(1 - images, grid, align_corners=False)  # outside is 0, white
+    contrast = 1 + 0.15 * uniform[:, 4, None]
+    tint = 0.08 * uniform[:, 5:8]
+    return moved * contrast[..., None, None] + tint[..., None, None]
+
+
 @torch.inference_mode()
 def accuracy(network: FashionNet, images: torch.Tensor, labels: torch.Tensor) -> float:
-    """Return the share of images (N, 1, 32, 32) whose largest logit is their label."""
+    """Return the share of images (N, C, 32, 32) whose largest logit is their label."""
     network.eval()
     right = 0
     for start in range(0, len(images), 500):

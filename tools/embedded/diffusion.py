@@ -1,12 +1,12 @@
 """The Diffusion Transformer: DiT-XL/2's architecture with 12 blocks of width 128."""
 
 import math
-from dataclasses import dataclass
 
 import torch
 from diffusers import DiTTransformer2DModel
 from torch import nn
 
+from .latents import Latents
 from .loop import Stage, TrainingRun
 
 BATCH = 128
@@ -36,13 +36,7 @@ def build_transformer() -> DiTTransformer2DModel:
         activation_fn="gelu-approximate",
         attention_bias=True,
     )
-    for module in model.modules():
-        if isinstance(module, nn.Linear):
-            nn.init.xavier_uniform_(module.weight)
-            nn.init.zeros_(module.bias)
-    projection = model.pos_embed.proj
-    nn.init.xavier_uniform_(projection.weight.view(projection.weight.shape[0], -1))
-    nn.init.zeros_(projection.bias)
+    initialize_linears(model)
     embedding = model.transformer_blocks[0].norm1.emb
     for weight in (
         embedding.timestep_embedder.linear_1.weight,
@@ -56,6 +50,17 @@ def build_transformer() -> DiTTransformer2DModel:
     nn.init.zeros_(model.proj_out_2.weight)
     _follow_original(model)
     return model
+
+
+def initialize_linears(model: nn.Module) -> None:
+    """Initialize linear layers and the patch embedding as the DiT paper does, biases at zero."""
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+            nn.init.zeros_(module.bias)
+    projection = model.pos_embed.proj
+    nn.init.xavier_uniform_(projection.weight.view(projection.weight.shape[0], -1))
+    nn.init.zeros_(projection.bias)
 
 
 def _follow_original(model: DiTTransformer2DModel) -> None:
@@ -111,17 +116,17 @@ class Denoiser(nn.Module):
 class Diffusion:
     """Linear betas over 1,000 steps, epsilon target, learned variance range (arXiv 2102.09672)."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: str = "cpu") -> None:
         betas = torch.linspace(1e-4, 2e-2, STEPS, dtype=torch.float64)
         alphas = (1 - betas).cumprod(0)
         before = torch.cat([torch.ones(1, dtype=torch.float64), alphas[:-1]])
         posterior = betas * (1 - before) / (1 - alphas)
         posterior[0] = posterior[1]  # the log at step 0 would be -inf
-        self.signal = alphas.sqrt().float()
-        self.noise = (1 - alphas).sqrt().float()
-        self.log_beta = betas.log().float()
-        self.log_posterior = posterior.log().float()
-        self.from_start = (betas * before.sqrt() / (1 - alphas)).float()
+        self.signal = alphas.sqrt().float().to(device)
+        self.noise = (1 - alphas).sqrt().float().to(device)
+        self.log_beta = betas.log().float().to(device)
+        self.log_posterior = posterior.log().float().to(device)
+        self.from_start = (betas * before.sqrt() / (1 - alphas)).float().to(device)
 
     def losses(self, model, clean, steps, labels, noise) -> dict[str, torch.Tensor]:
         """Return the squared error of epsilon and the bound on the variance for a fixed mean."""
@@ -143,33 +148,23 @@ class Diffusion:
         return {"total": total, "mse": error, "bound": bound}
 
 
-@dataclass(frozen=True)
-class Latents:
-    """Posterior means and deviations (N, 4, 8, 8), labels (N,), and the scale to unit variance."""
-
-    means: torch.Tensor
-    deviations: torch.Tensor
-    labels: torch.Tensor
-    scaling: float
-
-
-def train_transformer(run: TrainingRun, data: Latents, compiled: bool) -> DiTTransformer2DModel:
+def train_transformer(
+    run: TrainingRun, latents: Latents, labels: torch.Tensor, compiled: bool
+) -> DiTTransformer2DModel:
     """Train on cached latents and return a transformer with the averaged weights."""
     torch.manual_seed(run.seed)
-    denoiser = Denoiser(build_transformer())
-    diffusion = Diffusion()
+    denoiser = Denoiser(build_transformer()).to(run.device)
+    diffusion = Diffusion(run.device)
     forward = torch.compile(denoiser) if compiled else denoiser
 
     def losses(generator: torch.Generator) -> dict[str, torch.Tensor]:
-        chosen = torch.randint(len(data.means), (BATCH,), generator=generator)
-        mean, deviation = data.means[chosen], data.deviations[chosen]
-        shape = mean.shape
-        clean = mean + deviation * torch.randn(shape, generator=generator)
-        noise = torch.randn(shape, generator=generator)
+        chosen, clean = latents.draw(BATCH, generator)
+        noise = torch.randn(clean.shape, generator=generator)
         times = torch.randint(STEPS, (BATCH,), generator=generator)
         dropped = torch.rand(BATCH, generator=generator) < LABEL_DROPOUT
-        classes = torch.where(dropped, CLASSES, data.labels[chosen])
-        return diffusion.losses(forward, clean * data.scaling, times, classes, noise)
+        classes = torch.where(dropped, CLASSES, labels[chosen])
+        given = (value.to(run.device) for value in (clean, times, classes, noise))
+        return diffusion.losses(forward, *given)
 
     stage = Stage(run, denoiser, losses, ema_decay=0.9995)
     stage.run()

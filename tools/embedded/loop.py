@@ -29,18 +29,26 @@ def warm_then_decay(step: int, steps: int, warmup: int = 200, decay: float = 0.2
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """What a stage is called, how long and from which seed it trains, where checkpoints go."""
+    """What a stage is called, where its checkpoints go, how long, how fast and where it trains.
+
+    ``bfloat16`` computes matrix products and convolutions in that type; weights stay float32.
+    """
 
     name: str
     folder: Path
     steps: int
     rate: float
     seed: int = 0
+    device: str = "cpu"
+    bfloat16: bool = False
 
 
 @dataclass
 class Stage:
-    """One network to train: ``losses(generator)`` gives named losses, ``total`` among them."""
+    """One network to train: ``losses(generator)`` gives named losses, ``total`` among them.
+
+    The generator is one of the CPU on every device, so that the same batches are drawn everywhere.
+    """
 
     training: TrainingRun
     trained: nn.Module
@@ -53,6 +61,7 @@ class Stage:
     def run(self) -> None:
         """Train to the end, from the checkpoint in the folder where there is one."""
         name, folder, rate = self.training.name, self.training.folder, self.training.rate
+        device = torch.device(self.training.device).type
         parameters = [p for p in self.trained.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(
             parameters, rate, self.betas, weight_decay=self.weight_decay, fused=True
@@ -65,7 +74,9 @@ class Stage:
             for step in range(start, self.training.steps):
                 for group in optimizer.param_groups:
                     group["lr"] = rate * warm_then_decay(step, self.training.steps)
-                losses = self.losses(step_generator(self.training.seed, name, step))
+                generator = step_generator(self.training.seed, name, step)
+                with torch.autocast(device, torch.bfloat16, enabled=self.training.bfloat16):
+                    losses = self.losses(generator)
                 optimizer.zero_grad(set_to_none=True)
                 losses["total"].backward()
                 nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -102,7 +113,7 @@ class Stage:
     def _resume(self, checkpoint: Path, optimizer: torch.optim.Optimizer) -> tuple[int, float]:
         if not checkpoint.exists():
             return 0, 0.0
-        state = torch.load(checkpoint, weights_only=True)
+        state = torch.load(checkpoint, weights_only=True, map_location=self.training.device)
         self.trained.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         self.ema = state["ema"]
