@@ -110,12 +110,27 @@ class Style:
         """Return the look of every method of one figure.
 
         ``ranked`` are the methods, best first. Of more than eight, the highlighted one and the best
-        are in colour, and the others are thin and grey: ``is_context`` tells them.
+        are in colour, and the others are thin and grey: ``is_context`` tells them. Those in colour
+        have different colours: where two would share one, built-in methods keep theirs, and the
+        other takes the first that is free.
         """
         first = [name for name in ranked if name == self.selection.highlight]
         shown = [*first, *(name for name in ranked if name not in first)][:MOST]
         grey = {"color": CONTEXT, "linewidth": 0.7, "markersize": 3.0, "zorder": 2.0}
-        return {name: self.look(name) | ({} if name in shown else grey) for name in ranked}
+        looks = {name: self.look(name) | ({} if name in shown else grey) for name in ranked}
+        taken: set[str] = set()
+        for name in sorted(shown, key=lambda name: (self._priority(name), name)):
+            if looks[name]["color"] in taken and name not in self.selection.colours:
+                free = (colour for colour in COLOURS if colour not in taken)
+                looks[name]["color"] = next(free, looks[name]["color"])
+            taken.add(looks[name]["color"])
+        return looks
+
+    def _priority(self, method: str) -> int:
+        """Return which methods keep their colours: those of the file, then by row of built-ins."""
+        if method in self.selection.colours:
+            return 0
+        return 1 + _PLACES.get(method, _SLOTS) // MOST
 
     @property
     def _thick(self) -> Look:

@@ -145,7 +145,9 @@ def stacked(
     places = pd.Series(range(len(parts)), parts.index) + gaps
     title, label = words
     with drawing.canvas(style, 0.5 + 0.145 * len(parts), title) as picture:
-        axes = picture.add_subplot(xlabel=label)
+        axes = picture.add_subplot()
+        # Long names leave narrow axes: the label ends with them and begins below the names.
+        axes.set_xlabel(label, loc="right")
         left = pd.Series(0.0, parts.index)
         for name, colour in colours.items():
             text = _TEXTS.get(name, name.removeprefix("overhead_"))

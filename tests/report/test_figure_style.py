@@ -13,7 +13,7 @@ from mpqbench.records.runs import read_runs
 from mpqbench.records.selection import Selection
 from mpqbench.report.figures import FIGURES, draw
 from mpqbench.report.fitting import apart, text_width, wrapped
-from mpqbench.report.looks import COLOURS, CONTEXT, MOST, Style, places_of
+from mpqbench.report.looks import COLOURS, CONTEXT, MOST, Style, is_context, places_of
 from mpqbench.report.table import leaderboard
 from mpqbench.report.tradeoff import tradeoff
 from mpqbench.report.write import tables_of_runs
@@ -154,3 +154,15 @@ def test_wrapped_lines_are_no_wider_than_allowed():
     lines = wrapped(text, 1.0, 7.0).split("\n")
     assert all(text_width(line, 7.0) <= 1.0 for line in lines)
     assert "".join(lines).replace(" ", "") == text.replace(" ", "")
+
+
+def test_methods_in_colour_in_one_figure_have_different_colours():
+    names = ["treeq", "tss", "groups-corrected", "svdquant-corrected", "quarot", "quarot-corrected"]
+    many = [*names, "gptq", "gptq-corrected", "greedy", "ilp"]
+    style = Style(Selection.model_validate({"highlight": "ilp"}), tuple(many))
+    looks = style.looks(many)
+    shown = [look["color"] for look in looks.values() if not is_context(look)]
+    assert len(shown) == len(set(shown)) == 8
+    assert looks["treeq"]["color"] == style.look("treeq")["color"]
+    own = Style(Selection.model_validate({"colours": {"tss": "#009E73"}}), tuple(many))
+    assert own.looks(many)["tss"]["color"] == "#009E73"
