@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from ..core.yaml_text import read_yaml
+from ..dit.configs import check_model
 from . import completion, options
 
 
@@ -49,6 +50,9 @@ def ablate(
       mpqbench ablate gptq --sweep protocol.calibration=16,64,256
       mpqbench ablate rtn --factor "branch=monarch|sparse|none" --sweep branch.like_rank=1,2,4
     """
+    if shared["model"] is not None:
+        check_model(shared["model"])  # before anything heavy is imported
+
     from ..api.studies import prepare_ablation
     from ..lab.ablation.design import factors_from
 
