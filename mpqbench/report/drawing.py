@@ -23,7 +23,7 @@ from .fitting import LINE, fit, text_width, wrapped
 from .looks import COLOURS, FULL_COLOUR, Style
 
 DPI = 300
-SMALL = 6.7  # points: the smallest text, 6.5 in a column that is a little narrower than ours
+SMALL = 6.9  # points: the smallest text, 6.5 and more in LaTeX's own article (3.18 inches)
 LOG_FROM = 4.0  # ratio of largest to smallest value from which an axis is logarithmic
 KEPT, DROPPED = COLOURS[1], "#a8a8a8"
 _PLAIN = ("--", ":", "-.", (0, (6, 1.5)), (0, (3, 1, 1, 1, 1, 1)))

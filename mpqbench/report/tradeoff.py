@@ -57,7 +57,7 @@ def pareto_front(costs: Iterable[float], values: Iterable[float]) -> np.ndarray:
     """
     points = pd.DataFrame({"cost": list(costs), "value": list(values)})
     best = points.groupby("cost")["value"].min().cummin()  # the best value up to every cost
-    below = best.shift(fill_value=np.inf)  # the best value at a smaller cost
+    below = best.astype("float64").shift(fill_value=np.inf)  # the best value at a smaller cost
     at = points["cost"]
     is_least = points["value"].to_numpy() == points.groupby("cost")["value"].transform("min")
     return np.asarray(is_least & (points["value"].to_numpy() < below.reindex(at).to_numpy()))
