@@ -13,13 +13,14 @@ from ..contracts import FittedCorrection
 from ..core.errors import unknown
 from ..core.precision import Allocation, Budget
 from ..core.protocol import PROTOCOLS, Protocol
-from ..core.recipe import Recipe
+from ..core.recipe import FULL_PRECISION, Recipe
 from ..core.registry import discover
 from ..core.settings import validate
 from ..core.suite import Job
 from ..core.threads import one_thread
 from ..cost.count import CostReport
 from ..dit import loading
+from ..dit.groups import layer_groups
 from ..dit.loading import DiTModel, apply_convention
 from ..dit.sampling import DTYPES, Sampler
 from ..job import stages
@@ -32,6 +33,7 @@ from ..job.search_stage import find_allocation
 from ..metrics.features import usable_device
 from ..quant.apply import QuantizedModel
 from ..records.schema import Costs
+from ..report.ranges import LayerInputs
 
 _MACHINE = ("device", "cache", "reporter")
 
@@ -48,6 +50,28 @@ def load_model(name: str, device: str = "cpu") -> DiTModel:
         ((32, 32, 1), 10, 12)
     """
     return loading.load_model(name).to(str(usable_device(device)), DTYPES["float32"])
+
+
+def layer_inputs(
+    model: str, layer: str | None = None, device: str = "cpu"
+) -> tuple[str, LayerInputs]:
+    """Record the calibration inputs of a model; return the name of a layer and what the layer gets.
+
+    ``layer`` is a layer or a group, by default the second layer of the MLP in the middle block.
+    Raises BenchError for an unknown model, layer or device.
+    """
+    protocol = PROTOCOLS["quick"].model_copy(update={"features": "none"})
+    job = Job(model, FULL_PRECISION, Budget.parse("FP"), 0, protocol, device)
+    recordings = Resources(discover(()), str(usable_device(device))).recordings(job)
+    groups = layer_groups(recordings.model.transformer)
+    names = {name: group for group in groups for name in (group.name, *group.layers)}
+    usual = [group.name for group in groups if group.kind == "mlp.down"] or list(names)
+    layer = layer or usual[len(usual) // 2]
+    if layer not in names:
+        raise unknown("layer", layer, names)
+    found = recordings.statistics.group(names[layer])
+    parts = (found.inputs, found.times, found.steps, found.step_low, found.step_high)
+    return layer, LayerInputs(*(part.numpy() for part in (*parts, found.step_maxima)))
 
 
 @dataclass(frozen=True, eq=False)

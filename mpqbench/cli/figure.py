@@ -102,36 +102,18 @@ def _drawn(name: str, folders: tuple[Path, ...], selection: Any) -> Iterable[Any
 
 
 def _ranges(selection: Any, model: str, layer: str | None, device: str) -> tuple[str, Any]:
-    """Record the calibration inputs of a model and draw the ranges of one of its layers."""
-    from ..core.precision import Budget
-    from ..core.protocol import PROTOCOLS
-    from ..core.recipe import FULL_PRECISION
-    from ..core.registry import discover
-    from ..core.suite import Job
+    """Draw the ranges of the inputs of a model's layer."""
     from ..dit.configs import check_model
-    from ..dit.groups import layer_groups
-    from ..job.resources import Resources
-    from ..metrics.features import usable_device
-    from ..report.looks import Style
-    from ..report.ranges import LayerInputs, ranges
 
-    check_model(model)
-    protocol = PROTOCOLS["quick"].model_copy(update={"features": "none"})
-    job = Job(model, FULL_PRECISION, Budget.parse("FP"), 0, protocol, device)
-    recordings = Resources(discover(()), str(usable_device(device))).recordings(job)
-    groups = layer_groups(recordings.model.transformer)
-    names = {name: group for group in groups for name in (group.name, *group.layers)}
-    usual = [group.name for group in groups if group.kind == "mlp.down"] or list(names)
-    layer = layer or usual[len(usual) // 2]
-    if layer not in names:
-        raise unknown("layer", layer, names)
-    found = recordings.statistics.group(names[layer])
-    inputs = LayerInputs(
-        found.inputs.numpy(), found.times.numpy(), found.steps.numpy(), found.step_low.numpy(),
-        found.step_high.numpy(), found.step_maxima.numpy(),
-    )  # fmt: skip
-    return f"ranges-{Path(model).name}-{layer}", ranges(inputs, f"{layer} of {model}",
-                                                        Style(selection))  # fmt: skip
+    check_model(model)  # before anything heavy is imported
+
+    from ..api.models import layer_inputs
+    from ..report.looks import Style
+    from ..report.ranges import ranges
+
+    layer, inputs = layer_inputs(model, layer, device)
+    picture = ranges(inputs, f"{layer} of {model}", Style(selection))
+    return f"ranges-{Path(model).name}-{layer}", picture
 
 
 def _write(name: str, drawn: Sequence[Any], out: Path) -> None:

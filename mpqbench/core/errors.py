@@ -32,6 +32,8 @@ class Exhausted(BenchError):
     """A search has used up its evaluations; the problem keeps what was scored before."""
 
 
+MOST_TOLD = 40  # valid names in one message
+
 # Whatever the code of a third party may raise: sys.exit too, but not an interrupt by the user.
 ANY_ERROR = (Exception, SystemExit)
 
@@ -57,9 +59,13 @@ def shown(value: object, most: int = 80) -> str:
 
 
 def unknown(what: str, name: object, valid: Iterable[str]) -> BenchError:
-    """Make the error for an unknown name, with the nearest valid name and all of them."""
+    """Make the error for an unknown name, with the nearest valid name and all of them.
+
+    Of more than 40 names the first 40 are told, and how many there are.
+    """
     names = sorted(valid)
     near = difflib.get_close_matches(str(name)[:100], names, n=1, cutoff=0.5)
     hint = f"; did you mean '{near[0]}'?" if near else ""
-    valid_ones = f"valid: {', '.join(names)}" if names else "there are none"
+    more = f", ... ({len(names)} in all)" if len(names) > MOST_TOLD else ""
+    valid_ones = f"valid: {', '.join(names[:MOST_TOLD])}{more}" if names else "there are none"
     return BenchError(f"unknown {what} {shown(name)}{hint} ({valid_ones})")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 if TYPE_CHECKING:
@@ -47,10 +48,10 @@ class FixedLayers:
     kinds: Mapping[str, str]
     per_token: Sequence[str] = ()
     no_macs: Sequence[str] = ("norm",)
-    copies: Sequence[str] = field(default=())
+    copies: Sequence[str] = ()
 
 
-class Architecture:
+class Architecture(ABC):
     """A family of transformers: its layout, and its arithmetic block by block.
 
     ``classes`` are the values of ``_class_name`` in configurations; ``fixed_kinds`` the kinds of
@@ -60,42 +61,42 @@ class Architecture:
     classes: ClassVar[tuple[str, ...]]
     fixed_kinds: ClassVar[frozenset[str]] = frozenset()
 
+    @abstractmethod
     def transformer_class(self) -> Any:
         """Return the class of diffusers, imported when it is asked for."""
-        raise NotImplementedError
 
+    @abstractmethod
     def blocks(self, transformer: Any) -> list[BlockLayout]:
         """Return the blocks in the order of a forward."""
-        raise NotImplementedError
 
+    @abstractmethod
     def rows(self, transformer: Any, kind: str) -> int:
         """Return the rows that a layer of this kind multiplies in one forward of one image."""
-        raise NotImplementedError
 
+    @abstractmethod
     def attention(self, transformer: Any) -> Iterator[AttentionProducts]:
         """Yield the attention products of all blocks."""
-        raise NotImplementedError
 
+    @abstractmethod
     def fixed_layers(self, transformer: Any) -> FixedLayers:
         """Return what a count calls the modules outside groups."""
-        raise NotImplementedError
 
+    @abstractmethod
     def forward(
         self, transformer: Any, latents: torch.Tensor, times: torch.Tensor, classes: torch.Tensor
     ) -> torch.Tensor:
         """Return the output (n, channels, h, w) of latents (n, c, h, w), times and classes (n,)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def first_hidden(self, transformer: Any, latents: torch.Tensor) -> torch.Tensor:
         """Return the input (n, tokens, width) of the first block."""
-        raise NotImplementedError
 
+    @abstractmethod
     def run_block(
         self, block: Any, hidden: torch.Tensor, times: torch.Tensor, classes: torch.Tensor
     ) -> torch.Tensor:
         """Return the output (n, tokens, width) of the module ``block``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def chain(self, transformer: Any, attend: Attention) -> Chain:
         """Return the stages of ``transformer``, one for each searchable group."""
-        raise NotImplementedError

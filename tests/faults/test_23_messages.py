@@ -2,6 +2,8 @@
 
 import pytest
 
+from mpqbench.core.errors import unknown
+
 SUITE = {"name": "s", "models": "[fashion-dit]", "methods": "[rtn]", "budgets": "[W4A4]"}
 
 
@@ -106,3 +108,9 @@ def test_budgets_keep_their_digits(said):
     for text in exact:
         assert str(Budget.parse(text)) == text
         assert Budget.parse(str(Budget.parse(text))) == Budget.parse(text)
+
+
+def test_a_message_has_at_most_forty_valid_names():
+    text = str(unknown("layer", "nope", [f"blocks.{number:03d}" for number in range(108)]))
+    assert "blocks.039, ... (108 in all)" in text
+    assert "blocks.040" not in text
