@@ -58,7 +58,7 @@ def _with_one_more_block(folder):
         ),
         (_without_a_weight, r"lacks weights of DiTTransformer2DModel \(1\): proj_out_2"),
         (_with_one_more_block, "lacks"),
-        (lambda folder: shutil.rmtree(folder / "vae"), "not a DiTPipeline folder: vae is missing"),
+        (lambda folder: shutil.rmtree(folder / "vae"), "not a pipeline folder: vae is missing"),
         (
             lambda folder: (folder / "scheduler" / "scheduler_config.json").write_text(
                 "{", encoding="utf-8"

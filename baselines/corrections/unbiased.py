@@ -11,6 +11,7 @@ from mpqbench.contracts import (
     CorrectionSize,
     CorrectionStep,
     FittedCorrection,
+    Mixture,
     Operations,
     Prediction,
     plugin,
@@ -32,12 +33,14 @@ class Unbiased(Correction):
 
         quantized - full = a image + b noise + c contrast + rest,
 
-    with the clean image and the contrast between class and no class that full precision predicts;
+    with the clean image, the noise and the contrast between condition and none that full precision
+    predicts;
     the mean of the rest is one number for each place. ``a > 0`` removes structure from images and
-    ``c < 0`` weakens guidance, and a squared error sees neither. The correction solves for the
-    noise: the image follows from latent and noise, and the contrast from the quantized contrast,
-    whose loss is estimated in the same way. The error is regressed on full precision's
-    quantities, because noise in the regressors would pull every estimate towards zero.
+    ``c < 0`` weakens guidance, and a squared error sees neither. The correction solves for full
+    precision's prediction, which is the noise or a velocity: image and noise follow from the latent
+    and the prediction, the contrast from the quantized contrast, whose loss is estimated in the
+    same way. The error is regressed on full precision's quantities, because noise in the regressors
+    would pull every estimate towards zero.
 
     Latents that have drifted nevertheless are returned to the path of full precision within the
     share ``horizon`` of all steps, at least one: the noise that this takes, on average and as a
@@ -72,21 +75,22 @@ class Unbiased(Correction):
             for band in waves.bands:
                 at = (slice(None), channel, band)
                 place = _StepTerms(*(term[at] for term in terms))  # (n, frequencies) each
-                factors[at], offset[channel, band] = place.solved(step.signal)
+                factors[at], offset[channel, band] = place.solved(step.mixture)
         return Linear(waves, factors.float(), offset.float())
 
     def _terms(self, step: CorrectionStep, waves: "DCTBands") -> "_StepTerms":
         is_last = step.position == step.steps - 1
         removed = 1 / max(1, self.horizon * step.steps) if self.horizon and not is_last else 0.0
-        scale, ratio = _scale(step.signal)
-        noise, contrast = waves.of(step.full.noise), waves.of(step.full.contrast)
+        predicted, contrast = waves.of(step.full.noise), waves.of(step.full.contrast)
+        latents, path = waves.of(step.latents), waves.of(step.path)
+        (by_latent, by_prediction), (noise_latent, noise_prediction) = step.mixture
         return _StepTerms(
-            image=waves.of(step.latents) / scale - ratio * noise,
-            noise=noise,
+            image=by_latent * latents + by_prediction * predicted,
+            noise=noise_latent * latents + noise_prediction * predicted,
             contrast=contrast,
-            error=waves.of(step.quantized.noise) - noise,
+            error=waves.of(step.quantized.noise) - predicted,
             fading=waves.of(step.quantized.contrast) - contrast,
-            ahead=waves.of(step.path) / scale - ratio * waves.of(step.path_full.noise),
+            ahead=by_latent * path + by_prediction * waves.of(step.path_full.noise),
             astray=waves.of(removed * (step.wanted - step.full.noise)),
         )
 
@@ -107,9 +111,10 @@ class _StepTerms(NamedTuple):
     ahead: torch.Tensor
     astray: torch.Tensor
 
-    def solved(self, signal: float) -> tuple[torch.Tensor, torch.Tensor]:
-        """Solve for factors of noise, latent and contrast (3, 1) and an offset (frequencies,)."""
-        scale, ratio = _scale(signal)
+    def solved(self, mixture: Mixture) -> tuple[torch.Tensor, torch.Tensor]:
+        """Solve for factors of prediction, latent and contrast (3, 1), offset (frequencies,)."""
+        (by_latent, by_prediction), (noise_latent, noise_prediction) = mixture
+        ratio = -by_prediction
         parts = [self.image, self.noise, self.contrast]
         (a, b, c), (doubt, _, _) = _least_squares(parts, self.error)
         (lead,), (more,) = _least_squares([self.ahead], self.astray)
@@ -117,19 +122,15 @@ class _StepTerms(NamedTuple):
         if ratio * math.hypot(doubt, more) > MOST_DOUBT:
             a, lead = 0.0, 0.0
             (b, c), _ = _least_squares(parts[1:], self.error)
-        noise, contrast = max(1 + b, LEAST), max(1 + lost, LEAST)
+        noise, contrast = max(1 + b * noise_prediction, LEAST), max(1 + lost, LEAST)
         strong = max(1.0, ratio * (a - lead) / (noise - LEAST)) if noise > LEAST else math.inf
         a, lead = a / strong, lead / strong
         kept = noise - (a - lead) * ratio
-        factors = torch.tensor([1, (lead - a) / scale, -c / contrast]) / kept
+        latent = (lead - a) * by_latent - b * noise_latent
+        factors = torch.tensor([1, latent, -c / contrast]) / kept
         explained = sum(w * part.mean(0) for w, part in zip((a, b, c), parts, strict=True))
         rest = (self.error - self.astray).mean(0) - explained + lead * self.ahead.mean(0)
         return factors.to(rest)[:, None], -rest / kept
-
-
-def _scale(signal: float) -> tuple[float, float]:
-    """Return the factor of the image in a latent, and the ratio of noise to image."""
-    return math.sqrt(signal), math.sqrt((1 - signal) / signal)
 
 
 def _least_squares(

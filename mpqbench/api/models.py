@@ -21,7 +21,7 @@ from ..core.threads import one_thread
 from ..cost.count import CostReport
 from ..dit import loading
 from ..dit.groups import layer_groups
-from ..dit.loading import DiTModel, apply_convention
+from ..dit.loading import DiTModel
 from ..dit.sampling import DTYPES, Sampler
 from ..job import stages
 from ..job.context import JobContext, calibrate, check_groups, check_recipe
@@ -164,7 +164,7 @@ class _OneModel(Loader):
         self._given = model
 
     def model(self, name: str, protocol: Protocol) -> DiTModel:
-        apply_convention(self._given.transformer, protocol.convention)
+        self._given.architecture.configure(self._given.transformer, protocol)
         return self._given
 
 

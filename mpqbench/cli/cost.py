@@ -24,7 +24,7 @@ _CHANGES = ("method", "adaln", "attention_bits", "group", "asymmetric")  # of a 
 
 @click.command("cost")
 @click.option("--model", required=True, metavar="NAME",
-              help="Known configuration, embedded model or local DiTPipeline folder.")  # fmt: skip
+              help="Known configuration, embedded model or pipeline folder.")  # fmt: skip
 @click.option("--budget", "--precision", "budget", metavar="BUDGET",
               help="Count at its precision, like W4A4, and say whether it is kept.")  # fmt: skip
 @click.option("--method", metavar="NAME",

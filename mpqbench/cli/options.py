@@ -40,7 +40,7 @@ _PROTOCOL = (
     click.option("--images", type=click.IntRange(min=1), metavar="N", help="Images per job."),
     click.option("--steps", type=click.IntRange(1, 1000), metavar="N",
                  help="Sampling steps, 1 to 1000."),
-    click.option("--sampler", type=click.Choice(["ddim", "ddpm"]), help="Sampler."),
+    click.option("--sampler", type=click.Choice(["ddim", "ddpm", "euler"]), help="Sampler."),
     click.option("--convention", type=click.Choice(["original", "diffusers"]),
                  help="Arithmetic of the sampler as in this code base."),
     click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]),
@@ -53,6 +53,8 @@ _PROTOCOL = (
                  help="Feature network; 'none' for fidelity and cost alone."),
     click.option("--feature-weights", metavar="PATH", help="Weights of the feature network."),
     click.option("--reference", metavar="REF", help="Reference statistics or images."),
+    click.option("--prompt-embeddings", metavar="FILE",
+                 help="Embeddings of prompts, as safetensors."),
 )  # fmt: skip
 
 

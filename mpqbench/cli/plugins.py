@@ -163,7 +163,7 @@ def _extra(kind: str) -> Iterator[Row]:
             yield _own(name, f"{hub} from the hub, or its cost without a download")
         for name in CONFIGURATIONS:
             yield _own(RANDOM_PREFIX + name, "random weights, for tests of speed and memory")
-        yield _own("PATH", "any saved DiTPipeline folder, or a hub id OWNER/NAME")
+        yield _own("PATH", "the folder of a saved pipeline, or a hub id OWNER/NAME")
 
 
 def _own(name: str, summary: str) -> Row:

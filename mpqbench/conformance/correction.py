@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import torch
 
-from ..contracts import Correction, CorrectionStep, Prediction
+from ..contracts import Correction, CorrectionStep, Mixture, Prediction
 from ..quant.verify import expect, expect_correction, expect_tensor
 from .check import Check, checks_of, expect_repeatable
 
@@ -84,7 +84,8 @@ def sample_step(signal: float, *, guided: bool, seed: int = 0) -> CorrectionStep
     )
     contrast = 0.2 * contrast if guided else torch.zeros_like(contrast)
     scale, spread = signal**0.5, (1 - signal) ** 0.5
+    mixture = Mixture(image=(1 / scale, -spread / scale), noise=(0.0, 1.0))
     full, latents = Prediction(noise, contrast), scale * image + spread * noise
     error = 0.03 * scale * image - 0.1 * contrast + 0.02 * rest + 0.01
     quantized = Prediction(noise + error, 0.9 * contrast + (0.01 * lost if guided else 0.0))
-    return CorrectionStep(9, 20, signal, latents, quantized, full, latents, full, noise)
+    return CorrectionStep(9, 20, mixture, latents, quantized, full, latents, full, noise)

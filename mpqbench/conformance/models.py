@@ -11,6 +11,7 @@ from ..core.formats import PER_TOKEN, WeightFormat
 from ..core.precision import Precision
 from ..core.recipe import FULL_PRECISION
 from ..core.registry import discover
+from ..dit.blocks import BlockCall
 from ..dit.calibration import CalibrationSet
 from ..dit.groups import layer_groups, uniform_allocation
 from ..dit.state import ModelState
@@ -126,4 +127,5 @@ def _block_inputs(block: int) -> BlockInputs:
     generator = torch.Generator().manual_seed(block)
     times = torch.tensor(STEPS).repeat_interleave(8)
     hidden = torch.randn(len(times), 16, 16, generator=generator)
-    return BlockInputs(hidden, times, torch.arange(len(times)) % 3)
+    given = {"timestep": times, "class_labels": torch.arange(len(times)) % 3}
+    return BlockInputs(BlockCall({"hidden_states": hidden}, given), times)

@@ -11,6 +11,7 @@ from .corrections import (
     CorrectionSize,
     CorrectionStep,
     FittedCorrection,
+    Mixture,
     Prediction,
 )
 from .layers import (
@@ -40,7 +41,8 @@ from .tuning import Curve, DistillationData, Recorded, Student, Tuner
 __all__ = [
     "BlockData", "Branch", "BranchSize", "Correction", "CorrectionSize", "CorrectionStep",
     "Curve", "DistillationData", "Environment", "FittedBranch", "FittedCorrection",
-    "FittedTransform", "GroupAtPrecision", "LayerData", "Network", "Objective", "Operations",
-    "Prediction", "QuantizableGroup", "QuantizedWeight", "Recorded", "Rounding", "SearchProblem",
-    "Searcher", "Sensitivity", "Student", "Transform", "TransformSize", "Tuner", "plugin",
+    "FittedTransform", "GroupAtPrecision", "LayerData", "Mixture", "Network", "Objective",
+    "Operations", "Prediction", "QuantizableGroup", "QuantizedWeight", "Recorded", "Rounding",
+    "SearchProblem", "Searcher", "Sensitivity", "Student", "Transform", "TransformSize", "Tuner",
+    "plugin",
 ]  # fmt: skip

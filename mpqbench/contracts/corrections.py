@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
 
 from .base import Plugin
 from .layers import NO_OPERATIONS, Operations
@@ -17,12 +17,23 @@ if TYPE_CHECKING:
 class Prediction:
     """What a model predicts in one sampling step, (n, c, h, w) float32 each.
 
-    ``noise`` is the guided prediction that the sampler reads; ``contrast`` the prediction with the
-    class less the one without, zero where there is no guidance.
+    ``noise`` is the guided prediction that the sampler reads: the noise, or with flow matching the
+    velocity, which is the noise less the clean image. ``contrast`` is the prediction with the
+    condition less the one without, zero where there is no guidance.
     """
 
     noise: torch.Tensor
     contrast: torch.Tensor
+
+
+class Mixture(NamedTuple):
+    """How clean image and noise follow from a latent and a prediction of full precision.
+
+    Each pair has the factor of the latent, then that of the prediction.
+    """
+
+    image: tuple[float, float]
+    noise: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -32,13 +43,13 @@ class CorrectionStep:
     ``latents`` (n, c, h, w) float32 is where the corrected steps before have led the quantized
     model, ``quantized`` and ``full`` what the two models predict there; ``path`` is where full
     precision has led from the same noise, ``path_full`` what it predicts there. ``wanted`` (n, c,
-    h, w) is the noise that would take ``latents`` back onto that path in this one step. A latent is
-    ``sqrt(signal) image + sqrt(1 - signal) noise``.
+    h, w) is the prediction that would take ``latents`` back onto that path in this one step.
+    ``mixture`` says what a prediction tells of the image and of the noise in a latent.
     """
 
     position: int
     steps: int
-    signal: float
+    mixture: Mixture
     latents: torch.Tensor
     quantized: Prediction
     full: Prediction

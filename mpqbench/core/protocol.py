@@ -8,11 +8,15 @@ from .settings import MOST_NAME, SAFE_NAME, Frozen, Number, Whole
 
 
 class Protocol(Frozen):
-    """How images are made and measured. Rows of different protocols are never ranked together."""
+    """How images are made and measured. Rows of different protocols are never ranked together.
+
+    ``sampler`` and ``features`` may be ``own``, which a job replaces by those of its model.
+    ``prompts`` is a file with a prompt on each line, ``prompt_embeddings`` one of safetensors.
+    """
 
     name: str = Field(pattern=SAFE_NAME, max_length=MOST_NAME)
     images: Whole = Field(gt=0, le=10_000_000)
-    sampler: Literal["ddim", "ddpm"] = "ddim"
+    sampler: Literal["own", "ddim", "ddpm", "euler"] = "ddim"
     steps: Whole = Field(gt=0, le=1000)
     guidance: Number = Field(default=1.5, ge=1.0, le=1000)
     convention: Literal["original", "diffusers"] = "original"
@@ -21,22 +25,27 @@ class Protocol(Frozen):
     features: str = "fashion"
     feature_weights: str | None = None
     reference: str = "embedded"
+    prompts: str | None = None
+    prompt_embeddings: str | None = None
     calibration: Whole = Field(default=64, gt=0, le=1_000_000)
 
     def sampling(self) -> dict[str, Any]:
         """Return the fields that decide the pixels of an image, as JSON."""
         measuring = {"name", "images", "features", "feature_weights", "reference"}
-        return self.model_dump(mode="json", exclude=measuring)
+        return self.model_dump(mode="json", exclude=measuring | PROMPTS)  # in the model's digest
 
+
+PROMPTS = {"prompts", "prompt_embeddings"}
 
 _ADM: dict[str, Any] = {"sampler": "ddpm", "micro_batch": 16, "features": "inception-adm"}
+_OWN: dict[str, Any] = {"sampler": "own", "features": "own"}
 _IMAGENET = _ADM | {"reference": "VIRTUAL_imagenet256_labeled.npz"}
 PROTOCOLS = {
     p.name: p
     for p in (
-        Protocol(name="smoke", images=64, steps=4, micro_batch=32, calibration=16),
-        Protocol(name="quick", images=1000, steps=20),
-        Protocol(name="full", images=10_000, steps=20),
+        Protocol(name="smoke", images=64, steps=4, micro_batch=32, calibration=16, **_OWN),
+        Protocol(name="quick", images=1000, steps=20, **_OWN),
+        Protocol(name="full", images=10_000, steps=20, **_OWN),
         Protocol(name="dit-10k", images=10_000, steps=100, **_IMAGENET),
         Protocol(name="dit-50k", images=50_000, steps=250, **_IMAGENET),
     )

@@ -323,7 +323,8 @@ def _skeleton(transformer: Any, groups: Sequence[Group]) -> Iterator[Operator]:
                 group=group.name, searchable=group.searchable,
             )  # fmt: skip
         else:
-            kind = "norm" if isinstance(module, nn.LayerNorm) else fixed.kinds.get(name)
+            is_norm = type(module).__name__.endswith("Norm")  # diffusers has norms of its own
+            kind = "norm" if is_norm else fixed.kinds.get(name)
             if kind is None:
                 raise BenchError(f"the cost of {name} ({type(module).__name__}) is not known")
             rows = 0 if kind in fixed.no_macs else 1

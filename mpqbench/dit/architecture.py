@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 if TYPE_CHECKING:
     import torch
 
+    from ..core.protocol import Protocol
     from .chain import Attention, Chain
 
 
@@ -51,15 +52,32 @@ class FixedLayers:
     copies: Sequence[str] = ()
 
 
+class PromptShape(NamedTuple):
+    """What a transformer takes of a prompt: ``tokens`` embeddings of ``width`` numbers.
+
+    ``tokens`` is what the pipeline pads to. ``pooled`` is the width of one more embedding, ``None``
+    where there is none; ``masked`` says whether padding is masked.
+    """
+
+    tokens: int
+    width: int
+    pooled: int | None = None
+    masked: bool = False
+
+
 class Architecture(ABC):
     """A family of transformers: its layout, and its arithmetic block by block.
 
     ``classes`` are the values of ``_class_name`` in configurations; ``fixed_kinds`` the kinds of
-    groups that no search touches.
+    groups that no search touches; ``results`` the arguments of a block that its results take the
+    place of in the next block, in the order in which a block returns them; ``even_levels`` whether
+    the pipeline gives flow matching evenly spaced noise levels in place of evenly spaced times.
     """
 
     classes: ClassVar[tuple[str, ...]]
-    fixed_kinds: ClassVar[frozenset[str]] = frozenset()
+    fixed_kinds: ClassVar[frozenset[str]] = frozenset({"adaln"})
+    results: ClassVar[tuple[str, ...]] = ("hidden_states",)
+    even_levels: ClassVar[bool] = False
 
     @abstractmethod
     def transformer_class(self) -> Any:
@@ -87,16 +105,47 @@ class Architecture(ABC):
     ) -> torch.Tensor:
         """Return the output (n, channels, h, w) of latents (n, c, h, w), times and classes (n,)."""
 
-    @abstractmethod
-    def first_hidden(self, transformer: Any, latents: torch.Tensor) -> torch.Tensor:
-        """Return the input (n, tokens, width) of the first block."""
+    def adapt(self, transformer: Any) -> None:  # noqa: B027 (most change nothing)
+        """Change a transformer that was just built, in place."""
 
-    @abstractmethod
-    def run_block(
-        self, block: Any, hidden: torch.Tensor, times: torch.Tensor, classes: torch.Tensor
-    ) -> torch.Tensor:
-        """Return the output (n, tokens, width) of the module ``block``."""
+    def configure(self, transformer: Any, protocol: Protocol) -> None:  # noqa: B027
+        """Set what a protocol says of the arithmetic, in place."""
 
-    @abstractmethod
-    def chain(self, transformer: Any, attend: Attention) -> Chain:
-        """Return the stages of ``transformer``, one for each searchable group."""
+    def embeds_guidance(self, transformer: Any) -> bool:
+        """Return whether the transformer is told the guidance, and runs once a step."""
+        return False
+
+    def guided_channels(self, convention: str) -> int | None:
+        """Return how many of the first latent channels guidance acts on; ``None`` for all."""
+        return None
+
+    def prompt_shape(self, transformer: Any) -> PromptShape | None:
+        """Return what the transformer takes of a prompt; ``None`` for conditions that are none."""
+        return None
+
+    def prompt_tokens(self, transformer: Any) -> int:
+        """Return the tokens of a prompt: those of the given prompts, else what is usual."""
+        from .prompts import given_prompts
+
+        table, shape = given_prompts(transformer), self.prompt_shape(transformer)
+        return table.tokens if table is not None else shape.tokens if shape is not None else 0
+
+    def conditions(self, transformer: Any) -> int:
+        """Return the number of conditions (classes or prompts) without the null condition."""
+        from .prompts import prompts_of
+
+        return len(prompts_of(transformer))
+
+    def latent_shape(self, transformer: Any) -> tuple[int, int, int]:
+        """Return (channels, height, width) of one latent."""
+        config = transformer.config
+        return config.in_channels, config.sample_size, config.sample_size
+
+    def output_channels(self, transformer: Any) -> int:
+        """Return the channels of the output: twice the latent's with a learned variance."""
+        config = transformer.config
+        return int(config.out_channels or config.in_channels)
+
+    def own_chain(self, transformer: Any, attend: Attention) -> Chain | None:
+        """Return a chain that keeps more states than those between blocks; ``None`` without one."""
+        return None

@@ -77,10 +77,10 @@ def _record(
     count = len(begins)
     null = rng.permutation(count) % 2 == 1
     latents: list[torch.Tensor] = [torch.empty(0)] * (count * span)
-    times = torch.zeros(count * span, dtype=torch.long)
+    times = sampler.schedule.times.new_zeros(count * span)
     classes = torch.zeros(count * span, dtype=torch.long)
 
-    def keep(first: int, position: int, x: torch.Tensor, time: int, y: torch.Tensor) -> None:
+    def keep(first: int, position: int, x: torch.Tensor, time: float, y: torch.Tensor) -> None:
         for slot in range(min(len(x), count - first)):
             index, step = first + slot, position - int(begins[first + slot])
             if 0 <= step < span:

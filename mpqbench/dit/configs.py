@@ -5,162 +5,49 @@ each refused in one sentence with the file and the key. Keys and defaults are th
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn, Self
-
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from typing import Any, NoReturn
 
 from ..core.errors import BenchError, unknown
 from ..core.settings import validate
-from .zoo import CONFIGURATIONS, EMBEDDED, HUB_ID, HUB_NAMES, PIPELINES, RANDOM_PREFIX
+from .part_configs import DiTConfig, MMDiTConfig, PartConfig, VAEConfig
+from .scheduler_configs import FlowConfig, NoiseLevels, SchedulerConfig, SolverConfig
+from .zoo import CONFIGURATIONS, FEATURES, HUB_ID, HUB_NAMES, PIPELINES, RANDOM_PREFIX
 
 CONFIG_FILES = ("model_index.json", "transformer/*.json", "vae/*.json", "scheduler/*.json")
 _OFF = (None, False, "default")  # the values of an unknown key that changes nothing
 
-Size = Annotated[int, Field(ge=1, le=65_536)]
-Beta = Annotated[float, Field(gt=0, lt=1)]
-
-
-class _Config(BaseModel):
-    """Base of the configurations: exact types, no unknown key, no NaN."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class TransformerConfig(_Config):
-    """``transformer/config.json`` of a class-conditional DiT."""
-
-    num_attention_heads: Annotated[int, Field(ge=1, le=1024)]
-    attention_head_dim: Annotated[int, Field(ge=1, le=4096)]
-    in_channels: Annotated[int, Field(ge=1, le=1024)]
-    out_channels: Size | None = None
-    num_layers: Annotated[int, Field(ge=1, le=1000)]
-    dropout: Annotated[float, Field(ge=0, le=1)] = 0.0  # of training
-    norm_num_groups: int | None = 32  # of another kind of transformer
-    attention_bias: bool = True
-    sample_size: Annotated[int, Field(ge=1, le=1024)]
-    patch_size: Annotated[int, Field(ge=1, le=64)]
-    activation_fn: Literal["gelu-approximate", "gelu"] = "gelu-approximate"
-    num_embeds_ada_norm: Annotated[int, Field(ge=1, le=1_000_000)]
-    upcast_attention: Literal[False] = False
-    norm_type: Literal["ada_norm_zero"] = "ada_norm_zero"
-    norm_elementwise_affine: bool = False
-    norm_eps: float = 1e-5
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        if self.sample_size % self.patch_size:
-            raise ValueError(
-                f"patch_size {self.patch_size} does not divide sample_size {self.sample_size}"
-            )
-        if self.norm_eps not in (1e-5, 1e-6):  # diffusers' and the original's
-            raise ValueError(f"norm_eps must be 1e-05 or 1e-06, not {self.norm_eps}")
-        width = self.num_attention_heads * self.attention_head_dim
-        if width % 4:
-            raise ValueError(
-                f"num_attention_heads x attention_head_dim is {width}: position embeddings need a "
-                "multiple of 4"
-            )
-        if self.out_channels not in (None, self.in_channels, 2 * self.in_channels):
-            raise ValueError(
-                f"out_channels {self.out_channels} must be in_channels ({self.in_channels}), or "
-                "twice as many with learned variance"
-            )
-        return self
-
-
-class VAEConfig(_Config):
-    """``vae/config.json`` of an ``AutoencoderKL``. DiTPipeline knows no shift of latents."""
-
-    in_channels: Literal[1, 3]
-    out_channels: Literal[1, 3]
-    down_block_types: list[Literal["DownEncoderBlock2D", "AttnDownEncoderBlock2D"]]
-    up_block_types: list[Literal["UpDecoderBlock2D", "AttnUpDecoderBlock2D"]]
-    block_out_channels: list[Size] = Field(min_length=1, max_length=8)
-    layers_per_block: Annotated[int, Field(ge=1, le=64)]
-    act_fn: Literal["silu", "swish", "mish", "gelu", "relu"] = "silu"
-    latent_channels: Annotated[int, Field(ge=1, le=1024)]
-    norm_num_groups: Size = 32
-    sample_size: int | list[int] | None = 32  # of the training images
-    scaling_factor: Annotated[float, Field(gt=0)] = 0.18215
-    shift_factor: None = None
-    latents_mean: None = None
-    latents_std: None = None
-    force_upcast: bool = True  # decoding is in float32 in any case
-    use_quant_conv: bool = True
-    use_post_quant_conv: bool = True
-    mid_block_add_attention: bool = True
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        blocks = len(self.block_out_channels)
-        for key in ("down_block_types", "up_block_types"):
-            if len(getattr(self, key)) != blocks:
-                raise ValueError(
-                    f"{key} has {len(getattr(self, key))} entries, block_out_channels {blocks}"
-                )
-        for width in self.block_out_channels:
-            if width % self.norm_num_groups:
-                raise ValueError(
-                    f"norm_num_groups {self.norm_num_groups} does not divide {width} of "
-                    "block_out_channels"
-                )
-        return self
-
-
-class SchedulerConfig(_Config):
-    """``scheduler/scheduler_config.json``; which values a sampler honours: ``build_schedule``."""
-
-    num_train_timesteps: Annotated[int, Field(ge=1, le=100_000)] = 1000
-    beta_start: Beta = 1e-4
-    beta_end: Beta = 2e-2
-    beta_schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2"] = "linear"
-    trained_betas: list[Beta] | None = None
-    prediction_type: Literal["epsilon", "sample", "v_prediction"] = "epsilon"
-    rescale_betas_zero_snr: bool = False
-    timestep_spacing: Literal["leading", "linspace", "trailing"] = "leading"
-    steps_offset: Annotated[int, Field(ge=0, le=1000)] = 0
-    set_alpha_to_one: bool = True
-    clip_sample: bool = True
-    clip_sample_range: Annotated[float, Field(gt=0)] = 1.0
-    thresholding: bool = False
-    dynamic_thresholding_ratio: Annotated[float, Field(ge=0, le=1)] = 0.995
-    sample_max_value: Annotated[float, Field(ge=1)] = 1.0
-    variance_type: (
-        Literal[
-            "fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log", "learned",
-            "learned_range",
-        ]
-        | None
-    ) = None  # fmt: skip  # None: the file does not say
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        betas, levels = self.trained_betas, self.num_train_timesteps
-        if betas is not None and len(betas) != levels:
-            raise ValueError(
-                f"trained_betas has {len(betas)} values, num_train_timesteps is {levels}"
-            )
-        return self
-
-
-_CONFIGS: dict[str, type[_Config]] = {
-    "transformer/config.json": TransformerConfig,
-    "vae/config.json": VAEConfig,
-    "scheduler/scheduler_config.json": SchedulerConfig,
+# The first class of a pipeline's transformer, as ``zoo.PIPELINES`` has them, to its configuration.
+_TRANSFORMERS: dict[str, type[PartConfig]] = {
+    "DiTTransformer2DModel": DiTConfig,
+    "SD3Transformer2DModel": MMDiTConfig,
+}
+_OTHERS: dict[str, type[PartConfig]] = {
+    "AutoencoderKL": VAEConfig,
+    "DDIMScheduler": SchedulerConfig,
+    "DDPMScheduler": SchedulerConfig,
+    "FlowMatchEulerDiscreteScheduler": FlowConfig,
+    "DPMSolverMultistepScheduler": SolverConfig,
+}
+_FILES = {
+    "transformer": "transformer/config.json",
+    "vae": "vae/config.json",
+    "scheduler": "scheduler/scheduler_config.json",
 }
 
 
 @dataclass(frozen=True)
 class PipelineConfig:
-    """The checked configurations of a pipeline folder."""
+    """The checked configurations of a pipeline folder; ``classes`` are diffusers' names by part."""
 
     folder: Path
-    transformer: TransformerConfig
-    vae: VAEConfig
-    scheduler: SchedulerConfig
+    classes: Mapping[str, str]
+    transformer: Any
+    vae: Any
+    scheduler: NoiseLevels
 
 
 def check_model(name: str) -> None:
@@ -191,15 +78,20 @@ def read_pipeline(folder: Path) -> PipelineConfig:
         found = entry[-1] if isinstance(entry, list) and entry else entry
         _check_class(folder / "model_index.json", part, found, classes)
     transformer, vae, scheduler = (
-        _read_config(folder / path, cls, parts[path.partition("/")[0]])
-        for path, cls in _CONFIGS.items()
+        _read_config(folder / path, part, parts[part]) for part, path in _FILES.items()
     )
-    if vae.latent_channels != transformer.in_channels:
+    names = {"transformer": parts["transformer"][0], "vae": index["vae"][-1]}
+    where = folder / "vae" / "config.json"
+    if getattr(vae, "shift_factor", None) is not None and index["_class_name"] == "DiTPipeline":
+        raise BenchError(f"{where}: shift_factor must be null: a DiTPipeline shifts no latents")
+    if vae.latent_channels != transformer.latent_channels:
         raise BenchError(
-            f"{folder / 'vae' / 'config.json'}: latent_channels is {vae.latent_channels}, and the "
-            f"transformer makes latents of {transformer.in_channels} channels: they must agree"
+            f"{where}: latent_channels is {vae.latent_channels}, and the "
+            f"transformer makes latents of {transformer.latent_channels} channels: they must agree"
         )
-    return PipelineConfig(folder, transformer, vae, scheduler)
+    if isinstance(scheduler, SolverConfig):
+        scheduler = scheduler.levels()
+    return PipelineConfig(folder, names, transformer, vae, scheduler)
 
 
 def pipeline_folder(name: str, patterns: tuple[str, ...] = CONFIG_FILES) -> Path:
@@ -207,8 +99,8 @@ def pipeline_folder(name: str, patterns: tuple[str, ...] = CONFIG_FILES) -> Path
 
     Raises BenchError for an unknown name, an incomplete folder and a failed download.
     """
-    if name == EMBEDDED:
-        return Path(str(files("mpqbench.assets"))) / EMBEDDED
+    if name in FEATURES:
+        return Path(str(files("mpqbench.assets"))) / name
     hub_id = HUB_NAMES.get(name, name)
     try:
         path = Path(hub_id)
@@ -222,8 +114,8 @@ def pipeline_folder(name: str, patterns: tuple[str, ...] = CONFIG_FILES) -> Path
         return _fetch(hub_id, patterns)
     if "/" in name or path.suffix or (name and exists):
         is_file = " is a file, not a folder" if exists else " does not exist"
-        raise BenchError(f"model folder {path}{is_file}: give a saved DiTPipeline folder")
-    known = [EMBEDDED, *HUB_NAMES, *(RANDOM_PREFIX + key for key in CONFIGURATIONS)]
+        raise BenchError(f"model folder {path}{is_file}: give the folder of a saved pipeline")
+    known = [*FEATURES, *HUB_NAMES, *(RANDOM_PREFIX + key for key in CONFIGURATIONS)]
     raise unknown("model", name, known)
 
 
@@ -243,18 +135,20 @@ def _read_index(folder: Path) -> dict[str, Any]:
     """Return ``model_index.json`` of a supported pipeline whose parts are there."""
     path = folder / "model_index.json"
     if not path.is_file():
-        raise BenchError(f"{folder} is not a DiTPipeline folder: model_index.json is missing")
+        raise BenchError(f"{folder} is not a pipeline folder: model_index.json is missing")
     index = read_json(path)
     _check_class(path, "_class_name", index.get("_class_name"), tuple(PIPELINES))
     for part in PIPELINES[index["_class_name"]]:
         if not (folder / part).is_dir():
-            raise BenchError(f"{folder} is not a DiTPipeline folder: {part} is missing")
+            raise BenchError(f"{folder} is not a pipeline folder: {part} is missing")
     return index
 
 
-def _read_config(path: Path, cls: type[_Config], classes: tuple[str, ...]) -> Any:
+def _read_config(path: Path, part: str, classes: tuple[str, ...]) -> Any:
     content = read_json(path)
     _check_class(path, "_class_name", content.get("_class_name"), classes)
+    is_transformer = part == "transformer"
+    cls = _TRANSFORMERS[classes[0]] if is_transformer else _OTHERS[content["_class_name"]]
     known = {
         key: value
         for key, value in content.items()

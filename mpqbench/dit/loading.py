@@ -1,77 +1,70 @@
 """Load a model by name: embedded, local ``DiTPipeline`` folder, hub id, or random weights."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
+import diffusers
 import torch
-from diffusers import AutoencoderKL, DiTTransformer2DModel
+from diffusers import AutoencoderKL
 
-from .architectures import architecture_of
-from .configs import (
-    CONFIG_FILES,
-    SchedulerConfig,
-    pipeline_folder,
-    random_configuration,
-    read_pipeline,
-)
+from .architecture import Architecture
+from .architectures import architecture_named, architecture_of
+from .configs import CONFIG_FILES, pipeline_folder, random_configuration, read_pipeline
+from .prompts import given_prompts
+from .scheduler_configs import NoiseLevels, SchedulerConfig
 from .weights import WEIGHT_FILES, load_part
+from .words import WORDS, read_words
 from .zoo import CONFIGURATIONS, HUB_NAMES, RANDOM_PREFIX, SD_VAE
-
-
-class _Arithmetic(NamedTuple):
-    frequency_shift: int  # denominator of the time frequencies is half the channels minus this
-    mlp_norm_epsilon: float | None  # None: that of the configuration
-    guided_channels: int | None  # None: all latent channels
-
-
-# Of the original DiT or of diffusers: docs/conventions.md lists the differences with their sources.
-ARITHMETIC = {"original": _Arithmetic(0, 1e-6, 3), "diffusers": _Arithmetic(1, None, None)}
-
-
-def apply_convention(transformer: DiTTransformer2DModel, convention: str) -> None:
-    """Set the time frequencies and the epsilon of the norm before every block's MLP, in place."""
-    arithmetic = ARITHMETIC[convention]
-    epsilon = arithmetic.mlp_norm_epsilon or transformer.config.norm_eps
-    for block in transformer.transformer_blocks:
-        block.norm1.emb.time_proj.downscale_freq_shift = arithmetic.frequency_shift
-        block.norm3.eps = epsilon
 
 
 @dataclass
 class DiTModel:
-    """A Diffusion Transformer, its autoencoder and scheduler; the null class is the last one."""
+    """A Diffusion Transformer, its autoencoder and scheduler; the null condition is the last."""
 
     name: str
-    transformer: DiTTransformer2DModel
-    vae: AutoencoderKL
-    scheduler: SchedulerConfig
+    transformer: Any
+    vae: Any
+    scheduler: NoiseLevels
     digest: str
+
+    @property
+    def architecture(self) -> Architecture:
+        """The family of the transformer."""
+        return architecture_of(self.transformer)
 
     def forward(
         self, latents: torch.Tensor, times: torch.Tensor, classes: torch.Tensor
     ) -> torch.Tensor:
         """Return the output (n, channels, h, w) of latents (n, c, h, w), times and classes (n,)."""
-        return architecture_of(self.transformer).forward(self.transformer, latents, times, classes)
+        return self.architecture.forward(self.transformer, latents, times, classes)
 
     @property
     def classes(self) -> int:
-        """Number of classes without the null class."""
-        return int(self.transformer.config.num_embeds_ada_norm)
+        """Number of conditions, classes or prompts, without the null condition."""
+        return self.architecture.conditions(self.transformer)
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
         """(channels, height, width) of one latent."""
-        config = self.transformer.config
-        return config.in_channels, config.sample_size, config.sample_size
+        return self.architecture.latent_shape(self.transformer)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(height, width, channels) of one image."""
         config = self.vae.config
-        side = int(self.transformer.config.sample_size) * 2 ** (len(config.block_out_channels) - 1)
-        return side, side, int(config.out_channels)
+        _, height, width = self.latent_shape
+        scale = 2 ** (len(config.block_out_channels) - 1)
+        return height * scale, width * scale, int(config.out_channels)
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """Return pixels (n, C, H, W) in [-1, 1] of latents (n, c, h, w), float32."""
+        config = self.vae.config
+        shift = getattr(config, "shift_factor", None) or 0.0
+        scaled = latents.float() / config.scaling_factor
+        return self.vae.decode(scaled + shift if shift else scaled).sample
 
     def to(self, device: str, dtype: torch.dtype) -> Self:
         """Move the model in place. Only the transformer changes type: decoding is in float32."""
@@ -91,37 +84,57 @@ def load_model(name: str) -> DiTModel:
         return _random_model(name)
     read_pipeline(pipeline_folder(name))  # before weights are fetched
     config = read_pipeline(pipeline_folder(name, (*CONFIG_FILES, *WEIGHT_FILES)))
+    architecture = architecture_named(config.classes["transformer"])
     transformer = load_part(
-        config.folder / "transformer", DiTTransformer2DModel, config.transformer
+        config.folder / "transformer", architecture.transformer_class(), config.transformer
     )
-    vae = load_part(config.folder / "vae", AutoencoderKL, config.vae)
+    architecture.adapt(transformer)
+    vae = load_part(config.folder / "vae", getattr(diffusers, config.classes["vae"]), config.vae)
+    if (config.folder / WORDS).is_dir():
+        transformer.prompts = read_words(config.folder / WORDS)
     return DiTModel(name, transformer, vae, config.scheduler, _digest(config.folder))
 
 
-def meta_transformer(name: str) -> DiTTransformer2DModel:
+def meta_transformer(name: str) -> Any:
     """Return the transformer of ``name`` on the meta device, without weights, to count cost."""
     of_hub = {hub_id: short for short, hub_id in HUB_NAMES.items()}
     bare = name.removeprefix(RANDOM_PREFIX)
     if name in of_hub and not Path(name).is_dir():  # a published configuration: no download
         bare = of_hub[name]
     if bare in CONFIGURATIONS or name.startswith(RANDOM_PREFIX):
-        return skeleton(random_configuration(bare))
-    return skeleton(read_pipeline(pipeline_folder(name)).transformer.model_dump())
+        config = random_configuration(bare)
+        return _on_meta(_of_configuration(config), config)
+    saved = read_pipeline(pipeline_folder(name))
+    return _on_meta(architecture_named(saved.classes["transformer"]), dict(saved.transformer))
 
 
-def skeleton(config: Any) -> DiTTransformer2DModel:
-    """Return a transformer of that configuration on the meta device: shapes, no weights."""
+def skeleton(transformer: Any) -> Any:
+    """Return a transformer like this on the meta device: shapes, no weights."""
+    bare = _on_meta(architecture_of(transformer), transformer.config)
+    bare.prompts = given_prompts(transformer)
+    return bare
+
+
+def _on_meta(architecture: Architecture, config: Any) -> Any:
     with torch.device("meta"):
-        return DiTTransformer2DModel.from_config(config).eval()
+        transformer = architecture.transformer_class().from_config(config).eval()
+    architecture.adapt(transformer)
+    return transformer
+
+
+def _of_configuration(config: Mapping[str, Any]) -> Architecture:
+    return architecture_named(config.get("_class_name", "DiTTransformer2DModel"))
 
 
 def _random_model(name: str) -> DiTModel:
     """Build a known configuration with seeded random weights, to measure speed and memory."""
     config = random_configuration(name)
+    architecture = _of_configuration(config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        transformer = DiTTransformer2DModel.from_config(config)
+        transformer = architecture.transformer_class().from_config(config)
         vae = AutoencoderKL.from_config(SD_VAE)
+    architecture.adapt(transformer)
     for part in (transformer, vae):
         part.eval().requires_grad_(False)
     scheduler = SchedulerConfig(clip_sample=False)
@@ -131,7 +144,7 @@ def _random_model(name: str) -> DiTModel:
 def _digest(folder: Path) -> str:
     """Return 16 hex digits of the SHA-256 of configurations and weights, in a fixed order."""
     total = hashlib.sha256()
-    for part in ("transformer", "vae", "scheduler"):
+    for part in ("transformer", "vae", "scheduler", WORDS):
         for path in sorted((folder / part).glob("*")):
             if path.suffix in (".json", ".safetensors"):
                 total.update(f"{part}/{path.name}".encode())

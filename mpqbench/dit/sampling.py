@@ -14,13 +14,13 @@ import torch
 from ..contracts import FittedCorrection, Prediction
 from ..core.errors import BenchError, Diverged
 from ..core.protocol import Protocol
-from .loading import ARITHMETIC, DiTModel, apply_convention
-from .schedule import build_schedule
+from .flow import schedule_of
+from .loading import DiTModel
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 # Called before every model evaluation with (first index, step position, latents, time, classes).
-Observer = Callable[[int, int, torch.Tensor, int, torch.Tensor], None]
+Observer = Callable[[int, int, torch.Tensor, float, torch.Tensor], None]
 
 
 @dataclass(frozen=True)
@@ -55,20 +55,17 @@ class Sampler:
     ) -> None:
         self.model, self.protocol, self.seed = model, protocol, seed
         self.device, self.axis = device, axis
-        config = model.transformer.config
-        self.channels = int(config.in_channels)
-        outputs = int(config.out_channels or config.in_channels)
-        sampler, steps, convention = protocol.sampler, protocol.steps, protocol.convention
-        learned = outputs > self.channels
-        self.schedule = build_schedule(model.scheduler, sampler, steps, convention, learned)
-        guided = ARITHMETIC[convention].guided_channels
+        architecture, self.channels = model.architecture, model.latent_shape[0]
+        self.schedule = schedule_of(model, protocol)
+        guided = architecture.guided_channels(protocol.convention)
         self.guided = self.channels if guided is None else min(guided, self.channels)
-        apply_convention(model.transformer, convention)
+        architecture.configure(model.transformer, protocol)
 
     @property
     def guidance_passes(self) -> int:
-        """Model evaluations per step: two with guidance, one without."""
-        return 2 if self.protocol.guidance > 1.0 else 1
+        """Model evaluations per step: two with guidance, one without or where it is embedded."""
+        embedded = self.model.architecture.embeds_guidance(self.model.transformer)
+        return 2 if self.protocol.guidance > 1.0 and not embedded else 1
 
     def batches(
         self, start: int, stop: int, observe: Observer | None = None
@@ -131,7 +128,7 @@ class Sampler:
         return latents, classes, generators
 
     def predict(
-        self, latents: torch.Tensor, time: int, classes: torch.Tensor
+        self, latents: torch.Tensor, time: float, classes: torch.Tensor
     ) -> tuple[Prediction, torch.Tensor]:
         """Return the guided prediction (arXiv 2207.12598) and the model's other channels, float32.
 
@@ -156,7 +153,6 @@ class Sampler:
     @torch.inference_mode()
     def _decode(self, latents: torch.Tensor) -> np.ndarray:
         """Decode uint8 images (n, H, W, C), rounded as by the diffusers pipeline."""
-        vae = self.model.vae
-        pixels = vae.decode(latents.float() / vae.config.scaling_factor).sample
+        pixels = self.model.decode(latents)
         pixels = ((pixels / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
         return pixels.permute(0, 2, 3, 1).cpu().numpy()

@@ -7,6 +7,8 @@ scheduler of n steps is given the new betas here, which makes both DDIM and DDPM
 
 import inspect
 import json
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +16,9 @@ import numpy as np
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler
 
+from ..contracts import Mixture
 from ..core.errors import BenchError
-from .configs import SchedulerConfig
+from .scheduler_configs import SchedulerConfig
 
 
 @dataclass
@@ -23,9 +26,14 @@ class Schedule:
     """A scheduler, and the times that the model and the scheduler are given at every step."""
 
     scheduler: Any
-    model_times: list[int]
-    scheduler_times: list[int]
+    model_times: Sequence[float]
+    scheduler_times: Sequence[float]
     learned_variance: bool
+
+    @property
+    def times(self) -> torch.Tensor:
+        """The times that the model is told, (steps,): whole numbers, but for flow matching."""
+        return torch.tensor(self.model_times)
 
     def step(
         self,
@@ -48,6 +56,12 @@ class Schedule:
     def signal(self, position: int) -> float:
         """Return the share of the clean image in the variance of the step's input latents."""
         return float(self.scheduler.alphas_cumprod[self.scheduler_times[position]])
+
+    def mixture(self, position: int) -> Mixture:
+        """Return how image and noise follow from the step's input latents and the prediction."""
+        signal = self.signal(position)
+        scale, ratio = math.sqrt(signal), math.sqrt((1 - signal) / signal)
+        return Mixture(image=(1 / scale, -ratio), noise=(0.0, 1.0))
 
     def slope(self, position: int, channels: int) -> float:
         """Return the derivative of the next latent with respect to the predicted noise.

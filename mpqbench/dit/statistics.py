@@ -16,13 +16,13 @@ from torch import nn
 from ..core.cache import Cache
 from ..core.errors import Diverged
 from ..core.progress import Advance
-from .architectures import architecture_of
+from .blocks import BlockCall, block_calls, block_modules, run_block
 from .calibration import CalibrationSet
 from .groups import Group, layer_groups
 from .sampling import image_seed
 
 ROWS = 4096  # rows of a layer's input kept for plugins: 19 MB at width 1152
-_INPUTS = "inputs"
+_INPUTS, _STATE = "inputs", "state"
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,17 @@ class StatisticsStore:
             **{f.name: content[f"{group.name}/{f.name}"] for f in fields(InputStatistics)}
         )
 
-    def block_inputs(self, block: int) -> torch.Tensor:
-        """Return the inputs of block number ``block``: (inputs, tokens, width) float32."""
-        return self._block(block)["hidden"]
+    def block_state(self, block: int) -> dict[str, torch.Tensor]:
+        """Return the activations before block number ``block``, float32, by name of the argument.
+
+        Each has the calibration inputs on its first axis.
+        """
+        mark = f"{_STATE}/"
+        return {
+            name.removeprefix(mark): value
+            for name, value in self._block(block).items()
+            if name.startswith(mark)
+        }
 
     def calibration(self) -> CalibrationSet:
         """Return the inputs of the transformer from which the statistics were gathered."""
@@ -78,25 +86,25 @@ class StatisticsStore:
         ``advance`` is called with 1 after each block. Raises Diverged where an input of a layer is
         not finite.
         """
-        groups, architecture = layer_groups(transformer), architecture_of(transformer)
+        groups = layer_groups(transformer)
         self.cache.write(_INPUTS, vars(calibration))
         device, dtype = transformer.device, transformer.dtype
         batches = [tuple(part.to(device) for part in each) for each in calibration.batches(batch)]
         with torch.inference_mode():
-            hidden = [
-                architecture.first_hidden(transformer, latents.to(dtype))
-                for latents, _, _ in batches
-            ]
-        for index, each in enumerate(architecture.blocks(transformer)):
-            block = transformer.get_submodule(each.path)
+            calls = [block_calls(transformer, x.to(dtype), t, y) for x, t, y in batches]
+            states = [each[0].state for each in calls]
+        for index, block in enumerate(block_modules(transformer)):
             names = {group.name: group.layers[0] for group in groups if group.block == index}
             layers = {name: transformer.get_submodule(path) for name, path in names.items()}
             gatherers = {name: _Gatherer(name, calibration) for name in layers}
-            content = {"hidden": torch.cat(hidden).float().cpu()}
+            content = {
+                f"{_STATE}/{name}": torch.cat([state[name] for state in states]).float().cpu()
+                for name in states[0]
+            }
             with torch.inference_mode(), _watching(layers) as seen:
-                for number, (_, times, classes) in enumerate(batches):
-                    x = hidden[number]
-                    hidden[number] = architecture.run_block(block, x, times, classes)
+                for number, (_, times, _) in enumerate(batches):
+                    call = BlockCall(states[number], calls[number][index].rest)
+                    states[number] = run_block(transformer, call, block)
                     for name, gatherer in gatherers.items():
                         gatherer.add(seen[name].float(), times.cpu(), number)
                 for name, gatherer in gatherers.items():

@@ -4,6 +4,8 @@ import re
 from typing import Any
 
 EMBEDDED = "fashion-dit"
+# Models inside the package, and the feature network of each.
+FEATURES = {EMBEDDED: "fashion", "emoji-mmdit": "emoji"}
 RANDOM_PREFIX = "random:"  # a configuration with seeded random weights, for speed and memory
 
 # Supported pipelines, and the supported classes of each part as diffusers names them.
@@ -14,7 +16,14 @@ PIPELINES: dict[str, dict[str, tuple[str, ...]]] = {
         "vae": ("AutoencoderKL",),
         "scheduler": ("DDIMScheduler", "DDPMScheduler"),
     },
+    "StableDiffusion3Pipeline": {
+        "transformer": ("SD3Transformer2DModel",),
+        "vae": ("AutoencoderKL",),
+        "scheduler": ("FlowMatchEulerDiscreteScheduler",),
+    },
 }
+
+FLOW_CLASSES = ("SD3Transformer2DModel",)
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 HUB_NAMES = {f"dit-xl-2-{side}": f"facebook/DiT-XL-2-{side}" for side in (256, 512)}

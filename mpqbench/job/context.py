@@ -17,6 +17,7 @@ from ..core.protocol import Protocol
 from ..core.recipe import FULL_PRECISION, SLOTS, Recipe
 from ..core.registry import Registry
 from ..core.suite import Job
+from ..dit.blocks import BlockCall, block_calls
 from ..dit.groups import Group, layer_groups, linear_layer
 from ..dit.loading import DiTModel
 from ..dit.recordings import Recordings
@@ -127,9 +128,13 @@ class CalibrationData:
         """Return the calibration inputs of a block. Raises BenchError without statistics."""
         if self.statistics is None:
             raise BenchError(f"block {block}: a rounding of whole blocks needs calibration inputs")
-        inputs, device = self.statistics.calibration(), self.model.transformer.device
-        parts = (self.statistics.block_inputs(block), inputs.times, inputs.classes)
-        return BlockInputs(*(part.to(device, copy=True) for part in parts))
+        inputs, transformer = self.statistics.calibration(), self.model.transformer
+        latents = inputs.latents.to(transformer.device, transformer.dtype)
+        times, classes = inputs.times.to(latents.device), inputs.classes.to(latents.device)
+        rest = block_calls(transformer, latents, times, classes)[block].rest
+        state = self.statistics.block_state(block)
+        moved = {name: part.to(latents.device, copy=True) for name, part in state.items()}
+        return BlockInputs(BlockCall(moved, rest), times)
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ def fit_steps(
         step = CorrectionStep(
             position,
             len(schedule.model_times),
-            schedule.signal(position),
+            schedule.mixture(position),
             _latents(corrected),
             _joined(given),
             _joined(wanted),
@@ -116,7 +116,7 @@ def _noise_towards(
     return noise + (goal - _latents(ends)) / schedule.slope(position, noise.shape[1])
 
 
-def _predicted(sampler: Sampler, batches: Sequence[_MicroBatch], time: int) -> list[_Predicted]:
+def _predicted(sampler: Sampler, batches: Sequence[_MicroBatch], time: float) -> list[_Predicted]:
     """Return the predictions of the model, as it is now, for each micro-batch."""
     return [sampler.predict(batch.latents, time, batch.classes) for batch in batches]
 

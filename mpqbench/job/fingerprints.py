@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..core.precision import Precision
+from ..core.protocol import PROMPTS
 from ..core.recipe import TEXTS, Recipe
 from ..core.registry import Registry
 from ..core.settings import digest_of
@@ -57,6 +58,8 @@ def ranking_fingerprint(job: Job, resources: Resources) -> str:
     if evaluator is not None:
         network = metric_fingerprint(evaluator.network, protocol.images, evaluator.reference)
     evaluated = {"name", "features", "feature_weights", "reference", "micro_batch"}
+    if protocol.prompts is None and protocol.prompt_embeddings is None:
+        evaluated |= PROMPTS  # a record of a model with classes need not speak of them
     return digest_of([network, protocol.model_dump(mode="json", exclude=evaluated)])
 
 

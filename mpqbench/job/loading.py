@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 
 from ..core.errors import BenchError
 from ..core.protocol import Protocol
-from ..dit.loading import DiTModel, apply_convention, load_model
+from ..dit.loading import DiTModel, load_model
+from ..dit.prompt_files import give_prompts
 from ..dit.sampling import DTYPES, Sampler
 from ..dit.state import ModelState
 from ..metrics.features import FeatureNetwork, load_extractor
@@ -28,17 +29,19 @@ class Loader:
 
     device: str
     _model: DiTModel | None = None
-    _of: tuple[str, str] | None = None
+    _of: tuple[str | None, ...] | None = None
     _states: tuple[ModelState, ...] = ()
     _evaluators: dict[tuple[str | None, ...], Evaluator] = field(default_factory=dict)
 
     def model(self, name: str, protocol: Protocol) -> DiTModel:
         """Return the model in the type and convention of the protocol."""
-        if self._model is None or self._of != (name, protocol.dtype):
+        wanted = (name, protocol.dtype, protocol.prompts, protocol.prompt_embeddings)
+        if self._model is None or self._of != wanted:
             self._model, self._states = None, ()  # free one model before the next one is read
             self._model = load_model(name).to(self.device, DTYPES[protocol.dtype])
-            self._of = (name, protocol.dtype)
-        apply_convention(self._model.transformer, protocol.convention)
+            give_prompts(self._model, protocol)
+            self._of = wanted
+        self._model.architecture.configure(self._model.transformer, protocol)
         return self._model
 
     def watch(self, name: str, protocol: Protocol) -> None:

@@ -111,7 +111,7 @@ def _search(context: JobContext) -> SearchResult:
 
 
 def _bounded(context: JobContext) -> Mapping[str, Sequence[Operator]]:
-    transformer = skeleton(context.model.transformer.config)
+    transformer = skeleton(context.model.transformer)
     branches = branch_operators(context.plugins.branch, transformer, context.groups)
     return bounded_branches(context.recipe, branches)
 
@@ -122,8 +122,8 @@ def search_problem(context: JobContext, part: Sequence[str] = ()) -> tuple[Probl
     ``part`` names the groups to search where not all are, in network order; the others stay at the
     budget's precision, and their cost is subtracted from the limit.
     """
-    recipe, config = context.recipe, context.model.transformer.config
-    problem = priced_problem(recipe, context.plugins, context.job.budget, skeleton(config), part)
+    recipe, bare = context.recipe, skeleton(context.model.transformer)
+    problem = priced_problem(recipe, context.plugins, context.job.budget, bare, part)
     choices = {group: problem.choices(group) for group in problem.groups}
     precisions = choices_within(problem.budget, parse_choices(recipe.choices, problem.budget))
     cost = problem.measures[0].table

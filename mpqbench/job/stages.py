@@ -94,7 +94,7 @@ def count_cost(
         quantized.storage,
         quantized.operators,
     )
-    transformer = skeleton(context.model.transformer.config)
+    transformer = skeleton(context.model.transformer)
     passes = context.recordings.sampler_of("noise").guidance_passes
     report = count(transformer, context.groups, allocation, options)
     return replace(report, guidance_passes=passes, steps=context.job.protocol.steps)
@@ -102,7 +102,7 @@ def count_cost(
 
 def costs_of(context: JobContext, report: CostReport) -> Costs:
     """Return the totals of a report as a record keeps them."""
-    transformer = skeleton(context.model.transformer.config)
+    transformer = skeleton(context.model.transformer)
     limit = budget_limit(transformer, context.groups, context.job.budget)
     satisfied = report.satisfied(context.job.budget, limit, context.recipe.branch_in_budget)
     return record_costs(report, satisfied)

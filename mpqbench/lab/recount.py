@@ -68,7 +68,7 @@ def counted(
         raise BenchError("the record has no costs or no allocation")
     recipe = validate(Recipe, record.recipe, record.job)
     protocol = validate(Protocol, record.protocol, record.job)
-    transformer = skeleton(loader.model(record.model, protocol).transformer.config)
+    transformer = skeleton(loader.model(record.model, protocol).transformer)
     groups, path = layer_groups(transformer), store.allocation_path(record.job)
     kept = store.read_allocation(record.job) if path.is_file() else None
     allocation = told_allocation(record.allocation.counts, recipe, groups, kept)

@@ -13,6 +13,7 @@ from ..core.protocol import Protocol
 from ..core.recipe import FULL_PRECISION, Recipe
 from ..core.registry import Registry
 from ..core.suite import Job, Suite, check_names
+from ..dit.own import of_model
 from ..job.context import check_groups, check_recipe
 from ..job.fingerprints import fingerprint
 from ..job.resources import Resources, Session
@@ -62,8 +63,9 @@ def plan(suite: Suite, registry: Registry, device: str) -> list[Job]:
         if recipe.name != FULL_PRECISION.name and realization < counts[recipe.name]
         for text in suite.budgets
     ]
+    protocols = {model: of_model(suite.protocol, model) for model in suite.models}
     jobs = [
-        Job(model, recipe, budget, seed, suite.protocol, device, name, realization)
+        Job(model, recipe, budget, seed, protocols[model], device, name, realization)
         for model in suite.models
         for seed in suite.seeds
         for recipe, budget, name, realization in conditions

@@ -20,6 +20,7 @@ from .precision_recall import Arithmetic, Manifold
 from .statistics_file import FEWEST, StatisticsFile
 
 EMBEDDED = "embedded"
+PACKAGED = {"emoji": "emoji-reference.npz"}  # by feature network; reference.npz of any other
 _TEXTS = ("extractor", "weights")
 _OLD = "digest"  # in files of older versions; digests are computed
 
@@ -70,7 +71,8 @@ def load_reference(
     of features.
     """
     if str(spec) == EMBEDDED:
-        path = Path(str(files("mpqbench.assets"))) / "features" / "reference.npz"
+        name = PACKAGED.get(extractor.name, "reference.npz")
+        path = Path(str(files("mpqbench.assets"))) / "features" / name
         return _of_statistics(EMBEDDED, path, extractor)
     path = Path(spec)
     if os.path.isfile(path) and "mu" in npz.keys(path):

@@ -55,10 +55,10 @@ class QuantizedModel:
             for path, module in self.layers.items():
                 original = self.transformer.get_submodule(path)
                 self._swap(partial(self.transformer.set_submodule, path), original, module)
-            for path in self._attention_paths():
-                attention = self.transformer.get_submodule(path)
-                put = partial(setattr, attention, "processor")
-                self._swap(put, attention.processor, self._attention)
+            for path, attention in self._quantized_attention().items():
+                module = self.transformer.get_submodule(path)
+                module.forward = attention.of(module)
+                self._undo.append(partial(delattr, module, "forward"))
             if self._clock is not None and self._clock.count > 1:
                 register = self.transformer.register_forward_pre_hook
                 self._undo.append(register(self._tell_time, with_kwargs=True).remove)
@@ -66,11 +66,12 @@ class QuantizedModel:
             self.remove()
             raise
 
-    def _attention_paths(self) -> list[str]:
+    def _quantized_attention(self) -> dict[str, QuantizedAttention]:
+        """Return what takes the place of the products of each attention module, by path."""
         if self._attention is None:
-            return []
+            return {}
         products = architecture_of(self.transformer).attention(self.transformer)
-        return [attention.path for attention in products]
+        return {attention.path: self._attention for attention in products}
 
     def _swap(self, put: Callable[[Any], object], original: Any, new: Any) -> None:
         put(new)

@@ -5,14 +5,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 
 from ..core.errors import BenchError
+from ..dit.blocks import replaced_attention
 from .affine import fake_quantize_dynamic, straight_through
 
 
 @dataclass(frozen=True)
 class QuantizedAttention:
-    """A diffusers attention processor for self-attention without a mask.
+    """Scaled dot-product attention on operands at ``bits``.
 
     Every operand has asymmetric min-max ranges in each forward, one for each vector that a product
     sums over, so that the scales leave the sum: queries and keys per token and head, attention
@@ -24,28 +26,42 @@ class QuantizedAttention:
 
     def __call__(
         self,
-        attn: Any,
-        hidden_states: torch.Tensor,
-        encoder_hidden_states: torch.Tensor | None = None,
-        attention_mask: torch.Tensor | None = None,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        attn_mask: torch.Tensor | None = None,
+        **options: Any,
     ) -> torch.Tensor:
-        """Map hidden_states (n, tokens, width) to the same shape. Raises BenchError for a mask."""
-        if encoder_hidden_states is not None or attention_mask is not None:
-            raise BenchError("attention is quantized for self-attention without a mask only")
-        query, key, value = (
-            layer(hidden_states).unflatten(-1, (attn.heads, -1)).transpose(1, 2).float()
-            for layer in (attn.to_q, attn.to_k, attn.to_v)
-        )
-        mixed = self.attend(query, key, value)
-        out = attn.to_out[0](mixed.transpose(1, 2).flatten(2).to(hidden_states.dtype))
-        return attn.to_out[1](out)
+        """Mix values by queries and keys, all (n, heads, tokens, channels), in their type.
 
-    def attend(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-        """Mix values by queries and keys, all (n, heads, tokens, channels) float32."""
+        ``attn_mask`` is added to the scores, or says where a query may look. Raises BenchError for
+        an option of PyTorch's attention that no supported architecture uses.
+        """
+        for name, usual in _USUAL.items():
+            if options.get(name, usual) not in (usual, None):
+                raise BenchError(f"attention with {name} {options[name]} cannot be quantized")
+        query, key, value, dtype = query.float(), key.float(), value.float(), value.dtype
         scores = self._quantized(query) @ self._quantized(key).transpose(-1, -2)
-        weights = (scores / math.sqrt(query.shape[-1])).softmax(-1)
+        scores = scores / math.sqrt(query.shape[-1])
+        if attn_mask is not None and attn_mask.dtype == torch.bool:
+            scores = scores.masked_fill(~attn_mask, -math.inf)
+        elif attn_mask is not None:
+            scores = scores + attn_mask
         by_channel = self._quantized(value.transpose(-1, -2)).transpose(-1, -2)
-        return self._quantized(weights) @ by_channel
+        return (self._quantized(scores.softmax(-1)) @ by_channel).to(dtype)
+
+    def of(self, module: nn.Module) -> Any:
+        """Return the forward of an attention ``module`` with its products quantized."""
+        forward = module.forward
+
+        def quantized(*args: Any, **named: Any) -> Any:
+            with replaced_attention(self):
+                return forward(*args, **named)
+
+        return quantized
 
     def _quantized(self, x: torch.Tensor) -> torch.Tensor:
         return straight_through(lambda y: fake_quantize_dynamic(y, self.bits, symmetric=False), x)
+
+
+_USUAL = {"dropout_p": 0.0, "is_causal": False, "scale": None, "enable_gqa": False}

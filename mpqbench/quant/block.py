@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from ..contracts import BlockData, QuantizedWeight, Rounding
 from ..core.errors import BenchError
 from ..cost.storage import QParamBytes
 from ..dit.architectures import architecture_of
+from ..dit.blocks import BlockCall, run_block
 from ..dit.groups import linear_layer
 from .activation import Clock
 from .attention import QuantizedAttention
@@ -22,11 +24,13 @@ from .group import PreparedGroup, PreparedLayer, QuantizedGroup, RoundedLayer
 
 @dataclass(frozen=True)
 class BlockInputs:
-    """Calibration inputs of a block: hidden (n, tokens, width) float32, times, classes (n,)."""
+    """What a block is called with on all calibration inputs, and the times (n,) of the inputs."""
 
-    hidden: torch.Tensor
+    call: BlockCall
     times: torch.Tensor
-    classes: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.times)
 
 
 @dataclass(frozen=True)
@@ -73,15 +77,18 @@ class BlockRun:
 
     def _targets(self, size: int = 32) -> torch.Tensor:
         """Return what the full-precision block gives, float32, ``size`` inputs at a time."""
-        block, given = self.model.get_submodule(self.prefix), self.inputs
-        run = architecture_of(self.model).run_block
-        hidden = given.hidden.to(next(block.parameters()).dtype)
-        parts = (part.split(size) for part in (hidden, given.times, given.classes))
+        block: Any = self.model.get_submodule(self.prefix)
+        call = self.inputs.call.map(_typed(next(block.parameters()).dtype))
         with torch.no_grad():
-            return torch.cat([
-                run(block, x, times, classes).float()
-                for x, times, classes in zip(*parts, strict=True)
-            ])  # fmt: skip
+            parts = [
+                self._joined(call.map(itemgetter(slice(at, at + size))), block)
+                for at in range(0, len(self.inputs), size)
+            ]
+        return torch.cat([part.float() for part in parts])
+
+    def _joined(self, call: BlockCall, run: Callable[..., Any]) -> torch.Tensor:
+        """Return what a block hands on, (n, tokens, width), all streams one after another."""
+        return torch.cat(list(run_block(self.model, call, run).values()), dim=1)
 
     def _forward(
         self, clock: Clock
@@ -102,18 +109,28 @@ class BlockRun:
             for path, module in quantized.layers.items():
                 block.set_submodule(self._inside(path), module)
         if self.attention is not None:
-            block.attn1.processor = self.attention
-        inputs = self.inputs
+            for products in architecture_of(self.model).attention(self.model):
+                if products.path.startswith(f"{self.prefix}."):
+                    module = block.get_submodule(self._inside(products.path))
+                    module.forward = self.attention.of(module)
+        call = self.inputs.call.map(_typed(torch.float32))
 
         def forward(weights: Mapping[str, torch.Tensor], indices: torch.Tensor) -> torch.Tensor:
             named = {f"{self._inside(path)}.weight": weight for path, weight in weights.items()}
-            times, classes = inputs.times[indices], inputs.classes[indices]
-            clock.set(times)
-            rest = {"timestep": times, "class_labels": classes}
-            return functional_call(block, named, (inputs.hidden[indices],), rest)
+            clock.set(self.inputs.times[indices])
+
+            def run(**arguments: Any) -> Any:
+                return functional_call(block, named, (), arguments)
+
+            return self._joined(call.map(itemgetter(indices)), run)
 
         return forward
 
     def _inside(self, path: str) -> str:
         """Return ``path`` as seen from the block."""
         return path.removeprefix(f"{self.prefix}.")
+
+
+def _typed(dtype: torch.dtype) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return a function that converts floating-point tensors to ``dtype``."""
+    return lambda x: x.to(dtype) if x.is_floating_point() else x

@@ -20,6 +20,7 @@ import torch
 from ..core.errors import Exhausted
 from ..core.precision import Precision
 from ..dit.architectures import architecture_of
+from ..dit.block_chain import chain_of
 from ..dit.calibration import CalibrationSet
 from ..dit.chain import Conditions, Layer, State
 from ..dit.groups import Group
@@ -81,7 +82,7 @@ class Engine:
         settings: EngineSettings,
     ) -> None:
         attend = attention(settings.attention_bits)
-        self.chain = architecture_of(transformer).chain(transformer, attend)
+        self.chain = chain_of(transformer, attend)
         self.searchable = {
             g.name: SearchableGroup(transformer, g, quantizer) for g in groups if g.searchable
         }
@@ -114,7 +115,7 @@ class Engine:
         with self.quantize_fixed(), torch.no_grad():
             for number, (part, target) in enumerate(zip(parts, targets, strict=True)):
                 self.clock.set(part[1])
-                conditions = self.chain.conditions(*part[1:])
+                conditions = self.chain.conditions(*part)
                 outside = [
                     settings.outside(group, len(target), number)
                     for group in self.searchable.values()
@@ -127,7 +128,7 @@ class Engine:
         prices = np.zeros(len(self.groups) + 1)
         for batch in self.batches:
             for first in range(len(prices)):
-                known = max(at for at in batch.prefixes if at <= first)
+                known = max((at for at in batch.prefixes if at <= first), default=0)
                 prices[first] += self._share[known:].sum() * len(batch) / self._inputs
         return prices
 
@@ -200,12 +201,16 @@ class Engine:
         return [found[sequence] for sequence in sequences]
 
     def _sequence(self, partial: Partial) -> tuple[int, Tokens]:
-        """Return the first stage, and the tokens from there to the last stage that is covered."""
+        """Return a first stage, and the tokens from there to the last stage that is covered.
+
+        Both are moved outwards to the nearest boundary of the chain.
+        """
         at = {self._index[group]: precision for group, precision in partial.items()}
         if not at:
             return len(self.groups), ()
-        first, last = min(at), max(at)
-        return first, tuple(at.get(stage) for stage in range(first, last + 1))
+        first = max(stage for stage in self.chain.boundaries if stage <= min(at))
+        end = min(stage for stage in self.chain.boundaries if stage > max(at))
+        return first, tuple(at.get(stage) for stage in range(first, end))
 
     def _run(
         self, batch: Batch, start: int, sequences: set[Tokens]
@@ -216,10 +221,11 @@ class Engine:
         ends = self._ends(batch, start, sorted(whole, key=str))
         size = max(1, self._rows // len(batch))
         while piece := list(islice(ends, size)):
-            state = State.cat([state for _, state in piece])
+            states = [state for _, state in piece]
+            state = type(states[0]).cat(states)
             for at in range(start + length, len(self.groups)):
                 state = self._through(batch, at, state, batch.environment[at])
-            output = self.chain.finish(state, batch.times, batch.classes)
+            output = self.chain.finish(state, batch.conditions)
             yield [whole[tokens] for tokens, _ in piece], output.view(-1, *batch.targets.shape)
 
     def _ends(
@@ -247,7 +253,8 @@ class Engine:
             waiting.append((depth + 1, self._through(batch, at, state, layer), same))
 
     def _through(self, batch: Batch, at: int, state: State, layer: Layer) -> State:
-        self.count(at, len(state))
+        for stage in self.chain.executed(at):
+            self.count(stage, len(state))
         if self.clock.count > 1:
             self.clock.set(batch.times.repeat(len(state) // len(batch)))
         return self.chain.run(at, state, batch.conditions, layer)
@@ -256,10 +263,14 @@ class Engine:
         """Return the environment's state before stage ``start``, from the nearest one kept."""
         if start not in batch.prefixes:
             known = max((at for at in batch.prefixes if at < start), default=None)
-            state = self.chain.start(batch.latents) if known is None else batch.prefixes[known]
+            if known is None:
+                state = self.chain.start(batch.latents, batch.conditions)
+            else:
+                state = batch.prefixes[known]
             for at in range(known or 0, start + 1):
                 # What is not kept lies a few stages behind the start of its block, which is.
-                if at in self.chain.block_starts or self._kept + state.bytes <= PREFIX_BYTES:
+                fits = self._kept + state.bytes <= PREFIX_BYTES
+                if at in self.chain.block_starts or (fits and at in self.chain.boundaries):
                     self._kept += 0 if at in batch.prefixes else state.bytes
                     batch.prefixes[at] = state
                 if at < start:

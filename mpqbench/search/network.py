@@ -48,7 +48,7 @@ class FullPrecision:
         last = self.engine.groups.index(group)
         for batch in self.engine.batches:
             with torch.inference_mode():
-                state = self.engine.chain.start(batch.latents)
+                state = self.engine.chain.start(batch.latents, batch.conditions)
                 for at, before in enumerate(self.engine.groups[:last]):
                     layer = self.group(before).full
                     state = self.engine.chain.run(at, state, batch.conditions, layer)
@@ -77,10 +77,10 @@ class FullPrecision:
             return layer
 
         with torch.enable_grad():
-            state = chain.start(batch.latents)
+            state = chain.start(batch.latents, batch.conditions)
             for at, group in enumerate(self.engine.searchable.values()):
                 state = chain.run(at, state, batch.conditions, watched(group))
-            output = chain.finish(state, batch.times, batch.classes)
+            output = chain.finish(state, batch.conditions)
             gradients = torch.autograd.grad((output * projection).sum(), [y for _, y in seen])
         # Three forwards: a backward pass costs about two.
         self.engine.spend(3 * len(batch) / sum(map(len, self.engine.batches)))

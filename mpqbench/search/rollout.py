@@ -54,11 +54,11 @@ class Stepper:
     def positions(self, times: torch.Tensor) -> torch.Tensor:
         """Return where times (n,) stand in the schedule, on the CPU."""
         known = {time: at for at, time in enumerate(self.schedule.model_times)}
-        return torch.tensor([known[int(time)] for time in times])
+        return torch.tensor([known[time] for time in times.tolist()])
 
     def times(self, positions: torch.Tensor) -> torch.Tensor:
         """Return the times (n,) that the model is told; behind the last step, the last one."""
-        steps = torch.tensor(self.schedule.model_times)
+        steps = self.schedule.times
         return steps[positions.clamp(max=len(steps) - 1)]
 
     def step(
@@ -139,16 +139,16 @@ class RolloutScorer(Scorer):
     ) -> torch.Tensor:
         """Return the output (n, channels, h, w) on latents of the candidate's own."""
         engine, chain, batch = self.engine, self.engine.chain, path.batch
-        times = path.times[step]
-        engine.clock.set(times)
-        state = chain.start(latents.to(batch.latents.dtype))
+        conditions = path.conditions[step - 1]
+        engine.clock.set(path.times[step])
+        state = chain.start(latents.to(batch.latents.dtype), conditions)
         for at, group in enumerate(engine.groups):
             layer = batch.environment[at]
             if group in candidate:
                 layer = engine.searchable[group].at(candidate[group])
-            state = chain.run(at, state, path.conditions[step - 1], layer)
+            state = chain.run(at, state, conditions, layer)
         engine.forwards += len(state) / sum(len(path.batch) for path in self.paths)
-        return chain.finish(state, times, batch.classes)
+        return chain.finish(state, conditions)
 
 
 def build_rollout(
@@ -183,5 +183,5 @@ def _path(
     with engine.quantize_fixed():
         for later in times[1:]:
             engine.clock.set(later)
-            conditions.append(engine.chain.conditions(later, batch.classes))
+            conditions.append(engine.chain.conditions(batch.latents, later, batch.classes))
     return path

@@ -40,10 +40,7 @@ class EngineSettings:
 
 def attention(bits: int | None) -> Any:
     """Return the attention products of a chain, with operands at ``bits`` where given."""
-    if bits is None:
-        return F.scaled_dot_product_attention
-    quantized = QuantizedAttention(bits)
-    return lambda q, k, v: quantized.attend(q.float(), k.float(), v.float())
+    return F.scaled_dot_product_attention if bits is None else QuantizedAttention(bits)
 
 
 def piece_rows(transformer: Any, groups: Sequence[Group], device: str) -> int:
@@ -64,7 +61,7 @@ def piece_rows(transformer: Any, groups: Sequence[Group], device: str) -> int:
 def stage_work(transformer: Any, groups: Sequence[Group]) -> np.ndarray:
     """Return the MACs of every stage, attention products with q, k and v: (stages,)."""
     on_meta = transformer.device.type == "meta"
-    bare = transformer if on_meta else skeleton(transformer.config)
+    bare = transformer if on_meta else skeleton(transformer)
     work = dict(group_macs(bare, groups))
     stage_of = {path: group.name for group in groups for path in group.layers}
     for attention in architecture_of(transformer).attention(transformer):

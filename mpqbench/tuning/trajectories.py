@@ -83,12 +83,12 @@ def _recorded(sampler: Sampler, first: int) -> dict[str, torch.Tensor]:
     unclassed = [_unclassed_steps(sampler, index) for index in range(first, first + size)]
     seen: list[tuple[torch.Tensor, ...]] = []
 
-    def keep(_first: int, position: int, x: torch.Tensor, time: int, y: torch.Tensor) -> None:
+    def keep(_first: int, position: int, x: torch.Tensor, time: float, y: torch.Tensor) -> None:
         at = [slot for slot, steps in enumerate(unclassed) if position in steps]
         slots = torch.tensor(at, dtype=torch.long)
         null = torch.tensor([unclassed[slot][position] for slot in at], dtype=torch.bool)
         classes = y.cpu()[slots].masked_fill(null, model.classes)
-        times = torch.full_like(slots, time)
+        times = sampler.schedule.times[position].expand(len(slots))
         share = torch.full((len(at),), sampler.schedule.signal(position))
         seen.append((x.float().cpu()[slots], times, classes, first + slots, share))
 

@@ -4,6 +4,7 @@ import torch
 
 from mpqbench.conformance.layers import STEPS
 from mpqbench.contracts import LayerData
+from mpqbench.dit.blocks import BlockCall
 from mpqbench.quant.block import BlockInputs
 
 
@@ -44,7 +45,8 @@ class Calibration:
     def block(self, number):
         """Inputs of a block."""
         hidden = self._seen[f"transformer_blocks.{number}"].clone()
-        return BlockInputs(hidden, self._times, torch.arange(len(self._times)) % 3)
+        given = {"timestep": self._times, "class_labels": torch.arange(len(self._times)) % 3}
+        return BlockInputs(BlockCall({"hidden_states": hidden}, given), self._times)
 
     def _keep(self, path):
         def hook(_module, arguments):

@@ -168,7 +168,8 @@ def test_a_step_is_told_what_both_models_do_and_what_would_lead_back(quantized, 
         torch.testing.assert_close(step.full.noise, here.noise, **close)
         moved = one_step(own, position, step)
         torch.testing.assert_close(moved, wanted[position + 1], atol=1e-3, rtol=1e-3)
-    assert step.signal == pytest.approx(float(own.schedule.scheduler.alphas_cumprod[0]))
+    bar = float(own.schedule.scheduler.alphas_cumprod[0])
+    assert step.mixture.image == pytest.approx((bar**-0.5, -(((1 - bar) / bar) ** 0.5)))
 
 
 def walked(sampler):

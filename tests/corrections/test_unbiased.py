@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mpqbench.baselines.corrections.unbiased import DCTBands, Unbiased
 from mpqbench.conformance.correction import sample_step
-from mpqbench.contracts import Prediction
+from mpqbench.contracts import CorrectionStep, Mixture, Prediction
 from mpqbench.core.errors import Diverged
 
 SIGNAL = 0.4
@@ -44,6 +44,18 @@ def test_an_error_of_its_form_is_taken_away_whole(a, b, c, lost, offset, bands):
     step = planted(a, b, c, lost, offset)
     found = corrected(step, bands=bands)
     torch.testing.assert_close(found, step.full.noise, atol=2e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("level", [1.0, 0.7, 0.05])
+def test_with_flow_matching_the_velocity_is_corrected(level):
+    generator = torch.Generator().manual_seed(5)
+    image, noise, contrast = (torch.randn(40, 2, 4, 4, generator=generator) for _ in range(3))
+    full, latents = Prediction(noise - image, contrast), (1 - level) * image + level * noise
+    error = 0.03 * image - 0.05 * noise + 0.02 * contrast + 0.01
+    quantized = Prediction(full.noise + error, contrast)
+    mixture = Mixture(image=(1.0, -level), noise=(1.0, 1 - level))
+    step = CorrectionStep(0, 20, mixture, latents, quantized, full, latents, full, full.noise)
+    torch.testing.assert_close(corrected(step), full.noise, atol=2e-5, rtol=1e-4)
 
 
 def test_an_error_of_one_band_leaves_the_others_alone():

@@ -7,10 +7,10 @@ from tiny_pipeline import edit_json
 
 from mpqbench.core.errors import BenchError
 from mpqbench.core.protocol import Protocol
-from mpqbench.dit.configs import SchedulerConfig
-from mpqbench.dit.loading import apply_convention, load_model
+from mpqbench.dit.loading import load_model
 from mpqbench.dit.sampling import Sampler, image_seed
 from mpqbench.dit.schedule import build_schedule
+from mpqbench.dit.scheduler_configs import SchedulerConfig
 
 LEVELS, STEPS = 100, 5
 PLAIN = {"num_train_timesteps": LEVELS, "clip_sample": False}
@@ -157,10 +157,11 @@ def test_v_prediction_changes_images_under_the_convention_that_honours_it(own_fo
 def test_the_epsilon_of_the_file_is_that_of_the_diffusers_convention(own_folder, tiny_folder):
     edit_json(own_folder / "transformer" / "config.json", norm_eps=1e-6)
     for where, wanted in ((own_folder, 1e-6), (tiny_folder, 1e-5)):
-        transformer = load_model(str(where)).transformer
-        apply_convention(transformer, "diffusers")
+        model = load_model(str(where))
+        transformer, configure = model.transformer, model.architecture.configure
+        configure(transformer, Protocol(name="a", images=1, steps=1, convention="diffusers"))
         assert transformer.transformer_blocks[0].norm3.eps == wanted
-        apply_convention(transformer, "original")
+        configure(transformer, Protocol(name="b", images=1, steps=1))
         assert transformer.transformer_blocks[0].norm3.eps == 1e-6
 
 

@@ -32,12 +32,12 @@ def test_cost_of_an_unknown_model_imports_nothing_heavy():
     [
         ("", "unknown model ''"),
         ("random:dit", "unknown configuration 'dit'"),
-        ("./nowhere/model", "does not exist: give a saved DiTPipeline folder"),
+        ("./nowhere/model", "does not exist: give the folder of a saved pipeline"),
         ("~nosuchuser/model", "'~nosuchuser/model' cannot be read"),
         ("x" * 300 + "/y", "cannot be read: .*too long"),
         ("a\0b", "unknown model"),
         ("/dev/null", "is a file, not a folder"),
-        ("/dev", "/dev is not a DiTPipeline folder: model_index.json is missing"),
+        ("/dev", "/dev is not a pipeline folder: model_index.json is missing"),
     ],
 )
 def test_what_is_no_model_is_refused_in_one_sentence(name, sentence):

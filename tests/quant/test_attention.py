@@ -30,7 +30,7 @@ def _on_own_grid(vector, bits):
 def test_every_operand_has_a_grid_per_vector_that_is_summed_over():
     generator = torch.Generator().manual_seed(0)
     query, key, value = (torch.randn(2, 3, 5, 8, generator=generator) for _ in range(3))
-    ours = QuantizedAttention(4).attend(query, key, value)
+    ours = QuantizedAttention(4)(query, key, value)
     for image in range(2):
         for head in range(3):
             q, k, v = (

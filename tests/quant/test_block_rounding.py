@@ -10,6 +10,7 @@ from mpqbench.contracts import BlockData, Rounding
 from mpqbench.core.errors import BenchError
 from mpqbench.core.formats import ActivationFormat
 from mpqbench.core.precision import FULL, Precision
+from mpqbench.dit.blocks import BlockCall
 from mpqbench.dit.groups import layer_groups
 from mpqbench.quant.activation import StepRanges
 from mpqbench.quant.affine import quantize_weight
@@ -41,7 +42,9 @@ class _Watching(Rounding):
 def _inputs(block: int) -> BlockInputs:
     generator = torch.Generator().manual_seed(block)
     hidden = torch.randn(6, 16, 16, generator=generator)
-    return BlockInputs(hidden, torch.arange(6) * 150, torch.arange(6) % 4)
+    times, classes = torch.arange(6) * 150, torch.arange(6) % 4
+    given = {"timestep": times, "class_labels": classes}
+    return BlockInputs(BlockCall({"hidden_states": hidden}, given), times)
 
 
 def _apply(model, rounding, **settings):
@@ -69,8 +72,7 @@ def test_the_function_of_a_block_is_the_block_that_ends_up_in_the_model(
 
 
 def _run(block, inputs, at):
-    times, classes = inputs.times[at], inputs.classes[at]
-    return block(inputs.hidden[at], timestep=times, class_labels=classes)
+    return block(**inputs.call.map(lambda x: x[at]).arguments)
 
 
 def _blocks(model):

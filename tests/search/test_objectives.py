@@ -41,14 +41,14 @@ def network(engine):
 
 def _outputs(engine, batch, replaced=None):
     """Output of a batch; ``replaced`` (stage, tensor) takes the place of a group's output."""
-    state = engine.chain.start(batch.latents)
+    state = engine.chain.start(batch.latents, batch.conditions)
     for at, name in enumerate(engine.groups):
         layer = engine.searchable[name].full
         if replaced is not None and at == replaced[0]:
             state = engine.chain.run(at, state, batch.conditions, lambda x: replaced[1])
         else:
             state = engine.chain.run(at, state, batch.conditions, layer)
-    return engine.chain.finish(state, batch.times, batch.classes)
+    return engine.chain.finish(state, batch.conditions)
 
 
 def test_inputs_are_what_the_group_reads(engine, network):
@@ -125,7 +125,7 @@ def test_the_trace_is_that_of_the_jacobian_by_the_weight(engine, network):
     trace, spread = HessianTrace(probes=60).traces(network)[name]
     cell, norms = engine.searchable[name], []
     for batch in engine.batches:
-        state = engine.chain.start(batch.latents)
+        state = engine.chain.start(batch.latents, batch.conditions)
         for before in range(at):
             layer = engine.searchable[engine.groups[before]].full
             state = engine.chain.run(before, state, batch.conditions, layer)

@@ -10,10 +10,10 @@ from mpqbench.conformance.models import tiny_transformer
 from mpqbench.core.formats import ActivationFormat
 from mpqbench.core.precision import FULL, Precision
 from mpqbench.dit.calibration import CalibrationSet
-from mpqbench.dit.configs import SchedulerConfig
 from mpqbench.dit.groups import layer_groups
 from mpqbench.dit.sampling import image_seed
 from mpqbench.dit.schedule import build_schedule
+from mpqbench.dit.scheduler_configs import SchedulerConfig
 from mpqbench.methods.treeq.eng import EnvironmentalNoise
 from mpqbench.quant.activation import StepRanges
 from mpqbench.search.engine import Engine

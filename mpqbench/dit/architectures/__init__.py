@@ -5,8 +5,9 @@ from typing import Any
 from ...core.errors import BenchError
 from ..architecture import Architecture
 from .dit import DiT
+from .mmdit import MMDiT
 
-ARCHITECTURES: tuple[Architecture, ...] = (DiT(),)
+ARCHITECTURES: tuple[Architecture, ...] = (DiT(), MMDiT())
 
 
 def architecture_of(transformer: Any) -> Architecture:
@@ -14,8 +15,17 @@ def architecture_of(transformer: Any) -> Architecture:
     for architecture in ARCHITECTURES:
         if isinstance(transformer, architecture.transformer_class()):
             return architecture
+    raise _unknown(type(transformer).__name__)
+
+
+def architecture_named(name: str) -> Architecture:
+    """Return the architecture of a class of diffusers. Raises BenchError for an unknown one."""
+    for architecture in ARCHITECTURES:
+        if name in architecture.classes:
+            return architecture
+    raise _unknown(name)
+
+
+def _unknown(name: str) -> BenchError:
     known = ", ".join(each.classes[0] for each in ARCHITECTURES)
-    raise BenchError(
-        f"layer groups of a {type(transformer).__name__} are not known: "
-        f"diffusers' {known} is supported"
-    )
+    return BenchError(f"layer groups of a {name} are not known: diffusers' {known} are supported")

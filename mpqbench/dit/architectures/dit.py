@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..architecture import Architecture, AttentionProducts, BlockLayout, FixedLayers
 
 if TYPE_CHECKING:
     import torch
 
+    from ...core.protocol import Protocol
     from ..chain import Attention, Chain
 
 _LAYERS = {
@@ -30,11 +31,20 @@ _FIXED = {
 }
 
 
+class _Arithmetic(NamedTuple):
+    frequency_shift: int  # denominator of the time frequencies is half the channels minus this
+    mlp_norm_epsilon: float | None  # None: that of the configuration
+    guided_channels: int | None  # None: all latent channels
+
+
+# Of the original DiT or of diffusers: docs/conventions.md lists the differences with their sources.
+ARITHMETIC = {"original": _Arithmetic(0, 1e-6, 3), "diffusers": _Arithmetic(1, None, None)}
+
+
 class DiT(Architecture):
     """Blocks of self-attention and an MLP, each modulated by time and class (adaLN-Zero)."""
 
     classes = ("DiTTransformer2DModel", "Transformer2DModel")
-    fixed_kinds = frozenset({"adaln"})
 
     def transformer_class(self) -> Any:
         from diffusers import DiTTransformer2DModel
@@ -66,18 +76,24 @@ class DiT(Architecture):
     ) -> torch.Tensor:
         return transformer(latents, times, classes).sample
 
-    def first_hidden(self, transformer: Any, latents: torch.Tensor) -> torch.Tensor:
-        return transformer.pos_embed(latents)
+    def conditions(self, transformer: Any) -> int:
+        return int(transformer.config.num_embeds_ada_norm)
 
-    def run_block(
-        self, block: Any, hidden: torch.Tensor, times: torch.Tensor, classes: torch.Tensor
-    ) -> torch.Tensor:
-        return block(hidden, timestep=times, class_labels=classes)
+    def configure(self, transformer: Any, protocol: Protocol) -> None:
+        """Set the time frequencies and the epsilon of the norm before every block's MLP."""
+        arithmetic = ARITHMETIC[protocol.convention]
+        epsilon = arithmetic.mlp_norm_epsilon or transformer.config.norm_eps
+        for block in transformer.transformer_blocks:
+            block.norm1.emb.time_proj.downscale_freq_shift = arithmetic.frequency_shift
+            block.norm3.eps = epsilon
 
-    def chain(self, transformer: Any, attend: Attention) -> Chain:
-        from ..chain import Chain
+    def guided_channels(self, convention: str) -> int | None:
+        return ARITHMETIC[convention].guided_channels
 
-        return Chain(transformer, attend)
+    def own_chain(self, transformer: Any, attend: Attention) -> Chain:
+        from .dit_chain import DiTChain
+
+        return DiTChain(transformer, attend)
 
 
 def _tokens(transformer: Any) -> int:

@@ -121,7 +121,7 @@ def _over(record: JobRecord, loader: Loader) -> Iterator[Finding]:
         model = loader.model(record.model, validate(Protocol, record.protocol, record.job))
     except BenchError:  # which is why its costs were not recomputed
         return
-    transformer = skeleton(model.transformer.config)
+    transformer = skeleton(model.transformer)
     limit = budget_limit(transformer, layer_groups(transformer), budget)
     with_branch = record.recipe.get("branch_in_budget", True)
     bitops = costs.bitops_linear + (costs.branch_bitops if with_branch else 0)

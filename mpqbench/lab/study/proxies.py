@@ -17,6 +17,7 @@ from ...core.recipe import PluginChoice, Recipe
 from ...core.registry import Registry
 from ...core.suite import Job, Suite
 from ...core.yaml_text import dump_yaml
+from ...dit.own import of_model
 from ...job.resources import Resources, Session
 from ...job.search_stage import search_problem
 from ...records.frame import frame_csv
@@ -117,7 +118,7 @@ def single_job(suite: Suite, session: Session) -> Job:
     budget = Budget.parse(suite.budgets[0])
     check_base(budget.precision)
     ((_, recipe),) = suite.in_classes(session.registry.method(method)).items()
-    return Job(model, recipe, budget, seed, suite.protocol, session.device)
+    return Job(model, recipe, budget, seed, of_model(suite.protocol, model), session.device)
 
 
 def _given(base: Recipe, name: str, allocation: Allocation) -> dict[str, Any]:

@@ -1,0 +1,133 @@
+"""The configurations of transformers and autoencoders, checked without PyTorch.
+
+Keys and defaults are those of diffusers.
+"""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Size = Annotated[int, Field(ge=1, le=65_536)]
+
+
+class PartConfig(BaseModel):
+    """Base of the configurations: exact types, no unknown key, no NaN."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class OpenConfig(PartConfig):
+    """Base of configurations whose other keys are checked when diffusers' class is built."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class TransformerConfig(OpenConfig):
+    """What all transformers have."""
+
+    in_channels: Annotated[int, Field(ge=1, le=1024)]
+    num_layers: Annotated[int, Field(ge=1, le=1000)]
+
+    @property
+    def latent_channels(self) -> int:
+        """Channels of the latents that are denoised."""
+        return self.in_channels
+
+
+class MMDiTConfig(TransformerConfig):
+    """``transformer/config.json`` of SD3 and SD3.5."""
+
+    sample_size: Annotated[int, Field(ge=1, le=1024)]
+    patch_size: Annotated[int, Field(ge=1, le=64)]
+    joint_attention_dim: Size
+    pooled_projection_dim: Size
+
+    @model_validator(mode="after")
+    def _divides(self) -> Self:
+        return _check_patches(self)
+
+
+class DiTConfig(TransformerConfig):
+    """``transformer/config.json`` of a class-conditional DiT."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    num_attention_heads: Annotated[int, Field(ge=1, le=1024)]
+    attention_head_dim: Annotated[int, Field(ge=1, le=4096)]
+    out_channels: Size | None = None
+    dropout: Annotated[float, Field(ge=0, le=1)] = 0.0  # of training
+    norm_num_groups: int | None = 32  # of another kind of transformer
+    attention_bias: bool = True
+    sample_size: Annotated[int, Field(ge=1, le=1024)]
+    patch_size: Annotated[int, Field(ge=1, le=64)]
+    activation_fn: Literal["gelu-approximate", "gelu"] = "gelu-approximate"
+    num_embeds_ada_norm: Annotated[int, Field(ge=1, le=1_000_000)]
+    upcast_attention: Literal[False] = False
+    norm_type: Literal["ada_norm_zero"] = "ada_norm_zero"
+    norm_elementwise_affine: bool = False
+    norm_eps: float = 1e-5
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        _check_patches(self)
+        if self.norm_eps not in (1e-5, 1e-6):  # diffusers' and the original's
+            raise ValueError(f"norm_eps must be 1e-05 or 1e-06, not {self.norm_eps}")
+        width = self.num_attention_heads * self.attention_head_dim
+        if width % 4:
+            raise ValueError(
+                f"num_attention_heads x attention_head_dim is {width}: position embeddings need a "
+                "multiple of 4"
+            )
+        if self.out_channels not in (None, self.in_channels, 2 * self.in_channels):
+            raise ValueError(
+                f"out_channels {self.out_channels} must be in_channels ({self.in_channels}), or "
+                "twice as many with learned variance"
+            )
+        return self
+
+
+class VAEConfig(PartConfig):
+    """``vae/config.json`` of an ``AutoencoderKL``."""
+
+    in_channels: Literal[1, 3]
+    out_channels: Literal[1, 3]
+    down_block_types: list[Literal["DownEncoderBlock2D", "AttnDownEncoderBlock2D"]]
+    up_block_types: list[Literal["UpDecoderBlock2D", "AttnUpDecoderBlock2D"]]
+    block_out_channels: list[Size] = Field(min_length=1, max_length=8)
+    layers_per_block: Annotated[int, Field(ge=1, le=64)]
+    act_fn: Literal["silu", "swish", "mish", "gelu", "relu"] = "silu"
+    latent_channels: Annotated[int, Field(ge=1, le=1024)]
+    norm_num_groups: Size = 32
+    sample_size: int | list[int] | None = 32  # of the training images
+    scaling_factor: Annotated[float, Field(gt=0)] = 0.18215
+    shift_factor: float | None = None
+    latents_mean: None = None
+    latents_std: None = None
+    force_upcast: bool = True  # decoding is in float32 in any case
+    use_quant_conv: bool = True
+    use_post_quant_conv: bool = True
+    mid_block_add_attention: bool = True
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        blocks = len(self.block_out_channels)
+        for key in ("down_block_types", "up_block_types"):
+            if len(getattr(self, key)) != blocks:
+                raise ValueError(
+                    f"{key} has {len(getattr(self, key))} entries, block_out_channels {blocks}"
+                )
+        for width in self.block_out_channels:
+            if width % self.norm_num_groups:
+                raise ValueError(
+                    f"norm_num_groups {self.norm_num_groups} does not divide {width} of "
+                    "block_out_channels"
+                )
+        return self
+
+
+def _check_patches(config: Any) -> Any:
+    if config.sample_size % config.patch_size:
+        raise ValueError(
+            f"patch_size {config.patch_size} does not divide sample_size {config.sample_size}"
+        )
+    return config

@@ -1,0 +1,78 @@
+"""Tiny random pipelines of every architecture, saved as diffusers saves them."""
+
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel
+from tiny_pipeline import TINY_VAE
+
+from mpqbench.dit.architectures import architecture_of
+from mpqbench.dit.prompt_files import save_prompt_embeddings
+from mpqbench.dit.prompts import PromptTable
+
+PROMPTS, TOKENS = 5, 6
+VAE = TINY_VAE | {"in_channels": 3, "out_channels": 3, "shift_factor": 0.1, "scaling_factor": 0.7}
+MMDIT = {
+    "sample_size": 8,
+    "patch_size": 2,
+    "in_channels": 4,
+    "out_channels": 4,
+    "num_layers": 3,
+    "attention_head_dim": 8,
+    "num_attention_heads": 4,
+    "joint_attention_dim": 16,
+    "caption_projection_dim": 32,
+    "pooled_projection_dim": 24,
+    "pos_embed_max_size": 8,
+}
+
+ABSENT = {  # of SD3: everything that makes embeddings of prompts
+    f"{part}{number}": None for part in ("text_encoder", "tokenizer") for number in ("", "_2", "_3")
+}
+
+
+def save_mmdit(folder: Path, **changes: object) -> Path:
+    """A ``StableDiffusion3Pipeline`` without text encoders."""
+    from diffusers import StableDiffusion3Pipeline
+
+    transformer = SD3Transformer2DModel(**(MMDIT | changes))
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0)
+    vae = AutoencoderKL(**VAE)
+    return _saved(StableDiffusion3Pipeline(transformer, scheduler, vae, **ABSENT), folder)
+
+
+SAVED = {
+    "mmdit": save_mmdit,
+    "mmdit-dual": lambda folder: save_mmdit(folder, dual_attention_layers=(0,), qk_norm="rms_norm"),
+}
+
+
+def save(name: str, folder: Path) -> tuple[Path, Path]:
+    """Save the pipeline called ``name``; return its folder and a file of prompt embeddings."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        SAVED[name](folder)
+    return folder, folder / "embeddings.safetensors"
+
+
+def _saved(pipeline, folder: Path) -> Path:
+    """Give every bias and modulation a value: diffusers starts some of them at zero."""
+    transformer = pipeline.transformer
+    for parameter in transformer.parameters():
+        if parameter.abs().max() == 0:
+            parameter.data.normal_(std=0.2)
+    pipeline.save_pretrained(folder)
+    save_prompt_embeddings(folder / "embeddings.safetensors", table_of(transformer))
+    return folder
+
+
+def table_of(transformer, tokens: int = TOKENS) -> PromptTable:
+    """Random embeddings of ``PROMPTS`` prompts and of the null prompt."""
+    shape = architecture_of(transformer).prompt_shape(transformer)
+    rows = PROMPTS + 1
+    pooled = None if shape.pooled is None else torch.randn(rows, shape.pooled)
+    mask = None
+    if shape.masked:
+        mask = (torch.arange(tokens) < torch.tensor([tokens, 2, 3, 4, 1, 2])[:, None]).long()
+    texts = tuple(f"prompt {number}" for number in range(PROMPTS))
+    return PromptTable(torch.randn(rows, tokens, shape.width), texts, pooled, mask)

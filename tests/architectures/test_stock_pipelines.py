@@ -1,0 +1,58 @@
+"""Every architecture samples what the pipeline of diffusers samples from the same noise."""
+
+import pytest
+import torch
+from diffusers import StableDiffusion3Pipeline
+from pipelines import ABSENT, save
+
+from mpqbench.core.protocol import Protocol
+from mpqbench.dit.loading import load_model
+from mpqbench.dit.prompt_files import read_prompt_embeddings
+from mpqbench.dit.sampling import Sampler
+
+STEPS, IMAGES = 4, 3
+
+
+def ours(folder, embeddings, guidance):
+    """Final latents of our sampler, and the noise that it began with."""
+    model = load_model(str(folder))
+    model.transformer.prompts = read_prompt_embeddings(embeddings, model.transformer)
+    protocol = Protocol(
+        name="t", images=IMAGES, steps=STEPS, guidance=guidance, micro_batch=IMAGES,
+        sampler="own", convention="diffusers",
+    )  # fmt: skip
+    sampler = Sampler(model, protocol, seed=0, device="cpu")
+    (batch,) = sampler.batches(0, IMAGES)
+    with torch.inference_mode():
+        noise = sampler.begin(0)[0]
+    return torch.from_numpy(batch.latents), noise, model.transformer.prompts
+
+
+def stock_mmdit(folder, noise, table, guidance):
+    pipeline = StableDiffusion3Pipeline.from_pretrained(folder, **ABSENT)
+    negative = torch.full((IMAGES,), len(table))
+    return pipeline(
+        height=16,
+        width=16,
+        latents=noise,
+        guidance_scale=guidance,
+        num_inference_steps=STEPS,
+        prompt_embeds=table.embeddings[:IMAGES],
+        negative_prompt_embeds=table.embeddings[negative],
+        pooled_prompt_embeds=table.pooled[:IMAGES],
+        negative_pooled_prompt_embeds=table.pooled[negative],
+        output_type="latent",
+    ).images
+
+
+STOCK = {"mmdit": stock_mmdit, "mmdit-dual": stock_mmdit}
+
+
+@pytest.mark.parametrize("guidance", [1.0, 4.5])
+@pytest.mark.parametrize("name", STOCK)
+def test_final_latents_are_those_of_the_stock_pipeline(tmp_path, name, guidance):
+    folder, embeddings = save(name, tmp_path / name)
+    latents, noise, table = ours(folder, embeddings, guidance)
+    theirs = STOCK[name](folder, noise.clone(), table, guidance)
+    assert (latents - theirs).norm() < 1e-4 * theirs.norm()
+    assert (latents - noise).norm() > 0.1 * noise.norm()
