@@ -53,6 +53,8 @@ _PROTOCOL = (
                  help="Feature network; 'none' for fidelity and cost alone."),
     click.option("--feature-weights", metavar="PATH", help="Weights of the feature network."),
     click.option("--reference", metavar="REF", help="Reference statistics or images."),
+    click.option("--prompts", metavar="FILE",
+                 help="Prompts, one on each line, for the pipeline's text encoders."),
     click.option("--prompt-embeddings", metavar="FILE",
                  help="Embeddings of prompts, as safetensors."),
 )  # fmt: skip

@@ -7,11 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+from ..core.errors import BenchError
+
 if TYPE_CHECKING:
     import torch
 
     from ..core.protocol import Protocol
     from .chain import Attention, Chain
+    from .prompts import PromptRows
 
 
 class BlockLayout(NamedTuple):
@@ -122,6 +125,10 @@ class Architecture(ABC):
     def prompt_shape(self, transformer: Any) -> PromptShape | None:
         """Return what the transformer takes of a prompt; ``None`` for conditions that are none."""
         return None
+
+    def encode(self, pipeline: Any, texts: list[str]) -> PromptRows:
+        """Return the embeddings of prompts that the text encoders of ``pipeline`` make."""
+        raise BenchError(f"a {self.classes[0]} is conditioned on classes: it takes no --prompts")
 
     def prompt_tokens(self, transformer: Any) -> int:
         """Return the tokens of a prompt: those of the given prompts, else what is usual."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import diffusers
+import numpy as np
 import torch
 from diffusers import AutoencoderKL
 
@@ -45,6 +46,12 @@ class DiTModel:
     def classes(self) -> int:
         """Number of conditions, classes or prompts, without the null condition."""
         return self.architecture.conditions(self.transformer)
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        """The number of each prompt's name in a feature network, (m,), where it is known."""
+        table = given_prompts(self.transformer)
+        return None if table is None or table.labels is None else table.labels.numpy()
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:

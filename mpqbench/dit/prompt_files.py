@@ -7,29 +7,48 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
+from ..core.cache import Cache
 from ..core.errors import BenchError
 from ..core.files import reason_of
 from ..core.protocol import Protocol
 from ..core.settings import digest_of
-from ..core.sources import read_digest
 from .architecture import PromptShape
 from .architectures import architecture_of
-from .loading import DiTModel
+from .encoding import encode_prompts, read_prompts
+from .loading import DiTModel, meta_transformer
 from .prompts import PromptTable, prompts_of
+from .state import tensor_digest
 
 # The arguments of diffusers' pipelines, and those of the null prompt.
 _EMBEDDINGS, _POOLED, _MASK = "prompt_embeds", "pooled_prompt_embeds", "prompt_attention_mask"
 
 
-def give_prompts(model: DiTModel, protocol: Protocol) -> None:
-    """Give a model the prompts of ``protocol``, whose digest becomes part of the model's.
+def given_table(name: str, protocol: Protocol, cache: Cache | None) -> PromptTable | None:
+    """Return the prompts that ``protocol`` gives the model ``name``, ``None`` where it gives none.
 
-    Raises BenchError as ``read_prompt_embeddings``, and where a model takes prompts and has none.
+    The model need not be loaded, so that no text encoder has to fit beside the transformer. Raises
+    BenchError as ``read_prompt_embeddings`` and ``encode_prompts``, and for prompts given twice.
     """
+    if protocol.prompt_embeddings is not None and protocol.prompts is not None:
+        raise BenchError("--prompts and --prompt-embeddings exclude each other: give one of them")
     if protocol.prompt_embeddings is not None:
-        path = Path(protocol.prompt_embeddings)
-        model.transformer.prompts = read_prompt_embeddings(path, model.transformer)
-        model.digest = digest_of([model.digest, read_digest(path)])
+        return read_prompt_embeddings(Path(protocol.prompt_embeddings), meta_transformer(name))
+    if protocol.prompts is not None:
+        texts = read_prompts(Path(protocol.prompts))
+        return encode_prompts(name, texts, meta_transformer(name), cache)
+    return None
+
+
+def give_prompts(model: DiTModel, table: PromptTable | None) -> None:
+    """Give a model prompts, whose digest becomes part of the model's.
+
+    Raises BenchError where a model takes prompts and has none.
+    """
+    if table is not None:
+        model.transformer.prompts = table
+        parts = [tensor_digest(part) for part in (table.embeddings, table.pooled, table.mask)
+                 if part is not None]  # fmt: skip
+        model.digest = digest_of([model.digest, parts, table.texts])
     if model.architecture.prompt_shape(model.transformer) is not None:
         prompts_of(model.transformer)
 

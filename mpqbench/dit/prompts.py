@@ -14,13 +14,16 @@ class PromptTable:
 
     ``embeddings`` (m + 1, tokens, width); ``pooled`` (m + 1, pooled width) and ``mask``
     (m + 1, tokens), 1 for a token and 0 for padding, where the architecture takes them. ``texts``
-    are the prompts. The table stays on the CPU: the rows of a batch are moved when they are used.
+    are the prompts, and ``labels`` (m,) the number of each prompt's name in a feature network that
+    can name what it sees. The table stays on the CPU: the rows of a batch are moved when they are
+    used.
     """
 
     embeddings: torch.Tensor
     texts: tuple[str, ...]
     pooled: torch.Tensor | None = None
     mask: torch.Tensor | None = None
+    labels: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.embeddings) - 1

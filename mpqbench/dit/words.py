@@ -23,6 +23,7 @@ def read_words(folder: Path, kind: str = "trained") -> PromptTable:
     state = {k: v.float() for k, v in load_file(folder / "embeddings.safetensors").items()}
     index = {word: number for number, word in enumerate(facts["words"])}
     texts = tuple(text for text, _ in lists[kind])
+    labels = torch.tensor([label for _, label in lists[kind]])
     rows = [[index[word] for word in text.split()] for text in texts]
     rows.append([index[facts["null"]]])
     padding = index[facts["padding"]]
@@ -30,4 +31,4 @@ def read_words(folder: Path, kind: str = "trained") -> PromptTable:
     embedded = state["table"][tokens]
     is_word = (tokens != padding).unsqueeze(-1)
     pooled = (embedded * is_word).sum(1) / is_word.sum(1)
-    return PromptTable(embedded + state["places"], texts, pooled)
+    return PromptTable(embedded + state["places"], texts, pooled, labels=labels)

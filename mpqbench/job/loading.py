@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass, field
 
+from ..core.cache import Cache
 from ..core.errors import BenchError
 from ..core.protocol import Protocol
 from ..dit.loading import DiTModel, load_model
-from ..dit.prompt_files import give_prompts
+from ..dit.prompt_files import give_prompts, given_table
 from ..dit.sampling import DTYPES, Sampler
 from ..dit.state import ModelState
 from ..metrics.features import FeatureNetwork, load_extractor
@@ -25,9 +26,13 @@ class Evaluator:
 
 @dataclass
 class Loader:
-    """Load onto ``device``. One model is kept: every job restores it."""
+    """Load onto ``device``. One model is kept: every job restores it.
+
+    Embeddings of prompts are kept in ``cache``.
+    """
 
     device: str
+    cache: Cache | None = None
     _model: DiTModel | None = None
     _of: tuple[str | None, ...] | None = None
     _states: tuple[ModelState, ...] = ()
@@ -38,8 +43,9 @@ class Loader:
         wanted = (name, protocol.dtype, protocol.prompts, protocol.prompt_embeddings)
         if self._model is None or self._of != wanted:
             self._model, self._states = None, ()  # free one model before the next one is read
+            prompts = given_table(name, protocol, self.cache)
             self._model = load_model(name).to(self.device, DTYPES[protocol.dtype])
-            give_prompts(self._model, protocol)
+            give_prompts(self._model, prompts)
             self._of = wanted
         self._model.architecture.configure(self._model.transformer, protocol)
         return self._model

@@ -32,7 +32,7 @@ class Resources:
 
     @cached_property
     def loader(self) -> Loader:
-        return Loader(self.device)
+        return Loader(self.device, self.cache)
 
     @cached_property
     def patches(self) -> Patches:

@@ -9,6 +9,7 @@ from typing import cast
 import numpy as np
 
 from ..contracts import DistillationData, FittedCorrection
+from ..core.jackknife import deal_groups
 from ..core.precision import Allocation
 from ..core.progress import Advance
 from ..core.settings import digest_of
@@ -18,7 +19,7 @@ from ..dit.calibration import HeldOut
 from ..dit.loading import skeleton
 from ..metrics.fidelity import latent_mse, psnr, ssim, ssim_missing
 from ..metrics.images import ImageSource, regroup
-from ..metrics.score import missing, score
+from ..metrics.score import missing, prompt_accuracy, score
 from ..quant.apply import QuantizedModel, quantize_model
 from ..quant.verify import (
     expect_counted,
@@ -184,13 +185,22 @@ def distribution(context: JobContext, samples: SampleStore) -> dict[Metric, Scor
     if evaluator is None:
         return {}
     with context.reporter.stage(f"scoring {context.title}", images) as advance:
-        return distribution_of(samples, evaluator, images, advance)
+        labels = context.model.labels
+        return distribution_of(samples, evaluator, images, advance, labels)
 
 
 def distribution_of(
-    samples: SampleStore, evaluator: Evaluator, images: int, advance: Advance
+    samples: SampleStore,
+    evaluator: Evaluator,
+    images: int,
+    advance: Advance,
+    labels: np.ndarray | None = None,
 ) -> dict[Metric, Score]:
-    """Return the scores of the first ``images`` samples against a reference."""
+    """Return the scores of the first ``images`` samples against a reference.
+
+    With the ``labels`` (m,) of m prompts, and a network that names what it sees, the accuracy of
+    prompts is one of the scores.
+    """
     shape = next(samples.shards(1)).images.shape[1:]
     source = ImageSource(
         str(samples.folder), images, shape, lambda: (b.images for b in samples.shards(images))
@@ -198,6 +208,10 @@ def distribution_of(
     features = evaluator.network.extract(source, advance=advance)
     classes = np.concatenate([batch.classes for batch in samples.shards(images)])
     scores = score(features, evaluator.reference, classes)
+    if labels is not None:
+        ranks = evaluator.network.ranks(features.pooled, labels[classes])
+        groups = deal_groups(images, classes)
+        scores |= {} if ranks is None else prompt_accuracy(ranks, groups)
     return {
         cast(Metric, name): Score(value=found.value, ci=found.ci, replicates=found.replicates)
         for name, found in scores.items()

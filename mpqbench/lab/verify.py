@@ -124,7 +124,9 @@ def _check_scores(
         evaluator = loader.evaluator(protocol)
         scores: Mapping[Metric, Score] = {}
         if evaluator is not None:
-            scores = distribution_of(samples, evaluator, record.n_images, lambda done: None)
+            labels = loader.model(record.model, protocol).labels
+            images = record.n_images
+            scores = distribution_of(samples, evaluator, images, lambda done: None, labels)
         partner = _reference(record, records)
         if partner is not None and store.has_samples(partner.job):
             scores = {**scores, **fidelity(samples, _samples(partner, store), record.n_images)}

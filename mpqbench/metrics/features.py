@@ -90,6 +90,10 @@ class FeatureNetwork(ABC):
     def forward(self, inputs: torch.Tensor) -> Outputs:
         """Return the features of one batch, on the network's device."""
 
+    def ranks(self, pooled: np.ndarray, names: np.ndarray) -> np.ndarray | None:
+        """Return how many names are likelier than the asked one, (N,); ``None`` without names."""
+        return None
+
     def check(self, source: ImageSource) -> None:
         """Raise BenchError where the images have a size that the network does not take."""
         if self.image_shape is not None and source.shape[:2] != self.image_shape[:2]:

@@ -51,6 +51,21 @@ def score(
     return scores
 
 
+def prompt_accuracy(ranks: np.ndarray, groups: np.ndarray | None = None) -> dict[str, Estimate]:
+    """Return the shares of images whose prompt a classifier names, by key.
+
+    ``ranks`` (N,) are how many other names the classifier finds likelier: ``prompt_top1`` is the
+    share of rank 0, ``prompt_top5`` that of ranks below 5. Replicates leave out one of ``groups``.
+    """
+    found = {}
+    for most in (1, 5):
+        named = ranks < most
+        kept = [] if groups is None else [groups != group for group in range(groups.max() + 1)]
+        replicates = tuple(float(named[each].mean()) for each in kept)
+        found[f"prompt_top{most}"] = Estimate(float(named.mean()), replicates)
+    return found
+
+
 def missing(count: int, dimension: int = 0) -> tuple[str, ...]:
     """Return a sentence on each thing that ``count`` images are too few for.
 
@@ -136,6 +151,7 @@ def labels(network: str) -> dict[str, str]:
     frechet = {"inception-adm": "FID", "clean-fid": "FID-clean"}.get(network, "FD")
     names = {"fd": frechet, "fd_infinity": f"{frechet}-infinity", "sfd": f"s{frechet}"}
     names |= {"is": "IS", "precision": "Precision", "recall": "Recall", "kid": "KID"}
+    names |= {"prompt_top1": "Prompt top-1", "prompt_top5": "Prompt top-5"}
     if " " not in network:
         return names
     weights = network.replace("inception-adm", "inception")

@@ -10,6 +10,8 @@ from ..architecture import Architecture, AttentionProducts, BlockLayout, FixedLa
 if TYPE_CHECKING:
     import torch
 
+    from ..prompts import PromptRows
+
 USUAL_TOKENS = 333  # 77 of CLIP and 256 of T5, as StableDiffusion3Pipeline makes them
 
 ATTENTION = {
@@ -77,6 +79,14 @@ class MMDiT(Architecture):
     def prompt_shape(self, transformer: Any) -> PromptShape:
         config = transformer.config
         return PromptShape(USUAL_TOKENS, config.joint_attention_dim, config.pooled_projection_dim)
+
+    def encode(self, pipeline: Any, texts: list[str]) -> PromptRows:
+        from ..prompts import PromptRows
+
+        given: dict[str, Any] = {"prompt_2": texts, "prompt_3": texts, "device": "cpu"}
+        given["do_classifier_free_guidance"] = False
+        embeddings, _, pooled, _ = pipeline.encode_prompt(texts, **given)
+        return PromptRows(embeddings.float(), pooled.float(), None)
 
     def forward(
         self, transformer: Any, latents: torch.Tensor, times: torch.Tensor, classes: torch.Tensor
