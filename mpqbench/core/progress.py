@@ -1,6 +1,7 @@
 """Progress of long work: bars on a terminal, plain lines elsewhere, or nothing."""
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,10 @@ class Reporter:
 
     def say(self, line: str) -> None:
         """Print one line that stays."""
+
+    def say_other(self, line: str) -> None:
+        """Say what another process on the same folder does."""
+        self.say(line)
 
     @contextmanager
     def stage(self, title: str, total: int) -> Iterator[Advance]:
@@ -57,18 +62,27 @@ class Bars(Reporter):
             progress.MofNCompleteColumn(), progress.TimeRemainingColumn(),
         )  # fmt: skip
         self._progress = progress.Progress(*columns, console=console(), transient=True)
+        self._stages = 0  # that are shown: several workers have one each
+        self._lock = threading.RLock()
 
     def say(self, line: str) -> None:
         self._progress.console.print(one_line(line))
 
     @contextmanager
     def stage(self, title: str, total: int) -> Iterator[Advance]:
-        with self._progress:
-            task = self._progress.add_task(title, total=total)
-            try:
-                yield lambda units: self._progress.advance(task, units)
-            finally:
-                self._progress.remove_task(task)
+        self._count(1)
+        task = self._progress.add_task(title, total=total)
+        try:
+            yield lambda units: self._progress.advance(task, units)
+        finally:
+            self._progress.remove_task(task)
+            self._count(-1)
+
+    def _count(self, more: int) -> None:
+        with self._lock:
+            self._stages += more
+            if self._stages == max(more, 0):
+                (self._progress.start if more > 0 else self._progress.stop)()
 
 
 def reporter() -> Reporter:

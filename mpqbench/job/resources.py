@@ -67,11 +67,15 @@ class Resources:
 
 @dataclass(frozen=True)
 class Session:
-    """Resources and the folder of results; with ``fresh``, finished jobs run again."""
+    """Resources and the folder of results; with ``fresh``, finished jobs run again.
+
+    Sessions of one ``campaign``, a name, were started together: each job is run by one of them.
+    """
 
     resources: Resources
     store: RecordStore
     fresh: bool = False
+    campaign: str = ""
 
     @property
     def registry(self) -> Registry:

@@ -2,19 +2,18 @@
 
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ..core.errors import BenchError, NotWritable
 from ..core.recipe import TEXTS
 from ..core.suite import Job
-from ..job.fingerprints import fingerprint
 from ..job.resources import Session
 from ..records.store import read_record
 
 _VALUE_BYTES = 4  # of a latent, and of the class of an image
 
 
-def check_folder(jobs: Sequence[Job], session: Session) -> None:
+def check_folder(jobs: Sequence[Job], fingerprints: Mapping[str, str], session: Session) -> None:
     """Set aside records of ``jobs`` that cannot be read.
 
     A record cannot be read if it is damaged, was edited, or belongs to another job. Raises
@@ -29,13 +28,13 @@ def check_folder(jobs: Sequence[Job], session: Session) -> None:
                 raise
             aside = store.set_aside(path.stem)
             session.reporter.say(f"{error}: moved to {aside}, the job is run again")
-    _check_room(jobs, session)
+    _check_room(jobs, fingerprints, session)
 
 
-def _check_room(jobs: Sequence[Job], session: Session) -> None:
+def _check_room(jobs: Sequence[Job], fingerprints: Mapping[str, str], session: Session) -> None:
     store, needed = session.store, 0
     for job in jobs:
-        if not session.fresh and store.done(job.id, fingerprint(job, session.resources)):
+        if not session.fresh and store.done(job.id, fingerprints[job.id]):
             continue
         model = session.resources.loader.model(job.model, job.protocol)
         values = math.prod(model.latent_shape) + 1

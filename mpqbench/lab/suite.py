@@ -3,11 +3,11 @@
 import itertools
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..core.errors import BenchError, unknown
+from ..core.files import remove_unfinished
 from ..core.precision import FULL, Budget
 from ..core.protocol import Protocol
 from ..core.recipe import FULL_PRECISION, Recipe
@@ -17,11 +17,12 @@ from ..dit.own import of_model
 from ..job.context import check_groups, check_recipe
 from ..job.fingerprints import fingerprint
 from ..job.resources import Resources, Session
-from ..job.run import has_samples, run_job, skip_job
 from ..job.search_problem import check_searches
 from ..metrics.features import usable_device
 from ..records.schema import JobRecord
-from .kept import check_folder, is_whole, set_aside_other
+from .kept import check_folder
+from .planned import write_planned
+from .shared import SharedJobs
 
 
 def plan(suite: Suite, registry: Registry, device: str) -> list[Job]:
@@ -98,11 +99,6 @@ def with_methods(suite: Suite, names: Sequence[str], registry: Registry | None =
     return suite.model_copy(update={"methods": kept})
 
 
-def place_of(job: Job) -> str:
-    """Return the seed of a job, and its realization where that is not the first, for progress."""
-    return f"seed {job.seed}" + (f" realization {job.realization}" if job.realization else "")
-
-
 def look_up(job: Job, session: Session) -> tuple[str, bool]:
     """Return the fingerprint of a job, and whether the record of that fingerprint is there."""
     current = fingerprint(job, session.resources)
@@ -110,29 +106,20 @@ def look_up(job: Job, session: Session) -> tuple[str, bool]:
 
 
 def run_suite(jobs: Sequence[Job], session: Session) -> list[JobRecord]:
-    """Run the jobs that are not done yet; a job that fails does not stop the others."""
+    """Run the jobs that are not done yet; a job that fails does not stop the others.
+
+    Jobs that other processes run on the same folder are waited for, and theirs are the records.
+    """
     check_jobs(jobs, session.resources)
-    check_folder(jobs, session)
-    records: list[JobRecord] = []
-    for number, job in enumerate(jobs, 1):
-        parts = (job.model, job.recipe.name, str(job.budget), job.format_class)
-        title = f"[{number}/{len(jobs)}] {' '.join(filter(None, parts))} {place_of(job)}"
-        done = not session.fresh and look_up(job, session)[1]
-        if done and is_whole(job, session):
-            session.reporter.say(f"{title}: done before")
-            records.append(session.store.read(job.id))
-            continue
-        session.reporter.say(title)
-        set_aside_other(job, session)
-        reference = _reference(job, records, session)
-        if reference is None or reference.status == "done":
-            record = run_job(job, session)
-        else:
-            record = skip_job(job, session, f"full precision is {reference.status}")
-        if record.status != "done":
-            session.reporter.say(f"{title}: {record.status}: {record.reason}")
-        records.append(record)
-    return records
+    fingerprints = {job.id: fingerprint(job, session.resources) for job in jobs}
+    check_folder(jobs, fingerprints, session)
+    removed = remove_unfinished(session.store.folder)
+    if removed:
+        session.reporter.say(
+            f"removed {len(removed)} unfinished file(s) of killed writes, such as {removed[0]}"
+        )
+    write_planned(session.store, jobs, fingerprints)
+    return SharedJobs(jobs, session, fingerprints).run()
 
 
 def has_failed(records: Iterable[JobRecord]) -> bool:
@@ -157,20 +144,3 @@ def check_jobs(jobs: Iterable[Job], resources: Resources) -> None:
         transformer = resources.loader.model(name, protocol).transformer
         for job in alike:
             check_groups(job, transformer)
-
-
-def _reference(job: Job, records: list[JobRecord], session: Session) -> JobRecord | None:
-    """Return the record of full precision that ``job`` is paired with, image by image.
-
-    Full precision is run again where its samples are gone, as after a folder was cleared of them.
-    """
-    if job.is_reference:
-        return None
-    wanted = job.reference
-    found = next((record for record in records if record.job == wanted.id), None)
-    if found is None or found.status != "done" or has_samples(wanted, session):
-        return found
-    session.reporter.say("  full precision has lost its samples: sampling them again")
-    again = run_job(wanted, replace(session, fresh=False))
-    records[records.index(found)] = again
-    return again

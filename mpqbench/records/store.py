@@ -87,6 +87,8 @@ class RecordStore:
         try:
             aside.parent.mkdir(parents=True, exist_ok=True)
             path.replace(aside)
+        except FileNotFoundError:  # another process on this folder was faster
+            pass
         except OSError as error:
             raise NotWritable(f"{path} cannot be moved to {aside}: {reason_of(error)}") from None
         return aside

@@ -18,7 +18,8 @@ from ...records.store import read_object
 from ...search.answer import find_answer
 from ...search.problem import Problem
 from ...search.tabular import enumerate_best
-from ..suite import has_failed, place_of, plan, run_suite
+from ..shared import place_of
+from ..suite import has_failed, plan, run_suite
 
 BLOCKS = 2  # the last ones are searched: 8 groups, and with 4 choices 65,536 allocations
 INPUTS = 32

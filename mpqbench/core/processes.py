@@ -1,0 +1,52 @@
+"""Processes: which one this is, and whether another one of the same machine has ended."""
+
+import hashlib
+import os
+import socket
+from functools import cache
+from pathlib import Path
+
+_SAME_START = 2.0  # seconds: the system computes when a process began from a clock that is adjusted
+
+
+@cache
+def machine() -> str:
+    """Return eight hex digits for the machine as its processes see it.
+
+    Two processes that have these in common see each other's numbers. The digits depend on the name
+    of the host, on its last start and on the space of process numbers, since containers of several
+    machines may have one host name.
+    """
+    parts = [socket.gethostname()]
+    for read in (
+        lambda: Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii"),
+        lambda: os.readlink("/proc/self/ns/pid"),
+    ):
+        try:
+            parts.append(read())
+        except OSError:  # no Linux
+            parts.append("")
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8]
+
+
+def started(pid: int) -> float | None:
+    """Return when the process ``pid`` of this machine began, in seconds; ``None`` if it ended."""
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        ended = process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+        return None if ended else float(process.create_time())
+    except psutil.NoSuchProcess:
+        return None
+    except psutil.Error:  # it is there and belongs to another user
+        return 0.0
+
+
+def has_ended(pid: int, since: float | None = None) -> bool:
+    """Return whether the process ``pid`` of this machine has ended.
+
+    With ``since``, as of ``started``, a later process of the same number is another one.
+    """
+    now = started(pid)
+    return now is None or bool(since and now and abs(now - since) > _SAME_START)

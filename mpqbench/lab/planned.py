@@ -1,0 +1,62 @@
+"""``jobs.json``: the jobs of the command that was last started on a folder, for ``status``."""
+
+import json
+from collections.abc import Mapping, Sequence
+
+from pydantic import BaseModel, ConfigDict
+
+from ..core.errors import BenchError
+from ..core.files import write_atomic
+from ..core.settings import validate
+from ..core.suite import Job
+from ..records.store import RecordStore, read_object
+
+FILE = "jobs.json"
+
+
+class PlannedJob(BaseModel):
+    """A job with the fingerprint that its record will have, in the words of its row."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    job: str
+    fingerprint: str
+    model: str
+    method: str
+    budget: str
+    format: str
+    seed: int
+    realization: int
+
+
+class PlannedJobs(BaseModel):
+    """All jobs, in the order in which they are run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    jobs: tuple[PlannedJob, ...]
+
+
+def write_planned(store: RecordStore, jobs: Sequence[Job], fingerprints: Mapping[str, str]) -> None:
+    """Write ``jobs.json`` in place of that of an earlier command."""
+    planned = [
+        PlannedJob(
+            job=job.id,
+            fingerprint=fingerprints[job.id],
+            model=job.model,
+            method=job.recipe.name,
+            budget=str(job.budget),
+            format=job.format_class,
+            seed=job.seed,
+            realization=job.realization,
+        )
+        for job in jobs
+    ]
+    content = {"jobs": [each.model_dump() for each in planned]}
+    write_atomic(store.folder / FILE, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def read_planned(store: RecordStore) -> tuple[PlannedJob, ...]:
+    """Return the jobs of ``jobs.json``. Raises BenchError where it is missing or damaged."""
+    path = store.folder / FILE
+    if not path.is_file():
+        raise BenchError(f"{path} is missing: give the folder of a run that was begun")
+    return validate(PlannedJobs, read_object(path), str(path)).jobs
