@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import BenchError
-from ..core.files import digest_of_bytes, digest_of_file, write_atomic
+from ..core.files import digest_of_bytes, digest_of_file, reason_of, write_atomic
 from ..core.progress import Advance, Reporter
 from ..dit.sampling import SampleBatch, Sampler
 from ..metrics.npz import DAMAGE
@@ -33,8 +33,9 @@ class SampleStore:
     """The samples of one job: files ``shard-START.npz``, valid under one fingerprint.
 
     Each has ``arr_0`` (n, H, W, C) uint8, ``latents`` (n, c, h, w) float32 and ``classes`` (n,).
-    Their lengths and digests are in ``fingerprint.json``, before they are written. ``others`` are
-    folders that may have samples of the same fingerprint, for another number of images.
+    Their lengths and digests are in ``fingerprint.json``, before they are written; each shard
+    has the fingerprint as well, as the comment of its archive. ``others`` are folders that may have
+    samples of the same fingerprint, for another number of images.
     """
 
     folder: Path
@@ -48,10 +49,16 @@ class SampleStore:
 
         A shard has about ``batch_size`` images, in whole micro-batches but for the last shard. One
         that is missing or damaged is sampled again; where that gives other images than before, as
-        on another processor, so are all.
+        on another processor, so are all. Shards of another fingerprint are removed. All this is
+        said.
         """
         known = self._known(self.folder)
         if known is None:  # the samples of another job, or none
+            if any(_SHARD.fullmatch(path.name) for path in self.folder.glob("*")):
+                self.reporter.say(
+                    f"  the samples in {self.folder} were made by another recipe, model, device or "
+                    "version of the code, or it is not known by which: they are made again"
+                )
             self.clear()
             known = self._adopted()
         micro = sampler.protocol.micro_batch
@@ -63,6 +70,8 @@ class SampleStore:
             if length and self._is_whole(start, digest):
                 advance(min(length, count - start))
             else:
+                if length and self._path(start).is_file():
+                    self.reporter.say(f"  sampling {self._path(start)} again, which is damaged")
                 following = min((s for s in known if s > start), default=start + size)
                 stop = min(start + (length or size), following, count)
                 content = self._sampled(sampler, start, stop, advance)
@@ -90,11 +99,15 @@ class SampleStore:
         return {self._path(start).name: known[start][1] for start in self._chain(count) or ()}
 
     def shards(self, count: int) -> Iterator[SampleBatch]:
-        """Yield images 0 to ``count``, shard by shard. Raises BenchError where some are missing."""
+        """Yield images 0 to ``count``, shard by shard.
+
+        Raises BenchError where some are missing, damaged or of another fingerprint.
+        """
         done = 0
         while done < count:
+            content = self._content(done)
             try:
-                with np.load(self._path(done)) as shard:
+                with np.load(io.BytesIO(content)) as shard:
                     images, latents, classes = (shard[k] for k in ("arr_0", "latents", "classes"))
             except DAMAGE as error:
                 raise BenchError(
@@ -120,6 +133,24 @@ class SampleStore:
         (self.folder / OWNER).unlink(missing_ok=True)  # last, as it names the others
         if not any(self.folder.iterdir()):
             self.folder.rmdir()
+
+    def _content(self, start: int) -> bytes:
+        """Return a shard as it was written. Raises BenchError as ``shards``."""
+        path, known = self._path(start), self._known(self.folder)
+        if known is None:
+            raise BenchError(
+                f"samples {path} cannot be used: {OWNER} beside them is missing, damaged or of "
+                "another job of this name: run again"
+            )
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise BenchError(
+                f"samples {path} cannot be read ({reason_of(error)}): run again"
+            ) from None
+        if digest_of_bytes(content) != known.get(start, (0, ""))[1]:
+            raise BenchError(f"samples {path} are damaged, as their checksum shows: run again")
+        return content
 
     def _known(self, folder: Path) -> _Shards | None:
         """Return the shards that were written into ``folder``; ``None`` for another fingerprint."""
@@ -175,7 +206,8 @@ class SampleStore:
             advance(len(batch.images))
         columns = zip(*((b.images, b.latents, b.classes) for b in batches), strict=True)
         images, latents, classes = map(np.concatenate, columns)
-        return _npz({"arr_0": images, "latents": latents, "classes": classes})
+        arrays = {"arr_0": images, "latents": latents, "classes": classes}
+        return _npz(arrays, self.fingerprint)
 
 
 def _read_owner(folder: Path) -> tuple[str, _Shards]:
@@ -185,10 +217,19 @@ def _read_owner(folder: Path) -> tuple[str, _Shards]:
     return owner["fingerprint"], shards
 
 
-def _npz(arrays: Mapping[str, np.ndarray]) -> bytes:
+def fingerprint_of(folder: Path) -> str:
+    """Return the fingerprint of the samples in a folder; "" where that is not known."""
+    try:
+        return _read_owner(folder)[0]
+    except DAMAGED_OWNER:
+        return ""
+
+
+def _npz(arrays: Mapping[str, np.ndarray], comment: str) -> bytes:
     """Return an ``.npz`` file; equal arrays give equal bytes, as there is no time in it."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
+        archive.comment = comment.encode()
         for name, array in arrays.items():
             with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as file:
                 np.lib.format.write_array(file, array, allow_pickle=False)

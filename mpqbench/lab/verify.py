@@ -9,7 +9,7 @@ from ..core.protocol import Protocol
 from ..core.registry import Registry
 from ..core.settings import validate
 from ..job.loading import Loader
-from ..job.samples import SampleStore
+from ..job.samples import SampleStore, fingerprint_of
 from ..job.stages import distribution_of, fidelity, summary_of
 from ..records.schema import JobRecord, Metric, Score
 from ..records.store import RecordStore, read_object, read_record
@@ -139,7 +139,8 @@ def _check_scores(
 
 
 def _samples(record: JobRecord, store: RecordStore) -> SampleStore:
-    return SampleStore(store.samples_path(record.job), record.fingerprint, 1)
+    folder = store.samples_path(record.job)
+    return SampleStore(folder, fingerprint_of(folder), 1)
 
 
 def _reference(record: JobRecord, records: Sequence[JobRecord]) -> JobRecord | None:
