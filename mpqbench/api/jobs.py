@@ -14,6 +14,7 @@ from ..job.guard import Guard
 from ..job.loading import Loader
 from ..job.patches import Patches
 from ..job.resources import Resources, Session
+from ..lab.claims import campaign_of_environment
 from ..lab.outdated import Methods, find_outdated
 from ..lab.recount import Recount, recount_run
 from ..lab.suite import has_failed, plan, run_suite, with_methods
@@ -25,11 +26,12 @@ from ..records.schema import JobRecord
 from ..records.store import RecordStore
 from ..report.write import write_report
 from .results import load_records, table
+from .workers import run_with
 
 if TYPE_CHECKING:
     import pandas as pd
 
-MACHINE = ("plugins", "out", "device", "batch_size", "reporter")
+MACHINE = ("plugins", "out", "device", "batch_size", "reporter", "campaign")
 AXES = ("models", "budgets", "formats", "seeds", "realizations")
 
 
@@ -82,6 +84,7 @@ def run(suite: str = "quick", **settings: Any) -> Results:
     - fields of the protocol, such as ``images``, ``steps`` or ``features``;
     - ``out``, the folder of results (``runs/SUITE``), ``device``, ``batch_size``, ``plugins``
       (files with a PLUGINS table), ``reporter`` of progress;
+    - ``workers``, processes that share the jobs instead of this one, and ``devices``, one each;
     - ``fresh=True``, to run again what is done.
 
     Raises BenchError for a mistake in any of them, before a job is run. A job that fails raises
@@ -96,7 +99,7 @@ def run(suite: str = "quick", **settings: Any) -> Results:
         >>> results.frame["bytes"].tolist()
         [7304256, 2631744]
     """
-    return prepare(suite, **settings).run()
+    return run_with(prepare, (suite,), settings)
 
 
 def verify_records(
@@ -181,13 +184,15 @@ def open_session(
     *,
     plugins: Iterable[Path] = (),
     out: Path | str | None = None,
+    campaign: str = "",
     **machine: Any,
 ) -> Session:
     """Open the plugins, the device and the folder of results of jobs, ``out`` or ``runs/NAME``.
 
     ``plugins`` are files or folders with a PLUGINS table; ``machine`` has ``device`` and
-    ``batch_size`` as in ``Resources``, and a ``reporter`` of progress. Raises BenchError for a
-    plugin file that cannot be used and a folder that cannot be written to.
+    ``batch_size`` as in ``Resources``, and a ``reporter`` of progress; ``campaign`` is that of
+    ``Session``, or of the environment. Raises BenchError for a plugin file that cannot be used and
+    a folder that cannot be written to.
     """
     keep_freed_memory()
     store = RecordStore(expanded(out or Path("runs") / name))
@@ -197,4 +202,4 @@ def open_session(
     with Guard(Patches(), " ".join(("--plugins", *map(str, plugins)))):
         registry = discover(plugins)
     resources = Resources(registry, folder=store.folder / "cache", **machine)
-    return Session(resources, store, fresh)
+    return Session(resources, store, fresh, campaign or campaign_of_environment())

@@ -28,6 +28,7 @@ from ..report.realizations import write_realizations
 from ..report.studies import searcher_table, write_branches, write_proxies, write_searchers
 from ..report.write import write_report
 from .jobs import MACHINE, Results, open_session, split
+from .workers import run_with
 
 FEWEST_ALLOCATIONS = 20
 
@@ -53,7 +54,7 @@ def ablate(
         >>> found = ablate("gptq", varied, budgets=["W3A3"], out="out", **few)  # doctest: +SKIP
         >>> found.tables["effects"][["level", "value"]]                         # doctest: +SKIP
     """
-    return prepare_ablation(method, factors, sweeps, **settings).run()
+    return run_with(prepare_ablation, (method, factors, sweeps), settings)
 
 
 def study(name: str, **settings: Any) -> Results:

@@ -33,13 +33,15 @@ from . import completion, options
 @click.option("--protocol", default="quick", show_default=True, metavar="NAME",
               shell_complete=completion.protocols,
               help="How images are made and measured.")  # fmt: skip
+@options.parallel
 @options.of_study
 def ablate(
     method: str, factors: tuple[str, ...], file: Path | None, dry_run: bool, **shared: Any
 ) -> None:  # fmt: skip
     """Switch the components of METHOD on and off, in all combinations, and estimate their effects.
 
-    METHOD is a name or a YAML file with a recipe. The same command resumes where it was stopped.
+    METHOD is a name or a YAML file with a recipe. The same command resumes where it was stopped,
+    and shares the jobs with other processes that make it on the same --out.
 
     \b
     Examples:
@@ -47,6 +49,7 @@ def ablate(
       mpqbench ablate treeq-search --factor "searcher=tss|ilp|uniform" --one-at-a-time
       mpqbench ablate treeq-search --sweep environment.noise=0,0.25,0.5,1
       mpqbench ablate gptq --factor "rounding.act_order=true|false"
+      mpqbench ablate gptq --factor "rounding.damping=0.01|0.1" --workers 4
       mpqbench ablate gptq --sweep protocol.calibration=16,64,256
       mpqbench ablate rtn --factor "branch=monarch|sparse|none" --sweep branch.like_rank=1,2,4
     """
@@ -54,14 +57,15 @@ def ablate(
         check_model(shared["model"])  # before anything heavy is imported
 
     from ..api.studies import prepare_ablation
+    from ..api.workers import run_with, without_workers
     from ..lab.ablation.design import factors_from
 
     from_file = () if file is None else (factors_from(read_yaml(file), str(file)),)
-    prepared = prepare_ablation(method, (*factors, *from_file), **options.settings(shared))
+    given, settings = (method, (*factors, *from_file)), options.settings(shared)
     if dry_run:
-        _show(prepared)
+        _show(prepare_ablation(*given, **without_workers(settings)))
         return
-    results = prepared.run()
+    results = run_with(prepare_ablation, given, settings)
     options.finish(results.write(), results.has_failed)
 
 

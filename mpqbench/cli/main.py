@@ -10,6 +10,7 @@ import click
 
 from .. import __version__
 from ..core.errors import BenchError, BenchWarning, unknown
+from ..core.stop import EXIT_CODE, Terminated, sigterm_raises
 from ..core.terminal import echo, one_line, safe_streams
 
 # subcommand -> (module:function, one line for --help)
@@ -75,7 +76,7 @@ def main() -> None:
     """Run the command line; a mistake in the input is one sentence and exit code 2."""
     warnings.showwarning = _show_warning  # type: ignore[assignment]
     os.environ["MPLBACKEND"] = "agg"  # figures are files; matplotlib refuses an unknown backend
-    with safe_streams() as output:
+    with safe_streams() as output, sigterm_raises():
         code = _exit_code()
         output.flush()
         if output.failure:
@@ -101,3 +102,6 @@ def _exit_code() -> int:
     except (click.Abort, KeyboardInterrupt):
         echo("stopped; the same command resumes here", err=True)
         return 130
+    except Terminated:
+        echo("stopped by SIGTERM; the same command resumes here", err=True)
+        return EXIT_CODE

@@ -30,6 +30,14 @@ plugins = click.option(
 device = click.option(
     "--device", default="cpu", show_default=True, metavar="DEVICE", help="cpu, cuda, cuda:1, ..."
 )
+_PARALLEL = (
+    click.option("--workers", type=click.IntRange(min=1), metavar="N",
+                 help="Share the jobs among N processes of this machine, of one thread each unless "
+                 "OMP_NUM_THREADS says otherwise."),
+    click.option("--devices", metavar="cuda:0,cuda:1", callback=lambda *given: _listed(given[-1]),
+                 help="Instead of --device: one for each worker; without --workers as many workers "
+                 "as devices."),
+)  # fmt: skip
 dry_run = click.option(
     "-n", "--dry-run", is_flag=True, help="Print what would be run, and its jobs; run nothing."
 )
@@ -67,6 +75,17 @@ def protocol(command: _Command) -> _Command:
     return command
 
 
+def parallel(command: _Command) -> _Command:
+    """Add the options ``workers`` and ``devices`` to ``command``."""
+    for option in reversed(_PARALLEL):
+        command = option(command)
+    return command
+
+
+def _listed(text: str | None) -> tuple[str, ...]:
+    return tuple(part.strip() for part in (text or "").split(",") if part.strip())
+
+
 class _BudgetText(click.ParamType):
     name = "budget"
 
@@ -96,7 +115,7 @@ def formats(text: str) -> Callable[[_Command], _Command]:
 
 
 def _classes(ctx: object, param: object, text: str | None) -> tuple[str, ...]:
-    names = tuple(part.strip() for part in (text or "").split(",") if part.strip())
+    names = _listed(text)
     try:
         for name in names:
             formats_of_class(name)

@@ -25,6 +25,7 @@ from . import completion, options
               help="Images sampled and written at a time, in whole micro-batches; changes no "
               "image.")  # fmt: skip
 @options.device
+@options.parallel
 @options.plugins
 @options.out("SUITE")
 @click.option("--fresh", is_flag=True, help="Run again what is already done.")
@@ -33,7 +34,8 @@ def run(suite: str, dry_run: bool, **given: Any) -> None:
     """Run SUITE (quick, smoke, full, or a YAML file) and make its leaderboard.
 
     A job whose record has the same fingerprint is not run again: after an interruption the same
-    command resumes the run.
+    command resumes the run. The same command in several processes or on several machines, on one
+    --out, shares the jobs. SIGTERM stops as Ctrl-C does, with exit code 143.
 
     \b
     Examples:
@@ -41,19 +43,23 @@ def run(suite: str, dry_run: bool, **given: Any) -> None:
       mpqbench run smoke --budget W4A4
       mpqbench run quick --model path/to/DiTPipeline --features none
       mpqbench run my-suite.yaml --seeds 0,1,2 --device cuda
+      mpqbench run full --workers 8
+      mpqbench run full --devices cuda:0,cuda:1
       mpqbench run equal-terms --method groups --formats g32 --budget W3A3
     """
     axes = ("models", "budgets", "formats", "seeds", "realizations")
     options.load(suite, {axis: given[axis] for axis in axes}, given)
 
     from ..api.jobs import prepare
+    from ..api.workers import run_with, without_workers
     from .report import show
 
-    prepared = prepare(suite, **options.settings(given))
+    settings = options.settings(given)
     if dry_run:
+        prepared = prepare(suite, **without_workers(settings))
         options.show_suite(prepared.suite, prepared.jobs, prepared.session)
         return
-    results = prepared.run()
+    results = run_with(prepare, (suite,), settings)
     show([results.folder])
     if results.has_failed:
         sys.exit(1)

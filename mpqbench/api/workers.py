@@ -1,0 +1,200 @@
+"""A run in several processes of this machine, which share its jobs by claims.
+
+Each worker makes the same call as this process would. It tells its progress, one JSON object a
+line, through a pipe; what its libraries print goes to ``logs/worker-N.log``. A worker whose
+standard input ends has lost this process, and ends as well.
+"""
+
+import contextlib
+import json
+import os
+import pickle
+import subprocess
+import sys
+import threading
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from ..core.errors import BenchError
+from ..core.progress import Advance, Reporter, reporter
+from ..lab.claims import FOLDER, Claims
+
+_SECONDS = 30.0  # that a worker has to end after SIGTERM
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def run_with(
+    prepare: Callable[..., Any], arguments: Sequence[Any], settings: Mapping[str, Any]
+) -> Any:
+    """Return what ``prepare(*arguments, **settings).run()`` does.
+
+    It is run in this process, or as ``run_in_workers`` where ``settings`` have ``workers`` or
+    ``devices``.
+    """
+    own = without_workers(settings)
+    workers, devices = settings.get("workers"), settings.get("devices") or ()
+    if workers is None and not devices:
+        return prepare(*arguments, **own).run()
+    return run_in_workers(prepare, arguments, own, workers, devices)
+
+
+def without_workers(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of the jobs, without those of the processes that run them."""
+    return {key: value for key, value in settings.items() if key not in ("workers", "devices")}
+
+
+def run_in_workers(
+    prepare: Callable[..., Any],
+    arguments: Sequence[Any],
+    settings: Mapping[str, Any],
+    workers: int | None = None,
+    devices: Sequence[str] = (),
+) -> Any:
+    """Return what ``prepare(*arguments, **settings).run()`` does, which ``workers`` processes run.
+
+    There are as many as ``devices`` where ``workers`` is ``None``; worker i has device i, again
+    from the first where there are more workers. ``OMP_NUM_THREADS`` is 1 for each where it is not
+    set. Raises BenchError for what is wrong in the arguments, for devices of two kinds, and where
+    a worker found a mistake or none came to the end; they are all stopped then.
+    """
+    kinds = {device.partition(":")[0] for device in devices}
+    if len(kinds) > 1:
+        raise BenchError(
+            f"--devices {','.join(devices)}: use devices of one kind, as the records of "
+            f"{' and '.join(sorted(kinds))} are not those of one run"
+        )
+    count = workers or len(devices) or 1
+    given = {**settings, "campaign": uuid.uuid4().hex}
+    if devices:
+        given["device"] = devices[0]
+    shown = given.pop("reporter", None) or reporter()
+    folder = prepare(*arguments, **given, reporter=Reporter()).session.store.folder
+    crew = _Crew(shown, folder)
+    try:
+        for number in range(1, count + 1):
+            own = {"device": devices[(number - 1) % len(devices)]} if devices else {}
+            crew.start(number, (prepare, tuple(arguments), {**given, **own}))
+        crew.wait()
+    finally:
+        crew.stop()
+    results = prepare(*arguments, **given, reporter=Reporter()).run()  # which reads what was made
+    for store in results.stores or (results.folder,):
+        Claims(store / FOLDER).forget(given["campaign"])
+    return results
+
+
+@dataclass
+class _Worker:
+    number: int
+    process: "subprocess.Popen[bytes]"
+    log: Path
+    thread: threading.Thread | None = None
+    error: str = ""
+
+
+@dataclass
+class _Crew:
+    """The workers of one run, and what they told."""
+
+    reporter: Reporter
+    folder: Path
+    workers: list[_Worker] = field(default_factory=list)
+    said: dict[str, int] = field(default_factory=dict)  # by which worker first
+
+    def start(self, number: int, task: tuple[Any, ...]) -> None:
+        """Start a worker with its task."""
+        log = self.folder / "logs" / f"worker-{number}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        reads, writes = os.pipe()
+        words = [sys.executable, "-m", "mpqbench.api.worker", str(writes)]
+        own = os.environ | {name: os.environ.get(name, "1") for name in _THREADS}
+        with log.open("wb") as out:
+            process = subprocess.Popen(
+                words, env=own, stdin=subprocess.PIPE, stdout=out, stderr=out, pass_fds=[writes],
+                start_new_session=True,  # Ctrl-C reaches this process alone, which ends the others
+            )  # fmt: skip
+        os.close(writes)
+        worker = _Worker(number, process, log)
+        self.workers.append(worker)
+        assert process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it ended at once, as ``wait`` tells
+            pickle.dump(task, process.stdin)
+            process.stdin.flush()
+        worker.thread = threading.Thread(
+            target=self._listen, args=(worker, os.fdopen(reads, encoding="utf-8")), daemon=True
+        )
+        worker.thread.start()
+
+    def wait(self) -> None:
+        """Wait for all workers. Raises BenchError as ``run_in_workers``."""
+        left, ended = list(self.workers), list[_Worker]()
+        while left:
+            for worker in left:
+                assert worker.thread is not None
+                worker.thread.join(0.1)
+            over = [worker for worker in left if not worker.thread.is_alive()]  # type: ignore[union-attr]
+            for worker in over:
+                worker.process.wait()
+                if worker.error:
+                    raise BenchError(worker.error)
+                if worker.process.returncode:
+                    self.reporter.say(f"{_end(worker)}; other workers take over its job")
+            ended += over
+            left = [worker for worker in left if worker not in over]
+        if all(worker.process.returncode for worker in ended):
+            raise BenchError(
+                f"{'; '.join(map(_end, ended))}: the jobs that are left were not run; the same "
+                "command resumes here"
+            )
+
+    def stop(self) -> None:
+        """End the workers that still run, and remove logs without a line."""
+        for worker in self.workers:
+            if worker.process.poll() is None:
+                worker.process.terminate()
+        for worker in self.workers:
+            try:
+                worker.process.wait(_SECONDS)
+            except subprocess.TimeoutExpired:
+                worker.process.kill()
+                worker.process.wait()
+            if worker.thread is not None:
+                worker.thread.join(1)
+            with contextlib.suppress(OSError):
+                if worker.log.stat().st_size == 0:
+                    worker.log.unlink()
+                assert worker.process.stdin is not None
+                worker.process.stdin.close()
+
+    def _listen(self, worker: _Worker, lines: IO[str]) -> None:
+        """Show what a worker tells until it ends."""
+        with contextlib.ExitStack() as stage, lines:
+            advance: Advance = lambda done: None  # noqa: E731
+            for line in lines:
+                try:
+                    told = json.loads(line)
+                except ValueError:  # the last line of a worker that was killed
+                    continue
+                match told:
+                    case {"say": text}:
+                        # All workers find the same jobs done before.
+                        if self.said.setdefault(text, worker.number) == worker.number:
+                            self.reporter.say(f"worker {worker.number}: {text.strip()}")
+                    case {"stage": title, "total": total}:
+                        title = f"worker {worker.number}: {title}"
+                        advance = stage.enter_context(self.reporter.stage(title, total))
+                    case {"advance": done}:
+                        advance(done)
+                    case {"end": _}:
+                        stage.close()
+                    case {"error": text}:
+                        worker.error = text
+
+
+def _end(worker: _Worker) -> str:
+    code = worker.process.returncode
+    how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+    return f"worker {worker.number} {how} (see {worker.log})"

@@ -1,0 +1,161 @@
+"""Processes on one folder share its jobs, survive each other, and stop as they are asked to."""
+
+import os
+import signal
+import time
+
+import psutil
+import pytest
+from commands import CRASH, PATIENT, Commands, begun, ended
+
+from mpqbench.lab.claims import Claims
+
+
+@pytest.fixture
+def patient(tmp_path, tiny_folder, monkeypatch):
+    monkeypatch.setenv("TEST_PLACE", str(tmp_path))
+    return Commands(tmp_path, tiny_folder, PATIENT)
+
+
+def test_two_processes_share_the_jobs_and_both_show_all(patient, mpqbench):
+    first = patient.start()
+    patient.waiting()
+    second = patient.start()
+    while not list(patient.folder.glob("records/*rtn*")):  # the job that is free
+        assert second.poll() is None
+        time.sleep(0.05)
+    patient.go()
+    (one, out_one, _), (two, out_two, _) = ended(first), ended(second)
+    assert (one, two) == (0, 0)
+    jobs = begun(out_one, out_two)
+    assert [job.split()[-4] for job in jobs] == ["full-precision", "patient", "rtn"]
+    assert len(begun(out_one)) == 2
+    assert f"run by process {first.pid}" in out_two
+    assert "waiting for" in out_two
+    assert "rtn W4A4 seed 0: done by another process" in out_one
+    tables = [out[out.index("method") : out.index("N = ")] for out in (out_one, out_two)]
+    assert tables[0] == tables[1]
+    assert patient.claims() == []
+    shared = patient.records()
+    alone = patient.place / "alone"
+    assert mpqbench(*patient.words, "--out", alone)[0] == 0
+    assert patient.records(alone) == shared
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "said"),
+    [(signal.SIGTERM, 143, "stopped by SIGTERM"), (signal.SIGINT, 130, "stopped;"),
+     (signal.SIGKILL, -9, "")],
+)  # fmt: skip
+def test_a_stopped_process_leaves_what_is_done_and_another_goes_on(
+    patient, mpqbench, number, code, said
+):
+    process = patient.start()
+    patient.waiting()
+    process.send_signal(number)
+    found, _, err = ended(process)
+    assert (found, said in err, "Traceback" in err) == (code, True, False)
+    assert len(patient.claims()) == (number == signal.SIGKILL)
+    assert [r["method"] for r in patient.records().values()] == ["full-precision"]
+    patient.go()
+    found, out, _ = mpqbench(*patient.words)
+    assert (found, len(begun(out))) == (0, 2)
+    assert "full-precision FP seed 0: done before" in out
+    assert patient.claims() == []
+
+
+def test_workers_give_the_records_of_one_process(patient, mpqbench):
+    patient.go()
+    code, out, err = mpqbench(*patient.words, "--workers", "2")
+    assert (code, err) == (0, "")
+    assert sorted(line.split("] ")[1].split()[1] for line in out.splitlines() if "worker" in line
+                  and line.endswith("seed 0")) == ["full-precision", "patient", "rtn"]  # fmt: skip
+    alone = patient.place / "alone"
+    assert mpqbench(*patient.words, "--out", alone)[0] == 0
+    assert patient.records() == patient.records(alone)
+    assert patient.claims() == []
+    assert list((patient.folder / "logs").iterdir()) == []
+
+
+@pytest.mark.slow
+def test_workers_on_smoke_give_every_metric_of_one_process(tmp_path, tiny_folder, mpqbench):
+    commands = Commands(tmp_path, tiny_folder, PATIENT)
+    assert mpqbench("run", "smoke", "--out", tmp_path / "two", "--workers", "2")[0] == 0
+    assert mpqbench("run", "smoke", "--out", tmp_path / "one")[0] == 0
+    found = commands.records(tmp_path / "one")
+    assert commands.records(tmp_path / "two") == found
+    assert {"fd", "psnr"} <= {name for record in found.values() for name in record["scores"]}
+
+
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
+def test_a_stop_of_the_command_stops_all_workers(patient, number):
+    process = patient.start("--workers", "2", "--method", "patient")
+    (pid,) = patient.waiting()
+    workers = psutil.Process(process.pid).children()
+    assert pid in [worker.pid for worker in workers]
+    process.send_signal(number)
+    assert ended(process)[0] == 128 + number
+    assert not [worker for worker in workers if worker.is_running()]
+    assert [name for name in patient.claims() if name.endswith(".json")] == []
+
+
+@pytest.mark.slow
+def test_workers_end_when_the_command_is_killed(patient):
+    process = patient.start("--workers", "2", "--method", "patient")
+    patient.waiting()
+    workers = psutil.Process(process.pid).children()
+    process.kill()
+    ended(process)
+    assert psutil.wait_procs(workers, 20)[1] == []
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_is_told_and_another_takes_its_job(patient):
+    process = patient.start("--workers", "2", "--method", "patient")
+    (pid,) = patient.waiting()
+    os.kill(pid, signal.SIGKILL)
+    patient.waiting(2)
+    patient.go()
+    code, out, _ = ended(process)
+    assert (code, "was ended by signal 9" in out) == (0, True)
+    assert [r["status"] for r in patient.records().values()] == ["done"] * 2
+
+
+def test_a_job_that_fails_is_run_by_one_worker(tmp_path, tiny_folder):
+    crash = Commands(tmp_path, tiny_folder, CRASH)
+    code, out, _ = ended(crash.start("--workers", "2"))
+    assert code == 1
+    assert (tmp_path / "crashes").read_text(encoding="utf-8") == "x"
+    told = [line for line in out.splitlines() if line.startswith("worker ")]
+    assert len([line for line in told if "crash W4A4 seed 0: failed" in line]) == 1
+    assert ended(crash.start())[0] == 1
+    assert (tmp_path / "crashes").read_text(encoding="utf-8") == "xx"  # a new command tries again
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--devices", "cpu,cuda:0"], "use devices of one kind"),
+        (["--devices", "cuda:77,cuda:78"], "cuda"),
+        (["--workers", "2", "--reference", "nowhere", "--features", "embedded"], "embedded"),
+    ],
+)
+def test_a_mistake_is_told_once(patient, options, sentence):
+    code, _, err = ended(patient.start(*options))
+    assert (code, err.count("error: "), sentence in err) == (2, 1, True)
+    assert patient.records() == {}
+
+
+def test_other_settings_are_never_mixed_with_a_running_job(patient, mpqbench):
+    patient.go()
+    assert mpqbench(*patient.words)[0] == 0
+    job = next(job for job in patient.records() if "patient" in job)
+    claims = Claims(patient.folder / "claims")
+    before = patient.records()
+    with claims.hold(job, "another"):
+        code, _, err = mpqbench(*patient.words, "--fresh")
+    assert code == 2
+    assert "with other settings, plugins or code" in err
+    assert patient.records() == before
