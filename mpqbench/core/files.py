@@ -10,7 +10,7 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -84,13 +84,13 @@ def _written_beside(path: Path, content: bytes) -> Iterator[str]:
         Path(name).unlink(missing_ok=True)
 
 
-def remove_unfinished(folder: Path) -> list[Path]:
-    """Remove the temporary files of killed writes in ``folder`` and below; return their paths.
+def remove_unfinished(folders: Iterable[Path]) -> list[Path]:
+    """Remove the temporary files of killed writes in ``folders``; return their paths.
 
     These are of a process of this machine that has ended, or over an hour old. Raises NotWritable.
     """
     removed = []
-    for path in folder.rglob(".*.tmp"):
+    for path in (path for folder in folders for path in folder.glob(".*.tmp")):
         found = _UNFINISHED.fullmatch(path.name)
         if found is None:
             continue

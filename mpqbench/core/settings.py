@@ -59,6 +59,17 @@ def digest_of(content: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a JSON object with the ``checksum`` of all else in it."""
+    return {**content, "checksum": digest_of(content)}
+
+
+def is_whole(content: Mapping[str, Any]) -> bool:
+    """Return whether an object is as ``sealed`` gave it, or of a version without a checksum."""
+    rest = {key: value for key, value in content.items() if key != "checksum"}
+    return content.get("checksum", digest_of(rest)) == digest_of(rest)
+
+
 def validate(cls: type[_Model], data: Any, where: str) -> _Model:
     """Return ``data`` as ``cls``. Raises BenchError with the first mistake in one sentence."""
     try:

@@ -19,6 +19,7 @@ import numpy as np
 from ..core.errors import BenchError
 from ..core.files import digest_of_bytes, digest_of_file, reason_of, write_atomic
 from ..core.progress import Advance, Reporter
+from ..core.settings import is_whole, sealed
 from ..dit.sampling import SampleBatch, Sampler
 from ..metrics.npz import DAMAGE
 
@@ -161,7 +162,8 @@ class SampleStore:
         return shards if fingerprint == self.fingerprint else None
 
     def _note(self, known: _Shards) -> None:
-        owner = {"fingerprint": self.fingerprint, "shards": known}
+        shards = {str(start): list(made) for start, made in known.items()}
+        owner = sealed({"fingerprint": self.fingerprint, "shards": shards})
         write_atomic(self.folder / OWNER, json.dumps(owner).encode())
 
     def _adopted(self) -> _Shards:
@@ -213,6 +215,8 @@ class SampleStore:
 def _read_owner(folder: Path) -> tuple[str, _Shards]:
     """Return the fingerprint and the shards of a folder. Raises one of DAMAGED_OWNER."""
     owner = json.loads((folder / OWNER).read_text(encoding="utf-8"))
+    if not is_whole(owner):
+        raise ValueError("the checksum is another one")
     shards = {int(s): (int(n), str(digest)) for s, (n, digest) in owner["shards"].items()}
     return owner["fingerprint"], shards
 

@@ -29,7 +29,7 @@ from pathlib import Path
 from ..core.errors import NotWritable
 from ..core.files import digest_of_bytes, made_once, reason_of, write_atomic
 from ..core.processes import has_ended, machine, started
-from ..core.settings import digest_of
+from ..core.settings import is_whole, sealed
 
 FOLDER = "claims"
 BEAT_SECONDS = 15.0
@@ -114,8 +114,7 @@ class Claims:
 
     def _take(self, job: str, holder: Holder) -> Path | Holder:
         """Return the file of the claim that was made, or the live process that has one."""
-        content = asdict(holder)
-        text = json.dumps(content | {"checksum": digest_of(content)}, indent=2) + "\n"
+        text = json.dumps(sealed(asdict(holder)), indent=2) + "\n"
         while True:
             current = self._current(job)
             if current is not None and not self._is_stale(*current):
@@ -190,7 +189,8 @@ def _holder(path: Path) -> Holder:
     try:
         content = path.read_bytes()
         known = json.loads(content)
-        if known.pop("checksum") == digest_of(known):
+        if is_whole(known):
+            known.pop("checksum")
             return Holder(**known)
     except _DAMAGED:
         pass

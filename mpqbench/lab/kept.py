@@ -8,6 +8,7 @@ from ..core.errors import BenchError, NotWritable
 from ..core.recipe import TEXTS
 from ..core.suite import Job
 from ..job.resources import Session
+from ..job.samples import OWNER, fingerprint_of
 from ..records.store import read_record
 
 _VALUE_BYTES = 4  # of a latent, and of the class of an image
@@ -53,6 +54,9 @@ def _check_room(jobs: Sequence[Job], fingerprints: Mapping[str, str], session: S
 def is_whole(job: Job, session: Session) -> bool:
     """Return whether the files of a job that is done are as it left them; say what is not."""
     damage = session.store.damage(session.store.read(job.id))
+    owner = session.store.samples_path(job.id) / OWNER
+    if owner.is_file() and not fingerprint_of(owner.parent):
+        damage.append(f"{owner} is damaged")
     for sentence in damage:
         session.reporter.say(f"  {sentence}: made again")
     return not damage

@@ -7,9 +7,9 @@ from pydantic import BaseModel, ConfigDict
 
 from ..core.errors import BenchError
 from ..core.files import write_atomic
-from ..core.settings import validate
+from ..core.settings import sealed, validate
 from ..core.suite import Job
-from ..records.store import RecordStore, read_object
+from ..records.store import RecordStore, read_sealed
 
 FILE = "jobs.json"
 
@@ -50,7 +50,7 @@ def write_planned(store: RecordStore, jobs: Sequence[Job], fingerprints: Mapping
         )
         for job in jobs
     ]
-    content = {"jobs": [each.model_dump() for each in planned]}
+    content = sealed({"jobs": [each.model_dump() for each in planned]})
     write_atomic(store.folder / FILE, (json.dumps(content, indent=2) + "\n").encode())
 
 
@@ -59,4 +59,4 @@ def read_planned(store: RecordStore) -> tuple[PlannedJob, ...]:
     path = store.folder / FILE
     if not path.is_file():
         raise BenchError(f"{path} is missing: give the folder of a run that was begun")
-    return validate(PlannedJobs, read_object(path), str(path)).jobs
+    return validate(PlannedJobs, read_sealed(path), str(path)).jobs

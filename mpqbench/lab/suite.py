@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import BenchError, unknown
-from ..core.files import remove_unfinished
 from ..core.precision import FULL, Budget
 from ..core.protocol import Protocol
 from ..core.recipe import FULL_PRECISION, Recipe
@@ -113,7 +112,7 @@ def run_suite(jobs: Sequence[Job], session: Session) -> list[JobRecord]:
     check_jobs(jobs, session.resources)
     fingerprints = {job.id: fingerprint(job, session.resources) for job in jobs}
     check_folder(jobs, fingerprints, session)
-    removed = remove_unfinished(session.store.folder)
+    removed = session.store.remove_unfinished()
     if removed:
         session.reporter.say(
             f"removed {len(removed)} unfinished file(s) of killed writes, such as {removed[0]}"

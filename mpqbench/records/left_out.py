@@ -1,13 +1,14 @@
 """Records in the folder of a run that its suite no longer has: kept, but not in its tables."""
 
+import json
 from collections.abc import Mapping
 
 from pydantic import BaseModel, ConfigDict
 
 from ..core.files import write_atomic
-from ..core.settings import validate
+from ..core.settings import sealed, validate
 from .schema import JobRecord
-from .store import RecordStore, read_object
+from .store import RecordStore, read_sealed
 
 FILE = "left-out.json"
 
@@ -31,7 +32,8 @@ def write_left_out(store: RecordStore, found: Mapping[str, LeftOut]) -> None:
     """Write ``left-out.json``, or remove that of an earlier run where nothing is left out."""
     path = store.folder / FILE
     if found:
-        text = LeftOutFile(jobs=dict(found)).model_dump_json(indent=2) + "\n"
+        content = sealed(LeftOutFile(jobs=dict(found)).model_dump(mode="json"))
+        text = json.dumps(content, indent=2) + "\n"
         write_atomic(path, text.encode())
     else:
         path.unlink(missing_ok=True)
@@ -45,7 +47,7 @@ def current(store: RecordStore) -> tuple[list[JobRecord], list[str]]:
     path, records = store.folder / FILE, store.read_all()
     if not path.is_file():
         return records, []
-    out = validate(LeftOutFile, read_object(path), str(path)).jobs
+    out = validate(LeftOutFile, read_sealed(path), str(path)).jobs
     kept, jobs = [], dict[str, list[str]]()
     for record in records:
         known = out.get(record.job)

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ..core.errors import BenchError, NotWritable
-from ..core.files import check_writable, digest_of_file, reason_of, write_atomic
+from ..core.files import check_writable, digest_of_file, reason_of, remove_unfinished, write_atomic
 from ..core.precision import Allocation
-from ..core.settings import digest_of, validate
+from ..core.settings import is_whole, sealed, validate
 from .schema import JOB_PATTERN, SCHEMA_VERSION, JobRecord
 
 _REMEDY = "run its suite again, or delete the file"
-_PARTS = ("records", "allocations", "traces", "samples", "logs", "cache")
+_PARTS = ("records", "allocations", "traces", "samples", "logs", "cache", "claims")
 _PROTOCOL = re.compile(r"__p[0-9a-f]{6}$")  # the last part of a job's id
 
 
@@ -32,6 +32,12 @@ class RecordStore:
         check_writable(self.folder)
         for part in _PARTS:
             check_writable(self.folder / part)
+
+    def remove_unfinished(self) -> list[Path]:
+        """Remove what killed writes left in ``folder`` and its parts; return the paths."""
+        below = (p for part in _PARTS for p in (self.folder / part).rglob("*") if p.is_dir())
+        parts = [self.folder / part for part in (*_PARTS, "regret", "figures")]
+        return remove_unfinished([self.folder, *parts, *below])
 
     def record_path(self, job: str) -> Path:
         """Return ``records/JOB.json``."""
@@ -172,9 +178,18 @@ def file_text(record: JobRecord) -> str:
 
     The text is ASCII, so that the text can be copied from any terminal.
     """
-    content = record.model_dump(mode="json")
-    content["checksum"] = digest_of(content)
+    content = sealed(record.model_dump(mode="json"))
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    """Return what was ``sealed`` into a file, as ``read_object``; a changed one is refused."""
+    data = read_object(path)
+    if not is_whole(data):
+        raise BenchError(
+            f"{path} was changed after it was written, as its checksum shows: {_REMEDY}"
+        )
+    return {key: value for key, value in data.items() if key != "checksum"}
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -212,11 +227,7 @@ def read_record(path: Path) -> JobRecord:
             f"{path} has schema version {version}, this mpqbench reads {SCHEMA_VERSION}: "
             "read it with the mpqbench that wrote it, or " + _REMEDY
         )
-    checksum = data.pop("checksum", None)
-    if checksum is not None and checksum != digest_of(data):
-        raise BenchError(
-            f"{path} was changed after it was written, as its checksum shows: {_REMEDY}"
-        )
+    data = read_sealed(path)
     try:
         record = validate(JobRecord, data, str(path))
     except BenchError as error:

@@ -2,19 +2,20 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from ...core.errors import BenchError
 from ...core.files import write_atomic
 from ...core.precision import Budget, Precision
 from ...core.recipe import TEXTS, PluginChoice
-from ...core.settings import digest_of
+from ...core.settings import digest_of, sealed
 from ...core.suite import Job, Suite
 from ...job.context import JobContext, calibrate
 from ...job.resources import Resources, Session
 from ...job.search_stage import search_problem
 from ...records.schema import JobRecord
-from ...records.store import read_object
+from ...records.store import read_sealed
 from ...search.answer import find_answer
 from ...search.problem import Problem
 from ...search.tabular import enumerate_best
@@ -82,13 +83,22 @@ def _regret(job: Job, session: Session, title: str) -> dict[str, Any]:
         [recipe, sources, job.model, protocol, str(job.budget), job.realization]
     )
     path = session.store.folder / "regret" / f"{job.id}.json"
-    known = read_object(path) if path.is_file() else {}
+    known = _kept_regret(path, session)
     if known.get("fingerprint") == fingerprint:
         return known
     session.reporter.say(title)
     row = {"fingerprint": fingerprint, **measure_regret(job, session.resources)}
-    write_atomic(path, json.dumps(row, indent=2).encode())
+    write_atomic(path, json.dumps(sealed(row), indent=2).encode())
     return row
+
+
+def _kept_regret(path: Path, session: Session) -> dict[str, Any]:
+    """Return the row of an earlier run, an empty one where there is none or it is damaged."""
+    try:
+        return read_sealed(path) if path.is_file() else {}
+    except BenchError:
+        session.reporter.say(f"{path} is damaged: made again")
+        return {}
 
 
 def truncated_choices(base: Precision) -> tuple[Precision, ...]:
