@@ -4,6 +4,7 @@ Its standard input is a pickled call; its argument is the number of the file for
 """
 
 import contextlib
+import io
 import json
 import os
 import pickle
@@ -17,6 +18,17 @@ from typing import Any
 from ..core.errors import BenchError
 from ..core.progress import Advance, Reporter
 from ..core.stop import EXIT_CODE, Terminated, sigterm_raises
+
+
+class Printed(io.TextIOBase):
+    """Standard output that the process which started this one prints, as a record without room."""
+
+    def __init__(self, telling: "Telling") -> None:
+        self._telling = telling
+
+    def write(self, text: str) -> int:
+        self._telling.tell(out=text)
+        return len(text)
 
 
 class Telling(Reporter):
@@ -59,7 +71,7 @@ def main() -> int:
     prepare, arguments, settings = pickle.load(sys.stdin.buffer)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        with sigterm_raises():
+        with sigterm_raises(), contextlib.redirect_stdout(Printed(telling)):
             prepare(*arguments, **settings, reporter=telling).run()
     except BenchError as error:
         telling.tell(error=str(error))

@@ -1,7 +1,7 @@
 """A run in several processes of this machine, which share its jobs by claims.
 
 Each worker makes the same call as this process would. It tells its progress, one JSON object a
-line, through a pipe; what its libraries print goes to ``logs/worker-N.log``. A worker whose
+line, through a pipe; its standard error goes to ``logs/worker-N.log``. A worker whose
 standard input ends has lost this process, and ends as well.
 """
 
@@ -190,6 +190,8 @@ class _Crew:
                         advance(done)
                     case {"end": _}:
                         stage.close()
+                    case {"out": text}:
+                        print(text, end="", flush=True)
                     case {"error": text}:
                         worker.error = text
 
