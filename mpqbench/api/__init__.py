@@ -18,6 +18,7 @@ _HOMES = {
     "quantize": "models",
     "run": "jobs",
     "score": "scores",
+    "status": "results",
     "study": "studies",
     "table": "results",
 }

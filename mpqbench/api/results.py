@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import BenchError, unknown
+from ..core.files import expanded
 from ..core.settings import validate
 from ..records.runs import Runs, read_runs
 from ..records.selection import Selection
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from ..lab.status import RunStatus
     from ..report.table import Table
 
 KINDS = ("frame", "markdown", "latex", "html", "csv")
@@ -36,6 +38,21 @@ def load_records(*folders: Path | str) -> "pd.DataFrame":
     frame = records_frame(runs.records)
     frame.insert(0, "folder", [str(runs.store(job).folder) for job in frame["job"]])
     return frame
+
+
+def status(folder: Path | str) -> "RunStatus":
+    """Return which jobs of the run in ``folder`` are done, running, failed and left.
+
+    The jobs are those of the command that was last started on the folder. Raises BenchError where
+    none was.
+
+    Examples:
+        >>> status("runs/quick").counts                         # doctest: +SKIP
+        {'done': 12, 'running': 2, 'left': 6}
+    """
+    from ..lab.status import status_of
+
+    return status_of(expanded(folder))
 
 
 def table(

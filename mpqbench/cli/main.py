@@ -24,6 +24,7 @@ VERBS = {
     "new": ("new:new", "Write a plugin, a method or a package to start from."),
     "cost": ("cost:cost", "Count MACs, BitOPs and bytes of a model."),
     "score": ("score:score", "Compute the metrics of a folder or .npz of images."),
+    "status": ("status:status", "Show how far a run is, and estimate the time left."),
     "report": ("report:report", "Render tables and figures from a run."),
     "figure": ("figure:figure", "Draw one figure of runs for a paper."),
     "verify": ("verify:verify", "Recompute what can be recomputed of the records of runs."),
