@@ -91,8 +91,8 @@ class _Worker:
     number: int
     process: "subprocess.Popen[bytes]"
     log: Path
-    thread: threading.Thread | None = None
     error: str = ""
+    thread: threading.Thread = field(init=False)
 
 
 @dataclass
@@ -118,36 +118,34 @@ class _Crew:
             )  # fmt: skip
         os.close(writes)
         worker = _Worker(number, process, log)
+        lines = os.fdopen(reads, encoding="utf-8")
+        worker.thread = threading.Thread(target=self._listen, args=(worker, lines), daemon=True)
+        worker.thread.start()
         self.workers.append(worker)
         assert process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it ended at once, as ``wait`` tells
             pickle.dump(task, process.stdin)
             process.stdin.flush()
-        worker.thread = threading.Thread(
-            target=self._listen, args=(worker, os.fdopen(reads, encoding="utf-8")), daemon=True
-        )
-        worker.thread.start()
 
     def wait(self) -> None:
         """Wait for all workers. Raises BenchError as ``run_in_workers``."""
-        left, ended = list(self.workers), list[_Worker]()
+        left = list(self.workers)
         while left:
             for worker in left:
-                assert worker.thread is not None
                 worker.thread.join(0.1)
-            over = [worker for worker in left if not worker.thread.is_alive()]  # type: ignore[union-attr]
-            for worker in over:
-                worker.process.wait()
+            for worker in [worker for worker in left if not worker.thread.is_alive()]:
+                left.remove(worker)
+                code = worker.process.wait()
                 if worker.error:
                     raise BenchError(worker.error)
-                if worker.process.returncode:
-                    self.reporter.say(f"{_end(worker)}; other workers take over its job")
-            ended += over
-            left = [worker for worker in left if worker not in over]
-        if all(worker.process.returncode for worker in ended):
+                if code:  # what it said, as that a job begins, others say anew
+                    self.said = {t: n for t, n in self.said.items() if n != worker.number}
+                if code and left:
+                    self.reporter.say(f"{_end(worker)}; others take over its job")
+        if all(worker.process.returncode for worker in self.workers):
             raise BenchError(
-                f"{'; '.join(map(_end, ended))}: the jobs that are left were not run; the same "
-                "command resumes here"
+                f"{'; '.join(map(_end, self.workers))}: not all jobs were run; the same command "
+                "resumes here"
             )
 
     def stop(self) -> None:
@@ -161,8 +159,7 @@ class _Crew:
             except subprocess.TimeoutExpired:
                 worker.process.kill()
                 worker.process.wait()
-            if worker.thread is not None:
-                worker.thread.join(1)
+            worker.thread.join(1)
             with contextlib.suppress(OSError):
                 if worker.log.stat().st_size == 0:
                     worker.log.unlink()

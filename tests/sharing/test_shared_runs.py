@@ -3,11 +3,13 @@
 import os
 import signal
 import time
+from types import SimpleNamespace
 
 import psutil
 import pytest
 from commands import CRASH, PATIENT, Commands, begun, ended
 
+from mpqbench.api import workers
 from mpqbench.lab.claims import Claims
 
 
@@ -92,11 +94,11 @@ def test_workers_on_smoke_give_every_metric_of_one_process(tmp_path, tiny_folder
 def test_a_stop_of_the_command_stops_all_workers(patient, number):
     process = patient.start("--workers", "2", "--method", "patient")
     (pid,) = patient.waiting()
-    workers = psutil.Process(process.pid).children()
-    assert pid in [worker.pid for worker in workers]
+    crew = psutil.Process(process.pid).children()
+    assert pid in [worker.pid for worker in crew]
     process.send_signal(number)
     assert ended(process)[0] == 128 + number
-    assert not [worker for worker in workers if worker.is_running()]
+    assert not [worker for worker in crew if worker.is_running()]
     assert [name for name in patient.claims() if name.endswith(".json")] == []
 
 
@@ -104,10 +106,10 @@ def test_a_stop_of_the_command_stops_all_workers(patient, number):
 def test_workers_end_when_the_command_is_killed(patient):
     process = patient.start("--workers", "2", "--method", "patient")
     patient.waiting()
-    workers = psutil.Process(process.pid).children()
+    crew = psutil.Process(process.pid).children()
     process.kill()
     ended(process)
-    assert psutil.wait_procs(workers, 20)[1] == []
+    assert psutil.wait_procs(crew, 20)[1] == []
 
 
 @pytest.mark.slow
@@ -119,6 +121,7 @@ def test_a_worker_that_is_killed_is_told_and_another_takes_its_job(patient):
     patient.go()
     code, out, _ = ended(process)
     assert (code, "was ended by signal 9" in out) == (0, True)
+    assert len([line for line in out.splitlines() if line.endswith("patient W4A4 seed 0")]) == 2
     assert [r["status"] for r in patient.records().values()] == ["done"] * 2
 
 
@@ -159,3 +162,26 @@ def test_other_settings_are_never_mixed_with_a_running_job(patient, mpqbench):
     assert code == 2
     assert "with other settings, plugins or code" in err
     assert patient.records() == before
+
+
+def test_each_worker_has_a_device_of_its_own(tmp_path, monkeypatch):
+    given = []
+
+    def prepare(*arguments, **settings):
+        store = SimpleNamespace(folder=tmp_path)
+        results = SimpleNamespace(stores=(), folder=tmp_path)
+        given.append((arguments, settings))
+        return SimpleNamespace(session=SimpleNamespace(store=store), run=lambda: results)
+
+    tasks = []
+    monkeypatch.setattr(workers._Crew, "start", lambda self, n, task: tasks.append(task))
+    monkeypatch.setattr(workers._Crew, "wait", lambda self: None)
+    settings = {"devices": ["cuda:0", "cuda:1"], "budgets": ["W4A4"], "device": "cpu"}
+    workers.run_with(prepare, ("smoke",), settings | {"workers": 3})
+    assert [task[2]["device"] for task in tasks] == ["cuda:0", "cuda:1", "cuda:0"]
+    assert {task[2]["budgets"][0] for task in tasks} == {"W4A4"}
+    assert len({task[2]["campaign"] for task in tasks}) == 1
+    tasks.clear()
+    workers.run_with(prepare, ("smoke",), settings)
+    assert [task[2]["device"] for task in tasks] == ["cuda:0", "cuda:1"]
+    assert {settings["device"] for _, settings in given} == {"cuda:0"}
