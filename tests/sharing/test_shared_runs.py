@@ -185,3 +185,29 @@ def test_each_worker_has_a_device_of_its_own(tmp_path, monkeypatch):
     workers.run_with(prepare, ("smoke",), settings)
     assert [task[2]["device"] for task in tasks] == ["cuda:0", "cuda:1"]
     assert {settings["device"] for _, settings in given} == {"cuda:0"}
+
+
+def test_a_job_array_tries_a_job_once(tmp_path, tiny_folder, mpqbench, monkeypatch):
+    monkeypatch.setenv("TEST_PLACE", str(tmp_path))
+    crash, tries = Commands(tmp_path, tiny_folder, CRASH), tmp_path / "crashes"
+    fresh = ("9", ["--fresh"], "xxx")
+    for array, options, tried in (*[("7", [], "x")] * 2, ("8", [], "xx"), fresh, fresh):
+        monkeypatch.setenv("SLURM_ARRAY_JOB_ID", array)
+        code, out, _ = mpqbench(*crash.words, *options)
+        assert (code, tries.read_text(encoding="utf-8")) == (1, tried)
+        assert (
+            f"{len(crash.records())} jobs: 2 done, 0 running, 0 left, 1 failed"
+            in mpqbench("status", crash.folder)[1]
+        )
+    assert len(begun(out)) == 0  # a fresh run of the same array has run all jobs already
+
+
+@pytest.mark.slow
+def test_workers_of_an_ablation_give_its_tables(tmp_path, tiny_folder, mpqbench):
+    few = ["--protocol", "smoke", "--images", 8, "--steps", 2, "--micro-batch", 4]
+    few += ["--calibration", 4, "--features", "none", "--budget", "W3A3", "--model", tiny_folder]
+    words = ["ablate", "gptq", "--factor", "rounding.damping=0.01|0.1", *few]
+    assert mpqbench(*words, "--out", tmp_path / "two", "--workers", "2")[0] == 0
+    assert mpqbench(*words, "--out", tmp_path / "one")[0] == 0
+    effects = [(tmp_path / name / "effects.csv").read_bytes() for name in ("one", "two")]
+    assert effects[0] == effects[1]
