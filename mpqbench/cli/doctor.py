@@ -14,7 +14,12 @@ from ..core.packages import advice, requirements
 from ..core.registry import discover
 
 # Extras of mpqbench that a run may need, and what for.
-OPTIONAL = {"clean-fid": "features clean-fid", "search": "searchers evolutionary and tpe"}
+OPTIONAL = {
+    "clean-fid": "features clean-fid",
+    "perceptual": "LPIPS",
+    "prompts": "text encoders and the CLIP score",
+    "search": "searchers evolutionary and tpe",
+}
 INCEPTION = "weights-inception-2015-12-05-6726825d.pth"
 
 

@@ -117,7 +117,7 @@ class FeatureNetwork(ABC):
         for images in source.batches(batch_size):
             filled = np.zeros((batch_size, *images.shape[1:]), dtype=np.uint8)
             filled[: len(images)] = images
-            with torch.inference_mode(), _exact_float32():
+            with torch.inference_mode(), exact_float32():
                 outputs = self.forward(self._prepared(source, filled))
             for name, output in outputs._asdict().items():
                 if output is not None:
@@ -129,7 +129,7 @@ class FeatureNetwork(ABC):
 
 
 @contextmanager
-def _exact_float32() -> Iterator[None]:
+def exact_float32() -> Iterator[None]:
     """Turn off TF32 and other shortcuts, and restore the settings afterwards."""
     held = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")

@@ -57,13 +57,13 @@ def prompt_accuracy(ranks: np.ndarray, groups: np.ndarray | None = None) -> dict
     ``ranks`` (N,) are how many other names the classifier finds likelier: ``prompt_top1`` is the
     share of rank 0, ``prompt_top5`` that of ranks below 5. Replicates leave out one of ``groups``.
     """
-    found = {}
-    for most in (1, 5):
-        named = ranks < most
-        kept = [] if groups is None else [groups != group for group in range(groups.max() + 1)]
-        replicates = tuple(float(named[each].mean()) for each in kept)
-        found[f"prompt_top{most}"] = Estimate(float(named.mean()), replicates)
-    return found
+    return {f"prompt_top{most}": mean_estimate(ranks < most, groups) for most in (1, 5)}
+
+
+def mean_estimate(values: np.ndarray, groups: np.ndarray | None = None) -> Estimate:
+    """Return the mean of ``values`` (N,); replicates leave out one of ``groups`` (N,)."""
+    kept = [] if groups is None else [groups != group for group in range(groups.max() + 1)]
+    return Estimate(float(values.mean()), tuple(float(values[each].mean()) for each in kept))
 
 
 def missing(count: int, dimension: int = 0) -> tuple[str, ...]:
