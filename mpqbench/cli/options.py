@@ -65,6 +65,9 @@ _PROTOCOL = (
                  help="Prompts, one on each line, for the pipeline's text encoders."),
     click.option("--prompt-embeddings", metavar="FILE",
                  help="Embeddings of prompts, as safetensors."),
+    click.option("--lpips-weights", metavar="FILE",
+                 help="Weights of torchvision's AlexNet, for LPIPS."),
+    click.option("--clip", metavar="PATH", help="Folder of a CLIP, for the CLIP score of prompts."),
 )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ class Protocol(Frozen):
 
     ``sampler`` and ``features`` may be ``own``, which a job replaces by those of its model.
     ``prompts`` is a file with a prompt on each line, ``prompt_embeddings`` one of safetensors.
+    ``lpips_weights`` is a file of AlexNet's weights, ``clip`` the folder of a CLIP.
     """
 
     name: str = Field(pattern=SAFE_NAME, max_length=MOST_NAME)
@@ -27,15 +28,18 @@ class Protocol(Frozen):
     reference: str = "embedded"
     prompts: str | None = None
     prompt_embeddings: str | None = None
+    lpips_weights: str | None = None
+    clip: str | None = None
     calibration: Whole = Field(default=64, gt=0, le=1_000_000)
 
     def sampling(self) -> dict[str, Any]:
         """Return the fields that decide the pixels of an image, as JSON."""
-        measuring = {"name", "images", "features", "feature_weights", "reference"}
+        measuring = {"name", "images", "features", "feature_weights", "reference", *NETWORKS}
         return self.model_dump(mode="json", exclude=measuring | PROMPTS)  # in the model's digest
 
 
 PROMPTS = {"prompts", "prompt_embeddings"}
+NETWORKS = {"lpips_weights", "clip"}  # of metrics that are computed only where these are given
 
 _ADM: dict[str, Any] = {"sampler": "ddpm", "micro_batch": 16, "features": "inception-adm"}
 _OWN: dict[str, Any] = {"sampler": "own", "features": "own"}

@@ -54,6 +54,12 @@ class DiTModel:
         return None if table is None or table.labels is None else table.labels.numpy()
 
     @property
+    def texts(self) -> tuple[str, ...] | None:
+        """The prompts, (m,), where the conditions are prompts and their texts are known."""
+        table = given_prompts(self.transformer)
+        return table.texts if table is not None and table.has_texts else None
+
+    @property
     def latent_shape(self) -> tuple[int, int, int]:
         """(channels, height, width) of one latent."""
         return self.architecture.latent_shape(self.transformer)

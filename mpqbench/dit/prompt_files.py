@@ -83,7 +83,8 @@ def read_prompt_embeddings(path: Path, transformer: Any) -> PromptTable:
     if texts and len(texts) != count:
         raise BenchError(f"{path}: the metadata has {len(texts)} prompts, {_EMBEDDINGS} {count}")
     named = tuple(texts) or tuple(f"prompt {number}" for number in range(count))
-    return PromptTable(embeddings, named, parts.get(_POOLED), parts.get(_MASK))
+    pooled, mask = parts.get(_POOLED), parts.get(_MASK)
+    return PromptTable(embeddings, named, pooled, mask, has_texts=bool(texts))
 
 
 def save_prompt_embeddings(path: Path, table: PromptTable) -> None:

@@ -15,8 +15,8 @@ class PromptTable:
     ``embeddings`` (m + 1, tokens, width); ``pooled`` (m + 1, pooled width) and ``mask``
     (m + 1, tokens), 1 for a token and 0 for padding, where the architecture takes them. ``texts``
     are the prompts, and ``labels`` (m,) the number of each prompt's name in a feature network that
-    can name what it sees. The table stays on the CPU: the rows of a batch are moved when they are
-    used.
+    can name what it sees. Without ``has_texts`` the texts are numbers, not what was embedded. The
+    table stays on the CPU: the rows of a batch are moved when they are used.
     """
 
     embeddings: torch.Tensor
@@ -24,6 +24,7 @@ class PromptTable:
     pooled: torch.Tensor | None = None
     mask: torch.Tensor | None = None
     labels: torch.Tensor | None = None
+    has_texts: bool = True
 
     def __len__(self) -> int:
         return len(self.embeddings) - 1

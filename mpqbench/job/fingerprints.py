@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..core.precision import Precision
-from ..core.protocol import PROMPTS
+from ..core.protocol import NETWORKS, PROMPTS
 from ..core.recipe import TEXTS, Recipe
 from ..core.registry import Registry
 from ..core.settings import digest_of
@@ -57,10 +57,14 @@ def ranking_fingerprint(job: Job, resources: Resources) -> str:
     network = "none"
     if evaluator is not None:
         network = metric_fingerprint(evaluator.network, protocol.images, evaluator.reference)
-    evaluated = {"name", "features", "feature_weights", "reference", "micro_batch"}
+    evaluated = {"name", "features", "feature_weights", "reference", "micro_batch", *NETWORKS}
     if protocol.prompts is None and protocol.prompt_embeddings is None:
         evaluated |= PROMPTS  # a record of a model with classes need not speak of them
-    return digest_of([network, protocol.model_dump(mode="json", exclude=evaluated)])
+    settings = protocol.model_dump(mode="json", exclude=evaluated)
+    lpips, clip = resources.loader.lpips(protocol), resources.loader.clip(protocol)
+    settings |= {} if lpips is None else {"lpips": lpips.digest}
+    settings |= {} if clip is None else {"clip": clip.digest}
+    return digest_of([network, settings])
 
 
 def table_fingerprint(

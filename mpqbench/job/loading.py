@@ -1,6 +1,7 @@
 """Models, feature networks and references, loaded once for all jobs of a process."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from ..core.cache import Cache
 from ..core.errors import BenchError
@@ -9,8 +10,10 @@ from ..dit.loading import DiTModel, load_model
 from ..dit.prompt_files import give_prompts, given_table
 from ..dit.sampling import DTYPES, Sampler
 from ..dit.state import ModelState
+from ..metrics.clip_score import ClipScorer
 from ..metrics.features import FeatureNetwork, load_extractor
 from ..metrics.images import size_text
+from ..metrics.perceptual import PerceptualDistance
 from ..metrics.reference import Reference, load_reference
 
 NO_FEATURES = "none"  # a protocol that measures fidelity and cost alone
@@ -37,6 +40,8 @@ class Loader:
     _of: tuple[str | None, ...] | None = None
     _states: tuple[ModelState, ...] = ()
     _evaluators: dict[tuple[str | None, ...], Evaluator] = field(default_factory=dict)
+    _lpips: dict[str, PerceptualDistance] = field(default_factory=dict)
+    _clips: dict[str, ClipScorer] = field(default_factory=dict)
 
     def model(self, name: str, protocol: Protocol) -> DiTModel:
         """Return the model in the type and convention of the protocol."""
@@ -80,6 +85,20 @@ class Loader:
             self._evaluators[key] = Evaluator(network, reference)
         return self._evaluators[key]
 
+    def lpips(self, protocol: Protocol) -> PerceptualDistance | None:
+        """Return the network of LPIPS, ``None`` where the protocol gives no weights of it."""
+        path = protocol.lpips_weights
+        if path is not None and path not in self._lpips:
+            self._lpips[path] = PerceptualDistance(Path(path), self.device)
+        return None if path is None else self._lpips[path]
+
+    def clip(self, protocol: Protocol) -> ClipScorer | None:
+        """Return the network of the CLIP score, ``None`` where the protocol gives none."""
+        path = protocol.clip
+        if path is not None and path not in self._clips:
+            self._clips[path] = ClipScorer(Path(path), self.device)
+        return None if path is None else self._clips[path]
+
     def extractor(self, protocol: Protocol) -> str:
         """Return what a record calls the feature network, other weights by their digest."""
         evaluator = self.evaluator(protocol)
@@ -92,6 +111,7 @@ class Loader:
             Sampler(model, protocol, seed=0, device=self.device)
         except BenchError as error:
             raise BenchError(f"model '{name}': {error}") from None
+        self._check_networks(model, protocol)
         evaluator = self.evaluator(protocol)
         wanted = None if evaluator is None else evaluator.network.image_shape
         if wanted is not None and wanted != model.image_shape:
@@ -99,4 +119,13 @@ class Loader:
                 f"features '{protocol.features}' are of {size_text(wanted)} images, model '{name}' "
                 f"makes {size_text(model.image_shape)}: choose other features with --features, or "
                 "'none'"
+            )
+
+    def _check_networks(self, model: DiTModel, protocol: Protocol) -> None:
+        """Load the networks of LPIPS and the CLIP score. Raises BenchError without prompts."""
+        self.lpips(protocol)
+        if self.clip(protocol) is not None and model.texts is None:
+            raise BenchError(
+                f"model '{model.name}' has no texts of prompts, which the CLIP score needs: leave "
+                "--clip out, or give --prompts, or --prompt-embeddings with texts in its metadata"
             )

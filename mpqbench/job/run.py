@@ -131,8 +131,10 @@ def _run(job: Job, session: Session, result: PartialResult, guard: Guard) -> Non
     with stage.named("score"):
         if held_out is not None:
             reference = _samples(job.reference, session)
-            result.scores |= stages.fidelity(samples, reference, job.protocol.images)
+            lpips = session.resources.loader.lpips(job.protocol)
+            result.scores |= stages.fidelity(samples, reference, job.protocol.images, lpips)
         result.scores |= stages.distribution(context, samples)
+        result.scores |= stages.prompt_agreement(context, samples)
 
 
 def _samples(job: Job, session: Session) -> SampleStore:

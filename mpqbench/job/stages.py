@@ -9,7 +9,7 @@ from typing import cast
 import numpy as np
 
 from ..contracts import DistillationData, FittedCorrection
-from ..core.jackknife import deal_groups
+from ..core.jackknife import Estimate, deal_groups
 from ..core.precision import Allocation
 from ..core.progress import Advance
 from ..core.settings import digest_of
@@ -17,9 +17,11 @@ from ..core.sources import folder_digest
 from ..cost.count import CostReport, CountOptions, budget_limit, count
 from ..dit.calibration import HeldOut
 from ..dit.loading import skeleton
+from ..metrics.clip_score import ClipScorer
 from ..metrics.fidelity import latent_mse, psnr, ssim, ssim_missing
 from ..metrics.images import ImageSource, regroup
-from ..metrics.score import missing, prompt_accuracy, score
+from ..metrics.perceptual import PerceptualDistance, lpips_missing
+from ..metrics.score import mean_estimate, missing, prompt_accuracy, score
 from ..quant.apply import QuantizedModel, quantize_model
 from ..quant.verify import (
     expect_counted,
@@ -148,34 +150,48 @@ def sample(
         samples.fill(sampler, images, advance)
 
 
-def fidelity(samples: SampleStore, reference: SampleStore, images: int) -> dict[Metric, Score]:
+def fidelity(
+    samples: SampleStore,
+    reference: SampleStore,
+    images: int,
+    lpips: PerceptualDistance | None = None,
+) -> dict[Metric, Score]:
     """Return paired fidelity to the full-precision samples of the same noise and class.
 
-    SSIM is absent where ``ssim_missing`` says that the images are too small.
+    SSIM and LPIPS are absent where ``ssim_missing`` and ``lpips_missing`` say that the images are
+    too small, and LPIPS without its network.
     """
     sides = (
         regroup(((shard.images, shard.latents) for shard in store.shards(images)), PAIRS)
         for store in (samples, reference)
     )
     values: dict[Metric, list[np.ndarray]] = {"psnr": [], "ssim": [], "latent_mse": []}
-    if ssim_missing(next(reference.shards(1)).images.shape[1:]) is not None:
+    shape = next(reference.shards(1)).images.shape[1:]
+    if ssim_missing(shape) is not None:
         del values["ssim"]
+    if lpips is not None and lpips_missing(shape) is None:
+        values["lpips"] = []
     for (pictures, latents), (full_pictures, full_latents) in zip(*sides, strict=True):
         values["psnr"].append(psnr(pictures, full_pictures))
         if "ssim" in values:
             values["ssim"].append(ssim(pictures, full_pictures))
+        if lpips is not None and "lpips" in values:
+            values["lpips"].append(lpips.distances(pictures, full_pictures))
         values["latent_mse"].append(latent_mse(latents, full_latents))
     return {name: Score(value=float(np.concatenate(v).mean())) for name, v in values.items()}
 
 
 def scoring_notes(context: JobContext) -> list[str]:
     """Return what will be left out of the scores, and what of the reference is not as it is."""
-    evaluator = context.resources.loader.evaluator(context.job.protocol)
-    ssim_note = None if context.job.is_reference else ssim_missing(context.model.image_shape)
-    notes = [] if ssim_note is None else [ssim_note]
+    protocol, loader = context.job.protocol, context.resources.loader
+    evaluator, clip = loader.evaluator(protocol), loader.clip(protocol)
+    shape = context.model.image_shape
+    small = [ssim_missing(shape), lpips_missing(shape) if loader.lpips(protocol) else None]
+    notes = [] if context.job.is_reference else [note for note in small if note is not None]
+    notes += [] if clip is None else clip.notes(context.model.texts or ())
     if evaluator is None:
         return notes
-    return [*notes, *evaluator.reference.notes, *missing(context.job.protocol.images)]
+    return [*notes, *evaluator.reference.notes, *missing(protocol.images)]
 
 
 def distribution(context: JobContext, samples: SampleStore) -> dict[Metric, Score]:
@@ -212,7 +228,32 @@ def distribution_of(
         ranks = evaluator.network.ranks(features.pooled, labels[classes])
         groups = deal_groups(images, classes)
         scores |= {} if ranks is None else prompt_accuracy(ranks, groups)
-    return {
-        cast(Metric, name): Score(value=found.value, ci=found.ci, replicates=found.replicates)
-        for name, found in scores.items()
-    }
+    return {cast(Metric, name): _kept(found) for name, found in scores.items()}
+
+
+def prompt_agreement(context: JobContext, samples: SampleStore) -> dict[Metric, Score]:
+    """Return the CLIP score of images and prompts, nothing where the protocol asks for none."""
+    protocol, prompts = context.job.protocol, context.model.texts
+    scorer, images = context.resources.loader.clip(protocol), protocol.images
+    if scorer is None or prompts is None:  # the second is refused before any job
+        return {}
+    with context.reporter.stage(f"CLIP score of {context.title}", images) as advance:
+        return clip_score_of(samples, scorer, prompts, images, advance)
+
+
+def clip_score_of(
+    samples: SampleStore,
+    scorer: ClipScorer,
+    prompts: Sequence[str],
+    images: int,
+    advance: Advance,
+) -> dict[Metric, Score]:
+    """Return the mean CLIP score of the first ``images`` samples and their ``prompts``."""
+    batches = ((batch.images, batch.classes) for batch in samples.shards(images))
+    values = scorer.scores(batches, prompts, advance)
+    classes = np.concatenate([batch.classes for batch in samples.shards(images)])
+    return {"clip_score": _kept(mean_estimate(values, deal_groups(images, classes)))}
+
+
+def _kept(found: Estimate) -> Score:
+    return Score(value=found.value, ci=found.ci, replicates=found.replicates)

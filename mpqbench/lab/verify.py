@@ -10,7 +10,7 @@ from ..core.registry import Registry
 from ..core.settings import validate
 from ..job.loading import Loader
 from ..job.samples import SampleStore, fingerprint_of
-from ..job.stages import distribution_of, fidelity, summary_of
+from ..job.stages import clip_score_of, distribution_of, fidelity, summary_of
 from ..records.schema import JobRecord, Metric, Score
 from ..records.store import RecordStore, read_object, read_record
 from .recount import counted
@@ -129,7 +129,13 @@ def _check_scores(
             scores = distribution_of(samples, evaluator, images, lambda done: None, labels)
         partner = _reference(record, records)
         if partner is not None and store.has_samples(partner.job):
-            scores = {**scores, **fidelity(samples, _samples(partner, store), record.n_images)}
+            pairs, lpips = _samples(partner, store), loader.lpips(protocol)
+            scores = {**scores, **fidelity(samples, pairs, record.n_images, lpips)}
+        scorer = loader.clip(protocol)
+        prompts = loader.model(record.model, protocol).texts if scorer is not None else None
+        if scorer is not None and prompts is not None:
+            agreement = clip_score_of(samples, scorer, prompts, record.n_images, lambda done: None)
+            scores = {**scores, **agreement}
     except BenchError as error:
         found.unknown.append(f"scores: {error}")
         return

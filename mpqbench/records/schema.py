@@ -23,7 +23,7 @@ JOB_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9+._-]*$"
 Status = Literal["done", "diverged", "infeasible", "failed", "skipped", "not-run"]
 Metric = Literal[
     "fd", "sfd", "is", "precision", "recall", "kid", "psnr", "ssim", "latent_mse", "output_mse",
-    "noise_mse", "fd_infinity", "prompt_top1", "prompt_top5",
+    "noise_mse", "fd_infinity", "prompt_top1", "prompt_top5", "lpips", "clip_score",
 ]  # fmt: skip
 METRICS: tuple[str, ...] = get_args(Metric)
 

@@ -33,7 +33,7 @@ def test_round_trip_through_json_keeps_every_field():
     "changes",
     [
         {"colour": "red"},
-        {"scores": {"lpips": {"value": 1.0}}},
+        {"scores": {"fidelity": {"value": 1.0}}},
         {"scores": {"fd": {"value": 1.0, "sd": 2.0}}},
         {"scores": {"fd": {"value": 1.0, "ci": -0.1}}},
         {"costs": COSTS | {"flops": 1}},
