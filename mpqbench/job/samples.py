@@ -33,7 +33,8 @@ _Shards = dict[int, tuple[int, str]]  # number of images and digest, by the numb
 class SampleStore:
     """The samples of one job: files ``shard-START.npz``, valid under one fingerprint.
 
-    Each has ``arr_0`` (n, H, W, C) uint8, ``latents`` (n, c, h, w) float32 and ``classes`` (n,).
+    Each has ``arr_0`` (n, H, W, C) uint8, ``latents`` (n, c, h, w) float32 and ``classes`` (n,),
+    which are numbers of prompts where a model takes prompts; ``texts`` (n,) has the prompts.
     Their lengths and digests are in ``fingerprint.json``, before they are written; each shard
     has the fingerprint as well, as the comment of its archive. ``others`` are folders that may have
     samples of the same fingerprint, for another number of images.
@@ -209,6 +210,8 @@ class SampleStore:
         columns = zip(*((b.images, b.latents, b.classes) for b in batches), strict=True)
         images, latents, classes = map(np.concatenate, columns)
         arrays = {"arr_0": images, "latents": latents, "classes": classes}
+        if (texts := sampler.model.texts) is not None:
+            arrays["texts"] = np.array([texts[prompt] for prompt in classes])
         return _npz(arrays, self.fingerprint)
 
 

@@ -120,6 +120,18 @@ def first_images(folder: Path, count: int) -> np.ndarray:
     return np.concatenate(parts)[:count]
 
 
+def first_texts(folder: Path, count: int) -> list[str]:
+    """Return the prompts of the first ``count`` images of sample shards, [] where there are none.
+
+    Raises as ``first_shards``.
+    """
+    texts: list[str] = []
+    for path in first_shards(folder, count):
+        if "texts" in npz.keys(path):
+            texts += npz.load(path, "texts").tolist()
+    return texts[:count]
+
+
 def first_shards(folder: Path, count: int) -> Iterator[Path]:
     """Yield the shards ``shard-START.npz`` of the first ``count`` images of a folder, in order.
 

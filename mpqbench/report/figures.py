@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ..core.errors import BenchError, unknown
-from ..metrics.images import first_images, first_shards
+from ..metrics.images import first_images, first_shards, first_texts
 from ..records.columns import Row
 from ..records.frame import rows_of
 from ..records.runs import Runs, read_runs
@@ -90,6 +90,9 @@ def _samples(table: Table, runs: Runs, style: Style) -> Named:
     def read(job: str, count: int) -> np.ndarray:
         return first_images(runs.store(job).samples_path(job), count)
 
+    def texts(row: Row) -> list[str]:
+        return first_texts(runs.store(str(row["job"])).samples_path(str(row["job"])), IMAGES)
+
     def kept(row: Row) -> bool:
         """Return whether the images to be shown are there and whole; warn where they are not."""
         job = str(row["job"])
@@ -106,7 +109,7 @@ def _samples(table: Table, runs: Runs, style: Style) -> Named:
 
     for block in table.blocks:
         pages = sample_rows(block, kept)
-        grids = [sample_grid(block, rows, read, style) for rows in pages]
+        grids = [sample_grid(block, rows, read, style, texts(rows[0])) for rows in pages]
         yield from _paged(f"samples-{block.name}", grids, block.done)
 
 

@@ -36,10 +36,15 @@ def sample_rows(block: Block, kept: Callable[[Row], bool]) -> list[list[Row]]:
 
 
 def sample_grid(
-    block: Block, rows: Sequence[Row], load_samples: LoadSamples, style: Style | None = None
+    block: Block,
+    rows: Sequence[Row],
+    load_samples: LoadSamples,
+    style: Style | None = None,
+    texts: Sequence[str] = (),
 ) -> Picture:
     """Draw the first images of every row's job, labelled method, budget and FD.
 
+    ``texts`` are the prompts of the first images, if any, and stand above the columns.
     ``load_samples(job, count)`` gives uint8 (count, height, width, 1 or 3). Column i is image i
     of every job: the same noise and class. There are at most 10, as many as are at least 0.3
     inches wide and as the job of fewest images has. Raises BenchError if the shapes differ.
@@ -53,10 +58,12 @@ def sample_grid(
     fewest = min(int(row["n_images"] or 0) for row in rows)
     columns = max(1, min(IMAGES, fewest, int(room / _SMALLEST)))
     pixels = grid_pixels([load_samples(str(row["job"]), columns) for row in rows])
+    above = [wrapped(text, room / columns - 0.04, drawing.SMALL) for text in texts[:columns]]
+    top = max((text.count("\n") + 1 for text in above), default=0) * drawing.SMALL * 1.1 / 72
     # A row has room for its label, however small its images are.
     needed = max(label.count("\n") + 1 for label in labels) * drawing.SMALL * 1.25 / 72
     height = max(room * pixels.shape[0] / pixels.shape[1], needed * len(rows))
-    total = height + 0.04
+    total = height + top + 0.04
     title = f"Images of the same noise: {block.model}, seed {rows[0]['seed']}"
     with drawing.canvas(style, total, title) as picture:
         picture.set_layout_engine("none")
@@ -65,9 +72,15 @@ def sample_grid(
         axes.imshow(pixels, interpolation="none", aspect="equal")
         axes.set_axis_off()
         for i, label in enumerate(labels):
+            middle = 0.02 + top + height * (i + 0.5) / len(rows)
             picture.text(
-                (side - 0.06) / width, 1 - (0.02 + height * (i + 0.5) / len(rows)) / total, label,
+                (side - 0.06) / width, 1 - middle / total, label,
                 ha="right", va="center", fontsize=drawing.SMALL, linespacing=1.1,
+            )  # fmt: skip
+        for i, text in enumerate(above):
+            picture.text(
+                (side + room * (i + 0.5) / columns) / width, (height + 0.03) / total, text,
+                ha="center", va="bottom", fontsize=drawing.SMALL, linespacing=1.0,
             )  # fmt: skip
         picture.note = "Every row has the same noise and class in each column."
     return picture

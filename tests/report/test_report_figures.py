@@ -139,6 +139,24 @@ def test_grid_rows_are_full_precision_then_the_leaderboard(records):
     assert centres == [list(range(b, b + 6)) for b in (10, 90, 170, 90)]
 
 
+def test_prompts_stand_above_their_columns(records):
+    block = leaderboard(records).blocks[0]
+    (rows,) = sample_rows(block, lambda job: True)
+    style = Style(Selection(width=2.7))
+    plain = sample_grid(block, rows, flat_images, style)
+    texts = ["red heart", "cat", *("a house" for _ in range(8))]
+    titled = sample_grid(block, rows, flat_images, style, texts)
+    added = [text for text in titled.texts if text.get_text() not in
+             {label.get_text() for label in plain.texts}]  # fmt: skip
+    assert [text.get_text().replace("\n", "") for text in added][:2] == ["redheart", "cat"]
+    assert len(added) == 6  # of the ten, those that have a column
+    assert titled.get_figheight() > plain.get_figheight()
+    places = [text.get_position() for text in added]
+    assert [x for x, _ in places] == sorted(x for x, _ in places)
+    left, bottom, width, height = titled.axes[0].get_position().bounds
+    assert all(left < x < left + width and y >= bottom + height for x, y in places)
+
+
 def test_grid_pages_repeat_full_precision(record):
     rows = [record("full-precision", "FP", 5.0)]
     rows += [record(f"m{i:02d}", "W4A4", 6.0 + i) for i in range(14)]
