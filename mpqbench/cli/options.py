@@ -55,6 +55,10 @@ _PROTOCOL = (
     click.option("--reference", metavar="REF", help="Reference statistics or images."),
     click.option("--prompt-embeddings", metavar="FILE",
                  help="Embeddings of prompts, as safetensors."),
+    click.option("--guidance", type=click.FloatRange(1, 1000), metavar="G",
+                 help="Guidance scale; 1 for none."),
+    click.option("--image-size", type=click.IntRange(1, 65_536), metavar="N",
+                 help="Pixels of a side, where the model leaves its size open."),
 )  # fmt: skip
 
 

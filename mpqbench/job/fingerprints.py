@@ -60,7 +60,9 @@ def ranking_fingerprint(job: Job, resources: Resources) -> str:
     evaluated = {"name", "features", "feature_weights", "reference", "micro_batch"}
     if protocol.prompts is None and protocol.prompt_embeddings is None:
         evaluated |= PROMPTS  # a record of a model with classes need not speak of them
-    return digest_of([network, protocol.model_dump(mode="json", exclude=evaluated)])
+    return digest_of(
+        [network, protocol.model_dump(mode="json", exclude=evaluated | protocol.unsaid)]
+    )
 
 
 def table_fingerprint(
