@@ -13,7 +13,8 @@ from ..core.protocol import Protocol
 from .architecture import Architecture
 from .architectures import architecture_named, architecture_of
 from .configs import CONFIG_FILES, pipeline_folder, random_configuration, read_pipeline
-from .prompts import given_prompts, random_prompts
+from .prompts import given_prompts
+from .random_prompts import random_prompts
 from .scheduler_configs import FlowConfig, NoiseLevels, SchedulerConfig
 from .sizes import image_scale, set_image_size
 from .weights import WEIGHT_FILES, load_part

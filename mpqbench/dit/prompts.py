@@ -6,9 +6,6 @@ from typing import Any
 import torch
 
 from ..core.errors import BenchError
-from .architecture import PromptShape
-
-RANDOM_PROMPTS = 8
 
 
 @dataclass(frozen=True)
@@ -49,23 +46,6 @@ class PromptRows:
     embeddings: torch.Tensor
     pooled: torch.Tensor | None
     mask: torch.Tensor | None
-
-
-def random_prompts(shape: PromptShape) -> PromptTable:
-    """Return seeded random embeddings of ``RANDOM_PROMPTS`` prompts, and of a null prompt.
-
-    Where padding is masked, prompt i has half of the tokens and i more.
-    """
-    generator, rows = torch.Generator().manual_seed(0), RANDOM_PROMPTS + 1
-    embeddings = torch.randn(rows, shape.tokens, shape.width, generator=generator)
-    pooled, mask = None, None
-    if shape.pooled is not None:
-        pooled = torch.randn(rows, shape.pooled, generator=generator)
-    if shape.masked:
-        lengths = (-(-shape.tokens // 2) + torch.arange(rows)).clamp(max=shape.tokens)
-        mask = (torch.arange(shape.tokens) < lengths[:, None]).long()
-    texts = tuple(f"random {number}" for number in range(RANDOM_PROMPTS))
-    return PromptTable(embeddings, texts, pooled, mask)
 
 
 def prompts_of(transformer: Any) -> PromptTable:

@@ -48,7 +48,7 @@ def save_mmdit(folder: Path, **changes: object) -> Path:
 
 FLUX = {
     "in_channels": 16,
-    "num_layers": 2,
+    "num_layers": 1,
     "num_single_layers": 2,
     "attention_head_dim": 8,
     "num_attention_heads": 4,
