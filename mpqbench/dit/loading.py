@@ -155,7 +155,7 @@ def _of_configuration(config: Mapping[str, Any]) -> Architecture:
 
 def _random_autoencoder(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the configuration of the autoencoder that goes with a transformer's."""
-    return AUTOENCODERS.get(config.get("_class_name", ""), SD_VAE)
+    return AUTOENCODERS.get(_of_configuration(config).classes[0], SD_VAE)
 
 
 def _random_model(name: str) -> DiTModel:
@@ -164,13 +164,11 @@ def _random_model(name: str) -> DiTModel:
     A transformer that takes prompts gets random embeddings of a few.
     """
     config = random_configuration(name)
-    named, of_vae = config.get("_class_name", ""), _random_autoencoder(config)
-    architecture = _of_configuration(config)
+    architecture, of_vae = _of_configuration(config), _random_autoencoder(config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         transformer = architecture.transformer_class().from_config(config)
-        of_vae_class = getattr(diffusers, of_vae.get("_class_name", "AutoencoderKL"))
-        vae = of_vae_class.from_config(of_vae)
+        vae = getattr(diffusers, of_vae.get("_class_name", "AutoencoderKL")).from_config(of_vae)
     architecture.adapt(transformer)
     shape = architecture.prompt_shape(transformer)
     if shape is not None:
@@ -178,8 +176,8 @@ def _random_model(name: str) -> DiTModel:
     for part in (transformer, vae):
         part.eval().requires_grad_(False)
     scheduler: NoiseLevels = SchedulerConfig(clip_sample=False)
-    if named in FLOW_CLASSES:
-        scheduler = FlowConfig(**FLOW_KEYS.get(named, {"shift": 3.0}))
+    if architecture.classes[0] in FLOW_CLASSES:
+        scheduler = FlowConfig(**FLOW_KEYS.get(architecture.classes[0], {"shift": 3.0}))
     return DiTModel(name, transformer, vae, scheduler, f"{name}-seed0")
 
 

@@ -8,7 +8,9 @@ from .architectures import architecture_of
 
 def image_scale(autoencoder: Any) -> int:
     """Return how many pixels a side one latent stands for; ``autoencoder`` is a configuration."""
-    return int(2 ** (len(dict(autoencoder)["block_out_channels"]) - 1))
+    config = dict(autoencoder)
+    blocks = config.get("block_out_channels") or config["decoder_block_out_channels"]
+    return int(2 ** (len(blocks) - 1))
 
 
 def set_image_size(transformer: Any, pixels: int | None, scale: int) -> None:

@@ -15,7 +15,7 @@ from mpqbench.dit.configs import read_pipeline
 from mpqbench.dit.loading import load_model
 from mpqbench.dit.prompt_files import read_prompt_embeddings
 from mpqbench.dit.sampling import Sampler
-from mpqbench.quant.activation import Clock
+from mpqbench.quant.activation import Clock, time_group
 from mpqbench.quant.apply import QuantizedModel
 from mpqbench.quant.attention import QuantizedAttention
 from mpqbench.tuning.trajectories import _recorded
@@ -37,7 +37,7 @@ def model(tmp_path_factory):
 
 
 def inputs(sampler):
-    """Three noises of the sampler, at one step."""
+    """Four noises of the sampler, at one step."""
     latents, classes, _ = sampler.begin(0)
     return latents, torch.full((len(latents),), 750.0), classes
 
@@ -79,13 +79,16 @@ def test_half_of_the_inputs_of_another_architecture_have_it(tmp_path):
     assert (found.classes == other.classes).sum() == len(found) // 2
 
 
-@pytest.mark.parametrize("time", [1000.0, 750.0, 500.0, 250.0, 0.25, 333.5])
-def test_a_clock_is_told_the_times_of_the_harness(model, time):
-    sampler, clock = Sampler(model, SHORT, 0, "cpu"), Clock(4)
+@pytest.mark.parametrize("count", [4, 10])
+@pytest.mark.parametrize("time", [1000.0, 900.0, 749.99994, 700.0, 499.99997, 333.5, 100.0, 0.25])
+def test_a_clock_is_told_the_times_of_the_harness(model, time, count):
+    sampler, clock = Sampler(model, SHORT, 0, "cpu"), Clock(count)
     latents, _, classes = inputs(sampler)
+    times = torch.full((len(latents),), time)
     with QuantizedModel(model.transformer, [], clock=clock), torch.inference_mode():
-        model.forward(latents, torch.full((len(latents),), time), classes)
-    assert clock.groups.tolist() == [min(3, int(time // 250))] * len(latents)
+        model.forward(latents, times, classes)
+    assert clock.groups.tolist() == time_group(times, count).tolist()  # as calibration has it
+    assert clock.groups.tolist() == [min(count - 1, int(round(time, 2) * count // 1000))] * 4
 
 
 def test_quantized_attention_is_that_of_every_block(model):
