@@ -164,7 +164,7 @@ class _OneModel(Loader):
         self._given = model
 
     def model(self, name: str, protocol: Protocol) -> DiTModel:
-        self._given.architecture.configure(self._given.transformer, protocol)
+        self._given.configure(protocol)
         return self._given
 
 

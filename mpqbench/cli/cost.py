@@ -40,8 +40,10 @@ _CHANGES = ("method", "adaln", "attention_bits", "group", "asymmetric")  # of a 
 @click.option("--cost-rule", type=click.Choice(list(RULES)), default=COST_RULE, show_default=True,
               help="; ".join(f"{name}: {text}" for name, text in RULES.items()) + ".")  # fmt: skip
 @click.option("--steps", type=click.IntRange(min=1), default=250, show_default=True)
-@click.option("--guidance-passes", type=click.IntRange(1, 2), default=2, show_default=True,
-              help="Forwards per step: 2 with classifier-free guidance.")  # fmt: skip
+@click.option("--guidance-passes", type=click.IntRange(1, 2),
+              help="Forwards per step.  [default: 2 with a null condition, else 1]")  # fmt: skip
+@click.option("--image-size", type=click.IntRange(1, 65_536), metavar="N",
+              help="Pixels of a side, where the model leaves its size open.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @options.plugins
 def cost(model: str, as_json: bool, plugins: tuple[Path, ...], **given: Any) -> None:
@@ -120,13 +122,14 @@ def _count(
 ) -> tuple[Any, dict[str, Any]]:
     """Return the report, and what else is told: the allocation and whether the budget is kept."""
     from ..cost.count import budget_limit, conventions
+    from ..dit.architectures import architecture_of
     from ..dit.groups import layer_groups
     from ..dit.loading import meta_transformer
     from ..job.context import Plugins
     from ..job.costing import CountTerms, planned_report, told_allocation, uniform_of
 
     recipe, budget, record = asked
-    transformer = meta_transformer(model)
+    transformer = meta_transformer(model, given["image_size"])
     groups, plugins = layer_groups(transformer), Plugins.of(recipe, registry)
     if record is None:
         allocation, what = uniform_of(recipe, budget, groups), "uniform"
@@ -134,7 +137,8 @@ def _count(
         allocation, what = told_allocation(record[0], recipe, groups, record[1]), "of the record"
     terms = CountTerms(given["steps"], given["cost_rule"])
     report = planned_report(recipe, plugins, transformer, allocation, terms)
-    report = replace(report, guidance_passes=given["guidance_passes"])
+    usual = 2 if architecture_of(transformer).null_condition else 1
+    report = replace(report, guidance_passes=given["guidance_passes"] or usual)
     limit = budget_limit(transformer, groups, budget)
     facts = {"allocation": what, "searched": plugins.searcher.scored and record is None}
     facts["adaln"] = recipe.adaln

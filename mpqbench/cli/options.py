@@ -68,6 +68,10 @@ _PROTOCOL = (
     click.option("--lpips-weights", metavar="FILE",
                  help="Weights of torchvision's AlexNet, for LPIPS."),
     click.option("--clip", metavar="PATH", help="Folder of a CLIP, for the CLIP score of prompts."),
+    click.option("--guidance", type=click.FloatRange(1, 1000), metavar="G",
+                 help="Guidance scale; 1 for none."),
+    click.option("--image-size", type=click.IntRange(1, 65_536), metavar="N",
+                 help="Pixels of a side, where the model leaves its size open."),
 )  # fmt: skip
 
 

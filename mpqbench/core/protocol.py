@@ -13,6 +13,7 @@ class Protocol(Frozen):
     ``sampler`` and ``features`` may be ``own``, which a job replaces by those of its model.
     ``prompts`` is a file with a prompt on each line, ``prompt_embeddings`` one of safetensors.
     ``lpips_weights`` is a file of AlexNet's weights, ``clip`` the folder of a CLIP.
+    ``image_size`` are the pixels of a side, ``None`` for the model's own size.
     """
 
     name: str = Field(pattern=SAFE_NAME, max_length=MOST_NAME)
@@ -30,12 +31,19 @@ class Protocol(Frozen):
     prompt_embeddings: str | None = None
     lpips_weights: str | None = None
     clip: str | None = None
+    image_size: Whole | None = Field(default=None, gt=0, le=65_536)
     calibration: Whole = Field(default=64, gt=0, le=1_000_000)
 
     def sampling(self) -> dict[str, Any]:
         """Return the fields that decide the pixels of an image, as JSON."""
         measuring = {"name", "images", "features", "feature_weights", "reference", *NETWORKS}
-        return self.model_dump(mode="json", exclude=measuring | PROMPTS)  # in the model's digest
+        hidden = measuring | PROMPTS | self.unsaid  # prompts are in the model's digest
+        return self.model_dump(mode="json", exclude=hidden)
+
+    @property
+    def unsaid(self) -> set[str]:
+        """Fields that no fingerprint has while they are not set: records are older than these."""
+        return {name for name in ("image_size",) if getattr(self, name) is None}
 
 
 PROMPTS = {"prompts", "prompt_embeddings"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from ..core.errors import BenchError
@@ -21,11 +22,13 @@ class BlockLayout(NamedTuple):
     """A transformer block: the ``path`` of its module, and layers in the order of a forward.
 
     ``layers`` are module paths inside the block by kind of group, such as ``attn.qkv``. Layers of
-    one kind share one input and one precision.
+    one kind share one input and one precision. ``rows`` are those of ``Architecture.rows`` by kind,
+    where this block has others.
     """
 
     path: str
     layers: Mapping[str, tuple[str, ...]]
+    rows: Mapping[str, int] = MappingProxyType({})
 
 
 class AttentionProducts(NamedTuple):
@@ -74,13 +77,17 @@ class Architecture(ABC):
     ``classes`` are the values of ``_class_name`` in configurations; ``fixed_kinds`` the kinds of
     groups that no search touches; ``results`` the arguments of a block that its results take the
     place of in the next block, in the order in which a block returns them; ``even_levels`` whether
-    the pipeline gives flow matching evenly spaced noise levels in place of evenly spaced times.
+    the pipeline gives flow matching evenly spaced noise levels in place of evenly spaced times;
+    ``null_condition`` whether there is one, which guidance evaluates beside the condition;
+    ``time_scale`` what diffusers' class takes for a time of 1, where times are 0 to 1,000.
     """
 
     classes: ClassVar[tuple[str, ...]]
     fixed_kinds: ClassVar[frozenset[str]] = frozenset({"adaln"})
     results: ClassVar[tuple[str, ...]] = ("hidden_states",)
     even_levels: ClassVar[bool] = False
+    null_condition: ClassVar[bool] = True
+    time_scale: ClassVar[float] = 1.0
 
     @abstractmethod
     def transformer_class(self) -> Any:
@@ -145,8 +152,21 @@ class Architecture(ABC):
 
     def latent_shape(self, transformer: Any) -> tuple[int, int, int]:
         """Return (channels, height, width) of one latent."""
-        config = transformer.config
-        return config.in_channels, config.sample_size, config.sample_size
+        side = self.latent_side(transformer)
+        return transformer.config.in_channels, side, side
+
+    def latent_side(self, transformer: Any) -> int:
+        """Return height and width of a latent: those that were set, else the transformer's own."""
+        return int(vars(transformer).get("latent_side") or self.own_side(transformer))
+
+    def own_side(self, transformer: Any) -> int:
+        """Return height and width of a latent where nothing else is asked for."""
+        return int(transformer.config.sample_size)
+
+    def latent_sides(self, transformer: Any) -> range:
+        """Return the heights and widths that latents may have, by default the one of its own."""
+        own = self.own_side(transformer)
+        return range(own, own + 1)
 
     def output_channels(self, transformer: Any) -> int:
         """Return the channels of the output: twice the latent's with a learned variance."""

@@ -39,9 +39,9 @@ def record_calibration(sampler: Sampler, advance: Advance = lambda _images: None
     """Record ``protocol.calibration`` inputs, spread evenly over steps and classes.
 
     Image i gives its latent at one step and, because guidance evaluates the model on both, either
-    its class or the null class. Steps and null classes are assigned by seeded permutations, in
-    equal shares, so that no class belongs to one part of the trajectory. The axis of ``sampler``
-    must not be that of evaluated images.
+    its class or the null class, where there is one. Steps and null classes are assigned by seeded
+    permutations, in equal shares, so that no class belongs to one part of the trajectory. The axis
+    of ``sampler`` must not be that of evaluated images.
     """
     count, steps = sampler.protocol.calibration, sampler.protocol.steps
     rng = _generator(sampler)
@@ -51,7 +51,8 @@ def record_calibration(sampler: Sampler, advance: Advance = lambda _images: None
 def record_spans(sampler: Sampler, span: int) -> CalibrationSet:
     """Record ``span`` consecutive steps of as many images as ``protocol.calibration`` allows.
 
-    Image i gives the i-th run of steps, all with its class or all with the null class. Runs begin
+    Image i gives the i-th run of steps, all with its class or, where there is one, all with the
+    null class. Runs begin
     at as few steps as cover the trajectory, in equal shares. Raises BenchError where there are
     fewer steps, or fewer calibration inputs, than ``span``.
     """
@@ -76,6 +77,7 @@ def _record(
     """Record ``span`` inputs of image i from step ``begins[i]`` on, half with the null class."""
     count = len(begins)
     null = rng.permutation(count) % 2 == 1
+    null &= sampler.model.architecture.null_condition
     latents: list[torch.Tensor] = [torch.empty(0)] * (count * span)
     times = sampler.schedule.times.new_zeros(count * span)
     classes = torch.zeros(count * span, dtype=torch.long)

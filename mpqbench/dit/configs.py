@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from ..core.errors import BenchError, unknown
 from ..core.settings import validate
-from .part_configs import DiTConfig, MMDiTConfig, PartConfig, VAEConfig
+from .part_configs import DiTConfig, FluxConfig, MMDiTConfig, PartConfig, VAEConfig
 from .scheduler_configs import FlowConfig, NoiseLevels, SchedulerConfig, SolverConfig
 from .zoo import CONFIGURATIONS, FEATURES, HUB_ID, HUB_NAMES, PIPELINES, RANDOM_PREFIX
 
@@ -24,6 +24,7 @@ _OFF = (None, False, "default")  # the values of an unknown key that changes not
 _TRANSFORMERS: dict[str, type[PartConfig]] = {
     "DiTTransformer2DModel": DiTConfig,
     "SD3Transformer2DModel": MMDiTConfig,
+    "FluxTransformer2DModel": FluxConfig,
 }
 _OTHERS: dict[str, type[PartConfig]] = {
     "AutoencoderKL": VAEConfig,

@@ -48,7 +48,7 @@ def layer_groups(transformer: nn.Module) -> list[Group]:
             kind=kind,
             layers=tuple(f"{block.path}.{path}" for path in paths),
             searchable=kind not in architecture.fixed_kinds,
-            tokens=architecture.rows(transformer, kind),
+            tokens=block.rows.get(kind, architecture.rows(transformer, kind)),
         )
         for number, block in enumerate(architecture.blocks(transformer))
         for kind, paths in block.layers.items()

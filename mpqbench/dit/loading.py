@@ -9,16 +9,26 @@ from typing import Any, Self
 import diffusers
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
 
+from ..core.protocol import Protocol
 from .architecture import Architecture
 from .architectures import architecture_named, architecture_of
 from .configs import CONFIG_FILES, pipeline_folder, random_configuration, read_pipeline
 from .prompts import given_prompts
-from .scheduler_configs import NoiseLevels, SchedulerConfig
+from .random_prompts import random_prompts
+from .scheduler_configs import FlowConfig, NoiseLevels, SchedulerConfig
+from .sizes import image_scale, set_image_size
 from .weights import WEIGHT_FILES, load_part
 from .words import WORDS, read_words
-from .zoo import CONFIGURATIONS, HUB_NAMES, RANDOM_PREFIX, SD_VAE
+from .zoo import (
+    AUTOENCODERS,
+    CONFIGURATIONS,
+    FLOW_CLASSES,
+    FLOW_KEYS,
+    HUB_NAMES,
+    RANDOM_PREFIX,
+    SD_VAE,
+)
 
 
 @dataclass
@@ -67,10 +77,17 @@ class DiTModel:
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(height, width, channels) of one image."""
-        config = self.vae.config
         _, height, width = self.latent_shape
-        scale = 2 ** (len(config.block_out_channels) - 1)
-        return height * scale, width * scale, int(config.out_channels)
+        scale = image_scale(self.vae.config)
+        return height * scale, width * scale, int(self.vae.config.out_channels)
+
+    def configure(self, protocol: Protocol) -> None:
+        """Set what a protocol says of arithmetic and image size, in place.
+
+        Raises BenchError for what the transformer cannot do.
+        """
+        set_image_size(self.transformer, protocol.image_size, image_scale(self.vae.config))
+        self.architecture.configure(self.transformer, protocol)
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Return pixels (n, C, H, W) in [-1, 1] of latents (n, c, h, w), float32."""
@@ -108,23 +125,33 @@ def load_model(name: str) -> DiTModel:
     return DiTModel(name, transformer, vae, config.scheduler, _digest(config.folder))
 
 
-def meta_transformer(name: str) -> Any:
-    """Return the transformer of ``name`` on the meta device, without weights, to count cost."""
+def meta_transformer(name: str, image_size: int | None = None) -> Any:
+    """Return the transformer of ``name`` on the meta device, without weights, to count cost.
+
+    Raises BenchError as ``load_model``, and for an ``image_size`` (pixels a side) that it cannot
+    make.
+    """
     of_hub = {hub_id: short for short, hub_id in HUB_NAMES.items()}
     bare = name.removeprefix(RANDOM_PREFIX)
     if name in of_hub and not Path(name).is_dir():  # a published configuration: no download
         bare = of_hub[name]
     if bare in CONFIGURATIONS or name.startswith(RANDOM_PREFIX):
         config = random_configuration(bare)
-        return _on_meta(_of_configuration(config), config)
-    saved = read_pipeline(pipeline_folder(name))
-    return _on_meta(architecture_named(saved.classes["transformer"]), dict(saved.transformer))
+        made, vae = _on_meta(_of_configuration(config), config), _random_autoencoder(config)
+    else:
+        saved = read_pipeline(pipeline_folder(name))
+        named = architecture_named(saved.classes["transformer"])
+        made, vae = _on_meta(named, dict(saved.transformer)), saved.vae
+    set_image_size(made, image_size, image_scale(vae))
+    return made
 
 
 def skeleton(transformer: Any) -> Any:
     """Return a transformer like this on the meta device: shapes, no weights."""
-    bare = _on_meta(architecture_of(transformer), transformer.config)
+    architecture = architecture_of(transformer)
+    bare = _on_meta(architecture, transformer.config)
     bare.prompts = given_prompts(transformer)
+    bare.latent_side = architecture.latent_side(transformer)
     return bare
 
 
@@ -139,18 +166,31 @@ def _of_configuration(config: Mapping[str, Any]) -> Architecture:
     return architecture_named(config.get("_class_name", "DiTTransformer2DModel"))
 
 
+def _random_autoencoder(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the configuration of the autoencoder that goes with a transformer's."""
+    return AUTOENCODERS.get(_of_configuration(config).classes[0], SD_VAE)
+
+
 def _random_model(name: str) -> DiTModel:
-    """Build a known configuration with seeded random weights, to measure speed and memory."""
+    """Build a known configuration with seeded random weights, to measure speed and memory.
+
+    A transformer that takes prompts gets random embeddings of a few.
+    """
     config = random_configuration(name)
-    architecture = _of_configuration(config)
+    architecture, of_vae = _of_configuration(config), _random_autoencoder(config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         transformer = architecture.transformer_class().from_config(config)
-        vae = AutoencoderKL.from_config(SD_VAE)
+        vae = getattr(diffusers, of_vae.get("_class_name", "AutoencoderKL")).from_config(of_vae)
     architecture.adapt(transformer)
+    shape = architecture.prompt_shape(transformer)
+    if shape is not None:
+        transformer.prompts = random_prompts(shape)
     for part in (transformer, vae):
         part.eval().requires_grad_(False)
-    scheduler = SchedulerConfig(clip_sample=False)
+    scheduler: NoiseLevels = SchedulerConfig(clip_sample=False)
+    if architecture.classes[0] in FLOW_CLASSES:
+        scheduler = FlowConfig(**FLOW_KEYS.get(architecture.classes[0], {"shift": 3.0}))
     return DiTModel(name, transformer, vae, scheduler, f"{name}-seed0")
 
 

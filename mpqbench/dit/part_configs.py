@@ -47,6 +47,44 @@ class MMDiTConfig(TransformerConfig):
         return _check_patches(self)
 
 
+class FluxConfig(TransformerConfig):
+    """``transformer/config.json`` of FLUX.1."""
+
+    patch_size: Literal[1] = 1
+    in_channels: Annotated[int, Field(ge=4, le=1024, multiple_of=4)] = 64
+    out_channels: int | None = None
+    num_layers: Annotated[int, Field(ge=0, le=1000)] = 19
+    num_single_layers: Annotated[int, Field(ge=0, le=1000)] = 38
+    attention_head_dim: Annotated[int, Field(ge=2, le=4096)] = 128
+    joint_attention_dim: Size = 4096
+    pooled_projection_dim: Size = 768
+    guidance_embeds: bool = False
+    axes_dims_rope: tuple[int, int, int] = Field(default=(16, 56, 56), strict=False)
+
+    @property
+    def latent_channels(self) -> int:
+        """Channels of the latents, of which 2 x 2 are packed into one token."""
+        return self.in_channels // 4
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.out_channels not in (None, self.in_channels):
+            raise ValueError(
+                f"out_channels {self.out_channels} must be in_channels ({self.in_channels}): a "
+                "transformer that is given more than latents is not supported"
+            )
+        if any(dim < 2 or dim % 2 for dim in self.axes_dims_rope) or (
+            sum(self.axes_dims_rope) != self.attention_head_dim
+        ):
+            raise ValueError(
+                f"axes_dims_rope {list(self.axes_dims_rope)} must be even numbers that add up to "
+                f"attention_head_dim {self.attention_head_dim}"
+            )
+        if self.num_layers + self.num_single_layers == 0:
+            raise ValueError("num_layers and num_single_layers are both 0")
+        return self
+
+
 class DiTConfig(TransformerConfig):
     """``transformer/config.json`` of a class-conditional DiT."""
 

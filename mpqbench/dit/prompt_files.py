@@ -68,9 +68,8 @@ def read_prompt_embeddings(path: Path, transformer: Any) -> PromptTable:
         raise BenchError(
             f"--prompt-embeddings {path}: a {type(transformer).__name__} takes classes, no prompts"
         )
-    null_needed = not architecture.embeds_guidance(transformer)
     parts = {
-        name: _with_null(path, state, name, width, null_needed)
+        name: _with_null(path, state, name, width, architecture.null_condition)
         for name, width in _wanted(shape).items()
     }
     embeddings = parts[_EMBEDDINGS]

@@ -55,11 +55,11 @@ class Sampler:
     ) -> None:
         self.model, self.protocol, self.seed = model, protocol, seed
         self.device, self.axis = device, axis
+        model.configure(protocol)
         architecture, self.channels = model.architecture, model.latent_shape[0]
         self.schedule = schedule_of(model, protocol)
         guided = architecture.guided_channels(protocol.convention)
         self.guided = self.channels if guided is None else min(guided, self.channels)
-        architecture.configure(model.transformer, protocol)
 
     @property
     def guidance_passes(self) -> int:

@@ -60,7 +60,7 @@ def ranking_fingerprint(job: Job, resources: Resources) -> str:
     evaluated = {"name", "features", "feature_weights", "reference", "micro_batch", *NETWORKS}
     if protocol.prompts is None and protocol.prompt_embeddings is None:
         evaluated |= PROMPTS  # a record of a model with classes need not speak of them
-    settings = protocol.model_dump(mode="json", exclude=evaluated)
+    settings = protocol.model_dump(mode="json", exclude=evaluated | protocol.unsaid)
     lpips, clip = resources.loader.lpips(protocol), resources.loader.clip(protocol)
     settings |= {} if lpips is None else {"lpips": lpips.digest}
     settings |= {} if clip is None else {"clip": clip.digest}

@@ -52,7 +52,7 @@ class Loader:
             self._model = load_model(name).to(self.device, DTYPES[protocol.dtype])
             give_prompts(self._model, prompts)
             self._of = wanted
-        self._model.architecture.configure(self._model.transformer, protocol)
+        self._model.configure(protocol)
         return self._model
 
     def watch(self, name: str, protocol: Protocol) -> None:

@@ -10,6 +10,7 @@ from ..core.recipe import Recipe
 from ..core.registry import Registry
 from ..core.suite import Job
 from ..cost.count import Operator
+from ..dit.architectures import architecture_of
 from ..dit.groups import layer_groups
 from ..dit.loading import meta_transformer
 from ..quant.planned import PlannedOperators, correction_operator
@@ -61,8 +62,7 @@ def priced_problem(
 
 def planned_correction(plugins: Plugins, transformer: Any, steps: int = 1) -> list[Operator]:
     """Return the correction of a sampler of ``steps`` as the count takes it, if there is one."""
-    config = transformer.config
-    shape = (config.in_channels, config.sample_size, config.sample_size)
+    shape = architecture_of(transformer).latent_shape(transformer)
     operator = correction_operator(plugins.correction, shape, steps)
     return [] if operator is None else [operator]
 
@@ -79,7 +79,7 @@ def check_searches(jobs: Sequence[Job], registry: Registry) -> None:
 
     Of a model the configuration alone is read, once, and only where evaluations are limited.
     """
-    models: dict[str, Any] = {}
+    models: dict[tuple[str, int | None], Any] = {}
     searches = {
         (job.model, job.recipe.name, str(job.budget)): job
         for job in jobs
@@ -89,10 +89,11 @@ def check_searches(jobs: Sequence[Job], registry: Registry) -> None:
         plugins = Plugins.of(job.recipe, registry)
         if not plugins.searcher.scored:
             continue
-        if job.model not in models:
-            models[job.model] = meta_transformer(job.model)
+        shape = (job.model, job.protocol.image_size)
+        if shape not in models:
+            models[shape] = meta_transformer(*shape)
         try:
-            problem = priced_problem(job.recipe, plugins, job.budget, models[job.model])
+            problem = priced_problem(job.recipe, plugins, job.budget, models[shape])
             check_allowance(plugins.searcher, problem, job.recipe.searcher.name)
         except BenchError as error:
             raise BenchError(f"method '{job.recipe.name}' on {job.model}: {error}") from error

@@ -13,8 +13,13 @@ TRAINED_STEPS = 1000  # of every DiT; a time-grouped format divides the time axi
 
 
 def time_group(times: torch.Tensor, count: int) -> torch.Tensor:
-    """Return which of ``count`` equal parts of the time axis each time (n,) lies in."""
-    return (times.long() * count).div(TRAINED_STEPS, rounding_mode="floor").clamp(0, count - 1)
+    """Return which of ``count`` equal parts of the time axis each time (n,) lies in.
+
+    Times are rounded to hundredths first: those of flow matching are no whole numbers, and some
+    transformers are told a thousandth of them, in float32.
+    """
+    whole = times if not times.is_floating_point() else times.double().round(decimals=2)
+    return (whole.long() * count).div(TRAINED_STEPS, rounding_mode="floor").clamp(0, count - 1)
 
 
 class Clock:

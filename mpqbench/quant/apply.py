@@ -82,7 +82,9 @@ class QuantizedModel:
     ) -> None:
         """Tell the clock the time steps of a forward, which are given by name or second."""
         assert self._clock is not None
-        self._clock.set(named["timestep"] if "timestep" in named else arguments[1])
+        given = named["timestep"] if "timestep" in named else arguments[1]
+        scale = architecture_of(self.transformer).time_scale
+        self._clock.set(given if scale == 1 else given.double() / scale)
 
     @contextmanager
     def lifted(self) -> Iterator[None]:

@@ -3,7 +3,12 @@
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel
+from diffusers import (
+    AutoencoderKL,
+    FlowMatchEulerDiscreteScheduler,
+    FluxTransformer2DModel,
+    SD3Transformer2DModel,
+)
 from tiny_pipeline import TINY_VAE
 
 from mpqbench.dit.architectures import architecture_of
@@ -41,10 +46,42 @@ def save_mmdit(folder: Path, **changes: object) -> Path:
     return _saved(StableDiffusion3Pipeline(transformer, scheduler, vae, **ABSENT), folder)
 
 
+FLUX = {
+    "in_channels": 16,
+    "num_layers": 1,
+    "num_single_layers": 2,
+    "attention_head_dim": 8,
+    "num_attention_heads": 4,
+    "joint_attention_dim": 16,
+    "pooled_projection_dim": 24,
+    "axes_dims_rope": (2, 2, 4),
+    "guidance_embeds": True,
+}
+FLUX_ABSENT = {
+    f"{part}{number}": None for part in ("text_encoder", "tokenizer") for number in ("", "_2")
+}
+# Of a tiny latent, so that dynamic shifting has a shift of its own.
+SHIFTING = {"use_dynamic_shifting": True, "base_image_seq_len": 4, "max_image_seq_len": 64}
+
+
+def save_flux(folder: Path, shifting: dict[str, object] | None = None, **changes: object) -> Path:
+    """A ``FluxPipeline`` without text encoders."""
+    from diffusers import FluxPipeline
+
+    transformer = FluxTransformer2DModel(**(FLUX | changes))
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0, **(shifting or {}))
+    pipeline = FluxPipeline(scheduler, AutoencoderKL(**VAE), transformer=transformer, **FLUX_ABSENT)
+    return _saved(pipeline, folder)
+
+
 SAVED = {
     "mmdit": save_mmdit,
     "mmdit-dual": lambda folder: save_mmdit(folder, dual_attention_layers=(0,), qk_norm="rms_norm"),
+    "flux": lambda folder: save_flux(folder, SHIFTING),
+    "flux-schnell": lambda folder: save_flux(folder, guidance_embeds=False),
 }
+UNGUIDED = ("flux-schnell",)  # neither guidance nor an embedding of it
+SIZES = {"flux": 16, "flux-schnell": 16}  # pixels of a side, where the model's own is large
 
 
 def save(name: str, folder: Path) -> tuple[Path, Path]:

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 import numpy as np
 import pytest
 import torch
-from pipelines import SAVED, save
+from pipelines import SAVED, SIZES, UNGUIDED, save
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -34,16 +34,22 @@ CHOICES = [Precision(w, a) for w in (2, 3, 4) for a in (3, 4)]
 
 @pytest.fixture(scope="module", params=list(SAVED))
 def pipeline(request, tmp_path_factory):
-    return save(request.param, tmp_path_factory.mktemp(request.param) / "pipeline")
+    return save(request.param, tmp_path_factory.mktemp("pipelines") / request.param)
 
 
 @pytest.fixture(scope="module")
 def transformer(pipeline):
     folder, embeddings = pipeline
-    transformer = load_model(str(folder)).transformer
-    transformer.prompts = read_prompt_embeddings(embeddings, transformer)
-    architecture_of(transformer).configure(transformer, PROTOCOLS["smoke"])
-    return transformer
+    model = load_model(str(folder))
+    model.transformer.prompts = read_prompt_embeddings(embeddings, model.transformer)
+    model.configure(PROTOCOLS["smoke"].model_copy(update=of_pipeline(folder)))
+    return model.transformer
+
+
+def of_pipeline(folder):
+    """The fields of a protocol that suit a pipeline, whose name is that of its folder."""
+    guidance = {"guidance": 1.0} if folder.name in UNGUIDED else {}
+    return guidance | ({"image_size": SIZES[folder.name]} if folder.name in SIZES else {})
 
 
 def inputs_of(transformer, count=5):
@@ -133,14 +139,16 @@ methods: [rtn, gptq, quarot, svdquant, brecq, {{base: treeq, name: treeq, evalua
 budgets: [W4A4]
 formats: [g32]
 protocol: {{base: smoke, images: 8, steps: 3, micro_batch: 4, calibration: 6, features: none,
-  prompt_embeddings: {embeddings}}}
+  prompt_embeddings: {embeddings}{more}}}
 """
 
 
 def test_methods_run_and_resume(pipeline, tmp_path):
     folder, embeddings = pipeline
     suite, out = tmp_path / "small.yaml", tmp_path / "out"
-    suite.write_text(SUITE.format(folder=folder, embeddings=embeddings), encoding="utf-8")
+    more = "".join(f", {name}: {value}" for name, value in of_pipeline(folder).items())
+    text = SUITE.format(folder=folder, embeddings=embeddings, more=more)
+    suite.write_text(text, encoding="utf-8")
     first = list(api.run(str(suite), out=out, reporter=Reporter()))
     assert {record.status for record in first} == {"done"}, [
         (record.method, record.reason) for record in first if record.status != "done"

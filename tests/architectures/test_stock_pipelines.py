@@ -2,9 +2,10 @@
 
 import pytest
 import torch
-from diffusers import StableDiffusion3Pipeline
-from pipelines import ABSENT, save
+from diffusers import FluxPipeline, StableDiffusion3Pipeline
+from pipelines import ABSENT, FLUX_ABSENT, SIZES, UNGUIDED, save
 
+from mpqbench.core.errors import BenchError
 from mpqbench.core.protocol import Protocol
 from mpqbench.dit.loading import load_model
 from mpqbench.dit.prompt_files import read_prompt_embeddings
@@ -19,7 +20,7 @@ def ours(folder, embeddings, guidance):
     model.transformer.prompts = read_prompt_embeddings(embeddings, model.transformer)
     protocol = Protocol(
         name="t", images=IMAGES, steps=STEPS, guidance=guidance, micro_batch=IMAGES,
-        sampler="own", convention="diffusers",
+        sampler="own", convention="diffusers", image_size=SIZES.get(folder.name),
     )  # fmt: skip
     sampler = Sampler(model, protocol, seed=0, device="cpu")
     (batch,) = sampler.batches(0, IMAGES)
@@ -45,13 +46,38 @@ def stock_mmdit(folder, noise, table, guidance):
     ).images
 
 
-STOCK = {"mmdit": stock_mmdit, "mmdit-dual": stock_mmdit}
+def stock_flux(folder, noise, table, guidance):
+    pipeline = FluxPipeline.from_pretrained(folder, **FLUX_ABSENT)
+    side = noise.shape[-1] * pipeline.vae_scale_factor
+    final = pipeline(
+        height=side,
+        width=side,
+        latents=pipeline._pack_latents(noise, *noise.shape),
+        guidance_scale=guidance,
+        num_inference_steps=STEPS,
+        prompt_embeds=table.embeddings[:IMAGES],
+        pooled_prompt_embeds=table.pooled[:IMAGES],
+        output_type="latent",
+    ).images
+    return pipeline._unpack_latents(final, side, side, pipeline.vae_scale_factor)
+
+
+STOCK = {
+    "mmdit": stock_mmdit,
+    "mmdit-dual": stock_mmdit,
+    "flux": stock_flux,
+    "flux-schnell": stock_flux,
+}
 
 
 @pytest.mark.parametrize("guidance", [1.0, 4.5])
 @pytest.mark.parametrize("name", STOCK)
 def test_final_latents_are_those_of_the_stock_pipeline(tmp_path, name, guidance):
     folder, embeddings = save(name, tmp_path / name)
+    if name in UNGUIDED and guidance > 1:
+        with pytest.raises(BenchError, match=r"guidance 4\.5 is not for this transformer"):
+            ours(folder, embeddings, guidance)
+        return
     latents, noise, table = ours(folder, embeddings, guidance)
     theirs = STOCK[name](folder, noise.clone(), table, guidance)
     assert (latents - theirs).norm() < 1e-4 * theirs.norm()

@@ -5,9 +5,14 @@ from typing import Any
 from ...core.errors import BenchError
 from ..architecture import Architecture
 from .dit import DiT
+from .flux import Flux
 from .mmdit import MMDiT
 
-ARCHITECTURES: tuple[Architecture, ...] = (DiT(), MMDiT())
+ARCHITECTURES: tuple[Architecture, ...] = (
+    DiT(),
+    MMDiT(),
+    Flux(),
+)
 
 
 def architecture_of(transformer: Any) -> Architecture:

@@ -61,10 +61,10 @@ class MMDiT(Architecture):
         if kind == "adaln":
             return 1
         of_prompt = kind.startswith("context.") or kind == "embed.context"
-        return self.prompt_tokens(transformer) if of_prompt else _tokens(transformer)
+        return self.prompt_tokens(transformer) if of_prompt else self._tokens(transformer)
 
     def attention(self, transformer: Any) -> Iterator[AttentionProducts]:
-        image = _tokens(transformer)
+        image = self._tokens(transformer)
         both = image + self.prompt_tokens(transformer)
         for number, block in enumerate(transformer.transformer_blocks):
             path, width = f"transformer_blocks.{number}", block.attn.to_q.out_features
@@ -75,6 +75,10 @@ class MMDiT(Architecture):
 
     def fixed_layers(self, transformer: Any) -> FixedLayers:
         return FixedLayers(_FIXED, ("embed.patch", "embed.context", "final.linear"))
+
+    def latent_sides(self, transformer: Any) -> range:
+        patch, most = transformer.config.patch_size, transformer.config.pos_embed_max_size
+        return range(patch, patch * most + 1, patch)
 
     def prompt_shape(self, transformer: Any) -> PromptShape:
         config = transformer.config
@@ -102,6 +106,9 @@ class MMDiT(Architecture):
             return_dict=False,
         )[0]
 
+    def _tokens(self, transformer: Any) -> int:
+        return int((self.latent_side(transformer) // transformer.config.patch_size) ** 2)
+
 
 def _layers(block: Any) -> dict[str, tuple[str, ...]]:
     """Return the groups of a block in the order in which a forward calls them."""
@@ -112,8 +119,3 @@ def _layers(block: Any) -> dict[str, tuple[str, ...]]:
     layers["attn.out"] = ("attn.to_out.0",)
     layers |= DUAL if block.attn2 is not None else {}
     return layers | MLP | ({} if block.context_pre_only else CONTEXT_MLP)
-
-
-def _tokens(transformer: Any) -> int:
-    config = transformer.config
-    return int((config.sample_size // config.patch_size) ** 2)
