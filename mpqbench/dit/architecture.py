@@ -42,8 +42,9 @@ class AttentionProducts(NamedTuple):
 class FixedLayers:
     """What a count calls the parameters outside groups, by module path.
 
-    ``kinds`` names each; ``per_token`` are kinds that multiply every token, ``no_macs`` those that
-    multiply nothing, ``copies`` prefixes of modules whose weights another module has too.
+    ``kinds`` names each, the transformer's own parameters under the empty path. ``per_token`` are
+    kinds that multiply as many rows as ``Architecture.rows`` says, others one row; ``no_macs``
+    those that multiply nothing, ``copies`` prefixes of modules whose weights another has too.
     """
 
     kinds: Mapping[str, str]

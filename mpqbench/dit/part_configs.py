@@ -86,6 +86,54 @@ class DiTConfig(TransformerConfig):
         return self
 
 
+class PixArtConfig(TransformerConfig):
+    """``transformer/config.json`` of PixArt-alpha and -Sigma."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    num_attention_heads: Annotated[int, Field(ge=1, le=1024)] = 16
+    attention_head_dim: Annotated[int, Field(ge=1, le=4096)] = 72
+    out_channels: Size = 8
+    dropout: Annotated[float, Field(ge=0, le=1)] = 0.0  # of training
+    norm_num_groups: int | None = 32  # of another kind of transformer
+    cross_attention_dim: Size = 1152
+    attention_bias: bool = True
+    sample_size: Annotated[int, Field(ge=1, le=1024)] = 128
+    patch_size: Annotated[int, Field(ge=1, le=64)] = 2
+    activation_fn: Literal["gelu-approximate", "gelu"] = "gelu-approximate"
+    num_embeds_ada_norm: int = 1000  # of another kind of transformer
+    upcast_attention: Literal[False] = False
+    norm_type: Literal["ada_norm_single"] = "ada_norm_single"
+    norm_elementwise_affine: bool = False
+    norm_eps: Annotated[float, Field(gt=0)] = 1e-6
+    interpolation_scale: Annotated[float, Field(gt=0)] | None = None
+    use_additional_conditions: bool | None = None
+    caption_channels: Size | None = None
+    attention_type: Literal["default"] | None = "default"
+
+    @property
+    def tells_size(self) -> bool:
+        """Whether the transformer is told the size of the image in pixels."""
+        told = self.use_additional_conditions
+        return self.sample_size == 128 if told is None else told
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        _check_patches(self)
+        width = self.num_attention_heads * self.attention_head_dim
+        if self.caption_channels is not None and self.cross_attention_dim != width:
+            raise ValueError(
+                f"cross_attention_dim {self.cross_attention_dim} must be num_attention_heads x "
+                f"attention_head_dim ({width}), as caption_channels is given"
+            )
+        if self.out_channels not in (self.in_channels, 2 * self.in_channels):
+            raise ValueError(
+                f"out_channels {self.out_channels} must be in_channels ({self.in_channels}), or "
+                "twice as many with learned variance"
+            )
+        return self
+
+
 class VAEConfig(PartConfig):
     """``vae/config.json`` of an ``AutoencoderKL``."""
 
@@ -107,6 +155,11 @@ class VAEConfig(PartConfig):
     use_quant_conv: bool = True
     use_post_quant_conv: bool = True
     mid_block_add_attention: bool = True
+
+    @property
+    def scale(self) -> int:
+        """Pixels of a latent's side."""
+        return int(2 ** (len(self.block_out_channels) - 1))
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

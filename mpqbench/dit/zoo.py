@@ -8,6 +8,13 @@ EMBEDDED = "fashion-dit"
 FEATURES = {EMBEDDED: "fashion", "emoji-mmdit": "emoji"}
 RANDOM_PREFIX = "random:"  # a configuration with seeded random weights, for speed and memory
 
+# PixArt, too, was published as the class Transformer2DModel, with norm_type "ada_norm_single".
+_PIXART = {
+    "transformer": ("PixArtTransformer2DModel", "Transformer2DModel"),
+    "vae": ("AutoencoderKL",),
+    "scheduler": ("DPMSolverMultistepScheduler", "DDIMScheduler", "DDPMScheduler"),
+}
+
 # Supported pipelines, and the supported classes of each part as diffusers names them.
 # DiT was published as the class Transformer2DModel, with norm_type "ada_norm_zero".
 PIPELINES: dict[str, dict[str, tuple[str, ...]]] = {
@@ -21,12 +28,19 @@ PIPELINES: dict[str, dict[str, tuple[str, ...]]] = {
         "vae": ("AutoencoderKL",),
         "scheduler": ("FlowMatchEulerDiscreteScheduler",),
     },
+    "PixArtAlphaPipeline": _PIXART,
+    "PixArtSigmaPipeline": _PIXART,
 }
+# Pipelines that decode latents as they are, whatever shift_factor the autoencoder has.
+UNSHIFTED = ("DiTPipeline", "PixArtAlphaPipeline", "PixArtSigmaPipeline")
 
 FLOW_CLASSES = ("SD3Transformer2DModel",)
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-HUB_NAMES = {f"dit-xl-2-{side}": f"facebook/DiT-XL-2-{side}" for side in (256, 512)}
+HUB_NAMES = {
+    **{f"dit-xl-2-{side}": f"facebook/DiT-XL-2-{side}" for side in (256, 512)},
+    "pixart-sigma-xl-2-1024": "PixArt-alpha/PixArt-Sigma-XL-2-1024-MS",
+}
 
 _DIT = {
     "num_attention_heads": 16, "attention_head_dim": 72, "num_layers": 28, "patch_size": 2,
@@ -35,8 +49,21 @@ _DIT = {
     "activation_fn": "gelu-approximate", "attention_bias": True,
 }  # fmt: skip  # the transformer of facebook/DiT-XL-2-256 and -512 (arXiv 2212.09748, Table 1)
 
+_PIXART_SIGMA = {
+    "_class_name": "PixArtTransformer2DModel", "num_attention_heads": 16, "attention_head_dim": 72,
+    "num_layers": 28, "patch_size": 2, "sample_size": 128, "in_channels": 4, "out_channels": 8,
+    "cross_attention_dim": 1152, "caption_channels": 4096, "norm_type": "ada_norm_single",
+    "norm_elementwise_affine": False, "norm_eps": 1e-6, "num_embeds_ada_norm": 1000,
+    "activation_fn": "gelu-approximate", "attention_bias": True, "interpolation_scale": 2,
+    "use_additional_conditions": False,
+}  # fmt: skip
+# transformer/config.json of PixArt-alpha/PixArt-Sigma-XL-2-1024-MS, and diffusers' script
+# convert_pixart_sigma_to_diffusers.py. 610,856,096 parameters: the file of weights has
+# 2,443,492,488 bytes, 4 for each parameter and 68,104 of its header.
+
 CONFIGURATIONS: dict[str, dict[str, Any]] = {
-    f"dit-xl-2-{side}": _DIT | {"sample_size": side // 8} for side in (256, 512)
+    **{f"dit-xl-2-{side}": _DIT | {"sample_size": side // 8} for side in (256, 512)},
+    "pixart-sigma-xl-2-1024": _PIXART_SIGMA,
 }
 
 SD_VAE: dict[str, Any] = {

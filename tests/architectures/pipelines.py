@@ -3,7 +3,13 @@
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel
+from diffusers import (
+    AutoencoderKL,
+    DPMSolverMultistepScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    PixArtTransformer2DModel,
+    SD3Transformer2DModel,
+)
 from tiny_pipeline import TINY_VAE
 
 from mpqbench.dit.architectures import architecture_of
@@ -25,6 +31,18 @@ MMDIT = {
     "pooled_projection_dim": 24,
     "pos_embed_max_size": 8,
 }
+PIXART = {
+    "sample_size": 8,
+    "patch_size": 2,
+    "in_channels": 4,
+    "out_channels": 8,
+    "num_layers": 2,
+    "attention_head_dim": 8,
+    "num_attention_heads": 4,
+    "cross_attention_dim": 32,
+    "caption_channels": 16,
+    "norm_eps": 1e-6,
+}
 
 ABSENT = {  # of SD3: everything that makes embeddings of prompts
     f"{part}{number}": None for part in ("text_encoder", "tokenizer") for number in ("", "_2", "_3")
@@ -41,9 +59,35 @@ def save_mmdit(folder: Path, **changes: object) -> Path:
     return _saved(StableDiffusion3Pipeline(transformer, scheduler, vae, **ABSENT), folder)
 
 
+def save_pixart(folder: Path, **changes: object) -> Path:
+    """A ``PixArtSigmaPipeline`` without text encoder, with the scheduler of the published one."""
+    from diffusers import PixArtSigmaPipeline
+
+    transformer = PixArtTransformer2DModel(**(PIXART | changes))
+    vae = AutoencoderKL(**(VAE | {"shift_factor": None}))
+    scheduler = DPMSolverMultistepScheduler()
+    return _saved(PixArtSigmaPipeline(None, None, vae, transformer, scheduler), folder)
+
+
+def save_pixart_alpha(folder: Path) -> Path:
+    """A ``PixArtAlphaPipeline`` of eight pixels to a latent that is told the size of images."""
+    from diffusers import PixArtAlphaPipeline
+
+    # The embeddings of height, width and aspect ratio have a third of the width each.
+    wide = {"num_attention_heads": 12, "cross_attention_dim": 96, "num_layers": 1}
+    transformer = PixArtTransformer2DModel(**(PIXART | wide), use_additional_conditions=True)
+    deep = {"block_out_channels": (4, 4, 4, 8), "shift_factor": None}
+    blocks = {f"{way}_block_types": VAE[f"{way}_block_types"] * 2 for way in ("down", "up")}
+    vae = AutoencoderKL(**(VAE | deep | blocks))
+    scheduler = DPMSolverMultistepScheduler()
+    return _saved(PixArtAlphaPipeline(None, None, vae, transformer, scheduler), folder)
+
+
 SAVED = {
     "mmdit": save_mmdit,
     "mmdit-dual": lambda folder: save_mmdit(folder, dual_attention_layers=(0,), qk_norm="rms_norm"),
+    "pixart": save_pixart,
+    "pixart-alpha": save_pixart_alpha,
 }
 
 

@@ -1,8 +1,15 @@
 """Every architecture samples what the pipeline of diffusers samples from the same noise."""
 
+from functools import partial
+
 import pytest
 import torch
-from diffusers import StableDiffusion3Pipeline
+from diffusers import (
+    DDIMScheduler,
+    PixArtAlphaPipeline,
+    PixArtSigmaPipeline,
+    StableDiffusion3Pipeline,
+)
 from pipelines import ABSENT, save
 
 from mpqbench.core.protocol import Protocol
@@ -45,7 +52,37 @@ def stock_mmdit(folder, noise, table, guidance):
     ).images
 
 
-STOCK = {"mmdit": stock_mmdit, "mmdit-dual": stock_mmdit}
+def stock_pixart(folder, noise, table, guidance, cls=PixArtSigmaPipeline):
+    pipeline = cls.from_pretrained(folder, text_encoder=None, tokenizer=None)
+    # Ours samples with DDIM on the noise levels of the solver.
+    pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config, clip_sample=False)
+    side = pipeline.vae_scale_factor * pipeline.transformer.config.sample_size
+    if pipeline.transformer.use_additional_conditions:
+        # The stock pipeline tells the size only to a transformer of 128 x 128 latents.
+        pipeline.transformer.register_to_config(sample_size=128)
+    negative = torch.full((IMAGES,), len(table))
+    return pipeline(
+        height=side,
+        width=side,
+        use_resolution_binning=False,
+        latents=noise,
+        negative_prompt=None,
+        guidance_scale=guidance,
+        num_inference_steps=STEPS,
+        prompt_embeds=table.embeddings[:IMAGES],
+        negative_prompt_embeds=table.embeddings[negative],
+        prompt_attention_mask=table.mask[:IMAGES],
+        negative_prompt_attention_mask=table.mask[negative],
+        output_type="latent",
+    ).images
+
+
+STOCK = {
+    "mmdit": stock_mmdit,
+    "mmdit-dual": stock_mmdit,
+    "pixart": stock_pixart,
+    "pixart-alpha": partial(stock_pixart, cls=PixArtAlphaPipeline),
+}
 
 
 @pytest.mark.parametrize("guidance", [1.0, 4.5])

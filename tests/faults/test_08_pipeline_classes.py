@@ -7,9 +7,9 @@ from mpqbench.core.errors import BenchError
 from mpqbench.dit.loading import load_model, meta_transformer
 
 OTHERS = {
-    "SD3": ("StableDiffusion3Pipeline", "SD3Transformer2DModel"),
-    "FLUX": ("FluxPipeline", "FluxTransformer2DModel"),
-    "PixArt": ("PixArtAlphaPipeline", "PixArtTransformer2DModel"),
+    "Hunyuan": ("HunyuanDiTPipeline", "HunyuanDiT2DModel"),
+    "Lumina": ("LuminaPipeline", "LuminaNextDiT2DModel"),
+    "Sana Sprint": ("SanaSprintPipeline", "SanaTransformer2DModel"),
 }
 
 

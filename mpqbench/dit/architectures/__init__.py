@@ -6,8 +6,9 @@ from ...core.errors import BenchError
 from ..architecture import Architecture
 from .dit import DiT
 from .mmdit import MMDiT
+from .pixart import PixArt
 
-ARCHITECTURES: tuple[Architecture, ...] = (DiT(), MMDiT())
+ARCHITECTURES: tuple[Architecture, ...] = (DiT(), MMDiT(), PixArt())
 
 
 def architecture_of(transformer: Any) -> Architecture:
