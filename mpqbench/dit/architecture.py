@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+from ..core.errors import BenchError
+
 if TYPE_CHECKING:
     import torch
 
@@ -28,7 +30,9 @@ class BlockLayout(NamedTuple):
 class AttentionProducts(NamedTuple):
     """Both products of one attention module at ``path``, in one forward of one image.
 
-    ``width`` is that of all heads together; ``queries`` and ``keys`` are numbers of tokens.
+    ``width`` is that of all heads together; ``queries`` and ``keys`` are numbers of tokens. The
+    products of ``linear`` attention (arXiv 2410.10629) are values times keys, over all tokens and
+    with a row of ones below the values, and the result times queries.
     """
 
     path: str
@@ -36,6 +40,15 @@ class AttentionProducts(NamedTuple):
     width: int
     queries: int
     keys: int
+    linear: bool = False
+
+    @property
+    def macs(self) -> dict[str, int]:
+        """MACs of the two products, by kind of operator."""
+        if not self.linear:
+            return dict.fromkeys(("attn.qk", "attn.av"), self.queries * self.keys * self.width)
+        each = self.width * (self.width // self.heads + 1)  # of one token
+        return {"attn.kv": each * self.keys, "attn.q": each * self.queries}
 
 
 @dataclass(frozen=True)
@@ -95,6 +108,20 @@ class Architecture(ABC):
     @abstractmethod
     def attention(self, transformer: Any) -> Iterator[AttentionProducts]:
         """Yield the attention products of all blocks."""
+
+    def quantized_attention(self, transformer: Any) -> list[AttentionProducts]:
+        """Return the attention products whose operands can be quantized, which is all or none.
+
+        Raises BenchError for linear attention.
+        """
+        found = list(self.attention(transformer))
+        for products in found:
+            if products.linear:
+                raise BenchError(
+                    f"attention_bits must be left out: {products.path} is linear attention, whose "
+                    "products cannot be quantized"
+                )
+        return found
 
     @abstractmethod
     def fixed_layers(self, transformer: Any) -> FixedLayers:

@@ -14,7 +14,15 @@ from typing import Any
 
 from ..core.errors import BenchError, unknown
 from ..core.settings import validate
-from .part_configs import DiTConfig, MMDiTConfig, PartConfig, PixArtConfig, VAEConfig
+from .part_configs import (
+    DeepVAEConfig,
+    DiTConfig,
+    MMDiTConfig,
+    PartConfig,
+    PixArtConfig,
+    SanaConfig,
+    VAEConfig,
+)
 from .scheduler_configs import FlowConfig, NoiseLevels, SchedulerConfig, SolverConfig
 from .zoo import CONFIGURATIONS, FEATURES, HUB_ID, HUB_NAMES, PIPELINES, RANDOM_PREFIX, UNSHIFTED
 
@@ -26,9 +34,11 @@ _TRANSFORMERS: dict[str, type[PartConfig]] = {
     "DiTTransformer2DModel": DiTConfig,
     "SD3Transformer2DModel": MMDiTConfig,
     "PixArtTransformer2DModel": PixArtConfig,
+    "SanaTransformer2DModel": SanaConfig,
 }
 _OTHERS: dict[str, type[PartConfig]] = {
     "AutoencoderKL": VAEConfig,
+    "AutoencoderDC": DeepVAEConfig,
     "DDIMScheduler": SchedulerConfig,
     "DDPMScheduler": SchedulerConfig,
     "FlowMatchEulerDiscreteScheduler": FlowConfig,

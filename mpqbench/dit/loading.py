@@ -8,16 +8,22 @@ from typing import Any, Self
 
 import diffusers
 import torch
-from diffusers import AutoencoderKL
 
 from .architecture import Architecture
 from .architectures import architecture_named, architecture_of
 from .configs import CONFIG_FILES, pipeline_folder, random_configuration, read_pipeline
 from .prompts import given_prompts
-from .scheduler_configs import NoiseLevels, SchedulerConfig
+from .scheduler_configs import FlowConfig, NoiseLevels, SchedulerConfig
 from .weights import WEIGHT_FILES, load_part
 from .words import WORDS, read_words
-from .zoo import CONFIGURATIONS, HUB_NAMES, RANDOM_PREFIX, SD_VAE
+from .zoo import (
+    AUTOENCODERS,
+    CONFIGURATIONS,
+    FLOW_CLASSES,
+    HUB_NAMES,
+    RANDOM_PREFIX,
+    SD_VAE,
+)
 
 
 @dataclass
@@ -56,8 +62,9 @@ class DiTModel:
         """(height, width, channels) of one image."""
         config = self.vae.config
         _, height, width = self.latent_shape
-        scale = 2 ** (len(config.block_out_channels) - 1)
-        return height * scale, width * scale, int(config.out_channels)
+        blocks = config.get("block_out_channels") or config["decoder_block_out_channels"]
+        scale = 2 ** (len(blocks) - 1)
+        return height * scale, width * scale, int(config.get("out_channels", config.in_channels))
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Return pixels (n, C, H, W) in [-1, 1] of latents (n, c, h, w), float32."""
@@ -133,12 +140,20 @@ def _random_model(name: str) -> DiTModel:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         transformer = architecture.transformer_class().from_config(config)
-        vae = AutoencoderKL.from_config(SD_VAE)
+        vae = _random_autoencoder(architecture, transformer)
     architecture.adapt(transformer)
     for part in (transformer, vae):
         part.eval().requires_grad_(False)
-    scheduler = SchedulerConfig(clip_sample=False)
+    is_flow = architecture.classes[0] in FLOW_CLASSES
+    scheduler = FlowConfig() if is_flow else SchedulerConfig(clip_sample=False)
     return DiTModel(name, transformer, vae, scheduler, f"{name}-seed0")
+
+
+def _random_autoencoder(architecture: Architecture, transformer: Any) -> Any:
+    usual = SD_VAE | {"latent_channels": architecture.latent_shape(transformer)[0]}
+    config = AUTOENCODERS.get(architecture.classes[0], usual)
+    cls = getattr(diffusers, config.get("_class_name", "AutoencoderKL"))
+    return cls.from_config(config)
 
 
 def _digest(folder: Path) -> str:

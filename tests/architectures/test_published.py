@@ -9,6 +9,7 @@ from mpqbench.dit.loading import meta_transformer
 
 PARAMETERS = {  # the sources are in zoo.py
     "pixart-sigma-xl-2-1024": 610_856_096,
+    "sana-1.6b": 1_604_462_752,
 }
 
 

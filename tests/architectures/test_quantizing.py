@@ -91,6 +91,9 @@ def test_groups_are_called_in_their_order_and_each_shares_an_input(transformer):
 
 @pytest.mark.parametrize("attention_bits", [None, 4])
 def test_an_engine_scores_as_whole_forwards(transformer, attention_bits):
+    products = architecture_of(transformer).attention(transformer)
+    if attention_bits is not None and any(each.linear for each in products):
+        pytest.skip("products of linear attention are not quantized (see test_sana.py)")
     groups, calibration = layer_groups(transformer), inputs_of(transformer)
     own = quantizer(attention_bits=attention_bits)
     settings = EngineSettings(adaln=W8A8, batch=BATCH, attention_bits=attention_bits)

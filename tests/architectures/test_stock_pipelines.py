@@ -6,8 +6,10 @@ import pytest
 import torch
 from diffusers import (
     DDIMScheduler,
+    FlowMatchEulerDiscreteScheduler,
     PixArtAlphaPipeline,
     PixArtSigmaPipeline,
+    SanaPipeline,
     StableDiffusion3Pipeline,
 )
 from pipelines import ABSENT, save
@@ -77,11 +79,34 @@ def stock_pixart(folder, noise, table, guidance, cls=PixArtSigmaPipeline):
     ).images
 
 
+def stock_sana(folder, noise, table, guidance):
+    pipeline = SanaPipeline.from_pretrained(folder, text_encoder=None, tokenizer=None)
+    # Ours samples with Euler steps on the noise levels of the solver.
+    pipeline.scheduler = FlowMatchEulerDiscreteScheduler(shift=pipeline.scheduler.config.flow_shift)
+    side = pipeline.vae_scale_factor * pipeline.transformer.config.sample_size
+    negative = torch.full((IMAGES,), len(table))
+    return pipeline(
+        height=side,
+        width=side,
+        use_resolution_binning=False,
+        latents=noise,
+        negative_prompt=None,
+        guidance_scale=guidance,
+        num_inference_steps=STEPS,
+        prompt_embeds=table.embeddings[:IMAGES],
+        negative_prompt_embeds=table.embeddings[negative],
+        prompt_attention_mask=table.mask[:IMAGES],
+        negative_prompt_attention_mask=table.mask[negative],
+        output_type="latent",
+    ).images
+
+
 STOCK = {
     "mmdit": stock_mmdit,
     "mmdit-dual": stock_mmdit,
     "pixart": stock_pixart,
     "pixart-alpha": partial(stock_pixart, cls=PixArtAlphaPipeline),
+    "sana": stock_sana,
 }
 
 

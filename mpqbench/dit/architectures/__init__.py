@@ -7,8 +7,9 @@ from ..architecture import Architecture
 from .dit import DiT
 from .mmdit import MMDiT
 from .pixart import PixArt
+from .sana import Sana
 
-ARCHITECTURES: tuple[Architecture, ...] = (DiT(), MMDiT(), PixArt())
+ARCHITECTURES: tuple[Architecture, ...] = (DiT(), MMDiT(), PixArt(), Sana())
 
 
 def architecture_of(transformer: Any) -> Architecture:
