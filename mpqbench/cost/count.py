@@ -181,7 +181,8 @@ def count(
 
     ``allocation`` covers all ``groups``; a precision with a group size has formats of its own.
     Raises BenchError for an allocation that does not fit the groups, a group size that does not
-    divide a width or the other group size, and a layer the count does not know.
+    divide a width or the other group size, a layer the count does not know, and ``attention_bits``
+    of linear attention.
     """
     check_allocation([group.name for group in groups], allocation)
     rows = [_quantized(r, transformer, allocation, options) for r in _skeleton(transformer, groups)]
@@ -215,7 +216,7 @@ def _overhead(
             yield Operator(f"{group.name}.{source}", source, 0, group=group.name, online=online)
     if options.attention_bits is None:
         return
-    for attention in architecture_of(transformer).attention(transformer):
+    for attention in architecture_of(transformer).quantized_attention(transformer):
         for source, online in of_attention(attention, options.attention_bits):
             yield Operator(f"{attention.path}.{source}", source, 0, online=online)
 
@@ -332,6 +333,5 @@ def _skeleton(transformer: Any, groups: Sequence[Group]) -> Iterator[Operator]:
                 rows = architecture.rows(transformer, kind)
             yield Operator(name, kind, weights * rows, **sizes_of)
     for attention in architecture.attention(transformer):
-        macs = attention.queries * attention.keys * attention.width
-        for kind in ("attn.qk", "attn.av"):
+        for kind, macs in attention.macs.items():
             yield Operator(f"{attention.path}.{kind.removeprefix('attn.')}", kind, macs)

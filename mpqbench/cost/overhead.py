@@ -158,7 +158,7 @@ def of_attention(products: AttentionProducts, bits: int) -> Iterator[tuple[str, 
     Every operand has dynamic asymmetric ranges: queries and keys for each token and head, attention
     weights for each query, values for each channel.
     """
-    _, heads, width, queries, keys = products
+    _, heads, width, queries, keys, _ = products
     scores = heads * queries * keys
     operands = (
         (queries * width, queries * heads), (keys * width, keys * heads),

@@ -34,7 +34,9 @@ class BlockLayout(NamedTuple):
 class AttentionProducts(NamedTuple):
     """Both products of one attention module at ``path``, in one forward of one image.
 
-    ``width`` is that of all heads together; ``queries`` and ``keys`` are numbers of tokens.
+    ``width`` is that of all heads together; ``queries`` and ``keys`` are numbers of tokens. The
+    products of ``linear`` attention (arXiv 2410.10629) are values times keys, over all tokens and
+    with a row of ones below the values, and the result times queries.
     """
 
     path: str
@@ -42,14 +44,24 @@ class AttentionProducts(NamedTuple):
     width: int
     queries: int
     keys: int
+    linear: bool = False
+
+    @property
+    def macs(self) -> dict[str, int]:
+        """MACs of the two products, by kind of operator."""
+        if not self.linear:
+            return dict.fromkeys(("attn.qk", "attn.av"), self.queries * self.keys * self.width)
+        each = self.width * (self.width // self.heads + 1)  # of one token
+        return {"attn.kv": each * self.keys, "attn.q": each * self.queries}
 
 
 @dataclass(frozen=True)
 class FixedLayers:
     """What a count calls the parameters outside groups, by module path.
 
-    ``kinds`` names each; ``per_token`` are kinds that multiply every token, ``no_macs`` those that
-    multiply nothing, ``copies`` prefixes of modules whose weights another module has too.
+    ``kinds`` names each, the transformer's own parameters under the empty path. ``per_token`` are
+    kinds that multiply as many rows as ``Architecture.rows`` says, others one row; ``no_macs``
+    those that multiply nothing, ``copies`` prefixes of modules whose weights another has too.
     """
 
     kinds: Mapping[str, str]
@@ -104,6 +116,20 @@ class Architecture(ABC):
     @abstractmethod
     def attention(self, transformer: Any) -> Iterator[AttentionProducts]:
         """Yield the attention products of all blocks."""
+
+    def quantized_attention(self, transformer: Any) -> list[AttentionProducts]:
+        """Return the attention products whose operands can be quantized, which is all or none.
+
+        Raises BenchError for linear attention.
+        """
+        found = list(self.attention(transformer))
+        for products in found:
+            if products.linear:
+                raise BenchError(
+                    f"attention_bits must be left out: {products.path} is linear attention, whose "
+                    "products cannot be quantized"
+                )
+        return found
 
     @abstractmethod
     def fixed_layers(self, transformer: Any) -> FixedLayers:

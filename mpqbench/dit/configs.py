@@ -5,17 +5,27 @@ each refused in one sentence with the file and the key. Keys and defaults are th
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from ..core.errors import BenchError, unknown
 from ..core.settings import validate
-from .part_configs import DiTConfig, FluxConfig, MMDiTConfig, PartConfig, VAEConfig
+from .part_configs import (
+    DeepVAEConfig,
+    DiTConfig,
+    FluxConfig,
+    MMDiTConfig,
+    PartConfig,
+    PixArtConfig,
+    SanaConfig,
+    VAEConfig,
+)
 from .scheduler_configs import FlowConfig, NoiseLevels, SchedulerConfig, SolverConfig
-from .zoo import CONFIGURATIONS, FEATURES, HUB_ID, HUB_NAMES, PIPELINES, RANDOM_PREFIX
+from .zoo import CONFIGURATIONS, FEATURES, HUB_ID, HUB_NAMES, PIPELINES, RANDOM_PREFIX, UNSHIFTED
 
 CONFIG_FILES = ("model_index.json", "transformer/*.json", "vae/*.json", "scheduler/*.json")
 _OFF = (None, False, "default")  # the values of an unknown key that changes nothing
@@ -25,9 +35,12 @@ _TRANSFORMERS: dict[str, type[PartConfig]] = {
     "DiTTransformer2DModel": DiTConfig,
     "SD3Transformer2DModel": MMDiTConfig,
     "FluxTransformer2DModel": FluxConfig,
+    "PixArtTransformer2DModel": PixArtConfig,
+    "SanaTransformer2DModel": SanaConfig,
 }
 _OTHERS: dict[str, type[PartConfig]] = {
     "AutoencoderKL": VAEConfig,
+    "AutoencoderDC": DeepVAEConfig,
     "DDIMScheduler": SchedulerConfig,
     "DDPMScheduler": SchedulerConfig,
     "FlowMatchEulerDiscreteScheduler": FlowConfig,
@@ -82,17 +95,26 @@ def read_pipeline(folder: Path) -> PipelineConfig:
         _read_config(folder / path, part, parts[part]) for part, path in _FILES.items()
     )
     names = {"transformer": parts["transformer"][0], "vae": index["vae"][-1]}
-    where = folder / "vae" / "config.json"
-    if getattr(vae, "shift_factor", None) is not None and index["_class_name"] == "DiTPipeline":
-        raise BenchError(f"{where}: shift_factor must be null: a DiTPipeline shifts no latents")
+    _check_autoencoder(folder / "vae" / "config.json", index["_class_name"], vae, transformer)
+    if isinstance(scheduler, SolverConfig):
+        scheduler = scheduler.levels()
+    return PipelineConfig(folder, names, transformer, vae, scheduler)
+
+
+def _check_autoencoder(where: Path, pipeline: str, vae: Any, transformer: Any) -> None:
+    """Raise BenchError where the autoencoder is not one of this pipeline and transformer."""
+    if getattr(vae, "shift_factor", None) is not None and pipeline in UNSHIFTED:
+        raise BenchError(f"{where}: shift_factor must be null: a {pipeline} shifts no latents")
     if vae.latent_channels != transformer.latent_channels:
         raise BenchError(
             f"{where}: latent_channels is {vae.latent_channels}, and the "
             f"transformer makes latents of {transformer.latent_channels} channels: they must agree"
         )
-    if isinstance(scheduler, SolverConfig):
-        scheduler = scheduler.levels()
-    return PipelineConfig(folder, names, transformer, vae, scheduler)
+    if getattr(transformer, "tells_size", False) and vae.scale != 8:
+        raise BenchError(
+            f"{where}: block_out_channels makes {vae.scale} pixels of a latent's side, and a "
+            "transformer that is told the size of images (use_additional_conditions) takes 8"
+        )
 
 
 def pipeline_folder(name: str, patterns: tuple[str, ...] = CONFIG_FILES) -> Path:
@@ -175,7 +197,7 @@ def read_json(path: Path) -> dict[str, Any]:
         raise BenchError(f"{path} is missing: the pipeline folder is incomplete")
     try:
         text = path.read_text(encoding="utf-8")
-        content = json.loads(text, parse_constant=_no_number, object_pairs_hook=_unique)
+        content = json.loads(text, parse_constant=_constant, object_pairs_hook=_unique)
     except OSError as error:
         raise BenchError(f"{path} cannot be read: {error.strerror}") from None
     except RecursionError:
@@ -189,7 +211,9 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _no_number(text: str) -> NoReturn:
+def _constant(text: str) -> float:
+    if text == "-Infinity":  # diffusers writes lambda_min_clipped of a DPM-Solver so
+        return -math.inf
     raise ValueError(f"{text} is not a number of JSON")
 
 

@@ -78,8 +78,9 @@ class DiTModel:
     def image_shape(self) -> tuple[int, int, int]:
         """(height, width, channels) of one image."""
         _, height, width = self.latent_shape
-        scale = image_scale(self.vae.config)
-        return height * scale, width * scale, int(self.vae.config.out_channels)
+        config, scale = self.vae.config, image_scale(self.vae.config)
+        channels = config.get("out_channels", config.in_channels)
+        return height * scale, width * scale, int(channels)
 
     def configure(self, protocol: Protocol) -> None:
         """Set what a protocol says of arithmetic and image size, in place.

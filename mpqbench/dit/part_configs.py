@@ -124,6 +124,97 @@ class DiTConfig(TransformerConfig):
         return self
 
 
+class PixArtConfig(TransformerConfig):
+    """``transformer/config.json`` of PixArt-alpha and -Sigma."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    num_attention_heads: Annotated[int, Field(ge=1, le=1024)] = 16
+    attention_head_dim: Annotated[int, Field(ge=1, le=4096)] = 72
+    out_channels: Size = 8
+    dropout: Annotated[float, Field(ge=0, le=1)] = 0.0  # of training
+    norm_num_groups: int | None = 32  # of another kind of transformer
+    cross_attention_dim: Size = 1152
+    attention_bias: bool = True
+    sample_size: Annotated[int, Field(ge=1, le=1024)] = 128
+    patch_size: Annotated[int, Field(ge=1, le=64)] = 2
+    activation_fn: Literal["gelu-approximate", "gelu"] = "gelu-approximate"
+    num_embeds_ada_norm: int = 1000  # of another kind of transformer
+    upcast_attention: Literal[False] = False
+    norm_type: Literal["ada_norm_single"] = "ada_norm_single"
+    norm_elementwise_affine: bool = False
+    norm_eps: Annotated[float, Field(gt=0)] = 1e-6
+    interpolation_scale: Annotated[float, Field(gt=0)] | None = None
+    use_additional_conditions: bool | None = None
+    caption_channels: Size | None = None
+    attention_type: Literal["default"] | None = "default"
+
+    @property
+    def tells_size(self) -> bool:
+        """Whether the transformer is told the size of the image in pixels."""
+        told = self.use_additional_conditions
+        return self.sample_size == 128 if told is None else told
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        _check_patches(self)
+        width = self.num_attention_heads * self.attention_head_dim
+        if self.caption_channels is not None and self.cross_attention_dim != width:
+            raise ValueError(
+                f"cross_attention_dim {self.cross_attention_dim} must be num_attention_heads x "
+                f"attention_head_dim ({width}), as caption_channels is given"
+            )
+        if self.out_channels not in (self.in_channels, 2 * self.in_channels):
+            raise ValueError(
+                f"out_channels {self.out_channels} must be in_channels ({self.in_channels}), or "
+                "twice as many with learned variance"
+            )
+        return self
+
+
+class SanaConfig(TransformerConfig):
+    """``transformer/config.json`` of Sana and SANA-1.5."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    in_channels: Annotated[int, Field(ge=1, le=1024)] = 32
+    out_channels: Size = 32
+    num_attention_heads: Annotated[int, Field(ge=1, le=1024)] = 70
+    attention_head_dim: Annotated[int, Field(ge=1, le=4096)] = 32
+    num_layers: Annotated[int, Field(ge=1, le=1000)] = 20
+    num_cross_attention_heads: Annotated[int, Field(ge=1, le=1024)] = 20
+    cross_attention_head_dim: Annotated[int, Field(ge=1, le=4096)] = 112
+    cross_attention_dim: Size = 2240
+    caption_channels: Size = 2304
+    mlp_ratio: Annotated[float, Field(gt=0, le=64)] = 2.5
+    dropout: Annotated[float, Field(ge=0, le=1)] = 0.0  # of training
+    attention_bias: bool = False
+    sample_size: Annotated[int, Field(ge=1, le=1024)] = 32
+    patch_size: Annotated[int, Field(ge=1, le=64)] = 1
+    norm_elementwise_affine: bool = False
+    norm_eps: Annotated[float, Field(gt=0)] = 1e-6
+    interpolation_scale: Annotated[float, Field(gt=0)] | None = None
+    guidance_embeds: Literal[False] = False  # of Sana-Sprint, which has a sampler of its own
+    guidance_embeds_scale: float = 0.1
+    qk_norm: Literal["rms_norm_across_heads"] | None = None
+    timestep_scale: Annotated[float, Field(ge=1, le=1)] = 1.0
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        _check_patches(self)
+        width = self.num_attention_heads * self.attention_head_dim
+        if self.cross_attention_dim != width:
+            raise ValueError(
+                f"cross_attention_dim {self.cross_attention_dim} must be num_attention_heads x "
+                f"attention_head_dim ({width})"
+            )
+        if self.out_channels != self.in_channels:
+            raise ValueError(
+                f"out_channels {self.out_channels} must be in_channels ({self.in_channels})"
+            )
+        return self
+
+
 class VAEConfig(PartConfig):
     """``vae/config.json`` of an ``AutoencoderKL``."""
 
@@ -146,6 +237,11 @@ class VAEConfig(PartConfig):
     use_post_quant_conv: bool = True
     mid_block_add_attention: bool = True
 
+    @property
+    def scale(self) -> int:
+        """Pixels of a latent's side."""
+        return int(2 ** (len(self.block_out_channels) - 1))
+
     @model_validator(mode="after")
     def _fits(self) -> Self:
         blocks = len(self.block_out_channels)
@@ -161,6 +257,33 @@ class VAEConfig(PartConfig):
                     "block_out_channels"
                 )
         return self
+
+
+DeepBlock = Literal["ResBlock", "EfficientViTBlock"]
+
+
+class DeepVAEConfig(PartConfig):
+    """``vae/config.json`` of an ``AutoencoderDC`` (arXiv 2410.10733)."""
+
+    in_channels: Literal[1, 3] = 3
+    latent_channels: Annotated[int, Field(ge=1, le=1024)] = 32
+    attention_head_dim: Annotated[int, Field(ge=1, le=4096)] = 32
+    encoder_block_types: DeepBlock | list[DeepBlock] = "ResBlock"
+    decoder_block_types: DeepBlock | list[DeepBlock] = "ResBlock"
+    encoder_block_out_channels: list[Size] = Field(min_length=1, max_length=10)
+    decoder_block_out_channels: list[Size] = Field(min_length=1, max_length=10)
+    encoder_layers_per_block: list[int]
+    decoder_layers_per_block: list[int]
+    encoder_qkv_multiscales: list[list[int]]
+    decoder_qkv_multiscales: list[list[int]]
+    upsample_block_type: str = "pixel_shuffle"
+    downsample_block_type: str = "pixel_unshuffle"
+    decoder_norm_types: str | list[str] = "rms_norm"
+    decoder_act_fns: str | list[str] = "silu"
+    encoder_out_shortcut: bool = True
+    decoder_in_shortcut: bool = True
+    decoder_conv_act_fn: str = "relu"
+    scaling_factor: Annotated[float, Field(gt=0)] = 1.0
 
 
 def _check_patches(config: Any) -> Any:

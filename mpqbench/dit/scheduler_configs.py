@@ -78,6 +78,7 @@ class SolverConfig(OpenConfig):
     prediction_type: Literal["epsilon", "flow_prediction"] = "epsilon"
     timestep_spacing: Literal["leading", "linspace", "trailing"] = "linspace"
     steps_offset: Annotated[int, Field(ge=0, le=1000)] = 0
+    rescale_betas_zero_snr: Literal[False] = False
     use_flow_sigmas: bool | None = False
     flow_shift: Annotated[float, Field(gt=0)] | None = 1.0
 

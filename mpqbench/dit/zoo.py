@@ -8,6 +8,13 @@ EMBEDDED = "fashion-dit"
 FEATURES = {EMBEDDED: "fashion", "emoji-mmdit": "emoji"}
 RANDOM_PREFIX = "random:"  # a configuration with seeded random weights, for speed and memory
 
+# PixArt, too, was published as the class Transformer2DModel, with norm_type "ada_norm_single".
+_PIXART = {
+    "transformer": ("PixArtTransformer2DModel", "Transformer2DModel"),
+    "vae": ("AutoencoderKL",),
+    "scheduler": ("DPMSolverMultistepScheduler", "DDIMScheduler", "DDPMScheduler"),
+}
+
 # Supported pipelines, and the supported classes of each part as diffusers names them.
 # DiT was published as the class Transformer2DModel, with norm_type "ada_norm_zero".
 PIPELINES: dict[str, dict[str, tuple[str, ...]]] = {
@@ -26,18 +33,27 @@ PIPELINES: dict[str, dict[str, tuple[str, ...]]] = {
         "vae": ("AutoencoderKL",),
         "scheduler": ("FlowMatchEulerDiscreteScheduler",),
     },
+    "PixArtAlphaPipeline": _PIXART,
+    "PixArtSigmaPipeline": _PIXART,
+    "SanaPipeline": {
+        "transformer": ("SanaTransformer2DModel",),
+        "vae": ("AutoencoderDC",),
+        "scheduler": ("DPMSolverMultistepScheduler", "FlowMatchEulerDiscreteScheduler"),
+    },
 }
+# Pipelines that decode latents as they are, whatever shift_factor the autoencoder has.
+UNSHIFTED = ("DiTPipeline", "PixArtAlphaPipeline", "PixArtSigmaPipeline")
 
-FLOW_CLASSES = (
-    "SD3Transformer2DModel",
-    "FluxTransformer2DModel",
-)
+FLOW_CLASSES = ("SD3Transformer2DModel", "FluxTransformer2DModel", "SanaTransformer2DModel")
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-HUB_NAMES = {f"dit-xl-2-{side}": f"facebook/DiT-XL-2-{side}" for side in (256, 512)} | {
+HUB_NAMES = {
+    **{f"dit-xl-2-{side}": f"facebook/DiT-XL-2-{side}" for side in (256, 512)},
     "flux.1-dev": "black-forest-labs/FLUX.1-dev",
-    "sd3.5-medium": "stabilityai/stable-diffusion-3.5-medium",
+    "pixart-sigma-xl-2-1024": "PixArt-alpha/PixArt-Sigma-XL-2-1024-MS",
+    "sana-1.6b": "Efficient-Large-Model/Sana_1600M_1024px_diffusers",
     "sd3.5-large": "stabilityai/stable-diffusion-3.5-large",
+    "sd3.5-medium": "stabilityai/stable-diffusion-3.5-medium",
 }
 
 _DIT = {
@@ -71,11 +87,36 @@ _LARGE = _SD35 | {
     "pos_embed_max_size": 192,
 }  # fmt: skip
 
+_PIXART_SIGMA = {
+    "_class_name": "PixArtTransformer2DModel", "num_attention_heads": 16, "attention_head_dim": 72,
+    "num_layers": 28, "patch_size": 2, "sample_size": 128, "in_channels": 4, "out_channels": 8,
+    "cross_attention_dim": 1152, "caption_channels": 4096, "norm_type": "ada_norm_single",
+    "norm_elementwise_affine": False, "norm_eps": 1e-6, "num_embeds_ada_norm": 1000,
+    "activation_fn": "gelu-approximate", "attention_bias": True, "interpolation_scale": 2,
+    "use_additional_conditions": False,
+}  # fmt: skip
+# transformer/config.json of PixArt-alpha/PixArt-Sigma-XL-2-1024-MS, and diffusers' script
+# convert_pixart_sigma_to_diffusers.py. 610,856,096 parameters: the file of weights has
+# 2,443,492,488 bytes, 4 for each parameter and 68,104 of its header.
+
+_SANA = {
+    "_class_name": "SanaTransformer2DModel", "num_attention_heads": 70, "attention_head_dim": 32,
+    "num_layers": 20, "patch_size": 1, "sample_size": 32, "in_channels": 32, "out_channels": 32,
+    "num_cross_attention_heads": 20, "cross_attention_head_dim": 112, "cross_attention_dim": 2240,
+    "caption_channels": 2304, "mlp_ratio": 2.5, "attention_bias": False,
+    "norm_elementwise_affine": False, "norm_eps": 1e-6,
+}  # fmt: skip
+# transformer/config.json of Efficient-Large-Model/Sana_1600M_1024px_diffusers, and diffusers'
+# script convert_sana_to_diffusers.py. 1,604,462,752 parameters: the files of weights in float32
+# have 5.00 and 1.42 GB, the one in 16 bits 3.21 GB.
+
 CONFIGURATIONS: dict[str, dict[str, Any]] = {
     **{f"dit-xl-2-{side}": _DIT | {"sample_size": side // 8} for side in (256, 512)},
     "flux.1-dev": _FLUX,
-    "sd3.5-medium": _MEDIUM,
+    "pixart-sigma-xl-2-1024": _PIXART_SIGMA,
+    "sana-1.6b": _SANA,
     "sd3.5-large": _LARGE,
+    "sd3.5-medium": _MEDIUM,
 }
 
 SD_VAE: dict[str, Any] = {
@@ -84,6 +125,18 @@ SD_VAE: dict[str, Any] = {
     "block_out_channels": (128, 256, 512, 512), "layers_per_block": 2,
 }  # fmt: skip  # the autoencoder sd-vae-ft-ema that DiT-XL/2 decodes with
 
+_DEEP_BLOCKS = {
+    "block_types": ("ResBlock",) * 3 + ("EfficientViTBlock",) * 3,
+    "block_out_channels": (128, 256, 512, 512, 1024, 1024),
+    "qkv_multiscales": ((), (), (), (5,), (5,), (5,)),
+}
+DEEP_VAE: dict[str, Any] = {
+    "_class_name": "AutoencoderDC", "in_channels": 3, "latent_channels": 32,
+    "encoder_layers_per_block": (2, 2, 2, 3, 3, 3), "decoder_layers_per_block": (3,) * 6,
+    "downsample_block_type": "Conv", "upsample_block_type": "interpolate",
+    **{f"{part}_{key}": value for part in ("encoder", "decoder")
+       for key, value in _DEEP_BLOCKS.items()},
+}  # fmt: skip  # the autoencoder dc-ae-f32c32-sana-1.0 (arXiv 2410.10733)
 _VAE_16 = SD_VAE | {
     "latent_channels": 16, "use_quant_conv": False, "use_post_quant_conv": False,
 }  # fmt: skip
@@ -92,6 +145,7 @@ _VAE_16 = SD_VAE | {
 AUTOENCODERS: dict[str, dict[str, Any]] = {
     "SD3Transformer2DModel": _VAE_16 | {"scaling_factor": 1.5305, "shift_factor": 0.0609},
     "FluxTransformer2DModel": _VAE_16 | {"scaling_factor": 0.3611, "shift_factor": 0.1159},
+    "SanaTransformer2DModel": DEEP_VAE,
 }
 FLOW_KEYS: dict[str, dict[str, Any]] = {
     "FluxTransformer2DModel": {"shift": 3.0, "use_dynamic_shifting": True},

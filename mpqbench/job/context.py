@@ -17,6 +17,7 @@ from ..core.protocol import Protocol
 from ..core.recipe import FULL_PRECISION, SLOTS, Recipe
 from ..core.registry import Registry
 from ..core.suite import Job
+from ..dit.architectures import architecture_of
 from ..dit.blocks import BlockCall, block_calls
 from ..dit.groups import Group, layer_groups, linear_layer
 from ..dit.loading import DiTModel
@@ -84,10 +85,19 @@ def check_recipe(recipe: Recipe, protocol: Protocol, registry: Registry) -> None
 
 
 def check_groups(job: Job, transformer: nn.Module) -> None:
-    """Raise BenchError where a scale group of the job's recipe does not divide a layer's width."""
+    """Raise BenchError where a scale group of the job's recipe does not divide a layer's width.
+
+    And where the recipe quantizes attention products that cannot be quantized.
+    """
     recipe, fixed = job.recipe, [Precision.parse(job.recipe.adaln)]
     if job.budget.is_unbounded:  # full precision, whatever the recipe
         return
+    where = f"model '{job.model}', method '{recipe.name}'"
+    if recipe.attention_bits is not None:
+        try:
+            architecture_of(transformer).quantized_attention(transformer)
+        except BenchError as error:
+            raise BenchError(f"{where}: {error}") from None
     choices = parse_choices(recipe.choices, job.budget) or [job.budget.precision]
     for group in layer_groups(transformer):
         for precision in choices if group.searchable else fixed:
@@ -99,9 +109,7 @@ def check_groups(job: Job, transformer: nn.Module) -> None:
                 try:
                     check_group(path, width, size)
                 except BenchError as error:
-                    raise BenchError(
-                        f"model '{job.model}', method '{recipe.name}': {error}"
-                    ) from None
+                    raise BenchError(f"{where}: {error}") from None
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ class QuantizedModel:
         """Return what takes the place of the products of each attention module, by path."""
         if self._attention is None:
             return {}
-        products = architecture_of(self.transformer).attention(self.transformer)
+        products = architecture_of(self.transformer).quantized_attention(self.transformer)
         return {attention.path: self._attention for attention in products}
 
     def _swap(self, put: Callable[[Any], object], original: Any, new: Any) -> None:

@@ -109,7 +109,7 @@ class BlockRun:
             for path, module in quantized.layers.items():
                 block.set_submodule(self._inside(path), module)
         if self.attention is not None:
-            for products in architecture_of(self.model).attention(self.model):
+            for products in architecture_of(self.model).quantized_attention(self.model):
                 if products.path.startswith(f"{self.prefix}."):
                     module = block.get_submodule(self._inside(products.path))
                     module.forward = self.attention.of(module)

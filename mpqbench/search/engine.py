@@ -81,7 +81,7 @@ class Engine:
         calibration: CalibrationSet,
         settings: EngineSettings,
     ) -> None:
-        attend = attention(settings.attention_bits)
+        attend = attention(transformer, settings.attention_bits)
         self.chain = chain_of(transformer, attend)
         self.searchable = {
             g.name: SearchableGroup(transformer, g, quantizer) for g in groups if g.searchable

@@ -38,9 +38,15 @@ class EngineSettings:
     device: str = "cpu"
 
 
-def attention(bits: int | None) -> Any:
-    """Return the attention products of a chain, with operands at ``bits`` where given."""
-    return F.scaled_dot_product_attention if bits is None else QuantizedAttention(bits)
+def attention(transformer: Any, bits: int | None) -> Any:
+    """Return the attention products of a chain, with operands at ``bits`` where given.
+
+    Raises BenchError for ``bits`` of linear attention.
+    """
+    if bits is None:
+        return F.scaled_dot_product_attention
+    architecture_of(transformer).quantized_attention(transformer)
+    return QuantizedAttention(bits)
 
 
 def piece_rows(transformer: Any, groups: Sequence[Group], device: str) -> int:
@@ -65,6 +71,5 @@ def stage_work(transformer: Any, groups: Sequence[Group]) -> np.ndarray:
     work = dict(group_macs(bare, groups))
     stage_of = {path: group.name for group in groups for path in group.layers}
     for attention in architecture_of(transformer).attention(transformer):
-        products = 2 * attention.queries * attention.keys * attention.width
-        work[stage_of[f"{attention.path}.to_q"]] += products
+        work[stage_of[f"{attention.path}.to_q"]] += sum(attention.macs.values())
     return np.array(list(work.values()), dtype=float)

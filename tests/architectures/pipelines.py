@@ -4,9 +4,13 @@ from pathlib import Path
 
 import torch
 from diffusers import (
+    AutoencoderDC,
     AutoencoderKL,
+    DPMSolverMultistepScheduler,
     FlowMatchEulerDiscreteScheduler,
     FluxTransformer2DModel,
+    PixArtTransformer2DModel,
+    SanaTransformer2DModel,
     SD3Transformer2DModel,
 )
 from tiny_pipeline import TINY_VAE
@@ -29,6 +33,48 @@ MMDIT = {
     "caption_projection_dim": 32,
     "pooled_projection_dim": 24,
     "pos_embed_max_size": 8,
+}
+PIXART = {
+    "sample_size": 8,
+    "patch_size": 2,
+    "in_channels": 4,
+    "out_channels": 8,
+    "num_layers": 2,
+    "attention_head_dim": 8,
+    "num_attention_heads": 4,
+    "cross_attention_dim": 32,
+    "caption_channels": 16,
+    "norm_eps": 1e-6,
+}
+SANA = {
+    "sample_size": 8,
+    "patch_size": 1,
+    "in_channels": 4,
+    "out_channels": 4,
+    "num_layers": 2,
+    "attention_head_dim": 8,
+    "num_attention_heads": 4,
+    "cross_attention_head_dim": 16,
+    "num_cross_attention_heads": 2,
+    "cross_attention_dim": 32,
+    "caption_channels": 16,
+    "mlp_ratio": 2.0,
+    "qk_norm": "rms_norm_across_heads",  # of SANA-1.5
+}
+DEEP_VAE = {
+    "latent_channels": 4,
+    "attention_head_dim": 2,
+    "encoder_block_types": ("ResBlock", "ResBlock", "EfficientViTBlock"),
+    "decoder_block_types": ("ResBlock", "ResBlock", "EfficientViTBlock"),
+    "encoder_block_out_channels": (4, 4, 8),
+    "decoder_block_out_channels": (4, 4, 8),
+    "encoder_layers_per_block": (1, 1, 1),
+    "decoder_layers_per_block": (1, 1, 1),
+    "encoder_qkv_multiscales": ((), (), (5,)),
+    "decoder_qkv_multiscales": ((), (), (5,)),
+    "upsample_block_type": "interpolate",
+    "downsample_block_type": "conv",
+    "scaling_factor": 0.41407,
 }
 
 ABSENT = {  # of SD3: everything that makes embeddings of prompts
@@ -74,11 +120,50 @@ def save_flux(folder: Path, shifting: dict[str, object] | None = None, **changes
     return _saved(pipeline, folder)
 
 
+def save_pixart(folder: Path, **changes: object) -> Path:
+    """A ``PixArtSigmaPipeline`` without text encoder, with the scheduler of the published one."""
+    from diffusers import PixArtSigmaPipeline
+
+    transformer = PixArtTransformer2DModel(**(PIXART | changes))
+    vae = AutoencoderKL(**(VAE | {"shift_factor": None}))
+    scheduler = DPMSolverMultistepScheduler()
+    return _saved(PixArtSigmaPipeline(None, None, vae, transformer, scheduler), folder)
+
+
+def save_pixart_alpha(folder: Path) -> Path:
+    """A ``PixArtAlphaPipeline`` of eight pixels to a latent that is told the size of images."""
+    from diffusers import PixArtAlphaPipeline
+
+    # The embeddings of height, width and aspect ratio have a third of the width each.
+    wide = {"num_attention_heads": 12, "cross_attention_dim": 96, "num_layers": 1}
+    transformer = PixArtTransformer2DModel(**(PIXART | wide), use_additional_conditions=True)
+    deep = {"block_out_channels": (4, 4, 4, 8), "shift_factor": None}
+    blocks = {f"{way}_block_types": VAE[f"{way}_block_types"] * 2 for way in ("down", "up")}
+    vae = AutoencoderKL(**(VAE | deep | blocks))
+    scheduler = DPMSolverMultistepScheduler()
+    return _saved(PixArtAlphaPipeline(None, None, vae, transformer, scheduler), folder)
+
+
+def save_sana(folder: Path, **changes: object) -> Path:
+    """A ``SanaPipeline`` without text encoder, with the scheduler of the published one."""
+    from diffusers import SanaPipeline
+
+    transformer = SanaTransformer2DModel(**(SANA | changes))
+    flow = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 3.0}
+    scheduler = DPMSolverMultistepScheduler(**flow)
+    return _saved(
+        SanaPipeline(None, None, AutoencoderDC(**DEEP_VAE), transformer, scheduler), folder
+    )
+
+
 SAVED = {
     "mmdit": save_mmdit,
     "mmdit-dual": lambda folder: save_mmdit(folder, dual_attention_layers=(0,), qk_norm="rms_norm"),
     "flux": lambda folder: save_flux(folder, SHIFTING),
     "flux-schnell": lambda folder: save_flux(folder, guidance_embeds=False),
+    "pixart": save_pixart,
+    "pixart-alpha": save_pixart_alpha,
+    "sana": save_sana,
 }
 UNGUIDED = ("flux-schnell",)  # neither guidance nor an embedding of it
 SIZES = {"flux": 16, "flux-schnell": 16}  # pixels of a side, where the model's own is large

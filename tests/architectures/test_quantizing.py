@@ -23,12 +23,14 @@ from mpqbench.dit.calibration import CalibrationSet, evaluate
 from mpqbench.dit.groups import layer_groups, linear_layer, uniform_allocation
 from mpqbench.dit.loading import load_model, skeleton
 from mpqbench.dit.prompt_files import read_prompt_embeddings
+from mpqbench.dit.scheduler_configs import FlowConfig
 from mpqbench.quant.apply import quantize_model
 from mpqbench.quant.build import GroupQuantizer
 from mpqbench.search.engine import Engine
 from mpqbench.search.setup import EngineSettings
 
 W8A8 = Precision(8, 8)
+BATCH = 3  # rounding may differ in the last bit with the size of a batch
 CHOICES = [Precision(w, a) for w in (2, 3, 4) for a in (3, 4)]
 
 
@@ -95,9 +97,12 @@ def test_groups_are_called_in_their_order_and_each_shares_an_input(transformer):
 
 @pytest.mark.parametrize("attention_bits", [None, 4])
 def test_an_engine_scores_as_whole_forwards(transformer, attention_bits):
+    products = architecture_of(transformer).attention(transformer)
+    if attention_bits is not None and any(each.linear for each in products):
+        pytest.skip("products of linear attention are not quantized (see test_sana.py)")
     groups, calibration = layer_groups(transformer), inputs_of(transformer)
     own = quantizer(attention_bits=attention_bits)
-    settings = EngineSettings(adaln=W8A8, batch=3, attention_bits=attention_bits)
+    settings = EngineSettings(adaln=W8A8, batch=BATCH, attention_bits=attention_bits)
     engine, rng = Engine(transformer, groups, own, calibration, settings), np.random.default_rng(0)
     names = engine.groups
     allocations = [{name: CHOICES[rng.integers(6)] for name in names} for _ in range(3)]
@@ -107,12 +112,12 @@ def test_an_engine_scores_as_whole_forwards(transformer, attention_bits):
         {names[1]: CHOICES[3], names[-2]: CHOICES[4]},
         {},
     ]
-    exact = evaluate(transformer, calibration, 5)
+    exact = evaluate(transformer, calibration, BATCH)
     expected = []
     for partial in allocations:
         whole = uniform_allocation(groups, FULL, W8A8)
         with quantize_model(transformer, groups, {**whole, **partial}, own):
-            errors = evaluate(transformer, calibration, 5).double() - exact.double()
+            errors = evaluate(transformer, calibration, BATCH).double() - exact.double()
         expected.append(errors.square().flatten(1).mean(1).numpy())
     found = engine.errors(allocations)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-10)
@@ -154,4 +159,5 @@ def test_methods_run_and_resume(pipeline, tmp_path):
         (record.method, record.reason) for record in first if record.status != "done"
     ]
     assert list(api.run(str(suite), out=out, reporter=Reporter())) == first
-    assert {record.protocol["sampler"] for record in first} == {"euler"}
+    is_flow = isinstance(load_model(str(folder)).scheduler, FlowConfig)
+    assert {record.protocol["sampler"] for record in first} == {"euler" if is_flow else "ddim"}

@@ -7,12 +7,10 @@ from ..architecture import Architecture
 from .dit import DiT
 from .flux import Flux
 from .mmdit import MMDiT
+from .pixart import PixArt
+from .sana import Sana
 
-ARCHITECTURES: tuple[Architecture, ...] = (
-    DiT(),
-    MMDiT(),
-    Flux(),
-)
+ARCHITECTURES: tuple[Architecture, ...] = (DiT(), MMDiT(), Flux(), PixArt(), Sana())
 
 
 def architecture_of(transformer: Any) -> Architecture:

@@ -1,0 +1,102 @@
+"""Sana (arXiv 2410.10629, 2501.18427): diffusers' ``SanaTransformer2DModel``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from ..architecture import Architecture, AttentionProducts, BlockLayout, FixedLayers, PromptShape
+
+if TYPE_CHECKING:
+    import torch
+
+USUAL_TOKENS = 300  # of Gemma 2, as SanaPipeline pads to
+
+LAYERS = {
+    "attn.qkv": ("attn1.to_q", "attn1.to_k", "attn1.to_v"),
+    "attn.out": ("attn1.to_out.0",),
+    "cross.q": ("attn2.to_q",),
+    "cross.kv": ("attn2.to_k", "attn2.to_v"),
+    "cross.out": ("attn2.to_out.0",),
+    "mlp.up": ("ff.conv_inverted.linear",),
+    "mlp.down": ("ff.conv_point.linear",),
+}
+_POINTWISE = ("conv_inverted", "conv_point")
+_FIXED = {
+    "": "modulation",
+    "patch_embed.proj": "embed.patch",
+    "time_embed.emb.timestep_embedder.linear_1": "embed.time",
+    "time_embed.emb.timestep_embedder.linear_2": "embed.time",
+    "time_embed.linear": "embed.adaln",
+    "caption_projection.linear_1": "embed.context",
+    "caption_projection.linear_2": "embed.context",
+    "proj_out": "final.linear",
+}
+
+
+class Sana(Architecture):
+    """Blocks of linear self-attention, cross-attention to the prompt and a mix-FFN.
+
+    A mix-FFN is a gated MLP with a depthwise convolution in between; its convolutions of one pixel
+    are linear layers here. adaLN-single is that of PixArt.
+    """
+
+    classes = ("SanaTransformer2DModel",)
+
+    def transformer_class(self) -> Any:
+        from diffusers import SanaTransformer2DModel
+
+        return SanaTransformer2DModel
+
+    def adapt(self, transformer: Any) -> None:
+        """Make linear layers of the convolutions of one pixel, with the same weights."""
+        from .pointwise import Pointwise
+
+        for block in transformer.transformer_blocks:
+            for name in _POINTWISE:
+                setattr(block.ff, name, Pointwise(getattr(block.ff, name)))
+
+    def blocks(self, transformer: Any) -> list[BlockLayout]:
+        count = len(transformer.transformer_blocks)
+        return [BlockLayout(f"transformer_blocks.{number}", LAYERS) for number in range(count)]
+
+    def rows(self, transformer: Any, kind: str) -> int:
+        of_prompt = kind in ("cross.kv", "embed.context")
+        return self.prompt_tokens(transformer) if of_prompt else _tokens(transformer)
+
+    def attention(self, transformer: Any) -> Iterator[AttentionProducts]:
+        image, prompt = _tokens(transformer), self.prompt_tokens(transformer)
+        for number, block in enumerate(transformer.transformer_blocks):
+            path, own, cross = f"transformer_blocks.{number}", block.attn1, block.attn2
+            width, cross_width = own.to_q.out_features, cross.to_q.out_features
+            yield AttentionProducts(f"{path}.attn1", own.heads, width, image, image, linear=True)
+            yield AttentionProducts(f"{path}.attn2", cross.heads, cross_width, image, prompt)
+
+    def fixed_layers(self, transformer: Any) -> FixedLayers:
+        paths = [f"transformer_blocks.{n}" for n in range(len(transformer.transformer_blocks))]
+        kinds = _FIXED | dict.fromkeys(paths, "modulation")
+        kinds |= {f"{path}.ff.conv_depth": "mlp.depthwise" for path in paths}
+        several = ("embed.patch", "embed.context", "mlp.depthwise", "final.linear")
+        return FixedLayers(kinds, several, ("modulation", "norm"))
+
+    def prompt_shape(self, transformer: Any) -> PromptShape:
+        return PromptShape(USUAL_TOKENS, transformer.config.caption_channels, masked=True)
+
+    def forward(
+        self, transformer: Any, latents: torch.Tensor, times: torch.Tensor, classes: torch.Tensor
+    ) -> torch.Tensor:
+        from ..prompts import prompts_of
+
+        prompts = prompts_of(transformer).rows(classes, latents)
+        return transformer(
+            hidden_states=latents,
+            encoder_hidden_states=prompts.embeddings,
+            timestep=times,
+            encoder_attention_mask=prompts.mask,
+            return_dict=False,
+        )[0]
+
+
+def _tokens(transformer: Any) -> int:
+    config = transformer.config
+    return int((config.sample_size // config.patch_size) ** 2)
