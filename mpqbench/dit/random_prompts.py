@@ -22,4 +22,4 @@ def random_prompts(shape: PromptShape) -> PromptTable:
         lengths = (-(-shape.tokens // 2) + torch.arange(rows)).clamp(max=shape.tokens)
         mask = (torch.arange(shape.tokens) < lengths[:, None]).long()
     texts = tuple(f"random {number}" for number in range(RANDOM_PROMPTS))
-    return PromptTable(embeddings, texts, pooled, mask)
+    return PromptTable(embeddings, texts, pooled, mask, has_texts=False)

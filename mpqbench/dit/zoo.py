@@ -63,7 +63,7 @@ _DIT = {
     "activation_fn": "gelu-approximate", "attention_bias": True,
 }  # fmt: skip  # the transformer of facebook/DiT-XL-2-256 and -512 (arXiv 2212.09748, Table 1)
 
-# The model card of FLUX.1-dev: 12 billion parameters, 11,901,408,320 in its weight files.
+# The model card of FLUX.1-dev: 12 billion parameters; the hub counts 11,901,408,320 in its files.
 _FLUX = {
     "_class_name": "FluxTransformer2DModel", "patch_size": 1, "in_channels": 64,
     "num_layers": 19, "num_single_layers": 38, "attention_head_dim": 128,
@@ -75,13 +75,13 @@ _SD35 = {
     "in_channels": 16, "out_channels": 16, "attention_head_dim": 64, "qk_norm": "rms_norm",
     "joint_attention_dim": 4096, "pooled_projection_dim": 2048,
 }  # fmt: skip
-# Stability AI's announcement: 2.5 billion parameters; 2,469,663,936 numbers in the weight file, of
-# which 384 x 384 x 1,536 are position embeddings that are not trained.
+# Published as 2.5 billion parameters (Stability AI, October 2024), which are the 2,469,663,936
+# numbers of a weight file: 384 x 384 x 1,536 of them are position embeddings, which are computed.
 _MEDIUM = _SD35 | {
     "num_layers": 24, "num_attention_heads": 24, "caption_projection_dim": 1536,
     "pos_embed_max_size": 384, "dual_attention_layers": tuple(range(13)),
 }  # fmt: skip
-# Stability AI's announcement: 8.1 billion, of which 192 x 192 x 2,432 are position embeddings.
+# Published as 8.1 billion (Stability AI, October 2024): with 192 x 192 x 2,432 of positions.
 _LARGE = _SD35 | {
     "num_layers": 38, "num_attention_heads": 38, "caption_projection_dim": 2432,
     "pos_embed_max_size": 192,

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import torch
 
     from ...core.protocol import Protocol
+    from ..prompts import PromptRows
 
 USUAL_TOKENS = 512  # of T5, as FluxPipeline makes them
 _PATCH = 2  # the pipeline packs 2 x 2 latents into one token
@@ -97,6 +98,12 @@ class Flux(Architecture):
     def prompt_shape(self, transformer: Any) -> PromptShape:
         config = transformer.config
         return PromptShape(USUAL_TOKENS, config.joint_attention_dim, config.pooled_projection_dim)
+
+    def encode(self, pipeline: Any, texts: list[str]) -> PromptRows:
+        from ..prompts import PromptRows
+
+        embeddings, pooled, _ = pipeline.encode_prompt(texts, texts, device="cpu")
+        return PromptRows(embeddings.float(), pooled.float(), None)
 
     def configure(self, transformer: Any, protocol: Protocol) -> None:
         """Set the guidance that a forward tells the transformer.
