@@ -10,6 +10,8 @@ from ..architecture import Architecture, AttentionProducts, BlockLayout, FixedLa
 if TYPE_CHECKING:
     import torch
 
+    from ..prompts import PromptRows
+
 IMAGE_SCALE = 8  # pixels of a latent's side, of the autoencoder that PixArt was trained with
 ALPHA_TOKENS, SIGMA_TOKENS = 120, 300  # of T5, as the two pipelines of diffusers pad to
 
@@ -81,6 +83,17 @@ class PixArt(Architecture):
         return PromptShape(
             tokens, config.caption_channels or config.cross_attention_dim, masked=True
         )
+
+    def encode(self, pipeline: Any, texts: list[str]) -> PromptRows:
+        """Return what the stock pipeline makes of ``texts`` without ``clean_caption``.
+
+        That cleans where two more packages are installed, and so depends on the machine.
+        """
+        from ..prompts import PromptRows
+
+        given: dict[str, Any] = {"do_classifier_free_guidance": False, "device": "cpu"}
+        embeddings, mask, *_ = pipeline.encode_prompt(texts, **given)
+        return PromptRows(embeddings.float(), None, mask)
 
     def forward(
         self, transformer: Any, latents: torch.Tensor, times: torch.Tensor, classes: torch.Tensor

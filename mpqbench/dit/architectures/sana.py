@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,8 @@ from ..architecture import Architecture, AttentionProducts, BlockLayout, FixedLa
 
 if TYPE_CHECKING:
     import torch
+
+    from ..prompts import PromptRows
 
 USUAL_TOKENS = 300  # of Gemma 2, as SanaPipeline pads to
 
@@ -81,6 +84,27 @@ class Sana(Architecture):
 
     def prompt_shape(self, transformer: Any) -> PromptShape:
         return PromptShape(USUAL_TOKENS, transformer.config.caption_channels, masked=True)
+
+    def encode(self, pipeline: Any, texts: list[str]) -> PromptRows:
+        """Return what the stock pipeline makes of ``texts``.
+
+        It puts an instruction before a prompt, and none before the empty prompt.
+        """
+        import torch
+
+        from ..prompts import PromptRows
+
+        call = inspect.signature(type(pipeline).__call__).parameters
+        instruction = call["complex_human_instruction"].default
+        given = {"do_classifier_free_guidance": False, "device": "cpu"}
+        parts = [
+            pipeline.encode_prompt(
+                text, **given, complex_human_instruction=instruction if text else None
+            )
+            for text in texts
+        ]
+        embeddings, masks = (torch.cat([part[at] for part in parts]) for at in (0, 1))
+        return PromptRows(embeddings.float(), None, masks)
 
     def forward(
         self, transformer: Any, latents: torch.Tensor, times: torch.Tensor, classes: torch.Tensor
