@@ -3,19 +3,16 @@
 import pytest
 import torch
 from diffusers import SanaTransformer2DModel
-from pipelines import DEEP_VAE, SANA, save, table_of
+from pipelines import DEEP_VAE, save, table_of
 from tiny_pipeline import edit_json
 
 from mpqbench.core.errors import BenchError
 from mpqbench.core.formats import ActivationFormat, WeightFormat
 from mpqbench.core.precision import FULL
 from mpqbench.cost.count import CountOptions, count
-from mpqbench.dit import loading
-from mpqbench.dit.architectures import architecture_of
 from mpqbench.dit.architectures.pointwise import Pointwise
 from mpqbench.dit.groups import layer_groups, uniform_allocation
 from mpqbench.dit.loading import load_model, meta_transformer
-from mpqbench.dit.zoo import AUTOENCODERS, CONFIGURATIONS
 
 SUITE = """
 name: refused
@@ -99,16 +96,3 @@ def test_what_no_sana_has_is_refused_by_key(folder, changes, message):
     edit_json(folder / "transformer" / "config.json", **changes)
     with pytest.raises(BenchError, match=message):
         meta_transformer(str(folder))
-
-
-def test_random_weights_have_a_sampler_and_an_autoencoder_of_sana(monkeypatch):
-    monkeypatch.setitem(
-        CONFIGURATIONS, "tiny-sana", SANA | {"_class_name": "SanaTransformer2DModel"}
-    )
-    monkeypatch.setitem(
-        AUTOENCODERS, "SanaTransformer2DModel", DEEP_VAE | {"_class_name": "AutoencoderDC"}
-    )
-    model = loading.load_model("random:tiny-sana")
-    assert model.image_shape == (32, 32, 3)
-    assert type(model.scheduler).__name__ == "FlowConfig"
-    assert architecture_of(model.transformer).classes == ("SanaTransformer2DModel",)

@@ -61,10 +61,10 @@ class PixArt(Architecture):
         if kind == "embed.resolution":
             return 2  # height and width
         of_prompt = kind in ("cross.kv", "embed.context")
-        return self.prompt_tokens(transformer) if of_prompt else _tokens(transformer)
+        return self.prompt_tokens(transformer) if of_prompt else self._tokens(transformer)
 
     def attention(self, transformer: Any) -> Iterator[AttentionProducts]:
-        image, prompt = _tokens(transformer), self.prompt_tokens(transformer)
+        image, prompt = self._tokens(transformer), self.prompt_tokens(transformer)
         for number, block in enumerate(transformer.transformer_blocks):
             path, width = f"transformer_blocks.{number}", block.attn1.to_q.out_features
             yield AttentionProducts(f"{path}.attn1", block.attn1.heads, width, image, image)
@@ -110,6 +110,9 @@ class PixArt(Architecture):
             return_dict=False,
         )[0]
 
+    def _tokens(self, transformer: Any) -> int:
+        return int((self.latent_side(transformer) // transformer.config.patch_size) ** 2)
+
 
 def _size(transformer: Any, latents: torch.Tensor) -> dict[str, torch.Tensor | None]:
     """Return height, width (n, 2) and aspect ratio (n, 1) of the images where they are told."""
@@ -121,8 +124,3 @@ def _size(transformer: Any, latents: torch.Tensor) -> dict[str, torch.Tensor | N
         "resolution": latents.new_tensor([[height, width]]).expand(count, 2),
         "aspect_ratio": latents.new_tensor([[height / width]]).expand(count, 1),
     }
-
-
-def _tokens(transformer: Any) -> int:
-    config = transformer.config
-    return int((config.sample_size // config.patch_size) ** 2)

@@ -65,10 +65,10 @@ class Sana(Architecture):
 
     def rows(self, transformer: Any, kind: str) -> int:
         of_prompt = kind in ("cross.kv", "embed.context")
-        return self.prompt_tokens(transformer) if of_prompt else _tokens(transformer)
+        return self.prompt_tokens(transformer) if of_prompt else self._tokens(transformer)
 
     def attention(self, transformer: Any) -> Iterator[AttentionProducts]:
-        image, prompt = _tokens(transformer), self.prompt_tokens(transformer)
+        image, prompt = self._tokens(transformer), self.prompt_tokens(transformer)
         for number, block in enumerate(transformer.transformer_blocks):
             path, own, cross = f"transformer_blocks.{number}", block.attn1, block.attn2
             width, cross_width = own.to_q.out_features, cross.to_q.out_features
@@ -120,7 +120,5 @@ class Sana(Architecture):
             return_dict=False,
         )[0]
 
-
-def _tokens(transformer: Any) -> int:
-    config = transformer.config
-    return int((config.sample_size // config.patch_size) ** 2)
+    def _tokens(self, transformer: Any) -> int:
+        return int((self.latent_side(transformer) // transformer.config.patch_size) ** 2)
