@@ -23,7 +23,7 @@ class Balance(ScalingTransform):
     balance. A kind is the end of a group's name, as in ``blocks.3.mlp.down``.
     """
 
-    skip: tuple[str, ...] = ("mlp.down", "adaln")
+    skip: tuple[str, ...] = ("mlp.down", "context.down", "single.out", "adaln")
     needs_inputs = True
 
     def size(self, name: str, in_features: int) -> TransformSize:

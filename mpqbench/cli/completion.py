@@ -11,7 +11,7 @@ from ..core.recipe import SLOTS
 
 Complete = Callable[[Any, Any, str], list[str]]
 USUAL_BUDGETS = ("W8A8", "W6A6", "W4A8", "W4A4", "W3A3", "W2A4")
-KINDS = (*SLOTS, "method")
+KINDS = (*SLOTS, "method", "architecture")
 
 
 def _of(names: Callable[[], Iterable[str]]) -> Complete:
@@ -45,5 +45,5 @@ protocols = _of(lambda: PROTOCOLS)
 budgets = _of(lambda: USUAL_BUDGETS)
 slots = _of(lambda: SLOTS)
 listed = _of(lambda: (*KINDS, "suite", "protocol", "model"))
-written = _of(lambda: (*KINDS, "package"))
+written = _of(lambda: (*SLOTS, "method", "package"))
 explained = _of(lambda: {*_plugins(KINDS), *_suites(), *_models(), *PROTOCOLS})

@@ -57,7 +57,7 @@ def cost(model: str, as_json: bool, plugins: tuple[Path, ...], **given: Any) -> 
     """
     from ..dit.configs import check_model
 
-    check_model(model)  # before anything heavy is imported
+    check_model(model, plugins)  # before anything heavy is imported
     _check_options(given)
     registry = discover(plugins)
     recipe, budget, allocation = _asked(registry, given)

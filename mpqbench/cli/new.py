@@ -12,12 +12,13 @@ import click
 
 from ..core.errors import BenchError, unknown
 from ..core.files import write_atomic
-from ..core.registry import KINDS, discover
+from ..core.recipe import SLOTS
+from ..core.registry import discover
 from ..core.terminal import echo
 from . import completion
 
 PACKAGE = "package"
-WRITTEN = (*KINDS, PACKAGE)
+WRITTEN = (*SLOTS, "method", PACKAGE)
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 

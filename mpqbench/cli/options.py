@@ -192,7 +192,7 @@ def load(suite: str, given: Mapping[str, Any], shared: Mapping[str, Any]) -> Sui
 
     resolved = load_suite(suite, overrides(given, shared))
     for model in resolved.models:
-        check_model(model)
+        check_model(model, shared.get("plugins") or ())
     return resolved
 
 

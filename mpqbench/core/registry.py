@@ -29,7 +29,7 @@ from .sources import harness_digest, plugin_digest
 from .yaml_text import read_yaml
 
 ENTRY_POINTS = "mpqbench.plugins"
-KINDS = (*SLOTS, "method")
+KINDS = (*SLOTS, "method", "architecture")
 
 
 @dataclass(frozen=True)

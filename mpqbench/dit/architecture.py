@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from ..core.errors import BenchError
+from .part_configs import TransformerConfig
 
 if TYPE_CHECKING:
     import torch
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from ..core.protocol import Protocol
     from .chain import Attention, Chain
     from .prompts import PromptRows
+
+
+FLOW_SCHEDULER = "FlowMatchEulerDiscreteScheduler"
 
 
 class BlockLayout(NamedTuple):
@@ -86,7 +90,11 @@ class PromptShape(NamedTuple):
 class Architecture(ABC):
     """A family of transformers: its layout, and its arithmetic block by block.
 
-    ``classes`` are the values of ``_class_name`` in configurations; ``fixed_kinds`` the kinds of
+    ``classes`` are the values of ``_class_name`` in configurations, diffusers' own first;
+    ``pipelines``, ``autoencoder`` and ``schedulers`` the classes of the pipelines and of the parts
+    beside the transformer, as diffusers names them; ``config`` checks the configuration of the
+    transformer; ``shifts_latents`` says whether pipelines heed the autoencoder's ``shift_factor``.
+    ``fixed_kinds`` the kinds of
     groups that no search touches; ``results`` the arguments of a block that its results take the
     place of in the next block, in the order in which a block returns them; ``even_levels`` whether
     the pipeline gives flow matching evenly spaced noise levels in place of evenly spaced times;
@@ -95,15 +103,27 @@ class Architecture(ABC):
     """
 
     classes: ClassVar[tuple[str, ...]]
+    pipelines: ClassVar[tuple[str, ...]]
+    schedulers: ClassVar[tuple[str, ...]]
+    config: ClassVar[type[TransformerConfig]]
+    autoencoder: ClassVar[str] = "AutoencoderKL"
+    shifts_latents: ClassVar[bool] = True
     fixed_kinds: ClassVar[frozenset[str]] = frozenset({"adaln"})
     results: ClassVar[tuple[str, ...]] = ("hidden_states",)
     even_levels: ClassVar[bool] = False
     null_condition: ClassVar[bool] = True
     time_scale: ClassVar[float] = 1.0
 
-    @abstractmethod
+    @property
+    def is_flow(self) -> bool:
+        """Whether the transformer predicts velocities, for flow matching."""
+        return FLOW_SCHEDULER in self.schedulers
+
     def transformer_class(self) -> Any:
         """Return the class of diffusers, imported when it is asked for."""
+        import diffusers
+
+        return getattr(diffusers, self.classes[0])
 
     @abstractmethod
     def blocks(self, transformer: Any) -> list[BlockLayout]:

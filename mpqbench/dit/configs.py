@@ -6,39 +6,25 @@ each refused in one sentence with the file and the key. Keys and defaults are th
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from ..core.errors import BenchError, unknown
+from ..core.registry import discover
 from ..core.settings import validate
-from .part_configs import (
-    DeepVAEConfig,
-    DiTConfig,
-    FluxConfig,
-    MMDiTConfig,
-    PartConfig,
-    PixArtConfig,
-    SanaConfig,
-    VAEConfig,
-)
+from .architecture import Architecture
+from .architectures import ARCHITECTURES, architecture_of_pipeline, use_architectures
+from .part_configs import DeepVAEConfig, PartConfig, VAEConfig
 from .scheduler_configs import FlowConfig, NoiseLevels, SchedulerConfig, SolverConfig
-from .zoo import CONFIGURATIONS, FEATURES, HUB_ID, HUB_NAMES, PIPELINES, RANDOM_PREFIX, UNSHIFTED
+from .zoo import CONFIGURATIONS, FEATURES, HUB_ID, HUB_NAMES, RANDOM_PREFIX
 
 CONFIG_FILES = ("model_index.json", "transformer/*.json", "vae/*.json", "scheduler/*.json")
 _OFF = (None, False, "default")  # the values of an unknown key that changes nothing
 
-# The first class of a pipeline's transformer, as ``zoo.PIPELINES`` has them, to its configuration.
-_TRANSFORMERS: dict[str, type[PartConfig]] = {
-    "DiTTransformer2DModel": DiTConfig,
-    "SD3Transformer2DModel": MMDiTConfig,
-    "FluxTransformer2DModel": FluxConfig,
-    "PixArtTransformer2DModel": PixArtConfig,
-    "SanaTransformer2DModel": SanaConfig,
-}
-_OTHERS: dict[str, type[PartConfig]] = {
+_PARTS: dict[str, type[PartConfig]] = {
     "AutoencoderKL": VAEConfig,
     "AutoencoderDC": DeepVAEConfig,
     "DDIMScheduler": SchedulerConfig,
@@ -64,11 +50,21 @@ class PipelineConfig:
     scheduler: NoiseLevels
 
 
-def check_model(name: str) -> None:
+def check_model(name: str, plugins: Sequence[Path] = ()) -> None:
     """Raise BenchError where ``name`` is no model, or a pipeline that is not supported.
 
-    Of a model on the hub, the configuration files are fetched and no weights.
+    Of a model on the hub, the configuration files are fetched and no weights. Architectures of
+    installed packages and of files in ``plugins`` are read where those that are known do not fit.
     """
+    try:
+        _check_model(name)
+    except BenchError:
+        if not use_architectures(discover(plugins)):
+            raise
+        _check_model(name)
+
+
+def _check_model(name: str) -> None:
     if name.startswith(RANDOM_PREFIX):
         random_configuration(name)
     elif name not in CONFIGURATIONS:
@@ -85,26 +81,28 @@ def random_configuration(name: str) -> dict[str, Any]:
 
 def read_pipeline(folder: Path) -> PipelineConfig:
     """Return the configurations in ``folder``; BenchError names the first file and key at fault."""
-    index = _read_index(folder)
-    parts = PIPELINES[index["_class_name"]]
+    index, architecture = _read_index(folder)
+    parts = _classes(architecture)
     for part, classes in parts.items():
         entry = index.get(part)
         found = entry[-1] if isinstance(entry, list) and entry else entry
         _check_class(folder / "model_index.json", part, found, classes)
     transformer, vae, scheduler = (
-        _read_config(folder / path, part, parts[part]) for part, path in _FILES.items()
+        _read_config(folder / path, part, architecture) for part, path in _FILES.items()
     )
     names = {"transformer": parts["transformer"][0], "vae": index["vae"][-1]}
-    _check_autoencoder(folder / "vae" / "config.json", index["_class_name"], vae, transformer)
+    where = folder / "vae" / "config.json"
+    if getattr(vae, "shift_factor", None) is not None and not architecture.shifts_latents:
+        pipeline = index["_class_name"]
+        raise BenchError(f"{where}: shift_factor must be null: a {pipeline} shifts no latents")
+    _check_latents(where, vae, transformer)
     if isinstance(scheduler, SolverConfig):
         scheduler = scheduler.levels()
     return PipelineConfig(folder, names, transformer, vae, scheduler)
 
 
-def _check_autoencoder(where: Path, pipeline: str, vae: Any, transformer: Any) -> None:
-    """Raise BenchError where the autoencoder is not one of this pipeline and transformer."""
-    if getattr(vae, "shift_factor", None) is not None and pipeline in UNSHIFTED:
-        raise BenchError(f"{where}: shift_factor must be null: a {pipeline} shifts no latents")
+def _check_latents(where: Path, vae: Any, transformer: Any) -> None:
+    """Raise BenchError where the autoencoder does not decode the transformer's latents."""
     if vae.latent_channels != transformer.latent_channels:
         raise BenchError(
             f"{where}: latent_channels is {vae.latent_channels}, and the "
@@ -154,24 +152,33 @@ def _fetch(hub_id: str, patterns: tuple[str, ...]) -> Path:
         ) from error
 
 
-def _read_index(folder: Path) -> dict[str, Any]:
+def _read_index(folder: Path) -> tuple[dict[str, Any], Architecture]:
     """Return ``model_index.json`` of a supported pipeline whose parts are there."""
     path = folder / "model_index.json"
     if not path.is_file():
         raise BenchError(f"{folder} is not a pipeline folder: model_index.json is missing")
     index = read_json(path)
-    _check_class(path, "_class_name", index.get("_class_name"), tuple(PIPELINES))
-    for part in PIPELINES[index["_class_name"]]:
+    architecture = architecture_of_pipeline(index.get("_class_name"))
+    if architecture is None:
+        known = tuple(name for each in ARCHITECTURES for name in each.pipelines)
+        raise _not_supported(path, "_class_name", index.get("_class_name"), known)
+    for part in _FILES:
         if not (folder / part).is_dir():
             raise BenchError(f"{folder} is not a pipeline folder: {part} is missing")
-    return index
+    return index, architecture
 
 
-def _read_config(path: Path, part: str, classes: tuple[str, ...]) -> Any:
+def _classes(architecture: Architecture) -> dict[str, tuple[str, ...]]:
+    """Return the classes that each part of a pipeline may have."""
+    parts = architecture.classes, (architecture.autoencoder,), architecture.schedulers
+    return dict(zip(_FILES, parts, strict=True))
+
+
+def _read_config(path: Path, part: str, architecture: Architecture) -> Any:
     content = read_json(path)
-    _check_class(path, "_class_name", content.get("_class_name"), classes)
-    is_transformer = part == "transformer"
-    cls = _TRANSFORMERS[classes[0]] if is_transformer else _OTHERS[content["_class_name"]]
+    name = str(content.get("_class_name"))
+    _check_class(path, "_class_name", content.get("_class_name"), _classes(architecture)[part])
+    cls = architecture.config if part == "transformer" else _PARTS[name]
     known = {
         key: value
         for key, value in content.items()
@@ -182,10 +189,14 @@ def _read_config(path: Path, part: str, classes: tuple[str, ...]) -> Any:
 
 def _check_class(path: Path, key: str, found: object, classes: tuple[str, ...]) -> None:
     if found not in classes:
-        shown = f"is '{found}'" if isinstance(found, str) else "names no class"
-        raise BenchError(
-            f"{path}: {key} {shown[:200]}, which is not supported (supported: {', '.join(classes)})"
-        )
+        raise _not_supported(path, key, found, classes)
+
+
+def _not_supported(path: Path, key: str, found: object, known: tuple[str, ...]) -> BenchError:
+    shown = f"is '{found}'" if isinstance(found, str) else "names no class"
+    return BenchError(
+        f"{path}: {key} {shown[:200]}, which is not supported (supported: {', '.join(known)})"
+    )
 
 
 def read_json(path: Path) -> dict[str, Any]:

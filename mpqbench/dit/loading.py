@@ -1,6 +1,7 @@
 """Load a model by name: embedded, local ``DiTPipeline`` folder, hub id, or random weights."""
 
 import hashlib
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ import numpy as np
 import torch
 
 from ..core.protocol import Protocol
+from ..core.settings import digest_of
+from ..core.sources import plugin_digest
 from .architecture import Architecture
 from .architectures import architecture_named, architecture_of
 from .configs import CONFIG_FILES, pipeline_folder, random_configuration, read_pipeline
@@ -23,7 +26,7 @@ from .words import WORDS, read_words
 from .zoo import (
     AUTOENCODERS,
     CONFIGURATIONS,
-    FLOW_CLASSES,
+    DEFAULT_CLASS,
     FLOW_KEYS,
     HUB_NAMES,
     RANDOM_PREFIX,
@@ -123,7 +126,11 @@ def load_model(name: str) -> DiTModel:
     vae = load_part(config.folder / "vae", getattr(diffusers, config.classes["vae"]), config.vae)
     if (config.folder / WORDS).is_dir():
         transformer.prompts = read_words(config.folder / WORDS)
-    return DiTModel(name, transformer, vae, config.scheduler, _digest(config.folder))
+    digest = _digest(config.folder)
+    own = sys.modules[type(architecture).__module__]
+    if not own.__name__.startswith(__package__):  # a plugin: its sources are not the harness's
+        digest = digest_of([digest, plugin_digest({own})])
+    return DiTModel(name, transformer, vae, config.scheduler, digest)
 
 
 def meta_transformer(name: str, image_size: int | None = None) -> Any:
@@ -164,7 +171,7 @@ def _on_meta(architecture: Architecture, config: Any) -> Any:
 
 
 def _of_configuration(config: Mapping[str, Any]) -> Architecture:
-    return architecture_named(config.get("_class_name", "DiTTransformer2DModel"))
+    return architecture_named(config.get("_class_name", DEFAULT_CLASS))
 
 
 def _random_autoencoder(config: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -190,7 +197,7 @@ def _random_model(name: str) -> DiTModel:
     for part in (transformer, vae):
         part.eval().requires_grad_(False)
     scheduler: NoiseLevels = SchedulerConfig(clip_sample=False)
-    if architecture.classes[0] in FLOW_CLASSES:
+    if architecture.is_flow:
         scheduler = FlowConfig(**FLOW_KEYS.get(architecture.classes[0], {"shift": 3.0}))
     return DiTModel(name, transformer, vae, scheduler, f"{name}-seed0")
 

@@ -1,9 +1,10 @@
 """What of a protocol follows from the model: the sampler and the feature network."""
 
 from ..core.protocol import Protocol
+from .architectures import architecture_named
 from .configs import pipeline_folder, random_configuration, read_pipeline
 from .scheduler_configs import FlowConfig
-from .zoo import CONFIGURATIONS, FEATURES, FLOW_CLASSES, RANDOM_PREFIX
+from .zoo import CONFIGURATIONS, DEFAULT_CLASS, FEATURES, RANDOM_PREFIX
 
 
 def of_model(protocol: Protocol, model: str) -> Protocol:
@@ -27,5 +28,6 @@ def own_sampler(is_flow: bool) -> str:
 
 def _is_flow(model: str) -> bool:
     if model.startswith(RANDOM_PREFIX) or model in CONFIGURATIONS:
-        return random_configuration(model).get("_class_name") in FLOW_CLASSES
+        name = random_configuration(model).get("_class_name", DEFAULT_CLASS)
+        return architecture_named(name).is_flow
     return isinstance(read_pipeline(pipeline_folder(model)).scheduler, FlowConfig)

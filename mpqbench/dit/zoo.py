@@ -1,4 +1,4 @@
-"""Names of models, configurations whose cost needs no weights, and the supported classes."""
+"""Names of models, and configurations whose cost needs no weights."""
 
 import re
 from typing import Any
@@ -6,45 +6,8 @@ from typing import Any
 EMBEDDED = "fashion-dit"
 # Models inside the package, and the feature network of each.
 FEATURES = {EMBEDDED: "fashion", "emoji-mmdit": "emoji"}
+DEFAULT_CLASS = "DiTTransformer2DModel"  # of a configuration that names none
 RANDOM_PREFIX = "random:"  # a configuration with seeded random weights, for speed and memory
-
-# PixArt, too, was published as the class Transformer2DModel, with norm_type "ada_norm_single".
-_PIXART = {
-    "transformer": ("PixArtTransformer2DModel", "Transformer2DModel"),
-    "vae": ("AutoencoderKL",),
-    "scheduler": ("DPMSolverMultistepScheduler", "DDIMScheduler", "DDPMScheduler"),
-}
-
-# Supported pipelines, and the supported classes of each part as diffusers names them.
-# DiT was published as the class Transformer2DModel, with norm_type "ada_norm_zero".
-PIPELINES: dict[str, dict[str, tuple[str, ...]]] = {
-    "DiTPipeline": {
-        "transformer": ("DiTTransformer2DModel", "Transformer2DModel"),
-        "vae": ("AutoencoderKL",),
-        "scheduler": ("DDIMScheduler", "DDPMScheduler"),
-    },
-    "StableDiffusion3Pipeline": {
-        "transformer": ("SD3Transformer2DModel",),
-        "vae": ("AutoencoderKL",),
-        "scheduler": ("FlowMatchEulerDiscreteScheduler",),
-    },
-    "FluxPipeline": {
-        "transformer": ("FluxTransformer2DModel",),
-        "vae": ("AutoencoderKL",),
-        "scheduler": ("FlowMatchEulerDiscreteScheduler",),
-    },
-    "PixArtAlphaPipeline": _PIXART,
-    "PixArtSigmaPipeline": _PIXART,
-    "SanaPipeline": {
-        "transformer": ("SanaTransformer2DModel",),
-        "vae": ("AutoencoderDC",),
-        "scheduler": ("DPMSolverMultistepScheduler", "FlowMatchEulerDiscreteScheduler"),
-    },
-}
-# Pipelines that decode latents as they are, whatever shift_factor the autoencoder has.
-UNSHIFTED = ("DiTPipeline", "PixArtAlphaPipeline", "PixArtSigmaPipeline")
-
-FLOW_CLASSES = ("SD3Transformer2DModel", "FluxTransformer2DModel", "SanaTransformer2DModel")
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 HUB_NAMES = {

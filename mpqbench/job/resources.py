@@ -9,6 +9,7 @@ from ..core.cache import Cache
 from ..core.progress import Reporter
 from ..core.registry import Registry
 from ..core.suite import Job
+from ..dit.architectures import use_architectures
 from ..dit.recordings import Recordings
 from ..records.store import RecordStore
 from .loading import Loader
@@ -29,6 +30,9 @@ class Resources:
     folder: Path | None = None
     reporter: Reporter = field(default_factory=Reporter)
     _recordings: dict[str, Recordings] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        use_architectures(self.registry)
 
     @cached_property
     def loader(self) -> Loader:

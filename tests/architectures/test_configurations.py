@@ -17,7 +17,7 @@ from mpqbench.dit.architectures import architecture_of
 from mpqbench.dit.loading import load_model, meta_transformer
 from mpqbench.dit.random_prompts import RANDOM_PROMPTS
 from mpqbench.dit.scheduler_configs import FlowConfig, SchedulerConfig
-from mpqbench.dit.zoo import AUTOENCODERS, CONFIGURATIONS, FLOW_CLASSES, SD_VAE
+from mpqbench.dit.zoo import AUTOENCODERS, CONFIGURATIONS, SD_VAE
 
 # Numbers in the published weight files, and those of them that are position embeddings, no weights.
 PUBLISHED = {
@@ -131,7 +131,8 @@ def tiny(request, monkeypatch):
 def test_random_models_have_prompts_and_a_scheduler_of_their_kind(tiny):
     first, again = load_model("random:tiny"), load_model("random:tiny")
     shape = first.architecture.prompt_shape(first.transformer)
-    assert isinstance(first.scheduler, FlowConfig if tiny in FLOW_CLASSES else SchedulerConfig)
+    wanted = FlowConfig if first.architecture.is_flow else SchedulerConfig
+    assert isinstance(first.scheduler, wanted)
     assert first.vae.config.latent_channels == first.latent_shape[0]
     weights = dict(again.transformer.named_parameters())
     assert all(torch.equal(w, weights[path]) for path, w in first.transformer.named_parameters())

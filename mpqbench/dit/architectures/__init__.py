@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from ...core.errors import BenchError
+from ...core.errors import BenchError, shown
+from ...core.registry import Registry
 from ..architecture import Architecture
 from .dit import DiT
 from .flux import Flux
@@ -10,13 +11,58 @@ from .mmdit import MMDiT
 from .pixart import PixArt
 from .sana import Sana
 
-ARCHITECTURES: tuple[Architecture, ...] = (DiT(), MMDiT(), Flux(), PixArt(), Sana())
+_HERE = "mpqbench.dit.architectures"
+
+PLUGINS = {
+    "architecture": {
+        "dit": f"{_HERE}.dit:DiT",
+        "flux": f"{_HERE}.flux:Flux",
+        "mmdit": f"{_HERE}.mmdit:MMDiT",
+        "pixart": f"{_HERE}.pixart:PixArt",
+        "sana": f"{_HERE}.sana:Sana",
+    },
+}
+ARCHITECTURES: list[Architecture] = [DiT(), MMDiT(), Flux(), PixArt(), Sana()]
+
+
+def use_architectures(registry: Registry) -> bool:
+    """Add the architectures of ``registry`` to those that are known; return whether any is new.
+
+    Raises BenchError for a plugin that is no architecture, and for a class of diffusers or a
+    pipeline that another architecture has.
+    """
+    before = len(ARCHITECTURES)
+    for entry in registry.entries("architecture"):
+        cls = entry.load()
+        if any(type(known) is cls for known in ARCHITECTURES):
+            continue
+        where = f"architecture '{entry.name}' of {entry.origin}"
+        if not (isinstance(cls, type) and issubclass(cls, Architecture)):
+            raise BenchError(f"{where}: {shown(cls)} is no class with the base class Architecture")
+        _add(cls, where)
+    return len(ARCHITECTURES) > before
+
+
+def _add(cls: type[Architecture], where: str) -> None:
+    for name in ("classes", "pipelines", "schedulers", "config"):
+        if not hasattr(cls, name):
+            raise BenchError(f"{where} lacks the attribute {name}")
+    try:
+        added = cls()
+    except TypeError as error:  # an abstract method is missing
+        raise BenchError(f"{where}: {error}") from None
+    taken = {known.classes[0] for known in ARCHITECTURES}
+    taken |= {pipeline for known in ARCHITECTURES for pipeline in known.pipelines}
+    for name in (cls.classes[0], *cls.pipelines):
+        if name in taken:
+            raise BenchError(f"{where}: {name} belongs to another architecture")
+    ARCHITECTURES.append(added)
 
 
 def architecture_of(transformer: Any) -> Architecture:
     """Return the architecture of a transformer. Raises BenchError for an unknown class."""
     for architecture in ARCHITECTURES:
-        if isinstance(transformer, architecture.transformer_class()):
+        if any(cls.__name__ == architecture.classes[0] for cls in type(transformer).__mro__):
             return architecture
     raise _unknown(type(transformer).__name__)
 
@@ -24,9 +70,14 @@ def architecture_of(transformer: Any) -> Architecture:
 def architecture_named(name: str) -> Architecture:
     """Return the architecture of a class of diffusers. Raises BenchError for an unknown one."""
     for architecture in ARCHITECTURES:
-        if name in architecture.classes:
+        if name == architecture.classes[0]:
             return architecture
     raise _unknown(name)
+
+
+def architecture_of_pipeline(name: object) -> Architecture | None:
+    """Return the architecture of a class of pipelines, ``None`` for one that is not supported."""
+    return next((known for known in ARCHITECTURES if name in known.pipelines), None)
 
 
 def _unknown(name: str) -> BenchError:

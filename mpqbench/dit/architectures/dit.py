@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..architecture import Architecture, AttentionProducts, BlockLayout, FixedLayers
+from ..part_configs import DiTConfig
 
 if TYPE_CHECKING:
     import torch
@@ -45,11 +46,10 @@ class DiT(Architecture):
     """Blocks of self-attention and an MLP, each modulated by time and class (adaLN-Zero)."""
 
     classes = ("DiTTransformer2DModel", "Transformer2DModel")
-
-    def transformer_class(self) -> Any:
-        from diffusers import DiTTransformer2DModel
-
-        return DiTTransformer2DModel
+    pipelines = ("DiTPipeline",)
+    schedulers = ("DDIMScheduler", "DDPMScheduler")
+    config = DiTConfig
+    shifts_latents = False
 
     def blocks(self, transformer: Any) -> list[BlockLayout]:
         count = len(transformer.transformer_blocks)

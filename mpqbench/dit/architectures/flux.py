@@ -6,7 +6,15 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ...core.errors import BenchError
-from ..architecture import Architecture, AttentionProducts, BlockLayout, FixedLayers, PromptShape
+from ..architecture import (
+    FLOW_SCHEDULER,
+    Architecture,
+    AttentionProducts,
+    BlockLayout,
+    FixedLayers,
+    PromptShape,
+)
+from ..part_configs import FluxConfig
 from .mmdit import ATTENTION, CONTEXT_MLP, MLP
 
 if TYPE_CHECKING:
@@ -56,15 +64,13 @@ class Flux(Architecture):
     """
 
     classes = ("FluxTransformer2DModel",)
+    pipelines = ("FluxPipeline",)
+    schedulers = (FLOW_SCHEDULER,)
+    config = FluxConfig
     results = ("encoder_hidden_states", "hidden_states")
     even_levels = True
     null_condition = False
     time_scale = 1 / 1000
-
-    def transformer_class(self) -> Any:
-        from diffusers import FluxTransformer2DModel
-
-        return FluxTransformer2DModel
 
     def blocks(self, transformer: Any) -> list[BlockLayout]:
         both = self._tokens(transformer) + self.prompt_tokens(transformer)

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from ..architecture import Architecture, AttentionProducts, BlockLayout, FixedLayers, PromptShape
+from ..architecture import (
+    FLOW_SCHEDULER,
+    Architecture,
+    AttentionProducts,
+    BlockLayout,
+    FixedLayers,
+    PromptShape,
+)
+from ..part_configs import MMDiTConfig
 
 if TYPE_CHECKING:
     import torch
@@ -44,12 +52,10 @@ class MMDiT(Architecture):
     """
 
     classes = ("SD3Transformer2DModel",)
+    pipelines = ("StableDiffusion3Pipeline",)
+    schedulers = (FLOW_SCHEDULER,)
+    config = MMDiTConfig
     results = ("encoder_hidden_states", "hidden_states")
-
-    def transformer_class(self) -> Any:
-        from diffusers import SD3Transformer2DModel
-
-        return SD3Transformer2DModel
 
     def blocks(self, transformer: Any) -> list[BlockLayout]:
         return [

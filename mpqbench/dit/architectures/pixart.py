@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..architecture import Architecture, AttentionProducts, BlockLayout, FixedLayers, PromptShape
+from ..part_configs import PixArtConfig
 
 if TYPE_CHECKING:
     import torch
@@ -46,12 +47,11 @@ class PixArt(Architecture):
     each block adds a table of its own.
     """
 
-    classes = ("PixArtTransformer2DModel",)
-
-    def transformer_class(self) -> Any:
-        from diffusers import PixArtTransformer2DModel
-
-        return PixArtTransformer2DModel
+    classes = ("PixArtTransformer2DModel", "Transformer2DModel")
+    pipelines = ("PixArtAlphaPipeline", "PixArtSigmaPipeline")
+    schedulers = ("DPMSolverMultistepScheduler", "DDIMScheduler", "DDPMScheduler")
+    config = PixArtConfig
+    shifts_latents = False
 
     def blocks(self, transformer: Any) -> list[BlockLayout]:
         count = len(transformer.transformer_blocks)

@@ -6,7 +6,15 @@ import inspect
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from ..architecture import Architecture, AttentionProducts, BlockLayout, FixedLayers, PromptShape
+from ..architecture import (
+    FLOW_SCHEDULER,
+    Architecture,
+    AttentionProducts,
+    BlockLayout,
+    FixedLayers,
+    PromptShape,
+)
+from ..part_configs import SanaConfig
 
 if TYPE_CHECKING:
     import torch
@@ -45,11 +53,10 @@ class Sana(Architecture):
     """
 
     classes = ("SanaTransformer2DModel",)
-
-    def transformer_class(self) -> Any:
-        from diffusers import SanaTransformer2DModel
-
-        return SanaTransformer2DModel
+    pipelines = ("SanaPipeline",)
+    schedulers = ("DPMSolverMultistepScheduler", FLOW_SCHEDULER)
+    config = SanaConfig
+    autoencoder = "AutoencoderDC"
 
     def adapt(self, transformer: Any) -> None:
         """Make linear layers of the convolutions of one pixel, with the same weights."""
