@@ -34,13 +34,17 @@ def use_architectures(registry: Registry) -> bool:
     before = len(ARCHITECTURES)
     for entry in registry.entries("architecture"):
         cls = entry.load()
-        if any(type(known) is cls for known in ARCHITECTURES):
-            continue
+        if any(_place(type(known)) == _place(cls) for known in ARCHITECTURES):
+            continue  # a file that is read again makes new classes
         where = f"architecture '{entry.name}' of {entry.origin}"
         if not (isinstance(cls, type) and issubclass(cls, Architecture)):
             raise BenchError(f"{where}: {shown(cls)} is no class with the base class Architecture")
         _add(cls, where)
     return len(ARCHITECTURES) > before
+
+
+def _place(cls: Any) -> tuple[str, str]:
+    return getattr(cls, "__module__", ""), getattr(cls, "__qualname__", "")
 
 
 def _add(cls: type[Architecture], where: str) -> None:
@@ -61,9 +65,10 @@ def _add(cls: type[Architecture], where: str) -> None:
 
 def architecture_of(transformer: Any) -> Architecture:
     """Return the architecture of a transformer. Raises BenchError for an unknown class."""
-    for architecture in ARCHITECTURES:
-        if any(cls.__name__ == architecture.classes[0] for cls in type(transformer).__mro__):
-            return architecture
+    by_class = {known.classes[0]: known for known in ARCHITECTURES}
+    for cls in type(transformer).__mro__:  # the class itself before those it is derived from
+        if cls.__name__ in by_class:
+            return by_class[cls.__name__]
     raise _unknown(type(transformer).__name__)
 
 
