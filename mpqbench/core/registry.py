@@ -58,7 +58,12 @@ class PluginEntry:
 
 
 def parameters(cls: Any) -> dict[str, Any]:
-    """Return the parameters of a plugin class with their defaults (``...`` for none)."""
+    """Return the parameters of a plugin class with their defaults (``...`` for none).
+
+    An architecture has none.
+    """
+    if not dataclasses.is_dataclass(cls):
+        return {}
     defaults = {field.name: field.default for field in dataclasses.fields(cls)}
     return {k: ... if v is dataclasses.MISSING else v for k, v in defaults.items()}
 
