@@ -5,7 +5,7 @@ from typing import Any
 
 EMBEDDED = "fashion-dit"
 # Models inside the package, and the feature network of each.
-FEATURES = {EMBEDDED: "fashion", "emoji-mmdit": "emoji"}
+FEATURES = {EMBEDDED: "fashion"}
 DEFAULT_CLASS = "DiTTransformer2DModel"  # of a configuration that names none
 RANDOM_PREFIX = "random:"  # a configuration with seeded random weights, for speed and memory
 

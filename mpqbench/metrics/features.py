@@ -21,7 +21,6 @@ BATCH = 50
 # Imported only when a network is asked for.
 EXTRACTORS = {
     "fashion": "fashion_net:FashionNetwork",
-    "emoji": "emoji_net:EmojiNetwork",
     "inception-adm": "inception:InceptionNetwork",
     "clean-fid": "inception:CleanFidNetwork",
 }
