@@ -91,7 +91,8 @@ def _samples(table: Table, runs: Runs, style: Style) -> Named:
         return first_images(runs.store(job).samples_path(job), count)
 
     def texts(row: Row) -> list[str]:
-        return first_texts(runs.store(str(row["job"])).samples_path(str(row["job"])), IMAGES)
+        job, count = str(row["job"]), min(IMAGES, int(row["n_images"]))
+        return first_texts(runs.store(job).samples_path(job), count)
 
     def kept(row: Row) -> bool:
         """Return whether the images to be shown are there and whole; warn where they are not."""
