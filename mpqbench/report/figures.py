@@ -16,6 +16,7 @@ from ..records.runs import Runs, read_runs
 from ..records.selection import Selection
 from ..records.settings import key_of, objective_of, settings_of, without
 from ..records.store import RecordStore
+from .agreement import agreement_figures
 from .drawing import Picture
 from .looks import Style
 from .samples import IMAGES, sample_grid, sample_rows
@@ -133,6 +134,11 @@ def _seconds(table: Table, runs: Runs, style: Style) -> Named:
         yield from _paged(f"seconds-{block.name}", pages, block.done)
 
 
+def _agreements(table: Table, runs: Runs, style: Style) -> Named:
+    for name, figure in agreement_figures(table, style):
+        yield f"agreement-{name}", figure
+
+
 def _anytimes(table: Table, runs: Runs, style: Style) -> Named:
     for each in comparisons(table):
         pages = anytime_figures.anytime(each, runs, style)
@@ -213,6 +219,10 @@ FIGURES: Mapping[str, FigureKind] = {
     ),
     "seconds": FigureKind(
         "Time of every stage as stacked bars.", "a quantized job that is done", _seconds
+    ),
+    "agreement": FigureKind(
+        "Whether two models order methods alike, with Kendall's tau.",
+        "two models with four methods at the same budget and format", _agreements,
     ),
     "tuning": FigureKind(
         "Losses of training by step.", "methods with a tuner, and the traces of their jobs",
