@@ -23,6 +23,7 @@ from ..metrics.images import ImageSource, regroup
 from ..metrics.perceptual import PerceptualDistance, lpips_missing
 from ..metrics.score import mean_estimate, missing, prompt_accuracy, score
 from ..quant.apply import QuantizedModel, quantize_model
+from ..quant.kept import KeptRounding
 from ..quant.verify import (
     expect_counted,
     expect_same_inputs,
@@ -58,13 +59,21 @@ def record_data(context: JobContext, *, fresh: bool) -> DistillationData | None:
 
 
 def quantize(context: JobContext, allocation: Allocation) -> QuantizedModel:
-    """Quantize the model until the returned context manager exits. Raises Diverged."""
+    """Quantize the model until the returned context manager exits. Raises Diverged.
+
+    A slow rounding is kept layer by layer, or block by block, for a job that is stopped.
+    """
+    quantizer = context.quantizer()
+    if quantizer.rounding.slow:
+        name = samples_fingerprint(context.job, context.resources)
+        cache = context.resources.cache.at("rounding", name)
+        quantizer = replace(quantizer, rounding=KeptRounding(quantizer.rounding, cache))
     with context.reporter.stage(f"quantizing {context.title}", len(context.groups)) as advance:
         return quantize_model(
             context.model.transformer,
             context.groups,
             allocation,
-            context.quantizer(),
+            quantizer,
             advance,
         )
 
