@@ -85,6 +85,7 @@ def run(suite: str = "quick", **settings: Any) -> Results:
     - ``out``, the folder of results (``runs/SUITE``), ``device``, ``batch_size``, ``plugins``
       (files with a PLUGINS table), ``reporter`` of progress;
     - ``workers``, processes that share the jobs instead of this one, and ``devices``, one each;
+      ``isolate=True`` or ``job_timeout`` in seconds, for jobs that may end or block their process;
     - ``fresh=True``, to run again what is done.
 
     Raises BenchError for a mistake in any of them, before a job is run. A job that fails raises

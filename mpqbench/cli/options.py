@@ -37,6 +37,11 @@ _PARALLEL = (
     click.option("--devices", metavar="cuda:0,cuda:1", callback=lambda *given: _listed(given[-1]),
                  help="Instead of --device: one for each worker; without --workers as many workers "
                  "as devices."),
+    click.option("--isolate", is_flag=True,
+                 help="Run jobs in a process of their own: one that ends its process, such as a "
+                 "plugin that crashes, fails after a second try, and the others go on."),
+    click.option("--job-timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
+                 help="Kill a job that takes longer; the job fails. Implies --isolate."),
 )  # fmt: skip
 dry_run = click.option(
     "-n", "--dry-run", is_flag=True, help="Print what would be run, and its jobs; run nothing."
@@ -83,7 +88,7 @@ def protocol(command: _Command) -> _Command:
 
 
 def parallel(command: _Command) -> _Command:
-    """Add the options ``workers`` and ``devices`` to ``command``."""
+    """Add the options of processes that share the jobs to ``command``."""
     for option in reversed(_PARALLEL):
         command = option(command)
     return command

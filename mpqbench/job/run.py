@@ -88,6 +88,11 @@ def skip_job(job: Job, session: Session, reason: str) -> JobRecord:
     return _record(job, session, PartialResult(Meter(job.device), status="skipped", reason=reason))
 
 
+def fail_job(job: Job, session: Session, reason: str) -> JobRecord:
+    """Write the record of a job that ended the process that ran it."""
+    return _record(job, session, PartialResult(Meter(job.device), status="failed", reason=reason))
+
+
 def has_samples(job: Job, session: Session) -> bool:
     """Return whether all images of ``job`` are there."""
     return _samples(job, session).holds(job.protocol.images)

@@ -106,10 +106,36 @@ class Claims:
         except _DAMAGED:
             return False
 
+    def of_process(self, pid: int) -> dict[str, str]:
+        """Return the token of each claim that process ``pid`` of this machine holds, by job."""
+        jobs = {_job(path) for path in self.folder.glob("*.json")} - {""}
+        current = {job: self._current(job) for job in jobs}
+        return {
+            job: found[1].token
+            for job, found in current.items()
+            if found and found[1].pid == pid and found[1].machine == machine()
+        }
+
+    def give_up(self, job: str, campaign: str, reason: str) -> None:
+        """Note that ``job`` fails for ``reason`` and is not run again in ``campaign``."""
+        path = self.folder / f"{job}.given-up"
+        write_atomic(path, json.dumps([campaign, reason]).encode())
+
+    def reason_of(self, job: str, campaign: str) -> str:
+        """Return the reason of ``give_up``, "" where ``job`` may be run."""
+        try:
+            noted, reason = json.loads((self.folder / f"{job}.given-up").read_text("utf-8"))
+        except _DAMAGED:
+            return ""
+        return str(reason) if noted == campaign else ""
+
     def forget(self, campaign: str) -> None:
         """Remove the notes of a campaign that has ended."""
         for path in self.folder.glob("*.tried"):
             if self.was_tried(path.stem, campaign):
+                path.unlink(missing_ok=True)
+        for path in self.folder.glob("*.given-up"):
+            if self.reason_of(path.stem, campaign):
                 path.unlink(missing_ok=True)
 
     def _take(self, job: str, holder: Holder) -> Path | Holder:

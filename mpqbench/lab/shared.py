@@ -8,7 +8,7 @@ from ..core.errors import BenchError
 from ..core.files import digest_of_file
 from ..core.suite import Job
 from ..job.resources import Session
-from ..job.run import has_samples, run_job, skip_job
+from ..job.run import fail_job, has_samples, run_job, skip_job
 from ..records.schema import JobRecord
 from .claims import FOLDER, Claims, Holder
 from .kept import is_whole, set_aside_other
@@ -72,7 +72,10 @@ class SharedJobs:
             if holder is not None:
                 self._tell(job, holder)
                 return False
-            return self._is_kept(job) or self._run(job)  # it may have ended just before
+            if self._is_kept(job):  # it may have ended just before
+                return True
+            reason = self._claims.reason_of(job.id, self.session.campaign)
+            return self._fail(job, reason) if reason else self._run(job)
 
     def _is_kept(self, job: Job) -> bool:
         """Take the record of ``job`` where it is done before, or by another process.
@@ -122,6 +125,13 @@ class SharedJobs:
         if record.status != "done":
             session.reporter.say(f"{title}: {record.status}{_reason(record)}")
         self.records[job.id] = record
+        return True
+
+    def _fail(self, job: Job, reason: str) -> bool:
+        """Write the record of a job that ended the processes that ran it."""
+        self.records[job.id] = fail_job(job, self.session, reason)
+        self._claims.note(job.id, self.session.campaign)
+        self.session.reporter.say(f"{self._titles[job.id]}: failed: {reason}")
         return True
 
     def _sampled(self, job: Job, record: JobRecord) -> JobRecord | None:

@@ -32,7 +32,23 @@ class Crash(Rounding):
         return weight.no_such_method()
 
 
-PLUGINS = {"rounding": {"patient": Patient, "crash": Crash}}
+@plugin
+class Leave(Rounding):
+    how: str = "exit"
+
+    def round(self, weight, layer, fmt, bits):
+        with (HERE / "leaves").open("a") as file:
+            file.write("x")
+        if self.how == "exit":
+            os._exit(0)
+        if self.how == "segfault":
+            import ctypes
+            ctypes.string_at(0)
+        while True:
+            time.sleep(0.1)
+
+
+PLUGINS = {"rounding": {"patient": Patient, "crash": Crash, "leave": Leave}}
 """
 SUITE = """
 name: shared

@@ -137,6 +137,34 @@ def test_a_job_that_fails_is_run_by_one_worker(tmp_path, tiny_folder, mpqbench, 
     assert (tmp_path / "crashes").read_text(encoding="utf-8") == "xx"  # a new command tries again
 
 
+LEAVE = "[{base: rtn, name: leave, rounding: {name: leave, how: %s}}, rtn]"
+
+
+@pytest.mark.parametrize(
+    ("how", "options", "tries", "reason"),
+    [
+        ("exit", ["--isolate"], 2, "ended with exit code 0"),
+        ("segfault", ["--workers", "1"], 2, "ended by signal 11"),
+        ("hang", ["--job-timeout", "4"], 1, "stopped after 4 s (--job-timeout)"),
+    ],
+)
+@pytest.mark.slow
+def test_a_job_that_ends_its_process_fails_and_the_others_go_on(
+    tmp_path, tiny_folder, mpqbench, monkeypatch, how, options, tries, reason
+):
+    monkeypatch.setenv("TEST_PLACE", str(tmp_path))
+    commands = Commands(tmp_path, tiny_folder, LEAVE % how)
+    code, out, _ = mpqbench(*commands.words, *options)
+    assert code == 1, out
+    assert (tmp_path / "leaves").read_text(encoding="utf-8") == "x" * tries
+    records = {r["method"]: r for r in commands.records().values()}
+    assert {name: r["status"] for name, r in records.items()} == {
+        "full-precision": "done", "leave": "failed", "rtn": "done"
+    }  # fmt: skip
+    assert reason in records["leave"]["reason"]
+    assert commands.claims() == []
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
