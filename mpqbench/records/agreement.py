@@ -11,7 +11,7 @@ DRAWS = 4000
 
 
 @dataclass(frozen=True)
-class Agreement:
+class ModelAgreement:
     """Kendall's tau between the scores of methods on two models, at one budget and format.
 
     ``low`` and ``high`` bound the 95% interval. ``values`` has a row for each method, with the
@@ -26,7 +26,7 @@ class Agreement:
     values: pd.DataFrame
 
 
-def agreements(one: pd.DataFrame, other: pd.DataFrame, score: str = "fd") -> list[Agreement]:
+def agreements(one: pd.DataFrame, other: pd.DataFrame, score: str = "fd") -> list[ModelAgreement]:
     """Return the agreement of two models at each budget and format.
 
     Both frames have ``method``, ``budget``, ``format``, ``seed``, ``score`` and the score's
@@ -47,7 +47,7 @@ def agreements(one: pd.DataFrame, other: pd.DataFrame, score: str = "fd") -> lis
         values = pd.DataFrame({"one": sides[0].mean, "other": sides[1].mean}, index=both)
         tau = float(kendalltau(values["one"], values["other"]).statistic)
         low, high = np.quantile(_drawn(*sides), [0.025, 0.975])
-        found.append(Agreement(str(budget), str(name), tau, float(low), float(high), values))
+        found.append(ModelAgreement(str(budget), str(name), tau, float(low), float(high), values))
     return found
 
 

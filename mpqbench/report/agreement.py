@@ -6,7 +6,7 @@ from itertools import combinations
 import matplotlib.ticker
 from matplotlib.axes import Axes
 
-from ..records.agreement import Agreement, agreements
+from ..records.agreement import ModelAgreement, agreements
 from ..records.columns import frechet_names
 from . import drawing
 from .drawing import Picture
@@ -29,7 +29,9 @@ def agreement_figures(table: Table, style: Style) -> list[tuple[str, Picture]]:
     return found
 
 
-def agreement_figure(blocks: tuple[Block, Block], pairs: list[Agreement], style: Style) -> Picture:
+def agreement_figure(
+    blocks: tuple[Block, Block], pairs: list[ModelAgreement], style: Style
+) -> Picture:
     """Draw a panel for each budget and format: a point is a method, both axes are logarithmic.
 
     Names stand beside the panels, or in a legend where they do not fit.
@@ -52,7 +54,7 @@ def agreement_figure(blocks: tuple[Block, Block], pairs: list[Agreement], style:
     return picture
 
 
-def _draw(axes: Axes, pair: Agreement, looks: Mapping[str, Look]) -> None:
+def _draw(axes: Axes, pair: ModelAgreement, looks: Mapping[str, Look]) -> None:
     for method, row in pair.values.iterrows():
         axes.plot(row["one"], row["other"], **_dot(looks[str(method)]))
     for axis, scale in ((axes.xaxis, axes.set_xscale), (axes.yaxis, axes.set_yscale)):
@@ -64,7 +66,7 @@ def _draw(axes: Axes, pair: Agreement, looks: Mapping[str, Look]) -> None:
     axes.set_title(f"{where}: τ = {found}", fontsize=drawing.SMALL, loc="left")
 
 
-def _name(axes: Axes, pair: Agreement, looks: Mapping[str, Look], style: Style) -> bool:
+def _name(axes: Axes, pair: ModelAgreement, looks: Mapping[str, Look], style: Style) -> bool:
     ends = {
         style.label(str(method)): End(
             row["one"], row["other"], looks[str(method)]["color"],

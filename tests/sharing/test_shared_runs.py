@@ -202,8 +202,7 @@ def test_each_worker_has_a_device_of_its_own(tmp_path, monkeypatch):
         return SimpleNamespace(session=SimpleNamespace(store=store), run=lambda: results)
 
     tasks = []
-    monkeypatch.setattr(workers._Crew, "start", lambda self, n, task: tasks.append(task))
-    monkeypatch.setattr(workers._Crew, "wait", lambda self: None)
+    monkeypatch.setattr(workers._Crew, "run", lambda self: tasks.extend(self.tasks))
     settings = {"devices": ["cuda:0", "cuda:1"], "budgets": ["W4A4"], "device": "cpu"}
     workers.run_with(prepare, ("smoke",), settings | {"workers": 3})
     assert [task[2]["device"] for task in tasks] == ["cuda:0", "cuda:1", "cuda:0"]
