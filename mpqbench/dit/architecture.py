@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 
 FLOW_SCHEDULER = "FlowMatchEulerDiscreteScheduler"
+_OF_PROMPT = ("cross.kv", "embed.context")  # kinds that multiply the tokens of the prompt
 
 
 class BlockLayout(NamedTuple):
@@ -90,16 +91,19 @@ class PromptShape(NamedTuple):
 class Architecture(ABC):
     """A family of transformers: its layout, and its arithmetic block by block.
 
-    ``classes`` are the values of ``_class_name`` in configurations, diffusers' own first;
-    ``pipelines``, ``autoencoder`` and ``schedulers`` the classes of the pipelines and of the parts
-    beside the transformer, as diffusers names them; ``config`` checks the configuration of the
-    transformer; ``shifts_latents`` says whether pipelines heed the autoencoder's ``shift_factor``.
-    ``fixed_kinds`` the kinds of
-    groups that no search touches; ``results`` the arguments of a block that its results take the
-    place of in the next block, in the order in which a block returns them; ``even_levels`` whether
-    the pipeline gives flow matching evenly spaced noise levels in place of evenly spaced times;
-    ``null_condition`` whether there is one, which guidance evaluates beside the condition;
-    ``time_scale`` what diffusers' class takes for a time of 1, where times are 0 to 1,000.
+    ``classes`` are the values of ``_class_name`` in configurations, diffusers' own first.
+    ``pipelines``, ``autoencoder`` and ``schedulers`` are the classes of the pipelines and of the
+    parts beside the transformer, as diffusers names them. ``config`` checks the configuration of
+    the transformer. ``shifts_latents`` says whether the pipelines heed the autoencoder's
+    ``shift_factor``.
+
+    ``layers`` are those of ``BlockLayout`` where all blocks are alike. ``fixed_kinds`` are the
+    kinds of groups that no search touches. ``results`` names the arguments of a block that the
+    results of the block before take the place of, in the order of the results.
+
+    ``even_levels`` says whether the pipeline gives flow matching evenly spaced noise levels in
+    place of evenly spaced times; ``null_condition`` whether guidance evaluates a null condition.
+    ``time_scale`` is what diffusers' class takes for a time of 1, where times are 0 to 1,000.
     """
 
     classes: ClassVar[tuple[str, ...]]
@@ -108,6 +112,7 @@ class Architecture(ABC):
     config: ClassVar[type[TransformerConfig]]
     autoencoder: ClassVar[str] = "AutoencoderKL"
     shifts_latents: ClassVar[bool] = True
+    layers: ClassVar[Mapping[str, tuple[str, ...]]]
     fixed_kinds: ClassVar[frozenset[str]] = frozenset({"adaln"})
     results: ClassVar[tuple[str, ...]] = ("hidden_states",)
     even_levels: ClassVar[bool] = False
@@ -125,13 +130,22 @@ class Architecture(ABC):
 
         return getattr(diffusers, self.classes[0])
 
-    @abstractmethod
     def blocks(self, transformer: Any) -> list[BlockLayout]:
         """Return the blocks in the order of a forward."""
+        count = len(transformer.transformer_blocks)
+        return [BlockLayout(f"transformer_blocks.{number}", self.layers) for number in range(count)]
 
-    @abstractmethod
     def rows(self, transformer: Any, kind: str) -> int:
         """Return the rows that a layer of this kind multiplies in one forward of one image."""
+        if kind in self.fixed_kinds:
+            return 1
+        if kind.startswith("context.") or kind in _OF_PROMPT:
+            return self.prompt_tokens(transformer)
+        return self.image_tokens(transformer)
+
+    def image_tokens(self, transformer: Any) -> int:
+        """Return the tokens of an image: the patches of its latent."""
+        return int((self.latent_side(transformer) // transformer.config.patch_size) ** 2)
 
     @abstractmethod
     def attention(self, transformer: Any) -> Iterator[AttentionProducts]:

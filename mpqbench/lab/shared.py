@@ -26,7 +26,7 @@ class SharedJobs:
     """Jobs that are run one after the other, but for those that other processes run or have run.
 
     ``fingerprints`` are those of the jobs by id. The record of another process counts, however its
-    job ended, where it was written after this object was made or in the campaign of the session;
+    job ended, where it was written after this object was made or in the same campaign;
     an older one counts where it is done.
     """
 

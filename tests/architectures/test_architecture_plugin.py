@@ -100,7 +100,8 @@ def test_other_sources_are_another_model(folder, monkeypatch):
         ("class Own: pass", "no class with the base class Architecture"),
         ("class Own(Architecture): pass", "lacks the attribute classes"),
         (
-            "class Own(Architecture):\n    classes = pipelines = schedulers = config = ('A',)",
+            "class Own(Architecture):\n    classes = pipelines = schedulers = layers = ('A',)\n"
+            "    config = 0",
             "abstract method",
         ),
         ("from mpqbench.dit.architectures.dit import DiT\nclass Own(DiT): pass", "another arch"),

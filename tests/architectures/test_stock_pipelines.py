@@ -72,14 +72,9 @@ def stock_flux(folder, noise, table, guidance):
     return pipeline._unpack_latents(final, side, side, pipeline.vae_scale_factor)
 
 
-def stock_pixart(folder, noise, table, guidance, cls=PixArtSigmaPipeline):
-    pipeline = cls.from_pretrained(folder, text_encoder=None, tokenizer=None)
-    # Ours samples with DDIM on the noise levels of the solver.
-    pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config, clip_sample=False)
-    side = pipeline.vae_scale_factor * pipeline.transformer.config.sample_size
-    if pipeline.transformer.use_additional_conditions:
-        # The stock pipeline tells the size only to a transformer of 128 x 128 latents.
-        pipeline.transformer.register_to_config(sample_size=128)
+def _masked(pipeline, noise, table, guidance):
+    """What a pipeline samples whose prompts have a mask."""
+    side = pipeline.vae_scale_factor * noise.shape[-1]
     negative = torch.full((IMAGES,), len(table))
     return pipeline(
         height=side,
@@ -95,28 +90,23 @@ def stock_pixart(folder, noise, table, guidance, cls=PixArtSigmaPipeline):
         negative_prompt_attention_mask=table.mask[negative],
         output_type="latent",
     ).images
+
+
+def stock_pixart(folder, noise, table, guidance, cls=PixArtSigmaPipeline):
+    pipeline = cls.from_pretrained(folder, text_encoder=None, tokenizer=None)
+    # Ours samples with DDIM on the noise levels of the solver.
+    pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config, clip_sample=False)
+    if pipeline.transformer.use_additional_conditions:
+        # The stock pipeline tells the size only to a transformer of 128 x 128 latents.
+        pipeline.transformer.register_to_config(sample_size=128)
+    return _masked(pipeline, noise, table, guidance)
 
 
 def stock_sana(folder, noise, table, guidance):
     pipeline = SanaPipeline.from_pretrained(folder, text_encoder=None, tokenizer=None)
     # Ours samples with Euler steps on the noise levels of the solver.
     pipeline.scheduler = FlowMatchEulerDiscreteScheduler(shift=pipeline.scheduler.config.flow_shift)
-    side = pipeline.vae_scale_factor * pipeline.transformer.config.sample_size
-    negative = torch.full((IMAGES,), len(table))
-    return pipeline(
-        height=side,
-        width=side,
-        use_resolution_binning=False,
-        latents=noise,
-        negative_prompt=None,
-        guidance_scale=guidance,
-        num_inference_steps=STEPS,
-        prompt_embeds=table.embeddings[:IMAGES],
-        negative_prompt_embeds=table.embeddings[negative],
-        prompt_attention_mask=table.mask[:IMAGES],
-        negative_prompt_attention_mask=table.mask[negative],
-        output_type="latent",
-    ).images
+    return _masked(pipeline, noise, table, guidance)
 
 
 STOCK = {

@@ -48,7 +48,8 @@ def _place(cls: Any) -> tuple[str, str]:
 
 
 def _add(cls: type[Architecture], where: str) -> None:
-    for name in ("classes", "pipelines", "schedulers", "config"):
+    alike = ("layers",) if cls.blocks is Architecture.blocks else ()
+    for name in ("classes", "pipelines", "schedulers", "config", *alike):
         if not hasattr(cls, name):
             raise BenchError(f"{where} lacks the attribute {name}")
     try:

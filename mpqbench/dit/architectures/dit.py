@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..architecture import Architecture, AttentionProducts, BlockLayout, FixedLayers
+from ..architecture import Architecture, AttentionProducts, FixedLayers
 from ..part_configs import DiTConfig
 
 if TYPE_CHECKING:
@@ -49,17 +49,11 @@ class DiT(Architecture):
     pipelines = ("DiTPipeline",)
     schedulers = ("DDIMScheduler", "DDPMScheduler")
     config = DiTConfig
+    layers = _LAYERS
     shifts_latents = False
 
-    def blocks(self, transformer: Any) -> list[BlockLayout]:
-        count = len(transformer.transformer_blocks)
-        return [BlockLayout(f"transformer_blocks.{number}", _LAYERS) for number in range(count)]
-
-    def rows(self, transformer: Any, kind: str) -> int:
-        return 1 if kind == "adaln" else _tokens(transformer)
-
     def attention(self, transformer: Any) -> Iterator[AttentionProducts]:
-        tokens = _tokens(transformer)
+        tokens = self.image_tokens(transformer)
         for number, block in enumerate(transformer.transformer_blocks):
             path, width = f"transformer_blocks.{number}.attn1", block.attn1.to_q.out_features
             yield AttentionProducts(path, block.attn1.heads, width, tokens, tokens)
@@ -94,9 +88,3 @@ class DiT(Architecture):
         from .dit_chain import DiTChain
 
         return DiTChain(transformer, attend)
-
-
-def _tokens(transformer: Any) -> int:
-    """Return the number of image tokens of one forward: the patches of the latent."""
-    config = transformer.config
-    return int((config.sample_size // config.patch_size) ** 2)

@@ -73,7 +73,7 @@ class Flux(Architecture):
     time_scale = 1 / 1000
 
     def blocks(self, transformer: Any) -> list[BlockLayout]:
-        both = self._tokens(transformer) + self.prompt_tokens(transformer)
+        both = self.image_tokens(transformer) + self.prompt_tokens(transformer)
         rows = {kind: both for kind in _SINGLE if kind != "adaln"}
         double, single = len(transformer.transformer_blocks), transformer.single_transformer_blocks
         return [
@@ -84,14 +84,8 @@ class Flux(Architecture):
             ),
         ]
 
-    def rows(self, transformer: Any, kind: str) -> int:
-        if kind == "adaln":
-            return 1
-        of_prompt = kind.startswith("context.") or kind == "embed.context"
-        return self.prompt_tokens(transformer) if of_prompt else self._tokens(transformer)
-
     def attention(self, transformer: Any) -> Iterator[AttentionProducts]:
-        both = self._tokens(transformer) + self.prompt_tokens(transformer)
+        both = self.image_tokens(transformer) + self.prompt_tokens(transformer)
         for block in self.blocks(transformer):
             path = f"{block.path}.attn"
             attention = transformer.get_submodule(path)
@@ -166,7 +160,7 @@ class Flux(Architecture):
         grid = output.transpose(1, 2).unflatten(2, (height, width))
         return F.pixel_shuffle(grid, _PATCH)
 
-    def _tokens(self, transformer: Any) -> int:
+    def image_tokens(self, transformer: Any) -> int:
         return (self.latent_side(transformer) // _PATCH) ** 2
 
 

@@ -63,14 +63,8 @@ class MMDiT(Architecture):
             for number, block in enumerate(transformer.transformer_blocks)
         ]
 
-    def rows(self, transformer: Any, kind: str) -> int:
-        if kind == "adaln":
-            return 1
-        of_prompt = kind.startswith("context.") or kind == "embed.context"
-        return self.prompt_tokens(transformer) if of_prompt else self._tokens(transformer)
-
     def attention(self, transformer: Any) -> Iterator[AttentionProducts]:
-        image = self._tokens(transformer)
+        image = self.image_tokens(transformer)
         both = image + self.prompt_tokens(transformer)
         for number, block in enumerate(transformer.transformer_blocks):
             path, width = f"transformer_blocks.{number}", block.attn.to_q.out_features
@@ -111,9 +105,6 @@ class MMDiT(Architecture):
             pooled_projections=prompts.pooled,
             return_dict=False,
         )[0]
-
-    def _tokens(self, transformer: Any) -> int:
-        return int((self.latent_side(transformer) // transformer.config.patch_size) ** 2)
 
 
 def _layers(block: Any) -> dict[str, tuple[str, ...]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from ..architecture import Architecture, AttentionProducts, BlockLayout, FixedLayers, PromptShape
+from ..architecture import Architecture, AttentionProducts, FixedLayers, PromptShape
 from ..part_configs import PixArtConfig
 
 if TYPE_CHECKING:
@@ -51,20 +51,15 @@ class PixArt(Architecture):
     pipelines = ("PixArtAlphaPipeline", "PixArtSigmaPipeline")
     schedulers = ("DPMSolverMultistepScheduler", "DDIMScheduler", "DDPMScheduler")
     config = PixArtConfig
+    layers = LAYERS
     shifts_latents = False
 
-    def blocks(self, transformer: Any) -> list[BlockLayout]:
-        count = len(transformer.transformer_blocks)
-        return [BlockLayout(f"transformer_blocks.{number}", LAYERS) for number in range(count)]
-
     def rows(self, transformer: Any, kind: str) -> int:
-        if kind == "embed.resolution":
-            return 2  # height and width
-        of_prompt = kind in ("cross.kv", "embed.context")
-        return self.prompt_tokens(transformer) if of_prompt else self._tokens(transformer)
+        is_size = kind == "embed.resolution"
+        return 2 if is_size else super().rows(transformer, kind)  # height and width
 
     def attention(self, transformer: Any) -> Iterator[AttentionProducts]:
-        image, prompt = self._tokens(transformer), self.prompt_tokens(transformer)
+        image, prompt = self.image_tokens(transformer), self.prompt_tokens(transformer)
         for number, block in enumerate(transformer.transformer_blocks):
             path, width = f"transformer_blocks.{number}", block.attn1.to_q.out_features
             yield AttentionProducts(f"{path}.attn1", block.attn1.heads, width, image, image)
@@ -109,9 +104,6 @@ class PixArt(Architecture):
             encoder_attention_mask=prompts.mask,
             return_dict=False,
         )[0]
-
-    def _tokens(self, transformer: Any) -> int:
-        return int((self.latent_side(transformer) // transformer.config.patch_size) ** 2)
 
 
 def _size(transformer: Any, latents: torch.Tensor) -> dict[str, torch.Tensor | None]:

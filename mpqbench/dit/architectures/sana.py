@@ -10,11 +10,11 @@ from ..architecture import (
     FLOW_SCHEDULER,
     Architecture,
     AttentionProducts,
-    BlockLayout,
     FixedLayers,
     PromptShape,
 )
 from ..part_configs import SanaConfig
+from .pixart import LAYERS as PIXART_LAYERS
 
 if TYPE_CHECKING:
     import torch
@@ -23,12 +23,7 @@ if TYPE_CHECKING:
 
 USUAL_TOKENS = 300  # of Gemma 2, as SanaPipeline pads to
 
-LAYERS = {
-    "attn.qkv": ("attn1.to_q", "attn1.to_k", "attn1.to_v"),
-    "attn.out": ("attn1.to_out.0",),
-    "cross.q": ("attn2.to_q",),
-    "cross.kv": ("attn2.to_k", "attn2.to_v"),
-    "cross.out": ("attn2.to_out.0",),
+LAYERS = PIXART_LAYERS | {
     "mlp.up": ("ff.conv_inverted.linear",),
     "mlp.down": ("ff.conv_point.linear",),
 }
@@ -56,6 +51,7 @@ class Sana(Architecture):
     pipelines = ("SanaPipeline",)
     schedulers = ("DPMSolverMultistepScheduler", FLOW_SCHEDULER)
     config = SanaConfig
+    layers = LAYERS
     autoencoder = "AutoencoderDC"
 
     def adapt(self, transformer: Any) -> None:
@@ -66,16 +62,8 @@ class Sana(Architecture):
             for name in _POINTWISE:
                 setattr(block.ff, name, Pointwise(getattr(block.ff, name)))
 
-    def blocks(self, transformer: Any) -> list[BlockLayout]:
-        count = len(transformer.transformer_blocks)
-        return [BlockLayout(f"transformer_blocks.{number}", LAYERS) for number in range(count)]
-
-    def rows(self, transformer: Any, kind: str) -> int:
-        of_prompt = kind in ("cross.kv", "embed.context")
-        return self.prompt_tokens(transformer) if of_prompt else self._tokens(transformer)
-
     def attention(self, transformer: Any) -> Iterator[AttentionProducts]:
-        image, prompt = self._tokens(transformer), self.prompt_tokens(transformer)
+        image, prompt = self.image_tokens(transformer), self.prompt_tokens(transformer)
         for number, block in enumerate(transformer.transformer_blocks):
             path, own, cross = f"transformer_blocks.{number}", block.attn1, block.attn2
             width, cross_width = own.to_q.out_features, cross.to_q.out_features
@@ -126,6 +114,3 @@ class Sana(Architecture):
             encoder_attention_mask=prompts.mask,
             return_dict=False,
         )[0]
-
-    def _tokens(self, transformer: Any) -> int:
-        return int((self.latent_side(transformer) // transformer.config.patch_size) ** 2)
