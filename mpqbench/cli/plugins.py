@@ -18,7 +18,7 @@ from ..core.recipe import Recipe
 from ..core.registry import KINDS, PluginEntry, Registry, discover, parameters
 from ..core.terminal import echo
 from ..core.yaml_text import dump_yaml, read_yaml
-from ..dit.zoo import CONFIGURATIONS, EMBEDDED, HUB_NAMES, MODELS, RANDOM_PREFIX
+from ..dit.zoo import CONFIGURATIONS, EMBEDDED, EMOJI, HUB_NAMES, MODELS, RANDOM_PREFIX
 from ..lab.suites import built_in_suites, load_suite
 from . import completion, options
 
@@ -158,7 +158,8 @@ def _extra(kind: str) -> Iterator[Row]:
             sampling = f"{p.steps} steps of {p.sampler}, guidance {p.guidance}"
             yield _own(p.name, f"{p.images:,} images, {sampling}, features {p.features}")
     else:
-        yield _own(EMBEDDED, "embedded: 12 blocks of width 128, trained on Fashion-MNIST")
+        yield _own(EMBEDDED, "embedded: DiT, 12 blocks of width 128, trained on Fashion-MNIST")
+        yield _own(EMOJI, "embedded: SD3's transformer, 6 blocks of width 192, trained on emoji")
         for name, hub in HUB_NAMES.items():
             yield _own(name, f"{hub} from the hub, or its cost without a download")
         for name in CONFIGURATIONS:

@@ -3,9 +3,9 @@
 import re
 from typing import Any
 
-EMBEDDED = "fashion-dit"
+EMBEDDED, EMOJI = "fashion-dit", "emoji-mmdit"
 # Models inside the package, and the feature network of each.
-FEATURES = {EMBEDDED: "fashion"}
+FEATURES = {EMBEDDED: "fashion", EMOJI: "emoji"}
 DEFAULT_CLASS = "DiTTransformer2DModel"  # of a configuration that names none
 RANDOM_PREFIX = "random:"  # a configuration with seeded random weights, for speed and memory
 

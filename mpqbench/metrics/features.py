@@ -20,6 +20,7 @@ _Array = TypeVar("_Array")
 BATCH = 50
 # Imported only when a network is asked for.
 EXTRACTORS = {
+    "emoji": "emoji_net:EmojiNetwork",
     "fashion": "fashion_net:FashionNetwork",
     "inception-adm": "inception:InceptionNetwork",
     "clean-fid": "inception:CleanFidNetwork",

@@ -27,7 +27,10 @@ class ModelAgreement:
 
 
 def agreements(one: pd.DataFrame, other: pd.DataFrame, score: str = "fd") -> list[ModelAgreement]:
-    """Return the agreement of two models at each budget and format.
+    """Return the agreement of two models at each budget, and in each format class.
+
+    Where every method has one class of formats, as that of its paper, and these differ, methods of
+    all classes are taken together and ``format`` is "".
 
     Both frames have ``method``, ``budget``, ``format``, ``seed``, ``score`` and the score's
     replicates. A method's score is the mean over its rows. Conditions that fewer than four methods
@@ -38,8 +41,10 @@ def agreements(one: pd.DataFrame, other: pd.DataFrame, score: str = "fd") -> lis
     of which methods share the noise (our choice: tau jumps, and so has no jackknife of its own).
     """
     found = []
-    for (budget, name), rows in one.groupby(["budget", "format"], sort=False):
-        theirs = other[(other["budget"] == budget) & (other["format"] == name)]
+    mixed = one["format"].nunique() > one.groupby("method")["format"].nunique().max() == 1
+    keys = ["budget"] if mixed else ["budget", "format"]
+    for key, rows in one.groupby(keys, sort=False):
+        theirs = other[(other[keys] == list(key)).all(axis=1)]
         both = [m for m in dict.fromkeys(rows["method"]) if m in set(theirs["method"])]
         if len(both) < FEWEST_METHODS:
             continue
@@ -47,7 +52,12 @@ def agreements(one: pd.DataFrame, other: pd.DataFrame, score: str = "fd") -> lis
         values = pd.DataFrame({"one": sides[0].mean, "other": sides[1].mean}, index=both)
         tau = float(kendalltau(values["one"], values["other"]).statistic)
         low, high = np.quantile(_drawn(*sides), [0.025, 0.975])
-        found.append(ModelAgreement(str(budget), str(name), tau, float(low), float(high), values))
+        where = dict(zip(keys, key, strict=True))
+        found.append(
+            ModelAgreement(
+                where["budget"], where.get("format", ""), tau, float(low), float(high), values
+            )
+        )
     return found
 
 

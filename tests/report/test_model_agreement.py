@@ -51,6 +51,23 @@ def test_shared_noise_does_not_blur_the_order_and_own_noise_does():
     assert wide.low <= wide.tau <= wide.high
 
 
+def test_methods_of_one_format_each_are_compared_together_and_others_in_their_class():
+    """Twice as many rows of two classes: one tau each; two classes of one row each: one tau."""
+    split = [("rtn", "g32"), *((name, "channel") for name in METHODS[1:])]
+    both = [(name, kind) for kind in ("channel", "g32") for name in METHODS]
+
+    def frame(model, rows):
+        return records_frame(
+            record_of(name, fd=5.0 + at, model=model, metric=model, format=kind)
+            for at, (name, kind) in enumerate(rows)
+        )
+
+    (together,) = agreements(frame("a", split), frame("b", split))
+    assert (together.format, together.tau) == ("", pytest.approx(1.0))
+    found = agreements(frame("a", both), frame("b", both[5:] + both[:5]))
+    assert [pair.format for pair in found] == ["channel", "g32"]
+
+
 def test_a_budget_with_three_common_methods_is_left_out():
     _, one = frame_of("a", ONE[:3])
     _, other = frame_of("b", OTHER)
