@@ -58,7 +58,7 @@ def test_methods_of_one_format_each_are_compared_together_and_others_in_their_cl
 
     def frame(model, rows):
         return records_frame(
-            record_of(name, fd=5.0 + at, model=model, metric=model, format=kind)
+            record_of(name, fd=5.0 + at, job=f"{name}-{kind}", metric=model, format=kind)
             for at, (name, kind) in enumerate(rows)
         )
 
