@@ -124,8 +124,7 @@ def load_model(name: str) -> DiTModel:
     )
     architecture.adapt(transformer)
     vae = load_part(config.folder / "vae", getattr(diffusers, config.classes["vae"]), config.vae)
-    if (config.folder / WORDS).is_dir():
-        transformer.prompts = read_words(config.folder / WORDS)
+    _give_words(transformer, config.folder)
     digest = _digest(config.folder)
     own = sys.modules[type(architecture).__module__]
     if not own.__name__.startswith(__package__):  # a plugin: its sources are not the harness's
@@ -150,8 +149,15 @@ def meta_transformer(name: str, image_size: int | None = None) -> Any:
         saved = read_pipeline(pipeline_folder(name))
         named = architecture_named(saved.classes["transformer"])
         made, vae = _on_meta(named, dict(saved.transformer)), saved.vae
+        _give_words(made, saved.folder)  # whose number is that of a prompt's tokens
     set_image_size(made, image_size, image_scale(vae))
     return made
+
+
+def _give_words(transformer: Any, folder: Path) -> None:
+    """Set the prompts of an embedded model, whose words are beside its weights."""
+    if (folder / WORDS).is_dir():
+        transformer.prompts = read_words(folder / WORDS)
 
 
 def skeleton(transformer: Any) -> Any:

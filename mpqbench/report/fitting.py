@@ -1,5 +1,6 @@
 """Text that fits: wrapped labels, thinned ticks, and names of lines beside their ends."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -27,7 +28,10 @@ def text_width(text: str, size: float) -> float:
 
 
 def wrapped(text: str, inches: float, size: float) -> str:
-    """Return ``text`` in lines of at most ``inches``; a word that is longer is broken."""
+    """Return ``text`` in lines of at most ``inches``.
+
+    A word that is longer is broken behind a hyphen, or else anywhere.
+    """
     lines: list[str] = []
     for word in text.split():
         longer = f"{lines[-1]} {word}" if lines else word
@@ -35,10 +39,13 @@ def wrapped(text: str, inches: float, size: float) -> str:
             lines[-1] = longer
             continue
         lines.append("")
-        for letter in word:
-            if lines[-1] and text_width(lines[-1] + letter, size) > inches:
+        for part in re.split("(?<=-)", word):
+            if lines[-1] and text_width(lines[-1] + part, size) > inches:
                 lines.append("")
-            lines[-1] += letter
+            for letter in part:
+                if lines[-1] and text_width(lines[-1] + letter, size) > inches:
+                    lines.append("")
+                lines[-1] += letter
     return "\n".join(lines)
 
 

@@ -156,6 +156,12 @@ def test_wrapped_lines_are_no_wider_than_allowed():
     assert "".join(lines).replace(" ", "") == text.replace(" ", "")
 
 
+def test_a_long_word_is_broken_behind_its_hyphens():
+    assert wrapped("man student medium-light-skin", 0.65, 7.0).split("\n") == [
+        "man student", "medium-", "light-skin",
+    ]  # fmt: skip
+
+
 def test_methods_in_colour_in_one_figure_have_different_colours():
     names = ["treeq", "tss", "groups-corrected", "svdquant-corrected", "quarot", "quarot-corrected"]
     many = [*names, "gptq", "gptq-corrected", "greedy", "ilp"]
