@@ -15,50 +15,67 @@ from .looks import Look, Style
 from .table import Block, Table
 
 _EACH = 2.5  # inches of a panel
+_SCORES = {"fd": "", "output_mse": "output-mse-"}  # with the beginning of the figure's name
+_OVER = {
+    "images": "Kendall's tau with its 95 % interval over images; 1 is the same order.",
+    "methods": "Kendall's tau with its 95 % interval by the jackknife over points; 1 is the same "
+    "order.",
+}
 
 
 def agreement_figures(table: Table, style: Style) -> list[tuple[str, Picture]]:
-    """Draw each pair of models that have four methods of a budget in common, by name."""
+    """Draw the scores of each pair of models that have methods of a budget in common, by name.
+
+    The scores are the Frechet distance and, of ten methods or more, the held-out output error.
+    """
     found = []
     for one, other in combinations(table.blocks, 2):
-        frames = (block.done[~block.done["is_full"]] for block in (one, other))
-        first, second = (frame[frame["fd"].notna()] for frame in frames)
-        if one.model != other.model and (pairs := agreements(first, second)):
-            figure = agreement_figure((one, other), pairs, style)
-            found.append((f"{one.name}-{other.name}", figure))
+        if one.model == other.model:
+            continue
+        for score, begin in _SCORES.items():
+            frames = (block.done[~block.done["is_full"]] for block in (one, other))
+            first, second = (frame[frame[score].notna()] for frame in frames)
+            if pairs := agreements(first, second, score):
+                models = {block.model: _header(score, block) for block in (one, other)}
+                figure = agreement_figure(models, pairs, style)
+                found.append((f"{begin}{one.name}-{other.name}", figure))
     return found
 
 
-def agreement_figure(
-    blocks: tuple[Block, Block], pairs: list[ModelAgreement], style: Style
-) -> Picture:
-    """Draw a panel for each budget and format: a point is a method, both axes are logarithmic.
+def _header(score: str, block: Block) -> str:
+    return frechet_names(block.extractor)[0] if score == "fd" else "held-out output error"
 
-    Names stand beside the panels, or in a legend where they do not fit.
+
+def agreement_figure(
+    models: Mapping[str, str], pairs: list[ModelAgreement], style: Style, scale: str = "log"
+) -> Picture:
+    """Draw a panel for each budget and format: a point is a method, both axes have ``scale``.
+
+    ``models`` are what the axes show of each of the two. Names of methods stand beside the points,
+    or in a legend where they do not fit.
     """
-    models = [f"{frechet_names(block.extractor)[0]}, {block.model}" for block in blocks]
+    one, other = (f"{shown}, {model}" for model, shown in models.items())
     looks = style.looks(list(dict.fromkeys(m for pair in pairs for m in pair.values.index)))
-    title = f"Do {blocks[0].model} and {blocks[1].model} order methods alike?"
+    title = f"Do {' and '.join(models)} order methods alike?"
     with drawing.canvas(style, len(pairs) * _EACH, title) as picture:
         panels = picture.subplots(len(pairs), 1, squeeze=False)[:, 0]
         for axes, pair in zip(panels, pairs, strict=True):
-            _draw(axes, pair, looks)
-            axes.set(xlabel=models[0], ylabel=models[1])
+            _draw(axes, pair, looks, scale)
+            axes.set(xlabel=one, ylabel=other)
         named = [_name(axes, pair, looks, style) for axes, pair in zip(panels, pairs, strict=True)]
         handles = {
             style.label(method): panels[0].plot([], [], **_dot(look))[0]
             for method, look in looks.items()
         }
-        note = "Kendall's tau with its 95 % interval over images; 1 is the same order of methods."
-        drawing.explain(picture, {} if all(named) else handles, note)
+        drawing.explain(picture, {} if all(named) else handles, _OVER[pairs[0].over])
     return picture
 
 
-def _draw(axes: Axes, pair: ModelAgreement, looks: Mapping[str, Look]) -> None:
+def _draw(axes: Axes, pair: ModelAgreement, looks: Mapping[str, Look], scale: str) -> None:
     for method, row in pair.values.iterrows():
         axes.plot(row["one"], row["other"], **_dot(looks[str(method)]))
-    for axis, scale in ((axes.xaxis, axes.set_xscale), (axes.yaxis, axes.set_yscale)):
-        scale("log")
+    for axis, set_scale in ((axes.xaxis, axes.set_xscale), (axes.yaxis, axes.set_yscale)):
+        set_scale(scale)
         axis.set_major_formatter(matplotlib.ticker.StrMethodFormatter("{x:g}"))
         axis.set_minor_formatter(matplotlib.ticker.NullFormatter())
     where = " ".join(part for part in (pair.budget, pair.format) if part)

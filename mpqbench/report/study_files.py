@@ -6,11 +6,14 @@ from pathlib import Path
 import pandas as pd
 
 from ..core.errors import BenchError
+from ..records.agreement import ModelAgreement
+from ..records.columns import frechet_names
 from ..records.runs import Runs
 from .ablation_figures import effects_by_budget
+from .agreement import agreement_figure
 from .drawing import Picture
 from .looks import Style
-from .study_figures import branch_figure, proxy_figure
+from .study_figures import PARTS, branch_figure, proxy_figure
 from .table import Table
 
 Named = Iterator[tuple[str, Picture]]
@@ -31,19 +34,36 @@ def effects_of_files(table: Table, runs: Runs, style: Style) -> Named:
 
 
 def proxy_figures(table: Table, runs: Runs, style: Style) -> Named:
-    """Yield ``proxies``, with a panel for every folder that has ``proxies.csv``."""
+    """Yield ``proxies``, with a panel for every folder that has ``proxies.csv``.
+
+    Two folders give ``proxies-agreement`` as well: tau of each proxy on one model and the other.
+    """
     found = dict(_tables(runs, "proxies.csv", _PROXIES))
     models = [_model(runs, folder) for folder in found]
     if len(set(models)) < len(models):
         models = [f"{m}, {folder.resolve().name}" for m, folder in zip(models, found, strict=True)]
-    extractors = {_extractor(runs, folder) for folder in found}
+    extractors = {frechet_names(_extractor(runs, folder))[0]: folder for folder in found}
     if len(extractors) > 1:
         raise BenchError(
-            "proxies.csv of these folders are of unlike feature networks: give those of one"
+            f"proxies.csv of these folders rank by {' and '.join(extractors)}: give those of one"
         )
-    if found:
+    for folder in extractors.values():
         tables = dict(zip(models, found.values(), strict=True))
-        yield "proxies", proxy_figure(tables, extractors.pop(), style)
+        yield "proxies", proxy_figure(tables, _extractor(runs, folder), style)
+        if len(tables) == 2 and (pair := proxy_agreement(*tables.values())) is not None:
+            shown = dict.fromkeys(tables, f"Kendall's tau with {next(iter(extractors))}")
+            yield "proxies-agreement", agreement_figure(shown, [pair], style, "linear")
+
+
+def proxy_agreement(one: pd.DataFrame, other: pd.DataFrame) -> ModelAgreement | None:
+    """Return how far two tables of proxies order these alike by their tau over all allocations.
+
+    ``None`` for fewer than ten proxies in common. The interval is one over proxies.
+    """
+    tau = next(name for name in one.columns if name.startswith("tau_"))
+    rows = (table[table["part"] == PARTS[0]].set_index("proxy")[tau] for table in (one, other))
+    values = pd.DataFrame(dict(zip(("one", "other"), rows, strict=True))).dropna()
+    return ModelAgreement.over_methods(values)
 
 
 def branch_figures(table: Table, runs: Runs, style: Style) -> Named:

@@ -87,7 +87,7 @@ def test_figures_of_studies_are_read_from_their_files(run, tmp_path):
     for folder in ("one", "two"):
         rows = [
             {"proxy": proxy, "part": part, "tau_fd": tau, "tau_fd_ci": 0.1}
-            for proxy, tau in (("a", 0.5), ("b", 0.7))
+            for proxy, tau in zip("abcdefghij", np.linspace(0.1, 0.9, 10), strict=True)
             for part in ("all", "better half")
         ]
         (tmp_path / folder).mkdir()
@@ -95,6 +95,7 @@ def test_figures_of_studies_are_read_from_their_files(run, tmp_path):
     told = called("proxies", tmp_path / "one", tmp_path / "two", "--out", tmp_path / "out")
     assert "one, two" in told  # without records their names stand for models
     assert (tmp_path / "out/proxies.pdf").stat().st_size > 1000
+    assert (tmp_path / "out/proxies-agreement.pdf").stat().st_size > 1000
     (tmp_path / "one/proxies.csv").write_text("proxy\na\n")
     assert "has no column 'part'" in called("proxies", tmp_path / "one")
 

@@ -68,6 +68,26 @@ def test_methods_of_one_format_each_are_compared_together_and_others_in_their_cl
     assert [pair.format for pair in found] == ["channel", "g32"]
 
 
+def test_a_score_without_replicates_has_an_interval_over_methods():
+    """Tau of ten methods, of which two neighbours are swapped, without each of them in turn."""
+    order = [*range(8), 9, 8]
+    one, other = (
+        records_frame(
+            record_of(f"m{at}", model=model, metric=model,
+                      scores={"output_mse": {"value": 1.0 + value}})
+            for at, value in enumerate(values)
+        )
+        for model, values in (("a", range(10)), ("b", order))
+    )  # fmt: skip
+    (found,) = agreements(one, other, "output_mse")
+    taus = [1.0 - 2 * 2 / (9 * 8)] * 8 + [1.0] * 2
+    half = 1.96 * np.sqrt(9 / 10 * np.sum((np.array(taus) - np.mean(taus)) ** 2))
+    assert found.over == "methods"
+    assert found.tau == pytest.approx(1.0 - 2 * 2 / (10 * 9))
+    assert (found.low, found.high) == pytest.approx((found.tau - half, 1.0), abs=1e-4)
+    assert agreements(one[:9], other, "output_mse") == []  # nine methods are too few
+
+
 def test_a_budget_with_three_common_methods_is_left_out():
     _, one = frame_of("a", ONE[:3])
     _, other = frame_of("b", OTHER)

@@ -3,15 +3,13 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import kendalltau
 
 from ...core.errors import BenchError
 from ...core.files import write_atomic
-from ...core.jackknife import NORMAL_95, standard_error
 from ...core.precision import Allocation, Budget
 from ...core.recipe import PluginChoice, Recipe
 from ...core.registry import Registry
@@ -20,6 +18,7 @@ from ...core.yaml_text import dump_yaml
 from ...dit.own import of_model
 from ...job.resources import Resources, Session
 from ...job.search_stage import search_problem
+from ...records.agreement import FEWEST, agreement
 from ...records.frame import frame_csv
 from ...records.schema import JobRecord, Metric
 from ...search.arrays import Arrays
@@ -39,7 +38,6 @@ MORE_ENVIRONMENTS = (
 )
 CLEAN = PluginChoice(name="clean")
 TRUTHS: tuple[Metric, ...] = ("fd", "output_mse")
-FEWEST = 10  # allocations: below, an interval of a rank correlation says nothing
 FEWEST_MOVES = 2
 _TRIES = 200  # draws of a move before a walk is given up
 
@@ -189,43 +187,6 @@ def measured(records: Sequence[JobRecord]) -> dict[str, np.ndarray]:
         for name in TRUTHS
         if all(name in record.scores for record in records)
     }
-
-
-class Agreement(NamedTuple):
-    """Kendall's tau, and its value without each allocation."""
-
-    tau: float
-    replicates: tuple[float, ...]
-
-    @property
-    def ci(self) -> float:
-        """Half-width of the 95 % interval of tau, by the delete-one jackknife (Arvesen 1969).
-
-        A bootstrap would repeat allocations, and ties with themselves lower its tau.
-        """
-        return NORMAL_95 * standard_error(self.replicates)
-
-    def behind(self, other: Self) -> tuple[float, float]:
-        """Return the tau of ``other`` minus this one, and the half-width of its 95 % interval.
-
-        Both must be of the same allocations: the interval is that of the paired difference.
-        """
-        gaps = [o - s for o, s in zip(other.replicates, self.replicates, strict=True)]
-        return other.tau - self.tau, NORMAL_95 * standard_error(gaps)
-
-
-def agreement(first: np.ndarray, second: np.ndarray) -> Agreement:
-    """Return Kendall's tau-b of (n,) and (n,): 1 if both order the allocations alike.
-
-    Raises BenchError for fewer than ten allocations, and if one side is constant.
-    """
-    if len(first) < FEWEST:
-        raise BenchError(f"a rank correlation needs at least {FEWEST} allocations")
-    if np.ptp(first) == 0 or np.ptp(second) == 0:
-        raise BenchError("all allocations score the same: there is no order to compare")
-    without = [np.delete(np.arange(len(first)), left_out) for left_out in range(len(first))]
-    taus = [float(kendalltau(first[rest], second[rest]).statistic) for rest in without]
-    return Agreement(float(kendalltau(first, second).statistic), tuple(taus))
 
 
 def sample_allocations(problem: Problem, count: int, rng: np.random.Generator) -> list[Allocation]:
