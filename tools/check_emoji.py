@@ -83,7 +83,9 @@ def main(data: tuple[Path, ...], folder: Path, out: Path, count: int, **options)
     for kind, indices in kinds.items():
         chosen = indices[:count]
         latents = _sample(model, emoji, chosen, options["steps"], options["guidance"])
-        compared(f"{kind} sampled", _decode(vae, latents / scaling + shift), chosen)
+        made = _decode(vae, latents / scaling + shift)
+        compared(f"{kind} sampled", made, chosen)
+        judged(f"{kind} sampled, judged by other prompts", made, chosen[1:] + chosen[:1])
 
 
 def _sample(

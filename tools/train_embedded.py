@@ -74,7 +74,7 @@ def train_fashion(data: Path, **options) -> None:
 @main.command("emoji")
 @click.option("--data", type=FOLDER, required=True, multiple=True,
               help="Unpacked npm package of pictures; a second one is a second style.")  # fmt: skip
-@training_options("build/emoji", classifier=2000, critic=600, autoencoder=6000, transformer=40000)
+@training_options("build/emoji", classifier=2000, critic=600, autoencoder=6000, transformer=8400)
 def train_emoji(data: tuple[Path, ...], **options) -> None:
     """Train emoji-mmdit on the pictures of emoji-datasource packages."""
     _train(emoji.train, data, options)
