@@ -155,7 +155,7 @@ def _extra(kind: str) -> Iterator[Row]:
             yield _own(name, line.removeprefix("# ") if line.startswith("#") else "")
     elif kind == "protocol":
         for p in PROTOCOLS.values():
-            sampling = f"{p.steps} steps of {p.sampler}, guidance {p.guidance}"
+            sampling = f"{p.steps} steps of {p.sampler}, guidance {p.guidance or 'own'}"
             yield _own(p.name, f"{p.images:,} images, {sampling}, features {p.features}")
     else:
         yield _own(EMBEDDED, "embedded: DiT, 12 blocks of width 128, trained on Fashion-MNIST")

@@ -10,7 +10,8 @@ from .settings import MOST_NAME, SAFE_NAME, Frozen, Number, Whole
 class Protocol(Frozen):
     """How images are made and measured. Rows of different protocols are never ranked together.
 
-    ``sampler`` and ``features`` may be ``own``, which a job replaces by those of its model.
+    ``sampler`` and ``features`` may be ``own``, and ``guidance`` may be ``None``: a job replaces
+    these by what is usual for its model.
     ``prompts`` is a file with a prompt on each line, ``prompt_embeddings`` one of safetensors.
     ``lpips_weights`` is a file of AlexNet's weights, ``clip`` the folder of a CLIP.
     ``image_size`` are the pixels of a side, ``None`` for the model's own size.
@@ -20,7 +21,7 @@ class Protocol(Frozen):
     images: Whole = Field(gt=0, le=10_000_000)
     sampler: Literal["own", "ddim", "ddpm", "euler"] = "ddim"
     steps: Whole = Field(gt=0, le=1000)
-    guidance: Number = Field(default=1.5, ge=1.0, le=1000)
+    guidance: Number | None = Field(default=1.5, ge=1.0, le=1000)
     convention: Literal["original", "diffusers"] = "original"
     micro_batch: Whole = Field(default=50, gt=0, le=100_000)
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
@@ -50,7 +51,7 @@ PROMPTS = {"prompts", "prompt_embeddings"}
 NETWORKS = {"lpips_weights", "clip"}  # of metrics that are computed only where these are given
 
 _ADM: dict[str, Any] = {"sampler": "ddpm", "micro_batch": 16, "features": "inception-adm"}
-_OWN: dict[str, Any] = {"sampler": "own", "features": "own"}
+_OWN: dict[str, Any] = {"sampler": "own", "features": "own", "guidance": None}
 _IMAGENET = _ADM | {"reference": "VIRTUAL_imagenet256_labeled.npz"}
 PROTOCOLS = {
     p.name: p

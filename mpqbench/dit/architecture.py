@@ -103,6 +103,7 @@ class Architecture(ABC):
 
     ``even_levels`` says whether the pipeline gives flow matching evenly spaced noise levels in
     place of evenly spaced times; ``null_condition`` whether guidance evaluates a null condition.
+    ``usual_guidance`` is that of a protocol which leaves guidance open.
     ``time_scale`` is what diffusers' class takes for a time of 1, where times are 0 to 1,000.
     """
 
@@ -117,6 +118,7 @@ class Architecture(ABC):
     results: ClassVar[tuple[str, ...]] = ("hidden_states",)
     even_levels: ClassVar[bool] = False
     null_condition: ClassVar[bool] = True
+    usual_guidance: ClassVar[float] = 4.5  # of PixArt's, Sana's and SD3.5-medium's pipelines
     time_scale: ClassVar[float] = 1.0
 
     @property
@@ -180,6 +182,10 @@ class Architecture(ABC):
 
     def configure(self, transformer: Any, protocol: Protocol) -> None:  # noqa: B027
         """Set what a protocol says of the arithmetic, in place."""
+
+    def own_guidance(self, config: Mapping[str, Any]) -> float:
+        """Return the guidance that is usual for a transformer of this configuration."""
+        return self.usual_guidance
 
     def embeds_guidance(self, transformer: Any) -> bool:
         """Return whether the transformer is told the guidance, and runs once a step."""

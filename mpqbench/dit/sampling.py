@@ -53,10 +53,12 @@ class Sampler:
     def __init__(
         self, model: DiTModel, protocol: Protocol, seed: int, device: str, axis: str = "noise"
     ) -> None:
+        architecture, self.channels = model.architecture, model.latent_shape[0]
+        own = architecture.own_guidance(model.transformer.config)
+        self.guidance = own if protocol.guidance is None else protocol.guidance
         self.model, self.protocol, self.seed = model, protocol, seed
         self.device, self.axis = device, axis
         model.configure(protocol)
-        architecture, self.channels = model.architecture, model.latent_shape[0]
         self.schedule = schedule_of(model, protocol)
         guided = architecture.guided_channels(protocol.convention)
         self.guided = self.channels if guided is None else min(guided, self.channels)
@@ -65,7 +67,7 @@ class Sampler:
     def guidance_passes(self) -> int:
         """Model evaluations per step: two with guidance, one without or where it is embedded."""
         embedded = self.model.architecture.embeds_guidance(self.model.transformer)
-        return 2 if self.protocol.guidance > 1.0 and not embedded else 1
+        return 2 if self.guidance > 1.0 and not embedded else 1
 
     def batches(
         self, start: int, stop: int, observe: Observer | None = None
@@ -146,7 +148,7 @@ class Sampler:
         if not double:
             return Prediction(output[:, :c], torch.zeros_like(output[:, :c])), output[:, c:]
         with_class, without = output.chunk(2)
-        guided = without[:, :g] + self.protocol.guidance * (with_class[:, :g] - without[:, :g])
+        guided = without[:, :g] + self.guidance * (with_class[:, :g] - without[:, :g])
         noise = torch.cat([guided, with_class[:, g:c]], dim=1)
         return Prediction(noise, with_class[:, :c] - without[:, :c]), with_class[:, c:]
 

@@ -11,8 +11,11 @@ from .prompts import PromptTable
 WORDS = "words"  # the folder of the table inside a pipeline's folder
 
 
-def read_words(folder: Path, kind: str = "trained") -> PromptTable:
-    """Return the prompts of a list of ``prompts.json``: ``trained`` or ``held_out``.
+def read_words(folder: Path, kind: str = "measured") -> PromptTable:
+    """Return the prompts of a list of ``prompts.json``: ``measured``, ``trained`` or ``held_out``.
+
+    Images are sampled for the ``measured`` ones, which are trained as well; ``trained`` has the
+    others.
 
     A prompt is a fixed number of tokens: its words, then padding; the null prompt is one token of
     its own. An embedding is the sum of those of the word and of its place; the pooled one is the

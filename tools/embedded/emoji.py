@@ -22,6 +22,7 @@ from .work import Work
 WIDTHS = {"classifier": 32, "critic": 16}
 AUTOENCODER_WIDTHS = (24, 48, 96)
 MODEL = "emoji-mmdit"
+MEASURED = 1000  # prompts, of which a protocol of 1,000 images draws each once
 
 
 def train(work: Work, data: tuple[Path, ...]) -> None:
@@ -51,7 +52,7 @@ def train(work: Work, data: tuple[Path, ...]) -> None:
         trained_network = work.load(build_network(emoji, "classifier"), "classifier")
         export.save_network(trained_network, weights, torch.float16)
         network = EmojiNetwork(weights)
-        images = emoji.images[trained]
+        images = emoji.images[_listed(emoji, work.seed)["measured"]]
         export.make_reference(images, folder / "emoji-reference.npz", network, work.seed)
     if "export" in work.stages:
         _export(work, emoji)
@@ -100,11 +101,18 @@ def _export(work: Work, emoji: EmojiSet) -> None:
 
 
 def _save_prompts(emoji: EmojiSet, path: Path, seed: int) -> None:
-    """Write trained and held-out prompts in a seeded order, each with the index of its name."""
-    order = np.random.default_rng(seed).permutation(len(emoji.pictures))
-    lists: dict[str, list] = {"trained": [], "held_out": []}
-    for picture in (emoji.pictures[i] for i in order):
-        kind = "held_out" if picture.held_out else "trained"
-        lists[kind].append([picture.prompts[0], picture.name])
+    """Write the lists of prompts, each with the index of its name."""
+    lists = {
+        kind: [[emoji.pictures[i].prompts[0], emoji.pictures[i].name] for i in indices]
+        for kind, indices in _listed(emoji, seed).items()
+    }
     facts = {**lists, "names": emoji.names, "subcategories": emoji.subcategories}
     path.write_text(json.dumps(facts) + "\n", encoding="utf-8")
+
+
+def _listed(emoji: EmojiSet, seed: int) -> dict[str, list[int]]:
+    """Return the pictures in a seeded order: trained and measured, other trained, held-out ones."""
+    order = [int(i) for i in np.random.default_rng(seed).permutation(len(emoji.pictures))]
+    trained = [i for i in order if not emoji.pictures[i].held_out]
+    held_out = [i for i in order if emoji.pictures[i].held_out]
+    return {"measured": trained[:MEASURED], "trained": trained[MEASURED:], "held_out": held_out}

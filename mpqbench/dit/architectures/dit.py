@@ -51,6 +51,7 @@ class DiT(Architecture):
     config = DiTConfig
     layers = _LAYERS
     shifts_latents = False
+    usual_guidance = 1.5  # of the published FID (arXiv 2212.09748, Table 9)
 
     def attention(self, transformer: Any) -> Iterator[AttentionProducts]:
         tokens = self.image_tokens(transformer)

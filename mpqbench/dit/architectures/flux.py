@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ...core.errors import BenchError
@@ -110,13 +110,20 @@ class Flux(Architecture):
 
         Raises BenchError for guidance where the transformer takes none.
         """
+        guidance = protocol.guidance
+        if guidance is None:
+            guidance = self.own_guidance(transformer.config)
         if self.embeds_guidance(transformer):
-            transformer.guidance = float(protocol.guidance)
-        elif protocol.guidance != 1.0:
+            transformer.guidance = float(guidance)
+        elif guidance != 1.0:
             raise BenchError(
-                f"guidance {protocol.guidance:g} is not for this transformer, which takes none "
+                f"guidance {guidance:g} is not for this transformer, which takes none "
                 "(guidance_embeds is false): give guidance: 1 in the protocol, or --guidance 1"
             )
+
+    def own_guidance(self, config: Mapping[str, Any]) -> float:
+        """Return 3.5, as FluxPipeline does, or 1 where none is embedded."""
+        return 3.5 if config.get("guidance_embeds") else 1.0
 
     def embeds_guidance(self, transformer: Any) -> bool:
         return bool(transformer.config.guidance_embeds)
