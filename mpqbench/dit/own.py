@@ -37,7 +37,7 @@ def _configuration(model: str) -> Mapping[str, Any]:
     if _is_random(model):
         return random_configuration(model)
     pipeline = read_pipeline(pipeline_folder(model))
-    return {**pipeline.transformer, "_class_name": pipeline.classes["transformer"]}
+    return {**dict(pipeline.transformer), "_class_name": pipeline.classes["transformer"]}
 
 
 def _is_random(model: str) -> bool:
