@@ -11,7 +11,7 @@ from torch_fidelity.metric_prc import prc_features_to_metric
 
 from mpqbench.core.errors import BenchError
 from mpqbench.core.jackknife import deal_groups, half_width, standard_error
-from mpqbench.metrics import kid, precision_recall
+from mpqbench.metrics import rows
 from mpqbench.metrics.kid import KernelReference
 from mpqbench.metrics.precision_recall import Manifold
 from mpqbench.metrics.score import inception_score
@@ -74,7 +74,8 @@ def test_kernel_distance_is_that_of_all_pairs_and_of_torch_fidelity():
 def test_blocks_do_not_change_the_kernel_distance(monkeypatch):
     groups = np.arange(len(POINTS)) % 7
     whole = KernelReference(REFERENCE).distance(POINTS, groups)
-    monkeypatch.setattr(kid, "_BLOCK", 16)
+    monkeypatch.setattr(rows, "TILE_ROWS", 16)
+    monkeypatch.setattr(rows, "TILE_COLUMNS", 19)
     blocked = KernelReference(REFERENCE).distance(POINTS, groups)
     assert blocked.value == pytest.approx(whole.value, rel=1e-10)
     np.testing.assert_allclose(blocked.replicates, whole.replicates, rtol=1e-10)
@@ -96,7 +97,8 @@ def shares(samples, reference, k):
 
 @pytest.mark.parametrize(("k", "block"), [(1, 1000), (3, 1000), (3, 16)])
 def test_precision_and_recall_are_those_of_the_definition(k, block, monkeypatch):
-    monkeypatch.setattr(precision_recall, "_BLOCK", block)
+    monkeypatch.setattr(rows, "TILE_ROWS", block)
+    monkeypatch.setattr(rows, "TILE_COLUMNS", block - 14)
     precision, recall = both_shares(Manifold(POINTS, k), Manifold(REFERENCE, k))
     assert (precision, recall) == pytest.approx(shares(POINTS, REFERENCE, k))
     assert 0 < min(precision, recall) < max(precision, recall) < 1
