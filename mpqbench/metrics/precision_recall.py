@@ -39,12 +39,17 @@ class Manifold:
             nearest[rows] = np.partition(both, k, axis=1)[:, : k + 1]
         self.radii = nearest[:, k]
 
-    def share_inside(self, points: np.ndarray) -> float:
-        """Return the share of ``points`` (n, d) in at least one ball, its surface included."""
-        inside = np.zeros(len(points), dtype=bool)
-        for rows, columns, tile in self._squared(points):
-            inside[rows] |= (tile <= self.radii[columns]).any(axis=1)
-        return float(inside.mean())
+    def precision_recall(self, samples: "Manifold") -> tuple[float, float]:
+        """Return the share of samples inside this manifold, and of these points inside theirs.
+
+        A point is inside where it is in at least one ball, its surface included. Each distance is
+        computed once for both.
+        """
+        inside, within = (np.zeros(len(each.points), dtype=bool) for each in (samples, self))
+        for rows, columns, tile in samples._squared(self.points):
+            inside[columns] |= (tile <= self.radii[rows, None]).any(axis=0)
+            within[rows] |= (tile <= samples.radii[columns]).any(axis=1)
+        return float(inside.mean()), float(within.mean())
 
     def _squared(self, points: np.ndarray) -> Iterator[tuple[slice, slice, np.ndarray]]:
         """Yield squared distances tile by tile: rows of ``points``, columns of the points here."""

@@ -72,13 +72,13 @@ def _of_pairs(
     pooled: Rows, reference: Reference, classes: np.ndarray | None
 ) -> dict[str, Estimate]:
     """Return the metrics that compare images with each other."""
-    chosen, scores = subsample(pooled.count, classes), {}
+    chosen, scores = subsample(pooled.count, classes), dict[str, Estimate]()
     points = pooled.array(chosen)
     classes = classes if classes is None or chosen is None else classes[chosen]
     if reference.manifold is not None and len(points) > NEIGHBOURS:
         samples = Manifold(points, arithmetic=reference.arithmetic)
-        scores["precision"] = Estimate(reference.manifold.share_inside(samples.points))
-        scores["recall"] = Estimate(samples.share_inside(reference.manifold.points))
+        precision, recall = reference.manifold.precision_recall(samples)
+        scores |= {"precision": Estimate(precision), "recall": Estimate(recall)}
     if reference.kernel is not None:
         groups = deal_groups(len(points), classes)
         scores["kid"] = reference.kernel.distance(points, groups)

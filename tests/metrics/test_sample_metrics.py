@@ -81,10 +81,6 @@ def test_blocks_do_not_change_the_kernel_distance(monkeypatch):
     np.testing.assert_allclose(blocked.replicates, whole.replicates, rtol=1e-10)
 
 
-def both_shares(samples, reference):
-    return reference.share_inside(samples.points), samples.share_inside(reference.points)
-
-
 def shares(samples, reference, k):
     """Precision and recall, one pair at a time."""
 
@@ -99,7 +95,7 @@ def shares(samples, reference, k):
 def test_precision_and_recall_are_those_of_the_definition(k, block, monkeypatch):
     monkeypatch.setattr(rows, "TILE_ROWS", block)
     monkeypatch.setattr(rows, "TILE_COLUMNS", block - 14)
-    precision, recall = both_shares(Manifold(POINTS, k), Manifold(REFERENCE, k))
+    precision, recall = Manifold(REFERENCE, k).precision_recall(Manifold(POINTS, k))
     assert (precision, recall) == pytest.approx(shares(POINTS, REFERENCE, k))
     assert 0 < min(precision, recall) < max(precision, recall) < 1
 
@@ -108,13 +104,14 @@ def test_precision_and_recall_are_those_of_torch_fidelity():
     options = {"prc_neighborhood": 3, "prc_batch_size": 1000, "save_cpu_ram": False}
     sides = torch.from_numpy(POINTS), torch.from_numpy(REFERENCE)
     theirs = prc_features_to_metric(*sides, verbose=False, **options)
-    ours = both_shares(Manifold(POINTS), Manifold(REFERENCE))
+    ours = Manifold(REFERENCE).precision_recall(Manifold(POINTS))
     assert ours == pytest.approx((theirs["precision"], theirs["recall"]), abs=1e-6)
 
 
 def test_a_point_on_the_surface_is_inside():
     line = Manifold(np.array([[0.0], [1.0], [2.0], [3.0]]), k=1)
-    assert line.share_inside(np.array([[4.0], [4.001]])) == 0.5
+    points = Manifold(np.array([[4.0], [4.001]]), k=1)
+    assert line.precision_recall(points)[0] == 0.5
 
 
 def test_too_few_points():
