@@ -7,7 +7,6 @@ neighbour does not change these. ``--images 5000 --dimension 256 --pairs 2000`` 
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -67,14 +66,13 @@ def measure(way: str, folder: str, count: int, dimension: int) -> None:
     """Print the distance and the peak memory in MB of one way, in a process of its own."""
     against = reference(dimension)
     against.factor.sum()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with Path("/proc/self/clear_refs").open("w", encoding="ascii") as file:
         file.write("5")  # the peak begins anew, from what is held now
     held = _status("VmRSS")
     started = time.process_time()
     value = {"merged": merged, "one pass": one_pass}[way](Path(folder), count, against)
     seconds, peak = time.process_time() - started, _status("VmHWM") - held
-    print(json.dumps({"value": value, "mb": peak / 1024, "seconds": seconds, "before": before}))
+    print(json.dumps({"value": value, "mb": peak / 1024, "seconds": seconds}))
 
 
 def _status(name: str) -> int:
@@ -110,16 +108,13 @@ def row(what: str, ours: tuple[float, float], rival: str, theirs: tuple[float, f
 
 
 def memory(count: int, dimension: int) -> None:
-    """Compare peaks of memory, of all shards and of a fifth of them."""
-    for number in (count // 5, count):
-        with tempfile.TemporaryDirectory() as folder:
-            write_shards(Path(folder), number, dimension)
-            ours, theirs = (
-                in_child(way, folder, number, dimension) for way in ("merged", "one pass")
-            )
-        sides = ((each["value"], each["mb"]) for each in (ours, theirs))
-        what = f"{number:,} images, with 20 groups: MB"
-        row(what, next(sides), "one pass without groups: MB", next(sides))
+    """Compare peaks of memory."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_shards(Path(folder), count, dimension)
+        ours, theirs = (in_child(way, folder, count, dimension) for way in ("merged", "one pass"))
+    sides = ((each["value"], each["mb"]) for each in (ours, theirs))
+    what = f"{count:,} images, with 20 groups: MB"
+    row(what, next(sides), "one pass without groups: MB", next(sides))
 
 
 def frechet(dimension: int) -> None:
@@ -184,20 +179,20 @@ def pairs(count: int, dimension: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("parts", nargs="*", help="memory, frechet, pairs; all if none is given")
-    parser.add_argument("--images", type=int, default=50_000)
+    parser.add_argument("--images", type=int, nargs="+", default=[10_000, 50_000])
     parser.add_argument("--dimension", type=int, default=2048)
     parser.add_argument("--pairs", type=int, default=5000)
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     parser.add_argument("--folder", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.measure:
-        measure(given.measure, given.folder, given.images, given.dimension)
+        measure(given.measure, given.folder, *given.images, given.dimension)
         return
     print(f"{given.dimension:,} features, {torch.get_num_threads()} thread(s)\n")
     print("| what | mpqbench | rival | rival's | the rival takes times | values apart |")
     print("|---|---:|---|---:|---:|---:|")
     compute = {
-        "memory": lambda: memory(given.images, given.dimension),
+        "memory": lambda: [memory(count, given.dimension) for count in given.images],
         "frechet": lambda: frechet(given.dimension),
         "pairs": lambda: pairs(given.pairs, given.dimension),
     }

@@ -80,6 +80,11 @@ class FeatureFiles:
             if _is_whole(path, facts):
                 advance(shard.length)
                 return path
+            if path.is_file():
+                self.samples.reporter.say(
+                    f"  {path} is damaged, or of other images, code or another kind of device: its "
+                    "features are extracted again"
+                )
         batch = self.samples.read(shard.start)
         shape = batch.images.shape[1:]
         source = ImageSource(str(shard.path), shard.length, shape, lambda: [batch.images])

@@ -91,8 +91,11 @@ def test_what_is_whole_is_not_extracted_again(files, samples, monkeypatch):
     assert [path.read_bytes() for path in kept(samples)] == contents
 
 
-def test_one_flipped_bit_is_noticed_or_changes_nothing(files, samples):
+def test_one_flipped_bit_is_noticed_or_changes_nothing(files, samples, monkeypatch):
+    said = []
+    monkeypatch.setattr(samples.reporter, "say", said.append)
     before = arrays(files)
+    assert said == []
     path = kept(samples)[1]
     whole, rewritten = path.read_bytes(), 0
     for seed in range(60):
@@ -104,6 +107,8 @@ def test_one_flipped_bit_is_noticed_or_changes_nothing(files, samples):
         assert same(arrays(files), before)
         rewritten += path.read_bytes() == whole
     assert rewritten > 50
+    assert len(said) >= rewritten
+    assert f"{path} is damaged, or of other images" in said[0]
     path.write_bytes(whole[:100])
     assert same(arrays(files), before)
 
