@@ -51,8 +51,8 @@ def _check_room(jobs: Sequence[Job], fingerprints: Mapping[str, str], session: S
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise NotWritable(
-            f"the samples and their features take {needed / 1e6:,.1f} MB and {folder} has {free / 1e6:,.1f} MB left: "
-            "make room, give another --out, or ask for fewer --images"
+            f"the samples and their features take {needed / 1e6:,.1f} MB and {folder} has "
+            f"{free / 1e6:,.1f} MB left: make room, give another --out, or ask for fewer --images"
         )
 
 
