@@ -107,16 +107,19 @@ def verify_records(
     folder: Path | str,
     *,
     scores: bool = True,
+    from_images: bool = False,
     device: str = "cpu",
     plugins: Iterable[Path] = (),
 ) -> Iterator[Verification]:
     """Yield what recomputing finds out about each record of a run; see ``lab.verify``.
 
-    With ``scores`` the metrics of kept samples are recomputed too, on ``device``; ``plugins`` are
-    files of the methods that were run. Raises BenchError for a folder without records.
+    With ``scores`` the metrics of kept samples are recomputed too, on ``device``; with
+    ``from_images`` kept features are not used; ``plugins`` are files of the methods that were run.
+    Raises BenchError for a folder without records.
     """
-    loader = Loader(str(usable_device(device)))
-    return verify_run(RecordStore(folder), loader, discover(tuple(plugins)), scores=scores)
+    loader, registry = Loader(str(usable_device(device))), discover(tuple(plugins))
+    store = RecordStore(folder)
+    return verify_run(store, loader, registry, scores=scores, from_images=from_images)
 
 
 def recount_records(folder: Path | str, *, plugins: Iterable[Path] = ()) -> Iterator[Recount]:

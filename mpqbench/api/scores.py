@@ -2,10 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from typing import Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..core.errors import BenchError
 from ..core.settings import Flag, Frozen, validate
+
+if TYPE_CHECKING:
+    from ..lab.partial import PartialScores
 
 
 class ScoreSettings(Frozen):
@@ -84,3 +88,42 @@ def score(
             for key, found in scores.items()
         },
     }
+
+
+def score_partial(folder: str | Path, *, device: str = "cpu") -> dict[str, Any]:
+    """Return scores of the jobs of a run that are not done, from their finished shards.
+
+    The result is plain data: what ``mpqbench score RUN --partial --json`` has. Each of ``jobs`` has
+    the number of ``images`` that are there, ``of`` how many, and for each key of ``metrics`` the
+    fields of ``score`` and, as ``delta`` and ``delta_ci``, the paired difference to full precision
+    on the same images, where that has all of them. No record is written. Raises BenchError for a
+    folder in which no run was begun.
+
+    Examples:
+        >>> score_partial("runs/full")["jobs"][0]["images"]     # doctest: +SKIP
+        4000
+    """
+    from ..core.files import expanded
+    from ..job.loading import Loader
+    from ..lab.partial import partial_scores
+    from ..metrics.features import usable_device
+    from ..records.store import RecordStore
+
+    loader = Loader(str(usable_device(device)))
+    found = list(partial_scores(RecordStore(expanded(folder)), loader))
+    return {"folder": str(folder), "partial": True, "jobs": [_partial(job) for job in found]}
+
+
+def _partial(job: "PartialScores") -> dict[str, Any]:
+    from ..metrics.score import labels
+
+    names, metrics = labels(job.network), dict[str, dict[str, Any]]()
+    for key, found in job.scores.items():
+        metrics[key] = {"label": names[key], "value": found.value, "ci": found.ci}
+        difference = job.difference(key)
+        if difference is not None:
+            metrics[key] |= {"delta": difference.value, "delta_ci": difference.ci}
+    facts = job.planned.model_dump(exclude={"samples", "protocol", "fingerprint"})
+    return facts | {
+        "images": job.images, "of": job.wanted, "features": job.network, "metrics": metrics,
+    }  # fmt: skip

@@ -42,16 +42,31 @@ def deal_groups(
 
     Raises BenchError where ``classes`` does not have one entry per image.
     """
-    if classes is None:
-        classes = np.zeros(count, dtype=np.int64)
-    if classes.shape != (count,):
-        raise BenchError(f"{count} images need {count} classes, not shape {classes.shape}")
+    order = _by_class(count, classes)
     groups = min(groups, count // 2)
     if groups < _FEWEST_GROUPS:
         return None
     dealt = np.empty(count, dtype=np.int64)
-    dealt[np.argsort(classes, kind="stable")] = np.arange(count) % groups
+    dealt[order] = np.arange(count) % groups
     return dealt
+
+
+def balanced_subset(count: int, most: int, classes: np.ndarray | None = None) -> np.ndarray:
+    """Return the numbers, rising, of ``most`` of ``count`` images, in equal shares of each class.
+
+    These are every (count / most)-th of the images, sorted by class and within a class by index.
+    Raises BenchError as ``deal_groups``.
+    """
+    return np.sort(_by_class(count, classes)[np.arange(most) * count // most])
+
+
+def _by_class(count: int, classes: np.ndarray | None) -> np.ndarray:
+    """Return the numbers of images, sorted by class and within a class by index."""
+    if classes is None:
+        return np.arange(count)
+    if classes.shape != (count,):
+        raise BenchError(f"{count} images need {count} classes, not shape {classes.shape}")
+    return np.argsort(classes, kind="stable")
 
 
 def standard_error(replicates: Sequence[float]) -> float:

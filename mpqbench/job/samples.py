@@ -13,6 +13,7 @@ import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,6 +27,17 @@ from ..metrics.npz import DAMAGE
 OWNER = "fingerprint.json"
 _SHARD, _UNFINISHED = re.compile(r"shard-\d{8}\.npz"), re.compile(r"\.shard-\d{8}\.npz-.*\.tmp")
 DAMAGED_OWNER = (OSError, ValueError, TypeError, LookupError, AttributeError)
+
+
+class Shard(NamedTuple):
+    """A shard of samples: the number of its first image, how many it has, its digest, its file."""
+
+    start: int
+    length: int
+    digest: str
+    path: Path
+
+
 _Shards = dict[int, tuple[int, str]]  # number of images and digest, by the number of the first
 
 
@@ -36,7 +48,8 @@ class SampleStore:
     Each has ``arr_0`` (n, H, W, C) uint8, ``latents`` (n, c, h, w) float32 and ``classes`` (n,),
     which are numbers of prompts where a model takes prompts; ``texts`` (n,) has the prompts.
     Their lengths and digests are in ``fingerprint.json``, before they are written; each shard
-    has the fingerprint as well, as the comment of its archive. ``others`` are folders that may have
+    has the fingerprint as well, as the comment of its archive. Files of the same name with another
+    suffix, as those of features, belong to their shard. ``others`` are folders that may have
     samples of the same fingerprint, for another number of images.
     """
 
@@ -101,26 +114,48 @@ class SampleStore:
         return {self._path(start).name: known[start][1] for start in self._chain(count) or ()}
 
     def shards(self, count: int) -> Iterator[SampleBatch]:
-        """Yield images 0 to ``count``, shard by shard.
-
-        Raises BenchError where some are missing, damaged or of another fingerprint.
-        """
+        """Yield images 0 to ``count``, shard by shard. Raises BenchError as ``read``."""
         done = 0
         while done < count:
-            content = self._content(done)
-            try:
-                with np.load(io.BytesIO(content)) as shard:
-                    images, latents, classes = (shard[k] for k in ("arr_0", "latents", "classes"))
-            except DAMAGE as error:
-                raise BenchError(
-                    f"samples {self._path(done)} cannot be read ({error}): run again"
-                ) from None
-            keep = min(len(images), count - done)
-            yield SampleBatch(done, images[:keep], latents[:keep], classes[:keep])
-            done += len(images)
+            batch = self.read(done)
+            length, keep = len(batch.images), count - done
+            yield SampleBatch(done, batch.images[:keep], batch.latents[:keep], batch.classes[:keep])
+            done += length
+
+    def read(self, start: int) -> SampleBatch:
+        """Return the shard that begins with image ``start``.
+
+        Raises BenchError where it is missing, damaged or of another fingerprint.
+        """
+        content = self._content(start)
+        try:
+            with np.load(io.BytesIO(content)) as shard:
+                arrays = (shard[key] for key in ("arr_0", "latents", "classes"))
+                return SampleBatch(start, *arrays)
+        except DAMAGE as error:
+            raise BenchError(
+                f"samples {self._path(start)} cannot be read ({error}): run again"
+            ) from None
+
+    def whole(self, count: int) -> list[Shard]:
+        """Return the shards of images 0 to ``count``. Raises BenchError as ``read``."""
+        found, done = [], 0
+        while done < count:
+            self._content(done)
+            found.append(self._shard(done))
+            done += found[-1].length
+        return found
+
+    def finished(self) -> list[Shard]:
+        """Return all shards that are whole, in the order of their images."""
+        shards = [self._shard(start) for start in sorted(self._known(self.folder) or {})]
+        return [shard for shard in shards if self._is_whole(shard.start, shard.digest)]
+
+    def _shard(self, start: int) -> Shard:
+        return Shard(start, *(self._known(self.folder) or {})[start], self._path(start))
 
     def clear(self) -> None:
-        """Remove the shards that ``fingerprint.json`` says a store wrote, and no other file."""
+        """Remove the shards that ``fingerprint.json`` says a store wrote, and what is of these."""
         if not self.folder.is_dir():
             return
         try:
@@ -130,7 +165,7 @@ class SampleStore:
         except DAMAGED_OWNER:  # known by their names alone
             written = {p.name for p in self.folder.iterdir() if _SHARD.fullmatch(p.name)}
         for path in list(self.folder.iterdir()):
-            if path.name in written or _UNFINISHED.fullmatch(path.name):
+            if f"{path.name.partition('.')[0]}.npz" in written or _UNFINISHED.fullmatch(path.name):
                 path.unlink()
         (self.folder / OWNER).unlink(missing_ok=True)  # last, as it names the others
         if not any(self.folder.iterdir()):
@@ -174,13 +209,13 @@ class SampleStore:
             if known is None:
                 continue
             self._note(known)
-            for start in known:
-                own, path = self._path(start), other / self._path(start).name
+            stems = tuple(f"{self._path(start).stem}." for start in known)
+            for path in (path for path in other.glob("shard-*") if path.name.startswith(stems)):
                 try:
-                    os.link(path, own)
+                    os.link(path, self.folder / path.name)
                 except OSError:  # another file system, or one without links
                     if path.is_file():
-                        shutil.copyfile(path, own)
+                        shutil.copyfile(path, self.folder / path.name)
             return known
         return {}
 

@@ -19,8 +19,9 @@ from ..dit.calibration import HeldOut
 from ..dit.loading import skeleton
 from ..metrics.clip_score import ClipScorer
 from ..metrics.fidelity import latent_mse, psnr, ssim, ssim_missing
-from ..metrics.images import ImageSource, regroup
+from ..metrics.images import regroup
 from ..metrics.perceptual import PerceptualDistance, lpips_missing
+from ..metrics.reference import Reference
 from ..metrics.score import mean_estimate, missing, prompt_accuracy, score
 from ..quant.apply import QuantizedModel, quantize_model
 from ..quant.kept import KeptRounding
@@ -34,8 +35,8 @@ from ..records.schema import AllocationSummary, Costs, Metric, Score
 from ..tuning.checkpoint import Checkpoint
 from ..tuning.student import QuantizedStudent, distillation_data
 from .context import JobContext
+from .features import FeatureFiles
 from .fingerprints import samples_fingerprint
-from .loading import Evaluator
 from .samples import SampleStore
 
 PAIRS = 250  # images compared at a time
@@ -209,14 +210,15 @@ def distribution(context: JobContext, samples: SampleStore) -> dict[Metric, Scor
     evaluator, images = context.resources.loader.evaluator(protocol), protocol.images
     if evaluator is None:
         return {}
+    files = FeatureFiles(samples, evaluator.network)
     with context.reporter.stage(f"scoring {context.title}", images) as advance:
         labels = context.model.labels
-        return distribution_of(samples, evaluator, images, advance, labels)
+        return distribution_of(files, evaluator.reference, images, advance, labels)
 
 
 def distribution_of(
-    samples: SampleStore,
-    evaluator: Evaluator,
+    files: FeatureFiles,
+    reference: Reference,
     images: int,
     advance: Advance,
     labels: np.ndarray | None = None,
@@ -226,17 +228,16 @@ def distribution_of(
     With the ``labels`` (m,) of m prompts, and a network that names what it sees, the accuracy of
     prompts is one of the scores.
     """
-    shape = next(samples.shards(1)).images.shape[1:]
-    source = ImageSource(
-        str(samples.folder), images, shape, lambda: (b.images for b in samples.shards(images))
-    )
-    features = evaluator.network.extract(source, advance=advance)
-    classes = np.concatenate([batch.classes for batch in samples.shards(images)])
-    scores = score(features, evaluator.reference, classes)
+    shards = files.samples.whole(images)
+    features, classes = files.merged(shards, np.arange(images), advance)
+    scores = score(features, reference, classes)
     if labels is not None:
-        ranks = evaluator.network.ranks(features.pooled, labels[classes])
-        groups = deal_groups(images, classes)
-        scores |= {} if ranks is None else prompt_accuracy(ranks, groups)
+        asked = labels[classes]
+        blocks = features.pooled.blocks()
+        found = (files.network.ranks(block, asked[place]) for place, block in blocks)
+        ranks = [each for each in found if each is not None]
+        if ranks:
+            scores |= prompt_accuracy(np.concatenate(ranks), deal_groups(images, classes))
     return {cast(Metric, name): _kept(found) for name, found in scores.items()}
 
 

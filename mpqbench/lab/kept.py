@@ -11,14 +11,15 @@ from ..job.resources import Session
 from ..job.samples import OWNER, fingerprint_of
 from ..records.store import read_record
 
-_VALUE_BYTES = 4  # of a latent, and of the class of an image
+_VALUE_BYTES = 4  # of a latent, of a feature, and of the class of an image
 
 
 def check_folder(jobs: Sequence[Job], fingerprints: Mapping[str, str], session: Session) -> None:
     """Set aside records of ``jobs`` that cannot be read.
 
     A record cannot be read if it is damaged, was edited, or belongs to another job. Raises
-    BenchError for such a record of other jobs, NotWritable where the samples have no room.
+    BenchError for such a record of other jobs, NotWritable where the samples and their features
+    have no room.
     """
     store, own = session.store, {job.id for job in jobs}
     for path in store.paths():
@@ -39,15 +40,19 @@ def _check_room(jobs: Sequence[Job], fingerprints: Mapping[str, str], session: S
             continue
         model = session.resources.loader.model(job.model, job.protocol)
         values = math.prod(model.latent_shape) + 1
+        evaluator = session.resources.loader.evaluator(job.protocol)
+        if evaluator is not None:
+            network = evaluator.network
+            values += network.dimension + (network.spatial_dimension or 0)
         size = job.protocol.images * (math.prod(model.image_shape) + _VALUE_BYTES * values)
-        there = sum(path.stat().st_size for path in store.samples_path(job.id).glob("shard-*.npz"))
+        there = sum(path.stat().st_size for path in store.samples_path(job.id).glob("shard-*"))
         needed += max(0, size - there)
     folder = next(p for p in (store.folder, *store.folder.absolute().parents) if p.is_dir())
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise NotWritable(
-            f"the samples take {needed / 1e6:,.1f} MB and {folder} has {free / 1e6:,.1f} MB left: "
-            "make room, give another --out, or ask for fewer --images"
+            f"the samples and their features take {needed / 1e6:,.1f} MB and {folder} has "
+            f"{free / 1e6:,.1f} MB left: make room, give another --out, or ask for fewer --images"
         )
 
 

@@ -3,19 +3,25 @@
 import json
 from collections.abc import Mapping, Sequence
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, JsonValue
 
 from ..core.errors import BenchError
 from ..core.files import write_atomic
 from ..core.settings import sealed, validate
 from ..core.suite import Job
+from ..job.fingerprints import samples_fingerprint
+from ..job.resources import Session
 from ..records.store import RecordStore, read_sealed
 
 FILE = "jobs.json"
 
 
 class PlannedJob(BaseModel):
-    """A job with the fingerprint that its record will have, in the words of its row."""
+    """A job with the fingerprint that its record will have, in the words of its row.
+
+    ``samples`` is the fingerprint of its samples and ``protocol`` how they are made and measured;
+    both are empty in files of older versions.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     job: str
@@ -26,6 +32,8 @@ class PlannedJob(BaseModel):
     format: str
     seed: int
     realization: int
+    samples: str = ""
+    protocol: dict[str, JsonValue] = {}
 
 
 class PlannedJobs(BaseModel):
@@ -35,7 +43,7 @@ class PlannedJobs(BaseModel):
     jobs: tuple[PlannedJob, ...]
 
 
-def write_planned(store: RecordStore, jobs: Sequence[Job], fingerprints: Mapping[str, str]) -> None:
+def write_planned(jobs: Sequence[Job], fingerprints: Mapping[str, str], session: Session) -> None:
     """Write ``jobs.json`` in place of that of an earlier command."""
     planned = [
         PlannedJob(
@@ -47,11 +55,13 @@ def write_planned(store: RecordStore, jobs: Sequence[Job], fingerprints: Mapping
             format=job.format_class,
             seed=job.seed,
             realization=job.realization,
+            samples=samples_fingerprint(job, session.resources),
+            protocol=job.protocol.model_dump(mode="json"),
         )
         for job in jobs
     ]
     content = sealed({"jobs": [each.model_dump() for each in planned]})
-    write_atomic(store.folder / FILE, (json.dumps(content, indent=2) + "\n").encode())
+    write_atomic(session.store.folder / FILE, (json.dumps(content, indent=2) + "\n").encode())
 
 
 def read_planned(store: RecordStore) -> tuple[PlannedJob, ...]:

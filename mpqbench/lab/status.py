@@ -75,7 +75,9 @@ class RunStatus:
         for job in self.jobs:
             facts = {"state": job.state, "reason": job.reason, "seconds": job.seconds}
             by = None if job.by is None else asdict(job.by)
-            jobs.append(job.planned.model_dump() | facts | {"by": by})
+            jobs.append(
+                job.planned.model_dump(exclude={"samples", "protocol"}) | facts | {"by": by}
+            )
         totals = {"processes": self.processes, "seconds_left": self.seconds_left}
         return {"folder": str(self.folder), "counts": self.counts, **totals, "jobs": jobs}
 

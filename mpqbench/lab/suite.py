@@ -117,7 +117,7 @@ def run_suite(jobs: Sequence[Job], session: Session) -> list[JobRecord]:
         session.reporter.say(
             f"removed {len(removed)} unfinished file(s) of killed writes, such as {removed[0]}"
         )
-    write_planned(session.store, jobs, fingerprints)
+    write_planned(jobs, fingerprints, session)
     return SharedJobs(jobs, session, fingerprints).run()
 
 

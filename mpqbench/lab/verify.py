@@ -3,11 +3,15 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 from ..core.errors import BenchError
 from ..core.protocol import Protocol
 from ..core.registry import Registry
 from ..core.settings import validate
+from ..job.features import FeatureFiles
 from ..job.loading import Loader
 from ..job.samples import SampleStore, fingerprint_of
 from ..job.stages import clip_score_of, distribution_of, fidelity, summary_of
@@ -31,6 +35,14 @@ class Verification:
     unknown: tuple[str, ...] = ()
 
 
+class _Means(NamedTuple):
+    """What is computed with; ``from_images``: features are computed even where they are kept."""
+
+    loader: Loader
+    registry: Registry
+    from_images: bool
+
+
 @dataclass
 class _Findings:
     faults: list[str]
@@ -43,14 +55,17 @@ class _Findings:
 
 
 def verify_run(
-    store: RecordStore, loader: Loader, registry: Registry, *, scores: bool = True
-) -> Iterator[Verification]:
+    store: RecordStore, loader: Loader, registry: Registry, *, scores: bool = True,
+    from_images: bool = False,
+) -> Iterator[Verification]:  # fmt: skip
     """Yield what is found out about each record of ``store``; raise nothing for damaged files.
 
     Recomputed are the checksum of the record, the digests of the files beside it, its costs from
     the allocation, whether the budget is kept, and, with ``scores``, the scores from kept samples.
+    Features that are kept beside them and whole are used unless ``from_images`` is true.
     """
     paths, records = store.paths(), {}
+    means = _Means(loader, registry, from_images)
     if not paths:
         raise BenchError(
             f"{store.folder} has no records: give the folder of a run, with records/ in it"
@@ -65,15 +80,13 @@ def verify_run(
         if "checksum" not in read_object(store.record_path(job)):
             found.unknown.append("the record has no checksum")
         if record.status == "done":
-            _check_costs(record, store, (loader, registry), found)
+            _check_costs(record, store, means, found)
         if scores and record.status == "done" and not found.faults:
-            _check_scores(record, list(records.values()), store, loader, found)
+            _check_scores(record, list(records.values()), store, means, found)
         yield Verification(job, tuple(found.faults), tuple(found.unknown))
 
 
-def _check_costs(
-    record: JobRecord, store: RecordStore, parts: tuple[Loader, Registry], found: _Findings
-) -> None:
+def _check_costs(record: JobRecord, store: RecordStore, means: _Means, found: _Findings) -> None:
     """Recompute the costs of the allocation, and whether it keeps the budget."""
     costs, protocol = record.costs, validate(Protocol, record.protocol, record.job)
     assert costs is not None  # of a job that is done
@@ -85,7 +98,7 @@ def _check_costs(
     if any(fault.startswith(str(store.allocation_path(record.job))) for fault in found.faults):
         return
     try:
-        allocation, report, satisfied = counted(record, store, *parts)
+        allocation, report, satisfied = counted(record, store, means.loader, means.registry)
     except BenchError as error:
         found.unknown.append(f"costs: {error}")
         return
@@ -111,7 +124,7 @@ def _check_costs(
 
 
 def _check_scores(
-    record: JobRecord, records: Sequence[JobRecord], store: RecordStore, loader: Loader,
+    record: JobRecord, records: Sequence[JobRecord], store: RecordStore, means: _Means,
     found: _Findings,
 ) -> None:  # fmt: skip
     """Recompute the scores of kept samples; those of pairs if full precision kept its own."""
@@ -119,14 +132,17 @@ def _check_scores(
         found.unknown.append("the samples were not kept")
         return
     protocol = validate(Protocol, record.protocol, record.job)
-    samples = _samples(record, store)
+    samples, loader = _samples(record, store), means.loader
     try:
         evaluator = loader.evaluator(protocol)
         scores: Mapping[Metric, Score] = {}
         if evaluator is not None:
             labels = loader.model(record.model, protocol).labels
             images = record.n_images
-            scores = distribution_of(samples, evaluator, images, lambda done: None, labels)
+            with TemporaryDirectory() as made:
+                reuse, reference = not means.from_images, evaluator.reference
+                files = FeatureFiles(samples, evaluator.network, Path(made), reuse)
+                scores = distribution_of(files, reference, images, lambda done: None, labels)
         partner = _reference(record, records)
         if partner is not None and store.has_samples(partner.job):
             pairs, lpips = _samples(partner, store), loader.lpips(protocol)

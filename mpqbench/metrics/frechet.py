@@ -12,6 +12,7 @@ import numpy as np
 
 from ..core.errors import BenchError
 from ..core.jackknife import Estimate
+from .rows import Rows, as_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,20 +50,22 @@ class Gaussian:
         eigenvalues = np.linalg.eigvalsh(rows @ rows.T / degrees)
         return self._assemble(mean, float(np.sum(centred**2)) / degrees, eigenvalues)
 
-    def leave_groups_out(self, points: np.ndarray, groups: np.ndarray | None) -> Estimate:
+    def leave_groups_out(self, points: np.ndarray | Rows, groups: np.ndarray | None) -> Estimate:
         """Return the distance to ``points`` (n, d), and without each group of ``groups`` (n,).
 
         Fewer points than dimensions use the Gram matrix, more use moments. Both are exact and agree
-        to about 1e-6 of the trace, the square root of rounding noise.
+        to about 1e-6 of the trace, the square root of rounding noise. Memory is that of a matrix
+        (d, d) for each group and of a block of points, however many points there are.
         """
-        points = np.asarray(points, dtype=np.float64)
-        members = [] if groups is None else [groups == g for g in range(int(groups.max()) + 1)]
-        if len(points) < points.shape[1]:
-            value = self.distance_of_few(points)
-            return Estimate(value, tuple(self.distance_of_few(points[~m]) for m in members))
-        if not members:
-            return Estimate(self.distance(Moments.of(points).gaussian()))
-        parts = [Moments.of(points[member]) for member in members]
+        rows = as_rows(points)
+        if rows.count < rows.dimension:
+            few = np.asarray(rows.array(), dtype=np.float64)
+            members = [] if groups is None else [groups == g for g in range(int(groups.max()) + 1)]
+            left_out = tuple(self.distance_of_few(few[~member]) for member in members)
+            return Estimate(self.distance_of_few(few), left_out)
+        if groups is None:
+            return Estimate(self.distance(Moments.of(rows).gaussian()))
+        parts = Moments.of_groups(rows, groups)
         total = sum(parts[1:], parts[0])
         left_out = tuple(self.distance((total - part).gaussian()) for part in parts)
         return Estimate(self.distance(total.gaussian()), left_out)
@@ -83,10 +86,25 @@ class Moments:
     outer: np.ndarray
 
     @classmethod
-    def of(cls, points: np.ndarray) -> "Moments":
+    def of(cls, points: np.ndarray | Rows) -> "Moments":
         """Compute the moments of ``points`` (n, d)."""
-        points = np.asarray(points, dtype=np.float64)
-        return cls(len(points), points.sum(axis=0), points.T @ points)
+        rows = as_rows(points)
+        return cls.of_groups(rows, np.zeros(rows.count, dtype=np.int64))[0]
+
+    @classmethod
+    def of_groups(cls, points: np.ndarray | Rows, groups: np.ndarray) -> list["Moments"]:
+        """Compute the moments of each group of ``groups`` (n,) in one pass over ``points``."""
+        rows = as_rows(points)
+        numbers, dimension = np.bincount(groups), rows.dimension
+        sums = np.zeros((len(numbers), dimension))
+        outers = [np.zeros((dimension, dimension)) for _ in numbers]
+        for place, block in rows.blocks():
+            for group, outer in enumerate(outers):
+                members = np.asarray(block[groups[place] == group], dtype=np.float64)
+                sums[group] += members.sum(axis=0)
+                outer += members.T @ members
+        merged = zip(numbers.tolist(), sums, outers, strict=True)
+        return [cls(number, total, outer) for number, total, outer in merged]
 
     def __add__(self, other: "Moments") -> "Moments":
         return Moments(self.count + other.count, self.sum + other.sum, self.outer + other.outer)

@@ -23,7 +23,7 @@ from .folders import (
 )
 
 _CHUNK = 64  # rows read at once: 12 MB of 256x256 RGB
-SHARDS = "shard-*.npz"
+SHARDS, FEATURES = "shard-*.npz", "shard-*.safetensors"
 Rows = tuple[np.ndarray, ...]  # arrays with one row for each image
 
 
@@ -104,7 +104,8 @@ def open_images(source: np.ndarray | str | Path, recursive: bool = False) -> Ima
         return _open_npz(path)
     if is_folder:
         if shards := sorted(path.glob(SHARDS), key=_number):
-            return _open_shards(path, shards, list_images(path, apart=set(shards)))
+            apart = {*shards, *path.glob(FEATURES)}
+            return _open_shards(path, shards, list_images(path, apart=apart))
         return _open_folder(path, list_images(path, recursive))
     problem = "is neither a file nor a folder" if exists else "does not exist"
     raise BenchError(f"{path} {problem}: give a folder of images or an .npz file")

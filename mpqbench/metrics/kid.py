@@ -4,20 +4,21 @@ k(x, y) = (x.y / d + 1)^3 over all pairs rather than random subsets, so that not
 estimate is unbiased and may be slightly negative.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from ..core.errors import BenchError
 from ..core.jackknife import Estimate
-
-_BLOCK = 1000
+from .rows import products, squared_norms
 
 
 class KernelReference:
     """Reference points (N, d) and their mean kernel, computed once for many distances."""
 
     def __init__(self, points: np.ndarray) -> None:
-        self.points = np.asarray(points, dtype=np.float64)
-        sums, diagonal = _pair_sums(self.points, np.zeros(len(self.points), dtype=np.int64), 1)
+        self.points = points
+        sums, diagonal = _pair_sums(points, np.zeros(len(points), dtype=np.int64), 1)
         self.mean = _mean_of_pairs(float(sums[0, 0]), float(diagonal[0]), len(self.points))
 
     def distance(self, points: np.ndarray, groups: np.ndarray | None = None) -> Estimate:
@@ -25,12 +26,12 @@ class KernelReference:
 
         Raises BenchError for fewer than two points.
         """
-        points = np.asarray(points, dtype=np.float64)
         dealt = np.zeros(len(points), dtype=np.int64) if groups is None else groups
         count = int(dealt.max()) + 1
         pairs, diagonal = _pair_sums(points, dealt, count)
-        kernels = (_kernel(p, self.points) for p in _blocks(points))
-        per_point = np.concatenate([kernel.sum(axis=1) for kernel in kernels])
+        per_point = np.zeros(len(points))
+        for rows, _, kernel in _kernels(points, self.points):
+            per_point[rows] += kernel.sum(axis=1)
         cross = np.bincount(dealt, weights=per_point, minlength=count)
         sizes = np.bincount(dealt, minlength=count)
         value = self._distance(pairs.sum(), diagonal.sum(), cross.sum(), len(points))
@@ -56,22 +57,19 @@ def _mean_of_pairs(total: float, diagonal: float, count: int) -> float:
     return (total - diagonal) / (count * (count - 1))
 
 
-def _kernel(points: np.ndarray, others: np.ndarray) -> np.ndarray:
-    inner = points @ others.T
-    inner /= points.shape[1]
-    inner += 1.0
-    return inner * inner * inner
+def _kernels(points: np.ndarray, others: np.ndarray) -> Iterator[tuple[slice, slice, np.ndarray]]:
+    """Yield the kernel of all pairs tile by tile: rows, columns, values."""
+    for rows, columns, tile in products(points, others):
+        tile /= points.shape[1]
+        tile += 1.0
+        yield rows, columns, tile * tile * tile
 
 
 def _pair_sums(points: np.ndarray, groups: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Sum the kernel over each pair of groups (count, count) and over the diagonal (count,)."""
     member = np.eye(count)[groups]
     sums = np.zeros((count, count))
-    for rows, block in zip(_blocks(points), _blocks(member), strict=True):
-        sums += block.T @ (_kernel(rows, points) @ member)
-    squares = np.einsum("nd,nd->n", points, points) / points.shape[1]
+    for rows, columns, kernel in _kernels(points, points):
+        sums += member[rows].T @ (kernel @ member[columns])
+    squares = squared_norms(points) / points.shape[1]
     return sums, np.bincount(groups, weights=(squares + 1.0) ** 3, minlength=count)
-
-
-def _blocks(rows: np.ndarray) -> list[np.ndarray]:
-    return [rows[start : start + _BLOCK] for start in range(0, len(rows), _BLOCK)]

@@ -10,11 +10,11 @@ from typing import Literal, get_args
 import numpy as np
 
 from ..core.errors import BenchError
+from .rows import products, slices, squared_norms
 
 NEIGHBOURS = 3
 Arithmetic = Literal["float64", "adm-float16"]
 ARITHMETICS: tuple[str, ...] = get_args(Arithmetic)
-_BLOCK = 1000
 _ADM_BLOCK = 10_000  # rows and columns that the ADM evaluator computes at once
 
 
@@ -32,33 +32,37 @@ class Manifold:
             raise BenchError(f"precision and recall with k={k} need over {k} images")
         self.points, self.arithmetic = points, arithmetic
         # Rank 0 is the point itself, at distance zero.
-        blocks = self._squared(points)
-        self.radii = np.concatenate([np.partition(block, k, axis=1)[:, k] for block in blocks])
+        nearest = np.full((len(points), k + 1), np.inf)
+        for rows, _, tile in self._squared(points):
+            closest = np.partition(tile, min(k, tile.shape[1] - 1), axis=1)[:, : k + 1]
+            both = np.concatenate([nearest[rows], closest], axis=1)
+            nearest[rows] = np.partition(both, k, axis=1)[:, : k + 1]
+        self.radii = nearest[:, k]
 
-    def share_inside(self, points: np.ndarray) -> float:
-        """Return the share of ``points`` (n, d) in at least one ball, its surface included."""
-        inside = sum((b <= self.radii).any(axis=1).sum() for b in self._squared(points))
-        return float(inside) / len(points)
+    def precision_recall(self, samples: "Manifold") -> tuple[float, float]:
+        """Return the share of samples inside this manifold, and of these points inside theirs.
 
-    def _squared(self, points: np.ndarray) -> Iterator[np.ndarray]:
-        """Yield squared distances in blocks (b, N), never all of them at once."""
+        A point is inside where it is in at least one ball, its surface included. Each distance is
+        computed once for both.
+        """
+        inside, within = (np.zeros(len(each.points), dtype=bool) for each in (samples, self))
+        for rows, columns, tile in samples._squared(self.points):
+            inside[columns] |= (tile <= self.radii[rows, None]).any(axis=0)
+            within[rows] |= (tile <= samples.radii[columns]).any(axis=1)
+        return float(inside.mean()), float(within.mean())
+
+    def _squared(self, points: np.ndarray) -> Iterator[tuple[slice, slice, np.ndarray]]:
+        """Yield squared distances tile by tile: rows of ``points``, columns of the points here."""
         if self.arithmetic == "float64":
-            others = np.asarray(self.points, dtype=np.float64)
-            for start in range(0, len(points), _BLOCK):
-                yield _distances(points[start : start + _BLOCK].astype(np.float64), others)
+            norms, own_norms = squared_norms(points), squared_norms(self.points)
+            for rows, columns, tile in products(points, self.points):
+                tile *= -2.0
+                tile += norms[rows, None] + own_norms[columns]
+                yield rows, columns, np.clip(tile, 0.0, None, out=tile)
             return
-        for start in range(0, len(points), _ADM_BLOCK):
-            rows = points[start : start + _ADM_BLOCK]
-            columns = range(0, len(self.points), _ADM_BLOCK)
-            blocks = [_adm_distances(rows, self.points[c : c + _ADM_BLOCK]) for c in columns]
-            yield np.concatenate(blocks, axis=1)
-
-
-def _distances(points: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Return |u|^2 + |v|^2 - 2 u.v in the type of both, at least 0."""
-    norms = np.einsum("nd,nd->n", points, points)[:, None] + np.einsum("nd,nd->n", others, others)
-    distances = norms - 2.0 * (points @ others.T)
-    return np.clip(distances, 0.0, None, out=distances)
+        for columns in slices(len(self.points), _ADM_BLOCK):
+            for rows in slices(len(points), _ADM_BLOCK):
+                yield rows, columns, _adm_distances(points[rows], self.points[columns])
 
 
 def _adm_distances(points: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -75,4 +79,5 @@ def _adm_distances(points: np.ndarray, others: np.ndarray) -> np.ndarray:
         distances += squares[1]
     if np.isfinite(distances).all():
         return np.maximum(distances, np.float16(0))
-    return _distances(*single)
+    norms = [np.einsum("nd,nd->n", each, each) for each in single]
+    return np.clip(norms[0][:, None] + norms[1] - 2.0 * (single[0] @ single[1].T), 0.0, None)

@@ -113,10 +113,10 @@ def _of_statistics(name: str, path: Path, extractor: FeatureNetwork) -> Referenc
         spatial, content = Gaussian(None, *arrays.values()), content | arrays
     notes, features = _notes_on_size(name, pooled), None
     used = {*content, "count", *_TEXTS, _OLD}
-    digests = {key: _array_digest(value) for key, value in content.items()}
+    digests = {key: array_digest(value) for key, value in content.items()}
     if "features" in file.keys:
         features = file.features(extractor.dimension, pooled.count)
-        digests["features"] = _array_digest(features)
+        digests["features"] = array_digest(features)
         used.add("features")
     elif "arr_0" in file.keys:
         features, digests["images"] = _features_of_images(file, extractor)
@@ -154,6 +154,7 @@ def _check_network(file: StatisticsFile, extractor: FeatureNetwork) -> None:
         )
 
 
-def _array_digest(array: np.ndarray) -> str:
+def array_digest(array: np.ndarray) -> str:
+    """Return the SHA-256 of the type, the shape and the values of an array."""
     head = f"{array.dtype} {array.shape}".encode()
     return hashlib.sha256(head + np.ascontiguousarray(array).tobytes()).hexdigest()

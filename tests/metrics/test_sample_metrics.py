@@ -11,7 +11,7 @@ from torch_fidelity.metric_prc import prc_features_to_metric
 
 from mpqbench.core.errors import BenchError
 from mpqbench.core.jackknife import deal_groups, half_width, standard_error
-from mpqbench.metrics import kid, precision_recall
+from mpqbench.metrics import rows
 from mpqbench.metrics.kid import KernelReference
 from mpqbench.metrics.precision_recall import Manifold
 from mpqbench.metrics.score import inception_score
@@ -74,14 +74,11 @@ def test_kernel_distance_is_that_of_all_pairs_and_of_torch_fidelity():
 def test_blocks_do_not_change_the_kernel_distance(monkeypatch):
     groups = np.arange(len(POINTS)) % 7
     whole = KernelReference(REFERENCE).distance(POINTS, groups)
-    monkeypatch.setattr(kid, "_BLOCK", 16)
+    monkeypatch.setattr(rows, "TILE_ROWS", 16)
+    monkeypatch.setattr(rows, "TILE_COLUMNS", 19)
     blocked = KernelReference(REFERENCE).distance(POINTS, groups)
     assert blocked.value == pytest.approx(whole.value, rel=1e-10)
     np.testing.assert_allclose(blocked.replicates, whole.replicates, rtol=1e-10)
-
-
-def both_shares(samples, reference):
-    return reference.share_inside(samples.points), samples.share_inside(reference.points)
 
 
 def shares(samples, reference, k):
@@ -96,8 +93,9 @@ def shares(samples, reference, k):
 
 @pytest.mark.parametrize(("k", "block"), [(1, 1000), (3, 1000), (3, 16)])
 def test_precision_and_recall_are_those_of_the_definition(k, block, monkeypatch):
-    monkeypatch.setattr(precision_recall, "_BLOCK", block)
-    precision, recall = both_shares(Manifold(POINTS, k), Manifold(REFERENCE, k))
+    monkeypatch.setattr(rows, "TILE_ROWS", block)
+    monkeypatch.setattr(rows, "TILE_COLUMNS", block - 14)
+    precision, recall = Manifold(REFERENCE, k).precision_recall(Manifold(POINTS, k))
     assert (precision, recall) == pytest.approx(shares(POINTS, REFERENCE, k))
     assert 0 < min(precision, recall) < max(precision, recall) < 1
 
@@ -106,13 +104,14 @@ def test_precision_and_recall_are_those_of_torch_fidelity():
     options = {"prc_neighborhood": 3, "prc_batch_size": 1000, "save_cpu_ram": False}
     sides = torch.from_numpy(POINTS), torch.from_numpy(REFERENCE)
     theirs = prc_features_to_metric(*sides, verbose=False, **options)
-    ours = both_shares(Manifold(POINTS), Manifold(REFERENCE))
+    ours = Manifold(REFERENCE).precision_recall(Manifold(POINTS))
     assert ours == pytest.approx((theirs["precision"], theirs["recall"]), abs=1e-6)
 
 
 def test_a_point_on_the_surface_is_inside():
     line = Manifold(np.array([[0.0], [1.0], [2.0], [3.0]]), k=1)
-    assert line.share_inside(np.array([[4.0], [4.001]])) == 0.5
+    points = Manifold(np.array([[4.0], [4.001]]), k=1)
+    assert line.precision_recall(points)[0] == 0.5
 
 
 def test_too_few_points():

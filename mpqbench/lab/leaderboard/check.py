@@ -96,7 +96,7 @@ def _manifest(board: Path) -> Iterator[Finding]:
 
 def _recomputed(store: RecordStore, resources: Resources) -> Iterator[Finding]:
     """Yield what recomputing finds, and the budgets of records whose allocation was not kept."""
-    for found in verify_run(store, resources.loader, resources.registry):
+    for found in verify_run(store, resources.loader, resources.registry, from_images=True):
         for text in found.faults:
             yield Finding(found.job, text)
         for text in found.unknown:

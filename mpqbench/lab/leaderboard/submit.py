@@ -119,7 +119,7 @@ def _faults(board: Path, given: Sequence[_Given], resources: Resources) -> Itera
             yield f"{record.job} is over its budget {record.budget}"
     jobs = {record.job for record in new}
     for store in {each.store.folder: each.store for each in given}.values():
-        for found in verify_run(store, resources.loader, resources.registry):
+        for found in verify_run(store, resources.loader, resources.registry, from_images=True):
             if found.job in jobs:
                 missing = [text for text in found.unknown if text.startswith(_NOT_TOLD)]
                 yield from (f"{found.job}: {text}" for text in (*found.faults, *missing))
