@@ -62,7 +62,7 @@ class Engine:
     """Outputs and errors of partial allocations on calibration inputs.
 
     ``transformer`` is in full precision and stays so: its outputs are the targets. ``forwards``
-    counts what was run, in forwards of all inputs. Where quantization parameters follow time, the
+    counts what was run, in forwards of all inputs, and is set to zero by whoever counts. Where quantization parameters follow time, the
     clock of the quantizer is told the time steps of what runs. ``quantize_fixed`` quantizes the
     groups that no search touches (adaLN) until its handle is left.
 
