@@ -38,15 +38,16 @@ class KeptScores:
         """Return scores (n,) and forwards as ``make`` does, or as it did in this call before."""
         asked = digest_of([{g: str(p) for g, p in each.items()} for each in allocations])
         kept = self._next(asked)
-        self.calls += 1
         if kept is not None:
+            self.calls += 1
             self.seconds, self._replays = self.seconds + kept["seconds"], True
             return np.array(kept["scores"], dtype=float), kept["forwards"]
         if self._replays:
             self._replays = False
-            self.cache.reporter.say(f"  the search goes on after {self.calls - 1} kept scorings")
+            self.cache.reporter.say(f"  the search goes on after {self.calls} kept scorings")
         began = time.monotonic()
         scores, forwards = make()
+        self.calls += 1  # one that is stopped is none
         self._new.append(
             {
                 "asked": asked,
@@ -74,7 +75,7 @@ class KeptScores:
         """Return what was kept of the next call; ``None`` where nothing of ``asked`` was."""
         if self._new:  # an entry begins with every call that was not kept
             return None
-        if not self._known:
+        if not self._known or self._known[0]["asked"] != asked:
             self._known = self.cache.read(self._name(self.calls)) or []
         if self._known and self._known[0]["asked"] == asked:
             return self._known.pop(0)

@@ -62,9 +62,9 @@ class Trace:
     """Rows of a search in the order of scoring.
 
     ``evaluation`` counts from 1; ``forwards`` and ``seconds`` are the totals when the score was
-    known, ``earlier`` seconds before a search was stopped among them; ``groups`` is the number that the allocation covers, ``fits`` whether it keeps every
-    limit, and ``best`` the lowest score so far of a complete allocation that fits (NaN before the
-    first).
+    known, among them ``earlier`` seconds before the search was stopped; ``groups`` is the number
+    that the allocation covers, ``fits`` whether it keeps every limit, and ``best`` the lowest score
+    so far of a complete allocation that fits (NaN before the first).
     """
 
     complete: int  # groups of a complete allocation

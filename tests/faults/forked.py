@@ -103,4 +103,4 @@ class Run:
 
     def unfinished(self):
         """Temporary files that killed writes left."""
-        return [path for path in Path(self.out).rglob(".*.tmp")]
+        return list(Path(self.out).rglob(".*.tmp"))

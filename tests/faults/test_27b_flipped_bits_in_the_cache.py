@@ -68,4 +68,4 @@ def test_an_entry_is_made_again(whole, tmp_path, kind):
 
 def test_every_kind_of_entry_is_tried(whole):
     tried = {path for kind in KINDS for path in whole.out.glob(kind)}
-    assert {path for path in whole.out.rglob("cache/**/*.pt")} == tried
+    assert set(whole.out.rglob("cache/**/*.pt")) == tried

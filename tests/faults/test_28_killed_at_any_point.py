@@ -1,5 +1,6 @@
 """A run that is killed at any point goes on there, and its records are those of an unbroken run."""
 
+import itertools
 import random
 import shutil
 
@@ -66,9 +67,7 @@ def points(events):
     for kind in ("file", "compute"):
         places, count = [at for at, each in enumerate(events) if each == kind], POINTS // 2
         parts = [len(places) * part // count for part in range(count + 1)]
-        found += [
-            places[rng.randrange(*part)] for part in zip(parts[:-1], parts[1:], strict=True)
-        ]
+        found += [places[rng.randrange(*part)] for part in itertools.pairwise(parts)]
     return sorted(found)
 
 

@@ -29,14 +29,14 @@ def images(folder):
 
 
 @pytest.mark.parametrize(("method", "rows"), [("forward", 3), ("decode", 1)])
-def test_a_micro_batch_is_halved_within_its_shard_and_this_is_said(
-    kept, monkeypatch, method, rows
-):
+def test_a_micro_batch_is_halved_within_its_shard_and_this_is_said(kept, monkeypatch, method, rows):
     whole = images(kept.folder)
     asked = short_of(monkeypatch, method, rows)
-    code, out, err = kept.run("--fresh")
+    code, _, err = kept.run("--fresh")
     assert (code, err, max(asked), asked[-1] <= rows) == (0, "", 8 if rows == 3 else 4, True)
-    note = f"memory of cpu was short: micro-batches of 4 were computed in parts of {max(1, rows // 2)}"
+    note = (
+        f"memory of cpu was short: micro-batches of 4 were computed in parts of {max(1, rows // 2)}"
+    )
     notes = kept.content["notes"]
     assert [each for each in notes if each.startswith(note)] != []
     assert "may change last bits" in " ".join(notes)

@@ -1,4 +1,4 @@
-"""No room for a file: one sentence, exit code 2, nothing half written, and the run goes on later."""
+"""No room for a file: one sentence, exit code 2, nothing half written; the run goes on later."""
 
 import os
 import resource

@@ -71,7 +71,9 @@ def test_jobs_that_search_alike_share_a_search(tiny_folder, tmp_path):
     assert records["first"].seconds["search"] < 1000
 
 
-@pytest.mark.parametrize(("method", "stop"), [("first", KeyboardInterrupt), ("evolved", Terminated)])
+@pytest.mark.parametrize(
+    ("method", "stop"), [("first", KeyboardInterrupt), ("evolved", Terminated)]
+)
 def test_a_stopped_search_goes_on_after_its_last_scoring(
     tiny_folder, tmp_path, monkeypatch, method, stop
 ):
@@ -91,7 +93,9 @@ def test_a_stopped_search_goes_on_after_its_last_scoring(
     def run(name):
         calls.clear()
         lines, settings = Lines(), {"models": [str(tiny_folder)], "methods": [method]}
-        found = api.run(str(tmp_path / "suite.yaml"), out=tmp_path / name, reporter=lines, **settings)
+        found = api.run(
+            str(tmp_path / "suite.yaml"), out=tmp_path / name, reporter=lines, **settings
+        )
         (record,) = (record for record in found if record.method == method)
         return record, lines.text, list(calls)
 
