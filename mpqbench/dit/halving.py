@@ -31,7 +31,9 @@ class Halving:
         while True:
             size = min(self.part or count, count)
             try:
-                parts = [compute(*each) for each in zip(*(x.split(size) for x in images))]  # noqa: B905
+                parts = [
+                    compute(*each) for each in zip(*(x.split(size) for x in images), strict=True)
+                ]
             except torch.OutOfMemoryError:
                 parts = []  # left here: the error holds what was computed
             if parts:

@@ -20,11 +20,11 @@ _FORK = multiprocessing.get_context("fork")  # a new interpreter would import to
 
 
 class Run:
-    """A command on the folder ``out``, in processes of its own."""
+    """A command on the folder ``out``, in processes of its own; ``logs`` is for what they say."""
 
-    def __init__(self, out, *words):
+    def __init__(self, out, *words, logs=None):
         self.out, self.words = out, [*map(str, words), "--out", str(out)]
-        self.said = ""
+        self.logs, self.said = logs or out.parent, ""
 
     def command(self, kill_at=None, prepare=lambda: None):
         """Run in a child until it ends or event ``kill_at``; return its exit code and events.
@@ -32,7 +32,7 @@ class Run:
         The events are "file" or "compute"; a child that was killed gives those before. What the
         child printed is in ``said``. ``prepare`` is called in the child first.
         """
-        log, text = (self.out.with_name(f"{self.out.name}.{end}") for end in ("events", "txt"))
+        log, text = (self.logs / f"{self.out.name}.{end}" for end in ("events", "txt"))
         child = _FORK.Process(target=self._child, args=(kill_at, prepare, log, text))
         child.start()
         child.join(300)

@@ -69,7 +69,7 @@ def fill(disk, room):
 
 
 def test_a_full_disk_leaves_a_folder_that_resumes(disk, made_run, kept_words):
-    run, codes = Run(disk / "run", *kept_words), []
+    run, codes = Run(disk / "run", *kept_words, logs=disk.parent), []
     whole = Run(made_run / "run")
     for kilobytes in (8, 40, 72, 104, 136, 1024):
         fill(disk, kilobytes * 1024)
@@ -88,7 +88,7 @@ def test_a_full_disk_leaves_a_folder_that_resumes(disk, made_run, kept_words):
 
 
 def test_a_read_only_folder_is_known_before_any_job_and_can_be_read(disk, kept_words):
-    run = Run(disk / "run", *kept_words)
+    run = Run(disk / "run", *kept_words, logs=disk.parent)
     (disk / "run").mkdir()
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     code, _ = run.command()
@@ -100,8 +100,8 @@ def test_a_read_only_folder_is_known_before_any_job_and_can_be_read(disk, kept_w
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     before = run.records()
     for words in (("verify", disk / "run"), ("status", disk / "run")):
-        reads = Run(disk.with_name("reads"), *words)
-        reads.words = [str(word) for word in words]
+        reads = Run(disk.with_name("reads"))
+        reads.words = list(map(str, words))
         assert reads.command()[0] == 0, reads.said
     code, _ = run.command()
     assert (code, run.errors, run.records() == before) == (2, 1, True), run.said
