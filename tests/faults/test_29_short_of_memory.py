@@ -7,19 +7,20 @@ import torch
 from mpqbench.core.errors import BenchError, reason_of
 from mpqbench.dit.halving import Halving
 from mpqbench.dit.loading import DiTModel
+from mpqbench.dit.sampling import Sampler
 
 
-def short_of(monkeypatch, method, rows):
-    """Let ``method`` of a model have room for ``rows`` images, with and without their class."""
-    real, asked = getattr(DiTModel, method), []
+def short_of(monkeypatch, owner, method, rows):
+    """Let ``method``, whose last argument has a row for each image, have room for ``rows``."""
+    real, asked = getattr(owner, method), []
 
-    def limited(self, latents, *rest):
-        asked.append(len(latents))
-        if len(latents) > rows:
+    def limited(self, *arguments):
+        asked.append(len(arguments[-1]))
+        if asked[-1] > rows:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB. GPU 0 has")
-        return real(self, latents, *rest)
+        return real(self, *arguments)
 
-    monkeypatch.setattr(DiTModel, method, limited)
+    monkeypatch.setattr(owner, method, limited)
     return asked
 
 
@@ -28,15 +29,18 @@ def images(folder):
     return [np.load(path)[key] for path in paths for key in ("arr_0", "latents")]
 
 
-@pytest.mark.parametrize(("method", "rows"), [("forward", 3), ("decode", 1)])
-def test_a_micro_batch_is_halved_within_its_shard_and_this_is_said(kept, monkeypatch, method, rows):
+@pytest.mark.parametrize(
+    ("owner", "method", "rows", "part"),
+    [(Sampler, "_predict", 3, 2), (DiTModel, "decode", 1, 1)],
+)
+def test_a_micro_batch_is_halved_within_its_shard_and_this_is_said(
+    kept, monkeypatch, owner, method, rows, part
+):
     whole = images(kept.folder)
-    asked = short_of(monkeypatch, method, rows)
+    asked = short_of(monkeypatch, owner, method, rows)
     code, _, err = kept.run("--fresh")
-    assert (code, err, max(asked), asked[-1] <= rows) == (0, "", 8 if rows == 3 else 4, True)
-    note = (
-        f"memory of cpu was short: micro-batches of 4 were computed in parts of {max(1, rows // 2)}"
-    )
+    assert (code, err, max(asked), asked[-1]) == (0, "", 4, part)
+    note = f"memory of cpu was short: micro-batches of 4 were computed in parts of {part}"
     notes = kept.content["notes"]
     assert [each for each in notes if each.startswith(note)] != []
     assert "may change last bits" in " ".join(notes)
@@ -45,7 +49,7 @@ def test_a_micro_batch_is_halved_within_its_shard_and_this_is_said(kept, monkeyp
 
 
 def test_a_single_image_that_does_not_fit_fails_the_job_with_one_sentence(kept, monkeypatch):
-    short_of(monkeypatch, "decode", 0)
+    short_of(monkeypatch, DiTModel, "decode", 0)
     code, out, _ = kept.run("--fresh")
     assert code == 1
     assert "failed: cpu has too little memory for a single image at a time" in out
