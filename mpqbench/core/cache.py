@@ -74,6 +74,11 @@ class Cache:
         """Forget an entry."""
         self._path(name).unlink(missing_ok=True)
 
+    def remove_all(self, prefix: str) -> None:
+        """Forget the entries whose names begin with ``prefix``."""
+        for path in self.folder.glob(f"{prefix}*.pt"):
+            path.unlink(missing_ok=True)
+
     def _stored(self, name: str) -> bytes | None:
         path = self._path(name)
         if not path.is_file():

@@ -44,6 +44,9 @@ def reason_of(error: BaseException) -> str:
         return str(error)
     if isinstance(error, SystemExit):
         return f"a plugin called sys.exit({'' if error.code is None else repr(error.code)})"
+    if type(error).__name__ in ("OutOfMemoryError", "MemoryError"):  # torch's, without torch
+        told = ". ".join(str(error).split(". ")[:2])  # of an account of the whole memory
+        return f"there is too little memory{f' ({told})' if told else ''}"
     return f"{type(error).__name__}: {error}"
 
 

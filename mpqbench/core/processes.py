@@ -6,7 +6,7 @@ import socket
 from functools import cache
 from pathlib import Path
 
-_SAME_START = 2.0  # seconds: the system computes when a process began from a clock that is adjusted
+_SAME_START = 2.0  # seconds: without Linux, from a clock that is adjusted
 
 
 @cache
@@ -30,17 +30,33 @@ def machine() -> str:
 
 
 def started(pid: int) -> float | None:
-    """Return when the process ``pid`` of this machine began, in seconds; ``None`` if it ended."""
+    """Return when the process ``pid`` of this machine began, in seconds; ``None`` if it ended.
+
+    Under Linux these are seconds since the machine was started, which no clock that is set changes;
+    elsewhere they are those of the clock.
+    """
     import psutil
 
     try:
         process = psutil.Process(pid)
-        ended = process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
-        return None if ended else float(process.create_time())
+        if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+            return None
+        began = _since_boot(pid)
+        return float(process.create_time()) if began is None else began
     except psutil.NoSuchProcess:
         return None
     except psutil.Error:  # it is there and belongs to another user
         return 0.0
+
+
+def _since_boot(pid: int) -> float | None:
+    """Return the seconds from the start of the machine to that of a process; ``None`` elsewhere."""
+    try:
+        line = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        ticks = int(line.rpartition(")")[2].split()[19])  # field 22; the second may hold anything
+        return ticks / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError):
+        return None
 
 
 def has_ended(pid: int, since: float | None = None) -> bool:

@@ -7,6 +7,7 @@ of micro-batch ``i // m``, and every micro-batch runs at its full size m.
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from ..contracts import FittedCorrection, Prediction
 from ..core.errors import BenchError, Diverged
 from ..core.protocol import Protocol
 from .flow import schedule_of
+from .halving import Halving
 from .loading import DiTModel
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -62,6 +64,12 @@ class Sampler:
         self.schedule = schedule_of(model, protocol)
         guided = architecture.guided_channels(protocol.convention)
         self.guided = self.channels if guided is None else min(guided, self.channels)
+        self._predicting, self._decoding = Halving(device), Halving(device)
+
+    @property
+    def notes(self) -> list[str]:
+        """What was computed in smaller parts, as memory was short."""
+        return list(filter(None, dict.fromkeys((self._predicting.note, self._decoding.note))))
 
     @property
     def guidance_passes(self) -> int:
@@ -135,8 +143,15 @@ class Sampler:
         """Return the guided prediction (arXiv 2207.12598) and the model's other channels, float32.
 
         The other channels (n, channels, h, w) are the learned variance, if any, from the forward
-        with the class.
+        with the class. A micro-batch that does not fit into memory is computed in halves.
         """
+        noise, contrast, rest = self._predicting(partial(self._predict, time), latents, classes)
+        return Prediction(noise, contrast), rest
+
+    def _predict(
+        self, time: float, latents: torch.Tensor, classes: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return the noise, the contrast of the guidance and the other channels."""
         dtype = DTYPES[self.protocol.dtype]
         double = self.guidance_passes == 2
         if double:
@@ -146,15 +161,15 @@ class Sampler:
         output = self.model.forward(latents.to(dtype), times, classes).float()
         c, g = self.channels, self.guided
         if not double:
-            return Prediction(output[:, :c], torch.zeros_like(output[:, :c])), output[:, c:]
+            return output[:, :c], torch.zeros_like(output[:, :c]), output[:, c:]
         with_class, without = output.chunk(2)
         guided = without[:, :g] + self.guidance * (with_class[:, :g] - without[:, :g])
         noise = torch.cat([guided, with_class[:, g:c]], dim=1)
-        return Prediction(noise, with_class[:, :c] - without[:, :c]), with_class[:, c:]
+        return noise, with_class[:, :c] - without[:, :c], with_class[:, c:]
 
     @torch.inference_mode()
     def _decode(self, latents: torch.Tensor) -> np.ndarray:
         """Decode uint8 images (n, H, W, C), rounded as by the diffusers pipeline."""
-        pixels = self.model.decode(latents)
+        (pixels,) = self._decoding(lambda x: (self.model.decode(x),), latents)
         pixels = ((pixels / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
         return pixels.permute(0, 2, 3, 1).cpu().numpy()

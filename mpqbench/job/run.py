@@ -132,7 +132,7 @@ def _run(job: Job, session: Session, result: PartialResult, guard: Guard) -> Non
         result.costs = stages.costs_of(context, report)
         result.allocation = stages.summary_of(search.allocation, report)
         with stage.named("sample"):
-            stages.sample(context, samples, corrections)
+            result.notes += stages.sample(context, samples, corrections)
     with stage.named("score"):
         if held_out is not None:
             reference = _samples(job.reference, session)

@@ -11,6 +11,7 @@ import pandas as pd
 from ..core.errors import BenchError, Infeasible
 from ..core.files import write_table
 from ..core.precision import Allocation, Precision
+from ..core.stop import Terminated
 from ..cost.count import Operator
 from ..dit.chain import Layer
 from ..dit.loading import skeleton
@@ -21,6 +22,7 @@ from ..search.answer import find_answer
 from ..search.budget_costs import choices_within, parse_choices
 from ..search.engine import Engine
 from ..search.groups import SearchableGroup
+from ..search.kept_scores import KeptScores
 from ..search.lazy import LazyScorer
 from ..search.problem import Problem, Scorer, notes_table
 from ..search.rollout import Stepper, build_rollout
@@ -37,8 +39,8 @@ class SearchResult:
 
     ``tables`` are the trace, under an empty name, and the notes of the searcher; ``notes`` are
     sentences on what the search gave up or replaced. ``cached_seconds`` are those that a table of
-    scores or a whole search took to compute before it was read from the cache: a search costs the
-    same whether or not the cache has its scores.
+    scores, the scores of a stopped search or a whole search took to compute before they were read
+    from the cache: a search costs the same whether or not the cache has its scores.
     """
 
     allocation: Allocation
@@ -78,7 +80,7 @@ def find_allocation(
 
     Scores come from the calibration inputs; quality is measured on other inputs. A search that took
     scores is kept in the cache, once ``check`` raises nothing, and read from there unless
-    ``fresh``. Raises Infeasible, and
+    ``fresh``. One that was stopped goes on after the scores that it had. Raises Infeasible, and
     BenchError where the searcher breaks its contract.
     """
     cache, name = context.resources.cache.at("searches"), search_fingerprint(context)
@@ -87,19 +89,27 @@ def find_allocation(
         context.reporter.say(f"  searching {context.title}: done before")
         return SearchResult.from_cache(content)
     began = time.monotonic()
-    result = _search(context)
+    kept = KeptScores(context.resources.cache.at("searching"), name)
+    if fresh:
+        kept.remove()
+    result = _search(context, kept)
     check()
     if result.spent > 0:
         cache.write(name, result.to_cache(time.monotonic() - began + result.cached_seconds))
+    kept.remove()
     return result
 
 
-def _search(context: JobContext) -> SearchResult:
+def _search(context: JobContext, kept: KeptScores) -> SearchResult:
     problem, scorer = search_problem(context)
+    scorer.kept = kept
     try:
         chosen = find_answer(context.plugins.searcher, problem, context.recipe.searcher.name)
     except Infeasible as error:
         raise Infeasible(f"{error}{share_of(_bounded(context))}") from error
+    except (KeyboardInterrupt, Terminated):
+        kept.write()
+        raise
     tables = {name: notes_table(parts) for name, parts in problem.notes.items()}
     tables[""] = problem.trace.table()
     tables[""]["seconds"] += scorer.cached_seconds
@@ -107,7 +117,8 @@ def _search(context: JobContext) -> SearchResult:
     whole = Allocation({g.name: chosen.get(g.name, adaln) for g in context.groups})
     name = context.recipe.searcher.name
     notes = tuple(f"searcher '{name}': {remark}" for remark in problem.remarks)
-    return SearchResult(whole, problem.spent, tables, scorer.cached_seconds, notes)
+    seconds = scorer.cached_seconds + kept.seconds
+    return SearchResult(whole, problem.spent, tables, seconds, notes)
 
 
 def _bounded(context: JobContext) -> Mapping[str, Sequence[Operator]]:

@@ -151,13 +151,17 @@ def held_out_error(context: JobContext, held_out: HeldOut) -> dict[Metric, Score
 
 def sample(
     context: JobContext, samples: SampleStore, corrections: Sequence[FittedCorrection]
-) -> None:
-    """Sample the images of the protocol that are not there yet. Raises Diverged."""
+) -> list[str]:
+    """Sample the images of the protocol that are not there yet. Raises Diverged.
+
+    Returns notes on what was done otherwise where memory was short.
+    """
     sampler = context.measured.sampler_of("noise")
     sampler.corrections = corrections
     images = context.job.protocol.images
     with context.reporter.stage(f"sampling {context.title}", images) as advance:
         samples.fill(sampler, images, advance)
+    return sampler.notes
 
 
 def fidelity(

@@ -97,7 +97,9 @@ def _copy(job: str, store: RecordStore, made: RecordStore, samples: bool) -> Non
     pairs += [(path, made.folder / "traces" / path.name) for path in store.traces(job)]
     if samples:
         folder = made.samples_path(job)
-        pairs += [(p, folder / p.name) for p in sorted(store.samples_path(job).glob("*"))]
+        kept = store.samples_path(job)  # in which there may be other files of the user
+        paths = [*sorted(kept.glob("shard-*")), kept / "fingerprint.json"]
+        pairs += [(path, folder / path.name) for path in paths]
     for source, target in pairs:
         if source.is_symlink():
             raise BenchError(f"{source} is a link: put the file itself there")

@@ -1,6 +1,7 @@
 """One typed, flat result row per job: what is kept, and what is refused."""
 
 from datetime import datetime
+from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
@@ -51,6 +52,17 @@ def _bounded(value: JsonValue) -> JsonValue:
     if isinstance(value, int | float) and abs(value) > LARGEST:
         raise ValueError(f"numbers beyond {LARGEST:g} are no settings")
     return value
+
+
+def _inside(name: str) -> str:
+    """Return ``name``. Raises ValueError for a path that leads out of the folder of results."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\\" in name:
+        raise ValueError(f"names a file outside: {name}")
+    return name
+
+
+FileName = Annotated[str, AfterValidator(_inside)]
 
 
 def _encodable(value: Any) -> Any:
@@ -196,7 +208,7 @@ class JobRecord(RecordPart):
     search_evals: Amount = 0.0
     seconds: dict[str, Number] = Field(default_factory=dict)
     peak_mb: Amount = 0.0
-    files: dict[str, str] = Field(default_factory=dict)
+    files: dict[FileName, str] = Field(default_factory=dict)
     provenance: Provenance
 
     @property

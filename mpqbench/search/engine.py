@@ -62,9 +62,10 @@ class Engine:
     """Outputs and errors of partial allocations on calibration inputs.
 
     ``transformer`` is in full precision and stays so: its outputs are the targets. ``forwards``
-    counts what was run, in forwards of all inputs. Where quantization parameters follow time, the
-    clock of the quantizer is told the time steps of what runs. ``quantize_fixed`` quantizes the
-    groups that no search touches (adaLN) until its handle is left.
+    counts what was run, in forwards of all inputs; whoever counts begins at zero. Where
+    quantization parameters follow time, the clock of the quantizer is told the time steps of what
+    runs. ``quantize_fixed`` quantizes the groups that no search touches (adaLN) until its handle
+    is left.
 
     Memory, beside the weights: prefixes (``PREFIX_BYTES``, or one state for each block and batch
     where that is more), one state of a batch for each place where candidates still branch, and four

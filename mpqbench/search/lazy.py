@@ -11,6 +11,7 @@ import numpy as np
 from ..core.cache import Cache
 from ..core.errors import Exhausted
 from ..core.progress import LINE_EVERY_SECONDS
+from .kept_scores import KeptScores
 from .problem import Partial, Scorer
 
 
@@ -18,7 +19,8 @@ class LazyScorer(Scorer):
     """Builds its scorer at the first score: a searcher that asks for none needs no calibration.
 
     The additive table is the entry ``fingerprint`` of ``cache``: computed once for all searchers
-    of a run, and counted for each. ``cached_seconds`` is what a table from there once took.
+    of a run, and counted for each. ``cached_seconds`` is what a table from there once took. With
+    ``kept``, joint scores that a stopped search had are not computed again.
     """
 
     def __init__(
@@ -27,6 +29,7 @@ class LazyScorer(Scorer):
         self.cached_seconds = 0.0
         self._make, self._cache, self._title = make, cache, title
         self._fingerprint = fingerprint
+        self.kept: KeptScores | None = None
         self._scored, self._began, self._told = 0, time.monotonic(), time.monotonic()
 
     @cached_property
@@ -58,6 +61,10 @@ class LazyScorer(Scorer):
         arrays = {group: np.array(scores, dtype=float) for group, scores in stored["table"].items()}
         return arrays, stored["forwards"]
 
+    @property
+    def resumed_seconds(self) -> float:
+        return 0.0 if self.kept is None else self.kept.seconds
+
     def table_price(self) -> float:
         return self._scorer.table_price() if self._stored is None else self._stored["price"]
 
@@ -66,7 +73,10 @@ class LazyScorer(Scorer):
 
     def scores(self, allocations: Sequence[Partial]) -> tuple[np.ndarray, float]:
         """As ``Scorer.scores``, with a line of progress every ten seconds."""
-        scores = self._scorer.scores(allocations)
+        if self.kept is None:
+            scores = self._scorer.scores(allocations)
+        else:
+            scores = self.kept.scores(allocations, lambda: self._scorer.scores(allocations))
         self._scored += len(allocations)
         now = time.monotonic()
         if now - self._told >= LINE_EVERY_SECONDS:

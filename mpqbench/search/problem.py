@@ -28,6 +28,11 @@ class Scorer(ABC):
 
     choices: Mapping[str, Sequence[Precision]]
 
+    @property
+    def resumed_seconds(self) -> float:
+        """Seconds that the scores which a stopped search left so far once took."""
+        return 0.0
+
     @abstractmethod
     def scores(self, allocations: Sequence[Partial]) -> tuple[np.ndarray, float]:
         """Return joint scores (n,), and the forwards taken, which candidates may share."""
@@ -57,9 +62,9 @@ class Trace:
     """Rows of a search in the order of scoring.
 
     ``evaluation`` counts from 1; ``forwards`` and ``seconds`` are the totals when the score was
-    known; ``groups`` is the number that the allocation covers, ``fits`` whether it keeps every
-    limit, and ``best`` the lowest score so far of a complete allocation that fits (NaN before the
-    first).
+    known, among them ``earlier`` seconds before the search was stopped; ``groups`` is the number
+    that the allocation covers, ``fits`` whether it keeps every limit, and ``best`` the lowest score
+    so far of a complete allocation that fits (NaN before the first).
     """
 
     complete: int  # groups of a complete allocation
@@ -67,6 +72,7 @@ class Trace:
         default_factory=list
     )
     best: float = float("nan")
+    earlier: float = 0.0
     _start: float = field(default_factory=time.perf_counter)
 
     def add(self, forwards: float, groups: int, cost: float, fits: bool, score: float) -> bool:
@@ -75,7 +81,7 @@ class Trace:
         better = groups == self.complete and fits and (first or score < self.best)
         if better:
             self.best = score
-        seconds = time.perf_counter() - self._start
+        seconds = time.perf_counter() - self._start + self.earlier
         self.rows.append(
             (len(self.rows) + 1, forwards, seconds, groups, cost, fits, score, self.best)
         )
@@ -205,6 +211,7 @@ class Problem:
             before = self.spent
             scores, forwards = scorer.scores(rest[:count])
             self._spend(forwards, sum(map(scorer.price, rest[:count])))
+            self.trace.earlier = scorer.resumed_seconds
             self._note(rest[:count], scores, before)
             found, rest = [*found, scores], rest[count:]
         return np.concatenate(found)

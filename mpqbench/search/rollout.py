@@ -117,9 +117,9 @@ class RolloutScorer(Scorer):
         return float(len(self.paths[0].positions))
 
     def scores(self, allocations: Sequence[Partial]) -> tuple[np.ndarray, float]:
-        before = self.engine.forwards
+        self.engine.forwards = 0.0  # as JointScorer
         errors = np.concatenate([self._errors(allocations, path) for path in self.paths], axis=1)
-        return errors.mean(1), self.engine.forwards - before
+        return errors.mean(1), self.engine.forwards
 
     @torch.inference_mode()
     def _errors(self, partials: Sequence[Partial], path: RolloutPath) -> np.ndarray:

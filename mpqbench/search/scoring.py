@@ -42,11 +42,11 @@ class JointScorer(Scorer):
     def table(self, afford: float = math.inf) -> tuple[Mapping[str, np.ndarray], float]:
         if not self.objective.has_table:
             return Scorer.table(replace(self, level=None), afford)
-        before = self.engine.forwards
+        self.engine.forwards = 0.0
         with self.engine.within(afford):
             found = self.objective.table(FullPrecision(self.engine, self.choices))
         table = {group: np.asarray(scores, dtype=float) for group, scores in found.items()}
-        return table, self.engine.forwards - before
+        return table, self.engine.forwards
 
     def table_price(self) -> float:
         """Return the price of every entry; an objective's own table costs nothing in advance."""
@@ -61,12 +61,12 @@ class JointScorer(Scorer):
         if not self.objective.has_distance:
             name = type(self.objective).__name__
             raise BenchError(f"objective {name} scores single groups and no whole allocation")
-        before = self.engine.forwards
+        self.engine.forwards = 0.0  # a sum is rounded: the same whatever was scored before
         if self.level is None:
             scores = self.engine.errors(allocations, self._measure).mean(1)
         else:
             scores = self._raced(allocations, self.level)
-        return scores, self.engine.forwards - before
+        return scores, self.engine.forwards
 
     def _raced(self, allocations: Sequence[Partial], level: float) -> np.ndarray:
         costs = np.array(

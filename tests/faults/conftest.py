@@ -67,3 +67,9 @@ def kept(made_run, tiny_folder, mpqbench, tmp_path):
     """A copy of a run of full precision and of one search."""
     shutil.copytree(made_run / "run", tmp_path / "run")
     return Kept(tmp_path / "run", made_run / "kept.yaml", tiny_folder, mpqbench)
+
+
+@pytest.fixture
+def kept_words(made_run, tiny_folder):
+    """The command of ``kept`` without its folder."""
+    return Kept(None, made_run / "kept.yaml", tiny_folder, None).command[:-2]

@@ -6,9 +6,11 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 
+from mpqbench.core.processes import has_ended, started
 from mpqbench.core.settings import digest_of
 from mpqbench.lab.claims import Claims, Holder
 
@@ -142,6 +144,17 @@ def test_a_process_that_was_suspended_does_not_remove_the_claim_of_another(tmp_p
         (tmp_path / "job.1.json").unlink()  # taken over and released by others
         claim_of(tmp_path, elsewhere())
     assert [path.name for path in tmp_path.iterdir()] == ["job.1.json"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="only Linux tells it")
+def test_when_a_process_began_does_not_depend_on_a_clock_that_is_set(monkeypatch):
+    now = time.clock_gettime(time.CLOCK_BOOTTIME)
+    began = started(os.getpid())
+    assert 0 < began <= now
+    monkeypatch.setattr("psutil.Process.create_time", lambda _: time.time() + 3600)
+    assert started(os.getpid()) == began
+    assert not has_ended(os.getpid(), began)
+    assert has_ended(os.getpid(), began - 100)
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"pid": 1}', "[]", '{"checksum": "x"}'])
