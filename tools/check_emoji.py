@@ -5,16 +5,18 @@ Run from the root of the repository, with the work folder of the training:
     python -m tools.check_emoji --data package --work build/emoji --out build/emoji/grids
 
 The autoencoder's grid has originals and their reconstructions in turn; the transformer's ones have
-real pictures and samples for the same prompts in turn, of trained and of held-out names. What is
-not trained yet is left out.
+real pictures and samples for the same prompts in turn: those that are measured, of which the
+reference is made, other trained ones, and held-out names. What is not trained yet is left out.
 """
 
+import re
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
 import click
-import numpy as np
 import torch
+import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from PIL import Image
 
@@ -22,13 +24,15 @@ from mpqbench.metrics.emoji_net import EmojiNet
 from mpqbench.metrics.frechet import Moments
 
 from .embedded.data import to_unit
-from .embedded.emoji import build_network, build_vae
+from .embedded.emoji import build_network, build_vae, listed
 from .embedded.emoji_data import EmojiSet, load_emoji
 from .embedded.flow import PromptedTransformer
 from .embedded.words import Words
 from .embedded.work import Work
 
 COLUMNS, ROWS, SCALE = 12, 4, 3
+FEWER_STEPS = (10, 5, 3)
+NOISE = (0.05, 0.1, 0.2)  # standard deviations, of pixels in -1 to 1
 
 
 @click.command(help=__doc__)
@@ -37,7 +41,7 @@ COLUMNS, ROWS, SCALE = 12, 4, 3
 @click.option("--out", type=click.Path(path_type=Path), required=True)
 @click.option("--count", default=256, show_default=True, help="Samples of each kind.")
 @click.option("--steps", default=20, show_default=True)
-@click.option("--guidance", default=3.0, show_default=True)
+@click.option("--guidance", default=4.5, show_default=True)
 @click.option("--seed", default=0, show_default=True, help="That of the training.")
 @torch.inference_mode()
 def main(data: tuple[Path, ...], folder: Path, out: Path, count: int, **options) -> None:
@@ -45,12 +49,8 @@ def main(data: tuple[Path, ...], folder: Path, out: Path, count: int, **options)
     work = Work(folder, seed=options["seed"])
     emoji = load_emoji(data, options["seed"])
     judge = work.load(build_network(emoji, "classifier"), "classifier")
-    order = np.random.default_rng(1).permutation(len(emoji.images))
-    kinds = {
-        "trained": [i for i in order if not emoji.pictures[i].held_out],
-        "held-out": [i for i in order if emoji.pictures[i].held_out],
-    }
-    pooled = _pooled(judge, emoji.images[kinds["trained"]])
+    kinds = listed(emoji, options["seed"])
+    pooled = _pooled(judge, emoji.images[kinds["measured"]])
     reference = Moments.of(pooled.numpy()).gaussian()
 
     def judged(title: str, images: torch.Tensor, chosen: list[int]) -> None:
@@ -67,10 +67,12 @@ def main(data: tuple[Path, ...], folder: Path, out: Path, count: int, **options)
 
     def compared(title: str, made: torch.Tensor, chosen: list[int]) -> None:
         judged(title, made, chosen)
-        _grid(emoji.images[chosen], made, out / f"{title.replace(' ', '-')}.png")
+        _grid(emoji.images[chosen], made, out / f"{re.sub('[ _]', '-', title)}.png")
 
     for kind, indices in kinds.items():
         judged(f"{kind} real", emoji.images[indices], indices)
+    for change, images in _changed(emoji.images[kinds["measured"]]):
+        judged(f"measured real, {change}", images, kinds["measured"])
     if not (folder / "autoencoder.pt").exists():
         return
     vae = work.load(build_vae(), "autoencoder")
@@ -86,6 +88,22 @@ def main(data: tuple[Path, ...], folder: Path, out: Path, count: int, **options)
         made = _decode(vae, latents / scaling + shift)
         compared(f"{kind} sampled", made, chosen)
         judged(f"{kind} sampled, judged by other prompts", made, chosen[1:] + chosen[:1])
+    chosen = kinds["measured"][:count]
+    for steps in FEWER_STEPS:
+        latents = _sample(model, emoji, chosen, steps, options["guidance"])
+        judged(f"measured sampled, {steps} steps", _decode(vae, latents / scaling + shift), chosen)
+
+
+def _changed(images: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield degraded pictures (N, 3, 32, 32) uint8 with the name of the change."""
+    pixels = to_unit(images)
+    blurred = F.avg_pool2d(pixels, 3, 1, 1, count_include_pad=False)
+    yield "mixed equally with their blur", _to_bytes((pixels + blurred) / 2)
+    yield "blur of 3 x 3 pixels", _to_bytes(blurred)
+    yield "half the resolution", _to_bytes(F.interpolate(F.avg_pool2d(pixels, 2), scale_factor=2))
+    noise = torch.randn(pixels.shape, generator=torch.Generator().manual_seed(0))
+    for deviation in NOISE:
+        yield f"noise of {deviation:g}", _to_bytes(pixels + deviation * noise)
 
 
 def _sample(
@@ -111,7 +129,11 @@ def _reconstruct(vae: AutoencoderKL, images: torch.Tensor) -> torch.Tensor:
 
 def _decode(vae: AutoencoderKL, latents: torch.Tensor) -> torch.Tensor:
     """Decode latents to uint8 images (N, 3, 32, 32)."""
-    outputs = torch.cat([vae.decode(batch).sample for batch in latents.split(250)])
+    return _to_bytes(torch.cat([vae.decode(batch).sample for batch in latents.split(250)]))
+
+
+def _to_bytes(outputs: torch.Tensor) -> torch.Tensor:
+    """Round pixels in -1 to 1 to uint8."""
     return ((outputs / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
 
 

@@ -52,7 +52,7 @@ def train(work: Work, data: tuple[Path, ...]) -> None:
         trained_network = work.load(build_network(emoji, "classifier"), "classifier")
         export.save_network(trained_network, weights, torch.float16)
         network = EmojiNetwork(weights)
-        images = emoji.images[_listed(emoji, work.seed)["measured"]]
+        images = emoji.images[listed(emoji, work.seed)["measured"]]
         export.make_reference(images, folder / "emoji-reference.npz", network, work.seed)
     if "export" in work.stages:
         _export(work, emoji)
@@ -104,13 +104,13 @@ def _save_prompts(emoji: EmojiSet, path: Path, seed: int) -> None:
     """Write the lists of prompts, each with the index of its name."""
     lists = {
         kind: [[emoji.pictures[i].prompts[0], emoji.pictures[i].name] for i in indices]
-        for kind, indices in _listed(emoji, seed).items()
+        for kind, indices in listed(emoji, seed).items()
     }
     facts = {**lists, "names": emoji.names, "subcategories": emoji.subcategories}
     path.write_text(json.dumps(facts) + "\n", encoding="utf-8")
 
 
-def _listed(emoji: EmojiSet, seed: int) -> dict[str, list[int]]:
+def listed(emoji: EmojiSet, seed: int) -> dict[str, list[int]]:
     """Return the pictures in a seeded order: trained and measured, other trained, held-out ones."""
     order = [int(i) for i in np.random.default_rng(seed).permutation(len(emoji.pictures))]
     trained = [i for i in order if not emoji.pictures[i].held_out]
