@@ -1,6 +1,7 @@
 """Corrects the systematic part of the error of a prediction, fitted by least squares."""
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, NamedTuple
 
 import torch
@@ -77,6 +78,15 @@ class Unbiased(Correction):
                 place = _StepTerms(*(term[at] for term in terms))  # (n, frequencies) each
                 factors[at], offset[channel, band] = place.solved(step.mixture)
         return Linear(waves, factors.float(), offset.float())
+
+    def pack(self, fitted: FittedCorrection) -> Mapping[str, torch.Tensor]:
+        """Return factors and offset."""
+        assert isinstance(fitted, Linear)
+        return {"factors": fitted.factors, "offset": fitted.offset}
+
+    def unpack(self, parts: Mapping[str, torch.Tensor]) -> "Linear":
+        """Return the correction of these factors and this offset."""
+        return Linear(DCTBands(parts["offset"], self.bands), parts["factors"], parts["offset"])
 
     def _terms(self, step: CorrectionStep, waves: "DCTBands") -> "_StepTerms":
         is_last = step.position == step.steps - 1
@@ -184,10 +194,10 @@ class Linear:
     """
 
     def __init__(self, waves: DCTBands, factors: torch.Tensor, offset: torch.Tensor) -> None:
-        self._waves, self._factors, self._offset = waves, factors, offset
+        self._waves, self.factors, self.offset = waves, factors, offset
 
     def __call__(self, prediction: Prediction, latents: torch.Tensor) -> torch.Tensor:
         """Return the corrected noise (n, c, h, w)."""
         parts = (prediction.noise, latents, prediction.contrast)
-        terms = (f * self._waves.of(part) for f, part in zip(self._factors, parts, strict=True))
-        return self._waves.back(sum(terms, self._offset.double())).to(latents.dtype)
+        terms = (f * self._waves.of(part) for f, part in zip(self.factors, parts, strict=True))
+        return self._waves.back(sum(terms, self.offset.double())).to(latents.dtype)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core.claims import campaign_of_environment
 from ..core.files import expanded
 from ..core.memory import keep_freed_memory
 from ..core.progress import reporter
@@ -14,7 +15,7 @@ from ..job.guard import Guard
 from ..job.loading import Loader
 from ..job.patches import Patches
 from ..job.resources import Resources, Session
-from ..lab.claims import campaign_of_environment
+from ..lab.by_job import ByJob
 from ..lab.outdated import Methods, find_outdated
 from ..lab.recount import Recount, recount_run
 from ..lab.suite import has_failed, plan, run_suite, with_methods
@@ -86,6 +87,8 @@ def run(suite: str = "quick", **settings: Any) -> Results:
       (files with a PLUGINS table), ``reporter`` of progress;
     - ``workers``, processes that share the jobs instead of this one, and ``devices``, one each;
       ``isolate=True`` or ``job_timeout`` in seconds, for jobs that may end or block their process;
+    - ``executor``, ``"in-process"``, ``"processes"`` or ``"dask"``, and ``scheduler``, the address
+      of Dask's, without which Dask starts ``workers`` of its own;
     - ``fresh=True``, to run again what is done.
 
     Raises BenchError for a mistake in any of them, before a job is run. A job that fails raises
@@ -128,7 +131,7 @@ def recount_records(folder: Path | str, *, plugins: Iterable[Path] = ()) -> Iter
 
 
 @dataclass(frozen=True)
-class SuiteRun:
+class SuiteRun(ByJob):
     """A suite with its settings, its jobs in order, and what they run with.
 
     ``methods`` are all of the suite, also those that are not run this time.
@@ -138,6 +141,9 @@ class SuiteRun:
     jobs: list[Job]
     session: Session
     methods: Methods
+
+    def batches(self) -> list[tuple[Session, list[Job]]]:
+        return [(self.session, self.jobs)]
 
     def run(self) -> Results:
         """Run the jobs that are not done yet; return the results of all of them.

@@ -4,7 +4,6 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -174,8 +173,7 @@ def _quantized(context: JobContext) -> Quantized:
     search = find_allocation(context)
     layers = stages.quantize(context, search.allocation)
     if data is not None:
-        with TemporaryDirectory() as folder:
-            stages.tune(context, layers, data, Path(folder) / "tuning.parquet")
+        stages.tune(context, layers, data)
     corrections = correct(context, layers)
     cost = stages.count_cost(context, search.allocation, layers)
     costs = stages.costs_of(context, cost)

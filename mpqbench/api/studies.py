@@ -1,7 +1,7 @@
 """Ablations and studies: many jobs, and what is concluded from them together."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from ..core.yaml_text import read_yaml
 from ..dit.configs import check_model
 from ..job.resources import Session
 from ..lab.ablation.design import Design, Factors, merged, parse_factors
-from ..lab.ablation.run import PlannedAblation, stores_of, write_effects
+from ..lab.ablation.run import PlannedAblation, jobs_of, stores_of, write_effects
+from ..lab.by_job import ByJob
 from ..lab.study import branches as branch_study
 from ..lab.study.proxies import run_proxies, single_job
 from ..lab.study.searchers import run_searchers, with_evaluations
@@ -74,12 +75,16 @@ def study(name: str, **settings: Any) -> Results:
 
 
 @dataclass(frozen=True)
-class AblationRun:
+class AblationRun(ByJob):
     """An ablation ready to be run: ``given`` are the keys of its suite but the methods."""
 
     planned: PlannedAblation
     given: Mapping[str, Any]
     session: Session
+
+    def batches(self) -> list[tuple[Session, list[Job]]]:
+        parts = jobs_of(self.planned.cells, self.given, self.session)
+        return [(replace(self.session, store=store), jobs) for store, jobs in parts]
 
     def run(self) -> Results:
         """Run what is not done; return the records of all cells. Raises BenchError."""

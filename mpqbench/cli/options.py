@@ -42,6 +42,12 @@ _PARALLEL = (
                  "plugin that crashes, fails after a second try, and the others go on."),
     click.option("--job-timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
                  help="Kill a job that takes longer; the job fails. Implies --isolate."),
+    click.option("--executor", type=click.Choice(["in-process", "processes", "dask"]),
+                 help="Where jobs are run; by default in this process, and in others with the "
+                 "options above."),
+    click.option("--scheduler", metavar="ADDRESS",
+                 help="Scheduler of Dask, such as tcp://host:8786; without it '--executor dask' "
+                 "starts --workers processes of its own."),
 )  # fmt: skip
 dry_run = click.option(
     "-n", "--dry-run", is_flag=True, help="Print what would be run, and its jobs; run nothing."

@@ -21,9 +21,9 @@ from . import completion, options
 @options.seeds("the suite's")
 @options.realizations
 @options.protocol
-@click.option("--batch-size", type=click.IntRange(min=1), default=500, show_default=True,
-              help="Images sampled and written at a time, in whole micro-batches; changes no "
-              "image.")  # fmt: skip
+@click.option("--batch-size", type=click.IntRange(min=1), default=256, show_default=True,
+              help="Images of a shard, which is sampled and written as a whole, in whole "
+              "micro-batches; changes no image.")  # fmt: skip
 @options.device
 @options.parallel
 @options.plugins

@@ -16,8 +16,9 @@ def status(run_dir: Path, as_json: bool) -> None:
     """Show which jobs of RUN are done, running, failed and left, and estimate the time left.
 
     The jobs are those of the command that was last started on the folder. A job is running where a
-    live process holds its claim; one on another machine is taken to live. The estimate is
-    made from the seconds of the jobs that are done. Nothing is changed.
+    live process holds its claim; one on another machine is taken to live. Of its samples the
+    shards are told, and the processes that make one for it. The estimate is made from the seconds
+    of the jobs that are done. Nothing is changed.
 
     \b
     Examples:
@@ -35,6 +36,9 @@ def status(run_dir: Path, as_json: bool) -> None:
     echo(f"{run_dir}: {len(found.jobs)} jobs: {told}; {_left(found)}")
     for job in (job for job in found.jobs if job.state != "done"):
         where = f"  {job.by}" if job.by is not None else ""
+        if job.shards is not None:
+            where += f"  {job.shards[0]} of {job.shards[1]} shards"
+        where += "".join(f", one by process {h.pid} on {h.host}" for h in job.helpers)
         reason = f"  {job.reason}" if job.reason else ""
         echo(f"  {job.state:10s} {job.planned.job}{where}{reason}")
 

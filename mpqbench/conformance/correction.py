@@ -18,7 +18,14 @@ def checks(plugin: Correction, quick: bool) -> list[Check]:
     tests = _CorrectionChecks(plugin)
     found = checks_of(["images"], tests.images)
     if plugin.images != 0:
-        methods = tests.noise, tests.unchanged, tests.single, tests.cost, tests.repeatable
+        methods = (
+            tests.noise,
+            tests.unchanged,
+            tests.single,
+            tests.cost,
+            tests.repeatable,
+            tests.kept,
+        )
         found += checks_of(list(tests.steps), *methods)
     return found
 
@@ -68,6 +75,18 @@ class _CorrectionChecks:
         expect_repeatable(
             "no generator", lambda step: [self._corrected(step)], step=self.steps[name]
         )
+
+    def kept(self, name: str) -> None:
+        """What ``pack`` gives, if anything, makes the same correction again, bit for bit."""
+        step = self.steps[name]
+        fitted = self.plugin.fit(step)
+        parts = self.plugin.pack(fitted)
+        if parts is None:
+            return
+        copies = {name: part.detach().clone() for name, part in parts.items()}
+        one = fitted(step.quantized, step.latents)
+        again = self.plugin.unpack(copies)(step.quantized, step.latents)
+        expect(torch.equal(one, again), "a correction that was kept gives other noise")
 
     def _corrected(self, step: CorrectionStep) -> torch.Tensor:
         return self.plugin.fit(step)(step.quantized, step.latents)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
 
@@ -94,3 +95,15 @@ class Correction(Plugin, ABC):
     @abstractmethod
     def fit(self, step: CorrectionStep) -> FittedCorrection:
         """Fit the correction of ``step``."""
+
+    def pack(self, fitted: FittedCorrection) -> Mapping[str, torch.Tensor] | None:
+        """Return the tensors that ``unpack`` makes a fitted correction from.
+
+        They are kept in the cache, so that no correction is fitted again where a job is resumed or
+        shared; ``None``, the default, where a correction cannot be kept.
+        """
+        return None
+
+    def unpack(self, parts: Mapping[str, torch.Tensor]) -> FittedCorrection:
+        """Return the correction, the same bit for bit, whose ``pack`` is ``parts``."""
+        raise NotImplementedError

@@ -13,6 +13,7 @@ from ..quant.apply import QuantizedModel
 from ..quant.planned import correction_operator
 from ..quant.verify import expect_correction
 from .context import JobContext
+from .fingerprints import samples_fingerprint
 
 AXIS = "correction"  # of the noise: neither that of evaluated images nor of calibration
 
@@ -35,24 +36,50 @@ class _MicroBatch:
         self.latents = schedule.step(output, position, self.latents, self.generators)
 
 
-def correct(context: JobContext, quantized: QuantizedModel) -> Sequence[FittedCorrection]:
+def correct(
+    context: JobContext, quantized: QuantizedModel, *, fresh: bool = False, kept: bool = False
+) -> Sequence[FittedCorrection]:
     """Return the corrections of all sampling steps, none where the recipe asks for none.
 
+    They are kept in the cache, where the plugin packs them, and read from there unless ``fresh``.
     Their cost is added to ``quantized``. Raises Diverged, and BenchError where the plugin breaks
-    its contract.
+    its contract and, with ``kept``, where the cache lacks them.
     """
     plugin = context.plugins.correction
     if not plugin.images:
         return ()
-    sampler, steps = context.recordings.sampler_of(AXIS), context.job.protocol.steps
-    fitted = []
+    cache = context.resources.cache.at("corrections")
+    name, steps = samples_fingerprint(context.job, context.resources), context.job.protocol.steps
+    parts = None if fresh else (cache.require(name) if kept else cache.read(name))
+    if parts is None:
+        fitted = _fitted(context, quantized)
+        packed = [plugin.pack(correction) for correction in fitted]
+        if None not in packed:
+            cache.write(name, packed)
+    else:
+        device = context.resources.device
+        moved = [{key: part.to(device) for key, part in each.items()} for each in parts]
+        fitted = [plugin.unpack(each) for each in moved]
+    operator = correction_operator(plugin, context.model.latent_shape, steps)
+    assert operator is not None  # of a plugin that asks for images
+    quantized.operators += (operator,)
+    return fitted
+
+
+def is_kept(context: JobContext) -> bool:
+    """Return whether the cache has all corrections that the recipe asks for."""
+    cache = context.resources.cache.at("corrections")
+    wanted = context.plugins.correction.images > 0
+    return not wanted or cache.holds(samples_fingerprint(context.job, context.resources))
+
+
+def _fitted(context: JobContext, quantized: QuantizedModel) -> list[FittedCorrection]:
+    plugin, sampler = context.plugins.correction, context.recordings.sampler_of(AXIS)
+    fitted, steps = [], context.job.protocol.steps
     with context.reporter.stage(f"correcting {context.title}", steps) as advance:
         for correction in fit_steps(plugin, sampler, quantized):
             fitted.append(correction)
             advance(1)
-    operator = correction_operator(plugin, context.model.latent_shape, steps)
-    assert operator is not None  # of a plugin that asks for images
-    quantized.operators += (operator,)
     return fitted
 
 

@@ -232,3 +232,11 @@ def changed_model(changes: list[str]) -> str:
     """Say what a plugin has done to the model in full precision."""
     listed = ", ".join(changes[:3]) + (f" and {len(changes) - 3} more" if changes[3:] else "")
     return f"a plugin changed the model in full precision: {listed}; plugins must work on copies"
+
+
+def lost_state(method: str, guard: Guard) -> str:
+    """Say that a plugin has done to the process what cannot be undone."""
+    return (
+        f"a plugin of {method} changed {guard.lost[0]}, which cannot be undone: no further job is "
+        "run, since its result would depend on that"
+    )

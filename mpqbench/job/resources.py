@@ -1,6 +1,7 @@
 """What the jobs of a process share."""
 
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,20 +16,24 @@ from ..records.store import RecordStore
 from .loading import Loader
 from .patches import Patches
 
+SHARD_IMAGES = 256  # of a shard, in whole micro-batches
+
 
 @dataclass
 class Resources:
     """Plugins, a device with the models on it, and a cache.
 
     ``batch_size`` images are sampled and written at a time, which changes none of them. The cache
-    lies in ``folder``, or in a temporary folder that ends with the process.
+    lies in ``folder``, or in a temporary folder that ends with the process. ``offered`` is called
+    with the folder of results, the job and the number of shards that other processes may make.
     """
 
     registry: Registry
     device: str = "cpu"
-    batch_size: int = 500
+    batch_size: int = SHARD_IMAGES
     folder: Path | None = None
     reporter: Reporter = field(default_factory=Reporter)
+    offered: Callable[[Path, Job, int], None] = lambda _folder, _job, _shards: None
     _recordings: dict[str, Recordings] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

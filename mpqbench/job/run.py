@@ -3,6 +3,7 @@
 import traceback
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 
 from ..core.errors import ANY_ERROR, BenchError, Diverged, Infeasible, NotWritable, reason_of
 from ..core.files import digest_of_file, write_atomic
@@ -14,12 +15,13 @@ from ..records.store import file_text
 from . import stages
 from .context import JobContext, calibrate
 from .correct import correct
-from .fingerprints import fingerprint, ranking_fingerprint, recipe_digest, samples_fingerprint
-from .guard import Guard, Stages, changed_model
+from .fingerprints import fingerprint, ranking_fingerprint, recipe_digest
+from .guard import Guard, Stages, changed_model, lost_state
 from .meter import Meter
 from .resources import Session
-from .samples import SampleStore
+from .samples import samples_of
 from .search_stage import find_allocation
+from .sharing import Sharing
 
 
 @dataclass
@@ -76,10 +78,7 @@ def run_job(job: Job, session: Session) -> JobRecord:
         result.fail(changed_model(changed))
     record = _record(job, session, result)
     if guard.lost:
-        raise BenchError(
-            f"a plugin of {job.recipe.name} changed {guard.lost[0]}, which cannot be undone: no "
-            "further job is run, since its result would depend on that"
-        )
+        raise BenchError(lost_state(job.recipe.name, guard))
     return record
 
 
@@ -95,7 +94,7 @@ def fail_job(job: Job, session: Session, reason: str) -> JobRecord:
 
 def has_samples(job: Job, session: Session) -> bool:
     """Return whether all images of ``job`` are there."""
-    return _samples(job, session).holds(job.protocol.images)
+    return samples_of(job, session).holds(job.protocol.images)
 
 
 def _run(job: Job, session: Session, result: PartialResult, guard: Guard) -> None:
@@ -104,7 +103,8 @@ def _run(job: Job, session: Session, result: PartialResult, guard: Guard) -> Non
     with stage.named("load"):
         context = JobContext.open(job, session.resources)
         result.notes += stages.scoring_notes(context)
-        samples = _samples(job, session)
+        samples, sharing = samples_of(job, session), Sharing.of(session.store, job.id)
+        sharing.withdraw()
         if session.fresh:
             samples.clear()
     with stage.fitted("calibrate"):  # everything that needs the model in full precision
@@ -123,36 +123,34 @@ def _run(job: Job, session: Session, result: PartialResult, guard: Guard) -> Non
     with quantized:
         if data is not None:
             with stage.named("tune"):
-                stages.tune(context, quantized, data, session.store.trace_path(job.id, "tuning"))
+                curve = stages.tune(context, quantized, data)
+                curve.write(session.store.trace_path(job.id, "tuning"))
         if held_out is not None:
             result.scores |= stages.held_out_error(context, held_out)
         with stage.fitted("correct"):
-            corrections = correct(context, quantized)
+            corrections = correct(context, quantized, fresh=session.fresh)
         report = stages.count_cost(context, search.allocation, quantized)
         result.costs = stages.costs_of(context, report)
         result.allocation = stages.summary_of(search.allocation, report)
         with stage.named("sample"):
-            result.notes += stages.sample(context, samples, corrections)
+            sampler = stages.sampler_of(context, corrections)
+            told = partial(session.resources.offered, session.store.folder, job)
+            offer = sharing.offer(samples.fingerprint, search.allocation, sampler, told)
+            result.notes += stages.sample(
+                context, samples, sampler, offer if stages.is_kept(context, data) else None
+            )
     with stage.named("score"):
         if held_out is not None:
-            reference = _samples(job.reference, session)
+            reference = samples_of(job.reference, session)
             lpips = session.resources.loader.lpips(job.protocol)
             result.scores |= stages.fidelity(samples, reference, job.protocol.images, lpips)
         result.scores |= stages.distribution(context, samples)
         result.scores |= stages.prompt_agreement(context, samples)
 
 
-def _samples(job: Job, session: Session) -> SampleStore:
-    """Return the samples of ``job``, which depend neither on their number nor on the metrics."""
-    resources = session.resources
-    name = samples_fingerprint(job, resources)
-    folder, others = session.store.samples_path(job.id), session.store.other_samples(job.id)
-    return SampleStore(folder, name, resources.batch_size, others, session.reporter)
-
-
 def _files(job: Job, session: Session) -> dict[str, str]:
     """Return the digests of the allocation, the traces and the samples of a job that is done."""
-    store, samples = session.store, _samples(job, session)
+    store, samples = session.store, samples_of(job, session)
     paths = [store.allocation_path(job.id), *store.traces(job.id)]
     found = {path: digest_of_file(path) for path in paths}
     found |= {samples.folder / name: d for name, d in samples.digests(job.protocol.images).items()}

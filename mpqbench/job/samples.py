@@ -9,8 +9,7 @@ import json
 import os
 import re
 import shutil
-import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -19,13 +18,17 @@ import numpy as np
 
 from ..core.errors import BenchError
 from ..core.files import digest_of_bytes, digest_of_file, reason_of, write_atomic
-from ..core.progress import Advance, Reporter
+from ..core.progress import Reporter
 from ..core.settings import is_whole, sealed
-from ..dit.sampling import SampleBatch, Sampler
+from ..core.suite import Job
+from ..dit.sampling import SampleBatch
 from ..metrics.npz import DAMAGE
+from .fingerprints import samples_fingerprint
+from .resources import Session
 
 OWNER = "fingerprint.json"
-_SHARD, _UNFINISHED = re.compile(r"shard-\d{8}\.npz"), re.compile(r"\.shard-\d{8}\.npz-.*\.tmp")
+SHARD = re.compile(r"shard-\d{8}\.npz")
+_UNFINISHED = re.compile(r"\.(shard-\d{8}|part-.*)\.npz-.*\.tmp")
 DAMAGED_OWNER = (OSError, ValueError, TypeError, LookupError, AttributeError)
 
 
@@ -38,7 +41,7 @@ class Shard(NamedTuple):
     path: Path
 
 
-_Shards = dict[int, tuple[int, str]]  # number of images and digest, by the number of the first
+Shards = dict[int, tuple[int, str]]  # number of images and digest, by the number of the first
 
 
 @dataclass
@@ -59,59 +62,14 @@ class SampleStore:
     others: Sequence[Path] = ()
     reporter: Reporter = field(default_factory=Reporter)
 
-    def fill(self, sampler: Sampler, count: int, advance: Advance) -> None:
-        """Sample until images 0 to ``count`` are there. Raises Diverged from the sampler.
-
-        A shard has about ``batch_size`` images, in whole micro-batches but for the last shard. One
-        that is missing or damaged is sampled again; where that gives other images than before, as
-        on another processor, so are all. Shards of another fingerprint are removed. All this is
-        said.
-        """
-        known = self._known(self.folder)
-        if known is None:  # the samples of another job, or none
-            if any(_SHARD.fullmatch(path.name) for path in self.folder.glob("*")):
-                self.reporter.say(
-                    f"  the samples in {self.folder} were made by another recipe, model, device or "
-                    "version of the code, or it is not known by which: they are made again"
-                )
-            self.clear()
-            known = self._adopted()
-        micro = sampler.protocol.micro_batch
-        size, start = micro * max(1, self.batch_size // micro), 0
-        while start < count:
-            length, digest = known.get(start, (0, ""))
-            if length % micro and start + length < count:
-                length = 0  # the shard ends within a micro-batch and cannot be continued
-            if length and self._is_whole(start, digest):
-                advance(min(length, count - start))
-            else:
-                if length and self._path(start).is_file():
-                    self.reporter.say(f"  sampling {self._path(start)} again, which is damaged")
-                following = min((s for s in known if s > start), default=start + size)
-                stop = min(start + (length or size), following, count)
-                content = self._sampled(sampler, start, stop, advance)
-                made = (stop - start, digest_of_bytes(content))
-                if length == made[0] and digest != made[1]:
-                    self.reporter.say(
-                        f"  {self._path(start)} sampled again differs from what it was, as on "
-                        "another processor or with other threads: sampling all images again"
-                    )
-                    advance(-stop)
-                    self.clear()
-                    return self.fill(sampler, count, advance)
-                known[start], length = made, made[0]
-                self._note(known)
-                write_atomic(self._path(start), content)
-            start += length
-
     def holds(self, count: int) -> bool:
         """Return whether images 0 to ``count`` are there, whole and of this fingerprint."""
         return self._chain(count) is not None
 
     def digests(self, count: int) -> dict[str, str]:
         """Return the digests of the files of images 0 to ``count`` by name."""
-        known = self._known(self.folder) or {}
-        return {self._path(start).name: known[start][1] for start in self._chain(count) or ()}
+        known = self.known(self.folder) or {}
+        return {self.path(start).name: known[start][1] for start in self._chain(count) or ()}
 
     def shards(self, count: int) -> Iterator[SampleBatch]:
         """Yield images 0 to ``count``, shard by shard. Raises BenchError as ``read``."""
@@ -134,7 +92,7 @@ class SampleStore:
                 return SampleBatch(start, *arrays)
         except DAMAGE as error:
             raise BenchError(
-                f"samples {self._path(start)} cannot be read ({error}): run again"
+                f"samples {self.path(start)} cannot be read ({error}): run again"
             ) from None
 
     def whole(self, count: int) -> list[Shard]:
@@ -148,24 +106,25 @@ class SampleStore:
 
     def finished(self) -> list[Shard]:
         """Return all shards that are whole, in the order of their images."""
-        shards = [self._shard(start) for start in sorted(self._known(self.folder) or {})]
-        return [shard for shard in shards if self._is_whole(shard.start, shard.digest)]
+        shards = [self._shard(start) for start in sorted(self.known(self.folder) or {})]
+        return [shard for shard in shards if self.is_whole(shard.start, shard.digest)]
 
     def _shard(self, start: int) -> Shard:
-        return Shard(start, *(self._known(self.folder) or {})[start], self._path(start))
+        return Shard(start, *(self.known(self.folder) or {})[start], self.path(start))
 
     def clear(self) -> None:
         """Remove the shards that ``fingerprint.json`` says a store wrote, and what is of these."""
         if not self.folder.is_dir():
             return
         try:
-            written = {self._path(start).name for start in _read_owner(self.folder)[1]}
+            written = {self.path(start).name for start in _read_owner(self.folder)[1]}
         except FileNotFoundError:
             written = set()
         except DAMAGED_OWNER:  # known by their names alone
-            written = {p.name for p in self.folder.iterdir() if _SHARD.fullmatch(p.name)}
+            written = {p.name for p in self.folder.iterdir() if SHARD.fullmatch(p.name)}
         for path in list(self.folder.iterdir()):
-            if f"{path.name.partition('.')[0]}.npz" in written or _UNFINISHED.fullmatch(path.name):
+            of_shard = f"{path.name.partition('.')[0]}.npz" in written or path.match("part-*.npz")
+            if of_shard or _UNFINISHED.fullmatch(path.name):
                 path.unlink()
         (self.folder / OWNER).unlink(missing_ok=True)  # last, as it names the others
         if not any(self.folder.iterdir()):
@@ -173,7 +132,7 @@ class SampleStore:
 
     def _content(self, start: int) -> bytes:
         """Return a shard as it was written. Raises BenchError as ``shards``."""
-        path, known = self._path(start), self._known(self.folder)
+        path, known = self.path(start), self.known(self.folder)
         if known is None:
             raise BenchError(
                 f"samples {path} cannot be used: {OWNER} beside them is missing, damaged or of "
@@ -189,7 +148,7 @@ class SampleStore:
             raise BenchError(f"samples {path} are damaged, as their checksum shows: run again")
         return content
 
-    def _known(self, folder: Path) -> _Shards | None:
+    def known(self, folder: Path) -> Shards | None:
         """Return the shards that were written into ``folder``; ``None`` for another fingerprint."""
         try:
             fingerprint, shards = _read_owner(folder)
@@ -197,19 +156,19 @@ class SampleStore:
             return None
         return shards if fingerprint == self.fingerprint else None
 
-    def _note(self, known: _Shards) -> None:
+    def note(self, known: Shards) -> None:
         shards = {str(start): list(made) for start, made in known.items()}
         owner = sealed({"fingerprint": self.fingerprint, "shards": shards})
         write_atomic(self.folder / OWNER, json.dumps(owner).encode())
 
-    def _adopted(self) -> _Shards:
+    def adopted(self) -> Shards:
         """Link the shards of the first other folder of this fingerprint into this one."""
         for other in self.others:
-            known = self._known(other)
+            known = self.known(other)
             if known is None:
                 continue
-            self._note(known)
-            stems = tuple(f"{self._path(start).stem}." for start in known)
+            self.note(known)
+            stems = tuple(f"{self.path(start).stem}." for start in known)
             for path in (path for path in other.glob("shard-*") if path.name.startswith(stems)):
                 try:
                     os.link(path, self.folder / path.name)
@@ -221,36 +180,23 @@ class SampleStore:
 
     def _chain(self, count: int) -> list[int] | None:
         """Return where the shards of images 0 to ``count`` begin; ``None`` if one is not whole."""
-        known, start, chain = self._known(self.folder) or {}, 0, []
+        known, start, chain = self.known(self.folder) or {}, 0, []
         while start < count:
             length, digest = known.get(start, (0, ""))
-            if not length or not self._is_whole(start, digest):
+            if not length or not self.is_whole(start, digest):
                 return None
             chain.append(start)
             start += length
         return chain
 
-    def _is_whole(self, start: int, digest: str) -> bool:
-        return digest_of_file(self._path(start)) == digest
+    def is_whole(self, start: int, digest: str) -> bool:
+        return digest_of_file(self.path(start)) == digest
 
-    def _path(self, start: int) -> Path:
+    def path(self, start: int) -> Path:
         return self.folder / f"shard-{start:08d}.npz"
 
-    def _sampled(self, sampler: Sampler, start: int, stop: int, advance: Advance) -> bytes:
-        """Return the file of images ``start`` to ``stop``."""
-        batches = []
-        for batch in sampler.batches(start, stop):
-            batches.append(batch)
-            advance(len(batch.images))
-        columns = zip(*((b.images, b.latents, b.classes) for b in batches), strict=True)
-        images, latents, classes = map(np.concatenate, columns)
-        arrays = {"arr_0": images, "latents": latents, "classes": classes}
-        if (texts := sampler.model.texts) is not None:
-            arrays["texts"] = np.array([texts[prompt] for prompt in classes])
-        return _npz(arrays, self.fingerprint)
 
-
-def _read_owner(folder: Path) -> tuple[str, _Shards]:
+def _read_owner(folder: Path) -> tuple[str, Shards]:
     """Return the fingerprint and the shards of a folder. Raises one of DAMAGED_OWNER."""
     owner = json.loads((folder / OWNER).read_text(encoding="utf-8"))
     if not is_whole(owner):
@@ -267,12 +213,9 @@ def fingerprint_of(folder: Path) -> str:
         return ""
 
 
-def _npz(arrays: Mapping[str, np.ndarray], comment: str) -> bytes:
-    """Return an ``.npz`` file; equal arrays give equal bytes, as there is no time in it."""
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w") as archive:
-        archive.comment = comment.encode()
-        for name, array in arrays.items():
-            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as file:
-                np.lib.format.write_array(file, array, allow_pickle=False)
-    return content.getvalue()
+def samples_of(job: Job, session: Session) -> SampleStore:
+    """Return the samples of ``job``, which depend neither on their number nor on the metrics."""
+    resources = session.resources
+    name = samples_fingerprint(job, resources)
+    folder, others = session.store.samples_path(job.id), session.store.other_samples(job.id)
+    return SampleStore(folder, name, resources.batch_size, others, session.reporter)

@@ -3,12 +3,11 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import cast
 
 import numpy as np
 
-from ..contracts import DistillationData, FittedCorrection
+from ..contracts import Curve, DistillationData, FittedCorrection
 from ..core.jackknife import Estimate, deal_groups
 from ..core.precision import Allocation
 from ..core.progress import Advance
@@ -17,6 +16,7 @@ from ..core.sources import folder_digest
 from ..cost.count import CostReport, CountOptions, budget_limit, count
 from ..dit.calibration import HeldOut
 from ..dit.loading import skeleton
+from ..dit.sampling import Sampler
 from ..metrics.clip_score import ClipScorer
 from ..metrics.fidelity import latent_mse, psnr, ssim, ssim_missing
 from ..metrics.images import regroup
@@ -34,8 +34,10 @@ from ..quant.verify import (
 from ..records.schema import AllocationSummary, Costs, Metric, Score
 from ..tuning.checkpoint import Checkpoint
 from ..tuning.student import QuantizedStudent, distillation_data
+from . import correct
 from .context import JobContext
 from .features import FeatureFiles
+from .filling import Filling, Offer
 from .fingerprints import samples_fingerprint
 from .samples import SampleStore
 
@@ -59,16 +61,17 @@ def record_data(context: JobContext, *, fresh: bool) -> DistillationData | None:
     return distillation_data(context.plugins.tuner, recordings.sampler_of, kept, checkpoint)
 
 
-def quantize(context: JobContext, allocation: Allocation) -> QuantizedModel:
+def quantize(context: JobContext, allocation: Allocation, *, kept: bool = False) -> QuantizedModel:
     """Quantize the model until the returned context manager exits. Raises Diverged.
 
-    A slow rounding is kept layer by layer, or block by block, for a job that is stopped.
+    A slow rounding is kept layer by layer, or block by block, for a job that is stopped. With
+    ``kept`` nothing else is used: raises BenchError where a layer is missing.
     """
     quantizer = context.quantizer()
     if quantizer.rounding.slow:
         name = samples_fingerprint(context.job, context.resources)
         cache = context.resources.cache.at("rounding", name)
-        quantizer = replace(quantizer, rounding=KeptRounding(quantizer.rounding, cache))
+        quantizer = replace(quantizer, rounding=KeptRounding(quantizer.rounding, cache, kept))
     with context.reporter.stage(f"quantizing {context.title}", len(context.groups)) as advance:
         return quantize_model(
             context.model.transformer,
@@ -79,20 +82,19 @@ def quantize(context: JobContext, allocation: Allocation) -> QuantizedModel:
         )
 
 
-def tune(
-    context: JobContext, quantized: QuantizedModel, data: DistillationData, curve: Path
-) -> None:
-    """Train the quantized model in place and write the course of the training to ``curve``.
+def tune(context: JobContext, quantized: QuantizedModel, data: DistillationData) -> Curve:
+    """Train the quantized model in place and return the course of the training.
 
     Raises BenchError with the layer's name where the tuner left its weight off its grid, a branch
     out of the count or another input quantizer.
     """
     student = QuantizedStudent(quantized, context.groups)
     inputs = input_quantizers(student.layers)
-    context.plugins.tuner.tune(student, data).write(curve)
+    curve = context.plugins.tuner.tune(student, data)
     expect_tuned(student.layers, student.rounded, quantized.rounded)
     expect_same_inputs(student.layers, inputs)
     expect_counted(student.layers, quantized.operators)
+    return curve
 
 
 def count_cost(
@@ -149,18 +151,31 @@ def held_out_error(context: JobContext, held_out: HeldOut) -> dict[Metric, Score
     return {cast(Metric, name): Score(value=float(each.mean())) for name, each in means.items()}
 
 
+def is_kept(context: JobContext, data: DistillationData | None) -> bool:
+    """Return whether another process can have the quantized model without fitting it again.
+
+    Tuners of third parties may keep no training, and corrections may not be packed.
+    """
+    return (data is None or data.checkpoint.exists) and correct.is_kept(context)
+
+
+def sampler_of(context: JobContext, corrections: Sequence[FittedCorrection]) -> Sampler:
+    """Return the sampler of the images that are measured."""
+    sampler = context.measured.sampler_of("noise")
+    sampler.corrections = corrections
+    return sampler
+
+
 def sample(
-    context: JobContext, samples: SampleStore, corrections: Sequence[FittedCorrection]
+    context: JobContext, samples: SampleStore, sampler: Sampler, offer: Offer | None = None
 ) -> list[str]:
     """Sample the images of the protocol that are not there yet. Raises Diverged.
 
     Returns notes on what was done otherwise where memory was short.
     """
-    sampler = context.measured.sampler_of("noise")
-    sampler.corrections = corrections
     images = context.job.protocol.images
     with context.reporter.stage(f"sampling {context.title}", images) as advance:
-        samples.fill(sampler, images, advance)
+        Filling(samples, sampler, advance).fill(images, offer)
     return sampler.notes
 
 

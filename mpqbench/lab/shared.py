@@ -4,13 +4,14 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from ..core.claims import FOLDER, Claims, Holder
 from ..core.errors import BenchError
 from ..core.files import digest_of_file
 from ..core.suite import Job
+from ..job.helping import help_sample
 from ..job.resources import Session
 from ..job.run import fail_job, has_samples, run_job, skip_job
 from ..records.schema import JobRecord
-from .claims import FOLDER, Claims, Holder
 from .kept import is_whole, set_aside_other
 
 POLL_SECONDS = 1.0
@@ -39,6 +40,7 @@ class SharedJobs:
         self._claims = Claims(self.session.store.folder / FOLDER)
         self._before = {job.id: self._digest(job) for job in self.jobs}
         self._told: dict[str, Holder] = {}
+        self._refused: set[str] = set()  # tokens of claims of jobs that cannot be helped
         self._looked: dict[str, tuple[str | None, bool]] = {}
         self._titles = {}
         for number, job in enumerate(self.jobs, 1):
@@ -46,12 +48,16 @@ class SharedJobs:
             title = f"[{number}/{len(self.jobs)}] {' '.join(filter(None, parts))} {place_of(job)}"
             self._titles[job.id] = title
 
-    def run(self) -> list[JobRecord]:
-        """Run what is not done; wait for what others run; return the records in order."""
-        left, waits = list(self.jobs), False
+    def run(self, jobs: Sequence[Job] | None = None) -> list[JobRecord]:
+        """Run what is not done of ``jobs``, which are all by default; return the records in order.
+
+        What others run is waited for. Jobs go behind the full precision that they need.
+        """
+        wanted = self.jobs if jobs is None else jobs
+        left, waits = [job for job in wanted if job.id not in self.records], False
         while left:
             behind = [job for job in left if not self._turn(job)]
-            if len(behind) == len(left):
+            if len(behind) == len(left) and not self.help(left):
                 if not waits:
                     self._say_waiting()
                 waits = True
@@ -59,7 +65,27 @@ class SharedJobs:
             else:
                 waits = False
             left = behind
-        return [self.records[job.id] for job in self.jobs]
+        return [self.records[job.id] for job in wanted]
+
+    def help(self, jobs: Sequence[Job]) -> bool:
+        """Make shards of the first of ``jobs`` that others run and that has any left.
+
+        Returns whether any was made. Why no more of a job can be made is said once.
+        """
+        holders, session = self._claims.holders(), self.session
+        for job in jobs:
+            holder = holders.get(job.id)
+            if holder is None or holder.token in self._refused or holder.is_here:
+                continue
+            helped = help_sample(job, session, holder)
+            if helped.reason:
+                self._refused.add(holder.token)
+                session.reporter.say(f"{self._titles[job.id]}: cannot help: {helped.reason}")
+            if helped.shards:
+                what = f"{helped.shards} shard{'s' if helped.shards > 1 else ''}"
+                session.reporter.say(f"{self._titles[job.id]}: made {what} for {holder}")
+                return True
+        return False
 
     def _turn(self, job: Job) -> bool:
         """Return whether there is a record of ``job``, which is run unless another process does."""

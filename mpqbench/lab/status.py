@@ -2,15 +2,16 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from ..core.claims import FOLDER, Claims, Holder
 from ..core.errors import BenchError
+from ..job.sharing import Sharing, has_file
 from ..records.store import RecordStore, read_record
-from .claims import FOLDER, Claims, Holder
 from .planned import FILE, PlannedJob, read_planned
 
 RUNNING, LEFT = "running", "left"
@@ -21,6 +22,8 @@ class JobStatus:
     """A job of a run. ``state`` is the status of its record, ``running`` or ``left``.
 
     ``seconds`` are those of a record, or since a running job began; ``by`` is its process.
+    ``shards`` are how many shards of its samples are made, and all, where several processes may
+    make them; ``helpers`` are the other processes that make one now.
     """
 
     planned: PlannedJob
@@ -28,6 +31,8 @@ class JobStatus:
     reason: str = ""
     seconds: float | None = None
     by: Holder | None = None
+    shards: tuple[int, int] | None = None
+    helpers: tuple[Holder, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -44,8 +49,9 @@ class RunStatus:
 
     @property
     def processes(self) -> int:
-        """How many processes run a job."""
-        return len({(job.by.machine, job.by.pid) for job in self.jobs if job.by is not None})
+        """How many processes run a job, or make shards of one."""
+        running = [by for job in self.jobs for by in (job.by, *job.helpers) if by is not None]
+        return len({(by.machine, by.pid) for by in running})
 
     @property
     def seconds_left(self) -> float | None:
@@ -74,10 +80,9 @@ class RunStatus:
         jobs = []
         for job in self.jobs:
             facts = {"state": job.state, "reason": job.reason, "seconds": job.seconds}
-            by = None if job.by is None else asdict(job.by)
-            jobs.append(
-                job.planned.model_dump(exclude={"samples", "protocol"}) | facts | {"by": by}
-            )
+            facts |= {"by": None if job.by is None else asdict(job.by), "shards": job.shards}
+            facts |= {"helpers": [asdict(helper) for helper in job.helpers]}
+            jobs.append(job.planned.model_dump(exclude={"samples", "protocol"}) | facts)
         totals = {"processes": self.processes, "seconds_left": self.seconds_left}
         return {"folder": str(self.folder), "counts": self.counts, **totals, "jobs": jobs}
 
@@ -101,7 +106,7 @@ def _jobs(folder: Path) -> Sequence[JobStatus]:
 
 def _status(planned: PlannedJob, store: RecordStore, holder: Holder | None) -> JobStatus:
     if holder is not None:
-        return JobStatus(planned, RUNNING, seconds=_since(holder), by=holder)
+        return _running(planned, store, holder)
     path = store.record_path(planned.job)
     if not path.is_file():
         return JobStatus(planned, LEFT)
@@ -113,6 +118,18 @@ def _status(planned: PlannedJob, store: RecordStore, holder: Holder | None) -> J
         return JobStatus(planned, LEFT, "its record is of other settings or code")
     seconds = round(sum(record.seconds.values()), 3)
     return JobStatus(planned, record.status, record.reason, seconds)
+
+
+def _running(planned: PlannedJob, store: RecordStore, holder: Holder) -> JobStatus:
+    """Return a job that ``holder`` runs, with its shards where it offers them to others."""
+    sharing, status = Sharing.of(store, planned.job), JobStatus(planned, RUNNING, by=holder)
+    status, plan = replace(status, seconds=_since(holder)), sharing.plan(holder)
+    if plan is None:
+        return status
+    folder, held = store.samples_path(planned.job), sharing.claims.holders()
+    made = sum(has_file(folder, shard) for shard in plan.shards)
+    others = {(h.machine, h.pid): h for h in held.values() if h.pid != holder.pid}
+    return replace(status, shards=(made, len(plan.shards)), helpers=tuple(others.values()))
 
 
 def _since(holder: Holder) -> float | None:

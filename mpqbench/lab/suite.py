@@ -109,6 +109,14 @@ def run_suite(jobs: Sequence[Job], session: Session) -> list[JobRecord]:
 
     Jobs that other processes run on the same folder are waited for, and theirs are the records.
     """
+    return open_jobs(jobs, session).run()
+
+
+def open_jobs(jobs: Sequence[Job], session: Session) -> SharedJobs:
+    """Return the jobs ready to be run, in a folder that is ready for them.
+
+    Raises BenchError as ``check_jobs``, and as ``check_folder``.
+    """
     check_jobs(jobs, session.resources)
     fingerprints = {job.id: fingerprint(job, session.resources) for job in jobs}
     check_folder(jobs, fingerprints, session)
@@ -118,7 +126,7 @@ def run_suite(jobs: Sequence[Job], session: Session) -> list[JobRecord]:
             f"removed {len(removed)} unfinished file(s) of killed writes, such as {removed[0]}"
         )
     write_planned(jobs, fingerprints, session)
-    return SharedJobs(jobs, session, fingerprints).run()
+    return SharedJobs(jobs, session, fingerprints)
 
 
 def has_failed(records: Iterable[JobRecord]) -> bool:

@@ -15,11 +15,12 @@ class KeptRounding(Rounding):
     """Rounds as ``rounding`` does; what is in ``cache`` is not rounded again.
 
     ``cache`` belongs to everything that the result depends on but the weights: the plugin with its
-    sources and parameters, the model, the recipe and the calibration set.
+    sources and parameters, the model, the recipe and the calibration set. With ``required``
+    nothing is rounded: BenchError is raised for what is not there.
     """
 
-    def __init__(self, rounding: Rounding, cache: Cache) -> None:
-        self.rounding, self.cache = rounding, cache
+    def __init__(self, rounding: Rounding, cache: Cache, required: bool = False) -> None:
+        self.rounding, self.cache, self.required = rounding, cache, required
         self.by_block, self.needs_inputs = rounding.by_block, rounding.needs_inputs
         self.error_bound, self.slow = rounding.error_bound, rounding.slow
 
@@ -45,7 +46,7 @@ class KeptRounding(Rounding):
     ) -> Mapping[str, QuantizedWeight]:
         facts = [[path, tensor_digest(weight), bits] for path, (weight, bits) in given.items()]
         name = digest_of([facts, repr(fmt)])
-        known = self.cache.read(name)
+        known = self.cache.require(name) if self.required else self.cache.read(name)
         if known is None:
             made = make()
             if not all(isinstance(q, QuantizedWeight) for q in made.values()):

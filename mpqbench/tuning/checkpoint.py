@@ -13,13 +13,14 @@ class Checkpoint:
 
     ``fingerprint`` is the digest of all that the training depends on but ``part``, the digest of
     the numbers that it begins with: another processor may have rounded otherwise. Without a cache
-    nothing is kept.
+    nothing is kept. With ``required`` the training must be there to its end: nothing is trained.
     """
 
     cache: Cache | None = None
     fingerprint: str = ""
     every: float = 60.0
     part: str = ""
+    required: bool = False
     _saved: float = field(default_factory=time.monotonic)
 
     def of(self, part: str) -> Self:

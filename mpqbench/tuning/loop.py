@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..core.errors import Diverged
+from ..core.errors import BenchError, Diverged
 from ..core.files import write_table
 from ..core.progress import Reporter
 from .checkpoint import Checkpoint
@@ -79,7 +79,10 @@ def train(
     as its kernels are deterministic). Raises Diverged where a loss is not finite.
     """
     run = _Run(training, trained, losses, checkpoint)
-    if run.resume():
+    resumed = run.resume()
+    if checkpoint.required and not run.state.stopped:
+        raise BenchError("the training is not in the cache to its end, from the same numbers")
+    if resumed:
         reporter.say(f"  tuning resumes at step {run.state.step}")
     elif checkpoint.exists:
         reporter.say("  tuning begins anew: what is on disk was trained from other numbers")

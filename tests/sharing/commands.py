@@ -89,14 +89,19 @@ class Commands:
         raise TimeoutError("no job has begun")
 
     def records(self, folder=None):
-        """What the records say but for times and places, by job."""
-        apart = ("seconds", "peak_mb", "provenance", "checksum")
-        paths = sorted(((folder or self.folder) / "records").glob("*.json"))
-        read = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
-        return {r["job"]: {k: v for k, v in r.items() if k not in apart} for r in read}
+        """What the records say, as ``records_in``."""
+        return records_in(folder or self.folder)
 
     def claims(self):
         return [path.name for path in (self.folder / "claims").iterdir()]
+
+
+def records_in(folder):
+    """What the records of a folder say but for times and places, by job."""
+    apart = ("seconds", "peak_mb", "provenance", "checksum")
+    paths = sorted((folder / "records").glob("*.json"))
+    read = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    return {r["job"]: {k: v for k, v in r.items() if k not in apart} for r in read}
 
 
 def ended(process, seconds=120):

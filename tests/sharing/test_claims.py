@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from mpqbench.core.claims import Claims, Holder
 from mpqbench.core.processes import has_ended, started
 from mpqbench.core.settings import digest_of
-from mpqbench.lab.claims import Claims, Holder
 
 TAKE = """
 import sys, time
 from pathlib import Path
-from mpqbench.lab.claims import Claims
+from mpqbench.core.claims import Claims
 claims, begin = Claims(Path(sys.argv[1])), Path(sys.argv[2])
 while not begin.exists():
     time.sleep(0.001)

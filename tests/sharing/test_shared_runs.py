@@ -9,8 +9,10 @@ import psutil
 import pytest
 from commands import CRASH, PATIENT, Commands, begun, ended
 
-from mpqbench.api import workers
-from mpqbench.lab.claims import Claims
+from mpqbench.api.workers import run_with
+from mpqbench.core.claims import Claims
+from mpqbench.core.errors import BenchError
+from mpqbench.executors.processes import Processes
 
 
 @pytest.fixture
@@ -202,16 +204,31 @@ def test_each_worker_has_a_device_of_its_own(tmp_path, monkeypatch):
         return SimpleNamespace(session=SimpleNamespace(store=store), run=lambda: results)
 
     tasks = []
-    monkeypatch.setattr(workers._Crew, "run", lambda self: tasks.extend(self.tasks))
+    monkeypatch.setattr(Processes, "as_completed", lambda self: iter(self.tasks))
+    monkeypatch.setattr(Processes, "submit", lambda self, task: tasks.append(task.settings))
     settings = {"devices": ["cuda:0", "cuda:1"], "budgets": ["W4A4"], "device": "cpu"}
-    workers.run_with(prepare, ("smoke",), settings | {"workers": 3})
-    assert [task[2]["device"] for task in tasks] == ["cuda:0", "cuda:1", "cuda:0"]
-    assert {task[2]["budgets"][0] for task in tasks} == {"W4A4"}
-    assert len({task[2]["campaign"] for task in tasks}) == 1
+    run_with(prepare, ("smoke",), settings | {"workers": 3})
+    assert [task["device"] for task in tasks] == ["cuda:0", "cuda:1", "cuda:0"]
+    assert {task["budgets"][0] for task in tasks} == {"W4A4"}
+    assert len({task["campaign"] for task in tasks}) == 1
     tasks.clear()
-    workers.run_with(prepare, ("smoke",), settings)
-    assert [task[2]["device"] for task in tasks] == ["cuda:0", "cuda:1"]
+    run_with(prepare, ("smoke",), settings)
+    assert [task["device"] for task in tasks] == ["cuda:0", "cuda:1"]
     assert {settings["device"] for _, settings in given} == {"cuda:0"}
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"executor": "dask", "job_timeout": 5}, "--job-timeout is not for the executor 'dask'"),
+        ({"executor": "in-process", "workers": 2}, "--workers is not for the executor"),
+        ({"executor": "threads"}, "use in-process, processes, dask"),
+        ({"scheduler": "tcp://127.0.0.1:1", "devices": ["cuda:0"]}, "--devices is not for"),
+    ],
+)
+def test_options_of_another_executor_are_refused(options, sentence):
+    with pytest.raises(BenchError, match=sentence):
+        run_with(None, (), options)
 
 
 def test_a_job_array_tries_a_job_once(tmp_path, tiny_folder, mpqbench, monkeypatch):

@@ -7,7 +7,7 @@ import pytest
 from commands import CRASH, Commands
 from test_claims import claim_of, elsewhere, ended
 
-from mpqbench.lab.claims import Claims
+from mpqbench.core.claims import Claims
 from mpqbench.lab.status import status_of
 
 

@@ -26,10 +26,10 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ..core.errors import NotWritable
-from ..core.files import digest_of_bytes, made_once, reason_of, write_atomic
-from ..core.processes import has_ended, machine, started
-from ..core.settings import is_whole, sealed
+from .errors import NotWritable
+from .files import digest_of_bytes, made_once, reason_of, write_atomic
+from .processes import has_ended, machine, started
+from .settings import is_whole, sealed
 
 FOLDER = "claims"
 BEAT_SECONDS = 15.0
@@ -52,6 +52,11 @@ class Holder:
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host} since {self.since}"
+
+    @property
+    def is_here(self) -> bool:
+        """Whether this is the process that asks."""
+        return (self.machine, self.pid) == (machine(), os.getpid())
 
     @classmethod
     def here(cls, fingerprint: str) -> "Holder":
@@ -188,6 +193,14 @@ class Claims:
         if known != beat:
             self._seen[holder.token] = beat, now
         return known == beat and now - since > self.stale
+
+
+def claims_below(folder: Path) -> Iterator[Claims]:
+    """Yield the claims of a folder of results, of those that an ablation has in it, of shards."""
+    for place in (FOLDER, f"*/{FOLDER}", f"*/*/{FOLDER}"):
+        for found in folder.glob(place):
+            yield Claims(found)
+            yield from (Claims(path) for path in found.iterdir() if path.is_dir())  # of shards
 
 
 def campaign_of_environment() -> str:

@@ -1,0 +1,107 @@
+"""Helping with the samples of a job that another process runs."""
+
+import traceback
+from dataclasses import dataclass, replace
+
+from ..core.claims import Holder
+from ..core.errors import ANY_ERROR, BenchError, NotWritable, reason_of
+from ..core.precision import Allocation
+from ..core.suite import Job
+from . import stages
+from .context import JobContext, calibrate
+from .correct import correct
+from .filling import Filling, has_shard
+from .guard import Guard, changed_model, lost_state
+from .resources import Session
+from .samples import samples_of
+from .sharing import ShardPlan, Sharing, name_of, predictions_digest
+
+
+@dataclass
+class Help:
+    """What came of helping: the number of shards that were made, and why no more can be."""
+
+    shards: int = 0
+    reason: str = ""
+
+
+def help_sample(job: Job, session: Session, holder: Holder) -> Help:
+    """Make shards of ``job``, which ``holder`` runs, until none is left or the job has ended.
+
+    The model comes from the cache: no search, slow rounding, training or correction is done again.
+    A plugin is guarded as in ``run_job``. Raises NotWritable, and BenchError where the process
+    cannot be restored.
+    """
+    sharing, made = Sharing.of(session.store, job.id), Help()
+    plan = sharing.plan(holder)
+    if plan is None or not _left(plan, job, session):
+        return made
+    loader = session.resources.loader
+    loader.watch(job.model, job.protocol)
+    guard = Guard(session.resources.patches)
+    try:
+        with guard:
+            _help(_Helped(job, session, holder, plan), made, guard)
+    except NotWritable:
+        raise
+    except ANY_ERROR as error:
+        made.reason = reason_of(error)
+        if not isinstance(error, BenchError):
+            made.reason += f" ({traceback.extract_tb(error.__traceback__)[-1]})"
+    changed = loader.changes()
+    if changed:
+        made.reason = changed_model(changed)
+    if guard.lost:
+        raise BenchError(lost_state(job.recipe.name, guard))
+    return made
+
+
+@dataclass(frozen=True)
+class _Helped:
+    job: Job
+    session: Session
+    holder: Holder
+    plan: ShardPlan
+
+
+def _left(plan: ShardPlan, job: Job, session: Session) -> bool:
+    """Return whether a shard of the same samples is neither made nor claimed."""
+    samples = samples_of(job, session)
+    if plan.fingerprint != samples.fingerprint:
+        return False
+    held = Sharing.of(session.store, job.id).claims.holders()
+    return any(not has_shard(samples, s) and name_of(s) not in held for s in plan.shards)
+
+
+def _help(helped: _Helped, made: Help, guard: Guard) -> None:
+    job, session, plan = helped.job, helped.session, helped.plan
+    session.reporter.say(f"  helping {helped.holder} to sample {job.id}")
+    context = JobContext.open(job, session.resources)
+    with guard.one_thread():
+        context = calibrate(context)
+        data = stages.record_data(context, fresh=False)
+        quantized = stages.quantize(context, Allocation.from_json(plan.allocation), kept=True)
+    with quantized:
+        if data is not None:
+            checkpoint = replace(data.checkpoint, required=True)
+            stages.tune(context, quantized, replace(data, checkpoint=checkpoint))
+        with guard.one_thread():
+            corrections = correct(context, quantized, kept=True)
+        sampler = stages.sampler_of(context, corrections)
+        if predictions_digest(sampler) != plan.predicted:
+            raise BenchError(
+                "this process computes other last bits than the one that runs the job, as with "
+                "another processor or number of threads"
+            )
+        sharing, total = Sharing.of(session.store, job.id), sum(b - a for a, b in plan.shards)
+        with context.reporter.stage(f"helping with {context.title}", total) as advance:
+            samples = samples_of(job, session)
+            for shard in reversed(plan.shards):  # the other process begins with the first
+                if sharing.plan(helped.holder) is None:
+                    return
+                if has_shard(samples, shard):
+                    continue
+                with sharing.claims.hold(name_of(shard), plan.fingerprint) as other:
+                    if other is None and not has_shard(samples, shard):
+                        Filling(samples, sampler, advance).leave(shard)
+                        made.shards += 1
