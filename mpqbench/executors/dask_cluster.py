@@ -10,7 +10,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -62,15 +62,16 @@ def _ask_for_help(task: Task, place: str, store: Path, job: Job, shards: int) ->
     """Have workers that are idle make shards of the job that this one runs."""
     from distributed import fire_and_forget, get_client
 
-    client = get_client()
-    others = len(client.scheduler_info(n_workers=-1)["workers"]) - 1
     asked = replace(task, method="help_job", given=(store, job.id))
-    for number in range(min(others, shards - 1)):
-        future = client.submit(
-            _execute, asked, place, key=f"help {number} of {job.id} ({task.settings['campaign']})",
-            pure=False, priority=-1, resources=_resources(task) or None,
-        )  # fmt: skip
-        fire_and_forget(future)
+    try:
+        client = get_client()
+        others = len(client.scheduler_info(n_workers=-1)["workers"]) - 1
+        for number in range(min(others, shards - 1)):
+            key = f"help {number} of {job.id} ({task.settings['campaign']})"
+            terms = {"key": key, "pure": False, "resources": _resources(task) or None}
+            fire_and_forget(client.submit(_execute, asked, place, priority=-1, **terms))
+    except Exception as error:  # the job does not need help
+        TellingScheduler(task.settings["campaign"]).say(f"  no help for {job.id}: {error}")
 
 
 def _resources(task: Task) -> dict[str, float]:
@@ -160,8 +161,9 @@ class DaskExecutor(Executor):
 
         A worker of another cluster ends the job that it runs: its result is not lost.
         """
-        self._client.cancel([future for _, future in self._tasks.values()])
-        self._client.run(_forget, self.campaign, on_error="ignore")
+        with suppress(Exception):  # the scheduler may be gone
+            self._client.cancel([future for _, future in self._tasks.values()])
+            self._client.run(_forget, self.campaign, on_error="ignore")
         self._stack.close()
 
     def end_of_progress(self) -> None:

@@ -7,7 +7,7 @@ process leaves a shard as ``part-START-STOP-DIGEST.npz``, which the first one re
 import io
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +36,7 @@ class Filling:
     advance: Advance
 
     def fill(self, count: int, offer: Offer | None = None) -> None:
-        """Sample until images 0 to ``count`` are there. Raises Diverged from the self.sampler.
+        """Sample until images 0 to ``count`` are there. Raises Diverged from the sampler.
 
         A shard has about ``batch_size`` images, in whole micro-batches but for the last shard. One
         that is missing or damaged is sampled again; where that gives other images than before, as
@@ -165,10 +165,16 @@ class Filling:
         return _npz(arrays, self.store.fingerprint)
 
 
-def has_shard(store: SampleStore, shard: Shard) -> bool:
-    """Return whether a shard is there, or was left by another process."""
-    noted = (store.known(store.folder) or {}).get(shard[0], (0, ""))[0] == shard[1] - shard[0]
-    return (noted and store.path(shard[0]).is_file()) or bool(_parts(store, shard))
+def missing(store: SampleStore, shards: Iterable[Shard]) -> list[Shard]:
+    """Return the shards that are neither there nor were left by another process."""
+    known = store.known(store.folder) or {}
+    left = {path.name.rpartition("-")[0] for path in store.folder.glob("part-*.npz")}
+    return [
+        (start, stop)
+        for start, stop in shards
+        if f"part-{name_of((start, stop))}" not in left
+        and (known.get(start, (0, ""))[0] != stop - start or not store.path(start).is_file())
+    ]
 
 
 def _parts(store: SampleStore, shard: Shard) -> list[Path]:

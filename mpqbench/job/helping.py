@@ -10,7 +10,7 @@ from ..core.suite import Job
 from . import stages
 from .context import JobContext, calibrate
 from .correct import correct
-from .filling import Filling, has_shard
+from .filling import Filling, missing
 from .guard import Guard, changed_model, lost_state
 from .resources import Session
 from .samples import samples_of
@@ -70,7 +70,7 @@ def _left(plan: ShardPlan, job: Job, session: Session) -> bool:
     if plan.fingerprint != samples.fingerprint:
         return False
     held = Sharing.of(session.store, job.id).claims.holders()
-    return any(not has_shard(samples, s) and name_of(s) not in held for s in plan.shards)
+    return any(name_of(shard) not in held for shard in missing(samples, plan.shards))
 
 
 def _help(helped: _Helped, made: Help, guard: Guard) -> None:
@@ -99,9 +99,9 @@ def _help(helped: _Helped, made: Help, guard: Guard) -> None:
             for shard in reversed(plan.shards):  # the other process begins with the first
                 if sharing.plan(helped.holder) is None:
                     return
-                if has_shard(samples, shard):
+                if not missing(samples, [shard]):
                     continue
                 with sharing.claims.hold(name_of(shard), plan.fingerprint) as other:
-                    if other is None and not has_shard(samples, shard):
+                    if other is None and missing(samples, [shard]):
                         Filling(samples, sampler, advance).leave(shard)
                         made.shards += 1

@@ -79,8 +79,9 @@ class RunStatus:
         """Return all this as JSON has it."""
         jobs = []
         for job in self.jobs:
-            facts = {"state": job.state, "reason": job.reason, "seconds": job.seconds}
-            facts |= {"by": None if job.by is None else asdict(job.by), "shards": job.shards}
+            facts: dict[str, Any] = {"state": job.state, "reason": job.reason}
+            facts |= {"seconds": job.seconds, "shards": job.shards}
+            facts |= {"by": None if job.by is None else asdict(job.by)}
             facts |= {"helpers": [asdict(helper) for helper in job.helpers]}
             jobs.append(job.planned.model_dump(exclude={"samples", "protocol"}) | facts)
         totals = {"processes": self.processes, "seconds_left": self.seconds_left}

@@ -1,6 +1,7 @@
 """``mpqbench status`` tells what is done, running, failed and left of the command started last."""
 
 import json
+import os
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -8,6 +9,10 @@ from commands import CRASH, Commands
 from test_claims import claim_of, elsewhere, ended
 
 from mpqbench.core.claims import Claims
+from mpqbench.core.files import write_atomic
+from mpqbench.core.processes import machine
+from mpqbench.core.settings import sealed
+from mpqbench.job.sharing import ShardPlan, Sharing, name_of
 from mpqbench.lab.status import status_of
 
 
@@ -61,6 +66,30 @@ def test_who_runs_and_since_when(crash, mpqbench):
     path = claim_of(crash.folder / "claims", ended())
     path.rename(path.with_name(f"{rtn.stem}.1.json"))
     assert "left       " in mpqbench("status", crash.folder)[1]
+
+
+def test_shards_of_a_running_job_and_who_makes_them(crash, mpqbench):
+    (rtn,) = crash.folder.glob("records/*rtn*")
+    rtn.unlink()
+    sharing = Sharing(crash.folder / "claims" / rtn.stem)
+    samples = crash.folder / "samples" / rtn.stem
+    shards = [(start, start + 4) for start in (0, 4, 8, 12)]
+    plan = ShardPlan("f", tuple(shards), {}, "d", machine(), os.getpid())
+    write_atomic(sharing.folder / "plan.json", json.dumps(sealed(vars(plan))).encode())
+    assert "shards" not in mpqbench("status", crash.folder)[1]  # nobody runs the job
+    for path in samples.glob("*"):
+        path.unlink()
+    (samples / "shard-00000000.npz").touch()
+    (samples / f"part-{name_of(shards[3])}-0123.npz").touch()
+    path = claim_of(sharing.folder, elsewhere())
+    path.rename(path.with_name(f"{name_of(shards[2])}.1.json"))
+    with Claims(crash.folder / "claims").hold(rtn.stem, "f"):
+        _, out, _ = mpqbench("status", crash.folder)
+        found = status_of(crash.folder)
+    assert "2 of 4 shards, one by process 1 on far" in out
+    assert found.processes == 2
+    (job,) = (job for job in found.as_json()["jobs"] if job["shards"])
+    assert (job["shards"], [h["host"] for h in job["helpers"]]) == ((2, 4), ["far"])
 
 
 def test_a_folder_without_a_run_is_one_sentence(tmp_path, mpqbench):
