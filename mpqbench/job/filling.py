@@ -21,10 +21,10 @@ from ..core.progress import Advance
 from ..dit.sampling import Sampler
 from ..metrics.npz import DAMAGE
 from .samples import SHARD, SampleStore, Shards
-from .sharing import Shard, name_of
+from .sharing import ShardRange, name_of
 
 POLL_SECONDS = 0.5  # between looks whether others have made their shards
-Offer = Callable[[Sequence[Shard]], AbstractContextManager[Claims]]
+Offer = Callable[[Sequence[ShardRange]], AbstractContextManager[Claims]]
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Filling:
             self.store.clear()
             self.fill(count, offer)
 
-    def _fill(self, known: Shards, left: list[Shard], claims: Claims | None) -> Path | None:
+    def _fill(self, known: Shards, left: list[ShardRange], claims: Claims | None) -> Path | None:
         """Sample the shards in ``left``, but for those of which others hold one of ``claims``.
 
         Returns the path of a shard that is another one than it was. Of several processes that
@@ -94,7 +94,7 @@ class Filling:
             raise diverged
         return None
 
-    def leave(self, shard: Shard) -> None:
+    def leave(self, shard: ShardRange) -> None:
         """Sample a shard of a job that another process runs, which takes it over from here."""
         content = self._sampled(*shard)
         name = f"part-{name_of(shard)}-{digest_of_bytes(content)}.npz"
@@ -114,7 +114,7 @@ class Filling:
         store.clear()
         return store.adopted()
 
-    def _left(self, known: Shards, count: int) -> list[Shard]:
+    def _left(self, known: Shards, count: int) -> list[ShardRange]:
         """Return the shards that are missing or damaged."""
         micro, start, left = self.sampler.protocol.micro_batch, 0, []
         size = micro * max(1, self.store.batch_size // micro)
@@ -134,7 +134,7 @@ class Filling:
             start += length
         return left
 
-    def _made(self, shard: Shard) -> tuple[int, str, bytes | Path]:
+    def _made(self, shard: ShardRange) -> tuple[int, str, bytes | Path]:
         """Return number of images, digest, and content of a shard, or where another has left it."""
         number = shard[1] - shard[0]
         for path in _parts(self.store, shard):
@@ -145,7 +145,7 @@ class Filling:
         content = self._sampled(*shard)
         return number, digest_of_bytes(content), content
 
-    def _put(self, shard: Shard, made: bytes | Path) -> None:
+    def _put(self, shard: ShardRange, made: bytes | Path) -> None:
         if isinstance(made, Path):
             made.replace(self.store.path(shard[0]))
         else:
@@ -165,7 +165,7 @@ class Filling:
         return _npz(arrays, self.store.fingerprint)
 
 
-def missing(store: SampleStore, shards: Iterable[Shard]) -> list[Shard]:
+def missing(store: SampleStore, shards: Iterable[ShardRange]) -> list[ShardRange]:
     """Return the shards that are neither there nor were left by another process."""
     known = store.known(store.folder) or {}
     left = {path.name.rpartition("-")[0] for path in store.folder.glob("part-*.npz")}
@@ -177,7 +177,7 @@ def missing(store: SampleStore, shards: Iterable[Shard]) -> list[Shard]:
     ]
 
 
-def _parts(store: SampleStore, shard: Shard) -> list[Path]:
+def _parts(store: SampleStore, shard: ShardRange) -> list[Path]:
     return sorted(store.folder.glob(f"part-{name_of(shard)}-*.npz"))
 
 
@@ -190,7 +190,7 @@ def _comment_of(path: Path) -> str:
 
 
 @contextmanager
-def _held(claims: Claims | None, shard: Shard, fingerprint: str) -> Iterator[Holder | None]:
+def _held(claims: Claims | None, shard: ShardRange, fingerprint: str) -> Iterator[Holder | None]:
     """Hold the claim of a shard while inside, where there are ``claims``."""
     if claims is None:
         yield None

@@ -27,7 +27,7 @@ from ..records.store import RecordStore, read_sealed
 if TYPE_CHECKING:
     from ..dit.sampling import Sampler
 
-Shard = tuple[int, int]  # the number of the first image, and of the first behind it
+ShardRange = tuple[int, int]  # the number of the first image, and of the first behind it
 _PLAN = "plan.json"
 _DAMAGED = (BenchError, ValueError, TypeError, LookupError)
 
@@ -41,7 +41,7 @@ class ShardPlan:
     """
 
     fingerprint: str
-    shards: tuple[Shard, ...]
+    shards: tuple[ShardRange, ...]
     allocation: Mapping[str, Any]
     predicted: str
     machine: str
@@ -70,14 +70,14 @@ class Sharing:
         allocation: Allocation,
         sampler: "Sampler",
         told: Callable[[int], None] = lambda _shards: None,
-    ) -> Callable[[Sequence[Shard]], AbstractContextManager[Claims]]:
+    ) -> Callable[[Sequence[ShardRange]], AbstractContextManager[Claims]]:
         """Return what offers shards to other processes while inside, and gives their claims.
 
         ``told`` is called with their number.
         """
 
         @contextmanager
-        def offered(shards: Sequence[Shard]) -> Iterator[Claims]:
+        def offered(shards: Sequence[ShardRange]) -> Iterator[Claims]:
             predicted, given = predictions_digest(sampler), dict(allocation.to_json())
             plan = ShardPlan(fingerprint, tuple(shards), given, predicted, machine(), os.getpid())
             write_atomic(self.folder / _PLAN, json.dumps(sealed(vars(plan))).encode())
@@ -106,12 +106,12 @@ class Sharing:
         return plan if (plan.machine, plan.pid) == (holder.machine, holder.pid) else None
 
 
-def name_of(shard: Shard) -> str:
+def name_of(shard: ShardRange) -> str:
     """Return the name of a shard in files and claims."""
     return f"{shard[0]:08d}-{shard[1]:08d}"
 
 
-def has_file(folder: Path, shard: Shard) -> bool:
+def has_file(folder: Path, shard: ShardRange) -> bool:
     """Return whether there is a file of a shard in ``folder``, whoever made it."""
     parts = folder.glob(f"part-{name_of(shard)}-*.npz")
     return (folder / f"shard-{shard[0]:08d}.npz").is_file() or any(parts)

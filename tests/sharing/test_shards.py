@@ -16,7 +16,7 @@ budgets: [W4A4]
 methods:
   - base: rtn
     name: all-slots
-    searcher: {name: random, trials: 2}
+    searcher: {name: random, draws: 2}
     rounding: {name: adaround, iterations: 2}
     branch: {name: low-rank, rank: 1}
     branch_in_budget: false
