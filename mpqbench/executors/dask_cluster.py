@@ -190,13 +190,16 @@ class DaskExecutor(Executor):
 
         check_package("cryptography", "a cluster that the executor 'dask' starts")
         folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="mpqbench-dask-"))
-        failures = {"distributed.scheduler.allowed-failures": RETRIES}
-        self._stack.enter_context(dask.config.set(failures))
+        # A worker of this machine that is merely slow is not ended: one that ended is seen at once.
+        patient = {"scheduler.worker-ttl": None, "comm.timeouts.connect": "300s"}
+        settings = patient | {"scheduler.allowed-failures": RETRIES}
+        named = {f"distributed.{name}": value for name, value in settings.items()}
+        self._stack.enter_context(dask.config.set(named))
         return LocalCluster(
             n_workers=workers or (1 if self.resources else CPU_COUNT),
             threads_per_worker=1,
             memory_limit=0,  # a worker is not ended for what a model needs
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
             local_directory=folder,
             resources=self.resources,
             security=True,
@@ -227,8 +230,8 @@ def run_on_cluster(task: Task, reporter: Reporter, address: str | None, workers:
     """
     campaign = task.settings["campaign"]
     with DaskExecutor(reporter, task, address, workers) as executor:
-        executor.submit(replace(task, method="plan", name="plan"))
-        plans = {plan.name: plan for _, plans in executor.as_completed() for plan in plans}
+        planned = _only(executor, replace(task, method="plan", name="plan"))
+        plans = {plan.name: plan for plan in planned}
         for name, plan in plans.items():
             given = {"given": (plan,), "name": name, "after": plan.after}
             executor.submit(replace(task, method="run_job", **given))
@@ -237,8 +240,18 @@ def run_on_cluster(task: Task, reporter: Reporter, address: str | None, workers:
                 plan = plans[ended.name]
                 Claims(Path(plan.store) / FOLDER).give_up(plan.job, campaign, _sentence(result))
         executor.end_of_progress()
-        executor.submit(replace(task, name="records"))
-        return next(results for _, results in executor.as_completed())
+        return _only(executor, replace(task, name="records"))
+
+
+def _only(executor: DaskExecutor, task: Task) -> Any:
+    """Return the result of one task. Raises BenchError where its workers ended."""
+    executor.submit(task)
+    (found,) = executor.as_completed()
+    if isinstance(found[1], Exception):
+        raise BenchError(
+            f"task '{task.name}': {_sentence(found[1])}: the same command resumes here"
+        )
+    return found[1]
 
 
 def _sentence(error: Any) -> str:

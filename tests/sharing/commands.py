@@ -106,7 +106,11 @@ def records_in(folder):
 
 def ended(process, seconds=120):
     """The exit code, output and errors of a process."""
-    out, err = process.communicate(timeout=seconds)
+    try:
+        out, err = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
     return process.returncode, out, err
 
 
