@@ -97,11 +97,18 @@ class Commands:
 
 
 def records_in(folder):
-    """What the records of a folder say but for times and places, by job."""
+    """What the records of a folder say but for times and places, by job.
+
+    Traces of searches and trainings have seconds, so that their digests are left out too.
+    """
     apart = ("seconds", "peak_mb", "provenance", "checksum")
-    paths = sorted((folder / "records").glob("*.json"))
-    read = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
-    return {r["job"]: {k: v for k, v in r.items() if k not in apart} for r in read}
+    found = {}
+    for path in sorted((folder / "records").glob("*.json")):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        files = record["files"].items()
+        record["files"] = {name: d for name, d in files if not name.startswith("traces/")}
+        found[record["job"]] = {k: v for k, v in record.items() if k not in apart}
+    return found
 
 
 def ended(process, seconds=120):
