@@ -10,6 +10,7 @@ from mpqbench.core.errors import BenchError
 from mpqbench.core.settings import sealed
 from mpqbench.dit.sampling import SampleBatch
 from mpqbench.job.features import FeatureFiles
+from mpqbench.job.filling import Filling
 from mpqbench.job.samples import SampleStore
 from mpqbench.job.stages import distribution_of
 from mpqbench.metrics.features import load_extractor
@@ -47,7 +48,7 @@ def images(make_images):
 @pytest.fixture
 def samples(tmp_path, images):
     store = SampleStore(tmp_path / "samples" / "job", "fingerprint", 20)
-    store.fill(Made(images), COUNT, nothing)
+    Filling(store, Made(images), nothing).fill(COUNT)
     return store
 
 
@@ -118,7 +119,7 @@ def test_features_of_other_images_weights_code_or_devices_do_not_count(
 ):
     before = arrays(files)
     other = SampleStore(samples.folder, "another", 20)
-    other.fill(Made(255 - images), COUNT, nothing)
+    Filling(other, Made(255 - images), nothing).fill(COUNT)
     assert kept(samples) == []  # they went with their shards
     changed = arrays(FeatureFiles(other, files.network))
     assert not same(changed, before)
@@ -158,7 +159,7 @@ def test_a_damaged_shard_gives_no_features_and_a_job_of_more_images_takes_those_
 ):
     before = arrays(files)
     more = SampleStore(tmp_path / "samples" / "more", "fingerprint", 20, [samples.folder])
-    more.fill(Made(images), COUNT, nothing)
+    Filling(more, Made(images), nothing).fill(COUNT)
     monkeypatch.setattr(type(files.network), "extract", None)
     assert same(arrays(FeatureFiles(more, files.network)), before)
     samples.folder.joinpath("shard-00000020.npz").write_bytes(b"damaged")
@@ -182,12 +183,12 @@ def begun(tmp_path, images, fashion_weights, make_images):
     protocol |= {"reference": str(tmp_path / "reference.npz")}
     for job, made in (("full-precision", images), ("method", images[:, ::-1])):
         store = SampleStore(tmp_path / "run" / "samples" / job, "fingerprint", 20)
-        store.fill(Made(made), COUNT, nothing)
+        Filling(store, Made(made), nothing).fill(COUNT)
     (tmp_path / "run" / "samples" / "method" / "shard-00000000.npz").unlink()  # by another worker
     jobs = [planned("full-precision", protocol), planned("method", protocol)]
     jobs += [planned("stale", protocol, samples="another"), planned("left", protocol)]
     store = SampleStore(tmp_path / "run" / "samples" / "stale", "fingerprint", 20)
-    store.fill(Made(images), COUNT, nothing)
+    Filling(store, Made(images), nothing).fill(COUNT)
     text = json.dumps(sealed({"jobs": jobs}))
     (tmp_path / "run" / "jobs.json").write_text(text, encoding="utf-8")
     return tmp_path / "run"
