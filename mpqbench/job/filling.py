@@ -111,7 +111,7 @@ class Filling:
                 f"  the samples in {store.folder} were made by another recipe, model, device or "
                 "version of the code, or it is not known by which: they are made again"
             )
-        store.clear()
+        store.clear(parts=False)  # one that was left for a process that was killed has its own
         return store.adopted()
 
     def _left(self, known: Shards, count: int) -> list[ShardRange]:

@@ -112,8 +112,11 @@ class SampleStore:
     def _shard(self, start: int) -> Shard:
         return Shard(start, *(self.known(self.folder) or {})[start], self.path(start))
 
-    def clear(self) -> None:
-        """Remove the shards that ``fingerprint.json`` says a store wrote, and what is of these."""
+    def clear(self, *, parts: bool = True) -> None:
+        """Remove the shards that ``fingerprint.json`` says a store wrote, and what is of these.
+
+        With ``parts`` the shards that other processes have left are removed too.
+        """
         if not self.folder.is_dir():
             return
         try:
@@ -123,8 +126,9 @@ class SampleStore:
         except DAMAGED_OWNER:  # known by their names alone
             written = {p.name for p in self.folder.iterdir() if SHARD.fullmatch(p.name)}
         for path in list(self.folder.iterdir()):
-            of_shard = f"{path.name.partition('.')[0]}.npz" in written or path.match("part-*.npz")
-            if of_shard or _UNFINISHED.fullmatch(path.name):
+            ours = f"{path.name.partition('.')[0]}.npz" in written
+            ours = ours or (parts and path.match("part-*.npz"))
+            if ours or _UNFINISHED.fullmatch(path.name):
                 path.unlink()
         (self.folder / OWNER).unlink(missing_ok=True)  # last, as it names the others
         if not any(self.folder.iterdir()):
