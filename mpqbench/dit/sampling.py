@@ -15,6 +15,7 @@ import torch
 from ..contracts import FittedCorrection, Prediction
 from ..core.errors import BenchError, Diverged
 from ..core.protocol import Protocol
+from .architecture import Forward
 from .flow import schedule_of
 from .halving import Halving
 from .loading import DiTModel
@@ -82,7 +83,7 @@ class Sampler:
     ) -> Iterator[SampleBatch]:
         """Yield images ``start`` to ``stop``; ``start`` must begin a micro-batch.
 
-        Raises BenchError for another ``start`` and Diverged where a latent is not finite.
+        The transformer must not change before the last one. Raises BenchError for another ``start`` and Diverged where a latent is not finite.
         """
         for first, latents, classes in self._paths(start, stop, observe):
             keep = slice(min(len(latents), stop - first))
@@ -104,17 +105,20 @@ class Sampler:
         size = self.protocol.micro_batch
         if start % size:
             raise BenchError(f"sampling must start at a multiple of {size}, not {start}")
+        forward = self.model.architecture.repeated(self.model.transformer)
         for first in range(start, stop, size):
-            yield (first, *self._denoise(first, observe))
+            yield (first, *self._denoise(first, observe, forward))
 
     @torch.inference_mode()
-    def _denoise(self, first: int, observe: Observer | None) -> tuple[torch.Tensor, torch.Tensor]:
+    def _denoise(
+        self, first: int, observe: Observer | None, forward: Forward
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return final latents and classes of one full micro-batch."""
         latents, classes, generators = self.begin(first)
         for position, time in enumerate(self.schedule.model_times):
             if observe is not None:
                 observe(first, position, latents, time, classes)
-            prediction, variance = self.predict(latents, time, classes)
+            prediction, variance = self.predict(latents, time, classes, forward)
             noise = prediction.noise
             if self.corrections:
                 noise = self.corrections[position](prediction, latents)
@@ -138,18 +142,24 @@ class Sampler:
         return latents, classes, generators
 
     def predict(
-        self, latents: torch.Tensor, time: float, classes: torch.Tensor
+        self,
+        latents: torch.Tensor,
+        time: float,
+        classes: torch.Tensor,
+        forward: Forward | None = None,
     ) -> tuple[Prediction, torch.Tensor]:
         """Return the guided prediction (arXiv 2207.12598) and the model's other channels, float32.
 
         The other channels (n, channels, h, w) are the learned variance, if any, from the forward
         with the class. A micro-batch that does not fit into memory is computed in halves.
+        ``forward`` may take the place of the model's own.
         """
-        noise, contrast, rest = self._predicting(partial(self._predict, time), latents, classes)
+        given = partial(self._predict, time, forward or self.model.forward)
+        noise, contrast, rest = self._predicting(given, latents, classes)
         return Prediction(noise, contrast), rest
 
     def _predict(
-        self, time: float, latents: torch.Tensor, classes: torch.Tensor
+        self, time: float, forward: Forward, latents: torch.Tensor, classes: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return the noise, the contrast of the guidance and the other channels."""
         dtype = DTYPES[self.protocol.dtype]
@@ -158,7 +168,7 @@ class Sampler:
             null = torch.full_like(classes, self.model.classes)
             latents, classes = torch.cat([latents, latents]), torch.cat([classes, null])
         times = torch.full((len(latents),), time, device=self.device)
-        output = self.model.forward(latents.to(dtype), times, classes).float()
+        output = forward(latents.to(dtype), times, classes).float()
         c, g = self.channels, self.guided
         if not double:
             return output[:, :c], torch.zeros_like(output[:, :c]), output[:, c:]

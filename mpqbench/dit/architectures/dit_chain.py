@@ -53,15 +53,24 @@ class DiTState:
 
 @dataclass(frozen=True)
 class Modulations:
-    """Times and classes (n,), and what adaLN makes of them.
+    """What adaLN makes of times and classes (n,).
 
-    ``blocks`` has for each block shift, scale and gate of attention, then of the MLP, each
-    (n, 1, width).
+    ``blocks`` has for each block shift, scale and gate of attention, then of the MLP, and ``final``
+    shift and scale of the final layer: each (n, 1, width), and 1 added to the scales.
     """
 
-    times: torch.Tensor
-    classes: torch.Tensor
-    blocks: list[tuple[torch.Tensor, ...]]
+    blocks: Sequence[tuple[torch.Tensor, ...]]
+    final: tuple[torch.Tensor, ...]
+
+    @property
+    def bytes(self) -> int:
+        """Memory of the tensors."""
+        return sum(part.nbytes for each in (*self.blocks, self.final) for part in each)
+
+    def rows(self, at: torch.Tensor) -> Modulations:
+        """Select the conditions at indices ``at`` (k,)."""
+        blocks = [tuple(part[at] for part in each) for each in self.blocks]
+        return Modulations(blocks, tuple(part[at] for part in self.final))
 
 
 class DiTChain(Chain):
@@ -82,12 +91,16 @@ class DiTChain(Chain):
     def conditions(
         self, latents: torch.Tensor, times: torch.Tensor, classes: torch.Tensor
     ) -> Modulations:
-        found = []
+        dtype, found = self.transformer.dtype, []
         for block in self.blocks:
             norm = block.norm1
-            emb = norm.emb(times, classes, hidden_dtype=block.attn1.to_q.weight.dtype)
-            found.append(tuple(norm.linear(norm.silu(emb)).unsqueeze(1).chunk(6, dim=2)))
-        return Modulations(times, classes, found)
+            emb = norm.emb(times, classes, hidden_dtype=dtype)
+            parts = norm.linear(norm.silu(emb)).unsqueeze(1).chunk(6, dim=2)
+            shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = parts
+            found.append((shift, 1 + scale, gate, mlp_shift, 1 + mlp_scale, mlp_gate))
+        emb = self.blocks[0].norm1.emb(times, classes, hidden_dtype=dtype)
+        shift, scale = self.transformer.proj_out_1(F.silu(emb)).unsqueeze(1).chunk(2, dim=2)
+        return Modulations(found, (shift, 1 + scale))
 
     def start(self, latents: torch.Tensor, conditions: Modulations) -> DiTState:
         return DiTState(self.transformer.pos_embed(latents))
@@ -106,9 +119,10 @@ class DiTChain(Chain):
         block, kind = self.blocks[at // len(STAGES)], STAGES[at % len(STAGES)]
         output = layer(self.input(at, state, conditions))
         if kind == "attn.qkv":
-            heads = (x.unflatten(-1, (block.attn1.heads, -1)) for x in output.chunk(3, dim=-1))
+            parts = output if isinstance(output, tuple) else output.chunk(3, dim=-1)
+            heads = (x.unflatten(-1, (block.attn1.heads, -1)) for x in parts)
             mixed = self.attend(*(x.transpose(1, 2) for x in heads))
-            return DiTState(state.hidden, mixed.transpose(1, 2).flatten(2).to(output.dtype))
+            return DiTState(state.hidden, mixed.transpose(1, 2).flatten(2).to(parts[0].dtype))
         if kind == "mlp.up":
             approximate = block.ff.net[0].approximate
             return DiTState(state.hidden, F.gelu(output, approximate=approximate))
@@ -119,9 +133,7 @@ class DiTChain(Chain):
         return range(at, at + 1)
 
     def finish(self, state: DiTState, conditions: Modulations) -> torch.Tensor:
-        model, given = self.transformer, (conditions.times, conditions.classes)
-        emb = model.transformer_blocks[0].norm1.emb(*given, hidden_dtype=state.hidden.dtype)
-        shift, scale = model.proj_out_1(F.silu(emb)).unsqueeze(1).chunk(2, dim=2)
+        model, (shift, scale) = self.transformer, conditions.final
         tokens = model.proj_out_2(_modulated(model.norm_out(state.hidden), scale, shift))
         side, patch = int(tokens.shape[1] ** 0.5), model.patch_size
         squares = tokens.view(-1, side, side, patch, patch, model.out_channels)
@@ -131,9 +143,9 @@ class DiTChain(Chain):
 
 
 def _modulated(x: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
-    """Return ``x (1 + scale) + shift`` for the inputs x (n, tokens, width) of every candidate."""
+    """Return ``x scale + shift`` for the inputs x (n, tokens, width) of every candidate."""
     candidates = x.view(-1, len(scale), *x.shape[1:])
-    return (candidates * (1 + scale)).add_(shift).view(x.shape)
+    return (candidates * scale).add_(shift).view(x.shape)
 
 
 def _gated(gate: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
