@@ -7,6 +7,7 @@ Jobs, the candidates of a search, rollouts, tuners and studies all use ``Quantiz
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Self
 
 import torch
@@ -18,6 +19,7 @@ from ..core.precision import Precision
 from ..cost.count import Operator
 from ..cost.storage import QParamBytes
 from ..dit.groups import Group
+from ..dit.products import Preparable, Product
 from .activation import ActivationQuantizer
 from .affine import straight_through
 from .branch import applied
@@ -127,7 +129,7 @@ class QuantizedInput(nn.Module):
         return value
 
 
-class QuantizedLinear(nn.Module):
+class QuantizedLinear(nn.Module, Preparable):
     """The slice of a group that stands in the model in place of the ``nn.Linear`` ``original``.
 
     ``weight`` (out, in) holds dequantized values in the basis of the transform. A ``branch`` adds
@@ -155,8 +157,17 @@ class QuantizedLinear(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map an input (..., in) to the output (..., out) in the type of the weight."""
+        return self._apply_to(x, partial(F.linear, weight=self.weight, bias=self.bias))
+
+    def prepared(self) -> Callable[[torch.Tensor], torch.Tensor]:
+        """Return the forward of the layer, valid until the layer changes."""
+        return partial(self._apply_to, product=Product(self.weight, self.bias))
+
+    def _apply_to(
+        self, x: torch.Tensor, product: Callable[[torch.Tensor], torch.Tensor]
+    ) -> torch.Tensor:
         quantized, moved = self.source.shared(x, self._reader)
-        output = F.linear(quantized.to(self.weight.dtype), self.weight, self.bias)
+        output = product(quantized.to(self.weight.dtype))
         return output if self.branch is None else output + applied(self.branch, moved).to(output)
 
     def extra_repr(self) -> str:
@@ -195,6 +206,7 @@ class QuantizedGroup(nn.Module):
             for path, layer in prepared.layers.items()
         )
         self._count: Callable[[int], None] | None = None
+        self._product: Product | None = None
 
     @property
     def layers(self) -> dict[str, QuantizedLinear]:
@@ -232,8 +244,12 @@ class QuantizedGroup(nn.Module):
         """Map an input (n, tokens, in) to the outputs of all layers, (n, tokens, out)."""
         if self._count is not None:
             self._count(len(x))
-        (quantized, moved), weight = self.source.pair(x), self.weight
-        output = F.linear(quantized.to(weight.dtype), weight, self.bias)
+        quantized, moved = self.source.pair(x)
+        if self._product is not None:
+            output = self._product(quantized.to(self._product.weight.dtype))
+        else:
+            weight = self.weight
+            output = F.linear(quantized.to(weight.dtype), weight, self.bias)
         if all(layer.branch is None for layer in self.layers.values()):
             return output
         return output + self.branch_output(moved).to(output)
@@ -247,6 +263,11 @@ class QuantizedGroup(nn.Module):
                 output[..., first : first + layer.out_features] = applied(layer.branch, moved)
             first += layer.out_features
         return output
+
+    def frozen(self) -> Self:
+        """Return this group, whose weights and biases must not change from now on."""
+        self._product = Product(self.weight, self.bias)
+        return self
 
     def counted(self, count: Callable[[int], None]) -> Self:
         """Return this group, all tensors shared, that calls ``count(n)`` before each forward."""

@@ -5,10 +5,10 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 
 from ..core.precision import Precision
 from ..dit.groups import Group, linear_layer
+from ..dit.products import Product
 from ..quant.build import GroupQuantizer
 from ..quant.group import PreparedGroup, QuantizedGroup, RoundedLayer
 
@@ -30,20 +30,22 @@ class SearchableGroup:
         self.weight = torch.cat([layer.weight.detach() for layer in layers])
         biases = [layer.bias.detach() for layer in layers if layer.bias is not None]
         self.bias = torch.cat(biases) if biases else None
+        self._product = Product(self.weight, self.bias)
         self._made: dict[Precision, QuantizedGroup] = {}
         # By weight bits, branch and format: the weights that were rounded, and the result.
         self._known: dict[tuple[Any, ...], list[tuple[torch.Tensor, Rounded]]] = {}
 
     def full(self, x: torch.Tensor) -> torch.Tensor:
         """Apply the layers as they are: input (n, tokens, in) to output (n, tokens, out)."""
-        return F.linear(x, self.weight, self.bias)
+        return self._product(x)
 
     def at(self, precision: Precision) -> QuantizedGroup:
         """Return the layers at ``precision``. Raises as ``GroupQuantizer.quantize``."""
         if precision not in self._made:
             with torch.no_grad():
                 prepared = self.quantizer.prepare(self.model, self.group, precision)
-                self._made[precision] = QuantizedGroup(prepared, self._rounded(prepared))
+                made = QuantizedGroup(prepared, self._rounded(prepared))
+                self._made[precision] = made.frozen()
         return self._made[precision]
 
     def _rounded(self, prepared: PreparedGroup) -> Rounded:

@@ -9,7 +9,7 @@ or more gives a row the same bits whatever the other rows are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from torch import nn
 
 from ..blocks import replaced_forwards
 from ..chain import Layer
+from ..products import prepared
 from .dit_chain import DiTChain, Modulations
 
 FEWEST = 8  # rows: products of one to three rows take another path of MKL, and get other last bits
@@ -89,9 +90,9 @@ def is_plain(transformer: Any) -> bool:
 def _layers(block: Any) -> list[Layer]:
     """Return the layers of the stages of a block, those of q, k and v one after another."""
     attention, mlp = block.attn1, block.ff.net
-    several = (attention.to_q, attention.to_k, attention.to_v)
-    together: Callable[[torch.Tensor], Any] = lambda x: tuple(layer(x) for layer in several)  # noqa: E731
-    return [together, attention.to_out[0], mlp[0].proj, mlp[2]]
+    several = [prepared(layer) for layer in (attention.to_q, attention.to_k, attention.to_v)]
+    together: Any = lambda x: tuple(layer(x) for layer in several)  # noqa: E731
+    return [together, *map(prepared, (attention.to_out[0], mlp[0].proj, mlp[2]))]
 
 
 def _passed(block: Any) -> Iterator[nn.Module]:
