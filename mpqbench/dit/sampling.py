@@ -16,6 +16,7 @@ from ..contracts import FittedCorrection, Prediction
 from ..core.errors import BenchError, Diverged
 from ..core.protocol import Protocol
 from .architecture import Forward
+from .compiling import compiled_forward
 from .flow import schedule_of
 from .halving import Halving
 from .loading import DiTModel
@@ -64,6 +65,7 @@ class Sampler:
         model.configure(protocol)
         self.schedule = schedule_of(model, protocol)
         guided = architecture.guided_channels(protocol.convention)
+        self._compiled: Forward | None = None
         self.guided = self.channels if guided is None else min(guided, self.channels)
         self._predicting, self._decoding = Halving(device), Halving(device)
 
@@ -83,9 +85,10 @@ class Sampler:
     ) -> Iterator[SampleBatch]:
         """Yield images ``start`` to ``stop``; ``start`` must begin a micro-batch.
 
-        The transformer must not change before the last one. Raises BenchError for another ``start`` and Diverged where a latent is not finite.
+        The transformer must not change before the last one. Raises BenchError for another ``start``
+        and Diverged where a latent is not finite.
         """
-        for first, latents, classes in self._paths(start, stop, observe):
+        for first, latents, classes in self._paths(start, stop, observe, self._final_forward()):
             keep = slice(min(len(latents), stop - first))
             images, final = self._decode(latents)[keep], latents[keep].float().cpu().numpy()
             yield SampleBatch(first, images, final, classes[keep].cpu().numpy())
@@ -95,17 +98,25 @@ class Sampler:
 
         Yields the number of images of each micro-batch; ``start`` and errors as in ``batches``.
         """
-        for first, latents, _ in self._paths(start, stop, observe):
+        forward = self.model.architecture.repeated(self.model.transformer)
+        for first, latents, _ in self._paths(start, stop, observe, forward):
             yield min(len(latents), stop - first)
 
+    def _final_forward(self) -> Forward:
+        """Return the forward that makes the images: of the compiled transformer where asked for."""
+        if not self.protocol.compiled:
+            return self.model.architecture.repeated(self.model.transformer)
+        if self._compiled is None:
+            self._compiled = compiled_forward(self.model.transformer)
+        return self._compiled
+
     def _paths(
-        self, start: int, stop: int, observe: Observer | None
+        self, start: int, stop: int, observe: Observer | None, forward: Forward
     ) -> Iterator[tuple[int, torch.Tensor, torch.Tensor]]:
         """Yield first index, final latents and classes of every full micro-batch."""
         size = self.protocol.micro_batch
         if start % size:
             raise BenchError(f"sampling must start at a multiple of {size}, not {start}")
-        forward = self.model.architecture.repeated(self.model.transformer)
         for first in range(start, stop, size):
             yield (first, *self._denoise(first, observe, forward))
 

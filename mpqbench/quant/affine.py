@@ -111,7 +111,8 @@ def fake_quantize_dynamic(x: torch.Tensor, bits: int, symmetric: Symmetry) -> to
     upper end needs a clamp (for ties), and the zero point need not be added and subtracted.
     """
     low, high = range_of(x)
-    found = None if symmetric else _usual_scale(low, high, bits)
+    plain = symmetric or torch.compiler.is_compiling()  # which needs no look at the numbers
+    found = None if plain else _usual_scale(low, high, bits)
     if found is None:
         qparams = qparams_from_range(low, high, bits, symmetric)
         values, scale = x.div(qparams.scale).round_(), qparams.scale
@@ -136,7 +137,7 @@ def _usual_scale(
     """Return scale and largest integer less the zero point of asymmetric ranges, on a processor.
 
     The ranges are widened in place, as by ``qparams_from_range``, whose numbers these are. ``None``
-    elsewhere, and where a scale is at the end of what the type can hold or not finite.
+    elsewhere, and where a scale is near the ends of what the type can hold or not finite.
     """
     if low.device.type != "cpu" or not LOWEST <= bits <= HIGHEST or not low.numel():
         return None
@@ -144,7 +145,7 @@ def _usual_scale(
     low.clamp_(max=0)
     scale = torch.sub(high.clamp_(min=0), low).div_(largest)
     ends = torch.stack(torch.aminmax(scale)).tolist()
-    if not 2 * info.tiny <= ends[0] <= ends[1] <= info.max / largest / 2:  # NaN is neither
+    if not info.tiny * 2**24 <= ends[0] <= ends[1] <= info.max / largest / 2:  # NaN is neither
         return None
     zero = low.div_(scale).round_()  # negative
     return scale, zero.add_(largest)

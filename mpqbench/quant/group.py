@@ -116,7 +116,7 @@ class QuantizedInput(nn.Module):
         A reader that comes again, or with another tensor, has the pair computed anew, so that no
         reader is given the result of another input.
         """
-        if self._readers == 1:
+        if self._readers == 1 or torch.compiler.is_compiling():  # which finds what is the same
             return self.pair(x)
         known = x is self._seen and self._graph == torch.is_grad_enabled()
         if not known or reader not in self._waiting or self._value is None:
