@@ -8,7 +8,7 @@ import torch
 from ..core.errors import BenchError
 from .architecture import Forward
 from .architectures import architecture_of
-from .blocks import replaced_forwards
+from .replaced import replaced_forwards
 
 
 def compiled_forward(transformer: Any) -> Forward:

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from ..contracts import FittedTransform
 from ..core.precision import Precision
 from ..dit.groups import Group, linear_layer
 from ..dit.products import Product
@@ -19,8 +20,9 @@ class SearchableGroup:
     """The layers of ``group`` side by side, in full precision and at any precision.
 
     A ``contracts.QuantizableGroup``. Weights are rounded when a precision is first asked for, with
-    their branches, and once for all activation bits where the change of basis does not depend on
-    them. A rounding of whole blocks is asked for single layers: a candidate's block is never whole.
+    their branches. The change of basis is fitted, and weights are rounded, once for all activation
+    bits where the basis does not depend on them. A rounding of whole blocks is asked for single
+    layers: a candidate's block is never whole.
     """
 
     def __init__(self, model: Any, group: Group, quantizer: GroupQuantizer) -> None:
@@ -32,6 +34,7 @@ class SearchableGroup:
         self.bias = torch.cat(biases) if biases else None
         self._product = Product(self.weight, self.bias)
         self._made: dict[Precision, QuantizedGroup] = {}
+        self._fitted: dict[tuple[Any, ...], FittedTransform] = {}
         # By weight bits, branch and format: the weights that were rounded, and the result.
         self._known: dict[tuple[Any, ...], list[tuple[torch.Tensor, Rounded]]] = {}
 
@@ -43,10 +46,20 @@ class SearchableGroup:
         """Return the layers at ``precision``. Raises as ``GroupQuantizer.quantize``."""
         if precision not in self._made:
             with torch.no_grad():
-                prepared = self.quantizer.prepare(self.model, self.group, precision)
+                key = self._decides_basis(precision)
+                fitted = self._fitted.get(key)
+                prepared = self.quantizer.prepare(self.model, self.group, precision, fitted)
+                self._fitted[key] = prepared.transform
                 made = QuantizedGroup(prepared, self._rounded(prepared))
                 self._made[precision] = made.frozen()
         return self._made[precision]
+
+    def _decides_basis(self, precision: Precision) -> tuple[Any, ...]:
+        """Return what of a precision the change of basis depends on."""
+        if self.quantizer.transform.needs_activation_bits:
+            return (precision,)
+        formats = self.quantizer.weight_format, self.quantizer.activation_format
+        return precision.weight, precision.formats(*formats)[0]
 
     def _rounded(self, prepared: PreparedGroup) -> Rounded:
         """Round the layers of ``prepared``, or take the result for the same weights."""

@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from diffusers.models.modeling_outputs import Transformer2DModelOutput
 from torch import nn
 
-from ..blocks import replaced_forwards
 from ..chain import Layer
 from ..products import prepared
+from ..replaced import replaced_forwards
 from .dit_chain import DiTChain, Modulations
 
 FEWEST = 8  # rows: products of one to three rows take another path of MKL, and get other last bits
