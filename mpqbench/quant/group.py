@@ -185,7 +185,8 @@ class QuantizedGroup(nn.Module):
     input would be summed in another order.
 
     ``storage`` by path is what quantization parameters take; ``integers`` by path are on the CPU,
-    of the layers whose weight is quantized.
+    of the layers whose weight is quantized. ``product`` may be the product by ``weight`` and
+    ``bias``, made in advance: neither may change then.
     """
 
     def __init__(self, prepared: PreparedGroup, rounded: Mapping[str, RoundedLayer]) -> None:
@@ -206,7 +207,7 @@ class QuantizedGroup(nn.Module):
             for path, layer in prepared.layers.items()
         )
         self._count: Callable[[int], None] | None = None
-        self._product: Product | None = None
+        self.product: Product | None = None
 
     @property
     def layers(self) -> dict[str, QuantizedLinear]:
@@ -245,8 +246,8 @@ class QuantizedGroup(nn.Module):
         if self._count is not None:
             self._count(len(x))
         quantized, moved = self.source.pair(x)
-        if self._product is not None:
-            output = self._product(quantized.to(self._product.weight.dtype))
+        if self.product is not None:
+            output = self.product(quantized.to(self.product.weight.dtype))
         else:
             weight = self.weight
             output = F.linear(quantized.to(weight.dtype), weight, self.bias)
@@ -263,11 +264,6 @@ class QuantizedGroup(nn.Module):
                 output[..., first : first + layer.out_features] = applied(layer.branch, moved)
             first += layer.out_features
         return output
-
-    def frozen(self) -> Self:
-        """Return this group, whose weights and biases must not change from now on."""
-        self._product = Product(self.weight, self.bias)
-        return self
 
     def counted(self, count: Callable[[int], None]) -> Self:
         """Return this group, all tensors shared, that calls ``count(n)`` before each forward."""

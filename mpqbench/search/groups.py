@@ -9,7 +9,7 @@ import torch
 from ..contracts import FittedTransform
 from ..core.precision import Precision
 from ..dit.groups import Group, linear_layer
-from ..dit.products import Product
+from ..dit.products import MOST_BYTES, Product
 from ..quant.build import GroupQuantizer
 from ..quant.group import PreparedGroup, QuantizedGroup, RoundedLayer
 
@@ -34,6 +34,7 @@ class SearchableGroup:
         self.bias = torch.cat(biases) if biases else None
         self._product = Product(self.weight, self.bias)
         self._made: dict[Precision, QuantizedGroup] = {}
+        self._products: dict[int, Product] = {}
         self._fitted: dict[tuple[Any, ...], FittedTransform] = {}
         # By weight bits, branch and format: the weights that were rounded, and the result.
         self._known: dict[tuple[Any, ...], list[tuple[torch.Tensor, Rounded]]] = {}
@@ -50,8 +51,10 @@ class SearchableGroup:
                 fitted = self._fitted.get(key)
                 prepared = self.quantizer.prepare(self.model, self.group, precision, fitted)
                 self._fitted[key] = prepared.transform
-                made = QuantizedGroup(prepared, self._rounded(prepared))
-                self._made[precision] = made.frozen()
+                rounded = self._rounded(prepared)
+                made = QuantizedGroup(prepared, rounded)
+                made.product = self._product_of(rounded, made)
+                self._made[precision] = made
         return self._made[precision]
 
     def _decides_basis(self, precision: Precision) -> tuple[Any, ...]:
@@ -60,6 +63,15 @@ class SearchableGroup:
             return (precision,)
         formats = self.quantizer.weight_format, self.quantizer.activation_format
         return precision.weight, precision.formats(*formats)[0]
+
+    def _product_of(self, rounded: Rounded, made: QuantizedGroup) -> Product | None:
+        """Return the product that all groups of ``rounded`` share; ``None`` for large weights."""
+        if sum(layer.values.nbytes for layer in rounded.values()) > MOST_BYTES:
+            return None
+        key = id(rounded)  # which is in ``_known``
+        if key not in self._products:
+            self._products[key] = Product(made.weight, made.bias)
+        return self._products[key]
 
     def _rounded(self, prepared: PreparedGroup) -> Rounded:
         """Round the layers of ``prepared``, or take the result for the same weights."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Self
 
 import torch
@@ -55,22 +56,28 @@ class DiTState:
 class Modulations:
     """What adaLN makes of times and classes (n,).
 
-    ``blocks`` has for each block shift, scale and gate of attention, then of the MLP, and ``final``
-    shift and scale of the final layer: each (n, 1, width), and 1 added to the scales.
+    ``packed`` (n, parts, 1, width) has for each block shift, scale and gate of attention, then of
+    the MLP, and at the end shift and scale of the final layer; 1 is added to the scales.
     """
 
-    blocks: Sequence[tuple[torch.Tensor, ...]]
-    final: tuple[torch.Tensor, ...]
+    packed: torch.Tensor
+
+    @cached_property
+    def _parts(self) -> tuple[torch.Tensor, ...]:
+        return self.packed.unbind(1)
+
+    def block(self, number: int) -> tuple[torch.Tensor, ...]:
+        """Return the six parts of a block, each (n, 1, width)."""
+        return self._parts[6 * number : 6 * number + 6]
 
     @property
-    def bytes(self) -> int:
-        """Memory of the tensors."""
-        return sum(part.nbytes for each in (*self.blocks, self.final) for part in each)
+    def final(self) -> tuple[torch.Tensor, ...]:
+        """Shift and scale of the final layer, each (n, 1, width)."""
+        return self._parts[-2:]
 
     def rows(self, at: torch.Tensor) -> Modulations:
         """Select the conditions at indices ``at`` (k,)."""
-        blocks = [tuple(part[at] for part in each) for each in self.blocks]
-        return Modulations(blocks, tuple(part[at] for part in self.final))
+        return Modulations(self.packed[at])
 
 
 class DiTChain(Chain):
@@ -91,23 +98,24 @@ class DiTChain(Chain):
     def conditions(
         self, latents: torch.Tensor, times: torch.Tensor, classes: torch.Tensor
     ) -> Modulations:
-        dtype, found = self.transformer.dtype, []
+        dtype, count = self.transformer.dtype, len(times)
+        found = []
         for block in self.blocks:
             norm = block.norm1
             emb = norm.emb(times, classes, hidden_dtype=dtype)
-            parts = norm.linear(norm.silu(emb)).unsqueeze(1).chunk(6, dim=2)
-            shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = parts
-            found.append((shift, 1 + scale, gate, mlp_shift, 1 + mlp_scale, mlp_gate))
+            found.append(norm.linear(norm.silu(emb)).view(count, 6, 1, -1))
         emb = self.blocks[0].norm1.emb(times, classes, hidden_dtype=dtype)
-        shift, scale = self.transformer.proj_out_1(F.silu(emb)).unsqueeze(1).chunk(2, dim=2)
-        return Modulations(found, (shift, 1 + scale))
+        found.append(self.transformer.proj_out_1(F.silu(emb)).view(count, 2, 1, -1))
+        packed = torch.cat(found, dim=1)
+        packed[:, 1::3].add_(1)  # scales: 1 and 4 of six, and 1 of the last two
+        return Modulations(packed)
 
     def start(self, latents: torch.Tensor, conditions: Modulations) -> DiTState:
         return DiTState(self.transformer.pos_embed(latents))
 
     def input(self, at: int, state: DiTState, conditions: Modulations) -> torch.Tensor:
         block, kind = self.blocks[at // len(STAGES)], STAGES[at % len(STAGES)]
-        shift, scale, _, mlp_shift, mlp_scale, _ = conditions.blocks[at // len(STAGES)]
+        shift, scale, _, mlp_shift, mlp_scale, _ = conditions.block(at // len(STAGES))
         if kind == "attn.qkv":
             return _modulated(block.norm1.norm(state.hidden), scale, shift)
         if kind == "mlp.up":
@@ -126,7 +134,7 @@ class DiTChain(Chain):
         if kind == "mlp.up":
             approximate = block.ff.net[0].approximate
             return DiTState(state.hidden, F.gelu(output, approximate=approximate))
-        _, _, gate, _, _, mlp_gate = conditions.blocks[at // len(STAGES)]
+        _, _, gate, _, _, mlp_gate = conditions.block(at // len(STAGES))
         return DiTState(_gated(gate if kind == "attn.out" else mlp_gate, output).add_(state.hidden))
 
     def executed(self, at: int) -> range:

@@ -69,10 +69,10 @@ class DiTForward:
         if distinct not in self._kept:
             first = torch.tensor([pairs.index(pair) for pair in distinct], device=times.device)
             found = self.chain.conditions(latents, times[first], classes[first])
-            if self._bytes + found.bytes > KEPT_BYTES:
+            if self._bytes + found.packed.nbytes > KEPT_BYTES:
                 self._kept, self._bytes = {}, 0
             self._kept[distinct] = found
-            self._bytes += found.bytes
+            self._bytes += found.packed.nbytes
         number = {pair: at for at, pair in enumerate(distinct)}
         rows = torch.tensor([number[pair] for pair in pairs], device=times.device)
         return self._kept[distinct].rows(rows)
