@@ -80,7 +80,7 @@ def sampling(rounds: int) -> Iterator[Row]:
     def stock() -> None:
         made = pipeline(
             class_labels=[number % model.classes for number in range(count)],
-            guidance_scale=protocol.guidance,
+            guidance_scale=sampler.guidance,
             generator=generators,
             num_inference_steps=protocol.steps,
             output_type="np",
