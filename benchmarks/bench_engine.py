@@ -65,6 +65,11 @@ class Setting:
 
 @pytest.fixture(scope="module")
 def setting():
+    return make_setting()
+
+
+def make_setting():
+    """Load the model and record what the searches score on."""
     keep_freed_memory()
     model = load_model(MODEL)
     protocol = Protocol(**PROTOCOLS["quick"].model_dump() | {"calibration": INPUTS})

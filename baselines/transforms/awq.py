@@ -22,6 +22,7 @@ class AWQ(ScalingTransform):
 
     grid: PositiveInt = 20
     needs_inputs = True
+    needs_activation_bits = False
 
     def fit(self, weight: torch.Tensor, layer: LayerData) -> Scaling:
         """Fit scales to weight (out, in). Raises BenchError where calibration is missing."""

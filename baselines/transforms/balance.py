@@ -25,6 +25,7 @@ class Balance(ScalingTransform):
 
     skip: tuple[str, ...] = ("mlp.down", "context.down", "single.out", "adaln")
     needs_inputs = True
+    needs_activation_bits = False
 
     def size(self, name: str, in_features: int) -> TransformSize:
         """Return the size of a scaling, nothing for a kind of group that is skipped."""

@@ -20,6 +20,7 @@ class Hadamard(Transform):
     """
 
     block: int | None = None
+    needs_activation_bits = False
 
     def __post_init__(self) -> None:
         if self.block is not None and split_order(self.block) is None:

@@ -24,6 +24,8 @@ class Identity:
 class NoTransform(Transform):
     """Leaves the basis unchanged: the control of every transform."""
 
+    needs_activation_bits = False
+
     def fit(self, weight: torch.Tensor, layer: LayerData) -> Identity:
         """Return the identity for every layer."""
         return Identity()

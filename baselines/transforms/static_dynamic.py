@@ -25,6 +25,7 @@ class StaticDynamic(Transform):
     noisiest: PositiveInt = 1
     block: int | None = None
     needs_inputs = True
+    needs_activation_bits = False
 
     def __post_init__(self) -> None:
         Hadamard(self.block)

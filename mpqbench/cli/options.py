@@ -64,6 +64,9 @@ _PROTOCOL = (
                  help="Arithmetic of the sampler as in this code base."),
     click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]),
                  help="Of the transformer."),
+    click.option("--compile", "compiled", is_flag=True, default=None,
+                 help="Sample with torch.compile's version of the transformer, which needs a C++ "
+                 "compiler and half a minute for each quantized model; changes last bits."),
     click.option("--micro-batch", type=click.IntRange(min=1), metavar="N",
                  help="Images per forward; may change last bits."),
     click.option("--calibration", type=click.IntRange(min=1), metavar="N",

@@ -1,8 +1,12 @@
 """Checks of transforms."""
 
+from dataclasses import replace
+
 import torch
 
 from ..contracts import FittedTransform, Transform
+from ..core.formats import ActivationFormat
+from ..core.precision import Precision
 from ..quant.counting import held_tensors, information_bits
 from ..quant.verify import expect, expect_tensor, expect_transform
 from .check import Check, checks_of, expect_close, expect_gradient
@@ -15,7 +19,7 @@ def checks(plugin: Transform, quick: bool) -> list[Check]:
     """Return all checks of a transform."""
     tests, layers = _TransformChecks(plugin), ordinary_layers(quick)
     return [
-        *checks_of(layers, tests.output, tests.gradient, tests.cost),
+        *checks_of(layers, tests.output, tests.gradient, tests.cost, tests.activation_bits),
         *checks_of([*layers, *hostile()], tests.shapes, tests.repeatable),
         *checks_of([WHERE], tests.model),
     ]
@@ -63,6 +67,24 @@ class _TransformChecks(LayerChecks):
             isinstance(size.extra_bits, int) and size.extra_bits >= bits,
             f"extra_bits is {size.extra_bits}, but the transform holds {bits} bits",
         )
+
+    def activation_bits(self, layer: SampleLayer) -> None:
+        """Without ``needs_activation_bits``, a fit is the same for other bits of the input."""
+        if self.plugin.needs_activation_bits:
+            return
+        data, weight, x = layer.data(self.plugin.needs_inputs), layer.weight, layer.inputs
+        static = ActivationFormat(granularity="tensor")
+        for bits in (3, None):
+            precision = Precision(layer.bits, bits)
+            other = replace(data, precision=precision, activation_format=static)
+            with torch.no_grad():
+                fitted = self.call(weight.clone(), other)
+            usual = self.tensors(self.made(layer), weight, x)
+            for name, found in self.tensors(fitted, weight, x).items():
+                expect(
+                    torch.equal(found, usual[name]),
+                    f"{name} differs for inputs at other bits: needs_activation_bits must be true",
+                )
 
     def shapes(self, layer: SampleLayer) -> None:
         """Weight and input keep shape and type, leading axes included, and stay finite."""

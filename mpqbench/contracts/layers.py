@@ -91,10 +91,15 @@ class FittedTransform(Protocol):
 
 
 class Transform(Plugin, ABC):
-    """Finds a change of basis before rounding."""
+    """Finds a change of basis before rounding.
+
+    Without ``needs_activation_bits`` a fit depends neither on the bits of the input nor on their
+    format, and a search fits once for all precisions of one number of weight bits.
+    """
 
     kind: ClassVar[str] = "transform"
     needs_inputs: bool = False
+    needs_activation_bits: bool = True
 
     def size(self, name: str, in_features: int) -> TransformSize:
         """Return what a transform of a group's input costs; nothing by default.

@@ -14,7 +14,9 @@ class Protocol(Frozen):
     these by what is usual for its model.
     ``prompts`` is a file with a prompt on each line, ``prompt_embeddings`` one of safetensors.
     ``lpips_weights`` is a file of AlexNet's weights, ``clip`` the folder of a CLIP.
-    ``image_size`` are the pixels of a side, ``None`` for the model's own size.
+    ``image_size`` are the pixels of a side, ``None`` for the model's own size. ``compiled`` says
+    whether images are sampled by what torch.compile makes of the transformer, which changes last
+    bits.
     """
 
     name: str = Field(pattern=SAFE_NAME, max_length=MOST_NAME)
@@ -33,6 +35,7 @@ class Protocol(Frozen):
     lpips_weights: str | None = None
     clip: str | None = None
     image_size: Whole | None = Field(default=None, gt=0, le=65_536)
+    compiled: bool = False
     calibration: Whole = Field(default=64, gt=0, le=1_000_000)
 
     def sampling(self) -> dict[str, Any]:
@@ -44,7 +47,7 @@ class Protocol(Frozen):
     @property
     def unsaid(self) -> set[str]:
         """Fields that no fingerprint has while they are not set: records are older than these."""
-        return {name for name in ("image_size",) if getattr(self, name) is None}
+        return {name for name in ("image_size", "compiled") if not getattr(self, name)}
 
 
 PROMPTS = {"prompts", "prompt_embeddings"}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from .chain import Attention, Chain
     from .prompts import PromptRows
 
+
+# Latents (n, c, h, w), times and classes (n,) to outputs (n, channels, h, w).
+Forward = Callable[["torch.Tensor", "torch.Tensor", "torch.Tensor"], "torch.Tensor"]
 
 FLOW_SCHEDULER = "FlowMatchEulerDiscreteScheduler"
 _OF_PROMPT = ("cross.kv", "embed.context")  # kinds that multiply the tokens of the prompt
@@ -176,6 +180,10 @@ class Architecture(ABC):
         self, transformer: Any, latents: torch.Tensor, times: torch.Tensor, classes: torch.Tensor
     ) -> torch.Tensor:
         """Return the output (n, channels, h, w) of latents (n, c, h, w), times and classes (n,)."""
+
+    def repeated(self, transformer: Any) -> Forward:
+        """Return ``forward`` of a transformer that does not change, without gradients."""
+        return partial(self.forward, transformer)
 
     def adapt(self, transformer: Any) -> None:  # noqa: B027 (most change nothing)
         """Change a transformer that was just built, in place."""

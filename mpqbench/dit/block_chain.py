@@ -17,12 +17,11 @@ from .blocks import (
     block_calls,
     block_modules,
     finish,
-    replaced_attention,
-    replaced_forwards,
     run_block,
 )
 from .chain import Attention, Chain, Layer
 from .groups import Group, layer_groups
+from .replaced import replaced_attention, replaced_forwards
 
 
 def chain_of(transformer: Any, attend: Attention) -> Chain:

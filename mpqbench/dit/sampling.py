@@ -15,6 +15,8 @@ import torch
 from ..contracts import FittedCorrection, Prediction
 from ..core.errors import BenchError, Diverged
 from ..core.protocol import Protocol
+from .architecture import Forward
+from .compiling import compiled_forward
 from .flow import schedule_of
 from .halving import Halving
 from .loading import DiTModel
@@ -63,6 +65,7 @@ class Sampler:
         model.configure(protocol)
         self.schedule = schedule_of(model, protocol)
         guided = architecture.guided_channels(protocol.convention)
+        self._compiled: Forward | None = None
         self.guided = self.channels if guided is None else min(guided, self.channels)
         self._predicting, self._decoding = Halving(device), Halving(device)
 
@@ -82,9 +85,10 @@ class Sampler:
     ) -> Iterator[SampleBatch]:
         """Yield images ``start`` to ``stop``; ``start`` must begin a micro-batch.
 
-        Raises BenchError for another ``start`` and Diverged where a latent is not finite.
+        The transformer must not change before the last one. Raises BenchError for another ``start``
+        and Diverged where a latent is not finite.
         """
-        for first, latents, classes in self._paths(start, stop, observe):
+        for first, latents, classes in self._paths(start, stop, observe, self._final_forward()):
             keep = slice(min(len(latents), stop - first))
             images, final = self._decode(latents)[keep], latents[keep].float().cpu().numpy()
             yield SampleBatch(first, images, final, classes[keep].cpu().numpy())
@@ -94,27 +98,38 @@ class Sampler:
 
         Yields the number of images of each micro-batch; ``start`` and errors as in ``batches``.
         """
-        for first, latents, _ in self._paths(start, stop, observe):
+        forward = self.model.architecture.repeated(self.model.transformer)
+        for first, latents, _ in self._paths(start, stop, observe, forward):
             yield min(len(latents), stop - first)
 
+    def _final_forward(self) -> Forward:
+        """Return the forward that makes the images: of the compiled transformer where asked for."""
+        if not self.protocol.compiled:
+            return self.model.architecture.repeated(self.model.transformer)
+        if self._compiled is None:
+            self._compiled = compiled_forward(self.model.transformer)
+        return self._compiled
+
     def _paths(
-        self, start: int, stop: int, observe: Observer | None
+        self, start: int, stop: int, observe: Observer | None, forward: Forward
     ) -> Iterator[tuple[int, torch.Tensor, torch.Tensor]]:
         """Yield first index, final latents and classes of every full micro-batch."""
         size = self.protocol.micro_batch
         if start % size:
             raise BenchError(f"sampling must start at a multiple of {size}, not {start}")
         for first in range(start, stop, size):
-            yield (first, *self._denoise(first, observe))
+            yield (first, *self._denoise(first, observe, forward))
 
     @torch.inference_mode()
-    def _denoise(self, first: int, observe: Observer | None) -> tuple[torch.Tensor, torch.Tensor]:
+    def _denoise(
+        self, first: int, observe: Observer | None, forward: Forward
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return final latents and classes of one full micro-batch."""
         latents, classes, generators = self.begin(first)
         for position, time in enumerate(self.schedule.model_times):
             if observe is not None:
                 observe(first, position, latents, time, classes)
-            prediction, variance = self.predict(latents, time, classes)
+            prediction, variance = self.predict(latents, time, classes, forward)
             noise = prediction.noise
             if self.corrections:
                 noise = self.corrections[position](prediction, latents)
@@ -138,18 +153,24 @@ class Sampler:
         return latents, classes, generators
 
     def predict(
-        self, latents: torch.Tensor, time: float, classes: torch.Tensor
+        self,
+        latents: torch.Tensor,
+        time: float,
+        classes: torch.Tensor,
+        forward: Forward | None = None,
     ) -> tuple[Prediction, torch.Tensor]:
         """Return the guided prediction (arXiv 2207.12598) and the model's other channels, float32.
 
         The other channels (n, channels, h, w) are the learned variance, if any, from the forward
         with the class. A micro-batch that does not fit into memory is computed in halves.
+        ``forward`` may take the place of the model's own.
         """
-        noise, contrast, rest = self._predicting(partial(self._predict, time), latents, classes)
+        given = partial(self._predict, time, forward or self.model.forward)
+        noise, contrast, rest = self._predicting(given, latents, classes)
         return Prediction(noise, contrast), rest
 
     def _predict(
-        self, time: float, latents: torch.Tensor, classes: torch.Tensor
+        self, time: float, forward: Forward, latents: torch.Tensor, classes: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return the noise, the contrast of the guidance and the other channels."""
         dtype = DTYPES[self.protocol.dtype]
@@ -158,7 +179,7 @@ class Sampler:
             null = torch.full_like(classes, self.model.classes)
             latents, classes = torch.cat([latents, latents]), torch.cat([classes, null])
         times = torch.full((len(latents),), time, device=self.device)
-        output = self.model.forward(latents.to(dtype), times, classes).float()
+        output = forward(latents.to(dtype), times, classes).float()
         c, g = self.channels, self.guided
         if not double:
             return output[:, :c], torch.zeros_like(output[:, :c]), output[:, c:]

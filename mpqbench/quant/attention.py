@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ..core.errors import BenchError
-from ..dit.blocks import replaced_attention
+from ..dit.replaced import replaced_attention
 from .affine import fake_quantize_dynamic, straight_through
 
 

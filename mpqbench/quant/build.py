@@ -107,11 +107,17 @@ class GroupQuantizer:
             made.append(QuantizedGroup(group, rounded))
         return made
 
-    def prepare(self, model: nn.Module, group: Group, precision: Precision) -> PreparedGroup:
+    def prepare(
+        self,
+        model: nn.Module,
+        group: Group,
+        precision: Precision,
+        fitted: FittedTransform | None = None,
+    ) -> PreparedGroup:
         """Move the layers of ``group``, which read one input, into one basis.
 
-        Raises BenchError for a layer without weights, a group size that does not divide a width
-        and a missing range.
+        It is fitted, or the one that was ``fitted`` before. Raises BenchError for a layer without
+        weights, a group size that does not divide a width and a missing range.
         """
         layers = {path: linear_layer(model, path) for path in group.layers}
         for path, layer in layers.items():
@@ -121,10 +127,11 @@ class GroupQuantizer:
         stacked = torch.cat([float_copy(layer.weight) for layer in layers.values()])
         whole = lent(known[group.layers[0]])
         whole = replace(whole, name=group.name, out_features=len(stacked))
-        fitted = self.transform.fit(stacked, whole)
         size = self.transform.size(group.name, whole.in_features)
-        with of_layer(group.name):
-            expect_transform(fitted, size, probe(whole.in_features, stacked))
+        if fitted is None:
+            fitted = self.transform.fit(stacked, whole)
+            with of_layer(group.name):
+                expect_transform(fitted, size, probe(whole.in_features, stacked))
         moved = _moved(known[group.layers[0]], fitted)
         prepared = {}
         for path, layer in layers.items():

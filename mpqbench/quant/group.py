@@ -7,6 +7,7 @@ Jobs, the candidates of a search, rollouts, tuners and studies all use ``Quantiz
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Self
 
 import torch
@@ -18,6 +19,7 @@ from ..core.precision import Precision
 from ..cost.count import Operator
 from ..cost.storage import QParamBytes
 from ..dit.groups import Group
+from ..dit.products import Preparable, Product
 from .activation import ActivationQuantizer
 from .affine import straight_through
 from .branch import applied
@@ -114,7 +116,7 @@ class QuantizedInput(nn.Module):
         A reader that comes again, or with another tensor, has the pair computed anew, so that no
         reader is given the result of another input.
         """
-        if self._readers == 1:
+        if self._readers == 1 or torch.compiler.is_compiling():  # which finds what is the same
             return self.pair(x)
         known = x is self._seen and self._graph == torch.is_grad_enabled()
         if not known or reader not in self._waiting or self._value is None:
@@ -127,7 +129,7 @@ class QuantizedInput(nn.Module):
         return value
 
 
-class QuantizedLinear(nn.Module):
+class QuantizedLinear(nn.Module, Preparable):
     """The slice of a group that stands in the model in place of the ``nn.Linear`` ``original``.
 
     ``weight`` (out, in) holds dequantized values in the basis of the transform. A ``branch`` adds
@@ -155,8 +157,17 @@ class QuantizedLinear(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map an input (..., in) to the output (..., out) in the type of the weight."""
+        return self._apply_to(x, partial(F.linear, weight=self.weight, bias=self.bias))
+
+    def prepared(self) -> Callable[[torch.Tensor], torch.Tensor]:
+        """Return the forward of the layer, valid until the layer changes."""
+        return partial(self._apply_to, product=Product(self.weight, self.bias))
+
+    def _apply_to(
+        self, x: torch.Tensor, product: Callable[[torch.Tensor], torch.Tensor]
+    ) -> torch.Tensor:
         quantized, moved = self.source.shared(x, self._reader)
-        output = F.linear(quantized.to(self.weight.dtype), self.weight, self.bias)
+        output = product(quantized.to(self.weight.dtype))
         return output if self.branch is None else output + applied(self.branch, moved).to(output)
 
     def extra_repr(self) -> str:
@@ -174,7 +185,8 @@ class QuantizedGroup(nn.Module):
     input would be summed in another order.
 
     ``storage`` by path is what quantization parameters take; ``integers`` by path are on the CPU,
-    of the layers whose weight is quantized.
+    of the layers whose weight is quantized. ``product`` may be the product by ``weight`` and
+    ``bias``, made in advance: neither may change then.
     """
 
     def __init__(self, prepared: PreparedGroup, rounded: Mapping[str, RoundedLayer]) -> None:
@@ -195,6 +207,7 @@ class QuantizedGroup(nn.Module):
             for path, layer in prepared.layers.items()
         )
         self._count: Callable[[int], None] | None = None
+        self.product: Product | None = None
 
     @property
     def layers(self) -> dict[str, QuantizedLinear]:
@@ -232,8 +245,12 @@ class QuantizedGroup(nn.Module):
         """Map an input (n, tokens, in) to the outputs of all layers, (n, tokens, out)."""
         if self._count is not None:
             self._count(len(x))
-        (quantized, moved), weight = self.source.pair(x), self.weight
-        output = F.linear(quantized.to(weight.dtype), weight, self.bias)
+        quantized, moved = self.source.pair(x)
+        if self.product is not None:
+            output = self.product(quantized.to(self.product.weight.dtype))
+        else:
+            weight = self.weight
+            output = F.linear(quantized.to(weight.dtype), weight, self.bias)
         if all(layer.branch is None for layer in self.layers.values()):
             return output
         return output + self.branch_output(moved).to(output)

@@ -97,7 +97,18 @@ def sized(**changes):
     return faulty(Smooth(), size=lambda right, *layer: replace(right(*layer), **changes))
 
 
+def by_input_bits(right, weight, layer):
+    return Smooth(alpha=0.25 if layer.precision.activation == 3 else 0.5).fit(weight, layer)
+
+
+def of_weights(own):
+    """Plugin ``own``, which says that it does not look at the bits of the input."""
+    type(own).needs_activation_bits = False
+    return own
+
+
 TRANSFORMS = [
+    (of_weights(faulty(Smooth(), fit=by_input_bits)), "activation_bits", "must be true"),
     (scales(input=lambda f: lambda x: x / f.scale + 0.1), "output", "differs from x @ W.T by"),
     (scales(input=lambda f: lambda x: x.detach() / f.scale), "gradient", "has no gradient"),
     (sized(smoothing=NOTHING), "cost", "0 additions are declared for a row, and 36 and 0 are"),

@@ -123,6 +123,21 @@ def test_dynamic_grids_round_as_grids_of_given_ranges(x, bits, symmetric):
     assert torch.equal(fake_quantize_dynamic(tensor, bits, symmetric), own)
 
 
+@pytest.mark.parametrize("size", [1.0, 1e-36, 1e36], ids=["usual", "small", "large"])
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_long_vectors_round_as_short_ones_also_in_ties(bits, size):
+    # Of 200 numbers from -9 to 9 halves, the scale is a whole number of halves for some vectors:
+    # the largest number is then rounded above the last level unless it is limited.
+    generator = torch.Generator().manual_seed(bits)
+    rows = torch.randint(-9, 10, (400, 200), generator=generator) / 2 * size
+    rows[::3] = rows[::3].clamp(min=-size / 2, max=(2**bits - 1.5) * size)
+    grid = _grid(rows, bits, False)
+    assert (quantize(rows, grid) == grid.highest).any()
+    values = fake_quantize_dynamic(rows, bits, False)
+    assert torch.equal(values, quantize_dequantize(rows, grid))
+    assert torch.equal(values, torch.stack([fake_quantize_dynamic(x, bits, False) for x in rows]))
+
+
 @pytest.mark.parametrize("symmetric", KINDS)
 @pytest.mark.parametrize("bits", [2, 5, 8])
 @pytest.mark.parametrize("values", [[FLOAT_MAX, -FLOAT_MAX], [FLOAT_MAX, 0.0], [-FLOAT_MAX, 1.0]])

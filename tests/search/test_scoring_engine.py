@@ -134,3 +134,25 @@ def test_outputs_are_those_of_whole_forwards_and_equal_allocations_share_one(mod
     torch.testing.assert_close(found[1], expected, rtol=1e-5, atol=1e-6)
     sums = engine.batch_errors([second], batch, lambda own, _: own.sum((2, 3, 4)))
     np.testing.assert_allclose(sums[0], found[1].sum((1, 2, 3)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("needs_bits", [False, True])
+def test_a_basis_is_fitted_once_for_all_activation_bits_where_it_may_be(model, needs_bits):
+    fits = []
+
+    class Counting(Hadamard):
+        needs_activation_bits = needs_bits
+
+        def fit(self, weight, layer):
+            fits.append((layer.name, layer.precision))
+            return super().fit(weight, layer)
+
+    engine = _engine(model, Counting())
+    group, fitted = next(iter(engine.searchable.values())), len(fits)
+    x = torch.randn(2, 16, group.weight.shape[1])
+    with torch.no_grad():
+        outputs = {p: group.at(p)(x) for p in CHOICES}
+    assert len(fits) - fitted == (len(CHOICES) if needs_bits else 3)  # 2, 3 and 4 bits of weights
+    plain = _engine(model, Hadamard()).searchable[group.name]
+    with torch.no_grad():
+        assert all(torch.equal(plain.at(p)(x), found) for p, found in outputs.items())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..architecture import Architecture, AttentionProducts, FixedLayers
+from ..architecture import Architecture, AttentionProducts, FixedLayers, Forward
 from ..part_configs import DiTConfig
 
 if TYPE_CHECKING:
@@ -84,6 +84,12 @@ class DiT(Architecture):
 
     def guided_channels(self, convention: str) -> int | None:
         return ARITHMETIC[convention].guided_channels
+
+    def repeated(self, transformer: Any) -> Forward:
+        """Return a forward that computes what times and classes decide once for each of them."""
+        from .dit_forward import DiTForward, is_plain
+
+        return DiTForward(transformer) if is_plain(transformer) else super().repeated(transformer)
 
     def own_chain(self, transformer: Any, attend: Attention) -> Chain:
         from .dit_chain import DiTChain

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Self
 
 import torch
@@ -53,15 +54,30 @@ class DiTState:
 
 @dataclass(frozen=True)
 class Modulations:
-    """Times and classes (n,), and what adaLN makes of them.
+    """What adaLN makes of times and classes (n,).
 
-    ``blocks`` has for each block shift, scale and gate of attention, then of the MLP, each
-    (n, 1, width).
+    ``packed`` (n, parts, 1, width) has for each block shift, scale and gate of attention, then of
+    the MLP, and at the end shift and scale of the final layer; 1 is added to the scales.
     """
 
-    times: torch.Tensor
-    classes: torch.Tensor
-    blocks: list[tuple[torch.Tensor, ...]]
+    packed: torch.Tensor
+
+    @cached_property
+    def _parts(self) -> tuple[torch.Tensor, ...]:
+        return self.packed.unbind(1)
+
+    def block(self, number: int) -> tuple[torch.Tensor, ...]:
+        """Return the six parts of a block, each (n, 1, width)."""
+        return self._parts[6 * number : 6 * number + 6]
+
+    @property
+    def final(self) -> tuple[torch.Tensor, ...]:
+        """Shift and scale of the final layer, each (n, 1, width)."""
+        return self._parts[-2:]
+
+    def rows(self, at: torch.Tensor) -> Modulations:
+        """Select the conditions at indices ``at`` (k,)."""
+        return Modulations(self.packed[at])
 
 
 class DiTChain(Chain):
@@ -82,19 +98,24 @@ class DiTChain(Chain):
     def conditions(
         self, latents: torch.Tensor, times: torch.Tensor, classes: torch.Tensor
     ) -> Modulations:
+        dtype, count = self.transformer.dtype, len(times)
         found = []
         for block in self.blocks:
             norm = block.norm1
-            emb = norm.emb(times, classes, hidden_dtype=block.attn1.to_q.weight.dtype)
-            found.append(tuple(norm.linear(norm.silu(emb)).unsqueeze(1).chunk(6, dim=2)))
-        return Modulations(times, classes, found)
+            emb = norm.emb(times, classes, hidden_dtype=dtype)
+            found.append(norm.linear(norm.silu(emb)).view(count, 6, 1, -1))
+        emb = self.blocks[0].norm1.emb(times, classes, hidden_dtype=dtype)
+        found.append(self.transformer.proj_out_1(F.silu(emb)).view(count, 2, 1, -1))
+        packed = torch.cat(found, dim=1)
+        packed[:, 1::3].add_(1)  # scales: 1 and 4 of six, and 1 of the last two
+        return Modulations(packed)
 
     def start(self, latents: torch.Tensor, conditions: Modulations) -> DiTState:
         return DiTState(self.transformer.pos_embed(latents))
 
     def input(self, at: int, state: DiTState, conditions: Modulations) -> torch.Tensor:
         block, kind = self.blocks[at // len(STAGES)], STAGES[at % len(STAGES)]
-        shift, scale, _, mlp_shift, mlp_scale, _ = conditions.blocks[at // len(STAGES)]
+        shift, scale, _, mlp_shift, mlp_scale, _ = conditions.block(at // len(STAGES))
         if kind == "attn.qkv":
             return _modulated(block.norm1.norm(state.hidden), scale, shift)
         if kind == "mlp.up":
@@ -106,22 +127,21 @@ class DiTChain(Chain):
         block, kind = self.blocks[at // len(STAGES)], STAGES[at % len(STAGES)]
         output = layer(self.input(at, state, conditions))
         if kind == "attn.qkv":
-            heads = (x.unflatten(-1, (block.attn1.heads, -1)) for x in output.chunk(3, dim=-1))
+            parts = output if isinstance(output, tuple) else output.chunk(3, dim=-1)
+            heads = (x.unflatten(-1, (block.attn1.heads, -1)) for x in parts)
             mixed = self.attend(*(x.transpose(1, 2) for x in heads))
-            return DiTState(state.hidden, mixed.transpose(1, 2).flatten(2).to(output.dtype))
+            return DiTState(state.hidden, mixed.transpose(1, 2).flatten(2).to(parts[0].dtype))
         if kind == "mlp.up":
             approximate = block.ff.net[0].approximate
             return DiTState(state.hidden, F.gelu(output, approximate=approximate))
-        _, _, gate, _, _, mlp_gate = conditions.blocks[at // len(STAGES)]
+        _, _, gate, _, _, mlp_gate = conditions.block(at // len(STAGES))
         return DiTState(_gated(gate if kind == "attn.out" else mlp_gate, output).add_(state.hidden))
 
     def executed(self, at: int) -> range:
         return range(at, at + 1)
 
     def finish(self, state: DiTState, conditions: Modulations) -> torch.Tensor:
-        model, given = self.transformer, (conditions.times, conditions.classes)
-        emb = model.transformer_blocks[0].norm1.emb(*given, hidden_dtype=state.hidden.dtype)
-        shift, scale = model.proj_out_1(F.silu(emb)).unsqueeze(1).chunk(2, dim=2)
+        model, (shift, scale) = self.transformer, conditions.final
         tokens = model.proj_out_2(_modulated(model.norm_out(state.hidden), scale, shift))
         side, patch = int(tokens.shape[1] ** 0.5), model.patch_size
         squares = tokens.view(-1, side, side, patch, patch, model.out_channels)
@@ -131,9 +151,9 @@ class DiTChain(Chain):
 
 
 def _modulated(x: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
-    """Return ``x (1 + scale) + shift`` for the inputs x (n, tokens, width) of every candidate."""
+    """Return ``x scale + shift`` for the inputs x (n, tokens, width) of every candidate."""
     candidates = x.view(-1, len(scale), *x.shape[1:])
-    return (candidates * (1 + scale)).add_(shift).view(x.shape)
+    return (candidates * scale).add_(shift).view(x.shape)
 
 
 def _gated(gate: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
