@@ -30,13 +30,13 @@ def run_with(
     """
     terms = {key: settings[key] for key in _OF_EXECUTORS if settings.get(key)}
     name = _executor_of(terms)
-    task = Task(prepare, tuple(arguments), without_workers(settings))
-    if name == "in-process":
-        return _completed(InProcess(task.settings.get("reporter") or reporter()), task)
-    campaign = uuid.uuid4().hex
-    given = {**task.settings, "campaign": campaign}
+    given = without_workers(settings)
     shown = given.pop("reporter", None) or reporter()
-    task = replace(task, settings=given)
+    task = Task(prepare, tuple(arguments), given)
+    if name == "in-process":
+        return _completed(InProcess(shown), task)
+    campaign = uuid.uuid4().hex
+    task = replace(task, settings={**given, "campaign": campaign})
     if name == "dask":
         from ..executors.dask_cluster import run_on_cluster
 

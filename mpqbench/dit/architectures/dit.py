@@ -89,7 +89,9 @@ class DiT(Architecture):
         """Return a forward that computes what times and classes decide once for each of them."""
         from .dit_forward import DiTForward, is_plain
 
-        return DiTForward(transformer) if is_plain(transformer) else super().repeated(transformer)
+        if type(self).forward is DiT.forward and is_plain(transformer):  # not a kin with its own
+            return DiTForward(transformer)
+        return super().repeated(transformer)
 
     def own_chain(self, transformer: Any, attend: Attention) -> Chain:
         from .dit_chain import DiTChain
