@@ -64,7 +64,7 @@ def _owners() -> Iterator[tuple[str, Any]]:
     import torch
 
     yield "torch.Tensor", torch.Tensor
-    for path, module in list(sys.modules.items()):
+    for path, module in sys.modules.copy().items():  # other threads may import
         if not isinstance(module, ModuleType):
             continue
         if path not in _MODULES and not path.startswith(_BELOW):

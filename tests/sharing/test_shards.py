@@ -135,6 +135,7 @@ def both(tiny_folder, tmp_path):
     return Together(tmp_path, tiny_folder)
 
 
+@pytest.mark.slow
 def test_two_processes_make_each_shard_once_and_fit_nothing_twice(both, alone):
     processes = [both.start(), both.start()]
     outs = [ended(process, 1000) for process in processes]
