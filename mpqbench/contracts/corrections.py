@@ -105,5 +105,9 @@ class Correction(Plugin, ABC):
         return None
 
     def unpack(self, parts: Mapping[str, torch.Tensor]) -> FittedCorrection:
-        """Return the correction, the same bit for bit, whose ``pack`` is ``parts``."""
-        raise NotImplementedError
+        """Return the correction, the same bit for bit, whose ``pack`` is ``parts``.
+
+        A plugin that overrides ``pack`` overrides this method too, as the conformance
+        suite checks.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has a pack and no unpack")

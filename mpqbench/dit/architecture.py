@@ -122,7 +122,7 @@ class Architecture(ABC):
     results: ClassVar[tuple[str, ...]] = ("hidden_states",)
     even_levels: ClassVar[bool] = False
     null_condition: ClassVar[bool] = True
-    usual_guidance: ClassVar[float] = 4.5  # of PixArt's, Sana's and SD3.5-medium's pipelines
+    usual_guidance: ClassVar[float] = 4.5  # PixArt, Sana; SD3.5-medium's card
     time_scale: ClassVar[float] = 1.0
 
     @property

@@ -151,19 +151,10 @@ def test_two_processes_make_each_shard_once_and_fit_nothing_twice(both, alone):
 
 
 @pytest.mark.slow
-def test_a_helper_that_is_killed_leaves_its_shard_to_the_other(both, alone):
-    first, second = both.start(), both.start("helper")
-    outs = [ended(process, 1000) for process in (first, second)]
-    assert sorted(code for code, *_ in outs) == [-9, 0], outs
-    assert records_in(both.folder) == alone[0]
-    found, _ = both.notes()
-    assert {n for what, n in found.items() if what.startswith("ends")} == {1}
-
-
-@pytest.mark.slow
-def test_a_process_that_is_killed_leaves_its_job_and_no_shard_is_made_again(both, alone):
-    first, second = both.start("owner"), both.start()
-    outs = [ended(process, 1000) for process in (first, second)]
+@pytest.mark.parametrize("roles", [((), ("helper",)), (("owner",), ())], ids=["helper", "owner"])
+def test_a_process_that_is_killed_leaves_its_work_to_the_other(both, alone, roles):
+    """No shard is made twice, whether the killed process helps with the job or runs it."""
+    outs = [ended(process, 1000) for process in [both.start(*role) for role in roles]]
     assert sorted(code for code, *_ in outs) == [-9, 0], outs
     assert records_in(both.folder) == alone[0]
     found, _ = both.notes()

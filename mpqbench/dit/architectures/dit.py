@@ -51,7 +51,7 @@ class DiT(Architecture):
     config = DiTConfig
     layers = _LAYERS
     shifts_latents = False
-    usual_guidance = 1.5  # of the published FID (arXiv 2212.09748, Table 9)
+    usual_guidance = 1.5  # of the published FID (arXiv 2212.09748, Table 2)
 
     def attention(self, transformer: Any) -> Iterator[AttentionProducts]:
         tokens = self.image_tokens(transformer)
@@ -86,10 +86,13 @@ class DiT(Architecture):
         return ARITHMETIC[convention].guided_channels
 
     def repeated(self, transformer: Any) -> Forward:
-        """Return a forward that computes what times and classes decide once for each of them."""
+        """Return a forward that computes what times and classes decide once for each of them.
+
+        A subclass with a forward of its own keeps that forward.
+        """
         from .dit_forward import DiTForward, is_plain
 
-        if type(self).forward is DiT.forward and is_plain(transformer):  # not a kin with its own
+        if type(self).forward is DiT.forward and is_plain(transformer):
             return DiTForward(transformer)
         return super().repeated(transformer)
 
