@@ -86,7 +86,8 @@ def run(suite: str = "quick", **settings: Any) -> Results:
     - ``out``, the folder of results (``runs/SUITE``), ``device``, ``batch_size``, ``plugins``
       (files with a PLUGINS table), ``reporter`` of progress;
     - ``workers``, processes that share the jobs instead of this one, and ``devices``, one each;
-      ``isolate=True`` or ``job_timeout`` in seconds, for jobs that may end or block their process;
+      ``isolate=True``, ``job_timeout`` in seconds or ``job_memory`` in GB, for jobs that may end
+      their process, block it or need too much memory;
     - ``executor``, ``"in-process"``, ``"processes"`` or ``"dask"``, and ``scheduler``, the address
       of Dask's, without which Dask starts ``workers`` of its own;
     - ``fresh=True``, to run again what is done.

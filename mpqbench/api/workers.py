@@ -11,7 +11,7 @@ from ..core.progress import Reporter, reporter
 from ..executors.base import InProcess, Task
 from ..executors.processes import Processes
 
-_OF_PROCESSES = ("workers", "devices", "isolate", "job_timeout")
+_OF_PROCESSES = ("workers", "devices", "isolate", "job_timeout", "job_memory")
 _OF_DASK = ("workers", "scheduler")
 _OF_EXECUTORS = ("executor", *_OF_PROCESSES, "scheduler")
 EXECUTORS = ("in-process", "processes", "dask")
@@ -23,10 +23,10 @@ def run_with(
     """Return what ``prepare(*arguments, **settings).run()`` does.
 
     The ``executor`` of ``settings`` is ``in-process``, the default; ``processes``, the default with
-    ``workers``, ``devices``, ``isolate`` or ``job_timeout``; or ``dask``, the default with a
-    ``scheduler``. Raises BenchError for what is wrong in the arguments, for options of another
-    executor, for devices of two kinds, and where a worker found a mistake or none came to the end;
-    what has not ended is then cancelled.
+    one of ``workers``, ``devices``, ``isolate``, ``job_timeout`` and ``job_memory``; or ``dask``,
+    the default with a ``scheduler``. Raises BenchError for what is wrong in the arguments, for
+    options of another executor, for devices of two kinds, and where a worker found a mistake or
+    none came to the end; what has not ended is then cancelled.
     """
     terms = {key: settings[key] for key in _OF_EXECUTORS if settings.get(key)}
     name = _executor_of(terms)
@@ -92,7 +92,8 @@ def _in_processes(task: Task, shown: Reporter, terms: Mapping[str, Any]) -> Any:
     first = replace(task, settings=given)
     folder = first.prepared(Reporter()).session.store.folder
     count = terms.get("workers") or len(devices) or 1
-    with Processes(shown, folder, given["campaign"], terms.get("job_timeout")) as executor:
+    limits = terms.get("job_timeout"), terms.get("job_memory")
+    with Processes(shown, folder, given["campaign"], *limits) as executor:
         for n in range(count):
             own = {"device": devices[n % len(devices)]} if devices else {}
             executor.submit(replace(task, settings=given | own))

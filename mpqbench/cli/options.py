@@ -42,6 +42,9 @@ _PARALLEL = (
                  "plugin that crashes, fails after a second try, and the others go on."),
     click.option("--job-timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
                  help="Kill a job that takes longer; the job fails. Implies --isolate."),
+    click.option("--job-memory", type=click.FloatRange(min=0, min_open=True), metavar="GB",
+                 help="Kill a job whose process needs more memory; the job fails. "
+                 "Implies --isolate."),
     click.option("--executor", type=click.Choice(["in-process", "processes", "dask"]),
                  help="Where jobs are run; by default in this process, and in others with the "
                  "options above."),

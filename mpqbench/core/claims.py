@@ -93,11 +93,14 @@ class Claims:
 
     def holders(self) -> dict[str, Holder]:
         """Return who holds the claims that are not stale, by job, as far as one look can tell."""
-        jobs = {_job(path) for path in self.folder.glob("*.json")} - {""}
-        current = {job: self._current(job) for job in sorted(jobs)}
+        current = {job: self._current(job) for job in sorted(self.claimed())}
         return {
             job: found[1] for job, found in current.items() if found and not self._is_stale(*found)
         }
+
+    def claimed(self) -> set[str]:
+        """Return the jobs that have a claim, stale or not, as the names of the files tell."""
+        return {_job(path) for path in self.folder.glob("*.json")} - {""}
 
     def note(self, job: str, campaign: str) -> None:
         """Note that ``job`` was run in a campaign: started together, as the tasks of an array."""
@@ -113,8 +116,7 @@ class Claims:
 
     def of_process(self, pid: int) -> dict[str, str]:
         """Return the token of each claim that process ``pid`` of this machine holds, by job."""
-        jobs = {_job(path) for path in self.folder.glob("*.json")} - {""}
-        current = {job: self._current(job) for job in jobs}
+        current = {job: self._current(job) for job in self.claimed()}
         return {
             job: found[1].token
             for job, found in current.items()

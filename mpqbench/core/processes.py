@@ -3,6 +3,7 @@
 import hashlib
 import os
 import socket
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -47,6 +48,19 @@ def started(pid: int) -> float | None:
         return None
     except psutil.Error:  # it is there and belongs to another user
         return 0.0
+
+
+def memory_of(pid: int) -> int:
+    """Return the bytes of memory that a process and those that it started hold; 0 if it ended."""
+    import psutil
+
+    total = 0
+    with suppress(psutil.Error):
+        process = psutil.Process(pid)
+        for each in (process, *process.children(recursive=True)):
+            with suppress(psutil.Error):
+                total += each.memory_info().rss
+    return total
 
 
 def _since_boot(pid: int) -> float | None:

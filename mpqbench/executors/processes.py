@@ -21,11 +21,12 @@ from typing import IO
 
 from ..core.claims import Claims, claims_below
 from ..core.errors import BenchError
+from ..core.processes import memory_of
 from ..core.progress import Reporter
 from .base import Executor, Task, Told
 
 _SECONDS = 30.0  # that a worker has to end after SIGTERM
-_LOOK_SECONDS = 0.5  # between looks for jobs that take too long
+_LOOK_SECONDS = 0.5  # between looks for jobs that take too long or too much memory
 _TRIES = 2  # of a job that ends the process that runs it
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -47,14 +48,15 @@ class Processes(Executor):
 
     ``folder`` is that of the results. ``OMP_NUM_THREADS`` is 1 for each process where it is not
     set. A process that ends before its jobs do is replaced; a job of ``campaign`` that has ended
-    two of them fails, and so does one that takes more than ``timeout`` seconds, whose process is
-    killed.
+    two of them fails, and so does one that takes more than ``timeout`` seconds, or whose process
+    needs more than ``memory`` GB: that process is killed.
     """
 
     reporter: Reporter
     folder: Path
     campaign: str
     timeout: float | None = None
+    memory: float | None = None
     tasks: list[Task] = field(default_factory=list)
     workers: list[_Worker] = field(default_factory=list)
     _ended: Counter[str] = field(default_factory=Counter)  # workers that a job has ended
@@ -74,9 +76,9 @@ class Processes(Executor):
         while left:
             for worker in left:
                 worker.thread.join(0.1)
-            if self.timeout is not None and time.monotonic() - looked > _LOOK_SECONDS:
+            if self.limited and time.monotonic() - looked > _LOOK_SECONDS:
                 looked = time.monotonic()
-                self._end_late(left)
+                self._end_beyond_limits(left)
             for worker in [worker for worker in left if not worker.thread.is_alive()]:
                 left.remove(worker)
                 if self._finish(worker):
@@ -154,15 +156,25 @@ class Processes(Executor):
                 claims.give_up(job, self.campaign, f"{_end(worker)}, as did one before")
         return found
 
-    def _end_late(self, workers: list[_Worker]) -> None:
-        """Kill the workers whose job has taken too long, which fails."""
+    @property
+    def limited(self) -> bool:
+        """Whether a job may take too long or too much memory."""
+        return self.timeout is not None or self.memory is not None
+
+    def _end_beyond_limits(self, workers: list[_Worker]) -> None:
+        """Kill the workers whose job takes too long or too much memory, which fails."""
         for worker in workers:
+            used = memory_of(worker.process.pid) / 1e9 if self.memory is not None else 0
             for claims, job, token in self._running(worker):
-                since = self._since.setdefault(token, time.monotonic())
-                if self.timeout is not None and time.monotonic() - since > self.timeout:
+                lasted = time.monotonic() - self._since.setdefault(token, time.monotonic())
+                if self.timeout is not None and lasted > self.timeout:
                     reason = f"stopped after {self.timeout:g} s (--job-timeout)"
-                    claims.give_up(job, self.campaign, reason)
-                    worker.process.kill()
+                elif self.memory is not None and used > self.memory:
+                    reason = f"stopped at {used:.3g} GB of memory (--job-memory {self.memory:g})"
+                else:
+                    continue
+                claims.give_up(job, self.campaign, reason)
+                worker.process.kill()
 
     def _running(self, worker: _Worker) -> Iterator[tuple[Claims, str, str]]:
         """Yield the claims that a worker holds, their jobs and tokens."""

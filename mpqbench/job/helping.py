@@ -1,6 +1,10 @@
 """Helping with the samples of a job that another process runs."""
 
+import random
 import traceback
+import uuid
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass, replace
 
 from ..core.claims import Holder
@@ -13,8 +17,8 @@ from .correct import correct
 from .filling import Filling, missing
 from .guard import Guard, changed_model, lost_state
 from .resources import Session
-from .samples import samples_of
-from .sharing import ShardPlan, Sharing, name_of, predictions_digest
+from .samples import SampleStore, samples_of
+from .sharing import ShardPlan, ShardRange, Sharing, name_of, predictions_digest
 
 
 @dataclass
@@ -93,15 +97,34 @@ def _help(helped: _Helped, made: Help, guard: Guard) -> None:
                 "this process computes other last bits than the one that runs the job, as with "
                 "another processor or number of threads"
             )
-        sharing, total = Sharing.of(session.store, job.id), sum(b - a for a, b in plan.shards)
-        with context.reporter.stage(f"helping with {context.title}", total) as advance:
-            samples = samples_of(job, session)
-            for shard in reversed(plan.shards):  # the other process begins with the first
-                if sharing.plan(helped.holder) is None:
-                    return
-                if not missing(samples, [shard]):
-                    continue
-                with sharing.claims.hold(name_of(shard), plan.fingerprint) as other:
-                    if other is None and missing(samples, [shard]):
-                        Filling(samples, sampler, advance).leave(shard)
-                        made.shards += 1
+        sharing, samples = Sharing.of(session.store, job.id), samples_of(job, session)
+        total = sum(stop - start for start, stop in plan.shards)
+        with (
+            context.reporter.stage(f"helping with {context.title}", total) as advance,
+            closing(claimed_shards(sharing, samples, plan, helped.holder)) as shards,
+        ):
+            for shard in shards:
+                Filling(samples, sampler, advance).leave(shard)
+                made.shards += 1
+
+
+def claimed_shards(
+    sharing: Sharing, samples: SampleStore, plan: ShardPlan, holder: Holder
+) -> Generator[ShardRange]:
+    """Yield the shards of ``plan`` that are missing and not claimed, and claim each meanwhile.
+
+    Ends where ``holder`` no longer offers shards. Each process takes the shards in an order of its
+    own, so that many of them do not all ask for the claim of the same one.
+    """
+    order = list(plan.shards)
+    random.Random(uuid.uuid4().int).shuffle(order)
+    while sharing.plan(holder) is not None:
+        claimed = sharing.claims.claimed()
+        left = sorted(missing(samples, order), key=lambda shard: name_of(shard) in claimed)
+        for shard in left:  # a claim may be that of a process that has ended
+            with sharing.claims.hold(name_of(shard), plan.fingerprint) as other:
+                if other is None and missing(samples, [shard]):
+                    yield shard
+                    break
+        else:
+            return

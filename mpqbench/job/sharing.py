@@ -80,7 +80,7 @@ class Sharing:
         def offered(shards: Sequence[ShardRange]) -> Iterator[Claims]:
             predicted, given = predictions_digest(sampler), dict(allocation.to_json())
             plan = ShardPlan(fingerprint, tuple(shards), given, predicted, machine(), os.getpid())
-            write_atomic(self.folder / _PLAN, json.dumps(sealed(vars(plan))).encode())
+            self.publish(plan)
             try:
                 told(len(shards))
                 yield self.claims
@@ -88,6 +88,10 @@ class Sharing:
                 self.withdraw()
 
         return offered
+
+    def publish(self, plan: ShardPlan) -> None:
+        """Write ``plan`` for other processes, in place of the one before. Raises NotWritable."""
+        write_atomic(self.folder / _PLAN, json.dumps(sealed(vars(plan))).encode())
 
     def withdraw(self) -> None:
         """Offer nothing, as a process does that begins the job anew."""

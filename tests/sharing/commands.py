@@ -44,8 +44,11 @@ class Leave(Rounding):
         if self.how == "segfault":
             import ctypes
             ctypes.string_at(0)
+        held = []
         while True:
             time.sleep(0.1)
+            if self.how == "grow":
+                held.append(b"x" * 200_000_000)
 
 
 PLUGINS = {"rounding": {"patient": Patient, "crash": Crash, "leave": Leave}}

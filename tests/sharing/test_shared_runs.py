@@ -148,6 +148,7 @@ LEAVE = "[{base: rtn, name: leave, rounding: {name: leave, how: %s}}, rtn]"
         ("exit", ["--isolate"], 2, "ended with exit code 0"),
         ("segfault", ["--workers", "1"], 2, "ended by signal 11"),
         ("hang", ["--job-timeout", "4"], 1, "stopped after 4 s (--job-timeout)"),
+        ("grow", ["--job-memory", "2"], 1, "GB of memory (--job-memory 2)"),
     ],
 )
 @pytest.mark.slow
