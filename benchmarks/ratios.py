@@ -94,9 +94,9 @@ def sampling(rounds: int) -> Iterator[Row]:
 class Forward:
     """The forward of one sampling step of ``quick``, both classes of guidance together."""
 
-    def __init__(self, dtype: str = "float32") -> None:
-        protocol = quick(dtype=dtype)
-        self.model = load_model("fashion-dit").to("cpu", getattr(torch, dtype))
+    def __init__(self, model: str = "fashion-dit", dtype: str = "float32", **changes: Any) -> None:
+        protocol = quick(dtype=dtype, **changes)
+        self.model = load_model(model).to("cpu", getattr(torch, dtype))
         self.sampler = Sampler(self.model, protocol, 0, "cpu")
         self.latents, self.classes, _ = self.sampler.begin(0)
         self.own = self.model.architecture.repeated(self.model.transformer)
@@ -132,9 +132,19 @@ def fake_quantized(rounds: int) -> Iterator[Row]:
             yield f"W4A4, {format_class}{text}", "full precision", found
 
 
+def embedded_models(rounds: int) -> Iterator[Row]:
+    """Compare forwards of the two embedded models, with guidance."""
+    for count in (1, quick().micro_batch):
+        first, second = (
+            Forward(model, micro_batch=count) for model in ("fashion-dit", "emoji-mmdit")
+        )
+        what = f"fashion-dit, {count} image{'s' * (count > 1)}"
+        yield what, "emoji-mmdit", ratio(first, second, rounds)
+
+
 def other_arithmetic(rounds: int) -> Iterator[Row]:
     """Compare forwards that change last bits or more with the usual one."""
-    usual, half = Forward(), Forward("bfloat16")
+    usual, half = Forward(), Forward(dtype="bfloat16")
     yield "bfloat16", "float32", ratio(half, usual, rounds)
     for name in ("full precision", "W4A4, channel"):
         made = nullcontext() if name[0] == "f" else quantized(usual.model, "none", "channel")
@@ -193,6 +203,7 @@ def _of_processes(own: list[str], rival: list[str], rounds: int) -> float:
 PARTS = {
     "sampling": sampling,
     "quantized": fake_quantized,
+    "models": embedded_models,
     "arithmetic": other_arithmetic,
     "search": search,
     "start": start_up,

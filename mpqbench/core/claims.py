@@ -104,15 +104,11 @@ class Claims:
 
     def note(self, job: str, campaign: str) -> None:
         """Note that ``job`` was run in a campaign: started together, as the tasks of an array."""
-        write_atomic(self.folder / f"{job}.tried", json.dumps(campaign).encode())
+        _write_note(self.folder / f"{job}.tried", campaign=campaign)
 
     def was_tried(self, job: str, campaign: str) -> bool:
         """Return whether ``note`` was called with these."""
-        try:
-            text = (self.folder / f"{job}.tried").read_text(encoding="utf-8")
-            return bool(json.loads(text) == campaign)
-        except _DAMAGED:
-            return False
+        return _noted(self.folder / f"{job}.tried").get("campaign") == campaign
 
     def of_process(self, pid: int) -> dict[str, str]:
         """Return the token of each claim that process ``pid`` of this machine holds, by job."""
@@ -125,16 +121,12 @@ class Claims:
 
     def give_up(self, job: str, campaign: str, reason: str) -> None:
         """Note that ``job`` fails for ``reason`` and is not run again in ``campaign``."""
-        path = self.folder / f"{job}.given-up"
-        write_atomic(path, json.dumps([campaign, reason]).encode())
+        _write_note(self.folder / f"{job}.given-up", campaign=campaign, reason=reason)
 
     def reason_of(self, job: str, campaign: str) -> str:
         """Return the reason of ``give_up``, "" where ``job`` may be run."""
-        try:
-            noted, reason = json.loads((self.folder / f"{job}.given-up").read_text("utf-8"))
-        except _DAMAGED:
-            return ""
-        return str(reason) if noted == campaign else ""
+        noted = _noted(self.folder / f"{job}.given-up")
+        return str(noted.get("reason", "")) if noted.get("campaign") == campaign else ""
 
     def forget(self, campaign: str) -> None:
         """Remove the notes of a campaign that has ended."""
@@ -212,6 +204,19 @@ def campaign_of_environment() -> str:
     """
     array = os.environ.get("SLURM_ARRAY_JOB_ID", "")
     return os.environ.get("MPQBENCH_CAMPAIGN") or (f"slurm-{array}" if array else "")
+
+
+def _write_note(path: Path, **note: str) -> None:
+    write_atomic(path, json.dumps(sealed(note)).encode())
+
+
+def _noted(path: Path) -> dict[str, str]:
+    """Return a note, without anything in it where the file is missing or damaged."""
+    try:
+        note = json.loads(path.read_bytes())
+        return dict(note) if is_whole(note) else {}
+    except _DAMAGED:
+        return {}
 
 
 def _job(path: Path) -> str:

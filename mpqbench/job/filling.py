@@ -162,6 +162,8 @@ class Filling:
         arrays = {"arr_0": images, "latents": latents, "classes": classes}
         if (texts := self.sampler.model.texts) is not None:
             arrays["texts"] = np.array([texts[prompt] for prompt in classes])
+        if self.sampler.notes:
+            arrays["notes"] = np.array(self.sampler.notes)
         return _npz(arrays, self.store.fingerprint)
 
 

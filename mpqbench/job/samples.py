@@ -49,7 +49,8 @@ class SampleStore:
     """The samples of one job: files ``shard-START.npz``, valid under one fingerprint.
 
     Each has ``arr_0`` (n, H, W, C) uint8, ``latents`` (n, c, h, w) float32 and ``classes`` (n,),
-    which are numbers of prompts where a model takes prompts; ``texts`` (n,) has the prompts.
+    which are numbers of prompts where a model takes prompts; ``texts`` (n,) has the prompts, and
+    ``notes`` what was done otherwise, as where memory was short.
     Their lengths and digests are in ``fingerprint.json``, before they are written; each shard
     has the fingerprint as well, as the comment of its archive. Files of the same name with another
     suffix, as those of features, belong to their shard. ``others`` are folders that may have
@@ -94,6 +95,15 @@ class SampleStore:
             raise BenchError(
                 f"samples {self.path(start)} cannot be read ({error}): run again"
             ) from None
+
+    def notes(self, count: int) -> list[str]:
+        """Return what the shards of images 0 to ``count`` say was done otherwise."""
+        found: dict[str, None] = {}
+        for start in (start for start in self.known(self.folder) or {} if start < count):
+            with np.load(self.path(start)) as shard:
+                if "notes" in shard.files:
+                    found |= dict.fromkeys(map(str, shard["notes"]))
+        return list(found)
 
     def whole(self, count: int) -> list[Shard]:
         """Return the shards of images 0 to ``count``. Raises BenchError as ``read``."""

@@ -171,12 +171,12 @@ def sample(
 ) -> list[str]:
     """Sample the images of the protocol that are not there yet. Raises Diverged.
 
-    Returns notes on what was done otherwise where memory was short.
+    Returns notes on what was done otherwise where memory was short, here or in another process.
     """
     images = context.job.protocol.images
     with context.reporter.stage(f"sampling {context.title}", images) as advance:
         Filling(samples, sampler, advance).fill(images, offer)
-    return sampler.notes
+    return samples.notes(images)
 
 
 def fidelity(

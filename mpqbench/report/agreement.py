@@ -1,6 +1,6 @@
 """Figure: scores of methods on two models, and how far the models agree on the order."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import combinations
 
 import matplotlib.ticker
@@ -29,17 +29,43 @@ def agreement_figures(table: Table, style: Style) -> list[tuple[str, Picture]]:
     The scores are the Frechet distance and, of ten methods or more, the held-out output error.
     """
     found = []
+    for score, (one, other), pairs in agreeing(table):
+        models = {block.model: _header(score, block) for block in (one, other)}
+        name = f"{_SCORES[score]}{one.name}-{other.name}"
+        found.append((name, agreement_figure(models, pairs, style)))
+    return found
+
+
+def agreeing(table: Table) -> Iterator[tuple[str, tuple[Block, Block], list[ModelAgreement]]]:
+    """Yield each score by which two models can be compared, their blocks, and how they agree."""
     for one, other in combinations(table.blocks, 2):
-        if one.model == other.model:
-            continue
-        for score, begin in _SCORES.items():
+        for score in _SCORES if one.model != other.model else ():
             frames = (block.done[~block.done["is_full"]] for block in (one, other))
             first, second = (frame[frame[score].notna()] for frame in frames)
             if pairs := agreements(first, second, score):
-                models = {block.model: _header(score, block) for block in (one, other)}
-                figure = agreement_figure(models, pairs, style)
-                found.append((f"{begin}{one.name}-{other.name}", figure))
-    return found
+                yield score, (one, other), pairs
+
+
+def agreement_rows(scores: str, pairs: Iterable[ModelAgreement]) -> Iterator[dict[str, str]]:
+    """Yield the cells of a row of Markdown for each agreement of ``scores``."""
+    for pair in pairs:
+        where = " ".join(part for part in (pair.budget, pair.format) if part)
+        interval = f"{pair.low:.2f} to {pair.high:.2f}, over {pair.over}"
+        cells = (scores, where, str(len(pair.values)), f"{pair.tau:.2f}", interval)
+        yield dict(zip(("order by", "at", "compared", "τ", "95 % interval"), cells, strict=True))
+
+
+def agreement_table(table: Table) -> list[dict[str, str]]:
+    """Return the rows of ``agreement_rows`` for all pairs of models."""
+    return [
+        row
+        for score, (one, other), pairs in agreeing(table)
+        for row in agreement_rows(_shared([_header(score, b) for b in (one, other)]), pairs)
+    ]
+
+
+def _shared(names: list[str]) -> str:
+    return " and ".join(dict.fromkeys(names))
 
 
 def _header(score: str, block: Block) -> str:

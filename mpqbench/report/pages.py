@@ -7,10 +7,13 @@ YAML (``question`` and ``headline``); its fenced blocks ``table`` are replaced b
 
 import os
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Self
+
+import pandas as pd
 
 from ..core.errors import BenchError
 from ..core.settings import Frozen, validate
@@ -24,13 +27,18 @@ from ..records.board import (
     boards_in,
     is_quoted,
 )  # fmt: skip
+from ..records.runs import read_runs
+from .agreement import agreement_table
 from .notes import filled
 from .page_data import Headline, PageTable, measured, read_records
-from .render import bullets, escaped
+from .render import bullets, escaped, pipe_table
+from .study_files import proxy_orders
+from .table import leaderboard
 
 PAGE = "README.md"
 BLOCK = re.compile(r"```table\n(.*?)```", re.DOTALL)
 LINK = re.compile(r"(\]\()([^)#\s]+)(#[^)\s]*)?\)")
+KINDS = ("table", "headlines", "agreement")
 MARKED = re.compile(r"(<!-- results: (\w+) ([^>]*?) -->\n).*?(<!-- end of results -->)", re.DOTALL)
 
 
@@ -109,6 +117,16 @@ def _relative(path: Path, folder: Path) -> str:
     return os.path.relpath(path.resolve(), folder.resolve()).replace(os.sep, "/")
 
 
+def _agreement(folders: Sequence[Path]) -> str:
+    """Return how two models agree on the order of methods, or of proxies where these are there."""
+    runs = replace(read_runs(folders), folders=tuple(folders))
+    rows = proxy_orders(runs) or agreement_table(leaderboard(runs.records))
+    if not rows:
+        shown = " and ".join(folder.name for folder in folders)
+        raise BenchError(f"{shown} have no two models with methods in common")
+    return pipe_table(pd.DataFrame(rows), ("order by", "at"))
+
+
 def read_abouts(leaderboards: Path) -> dict[str, About]:
     """Return the pages of ``leaderboards`` by name. Raises BenchError as ``About.read``."""
     paths = sorted(leaderboards.glob(f"*/{ABOUT}"))
@@ -130,9 +148,11 @@ def index(leaderboards: Path) -> str:
 def fill(path: Path, leaderboards: Path) -> str:
     """Return the text of ``path`` with its marked blocks made anew.
 
-    ``<!-- results: table NAME -->`` gets the first table of a page, and
-    ``<!-- results: headlines NAME NAME -->`` a line for each page with a link to it, up to
-    ``<!-- end of results -->``. Raises BenchError for a block or a page that is not known.
+    ``<!-- results: table NAME -->`` gets the first table of a page,
+    ``<!-- results: headlines NAME NAME -->`` a line for each page with a link to it, and
+    ``<!-- results: agreement NAME NAME -->`` Kendall's tau of two models that these leaderboards
+    have, up to ``<!-- end of results -->``. Raises BenchError for a block or a page that is not
+    known, and where there are no two models to compare.
     """
     abouts = read_abouts(leaderboards)
 
@@ -144,9 +164,12 @@ def fill(path: Path, leaderboards: Path) -> str:
 
     def replace(match: re.Match[str]) -> str:
         kind, names = match[2], match[3].split()
-        if kind not in ("table", "headlines") or not names or not abouts.keys() >= set(names):
+        if kind not in KINDS or not names or not abouts.keys() >= set(names):
             raise BenchError(f"{path}: no results called '{match[2]} {match[3]}'")
-        lines = "\n".join(results(kind, name) for name in names)
+        if kind == "agreement":
+            lines = _agreement([abouts[name].folder for name in names])
+        else:
+            lines = "\n".join(results(kind, name) for name in names)
         return f"{match[1]}{lines}\n{match[4]}"
 
     return MARKED.sub(replace, path.read_text(encoding="utf-8"))

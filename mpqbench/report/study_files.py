@@ -10,7 +10,7 @@ from ..records.agreement import ModelAgreement
 from ..records.columns import frechet_names
 from ..records.runs import Runs
 from .ablation_figures import effects_by_budget
-from .agreement import agreement_figure
+from .agreement import agreement_figure, agreement_rows
 from .drawing import Picture
 from .looks import Style
 from .study_figures import PARTS, branch_figure, proxy_figure
@@ -53,6 +53,13 @@ def proxy_figures(table: Table, runs: Runs, style: Style) -> Named:
         if len(tables) == 2 and (pair := proxy_agreement(*tables.values())) is not None:
             shown = dict.fromkeys(tables, f"Kendall's tau with {next(iter(extractors))}")
             yield "proxies-agreement", agreement_figure(shown, [pair], style, "linear")
+
+
+def proxy_orders(runs: Runs) -> list[dict[str, str]]:
+    """Return the rows of a table for two folders of proxies, none for other folders."""
+    tables = [table for _, table in _tables(runs, "proxies.csv", _PROXIES)]
+    pair = proxy_agreement(*tables) if len(tables) == 2 else None
+    return list(agreement_rows("τ of each proxy", [pair])) if pair else []
 
 
 def proxy_agreement(one: pd.DataFrame, other: pd.DataFrame) -> ModelAgreement | None:

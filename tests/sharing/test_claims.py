@@ -185,3 +185,15 @@ def test_jobs_with_points_in_their_names_have_claims_of_their_own(tmp_path):
     with claims.hold("a.1", "f") as one, claims.hold("a", "f") as two:
         assert (one, two) == (None, None)
         assert set(claims.holders()) == {"a", "a.1"}
+
+
+def test_a_damaged_note_of_a_campaign_counts_for_nothing(tmp_path):
+    claims = Claims(tmp_path)
+    claims.note("a", "7")
+    claims.give_up("a", "7", "it crashed")
+    assert (claims.was_tried("a", "7"), claims.was_tried("a", "8")) == (True, False)
+    assert (claims.reason_of("a", "7"), claims.reason_of("a", "8")) == ("it crashed", "")
+    for path in tmp_path.iterdir():
+        path.write_bytes(path.read_bytes().replace(b'"7"', b'"8"'))
+    assert not claims.was_tried("a", "8")
+    assert claims.reason_of("a", "8") == ""

@@ -22,6 +22,7 @@ class Numbers:
     """Samples image i as the number i, two at a time; image ``wrong`` diverges."""
 
     protocol, model = SimpleNamespace(micro_batch=2), SimpleNamespace(texts=None)
+    notes: tuple[str, ...] = ()
 
     def __init__(self, *wrong, told=lambda start: None):
         self.wrong, self.began, self.told = wrong, [], told
@@ -75,6 +76,14 @@ def test_a_shard_of_another_process_is_taken_over(store, claims):
     other = SampleStore(store.folder.with_name("alone"), "f", batch_size=4)
     fill(other, Numbers(), claims)
     assert other.digests(10) == store.digests(10)
+
+
+def test_what_another_process_did_otherwise_is_noted(store, claims):
+    other = Numbers()
+    other.notes = ("memory of cpu was short",)
+    Filling(store, other, lambda images: None).leave(SHARDS[1])
+    fill(store, Numbers(), claims)
+    assert (store.notes(4), store.notes(10)) == ([], ["memory of cpu was short"])
 
 
 @pytest.mark.parametrize("how", ["damaged", "another fingerprint"])
