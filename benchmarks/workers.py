@@ -109,6 +109,59 @@ def curve(rows: Sequence[dict[str, float]], per_worker: int, mean: float) -> pd.
     return pd.DataFrame(table).rename_axis("workers")
 
 
+@dataclass(frozen=True)
+class Campaign:
+    """Jobs of DiT-XL/2 with 50,000 images: seconds of what each needs, on one GPU.
+
+    ``prepare`` is calibration, search and rounding of a job, ``join`` what another process loads
+    and fits before it helps, ``shard`` 256 images.
+    """
+
+    jobs: int
+    prepare: float = 1800
+    join: float = 60
+    shard: float = 150
+    shards: int = 196
+
+    def row(self, workers: int) -> dict[str, float]:
+        """Return how long ``workers`` need for all jobs, who take jobs first and then help."""
+        left, ready = [self.shards] * self.jobs, [np.inf] * self.jobs
+        making = [0] * self.jobs
+        begun, ends = 0, 0.0
+        events: list[tuple[float, int, int]] = [(0.0, worker, -1) for worker in range(workers)]
+        while events:
+            now, worker, job = heappop(events)
+            if job >= 0 and left[job]:
+                left[job] -= 1
+                ends = max(ends, now + self.shard)
+                heappush(events, (now + self.shard, worker, job))
+                continue
+            if job >= 0:
+                making[job] -= 1
+            if begun < self.jobs:
+                job, begun, wait = begun, begun + 1, self.prepare
+                ready[job] = now + wait
+            else:
+                offered = [j for j in range(self.jobs) if left[j] and ready[j] <= now]
+                job = max(offered, key=lambda j: left[j] / (making[j] + 1), default=-1)
+                wait = self.join
+                if job < 0:
+                    later = [ready[j] for j in range(self.jobs) if left[j]]
+                    if later:
+                        heappush(events, (min(later), worker, -1))
+                    continue
+            making[job] += 1
+            heappush(events, (now + wait, worker, job))
+        needed = self.jobs * (self.prepare + self.shards * self.shard)
+        return {
+            "GPUs": workers,
+            "jobs": self.jobs,
+            "preparation (min)": self.prepare / 60,
+            "hours": ends / 3600,
+            "efficiency": needed / workers / ends,
+        }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 8, 64, 256])
@@ -119,6 +172,11 @@ def main() -> None:
     print(pd.DataFrame(rows).to_markdown(index=False, floatfmt=".3g"))
     print()
     print(curve(rows, given.per_worker, given.seconds).to_markdown(floatfmt=".3f"))
+    print()
+    plans = [(50, 50), (50, 400), (400, 400), (400, 2000), (400, 10000)]
+    table = [Campaign(jobs).row(workers) for jobs, workers in plans]
+    table.append(Campaign(400, prepare=60).row(10000))
+    print(pd.DataFrame(table).to_markdown(index=False, floatfmt=("d", "d", ".0f", ".1f", ".2f")))
 
 
 if __name__ == "__main__":

@@ -93,14 +93,12 @@ class Claims:
 
     def holders(self) -> dict[str, Holder]:
         """Return who holds the claims that are not stale, by job, as far as one look can tell."""
-        current = {job: self._current(job) for job in sorted(self.claimed())}
-        return {
-            job: found[1] for job, found in current.items() if found and not self._is_stale(*found)
-        }
+        found = self._all()
+        return {job: found[job][1] for job in sorted(found) if not self._is_stale(*found[job])}
 
     def claimed(self) -> set[str]:
         """Return the jobs that have a claim, stale or not, as the names of the files tell."""
-        return {_job(path) for path in self.folder.glob("*.json")} - {""}
+        return set(self._paths())
 
     def note(self, job: str, campaign: str) -> None:
         """Note that ``job`` was run in a campaign: started together, as the tasks of an array."""
@@ -112,11 +110,10 @@ class Claims:
 
     def of_process(self, pid: int) -> dict[str, str]:
         """Return the token of each claim that process ``pid`` of this machine holds, by job."""
-        current = {job: self._current(job) for job in self.claimed()}
         return {
-            job: found[1].token
-            for job, found in current.items()
-            if found and found[1].pid == pid and found[1].machine == machine()
+            job: holder.token
+            for job, (_, holder) in self._all().items()
+            if holder.pid == pid and holder.machine == machine()
         }
 
     def give_up(self, job: str, campaign: str, reason: str) -> None:
@@ -166,9 +163,20 @@ class Claims:
             if _number(path) <= _number(mine):
                 path.unlink(missing_ok=True)
 
+    def _paths(self) -> dict[str, list[Path]]:
+        """Return the files of the claims of each job, the oldest first."""
+        found: dict[str, list[Path]] = {}
+        for path in self.folder.glob("*.json"):
+            if job := _job(path):
+                found.setdefault(job, []).append(path)
+        return {job: sorted(paths, key=_number) for job, paths in found.items()}
+
+    def _all(self) -> dict[str, tuple[Path, Holder]]:
+        """Return the claim of each job that counts."""
+        return {job: (paths[-1], _holder(paths[-1])) for job, paths in self._paths().items()}
+
     def _files(self, job: str) -> list[Path]:
-        found = [path for path in self.folder.glob("*.json") if _job(path) == job]
-        return sorted(found, key=_number)
+        return self._paths().get(job, [])
 
     def _current(self, job: str) -> tuple[Path, Holder] | None:
         files = self._files(job)

@@ -36,9 +36,8 @@ def help_sample(job: Job, session: Session, holder: Holder) -> Help:
     A plugin is guarded as in ``run_job``. Raises NotWritable, and BenchError where the process
     cannot be restored.
     """
-    sharing, made = Sharing.of(session.store, job.id), Help()
-    plan = sharing.plan(holder)
-    if plan is None or not _left(plan, job, session):
+    made, plan = Help(), Sharing.of(session.store, job.id).plan(holder)
+    if plan is None or not shards_for_each(job, session, holder):
         return made
     loader = session.resources.loader
     loader.watch(job.model, job.protocol)
@@ -68,13 +67,18 @@ class _Helped:
     plan: ShardPlan
 
 
-def _left(plan: ShardPlan, job: Job, session: Session) -> bool:
-    """Return whether a shard of the same samples is neither made nor claimed."""
-    samples = samples_of(job, session)
-    if plan.fingerprint != samples.fingerprint:
-        return False
-    held = Sharing.of(session.store, job.id).claims.holders()
-    return any(name_of(shard) not in held for shard in missing(samples, plan.shards))
+def shards_for_each(job: Job, session: Session, holder: Holder) -> float:
+    """Return how many shards of ``job`` there are for each process that makes them and one more.
+
+    Only shards of the same samples count that are neither made nor claimed; 0 for none.
+    """
+    sharing, samples = Sharing.of(session.store, job.id), samples_of(job, session)
+    plan = sharing.plan(holder)
+    if plan is None or plan.fingerprint != samples.fingerprint:
+        return 0
+    held = sharing.claims.holders()
+    free = sum(name_of(shard) not in held for shard in missing(samples, plan.shards))
+    return free / (len(held) + 1)
 
 
 def _help(helped: _Helped, made: Help, guard: Guard) -> None:
@@ -119,9 +123,12 @@ def claimed_shards(
     order = list(plan.shards)
     random.Random(uuid.uuid4().int).shuffle(order)
     while sharing.plan(holder) is not None:
-        claimed = sharing.claims.claimed()
-        left = sorted(missing(samples, order), key=lambda shard: name_of(shard) in claimed)
-        for shard in left:  # a claim may be that of a process that has ended
+        left = missing(samples, order)
+        for taken in (sharing.claims.claimed, sharing.claims.holders):
+            names = taken()
+            if free := [shard for shard in left if name_of(shard) not in names]:
+                break
+        for shard in free:  # of which some have the claim of a process that has ended
             with sharing.claims.hold(name_of(shard), plan.fingerprint) as other:
                 if other is None and missing(samples, [shard]):
                     yield shard

@@ -8,7 +8,7 @@ from ..core.claims import FOLDER, Claims, Holder
 from ..core.errors import BenchError
 from ..core.files import digest_of_file
 from ..core.suite import Job
-from ..job.helping import help_sample
+from ..job.helping import help_sample, shards_for_each
 from ..job.resources import Session
 from ..job.run import fail_job, has_samples, run_job, skip_job
 from ..records.schema import JobRecord
@@ -68,15 +68,18 @@ class SharedJobs:
         return [self.records[job.id] for job in wanted]
 
     def help(self, jobs: Sequence[Job]) -> bool:
-        """Make shards of the first of ``jobs`` that others run and that has any left.
+        """Make shards of that of ``jobs`` which others run and which has most for each process.
 
         Returns whether any was made. Why no more of a job can be made is said once.
         """
-        holders, session = self._claims.holders(), self.session
+        holders, session, offered = self._claims.holders(), self.session, []
         for job in jobs:
             holder = holders.get(job.id)
-            if holder is None or holder.token in self._refused or holder.is_here:
-                continue
+            if holder is not None and holder.token not in self._refused and not holder.is_here:
+                offered.append((shards_for_each(job, session, holder), job, holder))
+        for shards, job, holder in sorted(offered, key=lambda each: -each[0]):
+            if not shards:
+                break
             helped = help_sample(job, session, holder)
             if helped.reason:
                 self._refused.add(holder.token)

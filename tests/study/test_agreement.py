@@ -31,7 +31,7 @@ def test_one_order_is_one_and_the_reverse_minus_one():
 def test_the_interval_covers_the_truth_about_as_often_as_it_says():
     # For normal pairs of correlation r, tau is 2 / pi arcsin r.
     rng = np.random.default_rng(1)
-    correlation, runs = 0.7, 100
+    correlation, runs = 0.7, 60
     truth = 2 / np.pi * np.arcsin(correlation)
     covered = 0
     for _ in range(runs):
@@ -44,7 +44,7 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says():
 def test_the_interval_of_a_difference_covers_zero_as_often_as_it_says():
     # Two scores of the same truth with independent errors of one size: none is better.
     rng = np.random.default_rng(2)
-    runs, covered, halves = 100, 0, []
+    runs, covered, halves = 60, 0, []
     for _ in range(runs):
         truth, *errors = rng.normal(size=(3, 24))
         one, other = (agreement(truth + 0.7 * error, truth) for error in errors)

@@ -54,11 +54,12 @@ def searchers(mpqbench, one_block, tmp_path, monkeypatch):
 
 
 def test_searchers_are_compared_and_the_exhaustive_one_has_no_regret(searchers, tmp_path):
-    (tmp_path / "mine.yaml").write_text(f"{SUITE}realizations: 2\n")
+    text = SUITE.replace("seeds: [0, 1]", "seeds: [0]")
+    (tmp_path / "mine.yaml").write_text(f"{text}realizations: 2\n")
     code, out, _ = searchers()
     assert code == 0
     table = pd.read_csv(tmp_path / "out/searchers.csv").set_index("method")
-    assert list(table.seeds) == [2] * 5
+    assert list(table.seeds) == [1] * 5
     assert (table.regret.drop("full-precision") >= -1e-12).all()  # and none is missing
     assert table.regret["all"] == pytest.approx(0, abs=1e-12)
     assert 0 < table.regret["ilp"] < table.regret["uniform"]
@@ -67,7 +68,7 @@ def test_searchers_are_compared_and_the_exhaustive_one_has_no_regret(searchers, 
     assert table.output_mse["uniform"] > 0
     again, out, _ = searchers()
     assert again == 0
-    assert out.count("done before") == 18
+    assert out.count("done before") == 9
     assert "regret of" not in out
 
 
