@@ -176,7 +176,9 @@ def main() -> None:
     plans = [(50, 50), (50, 400), (400, 400), (400, 2000), (400, 10000)]
     table = [Campaign(jobs).row(workers) for jobs, workers in plans]
     table.append(Campaign(400, prepare=60).row(10000))
-    print(pd.DataFrame(table).to_markdown(index=False, floatfmt=(".0f", ".0f", ".0f", ".1f", ".2f")))
+    print(
+        pd.DataFrame(table).to_markdown(index=False, floatfmt=(".0f", ".0f", ".0f", ".1f", ".2f"))
+    )
 
 
 if __name__ == "__main__":

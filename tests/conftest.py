@@ -1,5 +1,6 @@
 """Fixtures that all tests share."""
 
+import os
 import shutil
 import sys
 import tempfile
@@ -9,6 +10,8 @@ import pytest
 import torch
 from hypothesis.configuration import set_hypothesis_home_dir
 from tiny_pipeline import save_tiny_pipeline
+
+os.environ.setdefault("MPQBENCH_WORKERS", "1")  # commands run their jobs in the process of a test
 
 # Tests leave nothing outside temporary folders: hypothesis would keep its examples in the tree.
 _HOME = tempfile.TemporaryDirectory(prefix="hypothesis-")

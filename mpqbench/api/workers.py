@@ -1,8 +1,10 @@
 """Where the jobs of a call are run: in this process, in processes beside it, or by Dask."""
 
+import os
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from ..core.claims import claims_below
@@ -10,11 +12,15 @@ from ..core.errors import BenchError
 from ..core.progress import Reporter, reporter
 from ..executors.base import InProcess, Task
 from ..executors.processes import Processes
+from ..lab.suite import look_up
 
 _OF_PROCESSES = ("workers", "devices", "isolate", "job_timeout", "job_memory")
 _OF_DASK = ("workers", "scheduler")
 _OF_EXECUTORS = ("executor", *_OF_PROCESSES, "scheduler")
 EXECUTORS = ("in-process", "processes", "dask")
+AUTO = "auto"  # as many workers as there are processors
+_BYTES = 2e9  # of a worker, with a small model and its batches (our choice)
+_COPIES = 4  # of the weights of a larger one in a worker: in float32, quantized, and on their way
 
 
 def run_with(
@@ -24,11 +30,13 @@ def run_with(
 
     The ``executor`` of ``settings`` is ``in-process``, the default; ``processes``, the default with
     one of ``workers``, ``devices``, ``isolate``, ``job_timeout`` and ``job_memory``; or ``dask``,
-    the default with a ``scheduler``. Raises BenchError for what is wrong in the arguments, for
-    options of another executor, for devices of two kinds, and where a worker found a mistake or
-    none came to the end; what has not ended is then cancelled.
+    the default with a ``scheduler``. ``workers`` may be ``"auto"``. Raises BenchError for what is
+    wrong in the arguments, for options of another executor, for devices of two kinds, and where a
+    worker found a mistake or none came to the end; what has not ended is then cancelled.
     """
     terms = {key: settings[key] for key in _OF_EXECUTORS if settings.get(key)}
+    if terms.get("workers") == AUTO and usual_workers() == 1:
+        del terms["workers"]
     name = _executor_of(terms)
     given = without_workers(settings)
     shown = given.pop("reporter", None) or reporter()
@@ -78,7 +86,8 @@ def _in_processes(task: Task, shown: Reporter, terms: Mapping[str, Any]) -> Any:
     """Return the results of a task that several processes execute, sharing its jobs.
 
     There are as many as ``devices`` where there is no number of ``workers``, else one; worker i has
-    device i, again from the first where there are more workers than devices.
+    device i, again from the first where there are more workers than devices. With ``"auto"`` there
+    are ``usual_workers``, but no more than shards are left, and none is started for nothing.
     """
     devices, given = terms.get("devices", ()), dict(task.settings)
     kinds = {device.partition(":")[0] for device in devices}
@@ -90,8 +99,14 @@ def _in_processes(task: Task, shown: Reporter, terms: Mapping[str, Any]) -> Any:
     if devices:
         given["device"] = devices[0]
     first = replace(task, settings=given)
-    folder = first.prepared(Reporter()).session.store.folder
-    count = terms.get("workers") or len(devices) or 1
+    prepared = first.prepared(Reporter())
+    folder, count = prepared.session.store.folder, terms.get("workers") or len(devices) or 1
+    if count == AUTO:
+        count = min(usual_workers(_models(prepared)), _shards_left(prepared))
+        if not count:
+            return first.prepared(shown).run()
+        processes = "process" if count == 1 else "processes"
+        shown.say(f"{count} {processes} of this machine (--workers) for the jobs that are left")
     limits = terms.get("job_timeout"), terms.get("job_memory")
     with Processes(shown, folder, given["campaign"], *limits) as executor:
         for n in range(count):
@@ -100,3 +115,53 @@ def _in_processes(task: Task, shown: Reporter, terms: Mapping[str, Any]) -> Any:
         for _ in executor.as_completed():
             pass
     return first.prepared(Reporter()).run()  # which reads what was made
+
+
+def usual_workers(models: Iterable[str] = ()) -> int:
+    """Return how many processes this machine has processors and memory for, at least one.
+
+    Each has the threads of ``OMP_NUM_THREADS``, else one, and holds one of ``models`` at a time,
+    folders of pipelines or names. ``MPQBENCH_WORKERS`` says another number. Raises BenchError where
+    a variable is no number of at least 1.
+    """
+    import psutil
+
+    if own := _number("MPQBENCH_WORKERS"):
+        return own
+    weights = max((_bytes_of_weights(Path(model)) for model in models), default=0)
+    room = psutil.virtual_memory().available // (_BYTES + _COPIES * weights)
+    threads = _number("OMP_NUM_THREADS") or 1
+    return max(1, min(_processors() // threads, int(room)))
+
+
+def _processors() -> int:
+    """Return how many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _number(variable: str) -> int:
+    """Return the number that an environment variable says, 0 where it is not set."""
+    text = os.environ.get(variable, "")
+    if text and not (text.isascii() and text.isdigit() and int(text)):
+        raise BenchError(f"{variable}={text}: use a whole number of at least 1")
+    return int(text or 0)
+
+
+def _bytes_of_weights(model: Path) -> int:
+    return sum(path.stat().st_size for path in model.rglob("*.safetensors"))
+
+
+def _models(prepared: Any) -> set[str]:
+    return {job.model for _, jobs in prepared.batches() for job in jobs}
+
+
+def _shards_left(prepared: Any) -> int:
+    """Return how many shards the jobs have that are not done."""
+    return sum(
+        -(-job.protocol.images // session.resources.batch_size)
+        for session, jobs in prepared.batches()
+        for job in jobs
+        if session.fresh or not look_up(job, session)[1]
+    )

@@ -65,7 +65,7 @@ def ablate(
     if dry_run:
         _show(prepare_ablation(*given, **without_workers(settings)))
         return
-    results = run_with(prepare_ablation, given, settings)
+    results = run_with(prepare_ablation, given, options.with_workers(settings))
     options.finish(results.write(), results.has_failed)
 
 

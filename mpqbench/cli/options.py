@@ -33,7 +33,8 @@ device = click.option(
 _PARALLEL = (
     click.option("--workers", type=click.IntRange(min=1), metavar="N",
                  help="Share the jobs among N processes of this machine, of one thread each unless "
-                 "OMP_NUM_THREADS says otherwise."),
+                 "OMP_NUM_THREADS says otherwise; on cpu by default as many as there are "
+                 "processors, or MPQBENCH_WORKERS."),
     click.option("--devices", metavar="cuda:0,cuda:1", callback=lambda *given: _listed(given[-1]),
                  help="Instead of --device: one for each worker; without --workers as many workers "
                  "as devices."),
@@ -217,6 +218,14 @@ def settings(shared: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options that were given, under the names of the calls of ``mpqbench.api``."""
     given = {key: value for key, value in shared.items() if value not in (None, ())}
     return given | ({"models": (given.pop("model"),)} if "model" in given else {})
+
+
+def with_workers(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``settings`` with as many workers as processors, where nothing says how many."""
+    told = ("workers", "devices", "executor", "scheduler")
+    if settings["device"] != "cpu" or any(settings.get(name) for name in told):
+        return dict(settings)
+    return {**settings, "workers": "auto"}
 
 
 def show_jobs(jobs: Sequence[Job], session: Any, heading: str = "") -> None:

@@ -59,7 +59,7 @@ def run(suite: str, dry_run: bool, **given: Any) -> None:
         prepared = prepare(suite, **without_workers(settings))
         options.show_suite(prepared.suite, prepared.jobs, prepared.session)
         return
-    results = run_with(prepare, (suite,), settings)
+    results = run_with(prepare, (suite,), options.with_workers(settings))
     show([results.folder])
     if results.has_failed:
         sys.exit(1)

@@ -1,6 +1,7 @@
 """Processes on one folder share its jobs, survive each other, and stop as they are asked to."""
 
 import os
+import shutil
 import signal
 import time
 from types import SimpleNamespace
@@ -9,6 +10,7 @@ import psutil
 import pytest
 from commands import CRASH, PATIENT, Commands, begun, ended
 
+from mpqbench.api import workers
 from mpqbench.api.workers import run_with
 from mpqbench.core.claims import Claims
 from mpqbench.core.errors import BenchError
@@ -216,6 +218,46 @@ def test_each_worker_has_a_device_of_its_own(tmp_path, monkeypatch):
     run_with(prepare, ("smoke",), settings)
     assert [task["device"] for task in tasks] == ["cuda:0", "cuda:1"]
     assert {settings["device"] for _, settings in given} == {"cuda:0"}
+
+
+def test_there_are_as_many_workers_as_processors_memory_and_shards(tmp_path, monkeypatch):
+    monkeypatch.delenv("MPQBENCH_WORKERS")
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    monkeypatch.setattr(workers, "_processors", lambda: 8)
+    free = SimpleNamespace(available=1e12)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: free)
+    assert workers.usual_workers() == 4
+    (tmp_path / "vae").mkdir()
+    (tmp_path / "vae" / "a.safetensors").write_bytes(bytes(10**6))
+    free.available = 3 * (2e9 + 4e6)
+    assert workers.usual_workers([str(tmp_path)]) == 3
+    free.available = 1
+    assert workers.usual_workers() == 1
+    monkeypatch.setenv("MPQBENCH_WORKERS", "7")
+    assert workers.usual_workers() == 7
+    monkeypatch.setenv("MPQBENCH_WORKERS", "two")
+    with pytest.raises(BenchError, match="MPQBENCH_WORKERS=two: use a whole number of at least 1"):
+        workers.usual_workers()
+
+
+def test_a_command_starts_its_processes_and_none_where_all_is_done(
+    tmp_path, tiny_folder, mpqbench, monkeypatch
+):
+    monkeypatch.setenv("TEST_PLACE", str(tmp_path))
+    monkeypatch.setenv("MPQBENCH_WORKERS", "2")
+    commands = Commands(tmp_path, tiny_folder, "[rtn]")
+    code, out, _ = mpqbench(*commands.words)
+    assert code == 0
+    assert "2 processes of this machine (--workers) for the jobs that are left" in out
+    first, logs = commands.records(), commands.folder / "logs"
+    assert logs.is_dir()
+    shutil.rmtree(logs)
+    code, out, _ = mpqbench(*commands.words)
+    assert (code, out.count("done before"), logs.exists()) == (0, 2, False)
+    assert commands.records() == first
+    alone = mpqbench(*commands.words, "--executor", "in-process", "--out", tmp_path / "alone")
+    assert alone[0] == 0
+    assert commands.records(tmp_path / "alone") == first
 
 
 @pytest.mark.parametrize(
