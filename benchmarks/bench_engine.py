@@ -36,7 +36,7 @@ from mpqbench.quant.apply import quantize_model
 from mpqbench.quant.build import GroupQuantizer
 from mpqbench.search.budget_costs import choices_within, measures
 from mpqbench.search.engine import Engine
-from mpqbench.search.problem import Problem
+from mpqbench.search.problem import Problem, Scorer
 from mpqbench.search.scoring import JointScorer
 from mpqbench.search.setup import EngineSettings
 
@@ -104,7 +104,7 @@ def engine_scorer(setting):
     return JointScorer(engine, setting.choices, setting.costs[0].table, OutputMSE())
 
 
-class Prepared:
+class Prepared(Scorer):
     """Scores by full forwards; the quantized layers of every precision are made beforehand."""
 
     def __init__(self, setting):

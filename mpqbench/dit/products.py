@@ -33,7 +33,9 @@ class Product:
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         rows = x.numel() // max(x.shape[-1], 1)
-        if not self._fits or rows < FEWEST_ROWS or torch.is_grad_enabled():
+        # A part of a larger tensor, as the words behind joint attention, is multiplied image by
+        # image by the linear layer, with few rows and so perhaps with other last bits.
+        if not self._fits or rows < FEWEST_ROWS or torch.is_grad_enabled() or not x.is_contiguous():
             return F.linear(x, self.weight, self.bias)
         shape = rows, *self.weight.shape, self.bias is None, torch.get_num_threads()
         if self._packed is None:
@@ -44,7 +46,7 @@ class Product:
 
     def _by_layout(self, x: torch.Tensor) -> torch.Tensor:
         product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(
-            x.contiguous(), self._packed, self.bias, "none", [], ""
+            x, self._packed, self.bias, "none", [], ""
         )
         return product
 
