@@ -28,6 +28,13 @@ from .base import Executor, Task, Told
 _SECONDS = 30.0  # that a worker has to end after SIGTERM
 _LOOK_SECONDS = 0.5  # between looks for jobs that take too long or too much memory
 _TRIES = 2  # of a job that ends the process that runs it
+# A worker imports what this process imports: ``python -m`` would look into the present folder
+# first, where a clone has a folder of the name of the package that is installed.
+_COMMAND = """import sys
+sys.path[:] = {path!r}
+from mpqbench.executors.worker import main
+sys.exit(main())
+"""
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -117,7 +124,7 @@ class Processes(Executor):
         log = self.folder / "logs" / f"worker-{number}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         reads, writes = os.pipe()
-        words = [sys.executable, "-m", "mpqbench.executors.worker", str(writes)]
+        words = [sys.executable, "-c", _COMMAND.format(path=sys.path), str(writes)]
         own = os.environ | {name: os.environ.get(name, "1") for name in _THREADS}
         with log.open("wb") as out:
             process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""One of the processes of ``processes``, which tells it what to run: ``python -m`` this module.
+"""One of the processes of ``processes``, which tells it what to run: ``main``.
 
 Its standard input is a pickled task; its argument is the number of the file for progress.
 """
@@ -63,7 +63,3 @@ def main() -> int:
     except (Terminated, KeyboardInterrupt):
         return EXIT_CODE
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -220,6 +220,16 @@ def test_each_worker_has_a_device_of_its_own(tmp_path, monkeypatch):
     assert {settings["device"] for _, settings in given} == {"cuda:0"}
 
 
+def test_workers_import_what_the_command_imports(tmp_path, tiny_folder, mpqbench, monkeypatch):
+    monkeypatch.setenv("TEST_PLACE", str(tmp_path))
+    commands = Commands(tmp_path, tiny_folder, "[rtn]")
+    clone = tmp_path / "clone" / "mpqbench"
+    clone.mkdir(parents=True)
+    (clone / "__init__.py").write_text("raise ImportError('not this one')\n", encoding="utf-8")
+    monkeypatch.chdir(clone.parent)
+    assert mpqbench(*commands.words, "--workers", "1")[0] == 0
+
+
 def test_there_are_as_many_workers_as_processors_memory_and_shards(tmp_path, monkeypatch):
     monkeypatch.delenv("MPQBENCH_WORKERS")
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
