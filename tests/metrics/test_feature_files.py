@@ -31,7 +31,7 @@ class Made:
     def __init__(self, images, micro=10):
         self.images, self.classes = images, np.arange(len(images)) % 5
         self.protocol = SimpleNamespace(micro_batch=micro)
-        self.model = SimpleNamespace(texts=None)
+        self.model, self.notes = SimpleNamespace(texts=None), ()
 
     def batches(self, start, stop):
         for first in range(start, stop, self.protocol.micro_batch):
