@@ -47,8 +47,8 @@ _PARALLEL = (
                  help="Kill a job whose process needs more memory; the job fails. "
                  "Implies --isolate."),
     click.option("--executor", type=click.Choice(["in-process", "processes", "dask"]),
-                 help="Where jobs are run; by default in this process, and in others with the "
-                 "options above."),
+                 help="Where jobs are run; by default in processes on cpu or with the options "
+                 "above, else in this process."),
     click.option("--scheduler", metavar="ADDRESS",
                  help="Scheduler of Dask, such as tcp://host:8786; without it '--executor dask' "
                  "starts --workers processes of its own."),
