@@ -32,6 +32,14 @@ def test_a_whole_installation_has_no_problems(mpqbench):
         line.startswith("device") and f"{torch.get_num_threads()} th" in line for line in lines
     )
     assert any("6726825d.pth" in line for line in lines)
+    assert any(line.startswith("kernels         built") for line in lines)
+
+
+def test_kernels_that_were_not_built_are_no_problem_but_said(mpqbench, monkeypatch):
+    monkeypatch.setattr("mpqbench.quant.native.library", lambda: None)
+    code, printed, _ = mpqbench("doctor")
+    assert code == 0
+    assert "not built (install again where a C++ compiler is): slower" in printed
 
 
 def test_a_missing_package_is_a_problem_unless_it_is_optional(mpqbench, lacking):

@@ -61,6 +61,10 @@ def _devices() -> list[str]:
         import torchvision  # noqa: F401
     except Exception as error:
         return [f"torch and torchvision do not load together: {error}; install both at once"]
+    from ..quant.native import library
+
+    built = "built" if library() else "not built (install again where a C++ compiler is): slower"
+    click.echo(f"{'kernels':15s} {built}")
     click.echo(f"{'device':15s} cpu, {torch.get_num_threads()} threads")
     for index in range(torch.cuda.device_count()):
         facts = torch.cuda.get_device_properties(index)

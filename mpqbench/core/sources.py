@@ -33,7 +33,7 @@ def harness_digest(without: tuple[str, ...] = ()) -> str:
 def harness_files(without: tuple[str, ...] = ()) -> frozenset[Path]:
     """Return the files of ``harness_digest``."""
     skipped = {*NO_RESULT, *without}
-    files = PACKAGE.rglob("*.py")
+    files = [path for ending in ("*.py", "*.cpp") for path in PACKAGE.rglob(ending)]
     return frozenset(f for f in files if f.relative_to(PACKAGE).parts[0] not in skipped)
 
 

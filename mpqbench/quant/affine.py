@@ -18,6 +18,7 @@ from ..contracts import QuantizedWeight
 from ..core.errors import BenchError
 from ..core.formats import Symmetry, WeightFormat, check_group
 from ..core.precision import HIGHEST, LOWEST
+from . import native
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,7 @@ def qparams_from_range(
     low, high = low.clamp(max=0), high.clamp(min=0)
     largest = 2 ** (bits - 1) - (symmetric != "full") if symmetric else 2**bits - 1
     if symmetric:
-        steps = largest - 0.5 if symmetric == "full" else largest
-        scale = (torch.maximum(-low, high) / steps).clamp_(min=info.tiny)
+        scale = (torch.maximum(-low, high) / _steps(bits, symmetric)).clamp_(min=info.tiny)
         zero = torch.zeros_like(scale)
     else:
         scale = (high * 0.5 - low * 0.5) / (largest * 0.5)  # halves: high - low may overflow
@@ -70,6 +70,13 @@ def qparams_from_range(
         zero = (-low / scale).round_().clamp_(0, largest)
     limit = info.max / largest * (1 - info.eps)
     return QParams(torch.where(scale.isinf(), scale, scale.clamp(max=limit)), zero, bits, symmetric)
+
+
+def _steps(bits: int, symmetric: Symmetry) -> float:
+    """Return how many steps the range, or the larger side of a symmetric one, is divided into."""
+    if not symmetric:
+        return 2**bits - 1
+    return 2 ** (bits - 1) - (0.5 if symmetric == "full" else 1)
 
 
 def range_of(blocks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -110,45 +117,19 @@ def fake_quantize_dynamic(x: torch.Tensor, bits: int, symmetric: Symmetry) -> to
     Equals ``quantize_dequantize`` but is faster: no value is below its own range, so that only the
     upper end needs a clamp (for ties), and the zero point need not be added and subtracted.
     """
-    low, high = range_of(x)
-    plain = symmetric or torch.compiler.is_compiling()  # which needs no look at the numbers
-    found = None if plain else _usual_scale(low, high, bits)
-    if found is None:
-        qparams = qparams_from_range(low, high, bits, symmetric)
-        values, scale = x.div(qparams.scale).round_(), qparams.scale
-        if not symmetric or symmetric == "full":
-            torch.minimum(values, torch.as_tensor(qparams.highest - qparams.zero), out=values)
-        return values.mul_(scale)
-    scale, most = found
-    values = x.div(scale).round_()
-    # Quotients are in the order of the numbers: where the largest of each vector is not above its
-    # end, none is. A look at the many numbers takes longer than one at the ends of long vectors.
-    if x.shape[-1] < _LONG or bool((high.div_(scale).round_() > most).any()):
-        torch.minimum(values, most, out=values)
-    return values.mul_(scale)
+    if LOWEST <= bits <= HIGHEST and native.takes(x, x.shape[-1]):
+        highest = 2 ** (bits - 1) - 1 if symmetric else None
+        steps = _steps(bits, symmetric)
+        found = native.fake_quantize_rows(x, steps, highest, (_TINY * 2**24, _LARGEST / steps / 2))
+        if found is not None:
+            return found
+    qparams = qparams_from_range(*range_of(x), bits, symmetric)
+    values = x.div(qparams.scale).round_()
+    torch.minimum(values, torch.as_tensor(qparams.highest - qparams.zero), out=values)
+    return values.mul_(qparams.scale)
 
 
-_LONG = 128
-
-
-def _usual_scale(
-    low: torch.Tensor, high: torch.Tensor, bits: int
-) -> tuple[torch.Tensor, torch.Tensor] | None:
-    """Return scale and largest integer less the zero point of asymmetric ranges, on a processor.
-
-    The ranges are widened in place, as by ``qparams_from_range``, whose numbers these are. ``None``
-    elsewhere, and where a scale is near the ends of what the type can hold or not finite.
-    """
-    if low.device.type != "cpu" or not LOWEST <= bits <= HIGHEST or not low.numel():
-        return None
-    largest, info = 2**bits - 1, torch.finfo(low.dtype)
-    low.clamp_(max=0)
-    scale = torch.sub(high.clamp_(min=0), low).div_(largest)
-    ends = torch.stack(torch.aminmax(scale)).tolist()
-    if not info.tiny * 2**24 <= ends[0] <= ends[1] <= info.max / largest / 2:  # NaN is neither
-        return None
-    zero = low.div_(scale).round_()  # negative
-    return scale, zero.add_(largest)
+_TINY, _LARGEST = torch.finfo(torch.float32).tiny, torch.finfo(torch.float32).max
 
 
 def straight_through(

@@ -11,6 +11,7 @@ import torch
 
 from ..core.errors import BenchError
 from ..core.formats import divisors
+from . import native
 
 # Every order 4 m with m odd up to 84 that a Paley construction over a prime field gives.
 SMALL_ORDERS = (12, 20, 28, 36, 44, 60, 68, 76, 84)
@@ -88,6 +89,8 @@ class _Product(torch.autograd.Function):
     ) -> torch.Tensor:
         ctx.save_for_backward(signs, small)
         ctx.power = power
+        if small is None and power >= native.LANES and native.takes(x, x.shape[1]):
+            return native.hadamard_rows(x, signs, power)
         out = x.new_empty(x.shape)
         # Large fresh buffers cost a CPU more than the arithmetic: a few rows at a time need none.
         step = max(1, _CHUNK // x.shape[1]) if x.device.type == "cpu" else len(x)

@@ -1,0 +1,142 @@
+// Fake quantization and the Walsh-Hadamard transform of rows of float32, as affine.py and hadamard.py
+// do both with torch's operations: the same sums in the same order, so that the numbers are equal.
+// Rows are read from the cache once or twice, where each of torch's operations writes them to memory.
+//
+// GCC (12 or newer) and clang have the vector types used here, on every processor.
+
+#include <cstdint>
+
+#ifdef __x86_64__ // one copy of each function for each kind of processor, chosen when loaded
+#define EXPORT extern "C" __attribute__((target_clones("avx512f", "avx2", "default")))
+#else
+#define EXPORT extern "C"
+#endif
+#define INLINE static inline __attribute__((always_inline))
+
+namespace {
+
+constexpr int64_t LANES = 16;
+using Lanes = float __attribute__((vector_size(4 * LANES)));
+using Bits = int32_t __attribute__((vector_size(4 * LANES)));
+using Unaligned = float __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+
+INLINE Lanes load(const float *from) { return *reinterpret_cast<const Unaligned *>(from); }
+INLINE void store(float *to, Lanes values) { *reinterpret_cast<Unaligned *>(to) = values; }
+INLINE Lanes lower(Lanes a, Lanes b) { return a < b ? a : b; }
+INLINE Lanes upper(Lanes a, Lanes b) { return a > b ? a : b; }
+INLINE Lanes all(float value) { return value - Lanes{}; }
+
+// Rounds to nearest, halves to even: exact for magnitudes up to 2^22, where these have at most 2^8.
+INLINE Lanes rounded(Lanes x) { return (x + 0x1.8p23f) - 0x1.8p23f; }
+
+// `PICK(8)` has 0, 1, ... 7 and then 24, 25, ... 31: lanes of one vector where the bit 8 is not set,
+// and of a second one where it is set. `PICK_PARTNERS(8)` has the other lanes of both.
+#define LANE(bit, lane, moved) ((((lane) & (bit)) ? LANES : 0) + ((lane) ^ (moved)))
+#define FOUR(bit, lane, moved) \
+  LANE(bit, lane, moved), LANE(bit, lane + 1, moved), LANE(bit, lane + 2, moved), LANE(bit, lane + 3, moved)
+#define EACH(bit, moved) FOUR(bit, 0, moved), FOUR(bit, 4, moved), FOUR(bit, 8, moved), FOUR(bit, 12, moved)
+#define PICK(a, b, bit) __builtin_shufflevector(a, b, EACH(bit, 0))
+#define PICK_PARTNERS(a, b, bit) __builtin_shufflevector(a, b, EACH(bit, bit))
+
+// Where lane i of vector i of 16 is wanted, both functions halve how many vectors there are.
+template <int bit> INLINE void merge_lowest(Lanes *rows) {
+  for (int row = 0; row < LANES; row++)
+    if (!(row & bit) && row < 2 * bit)
+      rows[row] = lower(PICK(rows[row], rows[row + bit], bit), PICK_PARTNERS(rows[row], rows[row + bit], bit));
+}
+
+// Returns the lowest number of each of 16 vectors.
+INLINE Lanes lowest(Lanes *rows) {
+  merge_lowest<8>(rows);
+  merge_lowest<4>(rows);
+  merge_lowest<2>(rows);
+  merge_lowest<1>(rows);
+  return rows[0];
+}
+
+INLINE bool any(Bits lanes) {
+  int32_t found = 0;
+  for (int64_t lane = 0; lane < LANES; lane++)
+    found |= lanes[lane];
+  return found != 0;
+}
+
+// A butterfly within a vector: sums where a bit of the lane is not set, differences where it is.
+template <int bit> INLINE Lanes butterfly(Lanes x) {
+  const Lanes partners = __builtin_shufflevector(x, x, EACH(0, bit)), zero = {};
+  return partners + PICK(x, zero - x, bit);
+}
+
+} // namespace
+
+// Fake-quantizes each row of x (rows, width), width a multiple of 16, by its own range.
+//
+// Asymmetric (highest < 0): scale = (max - min) / steps. Symmetric: scale = max|x| / steps, and
+// integers end at `highest`. Returns 1, and leaves `out` of no use, where a number is not finite or
+// a scale is not between the two limits.
+EXPORT int fake_quantize_rows(const float *x, float *out, int64_t rows, int64_t width, float steps,
+                              float highest, float least_scale, float most_scale) {
+  // Numbers are multiplied by 1 / scale, which is faster than to divide. The product is off by less
+  // than `margin` from the quotient: where one is so near to a half, 16 rows are divided after all.
+  const float margin = steps * 0x1p-22f;
+  const Bits magnitude = Bits{} + 0x7fffffff, near_half = (Bits)all(0.5f - margin);
+  const bool symmetric = highest >= 0;
+  for (; rows > 0; rows -= LANES, x += LANES * width, out += LANES * width) {
+    const int64_t count = rows < LANES ? rows : LANES;
+    Lanes smallest[LANES], negative[LANES];
+    for (int64_t row = 0; row < LANES; row++) {
+      Lanes least = {}, most = {};
+      const float *numbers = x + (row < count ? row : 0) * width;
+      for (int64_t column = 0; column < width; column += LANES) {
+        least = lower(load(numbers + column), least);
+        most = upper(load(numbers + column), most);
+      }
+      smallest[row] = least;
+      negative[row] = -most;
+    }
+    const Lanes low = lowest(smallest), high = -lowest(negative);
+    const Lanes scale = (symmetric ? upper(-low, high) : high - low) / steps;
+    if (any(!((scale >= least_scale) & (scale <= most_scale))))
+      return 1;
+    const Lanes inverse = 1 / scale;
+    const Lanes most = symmetric ? all(highest) : rounded(low / scale) + steps;
+    Bits furthest = {}; // as integers, magnitudes have the same order, and NaN is the largest
+    for (int64_t row = 0; row < count; row++)
+      for (int64_t column = 0; column < width; column += LANES) {
+        const Lanes quotient = load(x + row * width + column) * inverse[row];
+        const Lanes whole = rounded(quotient);
+        const Bits away = (Bits)(quotient - whole) & magnitude;
+        furthest = away > furthest ? away : furthest;
+        store(out + row * width + column, lower(whole, all(most[row])) * scale[row]);
+      }
+    if (!any(furthest > near_half))
+      continue;
+    if (any(furthest > (Bits)all(0.5f)))
+      return 1;
+    for (int64_t row = 0; row < count; row++)
+      for (int64_t column = 0; column < width; column += LANES) {
+        const Lanes whole = rounded(load(x + row * width + column) / scale[row]);
+        store(out + row * width + column, lower(whole, all(most[row])) * scale[row]);
+      }
+  }
+  return 0;
+}
+
+// Multiplies x (rows, width) by signs (width), then each block of `power` by Sylvester's matrix;
+// `power` is at least 16 and divides width.
+EXPORT void hadamard_rows(const float *x, const float *signs, float *out, int64_t rows, int64_t width,
+                          int64_t power) {
+  for (; rows > 0; rows--, x += width, out += width) {
+    for (int64_t column = 0; column < width; column += LANES) {
+      const Lanes values = load(x + column) * load(signs + column);
+      store(out + column, butterfly<8>(butterfly<4>(butterfly<2>(butterfly<1>(values)))));
+    }
+    for (int64_t half = LANES; half < power; half *= 2)
+      for (int64_t block = 0; block < width; block += 2 * half)
+        for (int64_t column = block; column < block + half; column += LANES) {
+          const Lanes left = load(out + column), right = load(out + column + half);
+          store(out + column, left + right);
+          store(out + column + half, left - right);
+        }
+  }
+}
