@@ -11,7 +11,7 @@ from ..records.columns import frechet_names
 from . import drawing
 from .drawing import Picture
 from .fitting import End, name_ends
-from .looks import Look, Style
+from .looks import MOST, Look, Style, look
 from .table import Block, Table
 
 _EACH = 2.5  # inches of a panel
@@ -81,8 +81,11 @@ def agreement_figure(
     or in a legend where they do not fit.
     """
     one, other = (f"{shown}, {model}" for model, shown in models.items())
-    looks = style.looks(list(dict.fromkeys(m for pair in pairs for m in pair.values.index)))
-    title = f"Do {' and '.join(models)} order methods alike?"
+    names = list(dict.fromkeys(str(name) for pair in pairs for name in pair.values.index))
+    looks = style.looks(names)
+    if len(names) > MOST:  # of which a legend would show some in one look
+        looks = {name: look(number) for number, name in enumerate(names)}
+    title = f"Whether {' and '.join(models)} order methods alike"
     with drawing.canvas(style, len(pairs) * _EACH, title) as picture:
         panels = picture.subplots(len(pairs), 1, squeeze=False)[:, 0]
         for axes, pair in zip(panels, pairs, strict=True):
@@ -90,8 +93,8 @@ def agreement_figure(
             axes.set(xlabel=one, ylabel=other)
         named = [_name(axes, pair, looks, style) for axes, pair in zip(panels, pairs, strict=True)]
         handles = {
-            style.label(method): panels[0].plot([], [], **_dot(look))[0]
-            for method, look in looks.items()
+            style.label(method): panels[0].plot([], [], **_dot(own))[0]
+            for method, own in looks.items()
         }
         drawing.explain(picture, {} if all(named) else handles, _OVER[pairs[0].over])
     return picture
@@ -103,10 +106,19 @@ def _draw(axes: Axes, pair: ModelAgreement, looks: Mapping[str, Look], scale: st
     for axis, set_scale in ((axes.xaxis, axes.set_xscale), (axes.yaxis, axes.set_yscale)):
         set_scale(scale)
         axis.set_major_formatter(matplotlib.ticker.StrMethodFormatter("{x:g}"))
-        axis.set_minor_formatter(matplotlib.ticker.NullFormatter())
+        if scale == "log":  # within one decade, numbers in between are named too
+            axis.set_minor_formatter(_PlainNumbers(minor_thresholds=(1, 0.5)))
     where = " ".join(part for part in (pair.budget, pair.format) if part)
     found = f"{pair.tau:.2f} ({pair.low:.2f} to {pair.high:.2f})"
-    axes.set_title(f"{where}: τ = {found}", fontsize=drawing.SMALL, loc="left")
+    title = ": ".join(part for part in (where, f"τ = {found}") if part)
+    axes.set_title(title, fontsize=drawing.SMALL, loc="left")
+
+
+class _PlainNumbers(matplotlib.ticker.LogFormatter):
+    """Names the numbers that ``LogFormatter`` names, without exponents."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return f"{x:g}" if super().__call__(x, pos) else ""
 
 
 def _name(axes: Axes, pair: ModelAgreement, looks: Mapping[str, Look], style: Style) -> bool:
@@ -120,5 +132,5 @@ def _name(axes: Axes, pair: ModelAgreement, looks: Mapping[str, Look], style: St
     return name_ends(axes, ends)
 
 
-def _dot(look: Look) -> Look:
-    return {**look, "linestyle": ""}
+def _dot(own: Look) -> Look:
+    return {**own, "linestyle": ""}
