@@ -26,7 +26,6 @@ from mpqbench.core.precision import Allocation, Precision
 from mpqbench.core.protocol import PROTOCOLS, Protocol
 from mpqbench.core.recipe import PluginChoice
 from mpqbench.core.registry import discover
-from mpqbench.dit.compiling import compiled_forward
 from mpqbench.dit.groups import layer_groups
 from mpqbench.dit.loading import DiTModel, load_model
 from mpqbench.dit.sampling import Sampler
@@ -87,8 +86,10 @@ def sampling(rounds: int) -> Iterator[Row]:
         )
         assert made.images.shape == (count, 32, 32, 1)
 
-    own = lambda: list(sampler.batches(0, count))  # noqa: E731
-    yield f"sampling {count} images", "diffusers' DiTPipeline", ratio(own, stock, rounds)
+    for name, changes in (("", {}), (" with --compile", {"compiled": True})):
+        sampler = Sampler(model, quick(**changes), 0, "cpu")
+        own = lambda: list(sampler.batches(0, count))  # noqa: B023, E731
+        yield f"sampling {count} images{name}", "diffusers' DiTPipeline", ratio(own, stock, rounds)
 
 
 class Forward:
@@ -149,13 +150,11 @@ def other_arithmetic(rounds: int) -> Iterator[Row]:
     for name in ("full precision", "W4A4, channel"):
         made = nullcontext() if name[0] == "f" else quantized(usual.model, "none", "channel")
         with made:
-            usual.own = usual.model.architecture.repeated(usual.model.transformer)
-            compiled = compiled_forward(usual.model.transformer)
-            start = time.process_time()
-            usual(compiled)
-            seconds = time.process_time() - start
-            found = ratio(lambda: usual(compiled), usual, rounds)  # noqa: B023
-        yield f"torch.compile, {name} ({seconds:.0f} s to compile)", "without", found
+            transformer = usual.model.transformer
+            usual.own = usual.model.architecture.repeated(transformer)
+            fused = usual.model.architecture.fused(transformer)
+            found = ratio(lambda: usual(fused), usual, rounds)  # noqa: B023
+        yield f"--compile, {name}", "without", found
 
 
 def search(rounds: int) -> Iterator[Row]:

@@ -36,7 +36,7 @@ def test_a_whole_installation_has_no_problems(mpqbench):
 
 
 def test_kernels_that_were_not_built_are_no_problem_but_said(mpqbench, monkeypatch):
-    monkeypatch.setattr("mpqbench.quant.native.library", lambda: None)
+    monkeypatch.setattr("mpqbench.dit.native.library", lambda: None)
     code, printed, _ = mpqbench("doctor")
     assert code == 0
     assert "not built (install again where a C++ compiler is): slower" in printed

@@ -61,7 +61,7 @@ def _devices() -> list[str]:
         import torchvision  # noqa: F401
     except Exception as error:
         return [f"torch and torchvision do not load together: {error}; install both at once"]
-    from ..quant.native import library
+    from ..dit.native import library
 
     built = "built" if library() else "not built (install again where a C++ compiler is): slower"
     click.echo(f"{'kernels':15s} {built}")

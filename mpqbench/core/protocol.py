@@ -15,8 +15,8 @@ class Protocol(Frozen):
     ``prompts`` is a file with a prompt on each line, ``prompt_embeddings`` one of safetensors.
     ``lpips_weights`` is a file of AlexNet's weights, ``clip`` the folder of a CLIP.
     ``image_size`` are the pixels of a side, ``None`` for the model's own size. ``compiled`` says
-    whether images are sampled by what torch.compile makes of the transformer, which changes last
-    bits.
+    whether images are sampled by compiled kernels or what torch.compile makes of the transformer,
+    which changes last bits.
     """
 
     name: str = Field(pattern=SAFE_NAME, max_length=MOST_NAME)

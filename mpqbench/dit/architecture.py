@@ -185,6 +185,13 @@ class Architecture(ABC):
         """Return ``forward`` of a transformer that does not change, without gradients."""
         return partial(self.forward, transformer)
 
+    def fused(self, transformer: Any) -> Forward | None:
+        """Return ``repeated`` through compiled kernels of one's own, which may change last bits.
+
+        ``None`` where there are none, and torch.compile has to make such a forward.
+        """
+        return None
+
     def adapt(self, transformer: Any) -> None:  # noqa: B027 (most change nothing)
         """Change a transformer that was just built, in place."""
 

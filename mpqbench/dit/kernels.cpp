@@ -140,3 +140,70 @@ EXPORT void hadamard_rows(const float *x, const float *signs, float *out, int64_
         }
   }
 }
+
+// What follows differs from torch's operations in the last bits: it is used only where asked for.
+
+namespace {
+
+INLINE float sum(Lanes x) {
+  x += __builtin_shufflevector(x, x, EACH(0, 8));
+  x += __builtin_shufflevector(x, x, EACH(0, 4));
+  x += __builtin_shufflevector(x, x, EACH(0, 2));
+  return x[0] + x[1];
+}
+
+// exp(x) for x from -87 to 87, within 2 units of the last place: 2^n times the Taylor polynomial of
+// the rest, which is below ln(2) / 2 in magnitude. ln(2) is subtracted in two parts, the first of
+// which has so few bits that n times it is exact (W. J. Cody and W. Waite, 1980).
+INLINE Lanes exponential(Lanes x) {
+  const Lanes n = rounded(x * 0x1.715476p0f);
+  const Lanes rest = (x - n * 0x1.62ep-1f) - n * 0x1.0bfbe8p-15f;
+  constexpr float factorials[] = {5040, 720, 120, 24, 6, 2, 1, 1};
+  Lanes power = {};
+  for (const float factorial : factorials)
+    power = power * rest + 1 / factorial;
+  return power * (Lanes)((__builtin_convertvector(n, Bits) + 127) << 23);
+}
+
+} // namespace
+
+// GELU in its approximation by tanh, of `count` numbers, a multiple of 16: as 1 + tanh(y / 2) is
+// 2 / (1 + exp(-y)), it is x / (1 + exp(-y)) with y = 2 sqrt(2 / pi) (x + 0.044715 x^3).
+EXPORT void gelu_rows(const float *x, float *out, int64_t count) {
+  for (int64_t at = 0; at < count; at += LANES) {
+    const Lanes values = load(x + at);
+    const Lanes y = values * (1.59576912f + 0.0713548163f * values * values);
+    store(out + at, values / (1 + exponential(upper(lower(-y, all(87)), all(-87)))));
+  }
+}
+
+// Normalises each row of x (images, tokens, width), then multiplies it by a scale and adds a shift;
+// each image has its own, `stride` numbers behind those of the image before.
+EXPORT void norm_rows(const float *x, const float *scale, const float *shift, float *out, int64_t images,
+                      int64_t tokens, int64_t width, int64_t stride, float epsilon) {
+  for (; images > 0; images--, scale += stride, shift += stride)
+    for (int64_t token = 0; token < tokens; token++, x += width, out += width) {
+      Lanes total = {}, squares = {};
+      for (int64_t column = 0; column < width; column += LANES)
+        total += load(x + column);
+      const float mean = sum(total) / width;
+      for (int64_t column = 0; column < width; column += LANES) {
+        const Lanes centred = load(x + column) - mean;
+        squares += centred * centred;
+      }
+      const float inverse = 1 / __builtin_sqrtf(sum(squares) / width + epsilon);
+      for (int64_t column = 0; column < width; column += LANES) {
+        const Lanes normal = (load(x + column) - mean) * inverse;
+        store(out + column, normal * load(scale + column) + load(shift + column));
+      }
+    }
+}
+
+// Adds x (images, tokens, width), times the gate of each image, to `residual` of the same shape.
+EXPORT void gated_rows(const float *x, const float *gate, const float *residual, float *out,
+                       int64_t images, int64_t tokens, int64_t width, int64_t stride) {
+  for (; images > 0; images--, gate += stride)
+    for (int64_t token = 0; token < tokens; token++, x += width, residual += width, out += width)
+      for (int64_t column = 0; column < width; column += LANES)
+        store(out + column, load(residual + column) + load(gate + column) * load(x + column));
+}

@@ -1,7 +1,8 @@
 """The kernels of ``kernels.cpp``, which do on a processor what torch's operations do, faster.
 
-The numbers are the same, so nothing depends on whether the kernels were built; building needs a C++
-compiler when mpqbench is installed. They work on one thread.
+Building them needs a C++ compiler when mpqbench is installed. Those of quantization give the same
+numbers as torch's operations, so that nothing depends on whether they were built; the others are
+used only where a protocol asks for them. They work on one thread.
 """
 
 import ctypes
@@ -19,6 +20,9 @@ _POINTER, _WHOLE, _FLOAT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
 _ARGUMENTS = {
     "fake_quantize_rows": [_POINTER] * 2 + [_WHOLE] * 2 + [_FLOAT] * 4,
     "hadamard_rows": [_POINTER] * 3 + [_WHOLE] * 3,
+    "gelu_rows": [_POINTER] * 2 + [_WHOLE],
+    "norm_rows": [_POINTER] * 4 + [_WHOLE] * 4 + [_FLOAT],
+    "gated_rows": [_POINTER] * 4 + [_WHOLE] * 4,
 }
 
 
@@ -36,6 +40,11 @@ def library() -> ctypes.CDLL | None:
 
 
 def takes(x: torch.Tensor, width: int) -> bool:
+    """Return whether kernels may work on rows of ``width`` numbers of ``x``, and are faster."""
+    return torch.get_num_threads() <= MOST_THREADS and fits(x, width)
+
+
+def fits(x: torch.Tensor, width: int) -> bool:
     """Return whether kernels may work on rows of ``width`` numbers of ``x``.
 
     They may not where torch has to see each operation: for gradients, compilation and counting.
@@ -49,7 +58,6 @@ def takes(x: torch.Tensor, width: int) -> bool:
         and not (x.requires_grad and torch.is_grad_enabled())
         and not torch.compiler.is_compiling()
         and _get_current_dispatch_mode() is None
-        and torch.get_num_threads() <= MOST_THREADS
         and library() is not None
     )
 
@@ -62,8 +70,7 @@ def fake_quantize_rows(
     A range has ``steps`` steps, asymmetric, or symmetric with integers up to ``highest``. ``None``
     where a number is not finite or a scale not between ``scales``.
     """
-    kernels, out, width = library(), torch.empty_like(x), x.shape[-1]
-    assert kernels is not None
+    kernels, out, width = _built(), torch.empty_like(x), x.shape[-1]
     end = -1 if highest is None else highest
     failed = kernels.fake_quantize_rows(
         x.data_ptr(), out.data_ptr(), x.numel() // width, width, steps, end, *scales
@@ -76,7 +83,43 @@ def hadamard_rows(x: torch.Tensor, signs: torch.Tensor, power: int) -> torch.Ten
 
     ``signs`` (width,) float32 multiply each row before; the order is ``power``, at least ``LANES``.
     """
-    kernels, out, signs = library(), torch.empty_like(x), signs.contiguous()
-    assert kernels is not None
-    kernels.hadamard_rows(x.data_ptr(), signs.data_ptr(), out.data_ptr(), *x.shape, power)
+    out, signs = torch.empty_like(x), signs.contiguous()
+    _built().hadamard_rows(x.data_ptr(), signs.data_ptr(), out.data_ptr(), *x.shape, power)
     return out
+
+
+def gelu(x: torch.Tensor) -> torch.Tensor:
+    """Return GELU, in its approximation by tanh, of ``x`` (..., width) that ``fits``."""
+    out = torch.empty_like(x)
+    _built().gelu_rows(x.data_ptr(), out.data_ptr(), x.numel())
+    return out
+
+
+def modulated_norm(
+    x: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor, epsilon: float
+) -> torch.Tensor:
+    """Return the normalised rows of ``x`` (images, tokens, width), times scale and plus shift.
+
+    ``x`` must fit. Both others are (images, 1, width), parts of one tensor.
+    """
+    out = torch.empty_like(x)
+    pointers = (part.data_ptr() for part in (x, scale, shift, out))
+    _built().norm_rows(*pointers, *x.shape, scale.stride(0), epsilon)
+    return out
+
+
+def gated_sum(x: torch.Tensor, gate: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
+    """Return ``residual + gate x`` of two tensors (images, tokens, width) that fit.
+
+    ``gate`` is (images, 1, width).
+    """
+    out = torch.empty_like(x)
+    pointers = (part.data_ptr() for part in (x, gate, residual, out))
+    _built().gated_rows(*pointers, *x.shape, gate.stride(0))
+    return out
+
+
+def _built() -> ctypes.CDLL:
+    found = library()
+    assert found is not None, "the caller asks fits() before"
+    return found

@@ -103,11 +103,14 @@ class Sampler:
             yield min(len(latents), stop - first)
 
     def _final_forward(self) -> Forward:
-        """Return the forward that makes the images: of the compiled transformer where asked for."""
+        """Return the forward that makes the images: a compiled one where asked for."""
+        architecture, transformer = self.model.architecture, self.model.transformer
         if not self.protocol.compiled:
-            return self.model.architecture.repeated(self.model.transformer)
+            return architecture.repeated(transformer)
+        if fused := architecture.fused(transformer):
+            return fused
         if self._compiled is None:
-            self._compiled = compiled_forward(self.model.transformer)
+            self._compiled = compiled_forward(transformer)
         return self._compiled
 
     def _paths(

@@ -18,7 +18,7 @@ from ..contracts import QuantizedWeight
 from ..core.errors import BenchError
 from ..core.formats import Symmetry, WeightFormat, check_group
 from ..core.precision import HIGHEST, LOWEST
-from . import native
+from ..dit import native
 
 
 @dataclass(frozen=True)

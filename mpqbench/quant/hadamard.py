@@ -11,7 +11,7 @@ import torch
 
 from ..core.errors import BenchError
 from ..core.formats import divisors
-from . import native
+from ..dit import native
 
 # Every order 4 m with m odd up to 84 that a Paley construction over a prime field gives.
 SMALL_ORDERS = (12, 20, 28, 36, 44, 60, 68, 76, 84)

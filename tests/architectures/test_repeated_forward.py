@@ -1,5 +1,6 @@
 """Many forwards of one DiT, as sampling needs them, against diffusers' own forward."""
 
+import copy
 from collections import Counter
 
 import pytest
@@ -10,9 +11,11 @@ from torch import nn
 
 from mpqbench.baselines.transforms.hadamard import Hadamard
 from mpqbench.conformance.models import tiny_transformer
+from mpqbench.core.errors import BenchError
 from mpqbench.core.protocol import Protocol
-from mpqbench.dit import products
+from mpqbench.dit import native, products
 from mpqbench.dit.architectures import architecture_of
+from mpqbench.dit.architectures.dit_forward import KernelChain
 from mpqbench.dit.compiling import compiled_forward
 from mpqbench.dit.products import Product, prepared
 
@@ -129,6 +132,25 @@ def test_a_compiled_transformer_gives_about_the_same_outputs(model):
         found, expected = compiled_forward(model)(*inputs()), stock(model, inputs())
     # Last bits decide how some inputs are rounded: the error is a small part of the outputs.
     assert (found - expected).square().mean() < 1e-3 * expected.square().mean()
+
+
+@pytest.mark.skipif(native.library() is None, reason="the kernels were not built")
+def test_compiled_kernels_give_about_the_same_outputs(model):
+    fused = architecture_of(model).fused(model)
+    assert isinstance(fused.chain, KernelChain)
+    found, expected = fused(*inputs()), stock(model, inputs())
+    assert not torch.equal(found, expected)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    x = torch.linspace(-200, 200, 4000).view(40, 100)[:, :96].contiguous()
+    exact = F.gelu(x.double(), approximate="tanh")
+    torch.testing.assert_close(native.gelu(x).double(), exact, rtol=2e-6, atol=1e-7)
+
+
+def test_compiled_kernels_that_were_not_built_are_refused(model, monkeypatch):
+    monkeypatch.setattr(native, "library", lambda: None)
+    with pytest.raises(BenchError, match="kernels of mpqbench were not built: install mpqbench ag"):
+        architecture_of(model).fused(model)
+    assert architecture_of(model).fused(copy.deepcopy(model).double()) is None
 
 
 def test_a_part_of_a_tensor_is_multiplied_as_the_linear_layer_does(monkeypatch):

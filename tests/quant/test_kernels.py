@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mpqbench.quant import native
+from mpqbench.dit import native
 from mpqbench.quant.affine import fake_quantize_dynamic
 from mpqbench.quant.counting import Executed
 from mpqbench.quant.hadamard import hadamard_product

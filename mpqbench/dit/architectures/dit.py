@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ...core.errors import BenchError
 from ..architecture import Architecture, AttentionProducts, FixedLayers, Forward
 from ..part_configs import DiTConfig
 
@@ -95,6 +96,27 @@ class DiT(Architecture):
         if type(self).forward is DiT.forward and is_plain(transformer):
             return DiTForward(transformer)
         return super().repeated(transformer)
+
+    def fused(self, transformer: Any) -> Forward | None:
+        """Return a forward through kernels of a processor, in float32.
+
+        Raises BenchError where these were not built.
+        """
+        import torch
+
+        from .. import native
+        from .dit_forward import DiTForward, KernelChain, is_plain
+
+        kind = transformer.device.type, transformer.dtype
+        own = type(self).forward is DiT.forward and is_plain(transformer)
+        if not own or kind != ("cpu", torch.float32):
+            return None
+        if native.library() is None:
+            raise BenchError(
+                "--compile: the kernels of mpqbench were not built: install mpqbench again where "
+                "there is a C++ compiler, or leave the option out"
+            )
+        return DiTForward(transformer, KernelChain)
 
     def own_chain(self, transformer: Any, attend: Attention) -> Chain:
         from .dit_chain import DiTChain

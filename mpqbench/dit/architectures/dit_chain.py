@@ -117,9 +117,9 @@ class DiTChain(Chain):
         block, kind = self.blocks[at // len(STAGES)], STAGES[at % len(STAGES)]
         shift, scale, _, mlp_shift, mlp_scale, _ = conditions.block(at // len(STAGES))
         if kind == "attn.qkv":
-            return _modulated(block.norm1.norm(state.hidden), scale, shift)
+            return self.normed(block.norm1.norm, state.hidden, scale, shift)
         if kind == "mlp.up":
-            return _modulated(block.norm3(state.hidden), mlp_scale, mlp_shift)
+            return self.normed(block.norm3, state.hidden, mlp_scale, mlp_shift)
         assert state.inner is not None
         return state.inner
 
@@ -132,29 +132,34 @@ class DiTChain(Chain):
             mixed = self.attend(*(x.transpose(1, 2) for x in heads))
             return DiTState(state.hidden, mixed.transpose(1, 2).flatten(2).to(parts[0].dtype))
         if kind == "mlp.up":
-            approximate = block.ff.net[0].approximate
-            return DiTState(state.hidden, F.gelu(output, approximate=approximate))
+            return DiTState(state.hidden, self.gelu(output, block.ff.net[0].approximate))
         _, _, gate, _, _, mlp_gate = conditions.block(at // len(STAGES))
-        return DiTState(_gated(gate if kind == "attn.out" else mlp_gate, output).add_(state.hidden))
+        return DiTState(self.gated(gate if kind == "attn.out" else mlp_gate, output, state.hidden))
 
     def executed(self, at: int) -> range:
         return range(at, at + 1)
 
     def finish(self, state: DiTState, conditions: Modulations) -> torch.Tensor:
         model, (shift, scale) = self.transformer, conditions.final
-        tokens = model.proj_out_2(_modulated(model.norm_out(state.hidden), scale, shift))
+        tokens = model.proj_out_2(self.normed(model.norm_out, state.hidden, scale, shift))
         side, patch = int(tokens.shape[1] ** 0.5), model.patch_size
         squares = tokens.view(-1, side, side, patch, patch, model.out_channels)
         return torch.einsum("nhwpqc->nchpwq", squares).reshape(
             -1, model.out_channels, side * patch, side * patch
         )
 
+    def normed(
+        self, norm: Any, x: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor
+    ) -> torch.Tensor:
+        """Return ``norm(x) scale + shift`` for the inputs of every candidate (n, tokens, width)."""
+        x = norm(x)
+        candidates = x.view(-1, len(scale), *x.shape[1:])
+        return (candidates * scale).add_(shift).view(x.shape)
 
-def _modulated(x: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
-    """Return ``x scale + shift`` for the inputs x (n, tokens, width) of every candidate."""
-    candidates = x.view(-1, len(scale), *x.shape[1:])
-    return (candidates * scale).add_(shift).view(x.shape)
+    def gelu(self, x: torch.Tensor, approximate: str) -> torch.Tensor:
+        """Return the activation function of the MLP."""
+        return F.gelu(x, approximate=approximate)
 
-
-def _gated(gate: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    return (gate * x.view(-1, len(gate), *x.shape[1:])).view(x.shape)
+    def gated(self, gate: torch.Tensor, x: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
+        """Return ``residual + gate x`` for the inputs x (n, tokens, width) of every candidate."""
+        return (gate * x.view(-1, len(gate), *x.shape[1:])).view(x.shape).add_(residual)

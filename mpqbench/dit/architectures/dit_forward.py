@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from diffusers.models.modeling_outputs import Transformer2DModelOutput
 from torch import nn
 
+from .. import native
 from ..chain import Layer
 from ..products import prepared
 from ..replaced import replaced_forwards
@@ -26,6 +27,25 @@ FEWEST = 8  # rows: products of one to three rows take another path of MKL, and 
 KEPT_BYTES = 2**28  # of modulations
 
 
+class KernelChain(DiTChain):
+    """A chain whose steps between layers run in compiled kernels, which change last bits."""
+
+    def normed(
+        self, norm: Any, x: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor
+    ) -> torch.Tensor:
+        if norm.elementwise_affine or not native.fits(x, x.shape[-1]):
+            return super().normed(norm, x, scale, shift)
+        return native.modulated_norm(x, scale, shift, norm.eps)
+
+    def gelu(self, x: torch.Tensor, approximate: str) -> torch.Tensor:
+        fits = approximate == "tanh" and native.fits(x, x.shape[-1])
+        return native.gelu(x) if fits else super().gelu(x, approximate)
+
+    def gated(self, gate: torch.Tensor, x: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
+        fits = native.fits(x, x.shape[-1]) and residual.is_contiguous()
+        return native.gated_sum(x, gate, residual) if fits else super().gated(gate, x, residual)
+
+
 class DiTForward:
     """The outputs (n, channels, h, w) of latents (n, c, h, w), times and classes (n,).
 
@@ -33,9 +53,9 @@ class DiTForward:
     quantized; it may have hooks itself, the modules that are not called here must have none.
     """
 
-    def __init__(self, transformer: Any) -> None:
+    def __init__(self, transformer: Any, chain: type[DiTChain] = DiTChain) -> None:
         self.transformer = transformer
-        self.chain = DiTChain(transformer, F.scaled_dot_product_attention)
+        self.chain = chain(transformer, F.scaled_dot_product_attention)
         self.layers = [layer for block in self.chain.blocks for layer in _layers(block)]
         # A hook may tell time-grouped quantizers the time of each input: they must all be there.
         self._distinct = not transformer._forward_pre_hooks
