@@ -32,7 +32,7 @@ def test_a_whole_installation_has_no_problems(mpqbench):
         line.startswith("device") and f"{torch.get_num_threads()} th" in line for line in lines
     )
     assert any("6726825d.pth" in line for line in lines)
-    assert any(line.startswith("kernels         built") for line in lines)
+    assert any(line.startswith("kernels ") for line in lines)
 
 
 def test_kernels_that_were_not_built_are_no_problem_but_said(mpqbench, monkeypatch):

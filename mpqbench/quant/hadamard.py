@@ -17,8 +17,6 @@ from ..dit import native
 SMALL_ORDERS = (12, 20, 28, 36, 44, 60, 68, 76, 84)
 _OF_SECOND = (28, 36, 76)  # of the second construction, the others of the first
 
-_CHUNK = 2**19  # numbers in one buffer on a CPU; measured on widths from 128 to 4608
-
 
 def split_order(order: int) -> tuple[int, int] | None:
     """Return a power of two and 1 or a small order whose product is ``order``, if there are any."""
@@ -91,25 +89,11 @@ class _Product(torch.autograd.Function):
         ctx.power = power
         if small is None and power >= native.LANES and native.takes(x, x.shape[1]):
             return native.hadamard_rows(x, signs, power)
-        out = x.new_empty(x.shape)
-        # Large fresh buffers cost a CPU more than the arithmetic: a few rows at a time need none.
-        step = max(1, _CHUNK // x.shape[1]) if x.device.type == "cpu" else len(x)
-        scratch = x.new_empty(2, min(step, len(x)) * x.shape[1])
-        for part, target in zip(x.split(step), out.split(step), strict=True):
-            first, second = scratch[:, : part.numel()]
-            if small is None:
-                # Rows come last meanwhile: neighbouring channels, the partners of the first stages,
-                # then lie in long contiguous pieces, which pays for both transpositions.
-                columns = part.T.shape
-                turned = first.view(columns).copy_(part.T)
-                torch.mul(turned, signs.unsqueeze(1), out=second.view(columns))
-                target.copy_(_butterfly(second, first, power, len(part)).view(columns).T)
-            else:
-                order = len(small)
-                torch.mul(part, signs, out=first.view(part.shape))
-                torch.mm(first.view(-1, order), small, out=second.view(-1, order))
-                target.copy_(_butterfly(second, first, power, order).view(part.shape))
-        return out
+        values = x * signs
+        if small is not None:
+            values = values.view(-1, len(small)) @ small
+        inner = 1 if small is None else len(small)
+        return _butterfly(values, torch.empty_like(values), power, inner).view(x.shape)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
@@ -121,7 +105,7 @@ class _Product(torch.autograd.Function):
 
 
 def _butterfly(source: torch.Tensor, spare: torch.Tensor, power: int, inner: int) -> torch.Tensor:
-    """Multiply the middle axis of ``source``, a flat (outer, power, inner), by Sylvester's matrix.
+    """Multiply the middle axis of ``source``, seen as (outer, power, inner), by Sylvester's matrix.
 
     There are log2(power) stages of sums and differences, to and fro between both buffers. Returns
     the buffer that holds the result.
