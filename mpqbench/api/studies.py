@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..core.errors import BenchError, unknown
+from ..core.jackknife import GROUPS
 from ..core.precision import Budget, Precision
 from ..core.protocol import PROTOCOLS
 from ..core.recipe import PluginChoice
@@ -18,7 +20,7 @@ from ..lab.ablation.design import Design, Factors, merged, parse_factors
 from ..lab.ablation.run import PlannedAblation, jobs_of, stores_of, write_effects
 from ..lab.by_job import ByJob
 from ..lab.study import branches as branch_study
-from ..lab.study.proxies import run_proxies, single_job
+from ..lab.study.proxies import measure_allocations, run_proxies, single_job
 from ..lab.study.searchers import run_searchers, with_evaluations
 from ..lab.suite import has_failed, plan, run_suite, with_methods
 from ..lab.suites import load_suite
@@ -62,7 +64,7 @@ def study(name: str, **settings: Any) -> Results:
     """Compare searchers, proxies, branches or realizations; ``name`` is also that of the table.
 
     ``settings`` are those of ``prepare_searchers``, ``prepare_proxies``, ``prepare_branches`` or
-    ``prepare_realizations``.
+    ``prepare_realizations``; of all but branches also ``workers``, processes that share the jobs.
     Raises BenchError for an unknown name and a mistake in the settings, before a job is run.
 
     Examples:
@@ -71,7 +73,9 @@ def study(name: str, **settings: Any) -> Results:
     """
     if name not in STUDIES:
         raise unknown("study", name, STUDIES)
-    return STUDIES[name](**settings).run()
+    if name == "branches":
+        return prepare_branches(**settings).run()
+    return run_with(STUDIES[name], (), settings)
 
 
 @dataclass(frozen=True)
@@ -162,12 +166,29 @@ def _open(name: str, machine: Mapping[str, Any]) -> Session:
 
 
 @dataclass(frozen=True)
-class StudyRun:
-    """A study ready to be run: ``subject`` is its suite, or its plan of branches."""
+class StudyRun(ByJob):
+    """A study ready to be run: ``subject`` is its suite, or its plan of branches.
+
+    ``measure`` runs the jobs, which several processes may share, and ``conclude`` all that is not
+    done. ``jobs`` are missing where they are known only later.
+    """
 
     subject: Any
     session: Session
-    run: Callable[[], Results]
+    conclude: Callable[[], Results]
+    measure: Callable[[], Any] = lambda: None
+    jobs: Sequence[Job] = ()
+    concludes = True
+
+    def batches(self) -> list[tuple[Session, Sequence[Job]]]:
+        return [(self.session, self.jobs)] if self.jobs else []
+
+    def share(self) -> None:
+        self.measure()
+
+    def run(self) -> Results:
+        """Run the study. Raises BenchError."""
+        return self.conclude()
 
 
 def prepare_searchers(
@@ -185,6 +206,7 @@ def prepare_searchers(
     resolved = with_methods(_loaded(suite, changes), methods)
     resolved = with_evaluations(resolved, evaluations)
     session = _open(resolved.name, machine)
+    jobs = plan(resolved, session.registry, session.device)
 
     def run() -> Results:
         records, regrets, failed = run_searchers(resolved, session)
@@ -196,7 +218,7 @@ def prepare_searchers(
         tables = {"searchers": searcher_table(records, regrets).frame}
         return Results(folder, tuple(records), failed, tables, writer=write)
 
-    return StudyRun(resolved, session, run)
+    return StudyRun(resolved, session, run, partial(run_suite, jobs, session), jobs)
 
 
 def prepare_proxies(allocations: int = 64, method: str | None = None, **settings: Any) -> StudyRun:
@@ -222,7 +244,8 @@ def prepare_proxies(allocations: int = 64, method: str | None = None, **settings
 
         return Results(folder, tuple(records), failed, {"proxies": found}, writer=write)
 
-    return StudyRun(resolved, session, run)
+    measure = partial(measure_allocations, resolved, session, allocations)
+    return StudyRun(resolved, session, run, measure)
 
 
 def prepare_realizations(
@@ -237,6 +260,8 @@ def prepare_realizations(
     resolved = with_methods(_loaded(suite, changes), methods)
     if max(map(resolved.realizations_of, resolved.named)) < 2:
         raise BenchError("study realizations needs --realizations 2 or more")
+    if resolved.protocol.images < GROUPS or resolved.protocol.features == "none":
+        raise BenchError(f"study realizations compares FD of {GROUPS} images or more: use --images")
     session = _open(resolved.name, machine)
     jobs = plan(resolved, session.registry, session.device)
 
@@ -250,7 +275,7 @@ def prepare_realizations(
         tables = {"realizations": found}
         return Results(folder, tuple(records), has_failed(records), tables, writer=write)
 
-    return StudyRun(resolved, session, run)
+    return StudyRun(resolved, session, run, partial(run_suite, jobs, session), jobs)
 
 
 def prepare_branches(

@@ -102,7 +102,9 @@ def _in_processes(task: Task, shown: Reporter, terms: Mapping[str, Any]) -> Any:
     prepared = first.prepared(Reporter())
     folder, count = prepared.session.store.folder, terms.get("workers") or len(devices) or 1
     if count == AUTO:
-        count = min(usual_workers(_models(prepared)), _shards_left(prepared))
+        count = usual_workers(_models(prepared))
+        if prepared.batches():  # else the jobs are not known yet
+            count = min(count, _shards_left(prepared))
         if not count:
             return first.prepared(shown).run()
         processes = "process" if count == 1 else "processes"
@@ -111,10 +113,11 @@ def _in_processes(task: Task, shown: Reporter, terms: Mapping[str, Any]) -> Any:
     with Processes(shown, folder, given["campaign"], *limits) as executor:
         for n in range(count):
             own = {"device": devices[n % len(devices)]} if devices else {}
-            executor.submit(replace(task, settings=given | own))
+            executor.submit(replace(task, settings=given | own, method="share"))
         for _ in executor.as_completed():
             pass
-    return first.prepared(Reporter()).run()  # which reads what was made
+    # Which reads what was made, and concludes from it.
+    return first.prepared(shown if prepared.concludes else Reporter()).run()
 
 
 def usual_workers(models: Iterable[str] = ()) -> int:

@@ -30,11 +30,14 @@ plugins = click.option(
 device = click.option(
     "--device", default="cpu", show_default=True, metavar="DEVICE", help="cpu, cuda, cuda:1, ..."
 )
+workers = click.option(
+    "--workers", type=click.IntRange(min=1), metavar="N",
+    help="Share the jobs among N processes of this machine, of one thread each unless "
+    "OMP_NUM_THREADS says otherwise; on cpu by default as many as there are processors, or "
+    "MPQBENCH_WORKERS.",
+)  # fmt: skip
 _PARALLEL = (
-    click.option("--workers", type=click.IntRange(min=1), metavar="N",
-                 help="Share the jobs among N processes of this machine, of one thread each unless "
-                 "OMP_NUM_THREADS says otherwise; on cpu by default as many as there are "
-                 "processors, or MPQBENCH_WORKERS."),
+    workers,
     click.option("--devices", metavar="cuda:0,cuda:1", callback=lambda *given: _listed(given[-1]),
                  help="Instead of --device: one for each worker; without --workers as many workers "
                  "as devices."),

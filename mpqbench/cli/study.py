@@ -1,5 +1,6 @@
 """``mpqbench study``: compare searchers, proxies, branches and realizations."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
@@ -30,6 +31,7 @@ def study() -> None:
               help="Only these of the suite; repeatable.")  # fmt: skip
 @click.option("--evaluations", type=click.FloatRange(min=0, min_open=True),
               help="What every search may spend, in forwards of the calibration set.")  # fmt: skip
+@options.workers
 @options.of_study
 def searchers(
     suite: str, method: tuple[str, ...], evaluations: float | None, dry_run: bool, **shared: Any
@@ -47,8 +49,7 @@ def searchers(
 
     from ..api.studies import prepare_searchers
 
-    prepared = prepare_searchers(suite, method, evaluations, **options.settings(shared))
-    _run_suite(prepared, dry_run)
+    _run(prepare_searchers, (suite, method, evaluations), options.settings(shared), dry_run)
 
 
 @study.command("proxies")
@@ -58,6 +59,7 @@ def searchers(
               help="How many are sampled and measured.")  # fmt: skip
 @click.option("--method", metavar="NAME", shell_complete=completion.methods,
               help="Recipe of the allocations instead of rtn.")  # fmt: skip
+@options.workers
 @options.of_study
 def proxies(
     budgets: tuple[str, ...], seeds: tuple[int, ...], allocations: int, method: str | None,
@@ -74,19 +76,20 @@ def proxies(
     options.load("proxies", {"budgets": budgets, "seeds": seeds, "methods": methods}, shared)
 
     from ..api.studies import prepare_proxies
+    from ..api.workers import without_workers
     from ..lab.study.proxies import proxies as proxies_of
     from ..lab.study.proxies import single_job
 
     given = options.settings(shared | {"budgets": budgets, "seeds": seeds})
-    prepared = prepare_proxies(allocations, method, **given)
-    session = prepared.session
     if dry_run:
+        prepared = prepare_proxies(allocations, method, **without_workers(given))
+        session = prepared.session
         job = single_job(prepared.subject, session)
         names = "\n".join(f"  {proxy.name}" for proxy in proxies_of(session.registry))
         options.show_suite(prepared.subject, [job.reference], session)
         echo(f"{allocations} allocations of '{job.recipe.name}' to sample, ranked by\n{names}")
         return
-    _finish(prepared)
+    _run(prepare_proxies, (allocations, method), given)
 
 
 @study.command("realizations")
@@ -99,6 +102,7 @@ def proxies(
 @options.formats("Classes of formats instead of the suite's.")
 @click.option("--method", multiple=True, metavar="NAME", shell_complete=completion.methods,
               help="Only these of the suite; repeatable.")  # fmt: skip
+@options.workers
 @options.of_study
 def realizations(suite: str, method: tuple[str, ...], dry_run: bool, **shared: Any) -> None:
     """Quantize every method several times; compare the spread with that over images.
@@ -114,7 +118,7 @@ def realizations(suite: str, method: tuple[str, ...], dry_run: bool, **shared: A
 
     from ..api.studies import prepare_realizations
 
-    _run_suite(prepare_realizations(suite, method, **options.settings(shared)), dry_run)
+    _run(prepare_realizations, (suite, method), options.settings(shared), dry_run)
 
 
 @study.command("branches")
@@ -167,22 +171,26 @@ def branches(
             echo(f"{variant.name} in the bytes of rank {variant.rank}, fitted to the {fit}")
         echo(f"beside weights of {plan.bits} bits, into {session.store.folder}")
         return
-    _finish(prepared)
+    _finish(prepared.run())
 
 
-def _run_suite(prepared: Any, dry_run: bool) -> None:
-    if not dry_run:
-        _finish(prepared)
+def _run(
+    prepare: Callable[..., Any],
+    arguments: Sequence[Any],
+    given: dict[str, Any],
+    dry_run: bool = False,
+) -> None:
+    """Run a study with the usual workers, or show what would be run."""
+    from ..api.workers import run_with, without_workers
+
+    if dry_run:
+        prepared = prepare(*arguments, **without_workers(given))
+        options.show_suite(prepared.subject, prepared.jobs, prepared.session)
         return
-    from ..lab.suite import plan
-
-    session = prepared.session
-    jobs = plan(prepared.subject, session.registry, session.device)
-    options.show_suite(prepared.subject, jobs, session)
+    _finish(run_with(prepare, arguments, options.with_workers(given)))
 
 
-def _finish(prepared: Any) -> None:
-    results = prepared.run()
+def _finish(results: Any) -> None:
     options.finish(results.write(), results.has_failed)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from ..core.errors import BenchError
 from ..core.suite import Job
@@ -25,7 +26,20 @@ class JobPlan:
 
 
 class ByJob(ABC):
-    """A run whose jobs can be run one by one, by several processes on one folder of results."""
+    """A run whose jobs can be run one by one, by several processes on one folder of results.
+
+    ``concludes`` says whether much is left to do when all jobs have been run.
+    """
+
+    concludes = False
+
+    @abstractmethod
+    def run(self) -> Any:
+        """Run what is not done; return the results."""
+
+    def share(self) -> None:
+        """Run the jobs, of which other processes that do the same run some."""
+        self.run()
 
     @abstractmethod
     def batches(self) -> Sequence[tuple[Session, Sequence[Job]]]:

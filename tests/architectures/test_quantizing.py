@@ -139,8 +139,7 @@ def test_macs_are_those_of_a_flop_counter(transformer):
 SUITE = """
 name: small
 models: [{folder}]
-methods: [rtn, gptq, quarot, svdquant, brecq, {{base: treeq, name: treeq, evaluations: 400,
-    searcher: {{name: tss, keep: 4}}}}]
+methods: [{methods}]
 budgets: [W4A4]
 formats: [g32]
 protocol: {{base: smoke, images: 8, steps: 3, micro_batch: 4, calibration: 6, features: none,
@@ -148,11 +147,19 @@ protocol: {{base: smoke, images: 8, steps: 3, micro_batch: 4, calibration: 6, fe
 """
 
 
-def test_methods_run_and_resume(pipeline, tmp_path):
+@pytest.mark.parametrize(
+    "methods",
+    [
+        "rtn, {base: treeq, name: treeq, evaluations: 400, searcher: {name: tss, keep: 4}}",
+        pytest.param("gptq, quarot, svdquant, brecq", marks=pytest.mark.slow),
+    ],
+    ids=["searched", "quantizers"],
+)
+def test_methods_run_and_resume(pipeline, methods, tmp_path):
     folder, embeddings = pipeline
     suite, out = tmp_path / "small.yaml", tmp_path / "out"
     more = "".join(f", {name}: {value}" for name, value in of_pipeline(folder).items())
-    text = SUITE.format(folder=folder, embeddings=embeddings, more=more)
+    text = SUITE.format(folder=folder, embeddings=embeddings, more=more, methods=methods)
     suite.write_text(text, encoding="utf-8")
     first = list(api.run(str(suite), out=out, reporter=Reporter()))
     assert {record.status for record in first} == {"done"}, [

@@ -6,7 +6,9 @@ import pandas as pd
 import pytest
 from tiny_pipeline import save_tiny_pipeline
 
+from mpqbench import api
 from mpqbench.core.cache import Cache
+from mpqbench.core.errors import BenchError
 from mpqbench.lab.suites import load_suite
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -147,9 +149,12 @@ def test_proxies_are_ranked_by_what_was_measured(mpqbench, one_block, tmp_path, 
 
 
 def test_realizations_have_both_deviations_and_the_files_say_them(mpqbench, tmp_path):
-    suite = "protocol: {base: smoke, images: 20, steps: 2, calibration: 8}\nmethods: [quarot]\n"
+    suite = "protocol: {base: smoke, images: 20, steps: 2, calibration: 8, features: fashion}\n"
+    suite += "methods: [quarot]\n"
     (tmp_path / "mine.yaml").write_text(f"{suite}budgets: [W4A3]\nrealizations: 2\n")
-    command = ("study", "realizations", tmp_path / "mine.yaml", "--out", tmp_path / "out")
+    model = save_tiny_pipeline(tmp_path / "tiny", sample_size=16)
+    command = ("study", "realizations", tmp_path / "mine.yaml", "--model", model)
+    command += ("--out", tmp_path / "out")
     code, out, _ = mpqbench(*command)
     assert code == 0
     records = [json.loads(p.read_text()) for p in (tmp_path / "out/records").glob("*quarot*")]
@@ -160,6 +165,25 @@ def test_realizations_have_both_deviations_and_the_files_say_them(mpqbench, tmp_
     for name in ("realizations.md", "realizations.tex", "figures/realizations.pdf"):
         assert f"{tmp_path / 'out' / name}" in out.replace("\n", "")
     few = ("--images", 10, "--out", tmp_path / "few")
-    code, _, err = mpqbench(*command[:3], *few)
+    code, _, err = mpqbench(*command[:5], *few)
     assert code == 2
-    assert "at least 20 images" in err
+    assert "compares FD of 20 images or more: use --images" in err
+    assert not (tmp_path / "few/records").exists()
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_jobs_of_a_study_and_change_no_record(tmp_path):
+    model, suite = save_tiny_pipeline(tmp_path / "tiny", sample_size=16), tmp_path / "mine.yaml"
+    suite.write_text("protocol: {base: smoke, images: 20, steps: 2, calibration: 8, "
+                     "features: fashion}\nmethods: [rtn, gptq]\nbudgets: [W4A3]\n")  # fmt: skip
+    given = {"suite": str(suite), "realizations": 2, "models": [str(model)]}
+    alone = api.study("realizations", **given, out=tmp_path / "alone")
+    shared = api.study("realizations", **given, out=tmp_path / "shared", workers=2)
+    found = [{r.job: (r.fingerprint, r.scores, r.costs) for r in each} for each in (alone, shared)]
+    assert found[0] == found[1]
+    pd.testing.assert_frame_equal(alone.tables["realizations"], shared.tables["realizations"])
+
+
+def test_a_study_without_jobs_takes_no_workers():
+    with pytest.raises(BenchError, match="unknown setting of study branches 'workers'"):
+        api.study("branches", workers=2)

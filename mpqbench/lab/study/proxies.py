@@ -72,24 +72,13 @@ def run_proxies(
     says of every allocation). What is done is not done again. Raises BenchError as ``single_job``,
     and if fewer than ``FEWEST`` allocations were measured.
     """
-    registry, folder = session.registry, session.store.folder
-    job = single_job(suite, session)
-    base, seed = job.recipe, job.seed
-    problem, _ = search_problem(open_job(job, session.resources))
-    rng, digits = np.random.default_rng([seed, count]), len(str(count))
-    every = enumerate(sample_allocations(problem, count, rng), 1)
-    sampled = {f"sample-{number:0{digits}d}": allocation for number, allocation in every}
-    methods = tuple(_given(base, *each) for each in sampled.items())
-    suite = suite.model_copy(update={"methods": methods})
-    text = dump_yaml(suite.model_dump(mode="json"), width=1000)
-    text = f"# The sampled allocations of a study of proxies.\n{text}"
-    write_atomic(folder / "suite.yaml", text.encode())
-    records = run_suite(plan(suite, registry, session.device), session)
+    job, folder = single_job(suite, session), session.store.folder
+    sampled, records = measure_allocations(suite, session, count)
     done = [r for r in records if not r.is_full_precision and r.status == "done"]
     if len(done) < FEWEST:
         raise BenchError(f"{len(done)} allocations were measured: {FEWEST} are needed")
     allocations = [sampled[record.method] for record in done]
-    ranked, scores = list(proxies(registry)), {}
+    ranked, scores = list(proxies(session.registry)), {}
     for number, proxy in enumerate(ranked, 1):
         session.reporter.say(f"[{number}/{len(ranked)}] {proxy.name}")
         scores[proxy.name] = proxy_scores(proxy, job, allocations, session.resources)
@@ -99,6 +88,27 @@ def run_proxies(
     for name, text in texts.items():
         write_atomic(folder / name, text.encode())
     return table, done, [folder / name for name in texts]
+
+
+def measure_allocations(
+    suite: Suite, session: Session, count: int
+) -> tuple[dict[str, Allocation], list[JobRecord]]:
+    """Sample ``count`` allocations for the suite's one method and measure those not measured yet.
+
+    Returns them by the names of their methods, and their records. Writes ``suite.yaml``, by which
+    they can be measured again. Raises BenchError as ``single_job``.
+    """
+    job, folder = single_job(suite, session), session.store.folder
+    problem, _ = search_problem(open_job(job, session.resources))
+    rng, digits = np.random.default_rng([job.seed, count]), len(str(count))
+    every = enumerate(sample_allocations(problem, count, rng), 1)
+    sampled = {f"sample-{number:0{digits}d}": allocation for number, allocation in every}
+    methods = tuple(_given(job.recipe, *each) for each in sampled.items())
+    suite = suite.model_copy(update={"methods": methods})
+    text = dump_yaml(suite.model_dump(mode="json"), width=1000)
+    text = f"# The sampled allocations of a study of proxies.\n{text}"
+    write_atomic(folder / "suite.yaml", text.encode())
+    return sampled, run_suite(plan(suite, session.registry, session.device), session)
 
 
 def single_job(suite: Suite, session: Session) -> Job:
