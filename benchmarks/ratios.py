@@ -11,6 +11,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -175,6 +176,23 @@ def search(rounds: int) -> Iterator[Row]:
         yield "scores of a short search", name, other / seconds
 
 
+def workers(rounds: int) -> Iterator[Row]:
+    """Compare two processes of one thread that share ``quick`` with one, in seconds of the clock.
+
+    Both run once: each takes minutes, and every process starts, calibrates and draws figures.
+    """
+    seconds = {}
+    for count in (1, 2):
+        with tempfile.TemporaryDirectory() as folder:
+            command = ["run", "quick", "--workers", str(count), "--out", folder]
+            start = time.perf_counter()
+            subprocess.run(
+                [sys.executable, "-m", "mpqbench", *command], check=True, capture_output=True
+            )
+            seconds[count] = time.perf_counter() - start
+    yield f"quick by two workers ({seconds[2]:.0f} s)", "by one", seconds[1] / seconds[2]
+
+
 def start_up(rounds: int) -> Iterator[Row]:
     """Compare commands that start and end with Python alone, and with its import of torch."""
     rivals = {"python -c 'import torch'": [sys.executable, "-c", "import torch"]}
@@ -206,6 +224,7 @@ PARTS = {
     "arithmetic": other_arithmetic,
     "search": search,
     "start": start_up,
+    "workers": workers,
 }
 
 

@@ -87,7 +87,10 @@ class FittedTransform(Protocol):
         """Move a weight (out, in) into the new basis; done once."""
 
     def input(self, x: torch.Tensor) -> torch.Tensor:
-        """Move an input (..., in) into the new basis; done in every forward."""
+        """Move an input (..., in) into the new basis; done in every forward.
+
+        Return ``x`` itself or a new tensor, which the harness may overwrite.
+        """
 
 
 class Transform(Plugin, ABC):

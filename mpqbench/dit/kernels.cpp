@@ -5,6 +5,8 @@
 // GCC (12 or newer) and clang have the vector types used here, on every processor.
 
 #include <cstdint>
+#include <cstring>
+#include <vector>
 
 #ifdef __x86_64__ // one copy of each function for each kind of processor, chosen when loaded
 #define EXPORT extern "C" __attribute__((target_clones("avx512f", "avx2", "default")))
@@ -69,24 +71,56 @@ template <int bit> INLINE Lanes butterfly(Lanes x) {
 
 } // namespace
 
-// Fake-quantizes each row of x (rows, width), width a multiple of 16, by its own range.
-//
-// Asymmetric (highest < 0): scale = (max - min) / steps. Symmetric: scale = max|x| / steps, and
-// integers end at `highest`. Returns 1, and leaves `out` of no use, where a number is not finite or
-// a scale is not between the two limits.
-EXPORT int fake_quantize_rows(const float *x, float *out, int64_t rows, int64_t width, float steps,
-                              float highest, float least_scale, float most_scale) {
+// What a row of float32 is rounded to. `steps` divide the range, or its larger side where the grid is
+// symmetric; then integers end at `highest`, which is negative for an asymmetric grid.
+struct Grid {
+  float steps, highest, least_scale, most_scale;
+};
+
+namespace {
+
+// Does what the fast path below does where a scale is so small or large that it has to be clamped, or
+// a number is not finite: then the whole row is NaN.
+INLINE void quantize_unusual_row(const float *x, float *out, int64_t width, const Grid &grid) {
+  float low = 0, high = 0, sum = 0;
+  for (int64_t column = 0; column < width; column++) {
+    low = x[column] < low ? x[column] : low;
+    high = x[column] > high ? x[column] : high;
+    sum += x[column] * 0; // NaN where a number is not finite
+  }
+  const bool symmetric = grid.highest >= 0;
+  float scale = symmetric ? (-low > high ? -low : high) / grid.steps
+                          : (high * 0.5f - low * 0.5f) / (grid.steps * 0.5f); // high - low may overflow
+  scale = scale < grid.least_scale ? grid.least_scale : scale;
+  scale = scale > grid.most_scale ? grid.most_scale : scale;
+  const float zero = __builtin_rintf(low / scale);
+  const float most = symmetric ? grid.highest : (zero < -grid.steps ? 0 : zero + grid.steps);
+  for (int64_t column = 0; column < width; column++) {
+    const float whole = __builtin_rintf(x[column] / scale);
+    out[column] = (whole < most ? whole : most) * scale + sum;
+  }
+}
+
+} // namespace
+
+// Fake-quantizes each row of x (rows, width), width a multiple of 16, by its own range. `out` may be x.
+EXPORT void fake_quantize_rows(const float *x, float *out, int64_t rows, int64_t width, Grid grid) {
   // Numbers are multiplied by 1 / scale, which is faster than to divide. The product is off by less
   // than `margin` from the quotient: where one is so near to a half, 16 rows are divided after all.
-  const float margin = steps * 0x1p-22f;
+  const float margin = grid.steps * 0x1p-22f;
   const Bits magnitude = Bits{} + 0x7fffffff, near_half = (Bits)all(0.5f - margin);
-  const bool symmetric = highest >= 0;
+  const float least_usual = grid.least_scale * 0x1p24f, most_usual = grid.most_scale * 0.5f;
+  const bool symmetric = grid.highest >= 0;
+  std::vector<float> kept(x == out ? LANES * width : 0);
   for (; rows > 0; rows -= LANES, x += LANES * width, out += LANES * width) {
     const int64_t count = rows < LANES ? rows : LANES;
+    const float *from = kept.empty() ? x : kept.data();
+    if (!kept.empty())
+      std::memcpy(kept.data(), x, count * width * sizeof(float));
     Lanes smallest[LANES], negative[LANES];
     for (int64_t row = 0; row < LANES; row++) {
       Lanes least = {}, most = {};
-      const float *numbers = x + (row < count ? row : 0) * width;
+      const float *numbers = from + (row < count ? row : 0) * width;
       for (int64_t column = 0; column < width; column += LANES) {
         least = lower(load(numbers + column), least);
         most = upper(load(numbers + column), most);
@@ -95,31 +129,30 @@ EXPORT int fake_quantize_rows(const float *x, float *out, int64_t rows, int64_t 
       negative[row] = -most;
     }
     const Lanes low = lowest(smallest), high = -lowest(negative);
-    const Lanes scale = (symmetric ? upper(-low, high) : high - low) / steps;
-    if (any(!((scale >= least_scale) & (scale <= most_scale))))
-      return 1;
+    const Lanes scale = (symmetric ? upper(-low, high) : high - low) / grid.steps;
     const Lanes inverse = 1 / scale;
-    const Lanes most = symmetric ? all(highest) : rounded(low / scale) + steps;
+    const Lanes most = symmetric ? all(grid.highest) : rounded(low / scale) + grid.steps;
+    bool unusual = any(!((scale >= least_usual) & (scale <= most_usual)));
     Bits furthest = {}; // as integers, magnitudes have the same order, and NaN is the largest
-    for (int64_t row = 0; row < count; row++)
+    for (int64_t row = 0; row < count && !unusual; row++)
       for (int64_t column = 0; column < width; column += LANES) {
-        const Lanes quotient = load(x + row * width + column) * inverse[row];
+        const Lanes quotient = load(from + row * width + column) * inverse[row];
         const Lanes whole = rounded(quotient);
         const Bits away = (Bits)(quotient - whole) & magnitude;
         furthest = away > furthest ? away : furthest;
         store(out + row * width + column, lower(whole, all(most[row])) * scale[row]);
       }
-    if (!any(furthest > near_half))
-      continue;
-    if (any(furthest > (Bits)all(0.5f)))
-      return 1;
-    for (int64_t row = 0; row < count; row++)
-      for (int64_t column = 0; column < width; column += LANES) {
-        const Lanes whole = rounded(load(x + row * width + column) / scale[row]);
-        store(out + row * width + column, lower(whole, all(most[row])) * scale[row]);
-      }
+    unusual |= any(furthest > (Bits)all(0.5f));
+    if (unusual)
+      for (int64_t row = 0; row < count; row++)
+        quantize_unusual_row(from + row * width, out + row * width, width, grid);
+    else if (any(furthest > near_half))
+      for (int64_t row = 0; row < count; row++)
+        for (int64_t column = 0; column < width; column += LANES) {
+          const Lanes whole = rounded(load(from + row * width + column) / scale[row]);
+          store(out + row * width + column, lower(whole, all(most[row])) * scale[row]);
+        }
   }
-  return 0;
 }
 
 // Multiplies x (rows, width) by signs (width), then each block of `power` by Sylvester's matrix;

@@ -17,8 +17,20 @@ LANES = 16  # numbers that a kernel takes at once; widths are multiples
 MOST_THREADS = 4  # with more, torch's operations are as fast
 
 _POINTER, _WHOLE, _FLOAT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
+
+
+class RowGrid(ctypes.Structure):
+    """What rows are rounded to: the steps of a range, the largest integer, and the ends of scales.
+
+    The steps are those of the larger side where the range is symmetric; where it is asymmetric, the
+    largest integer is -1.
+    """
+
+    _fields_ = [(name, _FLOAT) for name in ("steps", "highest", "least_scale", "most_scale")]
+
+
 _ARGUMENTS = {
-    "fake_quantize_rows": [_POINTER] * 2 + [_WHOLE] * 2 + [_FLOAT] * 4,
+    "fake_quantize_rows": [_POINTER] * 2 + [_WHOLE] * 2 + [RowGrid],
     "hadamard_rows": [_POINTER] * 3 + [_WHOLE] * 3,
     "gelu_rows": [_POINTER] * 2 + [_WHOLE],
     "norm_rows": [_POINTER] * 4 + [_WHOLE] * 4 + [_FLOAT],
@@ -63,19 +75,15 @@ def fits(x: torch.Tensor, width: int) -> bool:
 
 
 def fake_quantize_rows(
-    x: torch.Tensor, steps: float, highest: int | None, scales: tuple[float, float]
-) -> torch.Tensor | None:
+    x: torch.Tensor, grid: RowGrid, out: torch.Tensor | None = None
+) -> torch.Tensor:
     """Return ``x`` (..., width), that ``takes`` allows, with each row rounded within its own range.
 
-    A range has ``steps`` steps, asymmetric, or symmetric with integers up to ``highest``. ``None``
-    where a number is not finite or a scale not between ``scales``.
+    ``out`` may be ``x`` itself.
     """
-    kernels, out, width = _built(), torch.empty_like(x), x.shape[-1]
-    end = -1 if highest is None else highest
-    failed = kernels.fake_quantize_rows(
-        x.data_ptr(), out.data_ptr(), x.numel() // width, width, steps, end, *scales
-    )
-    return None if failed else out
+    out, width = torch.empty_like(x) if out is None else out, x.shape[-1]
+    _built().fake_quantize_rows(x.data_ptr(), out.data_ptr(), x.numel() // width, width, grid)
+    return out
 
 
 def hadamard_rows(x: torch.Tensor, signs: torch.Tensor, power: int) -> torch.Tensor:

@@ -58,15 +58,17 @@ class ActivationQuantizer:
     static: tuple[QParams, ...] = ()
     clock: Clock | None = None
 
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+    def __call__(self, x: torch.Tensor, in_place: bool = False) -> torch.Tensor:
+        """Return ``x`` quantized, with ``in_place`` perhaps in its own memory."""
         if len(self.static) == 1:
             return fake_quantize(x, self.static[0])
         if self.static:
             return fake_quantize(x, self._qparams_at_time(x))
         if self.fmt.group is None:
-            return fake_quantize_dynamic(x, self.bits, self.fmt.symmetric)
+            return fake_quantize_dynamic(x, self.bits, self.fmt.symmetric, in_place=in_place)
         blocks = x.unflatten(-1, (-1, self.fmt.group))
-        return fake_quantize_dynamic(blocks, self.bits, self.fmt.symmetric).flatten(-2)
+        values = fake_quantize_dynamic(blocks, self.bits, self.fmt.symmetric, in_place=in_place)
+        return values.flatten(-2)
 
     def _qparams_at_time(self, x: torch.Tensor) -> QParams:
         assert self.clock is not None

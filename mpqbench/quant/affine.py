@@ -9,8 +9,10 @@ QuaRot). Dequantized, all are ``s (q - z)``; halves round to even. See arXiv 180
 2.1 and 2.2.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 
@@ -58,18 +60,17 @@ def qparams_from_range(
     """
     if not LOWEST <= bits <= HIGHEST:
         raise BenchError(f"a quantizer has {LOWEST} to {HIGHEST} bits, not {bits}")
-    info = torch.finfo(low.dtype)
     low, high = low.clamp(max=0), high.clamp(min=0)
-    largest = 2 ** (bits - 1) - (symmetric != "full") if symmetric else 2**bits - 1
+    least, most = _scales(bits, symmetric, low.dtype)
+    steps = _steps(bits, symmetric)
     if symmetric:
-        scale = (torch.maximum(-low, high) / _steps(bits, symmetric)).clamp_(min=info.tiny)
+        scale = (torch.maximum(-low, high) / steps).clamp_(min=least)
         zero = torch.zeros_like(scale)
     else:
-        scale = (high * 0.5 - low * 0.5) / (largest * 0.5)  # halves: high - low may overflow
-        scale = scale.clamp_(min=info.tiny)
-        zero = (-low / scale).round_().clamp_(0, largest)
-    limit = info.max / largest * (1 - info.eps)
-    return QParams(torch.where(scale.isinf(), scale, scale.clamp(max=limit)), zero, bits, symmetric)
+        scale = (high * 0.5 - low * 0.5) / (steps * 0.5)  # halves: high - low may overflow
+        scale = scale.clamp_(min=least)
+        zero = (-low / scale).round_().clamp_(0, steps)
+    return QParams(torch.where(scale.isinf(), scale, scale.clamp(max=most)), zero, bits, symmetric)
 
 
 def _steps(bits: int, symmetric: Symmetry) -> float:
@@ -77,6 +78,12 @@ def _steps(bits: int, symmetric: Symmetry) -> float:
     if not symmetric:
         return 2**bits - 1
     return 2 ** (bits - 1) - (0.5 if symmetric == "full" else 1)
+
+
+def _scales(bits: int, symmetric: Symmetry, dtype: torch.dtype) -> tuple[float, float]:
+    """Return the smallest normal number and the largest whose products with integers are finite."""
+    info, largest = torch.finfo(dtype), math.ceil(_steps(bits, symmetric))
+    return info.tiny, info.max / largest * (1 - info.eps)
 
 
 def range_of(blocks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -111,25 +118,29 @@ def fake_quantize(x: torch.Tensor, qparams: QParams) -> torch.Tensor:
     return quantize_dequantize(x, qparams).add_(x, alpha=0)
 
 
-def fake_quantize_dynamic(x: torch.Tensor, bits: int, symmetric: Symmetry) -> torch.Tensor:
+def fake_quantize_dynamic(
+    x: torch.Tensor, bits: int, symmetric: Symmetry, *, in_place: bool = False
+) -> torch.Tensor:
     """Fake-quantize ``x`` with a min-max range for each vector along its last axis.
 
     Equals ``quantize_dequantize`` but is faster: no value is below its own range, so that only the
-    upper end needs a clamp (for ties), and the zero point need not be added and subtracted.
+    upper end needs a clamp (for ties), and the zero point need not be added and subtracted. With
+    ``in_place`` the result may overwrite ``x``.
     """
     if LOWEST <= bits <= HIGHEST and native.takes(x, x.shape[-1]):
-        highest = 2 ** (bits - 1) - 1 if symmetric else None
-        steps = _steps(bits, symmetric)
-        found = native.fake_quantize_rows(x, steps, highest, (_TINY * 2**24, _LARGEST / steps / 2))
-        if found is not None:
-            return found
+        return native.fake_quantize_rows(x, _grid(bits, symmetric), x if in_place else None)
     qparams = qparams_from_range(*range_of(x), bits, symmetric)
     values = x.div(qparams.scale).round_()
     torch.minimum(values, torch.as_tensor(qparams.highest - qparams.zero), out=values)
     return values.mul_(qparams.scale)
 
 
-_TINY, _LARGEST = torch.finfo(torch.float32).tiny, torch.finfo(torch.float32).max
+@cache
+def _grid(bits: int, symmetric: Symmetry) -> native.RowGrid:
+    highest = 2 ** (bits - 1) - 1 if symmetric else -1
+    return native.RowGrid(
+        _steps(bits, symmetric), highest, *_scales(bits, symmetric, torch.float32)
+    )
 
 
 def straight_through(

@@ -90,15 +90,19 @@ class QuantizedInput(nn.Module):
     def __init__(self, transform: FittedTransform, activation: ActivationQuantizer | None) -> None:
         super().__init__()
         self.transform, self.activation = transform, activation
-        self._readers = 0
+        self._readers, self._branched = 0, False
         self._seen: torch.Tensor | None = None
         self._value: Pair | None = None
         self._graph = False
         self._waiting: set[int] = set()
 
-    def add_reader(self) -> int:
-        """Return the number of a new layer that reads this input through ``shared``."""
+    def add_reader(self, branched: bool) -> int:
+        """Return the number of a new layer that reads this input through ``shared``.
+
+        ``branched`` says whether the layer also reads the input before quantization.
+        """
         self._readers += 1
+        self._branched |= branched
         return self._readers - 1
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -107,8 +111,15 @@ class QuantizedInput(nn.Module):
 
     def pair(self, x: torch.Tensor) -> Pair:
         """Return the input quantized, and in the new basis before that, as a branch reads it."""
-        x = self.transform.input(x.float())
-        return (x if self.activation is None else straight_through(self.activation, x)), x
+        moved = self.transform.input(x.float())
+        if self.activation is None:
+            return moved, moved
+        if torch.is_grad_enabled():
+            return straight_through(self.activation, moved), moved
+        # A rotated input is rounded where it stands, unless a branch reads it: memory costs most.
+        shared = self._branched or torch.compiler.is_compiling()
+        own = not shared and moved.data_ptr() != x.data_ptr()
+        return self.activation(moved, in_place=own), moved
 
     def shared(self, x: torch.Tensor, reader: int) -> Pair:
         """Return ``pair(x)``, computed once for all readers of one input.
@@ -147,7 +158,7 @@ class QuantizedLinear(nn.Module, Preparable):
         super().__init__()
         self.in_features, self.out_features = original.in_features, original.out_features
         self.precision, self.source, self.branch = precision, source, rounded.branch
-        self._reader = source.add_reader()
+        self._reader = source.add_reader(rounded.branch is not None)
         bias = None if original.bias is None else original.bias.detach().clone()
         self.weight: torch.Tensor
         self.bias: torch.Tensor | None

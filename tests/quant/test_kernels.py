@@ -3,9 +3,12 @@
 import pytest
 import torch
 
+from mpqbench.core.formats import ActivationFormat
 from mpqbench.dit import native
+from mpqbench.quant.activation import ActivationQuantizer
 from mpqbench.quant.affine import fake_quantize_dynamic
 from mpqbench.quant.counting import Executed
+from mpqbench.quant.group import QuantizedInput
 from mpqbench.quant.hadamard import hadamard_product
 
 KINDS = [False, "full", "restricted"]
@@ -42,11 +45,16 @@ def test_fake_quantization(width, symmetric, kind, by_torch):
         for bits in range(2, 9):
             expected = by_torch(fake_quantize_dynamic, rows, bits, symmetric)
             assert torch.equal(fake_quantize_dynamic(rows, bits, symmetric), expected)
+            own = rows.clone()
+            assert fake_quantize_dynamic(own, bits, symmetric, in_place=True) is own
+            assert torch.equal(own, expected)
 
 
 @pytest.mark.parametrize("symmetric", KINDS)
 @pytest.mark.parametrize("strange", [float("nan"), float("inf"), 0.0, 1e-42, 1e-37, 3e38])
-def test_numbers_that_no_kernel_rounds_are_left_to_torch(strange, symmetric, by_torch):
+def test_numbers_that_are_not_finite_and_scales_near_the_ends_of_the_type(
+    strange, symmetric, by_torch
+):
     rows = _rows(40, 64, "normal")
     rows[20] *= 0 if abs(strange) < 1e-30 else 1
     rows[20, 7] = strange
@@ -79,3 +87,27 @@ def test_gradients_counting_and_other_tensors_are_left_to_torch():
     assert executed.additions == 32 * 64 * 6  # log2(64) for each number
     with torch.no_grad():
         assert native.takes(rows.clone().requires_grad_(), 64)
+
+
+def test_an_input_is_overwritten_only_where_it_is_the_transform_own_and_no_branch_reads_it():
+    quantizer = ActivationQuantizer(4, ActivationFormat())
+    given = _rows(20, 64, "normal")
+    for transform, branched in ((Identity(), False), (Doubled(), False), (Doubled(), True)):
+        source, x = QuantizedInput(transform, quantizer), given.clone()
+        source.add_reader(branched)
+        with torch.no_grad():
+            quantized, moved = source.pair(x)
+        assert torch.equal(x, given)
+        expected = transform.input(given)
+        assert torch.equal(quantized, quantizer(expected))
+        assert torch.equal(moved, expected) == (branched or transform.input(x) is x)
+
+
+class Identity:
+    def input(self, x):
+        return x
+
+
+class Doubled:
+    def input(self, x):
+        return 2 * x
