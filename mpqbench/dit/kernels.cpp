@@ -8,7 +8,8 @@
 #include <cstring>
 #include <vector>
 
-#ifdef __x86_64__ // one copy of each function for each kind of processor, chosen when loaded
+// GCC makes one copy of each function for each kind of processor, and chooses when the file is loaded.
+#if defined(__x86_64__) && !defined(__clang__)
 #define EXPORT extern "C" __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
 #define EXPORT extern "C"
