@@ -45,6 +45,10 @@ class Executed(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run one operation and count it."""
+        with self:  # in inference mode, operations made of others arrive as one
+            result = func.decompose(*args, **(kwargs or {}))
+        if result is not NotImplemented:
+            return result
         result = func(*args, **(kwargs or {}))
         outputs = _tensors(result)
         if product := _product(func, args, outputs):

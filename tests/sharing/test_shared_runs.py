@@ -204,7 +204,8 @@ def test_each_worker_has_a_device_of_its_own(tmp_path, monkeypatch):
         store = SimpleNamespace(folder=tmp_path)
         results = SimpleNamespace(stores=(), folder=tmp_path)
         given.append((arguments, settings))
-        return SimpleNamespace(session=SimpleNamespace(store=store), run=lambda: results)
+        session = SimpleNamespace(store=store)
+        return SimpleNamespace(session=session, run=lambda: results, concludes=False)
 
     tasks = []
     monkeypatch.setattr(Processes, "as_completed", lambda self: iter(self.tasks))
