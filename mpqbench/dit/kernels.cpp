@@ -32,8 +32,8 @@ INLINE Lanes all(float value) { return value - Lanes{}; }
 // Rounds to nearest, halves to even: exact for magnitudes up to 2^22, where these have at most 2^8.
 INLINE Lanes rounded(Lanes x) { return (x + 0x1.8p23f) - 0x1.8p23f; }
 
-// `PICK(8)` has 0, 1, ... 7 and then 24, 25, ... 31: lanes of one vector where the bit 8 is not set,
-// and of a second one where it is set. `PICK_PARTNERS(8)` has the other lanes of both.
+// `PICK(a, b, 8)` has lanes 0 to 7 of a and lanes 8 to 15 of b: those of a whose number lacks the bit
+// 8, and those of b whose number has it. `PICK_PARTNERS(a, b, 8)` has the other lanes of both.
 #define LANE(bit, lane, moved) ((((lane) & (bit)) ? LANES : 0) + ((lane) ^ (moved)))
 #define FOUR(bit, lane, moved) \
   LANE(bit, lane, moved), LANE(bit, lane + 1, moved), LANE(bit, lane + 2, moved), LANE(bit, lane + 3, moved)
@@ -41,14 +41,14 @@ INLINE Lanes rounded(Lanes x) { return (x + 0x1.8p23f) - 0x1.8p23f; }
 #define PICK(a, b, bit) __builtin_shufflevector(a, b, EACH(bit, 0))
 #define PICK_PARTNERS(a, b, bit) __builtin_shufflevector(a, b, EACH(bit, bit))
 
-// Where lane i of vector i of 16 is wanted, both functions halve how many vectors there are.
+// Merges pairs of vectors: half of the lanes of a result are minima of one, half of the other.
 template <int bit> INLINE void merge_lowest(Lanes *rows) {
   for (int row = 0; row < LANES; row++)
     if (!(row & bit) && row < 2 * bit)
       rows[row] = lower(PICK(rows[row], rows[row + bit], bit), PICK_PARTNERS(rows[row], rows[row + bit], bit));
 }
 
-// Returns the lowest number of each of 16 vectors.
+// Returns the lowest number of each of 16 vectors: lane i is that of vector i.
 INLINE Lanes lowest(Lanes *rows) {
   merge_lowest<8>(rows);
   merge_lowest<4>(rows);
@@ -80,8 +80,8 @@ struct Grid {
 
 namespace {
 
-// Does what the fast path below does where a scale is so small or large that it has to be clamped, or
-// a number is not finite: then the whole row is NaN.
+// Rounds one row number by number, for scales that have to be clamped and numbers that are not finite:
+// a row with such a number becomes NaN.
 INLINE void quantize_unusual_row(const float *x, float *out, int64_t width, const Grid &grid) {
   float low = 0, high = 0, sum = 0;
   for (int64_t column = 0; column < width; column++) {
